@@ -1,0 +1,1 @@
+"""The work itself: receiving a clone, starting servers on it, checking it."""

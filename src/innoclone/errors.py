@@ -1,0 +1,364 @@
+"""Every error innoclone can end with, in one place.
+
+Each class carries MySQL's number and SQLSTATE (server numbers from mysqld_ername.h, client numbers from
+errmsg.h), the exit status of the command line, whether trying again can help, and what the user can do.
+
+    CloneError
+    ├── LocalFault                 this side: usage, disk, target, local server
+    │   ├── UsageError
+    │   ├── TargetExists, TargetUnusable, TargetBusy
+    │   ├── DiskSpace, DiskFull, FileError, TooManyOpenFiles
+    │   ├── ServerNotFound, BootFailed
+    │   ├── VerifyFailed, BadPage
+    │   └── Interrupted
+    └── RemoteFault                the other side: donor or network
+        ├── ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported
+        ├── AccessDenied, PrivilegeMissing, PluginMissing
+        ├── NetworkError
+        ├── ProtocolError, PathRefused
+        ├── DonorError             an error that the donor reported
+        │   ├── CloneRunning, DdlAborted, LockTimeout
+        └── Mismatch               preflight
+            ├── VersionUnsupported, ConfigurationMismatch, EncryptionUnsupported, EncryptionNeedsTls
+            └── PacketTooSmall, RedoDisabled
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "CloneError", "LocalFault", "RemoteFault",
+    "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
+    "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted",
+    "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
+    "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
+    "LockTimeout", "Mismatch", "VersionUnsupported", "ConfigurationMismatch", "EncryptionUnsupported",
+    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor", "registry",
+]  # fmt: skip
+
+
+class CloneError(Exception):
+    """Base of all: an error with a number, an exit status and a hint."""
+
+    number: ClassVar[int] = 1105
+    symbol: ClassVar[str] = "ER_UNKNOWN_ERROR"
+    sqlstate: ClassVar[str] = "HY000"
+    exit_status: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+    hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        """``message`` starts in lower case and has no final period; ``hint`` replaces the class's own."""
+        super().__init__(message)
+        self.message = message
+        self.advice = type(self).hint if hint is None else hint
+
+    @property
+    def code(self) -> int:
+        """MySQL's number of this error."""
+        return self.number
+
+
+class LocalFault(CloneError):
+    """Something on this side: the command, the target, the disk, a local server."""
+
+
+class RemoteFault(CloneError):
+    """Something on the other side, or between the two."""
+
+
+# ---- this side ---------------------------------------------------------------------------------------------
+
+
+class UsageError(LocalFault):
+    """The command, an option or an option file is wrong."""
+
+    number, symbol, sqlstate, exit_status = 1210, "ER_WRONG_ARGUMENTS", "HY000", 2
+    hint = "see --help"
+
+
+class TargetExists(LocalFault):
+    """The target directory exists and is not our own unfinished clone."""
+
+    number, symbol, exit_status = 1007, "ER_DB_CREATE_EXISTS", 10
+    hint = "name a directory that does not exist or is empty"
+
+
+class TargetUnusable(LocalFault):
+    """The target can't be created or written: relative, not permitted, no such parent."""
+
+    number, symbol, exit_status = 1006, "ER_CANT_CREATE_DB", 10
+    hint = "choose a directory that this user can create and write"
+
+
+class TargetBusy(LocalFault):
+    """Another innoclone process works on this directory."""
+
+    number, symbol, exit_status = 3874, "ER_CLONE_IN_PROGRESS", 10
+    hint = "wait for the other process, or stop it"
+
+
+class DiskSpace(LocalFault):
+    """The data that the donor announced does not fit into the free space."""
+
+    number, symbol, exit_status = 3873, "ER_CLONE_DISK_SPACE", 9
+    hint = "free space on the target file system, or choose another"
+
+
+class DiskFull(LocalFault):
+    """The file system ran full while writing (ENOSPC, EDQUOT)."""
+
+    number, symbol, exit_status = 1021, "ER_DISK_FULL", 9
+    hint = "free space on the target file system and run the same command again"
+
+
+class FileError(LocalFault):
+    """A local file could not be opened, read, written, renamed or synced."""
+
+    number, symbol, exit_status = 1026, "ER_ERROR_ON_WRITE", 9
+    hint = "check the target file system and its mount options"
+
+
+class TooManyOpenFiles(LocalFault):
+    """The process is out of file descriptors."""
+
+    number, symbol, exit_status = 23, "EE_OUT_OF_FILERESOURCES", 9
+    hint = "raise the limit of open files (ulimit -n) or use fewer threads"
+
+
+class ServerNotFound(LocalFault):
+    """No mysqld to start a clone with."""
+
+    number, symbol, exit_status = 1017, "ER_FILE_NOT_FOUND", 13
+    hint = "install MySQL, name one with --mysqld, or run 'innoclone sandbox start' once"
+
+
+class BootFailed(LocalFault):
+    """A mysqld did not come up on the directory."""
+
+    number, symbol, exit_status = 3707, "ER_RESTART_SERVER_FAILED", 12
+    hint = "read the error log that the message names"
+
+
+class VerifyFailed(LocalFault):
+    """The directory was checked and is not what it should be."""
+
+    number, symbol, exit_status = 1712, "ER_INDEX_CORRUPT", 11
+    hint = "don't use this clone; clone again"
+
+
+class BadPage(VerifyFailed):
+    """A page's checksum is wrong after the copy."""
+
+    number, symbol = 1712, "ER_INDEX_CORRUPT"
+    hint = "check the donor's file with innochecksum; if it is sound there, clone again and check this machine's disk"
+
+
+class Interrupted(LocalFault):
+    """The user stopped it (Ctrl-C, SIGTERM)."""
+
+    number, symbol, sqlstate, exit_status = 1317, "ER_QUERY_INTERRUPTED", "70100", 130
+    retryable = True
+    hint = "run the same command again"
+
+
+# ---- the other side ----------------------------------------------------------------------------------------
+
+
+class ConnectFailed(RemoteFault):
+    """No connection to the donor."""
+
+    number, symbol, sqlstate, exit_status, retryable = 2003, "CR_CONN_HOST_ERROR", "HY000", 3, True
+    hint = "check host, port and firewall, and that the server runs"
+
+
+class TlsFailed(RemoteFault):
+    """TLS is not offered, or the certificate was not accepted."""
+
+    number, symbol, exit_status = 2026, "CR_SSL_CONNECTION_ERROR", 3
+    hint = "check --ssl-mode and --ssl-ca; --ssl-mode=DISABLED sends the whole database in the clear"
+
+
+class NotMySQL(RemoteFault):
+    """The peer does not speak the MySQL protocol."""
+
+    number, symbol, sqlstate, exit_status = 2012, "CR_SERVER_HANDSHAKE_ERR", "HY000", 3
+    hint = "check host and port: what answers there is not a MySQL server (port 33060 is the X protocol)"
+
+
+class AuthPluginUnsupported(RemoteFault):
+    """The account uses an authentication plugin that innoclone doesn't speak."""
+
+    number, symbol, exit_status = 2059, "CR_AUTH_PLUGIN_CANNOT_LOAD", 4
+    hint = "use an account with caching_sha2_password or mysql_native_password"
+
+
+class AccessDenied(RemoteFault):
+    """Wrong user or password."""
+
+    number, symbol, sqlstate, exit_status = 1045, "ER_ACCESS_DENIED_ERROR", "28000", 4
+    hint = "check user, password and the host part of the account"
+
+
+class PrivilegeMissing(RemoteFault):
+    """The account lacks a privilege."""
+
+    number, symbol, sqlstate, exit_status = 1227, "ER_SPECIFIC_ACCESS_DENIED_ERROR", "42000", 4
+    hint = "on the donor: GRANT BACKUP_ADMIN ON *.* TO the account"
+
+
+class PluginMissing(RemoteFault):
+    """The clone plugin is not active on the donor."""
+
+    number, symbol, exit_status = 1524, "ER_PLUGIN_IS_NOT_LOADED", 5
+    hint = "on the donor: INSTALL PLUGIN clone SONAME 'mysql_clone.so', or use --install-plugin"
+
+
+class NetworkError(RemoteFault):
+    """The connection broke or stalled while it was in use."""
+
+    number, symbol, sqlstate, exit_status, retryable = 1158, "ER_NET_READ_ERROR", "08S01", 7, True
+    hint = "check the network and the donor, then run the same command again"
+
+
+class ProtocolError(RemoteFault):
+    """The peer sent what the protocol does not allow."""
+
+    number, symbol, exit_status = 3863, "ER_CLONE_PROTOCOL", 8
+    hint = "the peer is broken, hostile or of a version that innoclone does not know; nothing it sent was trusted"
+
+
+class PathRefused(ProtocolError):
+    """The donor named a file outside the target and no mapping allows it."""
+
+    number, symbol, exit_status = 1525, "ER_WRONG_VALUE", 8
+    hint = "for tablespaces outside the donor's data directory use --map-path OLD=NEW"
+
+
+class DonorError(RemoteFault):
+    """The donor reported an error; ``donor_number`` is its own number."""
+
+    number, symbol, exit_status = 3862, "ER_CLONE_DONOR", 6
+    hint = "look at the donor's error log"
+
+    def __init__(self, message: str, *, donor_number: int = 0, hint: str | None = None) -> None:
+        """Keep the donor's own error number beside the text."""
+        super().__init__(message, hint=hint)
+        self.donor_number = donor_number
+
+
+class CloneRunning(DonorError):
+    """Another clone runs on the donor; a server allows one."""
+
+    number, symbol, retryable = 3634, "ER_CLONE_TOO_MANY_CONCURRENT_CLONES", True
+    hint = "wait for the other clone on the donor (or its network timeout) and run the same command again"
+
+
+class DdlAborted(DonorError):
+    """A DDL statement on the donor ended the clone."""
+
+    number, symbol, retryable = 3633, "ER_CLONE_DDL_IN_PROGRESS", True
+    hint = "run the command again, or use --block-ddl"
+
+
+class LockTimeout(DonorError):
+    """The backup lock was not to be had in time."""
+
+    number, symbol, retryable = 1205, "ER_LOCK_WAIT_TIMEOUT", True
+    hint = "wait for running DDL on the donor, raise --ddl-timeout, or leave --block-ddl out"
+
+
+class SqlError(RemoteFault):
+    """A statement on a server failed; ``donor_number`` is the server's number."""
+
+    number, symbol, exit_status = 3862, "ER_CLONE_DONOR", 6
+
+    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
+        """Keep the server's own error number beside the text."""
+        super().__init__(message, hint=hint)
+        self.server_number = server_number
+
+    @property
+    def code(self) -> int:
+        """The server's own number where it gave one."""
+        return self.server_number or self.number
+
+
+class Mismatch(RemoteFault):
+    """Donor and recipient do not fit, or the donor can't be cloned as it is set up."""
+
+    number, symbol, exit_status = 3868, "ER_CLONE_CONFIG", 5
+
+
+class VersionUnsupported(Mismatch):
+    """The donor's version can't be cloned, or not for the server at hand."""
+
+    number, symbol = 3864, "ER_CLONE_DONOR_VERSION"
+    hint = "the donor must be 8.0.17 or newer, and the clone needs a mysqld of the donor's series"
+
+
+class ConfigurationMismatch(Mismatch):
+    """A setting of the donor does not fit."""
+
+
+class EncryptionUnsupported(Mismatch):
+    """Encrypted tablespaces or redo, which innoclone does not support yet."""
+
+    number, symbol = 3872, "ER_CLONE_ENCRYPTION"
+    hint = "clone encrypted servers with the stock CLONE statement"
+
+
+class EncryptionNeedsTls(Mismatch):
+    """The donor refuses encrypted data over a plain connection."""
+
+    number, symbol = 3872, "ER_CLONE_ENCRYPTION"
+    hint = "use --ssl-mode=REQUIRED"
+
+
+class PacketTooSmall(Mismatch):
+    """The donor's max_allowed_packet is below 2 MiB."""
+
+    number, symbol = 3957, "ER_CLONE_NETWORK_PACKET"
+    hint = "on the donor: SET GLOBAL max_allowed_packet = 67108864"
+
+
+class RedoDisabled(Mismatch):
+    """Redo logging is switched off on the donor."""
+
+    number, symbol = 3983, "ER_INNODB_REDO_DISABLED"
+    hint = "on the donor: ALTER INSTANCE ENABLE INNODB REDO_LOG"
+
+
+_BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
+    1045: AccessDenied,
+    1205: LockTimeout,
+    1227: PrivilegeMissing,
+    1524: PluginMissing,
+    3633: DdlAborted,
+    3634: CloneRunning,
+    3864: VersionUnsupported,
+    3868: ConfigurationMismatch,
+    3872: EncryptionNeedsTls,
+    3957: PacketTooSmall,
+    3983: RedoDisabled,
+}
+
+
+def from_donor(number: int, text: str) -> RemoteFault:
+    """The error for what a donor reported: its own class where we know one, else `DonorError`."""
+    kind = _BY_DONOR_NUMBER.get(number, DonorError)
+    message = f"donor error {number}: {text}"
+    if issubclass(kind, DonorError):
+        return kind(message, donor_number=number)
+    return kind(message)
+
+
+def registry() -> list[type[CloneError]]:
+    """All error classes, in the order in which they are written here."""
+    found: list[type[CloneError]] = []
+    for name in __all__:
+        item = globals()[name]
+        if isinstance(item, type) and issubclass(item, CloneError):
+            found.append(item)
+    return found

@@ -1,0 +1,1 @@
+"""The command ``innoclone``; each command has a module of its own."""

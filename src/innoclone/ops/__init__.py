@@ -1,0 +1,1 @@
+"""Passive records that an operation carries: status, limits, manifest."""
