@@ -1,0 +1,130 @@
+"""What an operation tells about itself: the stages of performance_schema.clone_progress, as a live record.
+
+The engine writes, anybody reads. Counters are kept per connection, each written by one thread only, so that the hot
+path takes no lock; a reader sums them. Names, states and columns are those of the real tables (manual, "Monitoring
+Cloning Operations").
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass, field
+
+__all__ = ["CloneStatus", "Counter", "Stage", "StageStatus", "State"]
+
+
+class Stage(enum.Enum):
+    """Rows of performance_schema.clone_progress, in order."""
+
+    DROP_DATA = "DROP DATA"
+    FILE_COPY = "FILE COPY"
+    PAGE_COPY = "PAGE COPY"
+    REDO_COPY = "REDO COPY"
+    FILE_SYNC = "FILE SYNC"
+    RESTART = "RESTART"
+    RECOVERY = "RECOVERY"
+
+
+class State(enum.Enum):
+    """Values of the STATE columns."""
+
+    NOT_STARTED = "Not Started"
+    IN_PROGRESS = "In Progress"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+
+
+@dataclass
+class Counter:
+    """Bytes that one connection moved in one stage: ``data`` payload, ``network`` on the wire (packet payloads)."""
+
+    data: int = 0
+    network: int = 0
+
+
+@dataclass
+class StageStatus:
+    """One row of clone_progress. Times are seconds since the epoch, amounts bytes."""
+
+    stage: Stage
+    state: State = State.NOT_STARTED
+    begin: float | None = None
+    end: float | None = None
+    threads: int = 0
+    estimate: int = 0
+    counters: list[Counter] = field(default_factory=list)
+
+    @property
+    def data(self) -> int:
+        """Payload bytes so far."""
+        return sum(counter.data for counter in self.counters)
+
+    @property
+    def network(self) -> int:
+        """Bytes on the wire so far."""
+        return sum(counter.network for counter in self.counters)
+
+    @property
+    def seconds(self) -> float:
+        """How long the stage took, or has been running."""
+        if self.begin is None:
+            return 0.0
+        return (time.time() if self.end is None else self.end) - self.begin
+
+    def counter(self) -> Counter:
+        """A new counter for one connection."""
+        counter = Counter()
+        self.counters.append(counter)
+        return counter
+
+
+@dataclass
+class CloneStatus:
+    """The whole clone: a row of clone_status and the seven rows of clone_progress."""
+
+    source: str = ""
+    destination: str = ""
+    state: State = State.NOT_STARTED
+    begin: float | None = None
+    end: float | None = None
+    error_number: int = 0
+    error_message: str = ""
+    binlog_file: str = ""
+    binlog_position: int = 0
+    gtid_executed: str = ""
+    connections: int = 0
+    stages: dict[Stage, StageStatus] = field(default_factory=lambda: {stage: StageStatus(stage) for stage in Stage})
+    notes: list[str] = field(default_factory=list)  # what the user should know, in order (warnings, DDL followed)
+
+    def start(self, stage: Stage, *, estimate: int = 0, threads: int = 1) -> StageStatus:
+        """Mark ``stage`` as running and every earlier running one as completed."""
+        now = time.time()
+        for row in self.stages.values():
+            if row.state is State.IN_PROGRESS and row.stage is not stage:
+                row.state, row.end = State.COMPLETED, now
+        row = self.stages[stage]
+        row.state, row.begin, row.end = State.IN_PROGRESS, now, None
+        row.estimate, row.threads = estimate, threads
+        return row
+
+    def finish(self, stage: Stage) -> None:
+        """Mark ``stage`` as completed."""
+        row = self.stages[stage]
+        row.state, row.end = State.COMPLETED, time.time()
+
+    def fail(self, number: int, message: str) -> None:
+        """Mark the clone, and the stage it was in, as failed."""
+        self.state, self.end = State.FAILED, time.time()
+        self.error_number, self.error_message = number, message
+        for row in self.stages.values():
+            if row.state is State.IN_PROGRESS:
+                row.state, row.end = State.FAILED, self.end
+
+    @property
+    def current(self) -> StageStatus | None:
+        """The stage that runs now, if one does."""
+        for row in self.stages.values():
+            if row.state is State.IN_PROGRESS:
+                return row
+        return None

@@ -1,0 +1,57 @@
+"""Where a server is and how to get in: what every connection needs to know, as one value."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["DEFAULT_PORT", "Compression", "Endpoint", "SslMode"]
+
+DEFAULT_PORT = 3306
+
+
+class SslMode(enum.Enum):
+    """MySQL's ``--ssl-mode`` values (mysql manual, "Configuring MySQL to Use Encrypted Connections")."""
+
+    DISABLED = "DISABLED"
+    PREFERRED = "PREFERRED"
+    REQUIRED = "REQUIRED"
+    VERIFY_CA = "VERIFY_CA"
+    VERIFY_IDENTITY = "VERIFY_IDENTITY"
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How the connection is compressed: ``algorithm`` is off, zlib or zstd; ``level`` is for zstd (1-22)."""
+
+    algorithm: str = "off"
+    level: int = 3
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One server account. ``socket`` (a Unix socket path) wins over host and port."""
+
+    host: str = "localhost"
+    port: int = DEFAULT_PORT
+    user: str = "root"
+    password: str = field(default="", repr=False)
+    socket: Path | None = None
+    ssl_mode: SslMode = SslMode.REQUIRED
+    ssl_ca: Path | None = None
+    ssl_cert: Path | None = None
+    ssl_key: Path | None = None
+    connect_timeout: float = 10.0  # seconds
+
+    @property
+    def address(self) -> str:
+        """``host:port`` (IPv6 in brackets), or the socket's path."""
+        if self.socket is not None:
+            return str(self.socket)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """``user@host:port``, never the password."""
+        return f"{self.user}@{self.address}"
