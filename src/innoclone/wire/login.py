@@ -1,0 +1,170 @@
+"""The client's side of a login, without I/O: feed it the server's packets, send what it returns."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from innoclone.errors import (
+    AccessDenied,
+    AuthPluginUnsupported,
+    ConnectFailed,
+    NotMySQL,
+    ProtocolError,
+    TlsFailed,
+)
+from innoclone.wire.handshake import (
+    AuthMoreData,
+    AuthSwitch,
+    Capability,
+    Err,
+    Greeting,
+    HandshakeResponse,
+    SslRequest,
+    native_scramble,
+    rsa_encrypt_password,
+    sha2_scramble,
+)
+
+__all__ = ["ClientLogin", "Step"]
+
+BASE = (
+    Capability.LONG_PASSWORD
+    | Capability.LONG_FLAG
+    | Capability.PROTOCOL_41
+    | Capability.TRANSACTIONS
+    | Capability.SECURE_CONNECTION
+    | Capability.PLUGIN_AUTH
+    | Capability.PLUGIN_AUTH_LENENC
+)
+SHA2 = "caching_sha2_password"
+NATIVE = "mysql_native_password"
+FAST_OK, FULL_NEEDED = b"\x03", b"\x04"
+REQUEST_KEY = b"\x02"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next: send ``payload`` if there is one, then start TLS if ``start_tls``; ``done``: logged in."""
+
+    payload: bytes | None = None
+    start_tls: bool = False
+    done: bool = False
+
+
+class _Phase(enum.Enum):
+    GREETING = enum.auto()
+    AUTH = enum.auto()
+    PUBLIC_KEY = enum.auto()
+    DONE = enum.auto()
+
+
+class ClientLogin:
+    """One login. Compression is asked for where the server offers it and ``compression`` is zlib or zstd.
+
+    ``secure`` says that the transport is private without TLS (a Unix socket). ``tls``/``tls_required``: whether to use
+    TLS where offered, and to fail where not.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        password: str,
+        *,
+        tls: bool,
+        tls_required: bool,
+        secure: bool = False,
+        compression: str = "off",
+        zstd_level: int = 3,
+    ) -> None:
+        self._user, self._password = user, password
+        self._tls, self._tls_required, self._secure = tls, tls_required, secure
+        self._wanted, self._zstd_level = compression, zstd_level
+        self._phase = _Phase.GREETING
+        self._nonce = b""
+        self._plugin = SHA2
+        self.greeting: Greeting | None = None
+        self.compression = "off"  # what was agreed
+
+    def receive(self, payload: bytes) -> Step:
+        """Take one packet of the server. Raises a `RemoteFault` when the login can't succeed."""
+        if payload[:1] == b"\xff":
+            raise self._refused(Err.parse(payload))
+        if self._phase is _Phase.GREETING:
+            return self._greeted(Greeting.parse(payload))
+        if self._phase is _Phase.PUBLIC_KEY:
+            self._phase = _Phase.AUTH
+            if payload[:1] != b"\x01":
+                raise ProtocolError("login: the server's public key was expected")
+            return Step(rsa_encrypt_password(self._password, self._nonce, payload[1:]))
+        if payload[:1] == b"\x00":
+            self._phase = _Phase.DONE
+            return Step(done=True)
+        if payload[:1] == b"\xfe":
+            switch = AuthSwitch.parse(payload)
+            self._plugin, self._nonce = switch.plugin, switch.nonce
+            return Step(self._scramble())
+        if payload[:1] == b"\x01":
+            return self._more(AuthMoreData.parse(payload).data)
+        raise ProtocolError(f"login: packet {payload[:1].hex() or 'of no bytes'} is not allowed here")
+
+    def tls_started(self) -> Step:
+        """The TLS handshake that a step asked for is done: now the credentials."""
+        self._secure = True
+        return Step(self._response())
+
+    def _greeted(self, greeting: Greeting) -> Step:
+        self.greeting, self._nonce, self._phase = greeting, greeting.nonce, _Phase.AUTH
+        self._plugin = greeting.plugin if greeting.plugin in (SHA2, NATIVE) else SHA2
+        offered = greeting.capabilities
+        if self._wanted == "zstd" and offered & Capability.ZSTD:
+            self.compression = "zstd"
+        elif self._wanted == "zlib" and offered & Capability.COMPRESS:
+            self.compression = "zlib"
+        if self._tls and offered & Capability.SSL:
+            return Step(SslRequest(self._capabilities() | Capability.SSL).serialize(), start_tls=True)
+        if self._tls_required:
+            raise TlsFailed(f"the server ({greeting.version}) does not offer TLS")
+        self._tls = False
+        return Step(self._response())
+
+    def _capabilities(self) -> Capability:
+        wanted = {"zstd": Capability.ZSTD, "zlib": Capability.COMPRESS}.get(self.compression, Capability(0))
+        return BASE | wanted | (Capability.SSL if self._tls else Capability(0))
+
+    def _response(self) -> bytes:
+        level = self._zstd_level if self.compression == "zstd" else 0
+        return HandshakeResponse(self._capabilities(), self._user, self._scramble(), self._plugin, level).serialize()
+
+    def _scramble(self) -> bytes:
+        if self._plugin == SHA2:
+            return sha2_scramble(self._password, self._nonce)
+        if self._plugin == NATIVE:
+            return native_scramble(self._password, self._nonce)
+        raise AuthPluginUnsupported(f"the account uses {self._plugin}")
+
+    def _more(self, data: bytes) -> Step:
+        if self._plugin != SHA2:
+            raise ProtocolError(f"login: more data for {self._plugin}")
+        if data == FAST_OK:
+            return Step()
+        if data != FULL_NEEDED:
+            raise ProtocolError(f"login: {data[:8].hex()} is not an answer of {SHA2}")
+        if self._secure:
+            return Step(self._password.encode() + b"\0")
+        self._phase = _Phase.PUBLIC_KEY
+        return Step(REQUEST_KEY)
+
+    def _refused(self, error: Err) -> Exception:
+        text = f"{error.number} ({error.sqlstate}): {error.message}"
+        if error.number in (1044, 1045, 1698, 1862, 3118, 3955):
+            return AccessDenied(text)
+        if error.number in (1251, 2059):
+            return AuthPluginUnsupported(text)
+        if error.number == 3159:  # ER_SECURE_TRANSPORT_REQUIRED
+            return TlsFailed(text, hint="the account or server requires TLS: use --ssl-mode=REQUIRED")
+        if self._phase is _Phase.GREETING or error.number in (1040, 1129, 1130, 1203, 1226):
+            return ConnectFailed(f"the server refused the connection: {text}")
+        if error.number in (1043, 1156, 1158):
+            return NotMySQL(f"the handshake failed: {text}")
+        return AccessDenied(text)
