@@ -1,0 +1,196 @@
+"""MySQL's option files: which ones there are, and what they say.
+
+Syntax, places and the treatment of bad files are those of the manual's "Using Option Files"; where the manual is
+silent (quotes inside a value, an unknown escape, what follows a ``]``) they are those of mysys/my_default.cc, and the
+tests compare with ``my_print_defaults``. One difference: a last line ``!include FILE`` may lack its newline.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from innoclone.errors import UsageError
+
+__all__ = ["Files", "Line", "Setting", "parse", "read", "home_of", "settings_of", "standard_files"]
+
+Warn = Callable[[str], None]
+
+# max_recursion_level of mysys/my_default.cc; deeper includes are skipped with a warning.
+MAX_INCLUDE_DEPTH = 10
+
+# isspace() of the C locale. MySQL's latin1 also counts 0xA0, which would cut UTF-8 text in two.
+SPACE = " \t\n\v\f\r"
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option as written: ``name`` untouched, ``value`` unquoted and unescaped, None if there was no ``=``."""
+
+    group: str
+    name: str
+    value: str | None
+    origin: str = ""  # "file:line", for messages
+
+    @property
+    def key(self) -> str:
+        """The name as options are compared: dashes, no ``loose-``."""
+        return self.name.replace("_", "-").removeprefix("loose-")
+
+    @property
+    def loose(self) -> bool:
+        """Whether a program that doesn't know the option shall say nothing."""
+        return self.name.replace("_", "-").startswith("loose-")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is an ``!include`` or ``!includedir`` directive."""
+
+    directive: str
+    argument: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """Which option files to read (the options of the manual's "Options that Affect Option-File Handling")."""
+
+    defaults_file: Path | None = None
+    defaults_extra_file: Path | None = None
+    no_defaults: bool = False
+
+
+def parse(text: str, name: str = "", *, login_file: bool = False) -> Iterator[Setting | Line]:
+    """The settings and directives of one file, in order. A login file knows no comments at a line's end.
+
+    Raises UsageError for an option before the first group and for a group without its ``]``.
+    """
+    group: str | None = None
+    for number, raw in enumerate(text.split("\n"), 1):
+        line, origin = raw.strip(SPACE), f"{name}:{number}"
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "!":
+            yield from _directive(line[1:].lstrip(SPACE), origin)
+        elif line[0] == "[":
+            inside, closed, _ = line[1:].partition("]")
+            if not closed:
+                raise UsageError(f"group without a closing bracket at {origin}", hint="write it as [name]")
+            group = inside.rstrip(SPACE)
+        elif group is None:
+            raise UsageError(f"option without a group before it at {origin}", hint="start the file with [client]")
+        else:
+            yield _setting(group, line if login_file else _without_comment(line), origin)
+
+
+def _directive(text: str, origin: str) -> Iterator[Line]:
+    found = re.match(r"(includedir|include)[ \t\v\f\r]+(.*)", text)
+    if found is not None:  # an unknown directive is ignored, as MySQL does
+        yield Line(found[1], found[2].strip(SPACE), origin)
+    elif text in ("include", "includedir"):
+        raise UsageError(f"!{text} without a path at {origin}")
+
+
+def _without_comment(line: str) -> str:
+    """Cut at the first ``#`` outside of quotes."""
+    quote, escaped = "", False
+    for position, letter in enumerate(line):
+        if letter in "'\"" and not escaped:
+            if not quote:
+                quote = letter
+            elif quote == letter:
+                quote = ""
+        if not quote and letter == "#":
+            return line[:position]
+        escaped = bool(quote) and letter == "\\" and not escaped
+    return line
+
+
+def _setting(group: str, line: str, origin: str) -> Setting:
+    name, has_value, value = line.partition("=")
+    name = name.rstrip(SPACE)
+    if not has_value:
+        return Setting(group, name, None, origin)
+    value = value.strip(SPACE)
+    if len(value) > 1 and value[0] in "'\"" and value[0] == value[-1]:
+        value = value[1:-1]
+    return Setting(group, name, _unescape(value), origin)
+
+
+def _unescape(value: str) -> str:
+    """Undo the known escapes; an unknown one keeps its backslash."""
+    return re.sub(r"\\(.)", lambda found: ESCAPES.get(found[1], found[0]), value, flags=re.DOTALL)
+
+
+def standard_files(home: Path | None, files: Files) -> list[tuple[Path, bool]]:
+    """The files to read, in order, each with whether it must exist.
+
+    $MYSQL_HOME/my.cnf is left out: the manual reserves it for servers.
+    """
+    if files.no_defaults:
+        return []
+    if files.defaults_file is not None:
+        return [(files.defaults_file, True)]
+    found = [(Path("/etc/my.cnf"), False), (Path("/etc/mysql/my.cnf"), False)]
+    if files.defaults_extra_file is not None:
+        found.append((files.defaults_extra_file, True))
+    if home is not None:
+        found.append((home / ".my.cnf", False))
+    return found
+
+
+def read(path: Path, *, required: bool = False, warn: Warn) -> list[Setting]:
+    """The settings of ``path`` and of what it includes, in order.
+
+    A missing file is an error only if ``required``; a world-writable one is ignored with a warning.
+    Raises UsageError.
+    """
+    return list(_read(path, required, warn, depth=0))
+
+
+def _read(path: Path, required: bool, warn: Warn, depth: int) -> Iterator[Setting]:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+            warn(f"world-writable option file {path} is ignored")
+            return
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        if required:
+            raise UsageError(f"option file {path} can't be read: {error.strerror}", hint="check the path") from None
+        return
+    for item in parse(text, str(path)):
+        if isinstance(item, Setting):
+            yield item
+        elif depth >= MAX_INCLUDE_DEPTH:
+            warn(f"!{item.directive} at {item.origin} is ignored: nested too deep")
+        else:
+            for included in _included(item):
+                yield from _read(included, False, warn, depth + 1)
+
+
+def _included(line: Line) -> Iterable[Path]:
+    if line.directive == "include":
+        return [Path(line.argument)]
+    try:
+        return sorted(path for path in Path(line.argument).iterdir() if path.suffix == ".cnf")
+    except OSError as error:
+        raise UsageError(f"!includedir {line.argument} at {line.origin} can't be read: {error.strerror}") from None
+
+
+def settings_of(settings: Iterable[Setting], groups: Sequence[str]) -> Iterator[Setting]:
+    """Those of ``settings`` that belong to ``groups`` (compared without regard to case, as MySQL does)."""
+    wanted = {group.lower() for group in groups}
+    return (setting for setting in settings if setting.group.lower() in wanted)
+
+
+def home_of(environ: Mapping[str, str]) -> Path | None:
+    """The home directory as MySQL's programs see it: $HOME."""
+    home = environ.get("HOME")
+    return Path(home) if home else None
