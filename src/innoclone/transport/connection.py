@@ -1,0 +1,295 @@
+"""One connection to a server: login, packets, and bulk bytes that go past the protocol core.
+
+The caller reads a packet's header and decides; a DATA packet's bytes then go into a buffer (`read_into`) or straight
+into a file (`splice`, on a plain socket: the pages never enter user space).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import ssl
+from types import TracebackType
+
+from innoclone.errors import CloneError, ConnectFailed, DiskFull, FileError, NetworkError, ProtocolError, TlsFailed
+from innoclone.transport.compression import CompressedStream
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+from innoclone.transport.sockets import open_socket, set_timeout, start_tls
+from innoclone.wire.handshake import Err, Greeting
+from innoclone.wire.login import ClientLogin
+from innoclone.wire.packets import HEADER, PacketHeader, split
+
+__all__ = ["Connection"]
+
+READ_AHEAD = 1 << 16
+PIPE_SIZE = 1 << 20  # the largest that an ordinary user may ask for (fs.pipe-max-size)
+MAX_CONTROL = 1 << 20  # bytes of a packet that is not bulk data; a donor's largest are well below
+COM_QUERY, COM_QUIT, COM_RESET_CONNECTION = 0x03, 0x01, 0x1F
+
+
+class Connection:
+    """A logged-in connection. Not for use by two threads at once, but `shut` may be called from any thread.
+
+    ``network`` counts payload bytes of all packets read, as they were on the wire (compressed where compressed).
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, compression: Compression, *, timeout: float, receive_buffer: int = 0
+    ) -> None:
+        """Connect and log in. ``timeout``: seconds without a byte that mean a network failure."""
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self._sock: socket.socket | ssl.SSLSocket = open_socket(endpoint, receive_buffer=receive_buffer)
+        self._buffer = bytearray(READ_AHEAD)
+        self._start = self._end = 0
+        self._stream: CompressedStream | None = None
+        self._plain_network = 0
+        self._pipe: tuple[int, int] | None = None
+        self.read_ahead = True  # off where bulk bytes follow that must stay in the socket for splice
+        self.greeting: Greeting
+        try:
+            set_timeout(self._sock, endpoint.connect_timeout)
+            self._login(compression)
+            set_timeout(self._sock, timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    # ---- login ---------------------------------------------------------------------------------------------
+
+    def _login(self, compression: Compression) -> None:
+        endpoint = self.endpoint
+        local = endpoint.socket is not None
+        login = ClientLogin(
+            endpoint.user, endpoint.password,
+            tls=endpoint.ssl_mode is not SslMode.DISABLED and not local,
+            tls_required=endpoint.ssl_mode not in (SslMode.DISABLED, SslMode.PREFERRED) and not local,
+            secure=local, compression=compression.algorithm, zstd_level=compression.level,
+        )  # fmt: skip
+        done = False
+        self.read_ahead = False  # what follows an SSL request must not be read in the clear
+        while not done:
+            try:
+                sequence, payload = self._read_packet_numbered()
+            except NetworkError as error:
+                if login.greeting is None:
+                    raise ConnectFailed(f"{endpoint.address} did not greet: {error.message}") from error
+                raise
+            step = login.receive(payload)
+            if step.payload is not None:
+                sequence += 1
+                self._write(b"".join(split(step.payload, sequence)))
+            if step.start_tls:
+                self._sock = start_tls(self._sock, endpoint)
+                set_timeout(self._sock, endpoint.connect_timeout)
+                step = login.tls_started()
+                self._write(b"".join(split(step.payload or b"", sequence + 1)))
+            done = step.done
+        if login.greeting is None:
+            raise ProtocolError("login ended before it began")
+        self.greeting = login.greeting
+        self.read_ahead = True
+        if login.compression != "off":
+            self._stream = CompressedStream(login.compression, compression.level, self._read_outer, self._write)
+
+    @property
+    def cipher(self) -> str:
+        """TLS version and cipher in use, or an empty string."""
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return ""
+        name = self._sock.cipher()
+        return f"{self._sock.version()} {name[0]}" if name else ""
+
+    @property
+    def compression(self) -> str:
+        """The algorithm agreed on: off, zlib or zstd."""
+        return self._stream.algorithm if self._stream is not None else "off"
+
+    @property
+    def network(self) -> int:
+        """Payload bytes read from the wire so far."""
+        return self._plain_network + (self._stream.network if self._stream is not None else 0)
+
+    # ---- packets -------------------------------------------------------------------------------------------
+
+    def write_packet(self, payload: bytes) -> None:
+        """Send one message; its sequence number starts at 0, as in every clone command."""
+        data = b"".join(split(payload))
+        if self._stream is not None:
+            self._stream.write(data)
+        else:
+            self._write(data)
+
+    def read_header(self) -> PacketHeader:
+        """The next packet's header; exactly ``length`` bytes are to be read behind it."""
+        header = PacketHeader.parse(self.read_exact(HEADER))
+        if self._stream is None:
+            self._plain_network += header.length
+        return header
+
+    def read_packet(self) -> bytes:
+        """A whole control message. Raises `ProtocolError` if it is larger than any honest one."""
+        return self._read_packet_numbered()[1]
+
+    def _read_packet_numbered(self) -> tuple[int, bytes]:
+        header = self.read_header()
+        if header.length > MAX_CONTROL:
+            raise ProtocolError(f"a control packet of {header.length} bytes")
+        return header.sequence, self.read_exact(header.length)
+
+    def command(self, payload: bytes) -> None:
+        """A classic command that answers OK or ERR. Raises what ERR says."""
+        from innoclone.errors import from_donor
+
+        self.write_packet(payload)
+        answer = self.read_packet()
+        if answer[:1] == b"\xff":
+            error = Err.parse(answer)
+            raise from_donor(error.number, error.message)
+        if answer[:1] != b"\x00":
+            raise ProtocolError(f"command {payload[:1].hex()}: answer {answer[:1].hex() or 'of no bytes'}")
+
+    # ---- bytes ---------------------------------------------------------------------------------------------
+
+    def read_exact(self, count: int) -> bytes:
+        """The next ``count`` bytes of the inner stream."""
+        if self._stream is None:
+            return self._read_outer(count)
+        piece = self._stream.read_some(count)
+        if len(piece) == count:
+            return bytes(piece)
+        data = bytearray(count)
+        data[: len(piece)] = piece
+        self.read_into(memoryview(data)[len(piece) :])
+        return bytes(data)
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill ``view`` with the next bytes of the inner stream."""
+        at, size = 0, len(view)
+        if self._stream is not None:
+            while at < size:
+                piece = self._stream.read_some(size - at)
+                view[at : at + len(piece)] = piece
+                at += len(piece)
+            return
+        at = min(self._end - self._start, size)
+        view[:at] = self._buffer[self._start : self._start + at]
+        self._start += at
+        while at < size:
+            at += self._receive(view[at:])
+
+    @property
+    def can_splice(self) -> bool:
+        """Bulk bytes can go from the socket into a file inside the kernel."""
+        return self._stream is None and not isinstance(self._sock, ssl.SSLSocket)
+
+    def splice(self, fd: int, offset: int, count: int) -> None:
+        """Move the next ``count`` bytes into file ``fd`` at ``offset``; `read_ahead` must have been off."""
+        if self._end > self._start:
+            raise ProtocolError("bulk bytes were read ahead")
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        reader, writer = self._pipe
+        source = self._sock.fileno()
+        while count:
+            try:
+                moved = os.splice(source, writer, count, flags=os.SPLICE_F_MOVE | os.SPLICE_F_MORE)
+            except OSError as error:
+                raise self._broken(error) from error
+            if not moved:
+                raise NetworkError(f"{self.endpoint.address} closed the connection")
+            count -= moved
+            while moved:
+                try:
+                    written = os.splice(reader, fd, moved, offset_dst=offset, flags=os.SPLICE_F_MOVE)
+                except OSError as error:
+                    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else FileError
+                    raise kind(f"can't write: {error.strerror}") from error
+                offset += written
+                moved -= written
+
+    def _read_outer(self, count: int) -> bytes:
+        """``count`` bytes off the socket, through the read-ahead buffer."""
+        have = self._end - self._start
+        if have < count <= READ_AHEAD:
+            self._buffer[:have] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, have
+            view = memoryview(self._buffer)
+            limit = READ_AHEAD if self.read_ahead else count
+            while self._end < count:
+                self._end += self._receive(view[self._end : limit])
+            have = self._end
+        if have >= count:
+            piece = bytes(self._buffer[self._start : self._start + count])
+            self._start += count
+            return piece
+        data = bytearray(count)
+        data[:have] = self._buffer[self._start : self._end]
+        self._start = self._end = 0
+        view, at = memoryview(data), have
+        while at < count:
+            at += self._receive(view[at:])
+        return bytes(data)
+
+    def _receive(self, view: memoryview) -> int:
+        try:
+            count = self._sock.recv_into(view)
+        except OSError as error:
+            raise self._broken(error) from error
+        if not count:
+            raise NetworkError(f"{self.endpoint.address} closed the connection")
+        return count
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: OSError) -> CloneError:
+        if isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.ETIMEDOUT):
+            seconds = self._sock.gettimeout() or self.timeout
+            return NetworkError(f"{self.endpoint.address} sent nothing for {seconds:g} s")
+        if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return NetworkError(f"{self.endpoint.address} closed the connection")
+        if isinstance(error, ssl.SSLError):
+            return TlsFailed(f"TLS with {self.endpoint.address} broke: {error.reason}")
+        return NetworkError(f"connection to {self.endpoint.address} broke: {error.strerror or error}")
+
+    # ---- end -----------------------------------------------------------------------------------------------
+
+    def shut(self) -> None:
+        """Wake a thread that waits on this connection: its read ends with a `NetworkError`."""
+        with contextlib.suppress(OSError):
+            # the raw socket: an orderly TLS shutdown would wait for the peer
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close without ceremony."""
+        with contextlib.suppress(OSError):
+            self._sock.close()
+        if self._pipe is not None:
+            for fd in self._pipe:
+                os.close(fd)
+            self._pipe = None
+
+    def quit(self) -> None:
+        """COM_QUIT and close."""
+        with contextlib.suppress(CloneError):
+            self.write_packet(bytes([COM_QUIT]))
+        self.close()
+
+    def __enter__(self) -> Connection:
+        """For ``with``."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()

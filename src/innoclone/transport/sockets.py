@@ -1,0 +1,92 @@
+"""Opening a socket to a server and putting TLS on it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+
+from innoclone.errors import ConnectFailed, TlsFailed
+from innoclone.transport.endpoint import Endpoint, SslMode
+
+__all__ = ["open_socket", "set_timeout", "start_tls"]
+
+
+def open_socket(endpoint: Endpoint, *, receive_buffer: int = 0) -> socket.socket:
+    """A connected TCP or Unix socket; ``receive_buffer`` (bytes, 0 = the system's own) bounds what piles up unread.
+
+    Raises `ConnectFailed`.
+    """
+    try:
+        if endpoint.socket is not None:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(endpoint.connect_timeout)
+            sock.connect(str(endpoint.socket))
+            return sock
+        return _connect_tcp(endpoint, receive_buffer)
+    except OSError as error:
+        raise ConnectFailed(f"can't connect to {endpoint.address}: {error.strerror or error}") from error
+
+
+def _connect_tcp(endpoint: Endpoint, receive_buffer: int) -> socket.socket:
+    last: OSError | None = None
+    for family, kind, proto, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, proto)
+        try:
+            if receive_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            sock.settimeout(endpoint.connect_timeout)
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            last = error
+            continue
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return sock
+    raise last or OSError("the name has no address")
+
+
+def set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Make ``sock`` give up a read or write after ``seconds`` without progress.
+
+    A plain socket stays blocking and the kernel keeps the time (SO_RCVTIMEO), which splice honours too and which saves
+    a poll before every read; ssl needs Python's own timeout.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    whole = int(seconds)
+    value = struct.pack("ll", whole, int((seconds - whole) * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """The context for the endpoint's mode. Raises `TlsFailed` for unreadable certificate files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = endpoint.ssl_mode is SslMode.VERIFY_IDENTITY
+    verify = endpoint.ssl_mode in (SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY)
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    try:
+        if verify and endpoint.ssl_ca is None:
+            context.load_default_certs()
+        elif endpoint.ssl_ca is not None:
+            context.load_verify_locations(endpoint.ssl_ca)
+        if endpoint.ssl_cert is not None:
+            context.load_cert_chain(endpoint.ssl_cert, endpoint.ssl_key)
+    except (OSError, ssl.SSLError) as error:
+        raise TlsFailed(f"can't load the certificate files: {error}") from error
+    return context
+
+
+def start_tls(sock: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
+    """TLS on a connected socket, verified as the endpoint's mode says. Raises `TlsFailed`."""
+    context = tls_context(endpoint)
+    try:
+        return context.wrap_socket(sock, server_hostname=endpoint.host)
+    except (ssl.SSLError, ssl.CertificateError, OSError, ValueError) as error:
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error
+        raise TlsFailed(f"TLS with {endpoint.address} failed: {reason}") from error
