@@ -1,0 +1,257 @@
+"""From a `CloneStatus` that somebody else writes to something to look at.
+
+`Watcher` reads the status from a thread of its own, a few times a second, and tells renderers what changed: stages
+that began and ended, notes, and the rows of the moment. Renderers here: `PlainRenderer` for logs and pipes,
+`JsonRenderer` for programs; `live.LiveRenderer` is the one for a terminal. The engine knows of none of them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TextIO
+
+from innoclone.front.units import amount, duration, speed
+from innoclone.ops.status import CloneStatus, Stage, StageStatus, State
+
+__all__ = ["JsonRenderer", "PlainRenderer", "Renderer", "Row", "Watcher"]
+
+# How often the status is read: no display refreshes more often than this, and no stage's end is shown later.
+LOOK_EVERY = 1 / 8
+
+# Speeds are means over the last seconds, so that they neither jump nor lag.
+SPEED_WINDOW = 5.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage at one moment. Times in seconds, amounts in bytes, ``speed`` in bytes per second."""
+
+    stage: Stage
+    state: State
+    data: int
+    network: int
+    estimate: int
+    threads: int
+    speed: float
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The name as performance_schema.clone_progress has it."""
+        return self.stage.value
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, 0-1, None while nothing is known of the amount. Estimates grow: never above 1."""
+        if self.state is State.COMPLETED:
+            return 1.0
+        return min(self.data / self.estimate, 1.0) if self.estimate else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the stage's end at the present speed, None if not known."""
+        if self.state is not State.IN_PROGRESS or self.speed <= 0 or self.estimate <= self.data:
+            return None
+        return (self.estimate - self.data) / self.speed
+
+
+class Renderer(Protocol):
+    """What `Watcher` tells. All calls come from one thread at a time."""
+
+    interval: float  # seconds between two calls of tick, at least
+
+    def began(self, row: Row) -> None:
+        """A stage began."""
+
+    def ended(self, row: Row) -> None:
+        """A stage completed or failed."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def tick(self, rows: Sequence[Row]) -> None:
+        """The rows of all stages that have begun."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Watcher:
+    """Reads ``status`` in a thread for as long as the ``with`` block runs, and once more at its end."""
+
+    def __init__(
+        self, status: CloneStatus, renderers: Iterable[Renderer], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``clock`` is for tests."""
+        self._status = status
+        self._renderers = list(renderers)
+        self._clock = clock
+        self._seen: dict[Stage, tuple[State, float | None]] = {}
+        self._samples: dict[Stage, deque[tuple[float, int]]] = {stage: deque() for stage in Stage}
+        self._notes = 0
+        self._ticked = [float("-inf")] * len(self._renderers)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start looking."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, look a last time, close the renderers."""
+        self._stop.set()
+        self._thread.join()
+        self.look(last=True)
+        for renderer in self._renderers:
+            renderer.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_EVERY):
+            self.look()
+
+    def look(self, *, last: bool = False) -> None:
+        """Read the status once and tell the renderers what is new."""
+        now = self._clock()
+        rows = []
+        for stage, status in self._status.stages.items():
+            state, begin = status.state, status.begin
+            row = self._row(status, state, now)
+            if state is not State.NOT_STARTED:
+                rows.append(row)
+            self._compare(stage, (state, begin), row)
+        for text in self._status.notes[self._notes :]:
+            self._notes += 1
+            for renderer in self._renderers:
+                renderer.note(text)
+        for index, renderer in enumerate(self._renderers):
+            if last or now - self._ticked[index] >= renderer.interval:
+                self._ticked[index] = now
+                renderer.tick(rows)
+
+    def _compare(self, stage: Stage, present: tuple[State, float | None], row: Row) -> None:
+        """Tell of a beginning and an end since the last look; a stage may begin again after it failed."""
+        before = self._seen.get(stage, (State.NOT_STARTED, None))
+        if present == before:
+            return
+        self._seen[stage] = present
+        state, begin = present
+        for renderer in self._renderers:
+            if begin != before[1]:
+                renderer.began(row)
+            if state in (State.COMPLETED, State.FAILED):
+                renderer.ended(row)
+
+    def _row(self, status: StageStatus, state: State, now: float) -> Row:
+        data = status.data
+        samples = self._samples[status.stage]
+        if state is State.IN_PROGRESS:
+            samples.append((now, data))
+            while len(samples) > 2 and now - samples[1][0] >= SPEED_WINDOW:
+                samples.popleft()
+            then, had = samples[0]
+            rate = (data - had) / (now - then) if now > then else 0.0
+        else:
+            samples.clear()
+            rate = data / status.seconds if status.seconds > 0 else 0.0
+        return Row(
+            status.stage, state, data, status.network, status.estimate, status.threads, max(rate, 0.0), status.seconds
+        )
+
+
+class PlainRenderer:
+    """Lines of text: stages as they begin and end, and now and then how far they are."""
+
+    def __init__(self, write: Callable[[str], None], *, interval: float = 10.0) -> None:
+        """``write`` gets lines without newline, ``interval`` is in seconds."""
+        self.interval = interval
+        self._write = write
+        self._first = True
+
+    def began(self, row: Row) -> None:
+        """Say what begins and how much it will be."""
+        size = f", {amount(row.estimate)}" if row.estimate else ""
+        threads = f", {row.threads} connection{'s' if row.threads > 1 else ''}" if row.threads else ""
+        self._write(f"{row.name}: started{size}{threads}")
+
+    def ended(self, row: Row) -> None:
+        """Say what it came to."""
+        data = f", {amount(row.data)}" if row.data else ""
+        rate = f", {speed(row.speed)}" if row.data else ""
+        self._write(f"{row.name}: {row.state.value.lower()} in {row.seconds:.1f} s{data}{rate}")
+
+    def note(self, text: str) -> None:
+        """A note is a line."""
+        self._write(text)
+
+    def tick(self, rows: Sequence[Row]) -> None:
+        """One line for each stage that runs; the first call comes too early to say anything."""
+        if self._first:
+            self._first = False
+            return
+        for row in rows:
+            if row.state is State.IN_PROGRESS:
+                percent = "" if row.fraction is None else f"{row.fraction * 100:.0f} %, "
+                of = f" of {amount(row.estimate)}" if row.estimate else ""
+                left = "" if row.left is None else f", {duration(row.left)} left"
+                self._write(f"{row.name}: {percent}{amount(row.data)}{of}, {speed(row.speed)}{left}")
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class JsonRenderer:
+    """One JSON object per line. Times are seconds (``time`` since the epoch), amounts bytes."""
+
+    interval = 1.0
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to ``stream``; when its reader has gone, go on in silence."""
+        self._stream: TextIO | None = stream
+
+    def emit(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Write one event."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(json.dumps({"event": event, "time": round(time.time(), 3), **fields}) + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            self._stream = None
+
+    def began(self, row: Row) -> None:
+        """Event ``stage_begin``."""
+        self.emit("stage_begin", {"stage": row.name, "estimate": row.estimate, "threads": row.threads})
+
+    def ended(self, row: Row) -> None:
+        """Event ``stage_end``."""
+        self.emit("stage_end", {"stage": row.name, "state": row.state.value, **_measures(row)})
+
+    def note(self, text: str) -> None:
+        """Event ``note``."""
+        self.emit("note", {"text": text})
+
+    def tick(self, rows: Sequence[Row]) -> None:
+        """Event ``progress`` for each stage that runs."""
+        for row in rows:
+            if row.state is State.IN_PROGRESS:
+                left = None if row.left is None else round(row.left, 1)
+                self.emit("progress", {"stage": row.name, **_measures(row), "threads": row.threads, "left": left})
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+def _measures(row: Row) -> dict[str, Any]:
+    return {
+        "data": row.data,
+        "network": row.network,
+        "estimate": row.estimate,
+        "seconds": round(row.seconds, 3),
+        "bytes_per_second": round(row.speed),
+    }

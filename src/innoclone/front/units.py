@@ -1,0 +1,25 @@
+"""How amounts are written for people: MiB and GiB as MySQL's own tools count them, MiB/s, and clock-like durations."""
+
+from __future__ import annotations
+
+__all__ = ["MIB", "amount", "duration", "speed"]
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+def amount(count: float) -> str:
+    """``count`` bytes in MiB, from 10 GiB on in GiB."""
+    return f"{count / GIB:,.2f} GiB" if count >= 10 * GIB else f"{count / MIB:,.1f} MiB"
+
+
+def speed(bytes_per_second: float) -> str:
+    """A speed in MiB/s, always in the same unit so that lines compare."""
+    return f"{bytes_per_second / MIB:,.1f} MiB/s"
+
+
+def duration(seconds: float) -> str:
+    """``m:ss``, or ``h:mm:ss`` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

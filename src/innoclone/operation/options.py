@@ -1,0 +1,98 @@
+"""What each operation can be told, as plain values: the command line and the Python API both fill these in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innoclone.errors import UsageError
+from innoclone.transport.endpoint import Compression, Endpoint
+
+__all__ = [
+    "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS",
+    "BootOptions", "CheckOptions", "CloneOptions", "ReplicateOptions", "VerifyOptions",
+]  # fmt: skip
+
+# The bounds of the server variables of the same purpose (manual, "Clone System Variables").
+MAX_THREADS = 128  # clone_max_concurrency
+MAX_BANDWIDTH = 1048576.0  # clone_max_network_bandwidth, clone_max_data_bandwidth: MiB/s
+MAX_DDL_TIMEOUT = 2592000  # clone_ddl_timeout: seconds
+
+
+@dataclass(frozen=True)
+class CloneOptions:
+    """A clone of ``donor`` into ``directory``. Raises UsageError when a value is out of bounds."""
+
+    donor: Endpoint
+    directory: Path
+    threads: int = 4  # connections that carry data, 1-128
+    compression: Compression = field(default_factory=Compression)
+    max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
+    max_data_bandwidth: float = 0  # MiB/s of data written over all connections, 0 = no limit
+    block_ddl: bool = False  # hold the donor's backup lock, so that no DDL runs there during the clone
+    ddl_timeout: int = 300  # seconds to wait for that lock
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path on the donor, path here) for files outside its data directory
+    fsync: bool = True  # make files and directories durable before the clone counts as complete
+    verify_pages: bool = True  # check the checksum of every page that was written
+    install_plugin: bool = False  # install the clone plugin on the donor if it is missing
+    chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
+    boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
+    mysqld: Path | None = None  # the server program for that; None = look for one
+    stall_timeout: float = 60.0  # seconds without a byte after which a connection counts as broken
+
+    def __post_init__(self) -> None:
+        """Refuse what no clone could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
+        if not self.stall_timeout > 0:
+            raise UsageError("stall-timeout must be above 0")
+        for old, new in self.map_paths:
+            if not old.startswith("/") or not new.startswith("/"):
+                raise UsageError(f"map-path {old}={new} must have two absolute paths")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Everything that a clone checks first, without cloning; without a ``directory`` only the donor is looked at."""
+
+    donor: Endpoint
+    directory: Path | None = None
+    install_plugin: bool = False
+    mysqld: Path | None = None  # compare the donor with this server program's version
+
+
+@dataclass(frozen=True)
+class BootOptions:
+    """Start a mysqld on a cloned directory and let it recover."""
+
+    directory: Path
+    mysqld: Path | None = None
+    keep: bool = False  # leave the server running
+    port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
+    timeout: float = 3600.0  # seconds to wait for recovery
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Check every page of a cloned directory; with ``against``, also compare its tables with that server's."""
+
+    directory: Path
+    against: Endpoint | None = None
+    mysqld: Path | None = None
+    threads: int = 4  # files or tables looked at in parallel
+
+
+@dataclass(frozen=True)
+class ReplicateOptions:
+    """Make a clone replicate: ``replica`` is its directory or a running server, ``source`` the donor."""
+
+    replica: Path | Endpoint
+    source: Endpoint
+    run: bool = False  # execute the statements instead of only handing them back
+
+
+def _bounded(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{name} must be from {least:g} to {most:g}, not {value:g}")
