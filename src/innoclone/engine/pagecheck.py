@@ -1,0 +1,389 @@
+"""Reads every page of a clone directory and says what is damaged; reads the redo log the way recovery would.
+
+The directory must be at rest: a running server, or a clone that isn't finished, has torn pages by right. Files are
+read in parallel, in spans that threads take from a common queue, so that one big file keeps all of them busy. What
+a page must look like is `innoclone.innodb.page`'s knowledge, the log's is `innoclone.innodb.redo`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innoclone.errors import FileError, Interrupted
+from innoclone.innodb import redo
+from innoclone.innodb.page import BadPage, PageChecker
+from innoclone.innodb.redo import LogEnd, RedoFile, RedoHeader
+from innoclone.innodb.space import KIB, MIB, SYSTEM_SPACE, SpaceFlags, SpaceHeader
+
+READ_SIZE = MIB
+"""Bytes of one read, and of each thread's buffer; a multiple of every page size."""
+SPAN_SIZE = 32 * MIB
+"""What a thread takes at a time."""
+LISTED = 100
+"""Bad pages that are kept of one file; beyond that they are only counted."""
+
+_TABLESPACE = re.compile(r".+\.ib[du]|ibdata\d*|undo_\d+")
+_REDO_FILE = re.compile(r"#ib_redo(\d+)")
+_REDO_DIRECTORY = "#innodb_redo"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFile:
+    """A tablespace file that the directory must have.
+
+    ``name`` is relative to the directory (an absolute one is taken as it is), ``flags`` is the raw word,
+    ``size`` the least size in bytes or None. The files of the system tablespace come in the server's order.
+    """
+
+    name: str
+    space_id: int
+    flags: int
+    size: int | None = None
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What was found in one file. ``bad`` holds the first `LISTED` bad pages, ``bad_count`` counts all of them."""
+
+    name: str
+    size: int = 0
+    pages: int = 0
+    not_verifiable: int = 0
+    bad: list[BadPage] = field(default_factory=list)
+    bad_count: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong with the file; pages that can't be verified are not held against it."""
+        return not self.bad_count and not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class PageReport:
+    """What was found in a directory. ``extra`` names tablespace files that nobody expects there."""
+
+    files: tuple[FileReport, ...]
+    extra: tuple[str, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every expected file is there and whole, and no other."""
+        return not self.extra and all(file.is_sound for file in self.files)
+
+    @property
+    def pages(self) -> int:
+        """Pages read."""
+        return sum(file.pages for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def bad_count(self) -> int:
+        """Bad pages."""
+        return sum(file.bad_count for file in self.files)
+
+    @property
+    def not_verifiable(self) -> int:
+        """Pages that only page number and space id could be checked of: encrypted, lz4, no checksum."""
+        return sum(file.not_verifiable for file in self.files)
+
+    def problems(self) -> Iterator[str]:
+        """One line for each thing that is wrong, naming file and page."""
+        for file in self.files:
+            yield from (f"{file.name}: {problem}" for problem in file.problems)
+            yield from (f"{file.name}: page {page.number} is {page.verdict.value}" for page in file.bad)
+            if file.bad_count > len(file.bad):
+                yield f"{file.name}: {file.bad_count - len(file.bad)} more bad pages"
+        yield from (f"{name}: not part of the clone" for name in self.extra)
+
+
+def check_files(
+    directory: Path,
+    files: Sequence[ExpectedFile] | None = None,
+    *,
+    threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> PageReport:
+    """Check every page of the tablespace files ``files``, or, without such a list, of those found in ``directory``.
+
+    ``progress`` is called with the number of bytes read since the last call, from any of the threads. Memory is
+    ``threads`` times `READ_SIZE`. Raises `Interrupted` soon after ``cancel`` was set; whatever is wrong with a file
+    is in the report, not an error.
+    """
+    found = find_tablespaces(directory)
+    if files is None:
+        plans, extra = _plan_found(directory, found), []
+    else:
+        plans = _plan_expected(directory, files)
+        names = {file.name for file in files}
+        extra = [name for name in found if name not in names]
+    _report_twins(plans)
+    stop = cancel or threading.Event()
+    spans = _spans(plans)
+    lock = threading.Lock()
+
+    def work() -> None:
+        buffer = bytearray(READ_SIZE)
+        while True:
+            with lock:
+                span = next(spans, None)
+            if span is None:
+                return
+            _check_span(*span, buffer, lock, stop, progress)
+
+    with ThreadPoolExecutor(threads, "pagecheck") as pool:
+        try:
+            for future in [pool.submit(work) for _ in range(threads)]:
+                future.result()
+        except BaseException:  # Ctrl-C above all: the other threads shall not read on to the end
+            stop.set()
+            raise
+    if stop.is_set():
+        raise Interrupted("the check of the pages was interrupted")
+    for plan in plans:
+        plan.report.bad.sort()
+        del plan.report.bad[LISTED:]
+    return PageReport(tuple(plan.report for plan in plans), tuple(extra))
+
+
+def find_tablespaces(directory: Path) -> list[str]:
+    """The names, relative to ``directory``, of the tablespace files in it, as MySQL names them by default.
+
+    Directories whose name starts with ``#`` are the server's own (redo log, temporary tablespaces); a schema of
+    such a name is written ``@0023``.
+    """
+    names = []
+    for parent, children, files in os.walk(directory, onerror=_unreadable):
+        children[:] = sorted(name for name in children if not name.startswith("#"))
+        here = Path(parent).relative_to(directory)
+        names += [str(here / name) for name in files if _TABLESPACE.fullmatch(name)]
+    return sorted(names, key=_by_number)
+
+
+def _unreadable(error: OSError) -> None:
+    raise FileError(f"can't read {error.filename}: {error.strerror}") from error
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Sort key: digits count as numbers, so that ibdata10 comes after ibdata9."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How to check one file. Without a checker only its problems are reported."""
+
+    path: Path
+    report: FileReport
+    space_id: int = SYSTEM_SPACE
+    checker: PageChecker | None = None
+    first_page: int = 0
+
+
+def _plan_expected(directory: Path, files: Iterable[ExpectedFile]) -> list[_Plan]:
+    plans = []
+    system_pages = 0
+    for file in files:
+        plan = _Plan(directory / file.name, FileReport(file.name), file.space_id)
+        plans.append(plan)
+        try:
+            plan.report.size = plan.path.stat().st_size
+            plan.checker = PageChecker(SpaceFlags(file.flags), file.space_id)
+        except FileNotFoundError:
+            plan.report.problems.append("missing")
+            continue
+        except (OSError, ValueError) as error:
+            plan.report.problems.append(str(error))
+            continue
+        if file.size is not None and plan.report.size < file.size:
+            plan.report.problems.append(f"truncated: {plan.report.size} bytes instead of {file.size}")
+        if file.space_id == SYSTEM_SPACE:
+            plan.first_page = system_pages
+            system_pages += plan.report.size // plan.checker.page_size
+    return plans
+
+
+def _plan_found(directory: Path, names: Iterable[str]) -> list[_Plan]:
+    """Learn from each file's page 0 what it is. Only the first file of the system tablespace has such a page."""
+    plans = []
+    system: SpaceFlags | None = None
+    system_pages = 0
+    for name in names:
+        plan = _Plan(directory / name, FileReport(name))
+        plans.append(plan)
+        is_system = Path(name).name.startswith("ibdata")
+        try:
+            with plan.path.open("rb") as file:
+                head = file.read(SpaceHeader.LAYOUT.size)
+                plan.report.size = os.fstat(file.fileno()).st_size
+            if is_system and system is not None:
+                plan.checker = PageChecker(system, SYSTEM_SPACE)
+            else:
+                if len(head) < SpaceHeader.LAYOUT.size or not any(head):
+                    raise ValueError("page 0 is empty")
+                header = SpaceHeader.parse(head)
+                flags = SpaceFlags(header.flags)
+                plan.space_id = header.space_id
+                plan.checker = PageChecker(flags, header.space_id)
+                system = flags if is_system else system
+        except (OSError, ValueError) as error:
+            plan.report.problems.append(str(error))
+            continue
+        if is_system:
+            plan.first_page = system_pages
+            system_pages += plan.report.size // plan.checker.page_size
+    return plans
+
+
+def _report_twins(plans: Iterable[_Plan]) -> None:
+    """Two files with one space id keep a server from starting."""
+    users = [plan for plan in plans if plan.checker is not None and plan.space_id != SYSTEM_SPACE]
+    count = Counter(plan.space_id for plan in users)
+    for plan in users:
+        if count[plan.space_id] > 1:
+            plan.report.problems.append(f"another file has the same space id {plan.space_id}")
+
+
+def _spans(plans: Iterable[_Plan]) -> Iterator[tuple[_Plan, PageChecker, int]]:
+    for plan in plans:
+        if plan.checker is not None:
+            for offset in range(0, plan.report.size, SPAN_SIZE):
+                yield plan, plan.checker, offset
+
+
+def _check_span(
+    plan: _Plan,
+    checker: PageChecker,
+    start: int,
+    buffer: bytearray,
+    lock: threading.Lock,
+    stop: threading.Event,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Check the pages of one span and add what was found to the file's report."""
+    report = plan.report
+    view = memoryview(buffer)
+    end = min(start + SPAN_SIZE, report.size)
+    try:
+        descriptor = os.open(plan.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for offset in range(start, end, READ_SIZE):
+                if stop.is_set():
+                    return
+                wanted = view[: end - offset]
+                data = wanted[: _read(descriptor, wanted, offset)]
+                if len(data) < len(wanted):
+                    raise OSError(errno.EIO, "the file shrank while it was read")
+                found = checker.check(data, plan.first_page + offset // checker.page_size)
+                with lock:
+                    report.pages += len(data) // checker.page_size
+                    report.not_verifiable += found.not_verifiable
+                    report.bad_count += len(found.bad)
+                    _keep(report.bad, found.bad)
+                if progress:
+                    progress(len(data))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        with lock:
+            report.problems.append(f"can't read from byte {start} on: {error.strerror}")
+
+
+def _keep(bad: list[BadPage], more: list[BadPage]) -> None:
+    """Keep the lowest-numbered bad pages, in bounded memory, whatever order the threads find them in."""
+    bad += more
+    if len(bad) > 2 * LISTED:
+        bad.sort()
+        del bad[LISTED:]
+
+
+def _read(descriptor: int, view: memoryview, offset: int) -> int:
+    """Fill ``view`` from ``offset`` on; returns the bytes read, fewer only at the end of the file."""
+    done = 0
+    while done < len(view):
+        count = os.preadv(descriptor, [view[done:]], offset + done)
+        if not count:
+            break
+        done += count
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class RedoReport:
+    """What was found in the redo log: recovery would apply ``checkpoint_lsn`` up to ``end_lsn``."""
+
+    files: int
+    checkpoint_lsn: int | None
+    end_lsn: int | None
+    not_verifiable: int
+    problems: tuple[str, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a server would find a whole log."""
+        return not self.problems
+
+
+def check_redo(directory: Path, page_size: int = 16 * KIB) -> RedoReport:
+    """Check headers, chain and blocks of ``#innodb_redo``; ``page_size`` is the server's, in bytes.
+
+    Only blocks from the newest checkpoint on are read: nothing needs those before.
+    """
+    files: list[tuple[Path, RedoFile]] = []
+    problems: list[str] = []
+    for path in sorted(directory.glob(f"{_REDO_DIRECTORY}/#ib_redo*"), key=lambda path: _by_number(path.name)):
+        name = _REDO_FILE.fullmatch(path.name)
+        if not name:  # a spare file, #ib_redo<N>_tmp
+            continue
+        try:
+            with path.open("rb") as file:
+                header = RedoHeader.parse(file.read(redo.FILE_HEADER_SIZE))
+                files.append((path, RedoFile(int(name[1]), os.fstat(file.fileno()).st_size, header)))
+        except (OSError, ValueError) as error:
+            problems.append(f"{path.name}: {error}")
+    chain = [file for _, file in files]
+    if problems:
+        return RedoReport(len(files) + len(problems), None, None, 0, tuple(problems))
+    problems = redo.chain_problems(chain, page_size)
+    newest = redo.newest_checkpoint(chain)
+    if problems or newest is None:
+        return RedoReport(len(files), newest and newest[1], None, 0, tuple(problems))
+    first, checkpoint = newest
+    return _follow(files[chain.index(first) :], checkpoint, len(files))
+
+
+def _follow(files: list[tuple[Path, RedoFile]], checkpoint: int, count: int) -> RedoReport:
+    """Read the log from the checkpoint to its end. The chain is sound: sizes are a multiple of the page size."""
+    problems = []
+    not_verifiable = 0
+    lsn = checkpoint // redo.BLOCK_SIZE * redo.BLOCK_SIZE
+    buffer = memoryview(bytearray(READ_SIZE))
+    end = LogEnd.GOES_ON
+    for path, file in files:
+        with path.open("rb") as stream:
+            while lsn < file.end_lsn and end is LogEnd.GOES_ON:
+                length = _read(stream.fileno(), buffer, file.offset(lsn))
+                end, lsn, skipped = redo.scan_blocks(buffer[: length - length % redo.BLOCK_SIZE], lsn)
+                not_verifiable += skipped
+        if end is LogEnd.DAMAGED:
+            problems.append(f"{path.name}: the block of LSN {lsn} is damaged")
+        elif end is LogEnd.ENDS and file is not files[-1][1]:
+            problems.append(f"{path.name}: the log ends at LSN {lsn}, before its last file")
+        if end is not LogEnd.GOES_ON:
+            break
+    if lsn < checkpoint:
+        problems.append(f"the log ends at LSN {lsn}, before its checkpoint {checkpoint}")
+    return RedoReport(count, checkpoint, lsn, not_verifiable, tuple(problems))
