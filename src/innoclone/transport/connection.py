@@ -14,7 +14,16 @@ import socket
 import ssl
 from types import TracebackType
 
-from innoclone.errors import CloneError, ConnectFailed, DiskFull, FileError, NetworkError, ProtocolError, TlsFailed
+from innoclone.errors import (
+    CloneError,
+    ConnectFailed,
+    DiskFull,
+    FileError,
+    NetworkError,
+    ProtocolError,
+    TlsFailed,
+    from_donor,
+)
 from innoclone.transport.compression import CompressedStream
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sockets import open_socket, set_timeout, start_tls
@@ -140,10 +149,13 @@ class Connection:
             raise ProtocolError(f"a control packet of {header.length} bytes")
         return header.sequence, self.read_exact(header.length)
 
+    def set_timeout(self, seconds: float) -> None:
+        """From now on ``seconds`` without a byte mean a network failure."""
+        self.timeout = seconds
+        set_timeout(self._sock, seconds)
+
     def command(self, payload: bytes) -> None:
         """A classic command that answers OK or ERR. Raises what ERR says."""
-        from innoclone.errors import from_donor
-
         self.write_packet(payload)
         answer = self.read_packet()
         if answer[:1] == b"\xff":

@@ -1,0 +1,89 @@
+"""Where all connections of one clone meet: stages, their ends, and the first failure.
+
+Two rules are kept here (docs/design.md): a stage is acknowledged only when its END was processed on every attached
+connection, and no worker goes into a stage before the master has, because the master learns of DDL first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from innoclone.errors import CloneError
+from innoclone.wire.descriptors import StageNumber
+
+__all__ = ["Barrier", "Stopped"]
+
+PATIENCE = 1800.0  # seconds; a stock recipient waits as long for its own tasks
+
+
+class Stopped(Exception):
+    """The clone is being stopped; the reason is in `Barrier.failure`."""
+
+
+class Barrier:
+    """Shared by the connections of one clone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ended: dict[int, StageNumber] = {}  # connection -> last stage whose END it has processed
+        self._stage = StageNumber.INIT  # the master's
+        self._listed = False
+        self.failure: CloneError | None = None
+        self.stopped = threading.Event()
+
+    def join(self, connection: int) -> None:
+        """A connection takes part from now on; called before the donor is asked to attach it."""
+        with self._changed:
+            self._ended[connection] = StageNumber.INIT
+
+    def leave(self, connection: int) -> None:
+        """It takes no part any more (complete, or never attached)."""
+        with self._changed:
+            self._ended.pop(connection, None)
+            self._changed.notify_all()
+
+    def ended(self, connection: int, stage: StageNumber) -> None:
+        """It has processed the END of ``stage``: every byte it got is written."""
+        with self._changed:
+            self._ended[connection] = stage
+            self._changed.notify_all()
+
+    def start(self, stage: StageNumber) -> None:
+        """The master has processed START of ``stage``."""
+        with self._changed:
+            self._stage = stage
+            self._changed.notify_all()
+
+    def listed(self) -> None:
+        """The master has the whole list of files."""
+        with self._changed:
+            self._listed = True
+            self._changed.notify_all()
+
+    def fail(self, error: CloneError) -> None:
+        """End everything; the first error is the one that counts."""
+        with self._changed:
+            if self.failure is None:
+                self.failure = error
+            self.stopped.set()
+            self._changed.notify_all()
+
+    def wait_until_ended(self, stage: StageNumber) -> None:
+        """Until every connection has ended ``stage``. Raises `Stopped`."""
+        self._wait(lambda: all(last >= stage for last in self._ended.values()))
+
+    def wait_until_started(self, stage: StageNumber) -> None:
+        """Until the master is in ``stage`` or later. Raises `Stopped`."""
+        self._wait(lambda: self._stage >= stage)
+
+    def wait_until_listed(self) -> None:
+        """Until the list of files is known. Raises `Stopped`."""
+        self._wait(lambda: self._listed)
+
+    def _wait(self, reached: Callable[[], bool]) -> None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.stopped.is_set() or reached(), PATIENCE):
+                raise CloneError("the connections of the clone wait for each other without end")
+            if self.stopped.is_set():
+                raise Stopped

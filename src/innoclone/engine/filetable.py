@@ -1,0 +1,227 @@
+"""The files of a clone as the donor describes them, and what DDL on the donor does to them meanwhile.
+
+The rules are those of a stock recipient (InnoDB's clone0copy.cc and clone0repl.cc: handling of file metadata): the
+donor lists all files at the start of FILE_COPY; between the END of a stage and the START of the next the master
+connection gets one descriptor for each file that DDL changed. Renames are done in two steps, since their order is not
+the order of the renames on the donor.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from innoclone.errors import EncryptionUnsupported, ProtocolError
+from innoclone.files.system import file_error, write_all
+from innoclone.files.target import Target
+from innoclone.innodb.create import initial_file
+from innoclone.innodb.page import PageChecker
+from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags
+from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
+
+__all__ = ["ClonedFile", "FileTable"]
+
+RENAME_SUFFIX = ".#clone_ddl"  # the server's own suffix for the first step of a rename
+MAX_FILES = 1 << 24
+MAX_REDO_FILES = 1000
+MAX_FILE_SIZE = 1 << 48  # 2^32 pages of 64 KiB
+
+
+@dataclass
+class ClonedFile:
+    """One file of the clone. ``path`` is where it is now, ``final`` where it will be once renames are done."""
+
+    metadata: FileMetadata
+    path: Path
+    final: Path
+    size: int  # what the file must have at least when the clone is done, in bytes
+    flags: SpaceFlags | None  # None: not a tablespace
+    first_page: int = 0  # number of the file's first page: the second file of the system tablespace goes on counting
+    dropped: bool = False
+    checker: PageChecker | None = None
+
+    @property
+    def hole_block(self) -> int:
+        """The donor's file system block size if pages are page-compressed and holes are worth punching, else 0."""
+        meta = self.metadata
+        if self.flags is None or self.flags.is_compressed or not meta.flags & (FileFlag.ZLIB | FileFlag.LZ4):
+            return 0
+        return meta.block_size if 0 < meta.block_size * 2 <= self.flags.physical_page_size else 0
+
+
+class FileTable:
+    """Applies FILE_METADATA to the target. Written by the master connection; `dropped` marks by any."""
+
+    def __init__(self, target: Target, server_version: int, *, verify: bool) -> None:
+        """``server_version`` is the donor's as a number (90704)."""
+        self._target = target
+        self._version = server_version
+        self._verify = verify
+        self.data: list[ClonedFile] = []
+        self.redo: dict[int, ClonedFile] = {}
+        self._paths: set[Path] = set()
+        self._renames: list[ClonedFile] = []
+        self._lock = threading.Lock()
+        self.changes: list[str] = []  # DDL that was followed, as text
+
+    def add(self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool) -> None:
+        """Take one descriptor; ``stage`` is the one the connection is in, ``in_stage`` False behind its END.
+
+        Raises `ProtocolError`, `PathRefused`, `EncryptionUnsupported` or a file error.
+        """
+        _check_sizes(meta)
+        with self._lock:
+            if meta.space_id == REDO_SPACE:
+                self._add_redo(meta, stage)
+            elif in_stage:
+                self._add_listed(meta, stage)
+            else:
+                self._change(meta)
+
+    def _add_redo(self, meta: FileMetadata, stage: StageNumber) -> None:
+        if stage is not StageNumber.REDO_COPY or meta.index >= MAX_REDO_FILES:
+            raise ProtocolError(f"redo file {meta.index} in {stage.name}")
+        if meta.index in self.redo:
+            return  # every connection repeats them
+        path = self._target.redo_path(meta.index, old_format=self._version < 80030)
+        self._target.create(path)
+        self.redo[meta.index] = ClonedFile(meta, path, path, meta.size, None)
+
+    def _add_listed(self, meta: FileMetadata, stage: StageNumber) -> None:
+        """Within a stage: a file of the initial list, or the notice that a file was dropped while it was copied."""
+        if meta.index < len(self.data):
+            file = self.data[meta.index]
+            if meta.flags & FileFlag.DELETED:
+                file.dropped = True
+                return
+            if file.metadata == meta:
+                return  # the list again
+            raise ProtocolError(f"file {meta.index} is described twice")
+        if stage is not StageNumber.FILE_COPY:
+            raise ProtocolError(f"file {meta.index} is unknown in {stage.name}")
+        file = self._new(meta)
+        self._target.create(file.path)
+
+    def _change(self, meta: FileMetadata) -> None:
+        """Between two stages: what DDL did."""
+        if meta.index >= len(self.data):
+            file = self._new(meta)
+            if meta.flags & FileFlag.DELETED:
+                file.dropped = True
+                self._paths.discard(file.final)
+                return
+            self._create_initial(file)
+            self.changes.append(f"created {meta.name}")
+            return
+        file = self.data[meta.index]
+        if meta.flags & FileFlag.DELETED:
+            self._target.unlink(file.path)
+            self._forget(file)
+            self.changes.append(f"dropped {file.metadata.name}")
+        elif meta.flags & FileFlag.RENAMED:
+            self._rename(file, meta)
+        else:
+            _refuse_encryption(meta)
+            file.metadata, file.size = meta, max(file.size, meta.size)
+
+    def _forget(self, file: ClonedFile) -> None:
+        file.dropped = True
+        self._paths.discard(file.final)
+        if file in self._renames:
+            self._renames.remove(file)
+
+    def _rename(self, file: ClonedFile, meta: FileMetadata) -> None:
+        if file.dropped:
+            raise ProtocolError(f"file {meta.index} is renamed after it was dropped")
+        new = self._target.place(meta.name, meta.space_id)
+        waiting = new.with_name(new.name + RENAME_SUFFIX)
+        self._target.rename(file.path, waiting)
+        self._paths.discard(file.final)
+        self.changes.append(f"renamed {file.metadata.name} to {meta.name}")
+        file.metadata, file.path, file.final, file.size = meta, waiting, new, max(file.size, meta.size)
+        if file not in self._renames:
+            self._renames.append(file)
+
+    def begin_stage(self) -> None:
+        """The master has received START: the second step of all renames."""
+        with self._lock:
+            for file in self._renames:
+                if file.final in self._paths:
+                    raise ProtocolError(f"two files are named {file.metadata.name!r}")
+                self._target.rename(file.path, file.final)
+                self._paths.add(file.final)
+                file.path = file.final
+            self._renames.clear()
+
+    def _new(self, meta: FileMetadata) -> ClonedFile:
+        if meta.index != len(self.data) or meta.index >= MAX_FILES:
+            raise ProtocolError(f"file {meta.index} is described after file {len(self.data) - 1}")
+        deleted = bool(meta.flags & FileFlag.DELETED)
+        path = self._target.place(meta.name, meta.space_id)
+        if path in self._paths and not deleted:
+            raise ProtocolError(f"two files are named {meta.name!r}")
+        flags = None
+        if meta.fsp_flags != NO_FSP_FLAGS:
+            try:
+                flags = SpaceFlags(meta.fsp_flags)
+            except ValueError as error:
+                raise ProtocolError(f"file {meta.name!r}: {error}") from error
+        _refuse_encryption(meta)
+        checker = PageChecker(flags, meta.space_id) if self._verify and flags is not None else None
+        file = ClonedFile(meta, path, path, meta.size, flags, self._first_page(meta, flags), checker=checker)
+        self.data.append(file)
+        if not deleted:
+            self._paths.add(path)
+        return file
+
+    def _first_page(self, meta: FileMetadata, flags: SpaceFlags | None) -> int:
+        if flags is None or meta.space_id != SYSTEM_SPACE:
+            return 0
+        before = [file.size for file in self.data if file.flags is not None and file.metadata.space_id == SYSTEM_SPACE]
+        return sum(before) // flags.physical_page_size
+
+    def _create_initial(self, file: ClonedFile) -> None:
+        if file.flags is None:
+            raise ProtocolError(f"file {file.metadata.name!r} was created by DDL and is no tablespace")
+        self._target.create(file.path)
+        page0, size = initial_file(file.metadata.space_id, file.flags, self._version)
+        fd = self._target.open(file.path)
+        try:
+            write_all(fd, page0, 0)
+            os.ftruncate(fd, size)
+        except OSError as error:
+            raise file_error(error, f"can't write {file.path}") from error
+        finally:
+            os.close(fd)
+
+    def find(self, index: int, stage: StageNumber) -> ClonedFile:
+        """The file that a DATA descriptor names. Raises `ProtocolError` for an unknown one."""
+        if stage is StageNumber.REDO_COPY:
+            file = self.redo.get(index)
+            if file is not None:
+                return file
+        elif index < len(self.data):
+            return self.data[index]
+        raise ProtocolError(f"data for file {index} in {stage.name}, which was not described")
+
+    def remove_dropped(self) -> None:
+        """Remove what is left of dropped files, once no more data can come."""
+        for file in self.data:
+            if file.dropped and file.path not in self._paths:
+                self._target.unlink(file.path)
+
+    def all_files(self) -> list[ClonedFile]:
+        """Every file that belongs to the clone, redo last."""
+        return [file for file in self.data if not file.dropped] + [self.redo[index] for index in sorted(self.redo)]
+
+
+def _check_sizes(meta: FileMetadata) -> None:
+    if max(meta.size, meta.allocated) > MAX_FILE_SIZE:
+        raise ProtocolError(f"file {meta.name!r} is said to have {max(meta.size, meta.allocated)} bytes")
+
+
+def _refuse_encryption(meta: FileMetadata) -> None:
+    if meta.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY):
+        raise EncryptionUnsupported(f"tablespace {meta.name!r} is encrypted")

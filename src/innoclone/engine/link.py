@@ -1,0 +1,256 @@
+"""One data connection of a clone: reads what the donor streams and puts it where it belongs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from innoclone.engine.barrier import Barrier
+from innoclone.engine.filetable import ClonedFile, FileTable
+from innoclone.errors import ProtocolError, from_donor
+from innoclone.files.system import file_error, punch_hole, start_writeback, write_all
+from innoclone.files.target import Target
+from innoclone.innodb.create import page_compression_runs
+from innoclone.ops.limits import LARGEST_SLICE, Limits
+from innoclone.ops.status import CloneStatus, Counter, Stage
+from innoclone.transport.connection import Connection
+from innoclone.wire.descriptors import (
+    DataDescriptor,
+    FileMetadata,
+    StageNumber,
+    StateDescriptor,
+)
+from innoclone.wire.rpc import (
+    Complete,
+    DataDescription,
+    Execute,
+    Failure,
+    ResponseCode,
+    parse_response,
+)
+from innoclone.wire.stream import Stream
+
+__all__ = ["STAGES", "Link", "Suspects"]
+
+MAX_BLOCK = 16 << 20  # bytes of one DATA message; a donor's are 64 pages, 4 MiB at the most
+WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
+
+STAGES = {
+    StageNumber.FILE_COPY: Stage.FILE_COPY,
+    StageNumber.PAGE_COPY: Stage.PAGE_COPY,
+    StageNumber.REDO_COPY: Stage.REDO_COPY,
+}
+
+
+class Suspects:
+    """Pages that looked bad when they were written. A torn page of FILE_COPY is expected to come again, whole."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, set[int]] = {}  # file index -> page numbers
+        self._lock = threading.Lock()
+
+    def update(self, index: int, first: int, count: int, bad: list[int]) -> None:
+        """``count`` pages from ``first`` on were written, those in ``bad`` are damaged."""
+        if not bad and index not in self._pages:
+            return
+        with self._lock:
+            pages = self._pages.setdefault(index, set())
+            pages.difference_update(range(first, first + count))
+            pages.update(bad)
+
+    def left(self) -> dict[int, list[int]]:
+        """File index -> pages that are still damaged."""
+        return {index: sorted(pages) for index, pages in self._pages.items() if pages}
+
+
+class Link:
+    """Streams one connection. The callbacks are the master's: START or END of a stage came; the list of files is whole."""
+
+    def __init__(
+        self,
+        number: int,
+        connection: Connection,
+        *,
+        target: Target,
+        table: FileTable,
+        barrier: Barrier,
+        status: CloneStatus,
+        limits: Limits,
+        suspects: Suspects,
+        on_state: Callable[[StateDescriptor], None] | None = None,
+        on_listed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._number = number
+        self._connection = connection
+        self._target, self._table, self._barrier = target, table, barrier
+        self._status, self._limits, self._suspects = status, limits, suspects
+        self._on_state = on_state
+        self._on_listed = on_listed
+        self._order = Stream(master=on_state is not None)
+        self._stage = StageNumber.INIT
+        self._in_stage = False
+        self._chunks = 0
+        self._files = -1  # how many the master announced
+        self._network = 0
+        self._counter = Counter()
+        self._buffer = memoryview(bytearray(LARGEST_SLICE))
+        self._open_file: ClonedFile | None = None
+        self._fd = -1
+
+    def run(self) -> None:
+        """COM_EXECUTE until COMPLETE. Raises whatever ends it earlier."""
+        try:
+            self._connection.write_packet(Execute().serialize())
+            while self._step():
+                pass
+        finally:
+            self._close_file()
+
+    def _step(self) -> bool:
+        response = parse_response(self._connection.read_packet())
+        if isinstance(response, Complete):
+            self._order.complete()
+            return False
+        if isinstance(response, Failure):
+            raise from_donor(response.number, response.message)
+        if not isinstance(response, DataDescription):
+            raise ProtocolError(f"{type(response).__name__} in the data stream")
+        descriptor = response.descriptor
+        if isinstance(descriptor, StateDescriptor) and descriptor.is_keepalive:
+            return True
+        self._order.check(descriptor)
+        if isinstance(descriptor, DataDescriptor):
+            self._data(descriptor)
+        elif isinstance(descriptor, FileMetadata):
+            self._file(descriptor)
+        elif isinstance(descriptor, StateDescriptor):
+            self._state(descriptor)
+        return True
+
+    def _file(self, metadata: FileMetadata) -> None:
+        before = len(self._table.data)
+        self._table.add(metadata, self._stage, in_stage=self._in_stage)
+        if self._on_state is None or len(self._table.data) == before or not self._in_stage:
+            return
+        if len(self._table.data) == self._files:
+            self._on_listed()
+        elif len(self._table.data) > self._files:
+            raise ProtocolError(f"the donor announced {self._files} files and describes more")
+
+    # ---- stages --------------------------------------------------------------------------------------------
+
+    def _state(self, state: StateDescriptor) -> None:
+        if state.is_start:
+            self._start(state)
+        else:
+            self._close_file()
+            self._in_stage = False
+            self._barrier.ended(self._number, state.stage)
+        if self._on_state is not None:
+            self._on_state(state)
+
+    def _start(self, state: StateDescriptor) -> None:
+        self._stage, self._in_stage, self._chunks = state.stage, True, state.chunks
+        master = self._on_state is not None
+        if not master:
+            self._barrier.wait_until_started(state.stage)
+        if state.stage is StageNumber.FILE_COPY and master:
+            self._files = state.files
+            if not state.files:
+                raise ProtocolError("the donor lists no files")
+        if state.stage in STAGES:
+            self._counter = self._status.stages[STAGES[state.stage]].counter()
+        # Single pages come buffered; big blocks are left in the socket until their place is known.
+        self._connection.read_ahead = state.stage is StageNumber.PAGE_COPY
+
+    # ---- data ----------------------------------------------------------------------------------------------
+
+    def _data(self, data: DataDescriptor) -> None:
+        connection = self._connection
+        if not 1 <= data.chunk <= self._chunks:
+            raise ProtocolError(f"chunk {data.chunk} of {self._chunks} in {data.stage.name}")
+        if data.length > MAX_BLOCK or data.offset > 1 << 48:
+            raise ProtocolError(f"a block of {data.length} bytes at offset {data.offset}")
+        if data.stage is StageNumber.FILE_COPY and len(self._table.data) < self._files:
+            raise ProtocolError("data before the list of files is complete")
+        file = self._table.find(data.index, data.stage)
+        header = connection.read_header()
+        if header.length < 1 or connection.read_exact(1)[0] != ResponseCode.DATA:
+            raise ProtocolError("a DATA descriptor without its DATA")
+        at, size = data.offset, header.length - 1
+        end = data.offset + data.length
+        while True:
+            if at + size > end:
+                raise ProtocolError(f"a block of {data.length} bytes is followed by more")
+            self._move(file, at, size)
+            at += size
+            if not header.is_continued:
+                break
+            header = connection.read_header()
+            size = header.length
+        if at != end:
+            raise ProtocolError(f"a block of {data.length} bytes is followed by {at - data.offset}")
+        if data.file_size > file.size and not file.dropped and data.stage is StageNumber.PAGE_COPY:
+            file.size = min(data.file_size, 1 << 48)
+
+    def _move(self, file: ClonedFile, offset: int, size: int) -> None:
+        """``size`` bytes from the connection into the file, in pieces that keep limits and memory small."""
+        connection = self._connection
+        fd = self._descriptor(file)
+        page = file.flags.physical_page_size if file.flags is not None else 1
+        splice = file.checker is None and not file.hole_block and connection.can_splice and fd >= 0 and size > page
+        while size:
+            count = min(size, max(self._limits.piece, page))
+            if splice:
+                connection.splice(fd, offset, count)
+            else:
+                view = self._buffer[:count]
+                connection.read_into(view)
+                if fd >= 0:
+                    self._write(file, fd, view, offset, page)
+            self._account(count)
+            offset += count
+            size -= count
+        if fd >= 0 and self._target.fsync and offset % WRITEBACK == 0:
+            start_writeback(fd, offset - WRITEBACK, WRITEBACK)
+
+    def _account(self, count: int) -> None:
+        network = count
+        if self._connection.compression != "off":
+            network, self._network = self._connection.network - self._network, self._connection.network
+        self._counter.data += count
+        self._counter.network += network
+        if self._limits.rate:
+            self._limits.pause(count, network, self._barrier.stopped)
+
+    def _write(self, file: ClonedFile, fd: int, view: memoryview, offset: int, page: int) -> None:
+        try:
+            if file.hole_block and self._stage is not StageNumber.REDO_COPY:
+                for run in page_compression_runs(view, page, file.hole_block):
+                    write_all(fd, view[run.offset : run.offset + run.length], offset + run.offset)
+                    if run.hole:
+                        punch_hole(fd, offset + run.offset + run.length, run.hole)
+            else:
+                write_all(fd, view, offset)
+        except OSError as error:
+            raise file_error(error, f"can't write {file.path}") from error
+        if file.checker is not None:
+            first = file.first_page + offset // page
+            bad = [item.number for item in file.checker.bad_pages(view, first)]
+            self._suspects.update(file.metadata.index, first, len(view) // page, bad)
+
+    def _descriptor(self, file: ClonedFile) -> int:
+        """The open descriptor of ``file``, or -1 if it was dropped and its bytes go nowhere."""
+        if file.dropped:
+            return -1
+        if self._open_file is not file:
+            self._close_file()
+            self._fd = self._target.open(file.path)
+            self._open_file = file
+        return self._fd
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._open_file = -1, None

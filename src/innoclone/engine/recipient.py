@@ -1,0 +1,241 @@
+"""The recipient: one master connection, workers, and an auxiliary connection for acknowledgements.
+
+This file is the story of a remote clone; the steps live in session.py (connections), link.py (the stream of one
+connection), barrier.py (where connections meet), filetable.py (files and DDL) and finish.py (sizes, sync).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from innoclone.engine.barrier import Barrier, Stopped
+from innoclone.engine.filetable import FileTable
+from innoclone.engine.finish import finish_files
+from innoclone.engine.link import STAGES, Link, Suspects
+from innoclone.engine.session import DonorParameters, Session, attach, begin, call, leave, version_number
+from innoclone.errors import CloneError, DiskSpace, Interrupted, LocalFault, RemoteFault
+from innoclone.files.target import Target
+from innoclone.ops.limits import Limits
+from innoclone.ops.status import CloneStatus
+from innoclone.transport.connection import Connection
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
+from innoclone.wire.rpc import Ack
+
+__all__ = ["Received", "receive"]
+
+POLL = 0.1  # seconds between looks for a wish to stop
+LIMITED_RECEIVE_BUFFER = 256 << 10  # bytes; with a low limit, big socket buffers would hide it from the donor
+GOODBYE = 2.0  # seconds for telling the donor about a failure
+NO_CLONE = 1815  # ER_INTERNAL_ERROR: what a donor answers to COM_ATTACH when the clone is over
+SYNC_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Received:
+    """A finished transfer."""
+
+    table: FileTable
+    parameters: DonorParameters
+    locator: Locator
+    connections: int
+    protocol: int
+    compression: str
+    cipher: str
+
+
+def receive(
+    donor: Endpoint,
+    target: Target,
+    *,
+    threads: int,
+    compression: Compression,
+    limits: Limits,
+    block_ddl: bool,
+    ddl_timeout: int,
+    stall_timeout: float,
+    verify_pages: bool,
+    status: CloneStatus,
+    stopped: threading.Event,
+) -> Received:
+    """Clone ``donor`` into ``target``, up to and including the sync of all files. Raises a `CloneError`.
+
+    ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
+    """
+    session, master = begin(
+        donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl, stopped=stopped,
+        receive_buffer=LIMITED_RECEIVE_BUFFER if limits.rate else 0,
+    )  # fmt: skip
+    with contextlib.closing(master):
+        run = _Run(session, master, target, limits, verify_pages, status)
+        return run.run(limits.connections(threads), stopped)
+
+
+class _Run:
+    """State of one run."""
+
+    def __init__(
+        self, session: Session, master: Connection, target: Target, limits: Limits, verify: bool, status: CloneStatus
+    ) -> None:
+        self.session, self.master, self.target = session, master, target
+        self.limits, self.status = limits, status
+        self.barrier = Barrier()
+        self.suspects = Suspects()
+        self.table = FileTable(target, version_number(session.parameters.version), verify=verify)
+        self.connections: list[Connection] = [master]
+        self.auxiliary: Connection | None = None
+        self.threads = 1
+        self._space_checked = 0
+
+    def run(self, threads: int, stopped: threading.Event) -> Received:
+        """Start all connections, wait for them, finish the files."""
+        self.threads = threads
+        try:
+            self.auxiliary = self.session.connect()
+        except CloneError as error:
+            self.barrier.fail(error)
+        jobs = [threading.Thread(target=self._guard, args=(self._master,), name="clone-0", daemon=True)]
+        jobs += [
+            threading.Thread(target=self._guard, args=(self._worker, number), name=f"clone-{number}", daemon=True)
+            for number in range(1, threads)
+        ]
+        self.barrier.join(0)
+        self.status.connections = 1
+        if self.barrier.failure is None:
+            for job in jobs:
+                job.start()
+        self._supervise([job for job in jobs if job.ident is not None], stopped)
+        if self.barrier.failure is not None:
+            self.status.fail(self.barrier.failure.code, self.barrier.failure.message)
+            raise self.barrier.failure
+        received = Received(
+            self.table, self.session.parameters, self.session.locator, self.status.connections, self.session.protocol,
+            self.master.compression, self.master.cipher,
+        )  # fmt: skip
+        finish_files(self.table, self.target, self.suspects, self.status, stopped, threads=SYNC_THREADS)
+        return received
+
+    def _supervise(self, jobs: list[threading.Thread], stopped: threading.Event) -> None:
+        """Until all threads are done; a failure or a wish to stop wakes those that wait for the network."""
+        told = False
+        try:
+            while any(job.is_alive() for job in jobs):
+                for job in jobs:
+                    job.join(POLL / len(jobs))
+                if stopped.is_set():
+                    self.barrier.fail(Interrupted("stopped"))
+                if self.barrier.failure is not None and not told:
+                    told = True
+                    self._tell_donor(self.barrier.failure)
+                    for connection in list(self.connections):
+                        connection.shut()
+        except BaseException:
+            self.barrier.fail(Interrupted("stopped"))
+            self._tell_donor(Interrupted("stopped"))
+            for connection in list(self.connections):
+                connection.shut()
+            raise
+        finally:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        """Leave clone mode in order where all went well; else just go."""
+        connections = [self.auxiliary, *self.connections] if self.auxiliary is not None else self.connections
+        for connection in connections:
+            if self.barrier.failure is None:
+                leave(connection)
+            connection.close()
+
+    def _guard(self, body: Callable[..., None], *arguments: int) -> None:
+        """Run one thread's work; its error is the clone's."""
+        try:
+            body(*arguments)
+        except Stopped:
+            pass
+        except CloneError as error:
+            self.barrier.fail(error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must end the clone, not one thread of it
+            fault = CloneError(f"unexpected {type(error).__name__}: {error}")
+            fault.__cause__ = error
+            self.barrier.fail(fault)
+
+    # ---- the connections -----------------------------------------------------------------------------------
+
+    def _link(self, number: int, connection: Connection, *, master: bool) -> Link:
+        return Link(
+            number, connection, target=self.target, table=self.table, barrier=self.barrier, status=self.status,
+            limits=self.limits, suspects=self.suspects, on_state=self._on_state if master else None,
+            on_listed=self._on_listed,
+        )  # fmt: skip
+
+    def _master(self) -> None:
+        self._link(0, self.master, master=True).run()
+        self.barrier.leave(0)
+
+    def _worker(self, number: int) -> None:
+        try:
+            connection = self.session.connect()
+        except RemoteFault as error:
+            self.status.notes.append(f"connection {number} was refused, going on without it: {error.message}")
+            return
+        self.connections.append(connection)
+        # From before the question on, since the donor may count the connection before we see its answer.
+        self.barrier.join(number)
+        try:
+            attach(connection, self.session)
+        except CloneError as error:
+            if getattr(error, "donor_number", 0) != NO_CLONE:
+                raise
+            self.barrier.leave(number)  # the clone is over already: nothing was left for this connection
+            return
+        self.status.connections += 1
+        # The donor sends data of any file at once, and only the master gets the list of files.
+        self.barrier.wait_until_listed()
+        self._link(number, connection, master=False).run()
+        self.barrier.leave(number)
+
+    # ---- what the master does at stages --------------------------------------------------------------------
+
+    def _on_state(self, state: StateDescriptor) -> None:
+        if state.is_start:
+            self._begin_stage(state)
+        else:
+            self.barrier.wait_until_ended(state.stage)
+            self._acknowledge(Ack(0, self.session.locator, state.acknowledgement()))
+
+    def _begin_stage(self, state: StateDescriptor) -> None:
+        self.table.begin_stage()
+        if state.stage in STAGES:
+            self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.threads)
+        if state.stage in (StageNumber.PAGE_COPY, StageNumber.REDO_COPY):
+            self._check_space(state.estimate)
+        self.barrier.start(state.stage)
+
+    def _on_listed(self) -> None:
+        """The list of files is complete and no data has come yet: the last moment at which nothing is lost."""
+        self._check_space(sum(max(file.metadata.allocated, 0) for file in self.table.data))
+        self.barrier.listed()
+
+    def _check_space(self, needed: int) -> None:
+        """Compare with what is really going to be written; the donor's own estimate counts its redo capacity too."""
+        free = self.target.free_bytes()
+        if needed > free:
+            raise DiskSpace(f"{needed} bytes are needed in {self.target.root}, {free} are free")
+
+    def _acknowledge(self, ack: Ack) -> None:
+        assert self.auxiliary is not None
+        call(self.auxiliary, ack)
+
+    # ---- failure -------------------------------------------------------------------------------------------
+
+    def _tell_donor(self, failure: CloneError) -> None:
+        """A failure on this side ends the clone at the donor at once; it would keep its snapshot for minutes else."""
+        if self.auxiliary is None or not isinstance(failure, LocalFault):
+            return
+        number = failure.code
+        with contextlib.suppress(CloneError, OSError):
+            self.auxiliary.set_timeout(GOODBYE)
+            call(self.auxiliary, Ack(number, self.session.locator, None))

@@ -1,0 +1,228 @@
+"""Clone connections to a donor: opened, put into clone mode, a clone begun on them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from dataclasses import dataclass, field
+
+from innoclone.errors import (
+    CloneError,
+    CloneRunning,
+    ConfigurationMismatch,
+    EncryptionUnsupported,
+    ProtocolError,
+    VersionUnsupported,
+    from_donor,
+)
+from innoclone.transport.connection import Connection
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.wire.descriptors import Locator
+from innoclone.wire.rpc import (
+    COM_CLONE,
+    Attach,
+    Collation,
+    Command,
+    Complete,
+    Config,
+    Exit,
+    Failure,
+    Init,
+    Locators,
+    Plugin,
+    ProtocolVersion,
+    Response,
+    parse_response,
+)
+
+__all__ = ["DonorParameters", "Session", "attach", "begin", "leave", "version_number"]
+
+INIT_GRACE = 300.0  # seconds beyond the DDL timeout that COM_INIT may take, as in a stock recipient
+BUSY_PATIENCE = 15.0  # seconds: a donor notices a killed recipient only at its next writes
+MAX_PARAMETERS = 100_000
+FIRST_VERSION = 80017  # the clone plugin's first release
+
+
+def version_number(text: str) -> int:
+    """``9.7.4-debug`` as 90704. Raises `ProtocolError`."""
+    match = re.match(r"(\d{1,2})\.(\d{1,2})\.(\d{1,3})", text)
+    if match is None:
+        raise ProtocolError(f"server version {text[:40]!r} is not a version")
+    major, minor, patch = (int(part) for part in match.groups())
+    return major * 10000 + minor * 100 + patch
+
+
+def check_version(text: str) -> int:
+    """The version as a number, if it can be cloned. Raises `VersionUnsupported`."""
+    if "MariaDB" in text:
+        raise VersionUnsupported(f"the server is {text}", hint="use mariadb-backup for MariaDB")
+    number = version_number(text)
+    if number < FIRST_VERSION:
+        raise VersionUnsupported(f"the donor is {text}, the clone plugin exists since 8.0.17")
+    return number
+
+
+@dataclass
+class DonorParameters:
+    """What the donor told about itself in answer to COM_INIT."""
+
+    version: str = ""
+    config: dict[str, str] = field(default_factory=dict)
+    plugins: dict[str, str] = field(default_factory=dict)  # name -> shared library, "" = built in
+    collations: list[str] = field(default_factory=list)
+    maturity: str = ""
+    network_timeout: int = 5  # minutes for which the donor keeps the snapshot after a network failure
+
+    def take(self, response: Response) -> None:
+        """One parameter message."""
+        if len(self.plugins) + len(self.collations) + len(self.config) > MAX_PARAMETERS:
+            raise ProtocolError(f"the donor sends more than {MAX_PARAMETERS} parameters")
+        if isinstance(response, Plugin):
+            self.plugins[response.name] = response.library or ""
+        elif isinstance(response, Collation):
+            self.collations.append(response.name)
+        elif isinstance(response, Config):
+            self.config[response.key] = response.value
+            if response.key == "json_configs":
+                self.maturity = str(response.json.get("maturity", ""))
+                self.config.setdefault("version", str(response.json.get("version", "")))
+            elif response.key == "clone_donor_timeout_after_network_failure" and response.value.isdigit():
+                self.network_timeout = int(response.value)
+        else:
+            raise ProtocolError(f"{type(response).__name__} in answer to COM_INIT")
+
+
+@dataclass
+class Session:
+    """A clone that the donor has begun."""
+
+    donor: Endpoint
+    compression: Compression
+    stall_timeout: float
+    receive_buffer: int
+    protocol: int
+    locator: Locator
+    parameters: DonorParameters
+    ddl_timeout: int
+    block_ddl: bool
+
+    def connect(self) -> Connection:
+        """One more connection in clone mode."""
+        return _enter(self.donor, self.compression, self.stall_timeout, self.receive_buffer)
+
+    def start_command(self, kind: type[Attach]) -> Attach:
+        """COM_ATTACH for this clone."""
+        return kind(self.protocol, self.ddl_timeout, self.block_ddl, (self.locator,))
+
+
+def _enter(donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int) -> Connection:
+    connection = Connection(donor, compression, timeout=timeout, receive_buffer=receive_buffer)
+    try:
+        check_version(connection.greeting.version)
+        connection.command(bytes([COM_CLONE]))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def begin(  # the arguments are the fields of a session
+    donor: Endpoint,
+    compression: Compression,
+    *,
+    stall_timeout: float,
+    receive_buffer: int,
+    ddl_timeout: int,
+    block_ddl: bool,
+    stopped: threading.Event,
+) -> tuple[Session, Connection]:
+    """Start a clone: its session and the master connection.
+
+    Waits a while for a donor that has not noticed yet that an earlier recipient is gone. Raises what the donor
+    reports, `VersionUnsupported`, `ConfigurationMismatch`, `ProtocolError` or a network error.
+    """
+    waited = 0.0
+    while True:
+        master = _enter(donor, compression, stall_timeout, receive_buffer)
+        try:
+            locators, parameters = _init(master, ddl_timeout, block_ddl, stall_timeout)
+        except CloneRunning:
+            master.close()
+            if waited >= BUSY_PATIENCE or stopped.wait(1.0):
+                raise
+            waited += 1.0
+            continue
+        except BaseException:
+            master.close()
+            raise
+        session = Session(
+            donor, compression, stall_timeout, receive_buffer, locators.version, locators.locators[0],
+            parameters, ddl_timeout, block_ddl,
+        )  # fmt: skip
+        return session, master
+
+
+def _init(
+    master: Connection, ddl_timeout: int, block_ddl: bool, stall_timeout: float
+) -> tuple[Locators, DonorParameters]:
+    master.set_timeout(ddl_timeout + INIT_GRACE)
+    master.write_packet(Init(ProtocolVersion.V4, ddl_timeout, block_ddl, (Locator(),)).serialize())
+    parameters = DonorParameters()
+    locators = None
+    # Donors 8.0.17 to 8.0.19 send LOCS first, later ones last: everything counts until COMPLETE.
+    while not isinstance(response := _answer(master), Complete):
+        if isinstance(response, Locators):
+            locators = response
+        else:
+            parameters.take(response)
+    master.set_timeout(stall_timeout)
+    if locators is None or len(locators.locators) != 1:
+        raise ProtocolError("the donor did not send one InnoDB locator")
+    if not ProtocolVersion.V1 <= locators.version <= ProtocolVersion.V4:
+        raise ProtocolError(f"the donor chose clone protocol {locators.version:#x}")
+    if locators.locators[0].clone_id == 0:
+        raise ProtocolError("the donor's locator names no clone")
+    parameters.version = parameters.config.get("version") or master.greeting.version
+    check_version(parameters.version)
+    page_size = parameters.config.get("innodb_page_size", "16384")
+    if page_size not in ("4096", "8192", "16384", "32768", "65536"):
+        raise ConfigurationMismatch(f"the donor's innodb_page_size is {page_size}")
+    return locators, parameters
+
+
+def _answer(connection: Connection) -> Response:
+    response = parse_response(connection.read_packet())
+    if isinstance(response, Failure):
+        error = from_donor(response.number, response.message)
+        if response.number == 3872:
+            raise EncryptionUnsupported(error.message)
+        raise error
+    return response
+
+
+def call(connection: Connection, command: Command) -> list[Response]:
+    """Send a command that answers without bulk data; its responses before COMPLETE."""
+    connection.write_packet(command.serialize())
+    responses: list[Response] = []
+    while not isinstance(response := _answer(connection), Complete):
+        responses.append(response)
+        if len(responses) > 100:
+            raise ProtocolError("the donor's answer does not end")
+    return responses
+
+
+def attach(connection: Connection, session: Session) -> Locator:
+    """Join the clone on one more connection; the donor's locator tells the stage it is in."""
+    responses = call(connection, session.start_command(Attach))
+    if len(responses) != 1 or not isinstance(responses[0], Locators):
+        raise ProtocolError("COM_ATTACH was not answered with one locator")
+    return responses[0].locators[0]
+
+
+def leave(connection: Connection) -> None:
+    """Leave clone mode and say goodbye; what goes wrong there is of no interest any more."""
+    with contextlib.suppress(CloneError):
+        call(connection, Exit())
+        connection.quit()
+    connection.close()

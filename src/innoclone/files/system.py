@@ -1,0 +1,55 @@
+"""The Linux calls that Python has no name for: punching holes and starting writeback."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from innoclone.errors import CloneError, DiskFull, FileError, TooManyOpenFiles
+
+__all__ = ["file_error", "punch_hole", "start_writeback", "write_all"]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+
+KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
+SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+
+
+def file_error(error: OSError, doing: str) -> CloneError:
+    """The error class for a failed file operation, with what was being done."""
+    message = f"{doing}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(message)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return TooManyOpenFiles(message)
+    return FileError(message)
+
+
+def punch_hole(fd: int, offset: int, length: int) -> bool:
+    """Free a range of a file and leave its size (fallocate(2)). False where the file system can't."""
+    if _libc.fallocate(fd, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+        return False
+    raise file_error(OSError(number, os.strerror(number)), "can't punch a hole")
+
+
+def start_writeback(fd: int, offset: int, length: int) -> None:
+    """Ask the kernel to start writing a range to disk, without waiting (sync_file_range(2)).
+
+    An optimisation only: fsync is what makes data durable, so a failure is of no interest here.
+    """
+    _libc.sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE)
+
+
+def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
+    """pwrite(2) until everything is written: the kernel may stop short when the disk runs full."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]

@@ -1,0 +1,269 @@
+"""The directory that a clone is written into: created, locked, marked as unfinished, and finished last of all.
+
+Write order (rule 3 of docs/design.md): ``#clone/#status_in_progress`` exists before any data, and a stock server
+refuses to boot while it does. At the end data files, directories and marker files are synced, the manifest is written
+and synced, and only then the marker is removed and its directory synced. A crash at any point leaves either an
+unbootable directory or a complete one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from innoclone.errors import FileError, PathRefused, TargetBusy, TargetExists, TargetUnusable
+from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
+from innoclone.files.system import file_error
+
+__all__ = ["Target", "is_unfinished", "sync_directory"]
+
+DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
+IN_PROGRESS = "#status_in_progress"  # names of clone0api.cc
+FIX_AFTER_BOOT = "#status_fix"  # the booting server re-creates schema directories and empty non-InnoDB tables
+WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
+EXTERNAL = "external-files.json"
+
+
+def is_unfinished(directory: Path) -> bool:
+    """Whether the directory holds a clone of ours that never came to its end."""
+    return (directory / OWN_DIR).is_dir() and (directory / CLONE_DIR / IN_PROGRESS).exists()
+
+
+def sync_directory(directory: Path) -> None:
+    """Fsync a directory, so that names in it survive a crash."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Target:
+    """An open clone directory. ``mapping`` says where tablespaces outside the donor's data directory go."""
+
+    def __init__(self, root: Path, mapping: Mapping = (), *, fsync: bool = True) -> None:
+        """Create or take over ``root``.
+
+        Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if another
+        process works on it; `TargetUnusable` if it can't be created.
+        """
+        self.root = root.absolute()
+        self.mapping = mapping
+        self.fsync = fsync
+        self.restarted = False  # an unfinished clone was there and has been removed
+        self._external: list[str] = []
+        self._made: set[Path] = set()
+        self._created = False
+        self._lock = -1
+        try:
+            self._open()
+        except OSError as error:
+            self.release()
+            raise TargetUnusable(f"can't use {self.root}: {error.strerror}") from error
+        except BaseException:
+            self.release()
+            raise
+
+    def _open(self) -> None:
+        if not self.root.exists():
+            self.root.mkdir(mode=DIR_MODE)
+            self._created = True
+        elif not self.root.is_dir():
+            raise TargetExists(f"{self.root} exists and is not a directory")
+        elif any(self.root.iterdir()) and not is_unfinished(self.root):
+            raise TargetExists(f"{self.root} exists and is not empty")
+        for name in (OWN_DIR, CLONE_DIR):
+            (self.root / name).mkdir(mode=DIR_MODE, exist_ok=True)
+        self._take_lock()
+        (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
+        self._remove_remains()
+        for name in ("mysql", REDO_DIR):
+            self._make_directory(self.root / name)
+        if self.fsync:
+            for directory in (self.root / CLONE_DIR, self.root, self.root.parent):
+                sync_directory(directory)
+
+    def _take_lock(self) -> None:
+        path = self.root / OWN_DIR / "lock"
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = path.read_text(errors="replace").strip() or "unknown"
+            raise TargetBusy(f"process {holder} is working on {self.root}") from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _remove_remains(self) -> None:
+        """Empty the directory of an earlier unfinished clone, but for the marker and the lock."""
+        keep = {OWN_DIR, CLONE_DIR}
+        for entry in list(self.root.iterdir()):
+            if entry.name in keep:
+                continue
+            self.restarted = True
+            _remove(entry)
+        record = self.root / OWN_DIR / EXTERNAL
+        if record.exists():
+            for name in json.loads(record.read_text()):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(name).unlink()
+            record.unlink()
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def place(self, name: str, space_id: int) -> Path:
+        """Where the donor's file ``name`` goes. Raises `PathRefused`."""
+        return place(name, space_id, self.root, self.mapping)
+
+    def redo_path(self, index: int, *, old_format: bool = False) -> Path:
+        """Path of a redo file; servers before 8.0.30 have them as ``ib_logfileN`` in the data directory itself."""
+        return self.root / f"ib_logfile{index}" if old_format else self.root / REDO_DIR / f"#ib_redo{index}"
+
+    def create(self, path: Path) -> None:
+        """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
+        self._make_directory(path.parent)
+        if not path.is_relative_to(self.root):
+            self._record_external(path)
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE))
+        except FileExistsError as error:
+            raise PathRefused(
+                f"{path} exists already", hint="remove the file, or map its directory elsewhere"
+            ) from error
+        except OSError as error:
+            raise file_error(error, f"can't create {path}") from error
+
+    def open(self, path: Path) -> int:
+        """A descriptor for reading and writing."""
+        try:
+            return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise file_error(error, f"can't open {path}") from error
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename a file; ``new`` must not exist."""
+        self._make_directory(new.parent)
+        if os.path.lexists(new):
+            raise PathRefused(f"{new} exists already")
+        if not new.is_relative_to(self.root):
+            self._record_external(new)
+        try:
+            old.rename(new)
+        except OSError as error:
+            raise file_error(error, f"can't rename {old} to {new}") from error
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; one that is gone is fine."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise file_error(error, f"can't remove {path}") from error
+
+    def _make_directory(self, directory: Path) -> None:
+        if directory in self._made:
+            return
+        inside = directory.is_relative_to(self.root)
+        try:
+            directory.mkdir(mode=DIR_MODE, parents=not inside, exist_ok=True)
+            if inside and not stat.S_ISDIR(directory.lstat().st_mode):
+                raise PathRefused(f"{directory} is a symbolic link")
+        except OSError as error:
+            raise file_error(error, f"can't create {directory}") from error
+        self._made.add(directory)
+
+    def _record_external(self, path: Path) -> None:
+        """Remember a file outside the directory before it exists, so that a later run can remove it."""
+        self._external.append(str(path))
+        (self.root / OWN_DIR / EXTERNAL).write_text(json.dumps(self._external))
+
+    @property
+    def external(self) -> list[Path]:
+        """Files that were created outside the directory, by mappings."""
+        return [Path(name) for name in self._external]
+
+    def free_bytes(self) -> int:
+        """Bytes that this user may still write to the target's file system (statvfs f_bavail)."""
+        usage = os.statvfs(self.root)
+        return usage.f_bavail * usage.f_frsize
+
+    # ---- the end -------------------------------------------------------------------------------------------
+
+    def finish(self, manifest: dict[str, object], views: dict[str, str], *, owner: tuple[int, int] | None) -> None:
+        """Make the directory bootable: markers, manifest, ownership, syncs, and last of all the removal of the mark.
+
+        ``views`` are files of ``#clone/`` that a booted server shows in performance_schema. Data files must have been
+        synced before.
+        """
+        clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
+        try:
+            for name in (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS):
+                self._write(clone_dir / name, "")
+            for name, content in views.items():
+                self._write(clone_dir / name, content)
+            (own_dir / EXTERNAL).unlink(missing_ok=True)
+            self._write(own_dir / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+            if owner is not None:
+                self._chown(owner)
+            self._sync_directories()
+            (own_dir / "lock").unlink(missing_ok=True)
+            (clone_dir / IN_PROGRESS).unlink()
+            if self.fsync:
+                sync_directory(clone_dir)
+        except OSError as error:
+            raise file_error(error, f"can't finish {self.root}") from error
+        self.release()
+
+    def _write(self, path: Path, content: str) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.write(fd, content.encode())
+            if self.fsync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _sync_directories(self) -> None:
+        if not self.fsync:
+            return
+        directories = {self.root, self.root / CLONE_DIR, self.root / OWN_DIR, self.root.parent} | self._made
+        for directory in directories | {path.parent for path in self.external}:
+            sync_directory(directory)
+
+    def _chown(self, owner: tuple[int, int]) -> None:
+        paths: Iterable[Path] = [self.root, *self.root.rglob("*"), *self.external]
+        for path in paths:
+            os.chown(path, *owner, follow_symlinks=False)
+
+    def discard(self) -> None:
+        """Undo everything: the files outside, the content, and the directory if this run created it."""
+        with contextlib.suppress(OSError):
+            for path in self.external:
+                path.unlink(missing_ok=True)
+            # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
+            for entry in sorted(self.root.iterdir(), key=lambda item: item.name in (CLONE_DIR, OWN_DIR)):
+                _remove(entry)
+            if self._created:
+                self.root.rmdir()
+        self.release()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _remove(entry: Path) -> None:
+    try:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    except OSError as error:
+        raise FileError(f"can't remove {entry}: {error.strerror}") from error
