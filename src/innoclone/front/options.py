@@ -18,6 +18,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +102,10 @@ def resolve(
     *,
     dsn: str | None = None,
     warn: Callable[[str], None],
-    ask: Callable[[str], str] = getpass.getpass,
+    ask: Callable[[str], str] | None = None,
 ) -> Endpoint:
     """The server that the user means. ``typed`` has the options of `CONNECTION_OPTIONS` that were on the command line;
-    a password of None is asked for with ``ask``. Raises UsageError.
+    a password of None is asked for with ``ask``, by default on the terminal. Raises UsageError.
     """
     given = _merge(typed, sources, dsn)
     socket = _socket(given)
@@ -124,7 +125,7 @@ def resolve(
         host=host,
         port=_number(given, "port", 65535) or DEFAULT_PORT,
         user=user,
-        password=_password(given, shown, warn, ask),
+        password=_password(given, shown, warn, ask or ask_on_terminal),
         socket=socket,
         ssl_mode=mode,
         ssl_ca=paths["ca"],
@@ -132,6 +133,18 @@ def resolve(
         ssl_key=paths["key"],
         connect_timeout=float(_number(given, "connect-timeout", 31536000) or Endpoint.connect_timeout),
     )
+
+
+def ask_on_terminal(prompt: str) -> str:
+    """Read a password without showing it. Raises UsageError where there is no terminal: nothing may echo it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(prompt)
+        except (getpass.GetPassWarning, EOFError):
+            raise UsageError(
+                "there is no terminal to ask for the password on", hint="use --login-path or an option file"
+            ) from None
 
 
 def default_user() -> str:

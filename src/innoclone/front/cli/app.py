@@ -1,0 +1,120 @@
+"""The program: its commands, and the one place where errors and signals become words and an exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn, cast
+
+import typer
+
+from innoclone import __version__
+from innoclone.errors import CloneError, Interrupted, LocalFault, RemoteFault, UsageError, registry
+from innoclone.front.cli.boot import boot
+from innoclone.front.cli.check import check
+from innoclone.front.cli.clone import clone
+from innoclone.front.cli.common import Command
+from innoclone.front.cli.replicate import replicate
+from innoclone.front.cli.verify import verify
+from innoclone.front.output import Output
+
+__all__ = ["app", "exit_statuses", "main", "run"]
+
+# click has no public name within typer for the base of what its parser raises.
+ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
+
+SIGNALLED = 128  # a shell's exit status for a process that ended by a signal is 128 + its number
+
+
+def exit_statuses() -> dict[int, list[str]]:
+    """Every exit status and the errors that end with it."""
+    found: dict[int, list[str]] = {0: ["success"], CloneError.exit_status: ["unexpected failure"]}
+    for kind in registry():
+        if kind not in (CloneError, LocalFault, RemoteFault):  # those are only bases
+            found.setdefault(kind.exit_status, []).append(kind.__name__)
+    found[SIGNALLED + signal.SIGTERM] = ["SIGTERM"]
+    return dict(sorted(found.items()))
+
+
+def _epilog() -> str:
+    """Exit statuses, for --help; the \\b keeps click from filling the lines."""
+    lines = []
+    for status, names in exit_statuses().items():
+        words = textwrap.wrap(", ".join(names), 70)
+        lines += [f"{status:>5}  {words[0]}", *(f"       {more}" for more in words[1:])]
+    return "\b\n" + "\n".join(["Exit status (docs/errors.md has the details):", *lines])
+
+
+app = typer.Typer(
+    name="innoclone",
+    help="MySQL's CLONE outside the server.",
+    epilog=_epilog(),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing rich would double the time it takes
+    context_settings={"help_option_names": ["--help", "-?"]},
+)
+for command in (clone, boot, verify, replicate):
+    app.command(cls=Command, no_args_is_help=True)(command)
+app.command(cls=Command)(check)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"innoclone {__version__}\n")
+
+
+def main() -> NoReturn:
+    """The program ``innoclone``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line; what comes back is the exit status."""
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        status = app(args=list(args), prog_name="innoclone", standalone_mode=False) or 0
+    except CloneError as error:
+        return _report(error, SIGNALLED + stopped[0] if stopped else error.exit_status)
+    except ClickException as error:
+        return _report(_usage(error), UsageError.exit_status)
+    except (KeyboardInterrupt, typer.Abort):
+        status = Interrupted.exit_status
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no user shall see a bare traceback
+        return _unexpected(error, debug="--debug" in args)
+    if stopped or status == Interrupted.exit_status:  # some versions of typer turn Ctrl-C into that status
+        return _report(Interrupted("interrupted"), SIGNALLED + stopped[0] if stopped else status)
+    return int(status)
+
+
+def _usage(error: BaseException) -> UsageError:
+    """What click's parser found, as one of our errors."""
+    ctx = getattr(error, "ctx", None)
+    text: str = getattr(error, "format_message", lambda: str(error))()
+    where = ctx.command_path if ctx is not None else "innoclone"
+    return UsageError(text[:1].lower() + text[1:].rstrip("."), hint=f"see {where} --help")
+
+
+def _report(error: CloneError, exit_status: int) -> int:
+    (Output.current or Output()).error(error, exit_status)
+    return exit_status
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    hint = "this is a bug in innoclone: please report it" + ("" if debug else ", with what --debug shows")
+    return _report(CloneError(f"{type(error).__name__}: {error}", hint=hint), CloneError.exit_status)

@@ -1,0 +1,46 @@
+"""``innoclone boot``: a mysqld recovers a cloned directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.front.cli.common import FileArgs, OutputArgs, expand
+from innoclone.front.result import result_fields, result_table
+from innoclone.operation.options import BootOptions
+from innoclone.ops.status import CloneStatus
+
+__all__ = ["boot"]
+
+
+@expand
+def boot(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="A directory that innoclone clone made.")],
+    *,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld to start; default one on PATH or the sandbox's.")
+    ] = BootOptions.mysqld,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = BootOptions.keep,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="TCP port to listen on; default a Unix socket only.")
+    ] = BootOptions.port,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Wait this long for recovery.")
+    ] = BootOptions.timeout,
+    files: FileArgs,
+    output: OutputArgs,
+) -> None:
+    """Start a mysqld on a clone, wait for recovery, note the binary log position and stop it."""
+    from innoclone.operation.boot import boot as run
+
+    out = output.open()
+    status = CloneStatus()
+    options = BootOptions(directory=directory.absolute(), mysqld=mysqld, keep=keep, port=port, timeout=timeout)
+    with out.watch(status):
+        run(options, status=status)
+    for line in result_table(status):
+        out.message(line)
+    out.result(result_fields(status))
+    out.completed()

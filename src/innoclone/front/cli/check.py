@@ -1,0 +1,55 @@
+"""``innoclone check``: would a clone work?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.errors import CloneError
+from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.operation.options import CheckOptions
+
+__all__ = ["check"]
+
+
+@expand
+def check(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DSN] [DIRECTORY]", help="mysql://user@host:port, and the directory to be made."),
+    ] = None,
+    *,
+    install_plugin: Annotated[
+        bool, typer.Option("--install-plugin", help="A missing clone plugin is no fault: clone would install it.")
+    ] = CheckOptions.install_plugin,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld that shall run on the clone.")
+    ] = CheckOptions.mysqld,
+    connection: ConnectionArgs,
+    files: FileArgs,
+    output: OutputArgs,
+) -> int:
+    """Report everything that would keep a server from being cloned, without cloning it.
+
+    The exit status is that of the first fault.
+    """
+    from innoclone.operation.check import check as run
+
+    out = output.open()
+    dsn, directories = split_targets(targets or [])
+    options = CheckOptions(
+        donor=connection.endpoint(dsn, files, out),
+        directory=directories[0] if directories else None,
+        install_plugin=install_plugin,
+        mysqld=mysqld,
+    )
+    faults: list[CloneError] = run(options)
+    for fault in faults:
+        out.error(fault, fault.exit_status)
+    if faults:
+        return faults[0].exit_status
+    out.result({"donor": str(options.donor), "faults": 0})
+    out.completed()
+    return 0

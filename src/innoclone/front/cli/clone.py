@@ -1,0 +1,139 @@
+"""``innoclone clone``: a running server becomes a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.errors import UsageError
+from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.front.result import result_fields, result_table
+from innoclone.operation.options import CloneOptions
+from innoclone.ops.status import CloneStatus
+from innoclone.transport.endpoint import Compression
+
+__all__ = ["clone", "parse_compression", "parse_map_path"]
+
+COPY = "Copy"
+DONOR = "Donor"
+FINISH = "Finish"
+
+
+@expand
+def clone(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="[DSN] DIRECTORY", help="mysql://user@host:port, and the directory to make.")
+    ],
+    *,
+    threads: Annotated[
+        int, typer.Option("--threads", metavar="N", help="Connections that carry data, 1-128.", rich_help_panel=COPY)
+    ] = CloneOptions.threads,
+    compress: Annotated[
+        str,
+        typer.Option(
+            "--compress", metavar="zstd[:LEVEL]|zlib|off", help="Compress what travels.", rich_help_panel=COPY
+        ),
+    ] = "off",
+    max_network_bandwidth: Annotated[
+        float,
+        typer.Option(metavar="MIB/S", help="Limit on the wire; 0 is none, 0.5 is possible.", rich_help_panel=COPY),
+    ] = CloneOptions.max_network_bandwidth,
+    max_data_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
+    ] = CloneOptions.max_data_bandwidth,
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-path",
+            metavar="OLD=NEW",
+            help="Where files outside the donor's data directory go; may be repeated.",
+            rich_help_panel=COPY,
+        ),
+    ] = None,
+    stall_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
+    ] = CloneOptions.stall_timeout,
+    fsync: Annotated[
+        bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
+    ] = CloneOptions.fsync,
+    verify_pages: Annotated[
+        bool,
+        typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
+    ] = CloneOptions.verify_pages,
+    block_ddl: Annotated[
+        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
+    ] = CloneOptions.block_ddl,
+    ddl_timeout: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Wait for the lock of --block-ddl.", rich_help_panel=DONOR)
+    ] = CloneOptions.ddl_timeout,
+    install_plugin: Annotated[
+        bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
+    ] = CloneOptions.install_plugin,
+    chown: Annotated[
+        str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
+    ] = CloneOptions.chown,
+    boot: Annotated[
+        bool,
+        typer.Option("--boot", help="Start a mysqld on the clone once: recovery, position.", rich_help_panel=FINISH),
+    ] = CloneOptions.boot,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
+    ] = CloneOptions.mysqld,
+    connection: ConnectionArgs,
+    files: FileArgs,
+    output: OutputArgs,
+) -> None:
+    """Clone a running MySQL server into a new directory."""
+    out = output.open()
+    dsn, directories = split_targets(targets)
+    if not directories:
+        raise UsageError("no directory was named", hint="innoclone clone [DSN] DIRECTORY")
+    options = CloneOptions(
+        donor=connection.endpoint(dsn, files, out),
+        directory=directories[0],
+        threads=threads,
+        compression=parse_compression(compress),
+        max_network_bandwidth=max_network_bandwidth,
+        max_data_bandwidth=max_data_bandwidth,
+        block_ddl=block_ddl,
+        ddl_timeout=ddl_timeout,
+        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
+        fsync=fsync,
+        verify_pages=verify_pages,
+        install_plugin=install_plugin,
+        chown=chown,
+        boot=boot,
+        mysqld=mysqld,
+        stall_timeout=stall_timeout,
+    )
+    from innoclone.operation.clone import clone as run
+
+    status = CloneStatus()
+    with out.watch(status):
+        run(options, status=status)
+    for line in result_table(status):
+        out.message(line)
+    out.result(result_fields(status))
+    out.completed()
+
+
+def parse_compression(text: str) -> Compression:
+    """``off``, ``zlib``, ``zstd`` or ``zstd:LEVEL``. Raises UsageError."""
+    algorithm, has_level, level = text.lower().partition(":")
+    if algorithm not in ("off", "zlib", "zstd") or (has_level and algorithm != "zstd"):
+        raise UsageError(f"unknown compression {text}", hint="known are zstd, zstd:LEVEL, zlib and off")
+    if not has_level:
+        return Compression(algorithm)
+    if not (level.isascii() and level.isdigit()) or not 1 <= int(level) <= 22:
+        raise UsageError(f"zstd has no level {level}", hint="levels are 1-22")
+    return Compression(algorithm, int(level))
+
+
+def parse_map_path(text: str) -> tuple[str, str]:
+    """``OLD=NEW``. Raises UsageError."""
+    old, separator, new = text.partition("=")
+    if not (separator and old and new):
+        raise UsageError(f"--map-path {text} is not of the form OLD=NEW")
+    return old, new

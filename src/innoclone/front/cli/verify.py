@@ -1,0 +1,49 @@
+"""``innoclone verify``: is a clone whole, and is it the donor's?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand
+from innoclone.operation.options import VerifyOptions
+from innoclone.ops.status import CloneStatus
+
+__all__ = ["verify"]
+
+
+@expand
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="A directory that innoclone clone made.")],
+    *,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="DSN", help="Also boot the clone and compare its tables with this server's."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="Files or tables looked at in parallel.")
+    ] = VerifyOptions.threads,
+    mysqld: Annotated[Path | None, typer.Option(metavar="FILE", help="The mysqld to boot the clone with.")] = (
+        VerifyOptions.mysqld
+    ),
+    connection: ConnectionArgs,
+    files: FileArgs,
+    output: OutputArgs,
+) -> None:
+    """Check every page of a clone and compare its files with the manifest.
+
+    With --against, or with connection options, also compare rows and contents of all tables with the donor's.
+    """
+    from innoclone.operation.verify import verify as run
+
+    out = output.open()
+    status = CloneStatus()
+    donor = connection.endpoint(against, files, out) if against or connection.typed else None
+    options = VerifyOptions(directory=directory.absolute(), against=donor, mysqld=mysqld, threads=threads)
+    with out.watch(status):
+        verdict = run(options, status=status)
+    out.message(f"verdict: {verdict}")
+    out.result({"verdict": str(verdict)})
+    out.completed()

@@ -1,0 +1,137 @@
+"""Where a command's words go.
+
+Messages, warnings, progress and errors go to stderr, as with mysqlbackup and xtrabackup; stdout is for data that
+somebody may want to pipe: JSON events, SQL statements, a report. So the last line of success, which scripts look for
+(``completed OK!``), is on stderr, also with ``--quiet`` and ``--json``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from innoclone.errors import CloneError, UsageError
+from innoclone.front.progress import JsonRenderer, PlainRenderer, Renderer, Watcher
+from innoclone.ops.status import CloneStatus
+
+__all__ = ["COMPLETED", "Output"]
+
+PROGRAM = "innoclone"
+COMPLETED = "completed OK!"
+
+
+class Output:
+    """One command's way out."""
+
+    current: ClassVar[Output | None] = None  # the one in use, so that a late error still reaches the log file
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        json_events: bool = False,
+        log_file: Path | None = None,
+    ) -> None:
+        """Raises UsageError if the log file can't be written."""
+        self._quiet, self._verbose, self._log_file = quiet, verbose, log_file
+        self._json = JsonRenderer(sys.stdout) if json_events else None
+        try:
+            self._log("started")
+        except OSError as error:
+            raise UsageError(f"log file {log_file} can't be written: {error.strerror}") from None
+        Output.current = self
+
+    def message(self, text: str) -> None:
+        """What the user may like to know."""
+        if not self._quiet and self._json is None:
+            self._err(text)
+        self._log(text)
+
+    def detail(self, text: str) -> None:
+        """What only ``--verbose`` asks for."""
+        if self._verbose:
+            self.message(text)
+
+    def warn(self, text: str) -> None:
+        """What the user must know; ``--quiet`` does not hide it."""
+        self._err(f"warning: {text}")
+        self._log(f"warning: {text}")
+
+    def data(self, text: str) -> None:
+        """What the command was asked for, to stdout; not with ``--json``, whose result says the same."""
+        if self._json is None:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def result(self, fields: Mapping[str, Any]) -> None:
+        """The event ``result`` of ``--json``."""
+        if self._json is not None:
+            self._json.emit("result", fields)
+
+    def completed(self) -> None:
+        """The last line of success."""
+        self._err(COMPLETED)
+        self._log(COMPLETED)
+
+    def error(self, error: CloneError, exit_status: int) -> None:
+        """The last lines of failure."""
+        text = f"ERROR {error.code} ({error.sqlstate}): {error.message}"
+        if self._json is not None:
+            self._json.emit(
+                "error",
+                {
+                    "number": error.code,
+                    "symbol": error.symbol,
+                    "sqlstate": error.sqlstate,
+                    "message": error.message,
+                    "hint": error.advice,
+                    "retryable": error.retryable,
+                    "exit_status": exit_status,
+                },
+            )
+        for line, colour in ((text, "31"), (f"hint: {error.advice}" if error.advice else "", "")):
+            if line:
+                self._err(line, colour)
+                self._log(line)
+
+    def watch(self, status: CloneStatus) -> Watcher:
+        """Show ``status`` for as long as the ``with`` block runs."""
+        renderers: list[Renderer] = []
+        if self._json is not None:
+            renderers.append(self._json)
+        elif not self._quiet:
+            renderers.append(self._display())
+        if self._log_file is not None:
+            renderers.append(PlainRenderer(self._log))
+        return Watcher(status, renderers)
+
+    def _display(self) -> Renderer:
+        """For people: live on a terminal, lines elsewhere."""
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.console import Console
+
+            from innoclone.front.live import LiveRenderer
+
+            return LiveRenderer(Console(stderr=True))
+        return PlainRenderer(self._err, interval=1.0 if self._verbose else 10.0)
+
+    def _err(self, text: str, colour: str = "") -> None:
+        """One line to stderr; who closed it does not want to hear more."""
+        line = f"{PROGRAM}: {text}"
+        if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            line = f"\x1b[{colour}m{line}\x1b[0m"
+        try:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        except BrokenPipeError:
+            pass
+
+    def _log(self, text: str) -> None:
+        if self._log_file is not None:
+            with self._log_file.open("a", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {PROGRAM}: {text}\n")

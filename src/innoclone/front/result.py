@@ -1,0 +1,66 @@
+"""The table at the end of a clone: what each stage took, where the clone stands in the binary log, the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from innoclone.front.units import MIB
+from innoclone.ops.status import CloneStatus, StageStatus, State
+
+__all__ = ["result_fields", "result_table"]
+
+
+def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
+    """Lines: a row per stage that ran (seconds, MiB, MiB/s), the sum, position and verdict."""
+    ran = [row for row in status.stages.values() if row.state is not State.NOT_STARTED]
+    lines = [f"{'stage':<10} {'seconds':>9} {'MiB':>12} {'MiB/s':>9}"]
+    lines += [_line(row.stage.value, row.seconds, row.data) for row in ran]
+    lines.append(_line("total", _elapsed(status, ran), sum(row.data for row in ran)))
+    if status.binlog_file:
+        lines.append(f"binary log position: {status.binlog_file}:{status.binlog_position}")
+    if status.gtid_executed:
+        lines.append(f"GTID set: {status.gtid_executed}")
+    if verdict:
+        lines.append(f"verdict: {verdict}")
+    return lines
+
+
+def result_fields(status: CloneStatus) -> dict[str, Any]:
+    """The same for ``--json``: seconds and bytes."""
+    ran = [row for row in status.stages.values() if row.state is not State.NOT_STARTED]
+    return {
+        "source": status.source,
+        "destination": status.destination,
+        "state": status.state.value,
+        "seconds": round(_elapsed(status, ran), 3),
+        "data": sum(row.data for row in ran),
+        "network": sum(row.network for row in ran),
+        "stages": [
+            {
+                "stage": row.stage.value,
+                "state": row.state.value,
+                "seconds": round(row.seconds, 3),
+                "data": row.data,
+                "network": row.network,
+                "threads": row.threads,
+            }
+            for row in ran
+        ],
+        "binlog_file": status.binlog_file,
+        "binlog_position": status.binlog_position,
+        "gtid_executed": status.gtid_executed,
+        "notes": list(status.notes),
+    }
+
+
+def _elapsed(status: CloneStatus, ran: list[StageStatus]) -> float:
+    """From first to last, if both are known; else the sum of the stages."""
+    if status.begin is not None and status.end is not None:
+        return status.end - status.begin
+    return sum(row.seconds for row in ran)
+
+
+def _line(name: str, seconds: float, data: int) -> str:
+    size = f"{data / MIB:,.1f}" if data else ""
+    rate = f"{data / MIB / seconds:,.1f}" if data and seconds > 0 else ""
+    return f"{name:<10} {seconds:>9.2f} {size:>12} {rate:>9}".rstrip()
