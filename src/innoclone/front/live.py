@@ -89,7 +89,7 @@ def _cells(row: Row) -> list[str]:
         "" if row.fraction is None else f"{row.fraction * 100:.0f} %",
         size if row.data or row.estimate else "",
         speed(row.speed) if row.data else "",
-        f"{row.threads} conn" if running and row.threads else "",
+        f"{row.connections} conn" if running and row.connections else "",
         "" if row.left is None else f"{duration(row.left)} left",
         duration(row.seconds),
     ]

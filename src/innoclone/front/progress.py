@@ -26,6 +26,8 @@ LOOK_EVERY = 1 / 8
 # Speeds are means over the last seconds, so that they neither jump nor lag.
 SPEED_WINDOW = 5.0
 
+COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -44,6 +46,11 @@ class Row:
     def name(self) -> str:
         """The name as performance_schema.clone_progress has it."""
         return self.stage.value
+
+    @property
+    def connections(self) -> int:
+        """Connections that carry its data, 0 for a stage of local work."""
+        return self.threads if self.stage in COPY_STAGES else 0
 
     @property
     def fraction(self) -> float | None:
@@ -176,8 +183,9 @@ class PlainRenderer:
     def began(self, row: Row) -> None:
         """Say what begins and how much it will be."""
         size = f", {amount(row.estimate)}" if row.estimate else ""
-        threads = f", {row.threads} connection{'s' if row.threads > 1 else ''}" if row.threads else ""
-        self._write(f"{row.name}: started{size}{threads}")
+        plural = "s" if row.connections > 1 else ""
+        connections = f", {row.connections} connection{plural}" if row.connections else ""
+        self._write(f"{row.name}: started{size}{connections}")
 
     def ended(self, row: Row) -> None:
         """Say what it came to."""

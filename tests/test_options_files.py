@@ -1,0 +1,267 @@
+"""Option files and login paths, against MySQL's own my_print_defaults and mysql_config_editor."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from innoclone.engine.programs import provide_programs
+from innoclone.errors import UsageError
+from innoclone.front import login_path
+from innoclone.front.option_files import Files, Line, Setting, parse, read, settings_of, standard_files
+
+# Written by mysql_config_editor 9.7.4; the passwords are in the test below.
+LOGIN_FILE = base64.b64decode(
+    "AAAAAAAJAx0JEREdCxkXFxMEAA8BDgoYEAAAAD63JB/Zcw/wbSMdGAYN1BoQAAAAUv406Ybp1ZjRRnuVmdt3kCAAAAAtHQBCGLOC"
+    "viKjKszjyyoxO5HDZPuaF0uSgKt3/44p+RAAAADPZFvI3hbo0RRul1KYAAY3IAAAAEmt8WaYfsQgAgfVHWX74RLvRvkXTd4tUhc9"
+    "AMFwDdoqIAAAACmq0ibQV/5g48JrvqcvkW1V+oO72QBL33Wi63vFf1inEAAAALTaJO+LtEF3mK9gnq7K5EcgAAAAwMtILf5wvwyH"
+    "w2gfNDq9gQG9HX77ET2/oRrRA+NpFgIQAAAA1+qVw7NaaAM8m9OHOspKsg=="
+)
+PASSWORD = "pa\"ss#w\\o'rd €"
+
+
+@pytest.fixture(scope="module")
+def program():
+    """MySQL's own programs by name, as the beginnings of argument lists."""
+    mysql = provide_programs(print).mysql
+    assert mysql is not None
+    return lambda name: [*mysql[:-1], str(Path(mysql[-1]).with_name(name))]
+
+
+def ours(path: Path, *groups: str) -> str:
+    """What my_print_defaults would print."""
+    found = settings_of(read(path, required=True, warn=lambda _: None), groups)
+    return "".join(f"--{item.name}{'' if item.value is None else '=' + item.value}\n" for item in found)
+
+
+def reference(program, path: Path, *groups: str, **environ: str) -> str:
+    """What it does print; an error is an empty string and a remark."""
+    done = subprocess.run(
+        [*program("my_print_defaults"), f"--defaults-file={path}", *groups, "--show"],
+        capture_output=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "MYSQL_TEST_LOGIN_FILE": "/nonexistent", **environ},
+    )
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else "refused"
+
+
+TRICKY = r"""
+# comment
+; other comment
+[CLIENT] what follows does not count
+user = root   # trailing
+password = "a#b;c"d
+p2='it''s'
+p3 = "it\"s" # x
+p4 = a\sb\tc\qd\\e\
+p5 = "unclosed
+p6 = "q" trailing "q"
+host
+ port=
+loose-foo_bar = 1
+=no name
+p7 = ab\"#c
+p8 = "\""#c"
+!whatever
+[ client ]
+user=a leading blank belongs to the name
+[client ]
+user=a trailing one does not
+[other]
+user=nobody
+[client]
+p9=é
+p10="\\"
+p11="a\"
+p12=\
+[client
+"""
+
+
+def test_syntax_is_that_of_my_print_defaults(program, tmp_path):
+    good = tmp_path / "good.cnf"
+    good.write_text(TRICKY.removesuffix("[client\n"))
+    assert ours(good, "client") == reference(program, good, "client")
+    assert ours(good, "client").count("\n") == 18
+    bad = tmp_path / "bad.cnf"
+    bad.write_text(TRICKY)
+    assert reference(program, bad, "client") == "refused"
+    with pytest.raises(UsageError, match="closing bracket"):
+        read(bad, warn=print)
+
+
+TEXT = st.text(alphabet="ab nsrtb'\"#;=\\[]é€-_ \t", max_size=30)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXT, max_size=12))
+@example(["'", "a='", "a=''", 'a="\'"', "a=\\", "a='\\'", "a = ' # '", "\\'#'"])
+def test_any_file_reads_as_my_print_defaults_reads_it(program, tmp_path, lines):
+    path = tmp_path / "any.cnf"
+    path.write_text("\n".join(["[client]", *lines, ""]))
+    try:
+        found = ours(path, "client")
+    except UsageError:
+        found = "refused"
+    assert found == reference(program, path, "client")
+
+
+@given(st.text())
+def test_any_text_parses_or_is_a_usage_error(text):
+    try:
+        found = list(parse(text))
+    except UsageError:
+        return
+    assert all(isinstance(item, Setting | Line) for item in found)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs",))))
+def test_a_quoted_and_escaped_value_comes_back(value):
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    assert list(parse(f'[client]\npassword = "{escaped}"')) == [Setting("client", "password", value, ":2")]
+
+
+def test_names_compare_without_dashes_and_loose():
+    setting = Setting("client", "loose_ssl-mode", "REQUIRED")
+    assert (setting.key, setting.loose) == ("ssl-mode", True)
+    assert Setting("client", "ssl_mode", "").key == "ssl-mode"
+
+
+def test_includes(program, tmp_path):
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "b.cnf").write_text("[client]\nuser=b\n")
+    (folder / "a.cnf").write_text("[client]\nuser=a\n")
+    (folder / "c.txt").write_text("[client]\nuser=c\n")
+    main = tmp_path / "main.cnf"
+    main.write_text(f"[client]\n!include {folder}/b.cnf\n! includedir {folder}\nuser=main\n!include {tmp_path}/none\n")
+    assert ours(main, "client") == "--user=b\n--user=a\n--user=b\n--user=main\n"
+    assert ours(main, "client") == reference(program, main, "client")
+
+
+def test_an_include_of_itself_ends(program, tmp_path):
+    path = tmp_path / "loop.cnf"
+    path.write_text(f"[client]\nuser=x\n!include {path}\n")
+    warnings: list[str] = []
+    found = read(path, warn=warnings.append)
+    assert len(found) == reference(program, path, "client").count("\n")
+    assert len(warnings) == 1
+
+
+def test_a_missing_include_directory_is_refused(program, tmp_path):
+    path = tmp_path / "my.cnf"
+    path.write_text(f"[client]\n!includedir {tmp_path}/none\n")
+    assert reference(program, path, "client") == "refused"
+    with pytest.raises(UsageError, match="can't be read"):
+        read(path, warn=print)
+
+
+def test_a_world_writable_file_is_ignored_with_a_warning(program, tmp_path):
+    path = tmp_path / "my.cnf"
+    path.write_text("[client]\nuser=eve\n")
+    path.chmod(0o666)
+    warnings: list[str] = []
+    assert read(path, required=True, warn=warnings.append) == []
+    assert reference(program, path, "client") == ""
+    assert len(warnings) == 1
+    assert "world-writable" in warnings[0]
+
+
+def test_only_a_named_file_must_exist(tmp_path):
+    assert read(tmp_path / "none", warn=print) == []
+    with pytest.raises(UsageError):
+        read(tmp_path / "none", required=True, warn=print)
+
+
+def test_standard_places():
+    home, extra, only = Path("/home/u"), Path("/x/extra.cnf"), Path("/x/only.cnf")
+    places = [Path("/etc/my.cnf"), Path("/etc/mysql/my.cnf"), extra, home / ".my.cnf"]
+    assert [path for path, _ in standard_files(home, Files(defaults_extra_file=extra))] == places
+    assert standard_files(home, Files(defaults_file=only, defaults_extra_file=extra)) == [(only, True)]
+    assert standard_files(home, Files(no_defaults=True)) == []
+
+
+# ---- login paths -------------------------------------------------------------------------------------------
+
+
+def private(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_recorded_login_file(tmp_path):
+    found = login_path.read(private(tmp_path / "login.cnf", LOGIN_FILE), warn=print)
+    assert [(item.group, item.name, item.value) for item in found] == [
+        ("client", "user", "root"),
+        ("client", "host", "localhost"),
+        ("donor", "user", "clöner"),
+        ("donor", "password", PASSWORD),
+        ("donor", "host", "db1"),
+        ("donor", "socket", "/tmp/a b.sock"),
+        ("donor", "port", "3310"),
+    ]
+
+
+def type_password(command: list[str], login_file: Path, password: str) -> None:
+    """Run a program that asks for a password on its terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, {**os.environ, "MYSQL_TEST_LOGIN_FILE": str(login_file)})  # noqa: S606
+    seen = b""
+    while b"password:" not in seen:
+        seen += os.read(terminal, 100)
+    os.write(terminal, password.encode() + b"\n")
+    try:
+        while os.read(terminal, 100):
+            pass
+    except OSError:  # that is how a terminal's end looks
+        pass
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "x", " # ; spaces ", "sixteen letters!", "=" * 60])
+def test_what_mysql_config_editor_writes_today(program, tmp_path, password):
+    path = tmp_path / "login.cnf"
+    tool = program("mysql_config_editor")
+    type_password([*tool, "set", "--login-path=donor", "--user=u", "--password"], path, password)
+    found = {item.name: item.value for item in login_path.read(path, warn=print) if item.group == "donor"}
+    assert found == {"user": "u", "password": password}
+    empty = tmp_path / "empty.cnf"
+    empty.touch()
+    printed = reference(program, empty, "--login-path=donor", "client", MYSQL_TEST_LOGIN_FILE=str(path))
+    assert printed == f"--user=u\n--password={password}\n"
+
+
+def test_a_login_file_that_others_may_read_is_ignored(tmp_path):
+    path = private(tmp_path / "login.cnf", LOGIN_FILE)
+    path.chmod(0o640)
+    warnings: list[str] = []
+    assert login_path.read(path, warn=warnings.append) == []
+    assert len(warnings) == 1
+
+
+@given(st.binary(max_size=120) | st.binary(max_size=60).map(lambda tail: LOGIN_FILE[:44] + tail))
+def test_any_bytes_decrypt_or_are_refused(data):
+    with contextlib.suppress(ValueError):
+        assert isinstance(login_path.decrypt(data), str)
+
+
+def test_a_broken_login_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="can't be decrypted"):
+        login_path.read(private(tmp_path / "login.cnf", LOGIN_FILE[:-3]), warn=print)
+
+
+def test_where_the_login_file_is():
+    assert login_path.login_file({"HOME": "/home/u"}) == Path("/home/u/.mylogin.cnf")
+    assert login_path.login_file({"HOME": "/home/u", "MYSQL_TEST_LOGIN_FILE": "/x"}) == Path("/x")
+    assert login_path.login_file({}) is None
