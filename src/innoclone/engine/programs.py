@@ -25,6 +25,8 @@ _PACKAGES = ("mysql-server-core", "mysql-client-core")
 _SUITE = "unstable"
 # mysqldumpslow and the like want perl; nothing that we start does.
 _UNWANTED = ("perl", "libperl")
+# Packages put mysqld here, and it is not on everybody's PATH.
+_USUAL_FOLDER = "/usr/sbin"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -57,8 +59,7 @@ def find_programs(mysqld: Path | None = None) -> Programs:
     """The given mysqld, else the one on PATH, else the private copy; `errors.ServerNotFound` if there is none."""
     if mysqld is not None:
         return _installed(mysqld)
-    # /usr/sbin holds mysqld on most systems and is not on everybody's PATH.
-    found = shutil.which("mysqld", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
+    found = shutil.which("mysqld", path=os.pathsep.join([os.environ.get("PATH", os.defpath), _USUAL_FOLDER]))
     if found:
         try:
             return _installed(Path(found))

@@ -1,0 +1,234 @@
+"""Private MySQL servers for trying things out: stock mysqlds that live on after the command that started them.
+
+A sandbox is a folder below the user's state folder: ``data/`` is its data directory, ``sandbox.json`` says how it runs,
+``client.cnf`` lets MySQL's clients and innoclone in as the account ``clone``. Root has no password and comes in over
+the Unix socket alone, which lies in a directory that only this user can enter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import select
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
+
+from innoclone import errors
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs, provide_programs
+
+__all__ = [
+    "ACCOUNT", "DEFAULT_NAME", "DONOR_OPTIONS", "Sandbox",
+    "find", "list_sandboxes", "prepare_donor", "remove", "start", "state_directory", "stop",
+]  # fmt: skip
+
+DEFAULT_NAME = "default"
+ACCOUNT = "clone"
+# A donor with a binary log, so that a clone has a position; the log itself is on by default since 8.0.
+DONOR_OPTIONS = ("--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+# BACKUP_ADMIN is what COM_CLONE asks for; the others are for preflight, verify --against and replicate.
+_PRIVILEGES = "SELECT, RELOAD, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One sandbox as its ``sandbox.json`` has it; ``pid`` 0 = stopped."""
+
+    name: str
+    directory: Path
+    version: str
+    options: tuple[str, ...]
+    password: str
+    """The password of the account ``clone``."""
+    pid: int
+    port: int
+    socket: Path
+
+    @property
+    def datadir(self) -> Path:
+        """The data directory."""
+        return self.directory / "data"
+
+    @property
+    def option_file(self) -> Path:
+        """An option file with the account ``clone``, for --defaults-file."""
+        return self.directory / "client.cnf"
+
+    @property
+    def dsn(self) -> str:
+        """The account ``clone`` over TCP, with its password."""
+        return f"mysql://{ACCOUNT}:{self.password}@127.0.0.1:{self.port}"
+
+    def running(self) -> bool:
+        """Whether its mysqld is alive; a process that got the number later has another command line."""
+        try:
+            arguments = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return f"--datadir={self.datadir}".encode() in arguments
+
+    def connect(self, database: str | None = None) -> Connection[Cursor]:
+        """Root over the socket; raises `errors.ConnectFailed`."""
+        try:
+            return pymysql.connect(
+                unix_socket=str(self.socket), user="root", database=database, charset="utf8mb4", autocommit=True
+            )
+        except pymysql.err.OperationalError as error:
+            raise errors.ConnectFailed(f"sandbox {self.name}: {error.args[-1]}") from error
+
+
+def state_directory() -> Path:
+    """Where the sandboxes are: ``innoclone/sandbox`` in $XDG_STATE_HOME or ~/.local/state."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "innoclone" / "sandbox"
+
+
+def start(
+    name: str = DEFAULT_NAME,
+    *,
+    port: int = 0,
+    options: Sequence[str] = (),
+    password: str | None = None,
+    programs: Programs | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Sandbox:
+    """Start a sandbox, made first where it is new; ``port`` 0 = any free one.
+
+    ``options`` (mysqld's, also used to initialize) and ``password`` are remembered. Raises `errors.UsageError` where
+    it runs already, `errors.ServerNotFound`, `errors.BootFailed`.
+    """
+    known = _load(name)
+    if known and known.running():
+        raise errors.UsageError(f"sandbox {name} runs already (pid {known.pid}, port {known.port})", hint="")
+    programs = programs or provide_programs(report)
+    directory = state_directory() / name
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sandbox = Sandbox(
+        name=name,
+        directory=directory.absolute(),
+        version=programs.version,
+        options=tuple(options) or (known.options if known else ()),
+        password=password or (known.password if known else secrets.token_urlsafe(12)),
+        pid=0,
+        port=port,
+        socket=Path(),
+    )
+    if not known:
+        report(f"initializing MySQL {programs.version} in {sandbox.datadir}")
+        shutil.rmtree(sandbox.datadir, ignore_errors=True)  # a first start that was broken off
+        Server.initialize(programs, sandbox.datadir, sandbox.options)
+    report(f"starting MySQL {programs.version}")
+    server = Server.start(
+        programs,
+        sandbox.datadir,
+        port=port,
+        options=[*DONOR_OPTIONS, *sandbox.options],
+        error_log=sandbox.directory / "error.log",
+    )
+    sandbox = replace(sandbox, pid=server.pid, port=server.port, socket=server.socket)
+    try:
+        with server.connect() as connection:
+            prepare_donor(connection, sandbox.password)
+        _save(sandbox)
+    except BaseException:
+        server.stop()
+        raise
+    server.detach()
+    return sandbox
+
+
+def prepare_donor(connection: Connection[Cursor], password: str) -> None:
+    """Load the clone plugin and make the account ``clone``, without a trace in the binary log."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_log_bin = 0")
+        if not cursor.execute("SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'clone'"):
+            cursor.execute("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
+        # Two of them, because an anonymous user@localhost would come before clone@'%'.
+        for host in ("%", "localhost"):
+            cursor.execute(f"CREATE USER IF NOT EXISTS {ACCOUNT}@%s", (host,))
+            cursor.execute(f"ALTER USER {ACCOUNT}@%s IDENTIFIED BY %s", (host, password))
+            cursor.execute(f"GRANT {_PRIVILEGES} ON *.* TO {ACCOUNT}@%s", (host,))
+        cursor.execute("SET SESSION sql_log_bin = 1")
+
+
+def find(name: str = DEFAULT_NAME, *, running: bool = True) -> Sandbox:
+    """The sandbox of that name; raises `errors.UsageError` where there is none, or none that runs."""
+    sandbox = _load(name)
+    if sandbox is None:
+        raise errors.UsageError(f"there is no sandbox {name}", hint=f"innoclone sandbox start {name}")
+    if running and not sandbox.running():
+        raise errors.UsageError(f"sandbox {name} does not run", hint=f"innoclone sandbox start {name}")
+    return sandbox
+
+
+def list_sandboxes() -> list[Sandbox]:
+    """All sandboxes by name, running or not."""
+    names = sorted(path.parent.name for path in state_directory().glob("*/sandbox.json"))
+    return [sandbox for name in names if (sandbox := _load(name))]
+
+
+def stop(name: str = DEFAULT_NAME, *, timeout: float = 300.0) -> None:
+    """Shut a sandbox down cleanly; nothing to do where it does not run. Raises `errors.BootFailed` after ``timeout``
+    seconds."""
+    sandbox = find(name, running=False)
+    if sandbox.running():
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(sandbox.pid)
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+                # A pidfd becomes readable when its process ends (pidfd_open(2)), whoever the parent is.
+                if not select.select([descriptor], [], [], timeout)[0]:
+                    raise errors.BootFailed(f"sandbox {name} did not stop within {timeout:g} s (pid {sandbox.pid})")
+            finally:
+                os.close(descriptor)
+    if sandbox.pid:
+        shutil.rmtree(sandbox.socket.parent, ignore_errors=True)
+        _save(replace(sandbox, pid=0, socket=Path()))
+
+
+def remove(name: str = DEFAULT_NAME) -> None:
+    """Stop a sandbox and delete everything of it."""
+    stop(name)
+    shutil.rmtree(state_directory() / name)
+
+
+def _load(name: str) -> Sandbox | None:
+    if not re.fullmatch(r"[\w][\w.-]*", name):
+        raise errors.UsageError(f"{name!r} is no name for a sandbox", hint="use letters, digits, '-', '_' and '.'")
+    directory = (state_directory() / name).absolute()
+    try:
+        values: dict[str, Any] = json.loads((directory / "sandbox.json").read_text())
+    except FileNotFoundError:
+        return None
+    return Sandbox(
+        **values | {"directory": directory, "options": tuple(values["options"]), "socket": Path(values["socket"])}
+    )
+
+
+def _save(sandbox: Sandbox) -> None:
+    values = asdict(sandbox) | {"socket": str(sandbox.socket)}
+    del values["directory"]
+    _write_private(sandbox.directory / "sandbox.json", json.dumps(values, indent=2) + "\n")
+    _write_private(
+        sandbox.option_file,
+        f'[client]\nprotocol=TCP\nhost=127.0.0.1\nport={sandbox.port}\nuser={ACCOUNT}\npassword="{sandbox.password}"\n',
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file whole; nobody else may read it."""
+    beside = path.with_name(path.name + ".new")
+    with open(beside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+    beside.replace(path)

@@ -1,0 +1,58 @@
+"""Fixtures: MySQL's programs and real servers, stopped at the end whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs, provide_programs
+from servers import ServerFactory
+
+
+@pytest.fixture(scope="session")
+def programs() -> Programs:
+    """MySQL's programs, downloaded where there are none."""
+    return provide_programs(print)
+
+
+@pytest.fixture(scope="session")
+def templates(pytestconfig: pytest.Config) -> Path:
+    """Initialized data directories, kept from one test run to the next."""
+    cache = pytestconfig.cache
+    assert cache is not None, "the cache plugin is part of pytest"
+    return cache.mkdir("mysql-templates")
+
+
+@pytest.fixture
+def make_server(programs: Programs, templates: Path, tmp_path: Path) -> Iterator[ServerFactory]:
+    """Starts servers that end with the test."""
+    factory = ServerFactory(programs, tmp_path, templates)
+    try:
+        yield factory
+    finally:
+        factory.close()
+
+
+@pytest.fixture(scope="module")
+def make_module_server(
+    programs: Programs, templates: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerFactory]:
+    """Starts servers that end with the module."""
+    factory = ServerFactory(programs, tmp_path_factory.mktemp("servers"), templates)
+    try:
+        yield factory
+    finally:
+        factory.close()
+
+
+@pytest.fixture(scope="session")
+def donor(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A stock server with the clone plugin and about 60 MB of data; only to be read."""
+    factory = ServerFactory(programs, tmp_path_factory.mktemp("donor"), templates)
+    try:
+        yield factory()
+    finally:
+        factory.close()
