@@ -132,7 +132,7 @@ class SpaceFlags:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is a general tablespace, which may hold several tables."""
+        """Whether it may hold several tables: a general tablespace, the dictionary's, the system tablespace."""
         return bool(self.raw & self.SHARED.mask)
 
     @property
