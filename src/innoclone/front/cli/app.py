@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import textwrap
@@ -53,15 +54,13 @@ app = typer.Typer(
     name="innoclone",
     help="MySQL's CLONE outside the server.",
     epilog=_epilog(),
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: importing rich would double the time it takes
     context_settings={"help_option_names": ["--help", "-?"]},
 )
-for command in (clone, boot, verify, replicate):
-    app.command(cls=Command, no_args_is_help=True)(command)
-app.command(cls=Command)(check)
+for command in (clone, check, boot, verify, replicate):
+    app.command(cls=Command)(command)
 
 
 @app.command()
@@ -72,7 +71,12 @@ def version() -> None:
 
 def main() -> NoReturn:
     """The program ``innoclone``."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads; let the interpreter's own flush at exit go nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def run(args: Sequence[str]) -> int:
@@ -86,11 +90,11 @@ def run(args: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        status = app(args=list(args), prog_name="innoclone", standalone_mode=False) or 0
+        status = app(args=list(args) or ["--help"], prog_name="innoclone", standalone_mode=False) or 0
     except CloneError as error:
         return _report(error, SIGNALLED + stopped[0] if stopped else error.exit_status)
     except ClickException as error:
-        return _report(_usage(error), UsageError.exit_status)
+        return _report(_usage(error, args), UsageError.exit_status)
     except (KeyboardInterrupt, typer.Abort):
         status = Interrupted.exit_status
     except Exception as error:  # noqa: BLE001 - the last line of defence: no user shall see a bare traceback
@@ -100,11 +104,11 @@ def run(args: Sequence[str]) -> int:
     return int(status)
 
 
-def _usage(error: BaseException) -> UsageError:
+def _usage(error: Exception, args: Sequence[str]) -> UsageError:
     """What click's parser found, as one of our errors."""
-    ctx = getattr(error, "ctx", None)
     text: str = getattr(error, "format_message", lambda: str(error))()
-    where = ctx.command_path if ctx is not None else "innoclone"
+    names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    where = f"innoclone {args[0]}" if args and args[0] in names else "innoclone"
     return UsageError(text[:1].lower() + text[1:].rstrip("."), hint=f"see {where} --help")
 
 

@@ -32,7 +32,10 @@ def boot(
     files: FileArgs,
     output: OutputArgs,
 ) -> None:
-    """Start a mysqld on a clone, wait for recovery, note the binary log position and stop it."""
+    """Start a mysqld on a clone and let it recover.
+
+    Its binary log position and GTID set are noted in the clone's manifest, then it is stopped again.
+    """
     from innoclone.operation.boot import boot as run
 
     out = output.open()

@@ -31,9 +31,9 @@ def check(
     files: FileArgs,
     output: OutputArgs,
 ) -> int:
-    """Report everything that would keep a server from being cloned, without cloning it.
+    """Say what would keep a server from being cloned.
 
-    The exit status is that of the first fault.
+    All faults are reported at once; the exit status is that of the first.
     """
     from innoclone.operation.check import check as run
 

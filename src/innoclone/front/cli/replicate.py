@@ -30,7 +30,10 @@ def replicate(
     files: FileArgs,
     output: OutputArgs,
 ) -> None:
-    """Print the statements that make a clone replicate from its donor, or execute them."""
+    """Make a clone replicate from its donor.
+
+    The statements for that are printed; with --run they are executed.
+    """
     from innoclone.operation.replicate import replicate as operation
 
     out = output.open()

@@ -32,9 +32,10 @@ def verify(
     files: FileArgs,
     output: OutputArgs,
 ) -> None:
-    """Check every page of a clone and compare its files with the manifest.
+    """Check a clone's pages, and compare its tables.
 
-    With --against, or with connection options, also compare rows and contents of all tables with the donor's.
+    Every page's checksum is checked, and every file against the manifest. With --against, or with connection options,
+    rows and contents of all tables are also compared with the donor's.
     """
     from innoclone.operation.verify import verify as run
 
