@@ -29,6 +29,7 @@ class Barrier:
         self._ended: dict[int, StageNumber] = {}  # connection -> last stage whose END it has processed
         self._stage = StageNumber.INIT  # the master's
         self._listed = False
+        self.chunks = 0  # of the stage that the master is in
         self.failure: CloneError | None = None
         self.stopped = threading.Event()
 
@@ -49,10 +50,10 @@ class Barrier:
             self._ended[connection] = stage
             self._changed.notify_all()
 
-    def start(self, stage: StageNumber) -> None:
-        """The master has processed START of ``stage``."""
+    def start(self, stage: StageNumber, chunks: int) -> None:
+        """The master has processed START of ``stage``, which has so many chunks."""
         with self._changed:
-            self._stage = stage
+            self._stage, self.chunks = stage, chunks
             self._changed.notify_all()
 
     def listed(self) -> None:

@@ -20,6 +20,7 @@ from innoclone.wire.descriptors import (
     FileMetadata,
     StageNumber,
     StateDescriptor,
+    TaskMetadata,
 )
 from innoclone.wire.rpc import (
     Complete,
@@ -65,7 +66,7 @@ class Suspects:
 
 
 class Link:
-    """Streams one connection. The callbacks are the master's: START or END of a stage came; the list of files is whole."""
+    """Streams one connection. The callbacks are the master's: START or END of a stage; the list of files is whole."""
 
     def __init__(
         self,
@@ -120,6 +121,8 @@ class Link:
         if isinstance(descriptor, StateDescriptor) and descriptor.is_keepalive:
             return True
         self._order.check(descriptor)
+        if self._stage is StageNumber.INIT and self._on_state is None and not isinstance(descriptor, TaskMetadata):
+            self._enter(descriptor.stage)
         if isinstance(descriptor, DataDescriptor):
             self._data(descriptor)
         elif isinstance(descriptor, FileMetadata):
@@ -151,18 +154,27 @@ class Link:
             self._on_state(state)
 
     def _start(self, state: StateDescriptor) -> None:
+        if self._on_state is None:
+            self._enter(state.stage)
+            return
         self._stage, self._in_stage, self._chunks = state.stage, True, state.chunks
-        master = self._on_state is not None
-        if not master:
-            self._barrier.wait_until_started(state.stage)
-        if state.stage is StageNumber.FILE_COPY and master:
+        if state.stage is StageNumber.FILE_COPY:
             self._files = state.files
             if not state.files:
                 raise ProtocolError("the donor lists no files")
-        if state.stage in STAGES:
-            self._counter = self._status.stages[STAGES[state.stage]].counter()
+        self._prepare()
+
+    def _enter(self, stage: StageNumber) -> None:
+        """A worker follows into a stage, after the master."""
+        self._barrier.wait_until_started(stage)
+        self._stage, self._in_stage, self._chunks = stage, True, self._barrier.chunks
+        self._prepare()
+
+    def _prepare(self) -> None:
+        if self._stage in STAGES:
+            self._counter = self._status.stages[STAGES[self._stage]].counter()
         # Single pages come buffered; big blocks are left in the socket until their place is known.
-        self._connection.read_ahead = state.stage is StageNumber.PAGE_COPY
+        self._connection.read_ahead = self._stage is StageNumber.PAGE_COPY
 
     # ---- data ----------------------------------------------------------------------------------------------
 

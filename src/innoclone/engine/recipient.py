@@ -212,7 +212,7 @@ class _Run:
             self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.threads)
         if state.stage in (StageNumber.PAGE_COPY, StageNumber.REDO_COPY):
             self._check_space(state.estimate)
-        self.barrier.start(state.stage)
+        self.barrier.start(state.stage, state.chunks)
 
     def _on_listed(self) -> None:
         """The list of files is complete and no data has come yet: the last moment at which nothing is lost."""

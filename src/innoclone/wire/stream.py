@@ -75,7 +75,16 @@ MASTER: dict[_Move, Phase] = _COMMON | {
 }
 WORKER: dict[_Move, Phase] = _COMMON | {
     (Phase.OPENED, Event.TASK, _S.NONE): Phase.INIT,
-    # A worker may join at any stage.
+    # A worker joins in the middle of a stage: no START comes, the first thing is data or already the END.
+    (Phase.INIT, Event.DATA, _S.FILE_COPY): Phase.FILE_COPY,
+    (Phase.INIT, Event.DATA, _S.PAGE_COPY): Phase.PAGE_COPY,
+    (Phase.INIT, Event.DATA, _S.REDO_COPY): Phase.REDO_COPY,
+    (Phase.INIT, Event.FILE, _S.FILE_COPY): Phase.FILE_COPY,
+    (Phase.INIT, Event.FILE, _S.PAGE_COPY): Phase.PAGE_COPY,
+    (Phase.INIT, Event.FILE, _S.REDO_COPY): Phase.REDO_COPY,
+    (Phase.INIT, Event.END, _S.FILE_COPY): Phase.FILE_ENDED,
+    (Phase.INIT, Event.END, _S.PAGE_COPY): Phase.PAGE_ENDED,
+    (Phase.INIT, Event.END, _S.REDO_COPY): Phase.REDO_ENDED,
     (Phase.INIT, Event.START, _S.FILE_COPY): Phase.FILE_COPY,
     (Phase.INIT, Event.START, _S.PAGE_COPY): Phase.PAGE_COPY,
     (Phase.INIT, Event.START, _S.REDO_COPY): Phase.REDO_COPY,
