@@ -24,9 +24,10 @@ from innoclone.innodb.create import page_compression_runs
 from innoclone.innodb.page import PageChecker, PageType, Verdict
 from innoclone.innodb.space import KIB, SpaceFlags, SpaceHeader
 from innodb_pages import PAGE_SIZES
+from servers import ServerFactory
 
 ROWS = 1500
-SERVER_OPTIONS = ["--innodb-data-file-path=ibdata1:12M;ibdata2:8M:autoextend", "--skip-log-bin"]
+TWO_SYSTEM_FILES = "--innodb-data-file-path=ibdata1:12M;ibdata2:8M:autoextend"
 ERROR_NO_PUNCH_HOLE = 4029
 
 
@@ -70,18 +71,14 @@ def fill(server: Server, page_size: int) -> None:
 
 
 @pytest.fixture(scope="module", params=PAGE_SIZES, ids=lambda size: f"{size // KIB}k")
-def stopped(
-    request: pytest.FixtureRequest, programs: Programs, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, int]]:
+def stopped(request: pytest.FixtureRequest, make_module_server: ServerFactory) -> Iterator[tuple[Path, int]]:
     """A cleanly stopped data directory and its page size."""
     page_size: int = request.param
-    directory = tmp_path_factory.mktemp("data")
-    options = [*SERVER_OPTIONS, f"--innodb-page-size={page_size}"]
-    Server.initialize(programs, directory, options)
-    with Server.start(programs, directory, options=options) as server:
+    init = [TWO_SYSTEM_FILES, f"--innodb-page-size={page_size}"]
+    with make_module_server("--skip-log-bin", init=init, donor=False, port=None) as server:
         fill(server, page_size)
-    yield directory, page_size
-    shutil.rmtree(directory)
+    yield server.datadir, page_size
+    shutil.rmtree(server.datadir)
 
 
 def innochecksum_finds_nothing(programs: Programs, path: Path) -> bool:
@@ -220,11 +217,9 @@ def test_holes_of_page_compressed_tables(stopped: tuple[Path, int], algorithm: s
 
 
 @pytest.mark.parametrize("algorithm", ["innodb", "none"])
-def test_other_checksum_algorithms(programs: Programs, tmp_path: Path, algorithm: str) -> None:
-    options = ["--skip-log-bin", f"--innodb-checksum-algorithm={algorithm}"]
-    Server.initialize(programs, tmp_path, options)
+def test_other_checksum_algorithms(make_server: ServerFactory, algorithm: str) -> None:
     with (
-        Server.start(programs, tmp_path, options=options) as server,
+        make_server("--skip-log-bin", f"--innodb-checksum-algorithm={algorithm}", donor=False, port=None) as server,
         server.connect() as connection,
         connection.cursor() as sql,
     ):
@@ -232,7 +227,7 @@ def test_other_checksum_algorithms(programs: Programs, tmp_path: Path, algorithm
         for name, row_format in (("plain", ""), ("kbs8", "ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8")):
             sql.execute(f"CREATE TABLE t.{name} (id INT PRIMARY KEY, v TEXT) {row_format}")
             sql.execute(f"INSERT INTO t.{name} VALUES (1, REPEAT('x', 3000)), (2, REPEAT('y', 3000))")
-    report = check_files(tmp_path)
+    report = check_files(server.datadir)
     assert list(report.problems()) == []
     skipped = {file.name: file.not_verifiable for file in report.files}
     assert skipped["t/plain.ibd"] > 0
@@ -240,18 +235,17 @@ def test_other_checksum_algorithms(programs: Programs, tmp_path: Path, algorithm
     assert (skipped["t/kbs8.ibd"] > 0) == (algorithm == "none")
 
 
-def test_redo_log_after_a_crash(programs: Programs, tmp_path: Path) -> None:
+def test_redo_log_after_a_crash(make_server: ServerFactory, tmp_path: Path) -> None:
     """Our end of the log is the server's: it says at recovery up to where it read."""
-    data, error_log = tmp_path / "data", tmp_path / "error.log"
     options = ["--skip-log-bin", "--innodb-redo-log-capacity=8M", "--log-error-verbosity=3"]
-    Server.initialize(programs, data, options)
-    with Server.start(programs, data, options=options) as server:
-        with server.connect() as connection, connection.cursor() as sql:
-            sql.execute("CREATE TABLE mysql.t (id INT PRIMARY KEY AUTO_INCREMENT, v TEXT)")
-            sql.execute("INSERT INTO mysql.t (v) VALUES (REPEAT('x', 20000))")
-            for _ in range(8):
-                sql.execute("INSERT INTO mysql.t (v) SELECT v FROM mysql.t")
-        server.kill()
+    server = make_server(*options, donor=False, port=None)
+    data, error_log = server.datadir, tmp_path / "error.log"
+    with server.connect() as connection, connection.cursor() as sql:
+        sql.execute("CREATE TABLE mysql.t (id INT PRIMARY KEY AUTO_INCREMENT, v TEXT)")
+        sql.execute("INSERT INTO mysql.t (v) VALUES (REPEAT('x', 20000))")
+        for _ in range(8):
+            sql.execute("INSERT INTO mysql.t (v) SELECT v FROM mysql.t")
+    server.kill()
     log = check_redo(data)
     assert log.problems == ()
     assert log.files > 1
@@ -267,7 +261,7 @@ def test_redo_log_after_a_crash(programs: Programs, tmp_path: Path) -> None:
         file.write(b"damage")
     assert "is damaged" in check_redo(damaged).problems[0]
 
-    with Server.start(programs, data, options=options, error_log=error_log):
+    with Server.start(make_server.programs, data, options=options, error_log=error_log):
         pass
     scanned = re.findall(r"scanned up to log sequence number (\d+)", error_log.read_text())
     assert int(scanned[-1]) == log.end_lsn
