@@ -142,12 +142,15 @@ class _Run:
             self._close_all()
 
     def _close_all(self) -> None:
-        """Leave clone mode in order where all went well; else just go."""
-        connections = [self.auxiliary, *self.connections] if self.auxiliary is not None else self.connections
-        for connection in connections:
-            if self.barrier.failure is None:
-                leave(connection)
-            connection.close()
+        """Leave clone mode in order where all went well, else just go.
+
+        The master comes last: the donor answers its COM_EXIT only when the workers have left.
+        """
+        for connection in [*self.connections[1:], self.auxiliary, self.master]:
+            if connection is not None:
+                if self.barrier.failure is None:
+                    leave(connection)
+                connection.close()
 
     def _guard(self, body: Callable[..., None], *arguments: int) -> None:
         """Run one thread's work; its error is the clone's."""

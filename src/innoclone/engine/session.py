@@ -220,9 +220,10 @@ def attach(connection: Connection, session: Session) -> Locator:
     return responses[0].locators[0]
 
 
-def leave(connection: Connection) -> None:
-    """Leave clone mode and say goodbye; what goes wrong there is of no interest any more."""
+def leave(connection: Connection, patience: float = 5.0) -> None:
+    """Leave clone mode and say goodbye within ``patience`` seconds; what goes wrong there is of no interest any more."""
     with contextlib.suppress(CloneError):
+        connection.set_timeout(patience)
         call(connection, Exit())
         connection.quit()
     connection.close()
