@@ -35,6 +35,9 @@ def _option(*names: str, panel: str, help: str, metavar: str | None = None, hidd
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, hidden=hidden)
 
 
+# What says which files to read can't stand in one.
+ONLY_TYPED = {"--help", "--ask-password", "--login-path", "--defaults-file", "--defaults-extra-file", "--no-defaults"}
+
 _connection = functools.partial(_option, panel=CONNECTION)
 _files = functools.partial(_option, panel=OPTION_FILES)
 _output = functools.partial(_option, panel=OUTPUT)
@@ -222,11 +225,11 @@ def _file_args(given: Mapping[str, Any]) -> FileArgs:
 
 
 def _every_option(command: Any) -> set[str]:
-    """The long options of all commands."""
+    """The long options of all commands that an option file may hold."""
     found = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     for inner in getattr(command, "commands", {}).values():
         found |= _every_option(inner)
-    return found
+    return found - ONLY_TYPED
 
 
 def _defaults(parameters: Sequence[Any], files: FileArgs, known: set[str]) -> dict[str, Any]:
@@ -243,7 +246,7 @@ def _defaults(parameters: Sequence[Any], files: FileArgs, known: set[str]) -> di
             raise UsageError(f"unknown option {setting.name} at {setting.origin}", hint="innoclone COMMAND --help")
         for parameter in parameters:
             if option in parameter.secondary_opts:
-                found[parameter.name] = False
+                found[parameter.name] = not _switch(setting)
             elif option in parameter.opts and parameter.is_flag:
                 found[parameter.name] = _switch(setting)
             elif option in parameter.opts and setting.value is None:

@@ -1,0 +1,377 @@
+"""The program from outside: exit statuses, what goes where, signals, option files, and nothing that leaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from innoclone import errors
+from innoclone.front.cli import app as program
+from innoclone.front.cli.clone import parse_compression, parse_map_path
+from innoclone.front.cli.common import _readable_password
+from innoclone.front.cli.reference import commands
+from innoclone.front.output import Output
+from innoclone.operation.options import CloneOptions
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+
+SECRET = "s3cr3t-pass"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Nothing of this machine's MySQL configuration but what the machine's administrator wrote."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MYSQL")}
+    return {**kept, "HOME": str(home), "COLUMNS": "80"}
+
+
+@pytest.fixture
+def innoclone(environment):
+    """Run the program as a user would."""
+
+    def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("innoclone")), *args],
+            env={**environment, **more},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # no terminal to ask for passwords on
+        )
+
+    return run
+
+
+@pytest.fixture
+def cloned(monkeypatch, environment):
+    """Run in this process, with an operation that only notes its options; gives (exit status, options)."""
+    seen: list[CloneOptions] = []
+    stand_in = types.ModuleType("innoclone.operation.clone")
+    stand_in.clone = lambda options, *, status: seen.append(options)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "innoclone.operation.clone", stand_in)
+    monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
+    monkeypatch.setattr(Output, "current", None)
+    for name in ("HOME", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def run(*args: str) -> tuple[int, CloneOptions | None]:
+        seen.clear()
+        status = program.run(["clone", *args])
+        return status, seen[0] if seen else None
+
+    yield run
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+# ---- help and usage ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", *commands()])
+def test_help_of_every_command(innoclone, name):
+    done = innoclone(*name.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: innoclone{' ' + name if name else ''} ")
+
+
+def test_the_exit_statuses_are_in_the_help(innoclone):
+    text = innoclone().stdout
+    for kind in errors.registry():
+        if not kind.__subclasses__():
+            assert kind.__name__ in text
+    assert innoclone("--help").stdout == text
+
+
+def test_help_does_not_load_what_it_does_not_need():
+    code = (
+        "import sys; from innoclone.front.cli.app import run; run(['--help']);"
+        "print(*sorted({'rich', 'pymysql', 'cryptography', 'zstandard', 'ssl'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+def test_version(innoclone):
+    done = innoclone("version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("innoclone 0.")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["clone"],
+        ["clone", "--nonsense", "/x"],
+        ["clone", "--threads", "many", "/x"],
+        ["clone", "--threads", "129", "/x"],
+        ["clone", "--threads=0", "/x"],
+        ["clone", "--max-network-bandwidth=-1", "/x"],
+        ["clone", "--max-data-bandwidth=nan", "/x"],
+        ["clone", "--stall-timeout=0", "/x"],
+        ["clone", "--compress=lz4", "/x"],
+        ["clone", "--compress=zstd:23", "/x"],
+        ["clone", "--map-path=/a", "/x"],
+        ["clone", "--map-path=a=b", "/x"],
+        ["clone", "--port", "x", "/x"],
+        ["clone", "--host"],
+        ["clone", "mysql://u@h"],
+        ["clone", "mysql://u@h", "mysql://u@i", "/x"],
+        ["clone", "/x", "/y"],
+        ["clone", "http://u@h", "/x"],
+        ["clone", "mysql://u@h/schema", "/x"],
+        ["clone", "--ssl-mode=SOME", "/x"],
+        ["clone", "--defaults-file=/nonexistent/my.cnf", "/x"],
+        ["clone", "--log-file=/nonexistent/log", "/x"],
+        ["boot"],
+        ["boot", "/x", "/y"],
+        ["verify"],
+        ["replicate"],
+    ],
+)
+def test_bad_usage_is_an_error_with_a_hint(cloned, capsys, args):
+    assert program.run(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *others = err.splitlines()
+    assert first.startswith("innoclone: ERROR 1210 (HY000): ")
+    assert all(line.startswith("innoclone: hint: ") for line in others)
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["clone", "--threads", "many", "/x"], ["clone", "-p", "/x"]])
+def test_bad_usage_has_no_traceback(innoclone, args):
+    done = innoclone(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("innoclone: ERROR 1210 (HY000): ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_usage_error_in_json(innoclone):
+    done = innoclone("clone", "--json", "--threads=0", "/x")
+    event = json.loads(done.stdout)
+    assert (event["event"], event["number"], event["exit_status"]) == ("error", 1210, 2)
+    assert "ERROR 1210" in done.stderr
+
+
+# ---- what reaches the operation ----------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_clone_options(cloned, tmp_path):
+    status, options = cloned(str(tmp_path / "clone"))
+    assert status == 0
+    assert options == CloneOptions(donor=Endpoint(user=options.donor.user), directory=tmp_path / "clone")
+
+
+def test_every_option_arrives(cloned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, options = cloned(
+        "-hdb1", "-P", "3307", "-ucloner", f"-p{SECRET}", "--ssl-mode=disabled", "relative",
+        "--threads=16", "--compress=zstd:7", "--max-network-bandwidth=0.5", "--max-data-bandwidth=100",
+        "--block-ddl", "--ddl-timeout=5", "--map-path=/a=/b", "--map-path", "/c=/d", "--no-fsync", "--no-verify-pages",
+        "--install-plugin", "--chown=mysql:mysql", "--boot", "--mysqld=/usr/sbin/mysqld", "--stall-timeout=7",
+        "--connect-timeout=3",
+    )  # fmt: skip
+    assert status == 0
+    assert options == CloneOptions(
+        donor=Endpoint("db1", 3307, "cloner", SECRET, ssl_mode=SslMode.DISABLED, connect_timeout=3.0),
+        directory=tmp_path / "relative",
+        threads=16,
+        compression=Compression("zstd", 7),
+        max_network_bandwidth=0.5,
+        max_data_bandwidth=100,
+        block_ddl=True,
+        ddl_timeout=5,
+        map_paths=(("/a", "/b"), ("/c", "/d")),
+        fsync=False,
+        verify_pages=False,
+        install_plugin=True,
+        chown="mysql:mysql",
+        boot=True,
+        mysqld=Path("/usr/sbin/mysqld"),
+        stall_timeout=7,
+    )
+
+
+def test_the_last_line_of_success(cloned, capsys):
+    assert cloned("--quiet", "/x")[0] == 0
+    assert capsys.readouterr() == ("", "innoclone: completed OK!\n")
+    assert cloned("/x")[0] == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "innoclone: completed OK!"
+
+
+def test_a_result_in_json(cloned, capsys):
+    assert cloned("--json", "/x")[0] == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "result"
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["-p", "x"], ["--ask-password", "x"]),
+        (["--password", "x"], ["--ask-password", "x"]),
+        (["-psecret"], ["--password=secret"]),
+        (["--password=secret", "-P", "1"], ["--password=secret", "-P", "1"]),
+        (["--", "-p"], ["--", "-p"]),
+    ],
+)
+def test_the_password_option_is_mysqls(typed, read):
+    assert _readable_password(typed) == read
+
+
+def test_compression_and_paths():
+    assert parse_compression("OFF") == Compression("off")
+    assert parse_compression("zstd") == Compression("zstd", 3)
+    assert parse_map_path("/a=/b=c") == ("/a", "/b=c")
+
+
+# ---- option files ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def my_cnf(tmp_path):
+    path = tmp_path / "my.cnf"
+
+    def write(*lines: str) -> str:
+        path.write_text(
+            "\n".join(["[client]", "user=filed", "default-character-set=utf8mb4", "[innoclone]", *lines, ""])
+        )
+        return f"--defaults-file={path}"
+
+    return write
+
+
+def test_the_innoclone_group_has_defaults_for_any_option(cloned, my_cnf):
+    found = cloned(
+        my_cnf("threads = 8", "compress=zlib", "no-fsync", "block_ddl", "verify-pages=OFF",
+               "map-path=/a=/b", "map-path=/c=/d", "host=db9", "loose-colour=blue", "keep"),
+        "/x",
+    )[1]  # fmt: skip
+    assert (found.threads, found.compression.algorithm, found.fsync, found.block_ddl) == (8, "zlib", False, True)
+    assert (found.verify_pages, found.map_paths) == (False, (("/a", "/b"), ("/c", "/d")))
+    assert (found.donor.user, found.donor.host) == ("filed", "db9")
+
+
+def test_the_command_line_wins_over_the_group(cloned, my_cnf):
+    found = cloned(my_cnf("threads=8", "no-fsync", "map-path=/a=/b"), "--threads=2", "--fsync", "/x")[1]
+    assert (found.threads, found.fsync, found.map_paths) == (2, True, (("/a", "/b"),))
+
+
+@pytest.mark.parametrize(
+    "line", ["colour=blue", "threads", "threads=x", "no-fsync=perhaps", "ask-password", "login-path=x"]
+)
+def test_a_bad_line_in_the_group_is_a_usage_error(cloned, my_cnf, capsys, line):
+    assert cloned(my_cnf(line), "/x") == (2, None)
+    assert "ERROR 1210" in capsys.readouterr().err
+
+
+def test_a_login_path_reaches_the_donor(cloned, tmp_path, monkeypatch):
+    from test_options_files import LOGIN_FILE, PASSWORD, private
+
+    monkeypatch.setenv("MYSQL_TEST_LOGIN_FILE", str(private(tmp_path / "login.cnf", LOGIN_FILE)))
+    donor = cloned("--no-defaults", "--login-path=donor", "--protocol=TCP", "/x")[1].donor
+    assert (donor.host, donor.port, donor.user, donor.password) == ("db1", 3310, "clöner", PASSWORD)
+
+
+# ---- errors and signals ------------------------------------------------------------------------------------
+
+RUN = """
+import sys, time, types
+from innoclone import errors
+from innoclone.front.cli.app import main
+def clone(options, *, status):
+    print("running", file=sys.stderr, flush=True)
+    {body}
+stand_in = types.ModuleType("innoclone.operation.clone")
+stand_in.clone = clone
+sys.modules["innoclone.operation.clone"] = stand_in
+sys.argv = ["innoclone", "clone", "--json", *sys.argv[1:], "/x"]
+main()
+"""
+
+
+def start(body: str, environment: dict[str, str], *args: str) -> subprocess.Popen[str]:
+    """The program with an operation that does ``body``."""
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN.format(body=body), *args],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_cleanly(environment, number):
+    process = start("time.sleep(600)", environment)
+    assert process.stderr.readline() == "running\n"
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == 128 + number
+    assert json.loads(out.splitlines()[-1])["exit_status"] == 128 + number
+    assert "ERROR 1317 (70100)" in err
+    assert "completed OK!" not in err
+    assert "Traceback" not in err
+
+
+def test_an_operation_that_reports_the_interruption_itself(environment):
+    body = "\n    ".join(
+        ["try: time.sleep(600)", "except KeyboardInterrupt:", "  raise errors.Interrupted('stopped', hint='go on so')"]
+    )
+    process = start(body, environment)
+    assert process.stderr.readline() == "running\n"
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate()[1]
+    assert process.returncode == 143
+    assert "hint: go on so" in err
+
+
+@pytest.mark.parametrize("kind", [kind for kind in errors.registry() if not kind.__subclasses__()])
+def test_every_error_ends_with_its_exit_status(cloned, monkeypatch, capsys, kind):
+    def fail(options: CloneOptions, *, status: object) -> None:
+        raise kind("what went wrong")
+
+    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    assert cloned("/x")[0] == kind.exit_status
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == f"innoclone: ERROR {kind.number} ({kind.sqlstate}): what went wrong"
+    assert len(err) == (2 if kind.hint else 1)
+
+
+def test_an_unexpected_failure_asks_for_a_report(environment):
+    process = start("1 / 0", environment)
+    err = process.communicate()[1]
+    assert process.returncode == 1
+    assert "ZeroDivisionError" in err
+    assert "please report" in err
+    assert "Traceback" not in err
+    process = start("1 / 0", environment, "--debug")
+    assert "Traceback" in process.communicate()[1]
+    assert process.returncode == 1
+
+
+def test_no_output_and_no_log_repeats_the_password(environment, tmp_path):
+    log = tmp_path / "log"
+    args = [f"--log-file={log}", "--verbose", "--debug", f"mysql://u:{SECRET}@db1"]
+    process = start("raise errors.ConnectFailed(f'no connection to {options.donor}')", environment, *args)
+    out, err = process.communicate()
+    assert process.returncode == 3
+    assert "u@db1:3306" in err
+    assert SECRET not in out + err + log.read_text()
+    assert "ERROR 2003" in log.read_text()
+
+
+def test_colour_only_on_a_terminal(environment):
+    process = start("raise errors.ConnectFailed('no')", environment)
+    assert "\x1b" not in process.communicate()[1]
