@@ -77,6 +77,7 @@ def test_page_of_zeros_is_sound(flags: SpaceFlags) -> None:
     page = bytearray(flags.physical_page_size)
     checker = PageChecker(flags, SPACE)
     assert checker.check(page, 9) == Findings([], 0)
+    assert checker.bad_pages(page, 0) == [BadPage(0, Verdict.CORRUPT)]  # page 0 is never empty
     page[26] = 1  # like the server
     assert checker.check(page, 9) == Findings([], 0)
     page[-1] = 1

@@ -126,7 +126,7 @@ class PageChecker:
 
     ``space_id`` is the id that every page must carry. Checked are the checksum, the low half of the LSN at both
     ends of the page, the page number against the position, and the space id. A page of zeros is good: the file
-    was extended and the page never written.
+    was extended and the page never written. Page 0 isn't: the server writes it when it creates the file.
 
     Not verifiable, beyond page number and space id: encrypted pages (no key), page-compressed ones with lz4,
     pages without a checksum (algorithm none), and the body of pages with the old algorithm ``innodb`` (that hash
@@ -210,7 +210,7 @@ class PageChecker:
     def _examine(self, page: memoryview, number: int) -> Verdict:
         """The verdict on a page that is not plainly good."""
         if self._is_empty(page):
-            return Verdict.GOOD
+            return Verdict.GOOD if number else Verdict.CORRUPT
         verdict = self._content(page)
         if verdict in (Verdict.GOOD, Verdict.NOT_VERIFIABLE) and number not in self._copies:
             if _U32.unpack_from(page, PAGE_NUMBER)[0] != number:
