@@ -1,0 +1,88 @@
+"""SQL on a server, through PyMySQL, with the same rules for TLS and the same errors as clone connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pymysql
+from pymysql.constants import CR, ER
+from pymysql.cursors import Cursor
+
+from innoclone.errors import (
+    AccessDenied,
+    CloneError,
+    ConnectFailed,
+    NetworkError,
+    PrivilegeMissing,
+    SqlError,
+    TlsFailed,
+)
+from innoclone.transport.endpoint import Endpoint, SslMode
+from innoclone.transport.sockets import tls_context
+
+__all__ = ["Sql", "sql_error"]
+
+
+def sql_error(error: pymysql.MySQLError) -> CloneError:
+    """The error class for what PyMySQL raised."""
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    if number in (ER.ACCESS_DENIED_ERROR, 1698, 1862, 3118, 3955):
+        return AccessDenied(f"{number} (28000): {text}")
+    if number == ER.SPECIFIC_ACCESS_DENIED_ERROR:
+        return PrivilegeMissing(f"{number} (42000): {text}")
+    if number == CR.CR_SSL_CONNECTION_ERROR:
+        return TlsFailed(text)
+    if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST):
+        return NetworkError(text)
+    if number in (CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST):
+        return ConnectFailed(text)
+    return SqlError(f"{number}: {text}", server_number=number)
+
+
+class Sql:
+    """One SQL connection, in autocommit mode. Use it with ``with``."""
+
+    def __init__(self, endpoint: Endpoint, *, read_timeout: float | None = None, streaming: bool = False) -> None:
+        """Log in. ``streaming`` fetches rows as they come instead of holding a whole result in memory."""
+        options: dict[str, Any] = {"ssl_disabled": True}
+        if endpoint.socket is None and endpoint.ssl_mode is not SslMode.DISABLED:
+            # PyMySQL takes a context as "required"; without any TLS option it prefers TLS, unverified.
+            options = {} if endpoint.ssl_mode is SslMode.PREFERRED else {"ssl": tls_context(endpoint)}
+        if endpoint.socket is not None:
+            options["unix_socket"] = str(endpoint.socket)
+        try:
+            self.connection = pymysql.connect(
+                host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
+                connect_timeout=max(1, round(endpoint.connect_timeout)), read_timeout=read_timeout, autocommit=True,
+                charset="utf8mb4", cursorclass=pymysql.cursors.SSCursor if streaming else Cursor, **options,
+            )  # fmt: skip
+        except pymysql.MySQLError as error:
+            raise sql_error(error) from error
+
+    def rows(self, statement: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement. Raises `SqlError` or another `CloneError`."""
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(statement, arguments or None)
+                return list(cursor.fetchall())
+        except pymysql.MySQLError as error:
+            raise sql_error(error) from error
+
+    def value(self, statement: str, arguments: tuple[object, ...] = ()) -> Any:
+        """First column of the first row, None without rows."""
+        rows = self.rows(statement, arguments)
+        return rows[0][0] if rows else None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.connection.open:
+            self.connection.close()
+
+    def __enter__(self) -> Sql:
+        """For ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
