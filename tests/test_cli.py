@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -300,7 +302,7 @@ main()
 """
 
 
-def start(body: str, environment: dict[str, str], *args: str) -> subprocess.Popen[str]:
+def start(body: str, environment: dict[str, str], *args: str, before=None) -> subprocess.Popen[str]:
     """The program with an operation that does ``body``."""
     return subprocess.Popen(
         [sys.executable, "-c", RUN.format(body=body), *args],
@@ -309,6 +311,7 @@ def start(body: str, environment: dict[str, str], *args: str) -> subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=before,
     )
 
 
@@ -323,6 +326,15 @@ def test_a_signal_ends_it_cleanly(environment, number):
     assert "ERROR 1317 (70100)" in err
     assert "completed OK!" not in err
     assert "Traceback" not in err
+
+
+def test_a_signal_that_was_ignored_stays_ignored(environment):
+    process = start("time.sleep(600)", environment, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stderr.readline() == "running\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
 
 
 def test_an_operation_that_reports_the_interruption_itself(environment):
@@ -345,8 +357,8 @@ def test_every_error_ends_with_its_exit_status(cloned, monkeypatch, capsys, kind
     monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
     assert cloned("/x")[0] == kind.exit_status
     err = capsys.readouterr().err.splitlines()
-    assert err[0] == f"innoclone: ERROR {kind.number} ({kind.sqlstate}): what went wrong"
-    assert len(err) == (2 if kind.hint else 1)
+    assert err[1] == f"innoclone: ERROR {kind.number} ({kind.sqlstate}): what went wrong"
+    assert len(err) == (3 if kind.hint else 2)
 
 
 def test_an_unexpected_failure_asks_for_a_report(environment):
@@ -370,6 +382,35 @@ def test_no_output_and_no_log_repeats_the_password(environment, tmp_path):
     assert "u@db1:3306" in err
     assert SECRET not in out + err + log.read_text()
     assert "ERROR 2003" in log.read_text()
+
+
+LIVE = """
+    from innoclone.ops.status import Stage
+    stage = status.start(Stage.FILE_COPY, estimate=1 << 20, threads=4)
+    stage.counter().data = 1 << 20
+    time.sleep(0.5)
+    status.notes.append('noted')
+    status.finish(Stage.FILE_COPY)
+"""
+
+
+def test_on_a_terminal_progress_is_drawn_in_place(environment):
+    """In a pseudo terminal, with nothing in between."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        script = RUN.format(body=LIVE.strip()).replace('"--json", ', "")
+        os.execve(sys.executable, [sys.executable, "-c", script], {**environment, "TERM": "xterm"})  # noqa: S606
+    seen = b""
+    with contextlib.suppress(OSError):  # that is how a terminal's end looks
+        while piece := os.read(terminal, 4096):
+            seen += piece
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = seen.decode()
+    assert "\r\x1b[2K" in text  # it cleared a line to redraw it
+    assert "noted" in text
+    assert text.endswith("innoclone: completed OK!\r\n")
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
 
 
 def test_colour_only_on_a_terminal(environment):

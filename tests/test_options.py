@@ -56,7 +56,7 @@ def get(
         ("mysql://u@[::1]:3307", {"user": "u", "host": "::1", "port": "3307"}),
         ("mysql://[fe80::1%25eth0]", {"host": "fe80::1%eth0"}),
         ("mysql://u@/run/my.sock", {"user": "u", "socket": "/run/my.sock"}),
-        ("mysql://u@%2Frun%2Fmy.sock", {"user": "u", "host": "/run/my.sock"}),
+        ("mysql://u@%2Frun%2Fmy.sock", {"user": "u", "socket": "/run/my.sock"}),
         ("mysql://u@(/run/my.sock)", {"user": "u", "socket": "/run/my.sock"}),
         ("mysql://u@localhost?socket=/a%20b", {"user": "u", "host": "localhost", "socket": "/a b"}),
         ("mysql://u@db1?SSL-MODE=VERIFY_CA&ssl_ca=(/x/ca.pem)", {
@@ -214,7 +214,9 @@ def test_a_socket_at_a_usual_place_is_found(monkeypatch, tmp_path):
 def test_ssl_modes():
     assert get({"ssl-mode": "preferred"}).ssl_mode is SslMode.PREFERRED
     assert get({"ssl-ca": "/ca.pem"}).ssl_mode is SslMode.VERIFY_CA
-    assert get({"ssl-ca": "/ca.pem", "ssl-mode": "REQUIRED"}).ssl_mode is SslMode.REQUIRED
+    warnings: list[str] = []
+    assert get({"ssl-ca": "/ca.pem", "ssl-mode": "REQUIRED"}, warnings=warnings).ssl_mode is SslMode.REQUIRED
+    assert len(warnings) == 1
     assert get(socket="/x.sock").ssl_mode is SslMode.DISABLED
     assert get({"ssl-ca": "~/ca.pem"}).ssl_ca == Path.home() / "ca.pem"
 

@@ -66,7 +66,8 @@ def _place(place: str) -> dict[str, str]:
         raise UsageError("host and port of the DSN can't be read", hint=f"{HINT}; IPv6 addresses in brackets")
     options: dict[str, str] = {}
     if found[1]:
-        options["host"] = _decode(found[1].strip("[]"))
+        host = _decode(found[1].strip("[]"))
+        options["socket" if host.startswith("/") else "host"] = host
     if found[2]:
         options["port"] = found[2]
     return options

@@ -50,6 +50,8 @@ USUAL_SOCKETS = (
     Path("/var/lib/mysql/mysql.sock"),
 )
 
+VERIFYING = (SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY)
+
 VISIBLE_TO_ALL = (
     "a password on the command line can be seen by every user of this machine; "
     "use --login-path, an option file, or -p alone to be asked"
@@ -111,11 +113,13 @@ def resolve(
     socket = _socket(given)
     mode = _ssl_mode(given, socket)
     paths = {name: _path(given, f"ssl-{name}") for name in ("ca", "cert", "key")}
-    if mode in (SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY) and paths["ca"] is None:
+    if mode in VERIFYING and paths["ca"] is None:
         raise UsageError(
             f"--ssl-mode={mode.value} needs a CA certificate",
             hint="name it with --ssl-ca (the server's own is ca.pem in its data directory)",
         )
+    if "ssl-mode" in given and mode not in VERIFYING and paths["ca"] is not None and mode is not SslMode.DISABLED:
+        warn(f"--ssl-ca is not used to verify the server with --ssl-mode={mode.value}")
     if (paths["cert"] is None) != (paths["key"] is None):
         raise UsageError("--ssl-cert and --ssl-key go together", hint="name both or none")
     host = (_text(given, "host") if socket is None else "") or "localhost"
@@ -232,7 +236,7 @@ def _ssl_mode(given: Mapping[str, Given], socket: Path | None) -> SslMode:
             known = ", ".join(mode.value for mode in SslMode)
             raise UsageError(f"unknown ssl-mode at {given['ssl-mode'].origin}", hint=f"known are {known}") from None
     if "ssl-ca" in given:
-        return SslMode.VERIFY_CA
+        return SslMode.VERIFY_CA  # include/sslopt-case.h
     return SslMode.DISABLED if socket is not None else SslMode.REQUIRED
 
 

@@ -41,7 +41,7 @@ class Output:
         self._quiet, self._verbose, self._log_file = quiet, verbose, log_file
         self._json = JsonRenderer(sys.stdout) if json_events else None
         try:
-            self._log("started")
+            self._append("started")
         except OSError as error:
             raise UsageError(f"log file {log_file} can't be written: {error.strerror}") from None
         Output.current = self
@@ -132,6 +132,14 @@ class Output:
             pass
 
     def _log(self, text: str) -> None:
+        """One line to the log file; a log that can't be written any more does not stop the work."""
+        try:
+            self._append(text)
+        except OSError as error:
+            self._log_file = None
+            self.warn(f"the log file can't be written any more: {error.strerror}")
+
+    def _append(self, text: str) -> None:
         if self._log_file is not None:
             with self._log_file.open("a", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {PROGRAM}: {text}\n")

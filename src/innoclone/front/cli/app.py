@@ -88,7 +88,8 @@ def run(args: Sequence[str]) -> int:
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
+            signal.signal(number, stop)
     try:
         status = app(args=list(args) or ["--help"], prog_name="innoclone", standalone_mode=False) or 0
     except CloneError as error:

@@ -110,6 +110,11 @@ def clone(
     )
     from innoclone.operation.clone import clone as run
 
+    out.message(f"cloning {options.donor} into {options.directory}")
+    out.detail(
+        f"{threads} connections, ssl-mode {options.donor.ssl_mode.value}, compression {compress}, "
+        f"fsync {'on' if fsync else 'off'}, page checks {'on' if verify_pages else 'off'}"
+    )
     status = CloneStatus()
     with out.watch(status):
         run(options, status=status)
