@@ -199,9 +199,11 @@ class Connection:
         return self._stream is None and not isinstance(self._sock, ssl.SSLSocket)
 
     def splice(self, fd: int, offset: int, count: int) -> None:
-        """Move the next ``count`` bytes into file ``fd`` at ``offset``; `read_ahead` must have been off."""
-        if self._end > self._start:
-            raise ProtocolError("bulk bytes were read ahead")
+        """Move the next ``count`` bytes into file ``fd`` at ``offset``. Little is gained where `read_ahead` is on."""
+        ahead = min(self._end - self._start, count)
+        if ahead:
+            self._store(fd, offset, memoryview(self._buffer)[self._start : self._start + ahead])
+            self._start, offset, count = self._start + ahead, offset + ahead, count - ahead
         if self._pipe is None:
             self._pipe = os.pipe()
             with contextlib.suppress(OSError):
@@ -220,10 +222,18 @@ class Connection:
                 try:
                     written = os.splice(reader, fd, moved, offset_dst=offset, flags=os.SPLICE_F_MOVE)
                 except OSError as error:
-                    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else FileError
-                    raise kind(f"can't write: {error.strerror}") from error
+                    raise _write_error(error) from error
                 offset += written
                 moved -= written
+
+    def _store(self, fd: int, offset: int, view: memoryview) -> None:
+        """Bytes that were read ahead, into the file."""
+        try:
+            while view:
+                written = os.pwrite(fd, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError as error:
+            raise _write_error(error) from error
 
     def _read_outer(self, count: int) -> bytes:
         """``count`` bytes off the socket, through the read-ahead buffer."""
@@ -305,3 +315,8 @@ class Connection:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _write_error(error: OSError) -> CloneError:
+    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else FileError
+    return kind(f"can't write: {error.strerror}")
