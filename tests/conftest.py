@@ -9,6 +9,7 @@ import pytest
 
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
+from innoclone.operation.fill import fill
 from servers import ServerFactory
 
 
@@ -53,6 +54,8 @@ def donor(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPath
     """A stock server with the clone plugin and about 60 MB of data; only to be read."""
     factory = ServerFactory(programs, tmp_path_factory.mktemp("donor"), templates)
     try:
-        yield factory()
+        server = factory()
+        fill(server.connect, 60 * 1024 * 1024)
+        yield server
     finally:
         factory.close()
