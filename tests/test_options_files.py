@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from innoclone.engine.programs import provide_programs
 from innoclone.errors import UsageError
 from innoclone.front import login_path
 from innoclone.front.option_files import Files, Line, Setting, parse, read, settings_of, standard_files
@@ -29,9 +28,9 @@ PASSWORD = "pa\"ss#w\\o'rd €"
 
 
 @pytest.fixture(scope="module")
-def program():
+def program(programs):
     """MySQL's own programs by name, as the beginnings of argument lists."""
-    mysql = provide_programs(print).mysql
+    mysql = programs.mysql
     assert mysql is not None
     return lambda name: [*mysql[:-1], str(Path(mysql[-1]).with_name(name))]
 

@@ -200,7 +200,7 @@ def split_targets(targets: Sequence[str], *, most: int = 1) -> tuple[str | None,
     servers = [word for word in targets if is_dsn(word)]
     directories = [Path(word).absolute() for word in targets if not is_dsn(word)]
     if len(servers) > 1 or len(directories) > most:
-        raise UsageError("too many arguments")
+        raise UsageError("too many arguments", hint="a DSN starts with mysql://")
     return (servers[0] if servers else None), directories
 
 
