@@ -4,6 +4,7 @@ The rows come from expressions over a running number ``i``, so the same size giv
 BLOBs are random. Filling again adds rows.
 """
 
+# ruff: noqa: S608 - every statement is made of our own constants
 from __future__ import annotations
 
 import math
@@ -187,7 +188,7 @@ def _insert_all(
         connection = idle.pop()
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {table.name} ({_plain_columns(cursor, table)}) "  # noqa: S608 - our own constants
+                f"INSERT INTO {table.name} ({_plain_columns(cursor, table)}) "
                 f"WITH RECURSIVE numbers (i) AS (SELECT {first} UNION ALL"
                 f" SELECT i + 1 FROM numbers WHERE i < {end - 1})"
                 f" SELECT {table.values.format(**parents)} FROM numbers"
@@ -241,7 +242,7 @@ def _create(cursor: Cursor) -> list[_Table]:
 
 
 def _next_number(cursor: Cursor, table: _Table) -> int:
-    return int(_value(cursor, f"SELECT COALESCE(MAX(id), 0) + 1 FROM {table.name}"))  # noqa: S608 - our own constants
+    return int(_value(cursor, f"SELECT COALESCE(MAX(id), 0) + 1 FROM {table.name}"))
 
 
 def _plain_columns(cursor: Cursor, table: _Table) -> str:
