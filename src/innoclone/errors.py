@@ -18,7 +18,7 @@ errmsg.h), the exit status of the command line, whether trying again can help, a
         ├── ProtocolError, PathRefused
         ├── DonorError             an error that the donor reported
         │   ├── CloneRunning, DdlAborted, LockTimeout
-        └── Mismatch               preflight
+        └── Mismatch               preflight; PreflightFailed holds several
             ├── VersionUnsupported, ConfigurationMismatch, EncryptionUnsupported, EncryptionNeedsTls
             └── PacketTooSmall, RedoDisabled
 """
@@ -33,8 +33,9 @@ __all__ = [
     "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
-    "LockTimeout", "Mismatch", "VersionUnsupported", "ConfigurationMismatch", "EncryptionUnsupported",
-    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor", "registry",
+    "LockTimeout", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
+    "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor",
+    "registry",
 ]  # fmt: skip
 
 
@@ -289,6 +290,26 @@ class Mismatch(RemoteFault):
     """Donor and recipient do not fit, or the donor can't be cloned as it is set up."""
 
     number, symbol, exit_status = 3868, "ER_CLONE_CONFIG", 5
+
+
+class PreflightFailed(Mismatch):
+    """Several things stand in the way at once; ``problems`` are they. Number and exit status are the first one's."""
+
+    def __init__(self, problems: list[CloneError]) -> None:
+        """Put the problems into one message, each with its hint."""
+        lines = [f"{len(problems)} problems"]
+        for problem in problems:
+            lines.append(f"  ERROR {problem.code} ({problem.sqlstate}): {problem.message}")
+            if problem.advice:
+                lines.append(f"    hint: {problem.advice}")
+        super().__init__("\n".join(lines))
+        self.problems = problems
+        self.exit_status = problems[0].exit_status  # type: ignore[misc]
+
+    @property
+    def code(self) -> int:
+        """The first problem's number."""
+        return self.problems[0].code
 
 
 class VersionUnsupported(Mismatch):

@@ -78,7 +78,7 @@ def _settle(file: ClonedFile, target: Target) -> None:
         if size < file.size:
             os.ftruncate(fd, file.size)
         elif file.flags is not None:
-            extent = file.flags.physical_page_size * 64
+            extent = file.flags.extent_size
             if size > extent and size % extent:
                 os.ftruncate(fd, size + extent - size % extent)
         if target.fsync:

@@ -213,7 +213,8 @@ class Link:
         page = file.flags.physical_page_size if file.flags is not None else 1
         splice = file.checker is None and not file.hole_block and connection.can_splice and fd >= 0 and size > page
         while size:
-            count = min(size, max(self._limits.piece, page))
+            wanted = max(self._limits.piece, page)
+            count = min(size, wanted - wanted % page)  # whole pages, for the checks
             if splice:
                 connection.splice(fd, offset, count)
             else:

@@ -221,7 +221,7 @@ def attach(connection: Connection, session: Session) -> Locator:
 
 
 def leave(connection: Connection, patience: float = 5.0) -> None:
-    """Leave clone mode and say goodbye within ``patience`` seconds; what goes wrong there is of no interest any more."""
+    """Leave clone mode and say goodbye within ``patience`` seconds; what goes wrong there no longer matters."""
     with contextlib.suppress(CloneError):
         connection.set_timeout(patience)
         call(connection, Exit())

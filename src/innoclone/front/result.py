@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from innoclone.front.units import MIB
-from innoclone.ops.status import CloneStatus, StageStatus, State
+from innoclone.ops.status import CloneStatus, Stage, StageStatus, State
 
 __all__ = ["result_fields", "result_table"]
 
@@ -15,7 +15,7 @@ def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
     ran = [row for row in status.stages.values() if row.state is not State.NOT_STARTED]
     lines = [f"{'stage':<10} {'seconds':>9} {'MiB':>12} {'MiB/s':>9}"]
     lines += [_line(row.stage.value, row.seconds, row.data) for row in ran]
-    lines.append(_line("total", _elapsed(status, ran), sum(row.data for row in ran)))
+    lines.append(_line("total", _elapsed(status, ran), _moved(ran)))
     if status.binlog_file:
         lines.append(f"binary log position: {status.binlog_file}:{status.binlog_position}")
     if status.gtid_executed:
@@ -33,7 +33,7 @@ def result_fields(status: CloneStatus) -> dict[str, Any]:
         "destination": status.destination,
         "state": status.state.value,
         "seconds": round(_elapsed(status, ran), 3),
-        "data": sum(row.data for row in ran),
+        "data": _moved(ran),
         "network": sum(row.network for row in ran),
         "stages": [
             {
@@ -58,6 +58,11 @@ def _elapsed(status: CloneStatus, ran: list[StageStatus]) -> float:
     if status.begin is not None and status.end is not None:
         return status.end - status.begin
     return sum(row.seconds for row in ran)
+
+
+def _moved(ran: list[StageStatus]) -> int:
+    """Bytes that were copied; FILE SYNC makes the same bytes durable and counts them once more."""
+    return sum(row.data for row in ran if row.stage is not Stage.FILE_SYNC)
 
 
 def _line(name: str, seconds: float, data: int) -> str:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from innoclone.errors import CloneError
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.operation.options import CheckOptions
 
@@ -45,11 +44,15 @@ def check(
         install_plugin=install_plugin,
         mysqld=mysqld,
     )
-    faults: list[CloneError] = run(options)
-    for fault in faults:
+    facts = run(options)
+    for line in facts.good:
+        out.message(f"ok: {line}")
+    for line in facts.notes:
+        out.message(f"note: {line}")
+    for fault in facts.problems:
         out.error(fault, fault.exit_status)
-    if faults:
-        return faults[0].exit_status
-    out.result({"donor": str(options.donor), "faults": 0})
+    if facts.problems:
+        return facts.problems[0].exit_status
+    out.result({"donor": str(options.donor), "version": facts.version, "faults": 0, "notes": facts.notes})
     out.completed()
     return 0

@@ -1,0 +1,230 @@
+"""What is checked before a byte is copied: everything at once, so that the user repairs everything at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from innoclone.engine.session import check_version, version_number
+from innoclone.errors import (
+    CloneError,
+    DiskSpace,
+    EncryptionUnsupported,
+    PacketTooSmall,
+    PathRefused,
+    PluginMissing,
+    PreflightFailed,
+    PrivilegeMissing,
+    RedoDisabled,
+    SqlError,
+    TargetExists,
+    TargetUnusable,
+    VersionUnsupported,
+)
+from innoclone.files.names import Mapping, place
+from innoclone.files.target import is_unfinished
+from innoclone.transport.connection import Connection
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.sql import Sql
+from innoclone.wire.rpc import COM_CLONE, Exit
+
+__all__ = ["DonorFacts", "check"]
+
+MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
+VARIABLES = (
+    "version", "server_uuid", "innodb_page_size", "innodb_data_file_path", "lower_case_table_names", "gtid_mode",
+    "max_allowed_packet", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt", "character_set_server",
+    "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
+    "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory",
+)  # fmt: skip
+
+
+@dataclass
+class DonorFacts:
+    """What the donor's SQL told. Sizes in bytes; None where the account may not see it (PROCESS)."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    data_bytes: int | None = None
+    allocated_bytes: int | None = None
+    outside: list[str] = field(default_factory=list)  # tablespaces outside the data directory
+    notes: list[str] = field(default_factory=list)
+    problems: list[CloneError] = field(default_factory=list)
+    good: list[str] = field(default_factory=list)  # checks that were passed, as text
+
+    @property
+    def version(self) -> str:
+        """The donor's version as it names it."""
+        return self.variables.get("version", "")
+
+    def verdict(self) -> None:
+        """Raise the problem, or a `PreflightFailed` with all of them."""
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            raise PreflightFailed(self.problems)
+
+
+def check(
+    donor: Endpoint,
+    directory: Path | None,
+    *,
+    mapping: Mapping = (),
+    install_plugin: bool = False,
+    dry_run: bool = False,
+    local_version: str | None = None,
+) -> DonorFacts:
+    """Look at donor and target. A missing clone plugin is installed if ``install_plugin``, unless ``dry_run``, which
+    only lets it pass. ``local_version`` is that of the mysqld which shall boot the clone, if one shall.
+
+    Problems are collected in the result; only a login that fails is raised at once, since nothing else can be seen.
+    """
+    facts = DonorFacts()
+    with Sql(donor) as sql:
+        facts.variables = _variables(sql)
+        facts.good.append(f"login to {donor}, MySQL {facts.version}")
+        for step in (_check_version, _check_settings, _check_tablespaces, _check_engines):
+            _collect(facts, step, sql)
+        _collect(facts, _check_plugin, sql, install_plugin, dry_run)
+    _collect(facts, _check_clone_mode, donor)
+    if local_version is not None:
+        _collect(facts, _check_series, local_version)
+    if directory is not None:
+        _collect(facts, _check_directory, directory)
+        _collect(facts, _check_mapping, directory, mapping)
+    return facts
+
+
+def _collect(facts: DonorFacts, step: Callable[..., None], *arguments: object) -> None:
+    try:
+        step(facts, *arguments)
+    except CloneError as error:
+        if type(error) not in {type(problem) for problem in facts.problems}:
+            facts.problems.append(error)
+
+
+def _variables(sql: Sql) -> dict[str, str]:
+    marks = ", ".join(["%s"] * len(VARIABLES))
+    rows = sql.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({marks})", VARIABLES)
+    return {str(name): str(value) for name, value in rows}
+
+
+def _check_version(facts: DonorFacts, _: Sql) -> None:
+    check_version(facts.version)
+    facts.good.append("version can be cloned")
+
+
+def _check_settings(facts: DonorFacts, sql: Sql) -> None:
+    variables = facts.variables
+    if int(variables.get("max_allowed_packet", MIN_PACKET)) < MIN_PACKET:
+        raise PacketTooSmall(f"the donor's max_allowed_packet is {variables['max_allowed_packet']}, below {MIN_PACKET}")
+    for name in ("innodb_redo_log_encrypt", "innodb_undo_log_encrypt"):
+        if variables.get(name) == "ON":
+            raise EncryptionUnsupported(f"the donor has {name}=ON")
+    redo = sql.rows("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_enabled'")
+    if redo and redo[0][1] == "OFF":
+        raise RedoDisabled("redo logging is switched off on the donor")
+    if variables.get("log_bin") != "ON":
+        facts.notes.append("the donor has no binary log: the clone will have no binary log position")
+    facts.good.append("settings can be cloned")
+
+
+def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
+    """Sizes, encryption and places of tablespaces, as far as the account may see them."""
+    try:
+        rows = sql.rows(
+            "SELECT SUM(FILE_SIZE), SUM(ALLOCATED_SIZE), SUM(ENCRYPTION = 'Y')"
+            " FROM information_schema.INNODB_TABLESPACES WHERE ROW_FORMAT <> 'Undo' AND NAME <> 'innodb_temporary'"
+        )
+        paths = sql.rows("SELECT PATH FROM information_schema.INNODB_DATAFILES")
+    except (PrivilegeMissing, SqlError):
+        facts.notes.append("the account lacks PROCESS: size, encryption and tablespaces outside are seen only later")
+        return
+    facts.data_bytes, facts.allocated_bytes = int(rows[0][0] or 0), int(rows[0][1] or 0)
+    root = PurePosixPath(facts.variables.get("datadir", "/"))
+    for (path,) in paths:
+        pure = PurePosixPath(str(path))
+        if pure.is_absolute() and not pure.is_relative_to(root):
+            facts.outside.append(str(pure))
+    if rows[0][2]:
+        raise EncryptionUnsupported(f"the donor has {rows[0][2]} encrypted tablespaces")
+    facts.good.append(f"{facts.data_bytes / (1 << 20):.1f} MiB of tablespaces, none encrypted")
+
+
+def _check_engines(facts: DonorFacts, sql: Sql) -> None:
+    rows = sql.rows(
+        "SELECT ENGINE, COUNT(*) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'"
+        " AND TABLE_SCHEMA NOT IN ('mysql', 'performance_schema', 'information_schema', 'sys')"
+        " GROUP BY ENGINE ORDER BY ENGINE"
+    )
+    for engine, count in rows:
+        facts.notes.append(
+            f"{count} {engine} table{'s' if count > 1 else ''} will be empty: a clone copies InnoDB only"
+        )
+
+
+def _check_plugin(facts: DonorFacts, sql: Sql, install: bool, dry_run: bool) -> None:
+    query = "SELECT PLUGIN_STATUS FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'"
+    if sql.value(query) is None and install:
+        if dry_run:
+            facts.notes.append("the clone plugin is not installed; --install-plugin will install it")
+            return
+        sql.rows("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
+        facts.notes.append("installed the clone plugin on the donor")
+    state = sql.value(query)
+    if state != "ACTIVE":
+        raise PluginMissing("the clone plugin is not " + ("active" if state else "installed") + " on the donor")
+    facts.good.append("clone plugin is active")
+
+
+def _check_clone_mode(facts: DonorFacts, donor: Endpoint) -> None:
+    """COM_CLONE itself is the exact test of the privilege, roles included; it has no effect yet."""
+    with contextlib.closing(Connection(donor, Compression(), timeout=donor.connect_timeout)) as connection:
+        try:
+            connection.command(bytes([COM_CLONE]))
+        except PluginMissing:
+            return  # reported by the look at the plugin itself
+        except PrivilegeMissing as error:
+            raise PrivilegeMissing(f"{donor.user} lacks BACKUP_ADMIN on the donor") from error
+        connection.write_packet(Exit().serialize())
+        connection.read_packet()
+        connection.quit()
+        facts.good.append(
+            "account has BACKUP_ADMIN" + (f", connection uses {connection.cipher}" * bool(connection.cipher))
+        )
+
+
+def _check_series(facts: DonorFacts, local: str) -> None:
+    """A clone can't be upgraded while it recovers: the server must be of the donor's series."""
+    theirs, ours = version_number(facts.version), version_number(local)
+    if theirs // 100 != ours // 100 or (theirs // 100 == 800 and ours < theirs):
+        raise VersionUnsupported(f"the donor is {facts.version}, the mysqld here {local}: not of one series")
+    facts.good.append(f"mysqld {local} here is of the donor's series")
+
+
+def _check_directory(facts: DonorFacts, directory: Path) -> None:
+    parent = directory.parent
+    if directory.exists() or directory.is_symlink():
+        if not directory.is_dir() or (any(directory.iterdir()) and not is_unfinished(directory)):
+            raise TargetExists(f"{directory} exists and is not empty")
+        parent = directory
+    elif not parent.is_dir():
+        raise TargetUnusable(f"{parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise TargetUnusable(f"no permission to write in {parent}")
+    usage = os.statvfs(parent)
+    if usage.f_flag & os.ST_RDONLY:
+        raise TargetUnusable(f"the file system of {parent} is read-only")
+    free = usage.f_bavail * usage.f_frsize
+    if facts.allocated_bytes is not None and facts.allocated_bytes > free:
+        raise DiskSpace(f"{facts.allocated_bytes} bytes are needed in {directory}, {free} are free")
+    facts.good.append(f"{free / (1 << 30):.1f} GiB free for {directory}")
+
+
+def _check_mapping(facts: DonorFacts, directory: Path, mapping: Mapping) -> None:
+    for name in facts.outside:
+        placed = place(name, 1, directory, mapping)
+        if placed.exists():
+            raise PathRefused(f"{placed} exists already", hint="map its directory elsewhere with --map-path")

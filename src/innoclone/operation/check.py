@@ -1,0 +1,20 @@
+"""The checks of a clone without the clone."""
+
+from __future__ import annotations
+
+from innoclone.engine import preflight
+from innoclone.engine.programs import find_programs
+from innoclone.operation.options import CheckOptions
+
+__all__ = ["check"]
+
+
+def check(options: CheckOptions) -> preflight.DonorFacts:
+    """Look at the donor, and at the directory if one is named; problems are in the result.
+
+    Raises a `CloneError` only if the login fails, since nothing can be seen then, or if ``mysqld`` can't be used.
+    """
+    local = find_programs(options.mysqld).version if options.mysqld is not None else None
+    return preflight.check(
+        options.donor, options.directory, install_plugin=options.install_plugin, dry_run=True, local_version=local
+    )
