@@ -349,7 +349,10 @@ def test_an_operation_that_reports_the_interruption_itself(environment):
     assert "hint: go on so" in err
 
 
-@pytest.mark.parametrize("kind", [kind for kind in errors.registry() if not kind.__subclasses__()])
+SINGLE = [kind for kind in errors.registry() if not kind.__subclasses__() and kind is not errors.PreflightFailed]
+
+
+@pytest.mark.parametrize("kind", SINGLE)
 def test_every_error_ends_with_its_exit_status(cloned, monkeypatch, capsys, kind):
     def fail(options: CloneOptions, *, status: object) -> None:
         raise kind("what went wrong")
@@ -359,6 +362,17 @@ def test_every_error_ends_with_its_exit_status(cloned, monkeypatch, capsys, kind
     err = capsys.readouterr().err.splitlines()
     assert err[1] == f"innoclone: ERROR {kind.number} ({kind.sqlstate}): what went wrong"
     assert len(err) == (3 if kind.hint else 2)
+
+
+def test_several_problems_are_all_shown(cloned, monkeypatch, capsys):
+    def fail(options: CloneOptions, *, status: object) -> None:
+        raise errors.PreflightFailed([errors.RedoDisabled("redo is off"), errors.DiskSpace("too small")])
+
+    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    assert cloned("/x")[0] == errors.RedoDisabled.exit_status
+    err = capsys.readouterr().err
+    for word in ["ERROR 3983", "redo is off", errors.RedoDisabled.hint, "ERROR 3873", "too small"]:
+        assert word in err
 
 
 def test_an_unexpected_failure_asks_for_a_report(environment):

@@ -266,6 +266,8 @@ def test_result_fields(status):
 
 
 def test_units():
+    assert amount(2560) == "2.5 KiB"
+    assert amount(0) == "0.0 MiB"
     assert amount(1536 * 1024) == "1.5 MiB"
     assert amount(10 * 1024 * MIB) == "10.00 GiB"
     assert speed(1234.5 * MIB) == "1,234.5 MiB/s"

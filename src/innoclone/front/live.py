@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from innoclone.front.progress import LOOK_EVERY, Row
+from innoclone.front.progress import COPY_STAGES, LOOK_EVERY, Row
 from innoclone.front.units import amount, duration, speed
 from innoclone.ops.status import State
 
@@ -96,5 +96,6 @@ def _cells(row: Row) -> list[str]:
 
 
 def _total(rows: Sequence[Row]) -> list[str]:
-    data, seconds = sum(row.data for row in rows), sum(row.seconds for row in rows)
+    data = sum(row.data for row in rows if row.stage in COPY_STAGES)
+    seconds = sum(row.seconds for row in rows)
     return ["", amount(data), speed(data / seconds) if seconds > 0 and data else "", "", "", duration(seconds)]

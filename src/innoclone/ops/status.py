@@ -104,8 +104,8 @@ class CloneStatus:
             if row.state is State.IN_PROGRESS and row.stage is not stage:
                 row.state, row.end = State.COMPLETED, now
         row = self.stages[stage]
+        row.estimate, row.threads = estimate, threads  # before the state: who sees that it began reads these
         row.state, row.begin, row.end = State.IN_PROGRESS, now, None
-        row.estimate, row.threads = estimate, threads
         return row
 
     def finish(self, stage: Stage) -> None:
