@@ -1,0 +1,90 @@
+"""Cloning and booting in the tests: what many of them do, in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.operation.clone import CloneResult, clone
+from innoclone.operation.invariants import check_invariants
+from innoclone.operation.options import CloneOptions
+from innoclone.ops.status import CloneStatus
+from innoclone.transport.endpoint import SslMode
+from servers import endpoint_of
+
+
+def clone_server(
+    server: Server, directory: Path, *, ssl_mode: SslMode = SslMode.DISABLED, status: CloneStatus | None = None,
+    **options: object,
+) -> CloneResult:  # fmt: skip
+    """Clone a test server; ``options`` are fields of `CloneOptions`."""
+    donor = endpoint_of(server, ssl_mode=ssl_mode)
+    return clone(CloneOptions(donor=donor, directory=directory, **options), status=status)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def booted(programs: Programs, directory: Path, options: Sequence[str] = ()) -> Iterator[Server]:
+    """A stock server on a clone, stopped in order afterwards."""
+    server = Server.start(programs, directory, options=options, error_log=directory.with_suffix(".err"), timeout=120)
+    try:
+        yield server
+        server.stop()
+    finally:
+        server.kill()
+
+
+def rows(server: Server, statement: str) -> list[tuple[object, ...]]:
+    """All rows of a statement, as root."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def check_tables(server: Server) -> list[str]:
+    """CHECK TABLE of every table; the complaints."""
+    found = []
+    names = rows(
+        server,
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE'"
+        " AND TABLE_SCHEMA NOT IN ('performance_schema', 'information_schema')",
+    )
+    for schema, name in names:
+        for row in rows(server, f"CHECK TABLE `{schema}`.`{name}` EXTENDED"):
+            if row[3] != "OK" and "doesn't support check" not in str(row[3]):
+                found.append(f"{schema}.{name}: {row[2]} {row[3]}")
+    assert names
+    return found
+
+
+def innochecksum(programs: Programs, directory: Path) -> list[str]:
+    """What MySQL's own page checker says about the tablespaces of a directory; empty is good."""
+    found = []
+    files = [
+        path
+        for pattern in ("ibdata*", "undo_*", "*.ibu", "**/*.ibd")
+        for path in directory.glob(pattern)
+        if path.is_file()
+    ]
+    assert files
+    assert programs.innochecksum is not None
+    for path in files:
+        done = subprocess.run(
+            [*programs.innochecksum, str(path)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        if done.returncode:
+            found.append(f"{path.name}: {done.stdout} {done.stderr}".strip()[:300])
+    return found
+
+
+def assert_sound(programs: Programs, directory: Path, options: Sequence[str] = ()) -> None:
+    """A clone of a server under load: pages whole, boots, invariants exact, tables sound; pages whole again after."""
+    assert innochecksum(programs, directory) == []
+    with booted(programs, directory, options) as server:
+        with server.connect() as connection:
+            assert check_invariants(connection) == []
+        assert check_tables(server) == []
+    assert innochecksum(programs, directory) == []
