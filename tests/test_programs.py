@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -113,5 +114,6 @@ def test_failed_start_says_why_and_leaves_its_log(make_server: ServerFactory, pr
         Server.start(programs, server.datadir, options=["--innodb-page-size=32k"])
     log = Path(caught.value.message.rpartition("error log: ")[2].rstrip(")"))
     assert "32768" in log.read_text()
+    shutil.rmtree(log.parent)
     with pytest.raises(errors.UsageError, match="longer than 107 bytes"):
         Server.start(programs, server.datadir, socket=Path("/" + "s" * 107))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pymysql
@@ -10,6 +13,7 @@ import pytest
 
 from innoclone import errors
 from innoclone.engine.programs import Programs
+from innoclone.front.cli.sandbox import parse_size
 from innoclone.operation import sandbox
 
 
@@ -78,7 +82,52 @@ def test_unknown_name() -> None:
         sandbox.stop("nobody")
 
 
-def test_start_that_fails_names_the_reason(programs: Programs) -> None:
+def test_start_that_fails_names_the_reason_and_cleans_up(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
     with pytest.raises(errors.BootFailed, match="nonsense"):
         sandbox.start("bad", programs=programs, options=["--nonsense"])
+    assert sandbox.list_sandboxes() == []
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "size"), [("300M", 300 << 20), ("1.5G", 3 << 29), ("2GiB", 2 << 30), ("7", 7)])
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "0", "-1M", "3X", "1e3"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(errors.UsageError, match="not a size"):
+        parse_size(text)
+
+
+def test_commands(programs: Programs) -> None:
+    """The command line, in processes of its own: the server outlives the one that started it."""
+
+    def innoclone(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("innoclone")), "sandbox", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    try:
+        started = innoclone("start", "--size", "5M")
+        assert started.stderr.endswith("completed OK!\n")
+        assert started.stdout.startswith("mysql://clone:")
+        (box,) = sandbox.list_sandboxes()
+        assert started.stdout == box.dsn + "\n"
+        assert box.name in innoclone("list").stdout
+        loaded = innoclone("fill", "--load", "--ddl", "--seconds", "1")
+        assert "transactions in" in loaded.stderr
+        assert loaded.returncode == 0
+        asked = innoclone("shell", "-e", "SELECT COUNT(*) > 0 FROM traffic.plus")
+        assert asked.stdout.splitlines()[1:] == ["1"]
+        assert innoclone("fill").returncode == errors.UsageError.exit_status
+        assert innoclone("stop").returncode == 0
+        assert not box.running()
+        assert "stopped" in innoclone("list").stdout
+    finally:
+        removed = innoclone("stop", "--remove")
+    assert removed.returncode == 0
     assert sandbox.list_sandboxes() == []

@@ -114,7 +114,9 @@ class Server:
         try:
             server._await_answer(timeout, seen)
         except errors.BootFailed:
-            server._runtime = None  # it may hold the log that the message names
+            if log.parent == runtime:  # the message names the log
+                server._runtime = None
+            server._clean()
             raise
         except BaseException:
             server.kill()

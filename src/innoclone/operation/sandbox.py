@@ -29,11 +29,10 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
 
 __all__ = [
-    "ACCOUNT", "DEFAULT_NAME", "DONOR_OPTIONS", "Sandbox",
+    "ACCOUNT", "DONOR_OPTIONS", "Sandbox",
     "find", "list_sandboxes", "prepare_donor", "remove", "start", "state_directory", "stop",
 ]  # fmt: skip
 
-DEFAULT_NAME = "default"
 ACCOUNT = "clone"
 # A donor with a binary log, so that a clone has a position; the log itself is on by default since 8.0.
 DONOR_OPTIONS = ("--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
@@ -95,7 +94,7 @@ def state_directory() -> Path:
 
 
 def start(
-    name: str = DEFAULT_NAME,
+    name: str,
     *,
     port: int = 0,
     options: Sequence[str] = (),
@@ -162,7 +161,7 @@ def prepare_donor(connection: Connection[Cursor], password: str) -> None:
         cursor.execute("SET SESSION sql_log_bin = 1")
 
 
-def find(name: str = DEFAULT_NAME, *, running: bool = True) -> Sandbox:
+def find(name: str, *, running: bool = True) -> Sandbox:
     """The sandbox of that name; raises `errors.UsageError` where there is none, or none that runs."""
     sandbox = _load(name)
     if sandbox is None:
@@ -178,7 +177,7 @@ def list_sandboxes() -> list[Sandbox]:
     return [sandbox for name in names if (sandbox := _load(name))]
 
 
-def stop(name: str = DEFAULT_NAME, *, timeout: float = 300.0) -> None:
+def stop(name: str, *, timeout: float = 300.0) -> None:
     """Shut a sandbox down cleanly; nothing to do where it does not run. Raises `errors.BootFailed` after ``timeout``
     seconds."""
     sandbox = find(name, running=False)
@@ -197,7 +196,7 @@ def stop(name: str = DEFAULT_NAME, *, timeout: float = 300.0) -> None:
         _save(replace(sandbox, pid=0, socket=Path()))
 
 
-def remove(name: str = DEFAULT_NAME) -> None:
+def remove(name: str) -> None:
     """Stop a sandbox and delete everything of it."""
     stop(name)
     shutil.rmtree(state_directory() / name)

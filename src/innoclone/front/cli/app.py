@@ -20,6 +20,7 @@ from innoclone.front.cli.check import check
 from innoclone.front.cli.clone import clone
 from innoclone.front.cli.common import Command
 from innoclone.front.cli.replicate import replicate
+from innoclone.front.cli.sandbox import app as sandbox
 from innoclone.front.cli.verify import verify
 from innoclone.front.output import Output
 
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 for command in (clone, check, boot, verify, replicate):
     app.command(cls=Command)(command)
+app.add_typer(sandbox)
 
 
 @app.command()
