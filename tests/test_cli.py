@@ -20,8 +20,11 @@ from innoclone.front.cli.clone import parse_compression, parse_map_path
 from innoclone.front.cli.common import _readable_password
 from innoclone.front.cli.reference import commands
 from innoclone.front.output import Output
+from innoclone.operation.clone import CloneResult
 from innoclone.operation.options import CloneOptions
+from innoclone.operation.sandbox import ACCOUNT
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+from servers import PASSWORD
 
 SECRET = "s3cr3t-pass"
 
@@ -58,7 +61,12 @@ def cloned(monkeypatch, environment):
     """Run in this process, with an operation that only notes its options; gives (exit status, options)."""
     seen: list[CloneOptions] = []
     stand_in = types.ModuleType("innoclone.operation.clone")
-    stand_in.clone = lambda options, *, status: seen.append(options)  # type: ignore[attr-defined]
+
+    def clone(options: CloneOptions, *, status: object) -> CloneResult:
+        seen.append(options)
+        return CloneResult(options.directory, "uuid", "9.7.4", 1.0, 0, 0, 4, "off", "")
+
+    stand_in.clone = clone  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "innoclone.operation.clone", stand_in)
     monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
     monkeypatch.setattr(Output, "current", None)
@@ -399,12 +407,14 @@ def test_no_output_and_no_log_repeats_the_password(environment, tmp_path):
 
 
 LIVE = """
+    from types import SimpleNamespace
     from innoclone.ops.status import Stage
     stage = status.start(Stage.FILE_COPY, estimate=1 << 20, threads=4)
     stage.counter().data = 1 << 20
     time.sleep(0.5)
     status.notes.append('noted')
     status.finish(Stage.FILE_COPY)
+    return SimpleNamespace(donor_uuid='', donor_version='9.7.4', connections=4, compression='off', cipher='')
 """
 
 
@@ -430,3 +440,52 @@ def test_on_a_terminal_progress_is_drawn_in_place(environment):
 def test_colour_only_on_a_terminal(environment):
     process = start("raise errors.ConnectFailed('no')", environment)
     assert "\x1b" not in process.communicate()[1]
+
+
+# ---- a real donor ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def donor_file(donor, tmp_path):
+    """An option file with the donor's account."""
+    path = tmp_path / "donor.cnf"
+    path.write_text(f"[client]\nhost=127.0.0.1\nport={donor.port}\nuser={ACCOUNT}\npassword='{PASSWORD}'\n")
+    return f"--defaults-file={path}"
+
+
+def test_a_clone_from_an_option_file_alone(innoclone, donor_file, tmp_path):
+    done = innoclone("clone", donor_file, "--json", str(tmp_path / "clone"))
+    assert (done.returncode, done.stderr) == (0, "innoclone: completed OK!\n")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    begun = [event["stage"] for event in events if event["event"] == "stage_begin"]
+    assert begun == ["FILE COPY", "PAGE COPY", "REDO COPY", "FILE SYNC"]
+    assert begun == [event["stage"] for event in events if event["event"] == "stage_end"]
+    result = events[-1]
+    assert result["event"] == "result"
+    assert result["cipher"].startswith("TLSv1")
+    assert result["data"] == sum(row["data"] for row in result["stages"] if row["stage"].endswith("COPY"))
+    assert PASSWORD not in done.stdout
+    assert (tmp_path / "clone" / "ibdata1").exists()
+
+
+def test_a_second_clone_into_the_same_directory_is_refused(innoclone, donor_file, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    done = innoclone("clone", donor_file, str(tmp_path / "full"))
+    assert done.returncode == errors.TargetExists.exit_status
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+
+
+def test_a_wrong_password(innoclone, donor_file, tmp_path):
+    done = innoclone("clone", donor_file, f"-p{SECRET}", str(tmp_path / "clone"))
+    assert done.returncode == errors.AccessDenied.exit_status
+    assert "ERROR 1045 (28000)" in done.stderr
+    assert SECRET not in done.stderr
+    assert not (tmp_path / "clone").exists()
+
+
+def test_check_finds_nothing_wrong(innoclone, donor_file, tmp_path):
+    done = innoclone("check", donor_file, str(tmp_path / "clone"))
+    assert done.returncode == 0
+    assert done.stderr.endswith("innoclone: completed OK!\n")
+    assert not (tmp_path / "clone").exists()

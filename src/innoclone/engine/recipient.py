@@ -103,6 +103,7 @@ class _Run:
             for number in range(1, threads)
         ]
         self.barrier.join(0)
+        cipher = self.master.cipher  # a closed connection has none
         self.status.connections = 1
         if self.barrier.failure is None:
             for job in jobs:
@@ -113,7 +114,7 @@ class _Run:
             raise self.barrier.failure
         received = Received(
             self.table, self.session.parameters, self.session.locator, self.status.connections, self.session.protocol,
-            self.master.compression, self.master.cipher,
+            self.master.compression, cipher,
         )  # fmt: skip
         finish_files(self.table, self.target, self.suspects, self.status, stopped, threads=SYNC_THREADS)
         return received

@@ -117,10 +117,21 @@ def clone(
     )
     status = CloneStatus()
     with out.watch(status):
-        run(options, status=status)
+        result = run(options, status=status)
+    out.message(
+        f"donor {result.donor_version}, {result.connections} connections, compression {result.compression}, "
+        f"{result.cipher or 'no TLS'}"
+    )
     for line in result_table(status):
         out.message(line)
-    out.result(result_fields(status))
+    how = {
+        "donor_uuid": result.donor_uuid,
+        "donor_version": result.donor_version,
+        "connections": result.connections,
+        "compression": result.compression,
+        "cipher": result.cipher,
+    }
+    out.result(result_fields(status) | how)
     out.completed()
 
 
