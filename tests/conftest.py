@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
 from innoclone.operation.fill import fill
 from servers import ServerFactory
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM (a time limit, a cancelled job) end the run like Ctrl-C does, so that servers are stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
