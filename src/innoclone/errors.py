@@ -369,6 +369,8 @@ _BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
 def from_donor(number: int, text: str) -> RemoteFault:
     """The error for what a donor reported: its own class where we know one, else `DonorError`."""
     kind = _BY_DONOR_NUMBER.get(number, DonorError)
+    if number == 1815 and "idle clone" in text:
+        kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
     message = f"donor error {number}: {text}"
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)

@@ -206,6 +206,17 @@ class FileTable:
             return self.data[index]
         raise ProtocolError(f"data for file {index} in {stage.name}, which was not described")
 
+    def grow(self, file: ClonedFile, size: int) -> None:
+        """Page 0 came again: the tablespace has ``size`` bytes by now.
+
+        Where it has several files that is the sum, and only the last one grows (seen with a second ibdata file).
+        """
+        last = file
+        if file.metadata.space_id == SYSTEM_SPACE:
+            last = next(other for other in reversed(self.data) if other.metadata.space_id == SYSTEM_SPACE)
+        page = last.flags.physical_page_size if last.flags is not None else 0
+        last.size = max(last.size, min(size, MAX_FILE_SIZE) - last.first_page * page)
+
     def remove_dropped(self) -> None:
         """Remove what is left of dropped files, once no more data can come."""
         for file in self.data:

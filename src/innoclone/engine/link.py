@@ -203,8 +203,8 @@ class Link:
             size = header.length
         if at != end:
             raise ProtocolError(f"a block of {data.length} bytes is followed by {at - data.offset}")
-        if data.file_size > file.size and not file.dropped and data.stage is StageNumber.PAGE_COPY:
-            file.size = min(data.file_size, 1 << 48)
+        if data.stage is StageNumber.PAGE_COPY and data.offset == 0 and not file.dropped:
+            self._table.grow(file, data.file_size)
 
     def _move(self, file: ClonedFile, offset: int, size: int) -> None:
         """``size`` bytes from the connection into the file, in pieces that keep limits and memory small."""

@@ -138,7 +138,11 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
             "SELECT SUM(FILE_SIZE), SUM(ALLOCATED_SIZE), SUM(ENCRYPTION = 'Y')"
             " FROM information_schema.INNODB_TABLESPACES WHERE ROW_FORMAT <> 'Undo' AND NAME <> 'innodb_temporary'"
         )
-        paths = sql.rows("SELECT PATH FROM information_schema.INNODB_DATAFILES")
+        # Undo tablespaces come without their directory, wherever they lie.
+        paths = sql.rows(
+            "SELECT PATH FROM information_schema.INNODB_DATAFILES WHERE SPACE IN"
+            " (SELECT SPACE FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE <> 'Undo')"
+        )
     except (PrivilegeMissing, SqlError):
         facts.notes.append("the account lacks PROCESS: size, encryption and tablespaces outside are seen only later")
         return

@@ -59,6 +59,7 @@ class Connection:
         self._pipe: tuple[int, int] | None = None
         self.read_ahead = True  # off where bulk bytes follow that must stay in the socket for splice
         self.greeting: Greeting
+        self.cipher = ""  # TLS version and cipher in use
         try:
             set_timeout(self._sock, endpoint.connect_timeout)
             self._login(compression)
@@ -100,17 +101,11 @@ class Connection:
         if login.greeting is None:
             raise ProtocolError("login ended before it began")
         self.greeting = login.greeting
+        if isinstance(self._sock, ssl.SSLSocket) and (used := self._sock.cipher()) is not None:
+            self.cipher = f"{self._sock.version()} {used[0]}"
         self.read_ahead = True
         if login.compression != "off":
             self._stream = CompressedStream(login.compression, compression.level, self._read_outer, self._write)
-
-    @property
-    def cipher(self) -> str:
-        """TLS version and cipher in use, or an empty string."""
-        if not isinstance(self._sock, ssl.SSLSocket):
-            return ""
-        name = self._sock.cipher()
-        return f"{self._sock.version()} {name[0]}" if name else ""
 
     @property
     def compression(self) -> str:

@@ -27,10 +27,12 @@ def sql_error(error: pymysql.MySQLError) -> CloneError:
     """The error class for what PyMySQL raised."""
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    if number in (ER.ACCESS_DENIED_ERROR, 1698, 1862, 3118, 3955):
-        return AccessDenied(f"{number} (28000): {text}")
+    if number == ER.ACCESS_DENIED_ERROR:
+        return AccessDenied(text)
+    if number in (1698, 1862, 3118, 3955):  # no password allowed, expired, locked
+        return AccessDenied(f"{number}: {text}")
     if number == ER.SPECIFIC_ACCESS_DENIED_ERROR:
-        return PrivilegeMissing(f"{number} (42000): {text}")
+        return PrivilegeMissing(text)
     if number == CR.CR_SSL_CONNECTION_ERROR:
         return TlsFailed(text)
     if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST):

@@ -158,7 +158,7 @@ class ClientLogin:
     def _refused(self, error: Err) -> Exception:
         text = f"{error.number} ({error.sqlstate}): {error.message}"
         if error.number in (1044, 1045, 1698, 1862, 3118, 3955):
-            return AccessDenied(text)
+            return AccessDenied(error.message if error.number == AccessDenied.number else text)
         if error.number in (1251, 2059):
             return AuthPluginUnsupported(text)
         if error.number == 3159:  # ER_SECURE_TRANSPORT_REQUIRED

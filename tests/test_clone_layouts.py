@@ -1,0 +1,124 @@
+"""Donors that keep files in unusual places: several system files, undo and tablespaces outside, mapped paths."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clones import booted, check_tables, clone_server, innochecksum, rows
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.errors import PathRefused
+from innoclone.operation.fill import fill
+from innoclone.ops.manifest import read_manifest
+from servers import ServerFactory
+
+MIB = 1 << 20
+
+
+def test_several_system_files(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:
+    """ibdata1 and ibdata2, with tables in the system tablespace; pages of the second file go on counting."""
+    layout = ["--innodb-data-file-path=ibdata1:12M;ibdata2:8M:autoextend"]
+    server = make_server("--innodb-file-per-table=OFF", init=layout)
+    rows(server, "CREATE DATABASE inside")
+    rows(server, "CREATE TABLE inside.t (id INT AUTO_INCREMENT PRIMARY KEY, b VARBINARY(2000))")
+    rows(server, "INSERT INTO inside.t (b) VALUES (RANDOM_BYTES(1000))")
+    for _ in range(14):
+        rows(server, "INSERT INTO inside.t (b) SELECT RANDOM_BYTES(900) FROM inside.t")
+    checksum = rows(server, "CHECKSUM TABLE inside.t")
+    directory = tmp_path / "clone"
+    clone_server(server, directory, threads=2)
+    assert (directory / "ibdata2").stat().st_size > 12 * MIB
+    with booted(programs, directory, layout) as clone:
+        assert rows(clone, "CHECKSUM TABLE inside.t") == checksum
+        assert check_tables(clone) == []
+
+
+def outside_donor(make_server: ServerFactory, tmp_path: Path) -> tuple[Server, Path]:
+    """A donor with undo, a general tablespace and tables outside its data directory."""
+    outside = tmp_path / "outside"
+    for name in ("undo", "tables", "general"):
+        (outside / name).mkdir(parents=True)
+    server = make_server(
+        f"--innodb-directories={outside / 'tables'};{outside / 'general'};{outside / 'undo'}",
+        init=[f"--innodb-undo-directory={outside / 'undo'}"],
+    )
+    rows(server, "CREATE DATABASE away")
+    rows(server, f"CREATE TABLE away.t (id INT PRIMARY KEY, v INT) DATA DIRECTORY='{outside / 'tables'}'")
+    rows(
+        server,
+        f"CREATE TABLE away.p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION a VALUES LESS THAN (10)"
+        f" DATA DIRECTORY='{outside / 'tables'}', PARTITION b VALUES LESS THAN (20))",
+    )
+    rows(server, f"CREATE TABLESPACE g ADD DATAFILE '{outside / 'general' / 'g.ibd'}'")
+    rows(server, "CREATE TABLE away.g (id INT PRIMARY KEY, v INT) TABLESPACE g")
+    for statement in ("t VALUES (1, 10), (2, 20)", "p VALUES (1), (11)", "g VALUES (3, 30)"):
+        rows(server, f"INSERT INTO away.{statement}")
+    return server, outside
+
+
+def test_tablespaces_outside_are_mapped(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:
+    """--map-path puts them elsewhere, and a server that is told so finds them there, not at the donor's places."""
+    server, outside = outside_donor(make_server, tmp_path)
+    before = {path: path.read_bytes() for path in outside.rglob("*.ibd")}
+    here = tmp_path / "here"
+    directory = tmp_path / "clone"
+    mapping = ((str(outside / "tables"), str(here / "tables")), (str(outside / "general"), str(here / "general")))
+    result = clone_server(server, directory, threads=2, map_paths=mapping)
+    assert (here / "general" / "g.ibd").is_file()
+    assert (here / "tables" / "away" / "t.ibd").is_file()
+    manifest = read_manifest(directory)
+    assert set(manifest["external_directories"]) == {str(here / "general"), str(here / "tables" / "away")}
+    server.stop()
+    shutil.move(outside, tmp_path / "gone")  # a clone that still looked there would fail now
+    directories = ";".join(manifest["external_directories"])
+    assert innochecksum(programs, directory) == []
+    with booted(programs, directory, [f"--innodb-directories={directories}"]) as clone:
+        assert rows(clone, "SELECT * FROM away.t ORDER BY 1") == [(1, 10), (2, 20)]
+        assert rows(clone, "SELECT * FROM away.p ORDER BY 1") == [(1,), (11,)]
+        assert rows(clone, "SELECT * FROM away.g ORDER BY 1") == [(3, 30)]
+    assert before
+    assert result.directory == directory
+
+
+def test_tablespaces_outside_are_refused_without_a_mapping(make_server: ServerFactory, tmp_path: Path) -> None:
+    """Nothing is written there, and the message says what to do."""
+    server, outside = outside_donor(make_server, tmp_path)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in outside.rglob("*.ibd")}
+    directory = tmp_path / "clone"
+    with pytest.raises(PathRefused) as caught:
+        clone_server(server, directory)
+    assert "--map-path" in caught.value.advice
+    assert caught.value.code == 1525
+    assert not directory.exists()
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in outside.rglob("*.ibd")} == before
+
+
+def test_more_undo_and_unusual_names(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:
+    """What `sandbox fill` makes: extra undo, general tablespaces, compressed, page-compressed, encoded names."""
+    server = make_server()
+    fill(server.connect, 40 * MIB)
+    server_tables = rows(
+        server,
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND"
+        " ENGINE = 'InnoDB' AND TABLE_SCHEMA NOT IN ('mysql', 'sys') ORDER BY 1, 2",
+    )
+    checksums = {pair: rows(server, f"CHECKSUM TABLE `{pair[0]}`.`{pair[1]}`") for pair in server_tables}
+    directory = tmp_path / "clone"
+    result = clone_server(server, directory, threads=4)
+    assert [note for note in result.notes if "will be empty" in note]
+    assert list(directory.glob("*.ibu"))
+    sparse = {path.relative_to(server.datadir) for path in server.datadir.rglob("*.ibd") if _used(path) < 0.8}
+    assert sparse, "there are page-compressed tables"
+    assert {path.relative_to(directory) for path in directory.rglob("*.ibd") if _used(path) < 0.8} >= sparse
+    with booted(programs, directory) as clone:
+        assert {pair: rows(clone, f"CHECKSUM TABLE `{pair[0]}`.`{pair[1]}`") for pair in server_tables} == checksums
+        assert check_tables(clone) == []
+    assert innochecksum(programs, directory) == []
+
+
+def _used(path: Path) -> float:
+    """The part of a file that takes space on disk."""
+    return path.stat().st_blocks * 512 / path.stat().st_size
