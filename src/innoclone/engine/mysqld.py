@@ -14,7 +14,7 @@ import socket as sockets
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -70,14 +70,17 @@ class Server:
         socket: Path | None = None,
         error_log: Path | None = None,
         skip_grants: bool = False,
+        user: tuple[int, int] | None = None,
         timeout: float = 300.0,
+        waiting: Callable[[], None] = lambda: None,
     ) -> Self:
         """Start mysqld on ``datadir`` and return once it answers; raises `errors.BootFailed`.
 
         ``port``: None = only the socket, 0 = any free port. ``options`` come last and win over ours. ``skip_grants``
         lets anybody in without a password, over the socket alone: for a look into a clone whose accounts are the
         donor's. ``timeout`` (seconds) includes crash recovery. Without ``error_log`` the log is thrown away by a
-        clean stop and kept where the start fails.
+        clean stop and kept where the start fails. ``user`` (user and group id) is whom mysqld runs as where we are
+        root. ``waiting`` is called again and again until the server answers; what it raises ends the server.
         """
         if skip_grants and port is not None:
             raise ValueError("a server without passwords gets no port")
@@ -90,7 +93,7 @@ class Server:
         log = (error_log or runtime / "error.log").absolute()
         number = _free_port() if port == 0 else port or 0
         command = [
-            *_command(programs, datadir),
+            *_command(programs, datadir, user),
             f"--socket={socket}",
             f"--pid-file={runtime / 'mysqld.pid'}",
             f"--tmpdir={runtime}",
@@ -103,6 +106,9 @@ class Server:
         seen = log.stat().st_size if log.exists() else 0
         # Its own session: Ctrl-C in our terminal is for us, and we stop the server in order.
         with log.open("ab") as output:
+            if user is not None and os.geteuid() == 0:
+                for path in (runtime, log):
+                    os.chown(path, *user)
             try:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -112,7 +118,7 @@ class Server:
                 raise errors.ServerNotFound(f"{command[0]} can't be started: {error.strerror}") from error
         server = cls(process, datadir, runtime, socket, number, log)
         try:
-            server._await_answer(timeout, seen)
+            server._await_answer(timeout, seen, waiting)
         except errors.BootFailed:
             if log.parent == runtime:  # the message names the log
                 server._runtime = None
@@ -123,9 +129,10 @@ class Server:
             raise
         return server
 
-    def _await_answer(self, timeout: float, log_offset: int) -> None:
+    def _await_answer(self, timeout: float, log_offset: int, waiting: Callable[[], None]) -> None:
         deadline = time.monotonic() + timeout
         while not self._answers():
+            waiting()
             if self._process.poll() is not None:
                 reason = f"it ended with status {self._process.returncode}"
             elif time.monotonic() > deadline:
@@ -225,14 +232,14 @@ class Server:
             self.stop()
 
 
-def _command(programs: Programs, datadir: Path) -> list[str]:
+def _command(programs: Programs, datadir: Path, user: tuple[int, int] | None = None) -> list[str]:
     """What every start of mysqld has in common."""
     return [
         *programs.mysqld,
         "--no-defaults",
         *programs.server_options,
-        # mysqld refuses to run as root unless told so.
-        *(["--user=root"] if os.geteuid() == 0 else []),
+        # mysqld refuses to run as root unless told so; it takes a number for a name (get_user_info of sql/mysqld.cc).
+        *([f"--user={user[0] if user else 'root'}"] if os.geteuid() == 0 else []),
         f"--datadir={datadir}",
         # A packaged default names a directory that is missing where nothing is installed; NULL allows no file access.
         "--secure-file-priv=NULL",

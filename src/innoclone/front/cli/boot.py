@@ -24,7 +24,7 @@ def boot(
     ] = BootOptions.mysqld,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = BootOptions.keep,
     port: Annotated[
-        int | None, typer.Option(metavar="N", help="TCP port to listen on; default a Unix socket only.")
+        int | None, typer.Option(metavar="N", help="Keep it on this TCP port of 127.0.0.1; default a Unix socket only.")
     ] = BootOptions.port,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Wait this long for recovery.")
@@ -42,8 +42,12 @@ def boot(
     status = CloneStatus()
     options = BootOptions(directory=directory.absolute(), mysqld=mysqld, keep=keep, port=port, timeout=timeout)
     with out.watch(status):
-        run(options, status=status)
-    for line in result_table(status):
+        booted = run(options, status=status)
+    for line in (*status.notes, *result_table(status)):
         out.message(line)
-    out.result(result_fields(status))
+    kept = {"pid": booted.pid, "port": booted.port, "socket": str(booted.socket)} if booted.pid else {}
+    if kept:
+        where = f"port {booted.port}, socket {booted.socket}" if booted.port else f"socket {booted.socket}"
+        out.message(f"the server runs on: pid {booted.pid}, {where}; kill {booted.pid} stops it")
+    out.result(result_fields(status) | kept)
     out.completed()

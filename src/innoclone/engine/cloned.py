@@ -1,0 +1,223 @@
+"""A finished clone as a directory that a server can be started on: which settings it needs, where it stands.
+
+A *private* server is for a look: nobody is asked for a password, it can be reached over a socket only that this user
+can open, and it leaves the directory as it would be after a crash recovery and nothing else: no binary log, no server
+UUID, no certificates, no scheduled events, no replication. Plugins and components that the donor had installed are not
+loaded (manual, "--skip-grant-tables"), so a mysqld without them will do, and the clone plugin does not get to consume
+the recovery's record in ``#clone/``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.engine.session import version_number
+from innoclone.errors import BootFailed, FileError, TargetBusy, TargetUnusable, VersionUnsupported
+from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.system import file_error
+from innoclone.files.target import is_unfinished
+
+__all__ = [
+    "BOOT_LOG", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server", "read_recovery",
+    "recovery_has_begun", "run_as", "settings", "skip_replica_start",
+]  # fmt: skip
+
+BOOT_LOG = "boot.log"  # in #innoclone/
+STATUS_RECOVERY = "#status_recovery"  # written by the booting server, lines as in clone0api.cc
+VIEW_STATUS = "#view_status"  # the clone plugin's copy of it, once clone_status was read
+WANT_RECOVERY_STATUS = "#replace_files"  # there until the first boot has recovered the clone
+COMPLETED = 2  # the state of a clone in #view_status
+
+# What keeps a server from leaving anything of its own behind. loose-: not every series knows all of them.
+_PRIVATE = (
+    "--disable-log-bin",
+    "--event-scheduler=OFF",
+    "--innodb-buffer-pool-dump-at-shutdown=OFF",  # else ib_buffer_pool would tell of our look at the tables
+    "--innodb-buffer-pool-load-at-startup=OFF",
+    "--loose-auto-generate-certs=OFF",
+    "--loose-sha256-password-auto-generate-rsa-keys=OFF",
+    "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF",
+)
+_LEFT_BEHIND = ("auto.cnf",)  # a UUID that every copy of the directory would share
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What the first boot of a clone found. Times are seconds since the epoch."""
+
+    begin: float
+    end: float
+    binlog_file: str
+    binlog_position: int
+    gtid_executed: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return max(0.0, self.end - self.begin)
+
+
+def check_bootable(directory: Path) -> None:
+    """Raise `TargetUnusable` for what is no data directory or an unfinished clone, `TargetBusy` where a server runs."""
+    if not directory.is_dir():
+        raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
+    if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
+        raise TargetUnusable(
+            f"{directory} holds an unfinished clone", hint="run the same innoclone clone again to complete it"
+        )
+    if not (directory / "mysql.ibd").is_file():
+        raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
+    try:
+        descriptor = os.open(directory / "mysql.ibd", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise file_error(error, f"can't open {directory / 'mysql.ibd'}") from error
+    try:
+        # InnoDB locks the files that it has open (os_file_lock() in os0file.cc).
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise TargetBusy(f"a server runs on {directory}", hint="stop that server first") from error
+    finally:
+        os.close(descriptor)
+
+
+def check_series(donor_version: str, programs: Programs) -> None:
+    """Raise `VersionUnsupported` unless mysqld is of the donor's series (8.0, 8.4, 9.7...)."""
+    if donor_version and version_number(donor_version) // 100 != version_number(programs.version) // 100:
+        raise VersionUnsupported(
+            f"the clone is of MySQL {donor_version}, {programs.mysqld[-1]} is {programs.version}: a newer series would "
+            "upgrade the data dictionary for good, an older one can't read it",
+            hint="name a mysqld of the donor's series with --mysqld",
+        )
+
+
+def settings(manifest: dict[str, Any]) -> list[str]:
+    """The options without which a server would not find or not take the clone's files. The manifest may be empty."""
+    donor: dict[str, Any] = manifest.get("donor", {})
+    found = []
+    if page_size := donor.get("page_size"):
+        found.append(f"--innodb-page-size={page_size}")
+    if (lower := donor.get("lower_case_table_names")) is not None:
+        found.append(f"--lower-case-table-names={lower}")
+    if data_files := donor.get("data_file_path"):
+        found.append(f"--innodb-data-file-path={data_files}")
+    if outside := manifest.get("external_directories"):
+        found.append(f"--innodb-directories={';'.join(outside)}")
+    return found
+
+
+def skip_replica_start(programs: Programs) -> str:
+    """The option that keeps a clone of a replica from replicating; it got its present name in 8.0.26."""
+    return "--skip-replica-start" if version_number(programs.version) >= 80026 else "--skip-slave-start"
+
+
+def run_as(directory: Path, programs: Programs) -> tuple[int, int] | None:
+    """User and group id that shall run a server on ``directory``: its owner where we are root, else ourselves (None).
+
+    Raises `BootFailed` if that user can't execute mysqld.
+    """
+    owner = directory.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return None
+    command = [*programs.mysqld, "--no-defaults", "--version"]
+    try:
+        subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=[], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise BootFailed(
+            f"the owner of {directory} (user id {owner.st_uid}) can't execute {programs.mysqld[-1]}",
+            hint="name a mysqld that everybody can execute with --mysqld",
+        ) from None
+    return owner.st_uid, owner.st_gid
+
+
+@contextmanager
+def private_server(
+    programs: Programs,
+    directory: Path,
+    manifest: dict[str, Any],
+    *,
+    options: Sequence[str] = (),
+    timeout: float = 3600.0,
+    waiting: Callable[[], None] = lambda: None,
+) -> Iterator[Server]:
+    """A private server on a clone, stopped cleanly at the end; on an error too. Raises `BootFailed`.
+
+    ``timeout`` (seconds) is for the start with its recovery; ``waiting`` is called meanwhile.
+    """
+    check_bootable(directory)
+    before = {name for name in _LEFT_BEHIND if (directory / name).exists()}
+    own = directory / OWN_DIR
+    user = run_as(directory, programs)
+    try:
+        own.mkdir(exist_ok=True)
+        if user is not None:
+            os.chown(own, *user)
+    except OSError as error:
+        raise file_error(error, f"can't create {own}") from error
+    try:
+        with Server.start(
+            programs, directory, options=[*settings(manifest), skip_replica_start(programs), *_PRIVATE, *options],
+            error_log=own / BOOT_LOG, skip_grants=True, user=user, timeout=timeout, waiting=waiting,
+        ) as server:  # fmt: skip
+            yield server
+    finally:
+        for name in set(_LEFT_BEHIND) - before:
+            (directory / name).unlink(missing_ok=True)
+
+
+def recovery_has_begun(directory: Path) -> bool:
+    """Whether a booting server has come to the recovery: it makes the record then, and completes it at the end."""
+    return (directory / CLONE_DIR / STATUS_RECOVERY).exists()
+
+
+def is_recovered(directory: Path) -> bool:
+    """Whether a server has recovered the clone."""
+    return not (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
+
+
+def read_recovery(directory: Path) -> Recovery | None:
+    """What the first boot found, None where nothing tells any more.
+
+    The server writes it to ``#clone/#status_recovery``; the clone plugin consumes that file when somebody first reads
+    performance_schema.clone_status, and keeps the position in ``#clone/#view_status``. Raises `FileError`.
+    """
+    try:
+        if (record := _lines(directory / CLONE_DIR / STATUS_RECOVERY)) is not None:
+            begin, end, name, position, *gtids = record
+            if int(end):
+                return _recovery(begin, end, name, position, gtids)
+        if (view := _lines(directory / CLONE_DIR / VIEW_STATUS)) is not None:
+            state, times, _source, _error, _text, name, position, *gtids = view
+            if int(state.split()[0]) == COMPLETED and name:
+                end = times.split()[1]
+                return _recovery(end, end, name, position, gtids)
+    except ValueError as error:
+        raise FileError(f"can't read the record of the recovery in {directory / CLONE_DIR}: {error}") from error
+    return None
+
+
+def _lines(path: Path) -> list[str] | None:
+    try:
+        return path.read_text().split("\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise file_error(error, f"can't read {path}") from error
+
+
+def _recovery(begin: str, end: str, name: str, position: str, gtids: list[str]) -> Recovery:
+    return Recovery(
+        int(begin) / 1e6,
+        int(end) / 1e6,
+        name.rpartition("/")[2],
+        int(position),
+        "".join(line.strip() for line in gtids),
+    )
