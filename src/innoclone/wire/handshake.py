@@ -41,7 +41,7 @@ class Capability(enum.IntFlag):
 
 def _printable(data: bytes, what: str) -> str:
     """Latin-1 text of a name in the handshake; control characters would not come from a server."""
-    if any(byte < 32 for byte in data):
+    if any(byte < 32 or 127 <= byte < 160 for byte in data):
         raise NotMySQL(f"{what} holds control characters")
     return data.decode("latin-1")
 
