@@ -12,7 +12,7 @@ import pytest
 from innoclone import errors
 from innoclone.engine import programs as engine
 from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs, find_programs
+from innoclone.engine.programs import Programs, find_programs, provide_programs
 from servers import ServerFactory
 
 
@@ -58,6 +58,26 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         find_programs()
     with pytest.raises(errors.ServerNotFound, match="can't be started"):
         find_programs(tmp_path / "missing")
+
+
+def test_a_failed_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken off at any point, the private copy is there as a whole or not at all."""
+    apt = tmp_path / "bin" / "apt-get"
+    script(tmp_path / "bin" / "dpkg-deb", "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(engine, "_USUAL_FOLDER", str(tmp_path))
+    cache = tmp_path / "cache" / "innoclone"
+    script(apt, "").write_text(
+        "#!/bin/sh\necho file:///nowhere/\n[ $1 = indextargets ] || { echo E: no network >&2; exit 100; }\n"
+    )
+    with pytest.raises(errors.ServerNotFound, match="no network"):
+        provide_programs(lambda _: None)
+    assert [path.name for path in cache.iterdir()] == ["mysql.lock"]
+    apt.unlink()
+    with pytest.raises(errors.ServerNotFound, match="no apt-get"):
+        provide_programs(lambda _: None)
+    assert [path.name for path in cache.iterdir()] == ["mysql.lock"]
 
 
 def test_data_directory_with_blanks_and_umlauts(programs: Programs, tmp_path: Path) -> None:

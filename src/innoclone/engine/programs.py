@@ -140,7 +140,7 @@ def _download(work: Path, report: Callable[[str], None]) -> None:
     """Make ``work``/root, an unpacked MySQL with every library that it needs."""
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
-            raise errors.ServerNotFound(f"no mysqld on PATH, and no {tool} to fetch one with")
+            raise _not_fetched(f"no mysqld on PATH, and no {tool} to fetch one with")
     apt = _private_apt(work)
     for mirror in _mirrors():
         report(f"reading the package lists of Debian {_SUITE}")
@@ -149,16 +149,20 @@ def _download(work: Path, report: Callable[[str], None]) -> None:
         if not (failure := _run([*apt, "-qq", "update"])):
             break
     else:
-        raise errors.ServerNotFound(f"no package mirror of this machine has Debian {_SUITE}: {failure}")
+        raise _not_fetched(f"no package mirror of this machine has Debian {_SUITE}: {failure}")
     report("downloading MySQL and its libraries")
     install = [*apt, "-qq", "--yes", "--no-install-recommends", "--download-only", "install", *_PACKAGES]
     if failure := _run(install):
-        raise errors.ServerNotFound(f"MySQL could not be downloaded: {failure}")
+        raise _not_fetched(f"MySQL could not be downloaded: {failure}")
     packages = [p for p in sorted((work / "archives").glob("*.deb")) if not p.name.startswith(_UNWANTED)]
     report(f"unpacking {len(packages)} packages")
     for package in packages:
         if failure := _run(["dpkg-deb", "-x", str(package), str(work / "root")]):
-            raise errors.ServerNotFound(f"{package.name} could not be unpacked: {failure}")
+            raise _not_fetched(f"{package.name} could not be unpacked: {failure}")
+
+
+def _not_fetched(message: str) -> errors.ServerNotFound:
+    return errors.ServerNotFound(message, hint="install MySQL, so that mysqld is on PATH")
 
 
 def _private_apt(work: Path) -> list[str]:
@@ -212,7 +216,7 @@ def _mirrors() -> list[str]:
         ).stdout.split()  # fmt: skip
         known = [uri for uri in listed if "security" not in uri]
     if not known:
-        raise errors.ServerNotFound("no mysqld on PATH, and this machine's apt has no Debian mirror to fetch one from")
+        raise _not_fetched("no mysqld on PATH, and this machine's apt has no Debian mirror to fetch one from")
     return list(dict.fromkeys(known))
 
 
