@@ -1,3 +1,53 @@
-"""innoclone: MySQL's CLONE outside the server."""
+"""innoclone: MySQL's CLONE outside the server.
 
-__version__ = "0.1.0"
+``innoclone.clone("mysql://user@host", "/backup/one", password=...)`` clones a running server into a directory. The
+names below are loaded when they are first used, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from innoclone.version import __version__
+
+if TYPE_CHECKING:
+    from innoclone.errors import CloneError
+    from innoclone.front.api import check, clone, endpoint
+    from innoclone.operation.clone import CloneResult
+    from innoclone.ops.limits import Limits
+    from innoclone.ops.status import CloneStatus
+    from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+
+__all__ = [
+    "CloneError",
+    "CloneResult",
+    "CloneStatus",
+    "Compression",
+    "Endpoint",
+    "Limits",
+    "SslMode",
+    "__version__",
+    "check",
+    "clone",
+    "endpoint",
+]
+
+_HOMES = {
+    "CloneError": "errors",
+    "CloneResult": "operation.clone",
+    "CloneStatus": "ops.status",
+    "Compression": "transport.endpoint",
+    "Endpoint": "transport.endpoint",
+    "Limits": "ops.limits",
+    "SslMode": "transport.endpoint",
+    "check": "front.api",
+    "clone": "front.api",
+    "endpoint": "front.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -121,26 +121,27 @@ class _Run:
 
     def _supervise(self, jobs: list[threading.Thread], stopped: threading.Event) -> None:
         """Until all threads are done; a failure or a wish to stop wakes those that wait for the network."""
-        told = False
         try:
-            while any(job.is_alive() for job in jobs):
+            while any(job.is_alive() for job in jobs) and self.barrier.failure is None:
                 for job in jobs:
                     job.join(POLL / len(jobs))
                 if stopped.is_set():
                     self.barrier.fail(Interrupted("stopped"))
-                if self.barrier.failure is not None and not told:
-                    told = True
-                    self._tell_donor(self.barrier.failure)
-                    for connection in list(self.connections):
-                        connection.shut()
         except BaseException:
             self.barrier.fail(Interrupted("stopped"))
-            self._tell_donor(Interrupted("stopped"))
-            for connection in list(self.connections):
-                connection.shut()
             raise
         finally:
+            if self.barrier.failure is not None:
+                self._wake(self.barrier.failure)
+            for job in jobs:
+                job.join(GOODBYE)
             self._close_all()
+
+    def _wake(self, failure: CloneError) -> None:
+        """Let every thread come to its end."""
+        self._tell_donor(failure)
+        for connection in list(self.connections):
+            connection.shut()
 
     def _close_all(self) -> None:
         """Leave clone mode in order where all went well, else just go.
@@ -151,6 +152,8 @@ class _Run:
             if connection is not None:
                 if self.barrier.failure is None:
                     leave(connection)
+                else:
+                    connection.shut()
                 connection.close()
 
     def _guard(self, body: Callable[..., None], *arguments: int) -> None:
@@ -186,6 +189,8 @@ class _Run:
             self.status.notes.append(f"connection {number} was refused, going on without it: {error.message}")
             return
         self.connections.append(connection)
+        if self.barrier.stopped.is_set():
+            raise Stopped
         # From before the question on, since the donor may count the connection before we see its answer.
         self.barrier.join(number)
         try:

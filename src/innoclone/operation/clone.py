@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone import __version__
 from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
@@ -23,6 +22,7 @@ from innoclone.ops.manifest import FORMAT, timestamp
 from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.ops.views import view_files
 from innoclone.transport.endpoint import Endpoint
+from innoclone.version import __version__
 
 __all__ = ["CloneResult", "clone"]
 

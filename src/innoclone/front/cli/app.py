@@ -13,7 +13,6 @@ from typing import NoReturn, cast
 
 import typer
 
-from innoclone import __version__
 from innoclone.errors import CloneError, Interrupted, LocalFault, RemoteFault, UsageError, registry
 from innoclone.front.cli.boot import boot
 from innoclone.front.cli.check import check
@@ -23,6 +22,7 @@ from innoclone.front.cli.replicate import replicate
 from innoclone.front.cli.sandbox import app as sandbox
 from innoclone.front.cli.verify import verify
 from innoclone.front.output import Output
+from innoclone.version import __version__
 
 __all__ = ["app", "exit_statuses", "main", "run"]
 

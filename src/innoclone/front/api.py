@@ -1,0 +1,107 @@
+"""The Python API: the same operations as the command line, with plain arguments and typed results.
+
+A server is a DSN (``mysql://user@host:port``) or an `Endpoint`. Nothing is read from option files or the environment,
+nothing is printed; every failure is a `CloneError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from innoclone.front.options import Sources, resolve
+from innoclone.operation import clone as clone_operation
+from innoclone.operation.clone import CloneResult
+from innoclone.operation.options import CheckOptions, CloneOptions
+from innoclone.ops.limits import Limits
+from innoclone.ops.status import CloneStatus
+from innoclone.transport.endpoint import Compression, Endpoint
+
+__all__ = ["check", "clone", "endpoint"]
+
+Progress = Callable[[CloneStatus], None]
+
+
+def endpoint(dsn: str, *, password: str | None = None, **options: str) -> Endpoint:
+    """The server that ``dsn`` names. ``options`` are those of the command line, with underscores (``ssl_ca=...``).
+
+    Raises `UsageError`.
+    """
+    typed: dict[str, str | None] = {name.replace("_", "-"): value for name, value in options.items()}
+    if password is not None:
+        typed["password"] = password
+    return resolve(typed, Sources(), dsn=dsn, warn=lambda _: None)
+
+
+def clone(
+    donor: str | Endpoint,
+    directory: str | os.PathLike[str],
+    *,
+    password: str | None = None,
+    compress: str | Compression = "off",
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> CloneResult:
+    """Clone a running server into a directory.
+
+    ``password`` is the donor account's, if the DSN has none. ``progress`` is called every ``progress_interval``
+    seconds, and once at the end, from a thread of its own, with the live status. Setting ``stopped`` ends the clone
+    with `Interrupted`; changing ``limits`` changes its bandwidth. ``options`` are the other fields of `CloneOptions`
+    (``threads``, ``block_ddl``, ``boot``, ...). Raises a `CloneError`.
+    """
+    server = _server(donor, password)
+    compression = Compression(compress) if isinstance(compress, str) else compress
+    choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
+
+
+def check(
+    donor: str | Endpoint, directory: str | os.PathLike[str] | None = None, *, password: str | None = None
+) -> list[str]:
+    """What would keep ``donor`` from being cloned (into ``directory``), as messages; an empty list is good.
+
+    Raises a `CloneError` if the login fails.
+    """
+    from innoclone.operation.check import check as run
+
+    target = None if directory is None else Path(directory).absolute()
+    facts = run(CheckOptions(donor=_server(donor, password), directory=target))
+    return [f"{problem.code}: {problem.message}" for problem in facts.problems]
+
+
+def _server(donor: str | Endpoint, password: str | None) -> Endpoint:
+    if isinstance(donor, str):
+        return endpoint(donor, password=password)
+    return donor if password is None else replace(donor, password=password)
+
+
+@contextlib.contextmanager
+def _watched(status: CloneStatus, progress: Progress | None, interval: float) -> Iterator[None]:
+    """Call ``progress`` now and then while the body runs."""
+    if progress is None:
+        yield
+        return
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(interval):
+            progress(status)
+
+    watcher = threading.Thread(target=report, name="innoclone-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        progress(status)

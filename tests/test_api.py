@@ -1,0 +1,88 @@
+"""The Python API against a real server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import innoclone
+from clones import booted, rows
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.errors import AccessDenied, Interrupted, TargetExists, UsageError
+from innoclone.ops.status import Stage, State
+from servers import PASSWORD
+
+
+def dsn(server: Server) -> str:
+    return f"mysql://clone@127.0.0.1:{server.port}"
+
+
+def test_clone_with_progress(donor: Server, programs: Programs, tmp_path: Path) -> None:
+    """A typed result, progress that only grows, and a directory that boots."""
+    seen: list[tuple[int, State]] = []
+
+    def progress(status: innoclone.CloneStatus) -> None:
+        seen.append((status.stages[Stage.FILE_COPY].data, status.state))
+
+    result = innoclone.clone(
+        dsn(donor), tmp_path / "clone", password=PASSWORD, threads=2, compress="zstd", progress=progress,
+        progress_interval=0.01,
+    )  # fmt: skip
+    assert result.directory == tmp_path / "clone"
+    assert result.connections == 2
+    assert result.compression == "zstd"
+    assert result.cipher.startswith("TLSv1.3")
+    assert 0 < result.network < result.data
+    assert [data for data, _ in seen] == sorted(data for data, _ in seen)
+    assert seen[-1][1] is State.COMPLETED
+    assert len(seen) > 1
+    with booted(programs, tmp_path / "clone") as clone:
+        assert rows(clone, "SELECT COUNT(*) FROM information_schema.TABLES") == rows(
+            donor, "SELECT COUNT(*) FROM information_schema.TABLES"
+        )
+
+
+def test_check(donor: Server, tmp_path: Path) -> None:
+    """Good is an empty list; an occupied target is named."""
+    assert innoclone.check(dsn(donor), tmp_path / "new", password=PASSWORD) == []
+    (tmp_path / "file").touch()
+    (found,) = innoclone.check(dsn(donor), tmp_path, password=PASSWORD)
+    assert found.startswith("1007: ")
+
+
+def test_stop_and_limits(donor: Server, tmp_path: Path) -> None:
+    """A slow clone ends when asked to; what is left can't be taken for a clone, and the same call succeeds."""
+    stopped = threading.Event()
+    limits = innoclone.Limits(data=2)
+
+    def progress(status: innoclone.CloneStatus) -> None:
+        if status.stages[Stage.FILE_COPY].data:
+            stopped.set()
+
+    target = tmp_path / "clone"
+    with pytest.raises(Interrupted):
+        innoclone.clone(
+            dsn(donor), target, password=PASSWORD, stopped=stopped, limits=limits, progress=progress,
+            progress_interval=0.02,
+        )  # fmt: skip
+    assert (target / "#clone" / "#status_in_progress").exists()
+    result = innoclone.clone(dsn(donor), target, password=PASSWORD)
+    assert any("begins anew" in note for note in result.notes)
+    assert not (target / "#clone" / "#status_in_progress").exists()
+    with pytest.raises(TargetExists):
+        innoclone.clone(dsn(donor), target, password=PASSWORD)
+
+
+def test_errors_are_typed(donor: Server, tmp_path: Path) -> None:
+    """A wrong password, a wrong option, a wrong name."""
+    with pytest.raises(AccessDenied) as caught:
+        innoclone.clone(dsn(donor), tmp_path / "clone", password="wrong")
+    assert (caught.value.code, caught.value.sqlstate, caught.value.exit_status) == (1045, "28000", 4)
+    with pytest.raises(UsageError):
+        innoclone.clone(dsn(donor), tmp_path / "clone", password=PASSWORD, threads=129)
+    with pytest.raises(UsageError):
+        innoclone.endpoint("http://host")
+    assert not hasattr(innoclone, "nothing")
