@@ -94,7 +94,7 @@ class FileTable:
         if meta.index < len(self.data):
             file = self.data[meta.index]
             if meta.flags & FileFlag.DELETED:
-                file.dropped = True
+                self._drop(file)
                 return
             if file.metadata == meta:
                 return  # the list again
@@ -110,27 +110,29 @@ class FileTable:
             file = self._new(meta)
             if meta.flags & FileFlag.DELETED:
                 file.dropped = True
-                self._paths.discard(file.final)
                 return
             self._create_initial(file)
             self.changes.append(f"created {meta.name}")
             return
         file = self.data[meta.index]
         if meta.flags & FileFlag.DELETED:
-            self._target.unlink(file.path)
-            self._forget(file)
-            self.changes.append(f"dropped {file.metadata.name}")
+            self._drop(file)
         elif meta.flags & FileFlag.RENAMED:
             self._rename(file, meta)
         else:
             _refuse_encryption(meta)
             file.metadata, file.size = meta, max(file.size, meta.size)
 
-    def _forget(self, file: ClonedFile) -> None:
+    def _drop(self, file: ClonedFile) -> None:
+        """Remove a file once; a second notice may come when its name belongs to another file already."""
+        if file.dropped:
+            return
         file.dropped = True
+        self._target.unlink(file.path)
         self._paths.discard(file.final)
         if file in self._renames:
             self._renames.remove(file)
+        self.changes.append(f"dropped {file.metadata.name}")
 
     def _rename(self, file: ClonedFile, meta: FileMetadata) -> None:
         if file.dropped:
@@ -216,12 +218,6 @@ class FileTable:
             last = next(other for other in reversed(self.data) if other.metadata.space_id == SYSTEM_SPACE)
         page = last.flags.physical_page_size if last.flags is not None else 0
         last.size = max(last.size, min(size, MAX_FILE_SIZE) - last.first_page * page)
-
-    def remove_dropped(self) -> None:
-        """Remove what is left of dropped files, once no more data can come."""
-        for file in self.data:
-            if file.dropped and file.path not in self._paths:
-                self._target.unlink(file.path)
 
     def all_files(self) -> list[ClonedFile]:
         """Every file that belongs to the clone, redo last."""

@@ -22,7 +22,6 @@ def finish_files(
     table: FileTable, target: Target, suspects: Suspects, status: CloneStatus, stopped: threading.Event, *, threads: int
 ) -> None:
     """The FILE SYNC stage. Raises `BadPage`, `Interrupted` or a file error."""
-    table.remove_dropped()
     files = table.all_files()
     stage = status.start(Stage.FILE_SYNC, estimate=sum(file.size for file in files), threads=threads)
     _check_suspects(table, target, suspects)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from innoclone.engine.barrier import Barrier
 from innoclone.engine.filetable import ClonedFile, FileTable
-from innoclone.errors import ProtocolError, from_donor
+from innoclone.errors import FileError, ProtocolError, from_donor
 from innoclone.files.system import file_error, punch_hole, start_writeback, write_all
 from innoclone.files.target import Target
 from innoclone.innodb.create import page_compression_runs
@@ -259,7 +259,12 @@ class Link:
             return -1
         if self._open_file is not file:
             self._close_file()
-            self._fd = self._target.open(file.path)
+            try:
+                self._fd = self._target.open(file.path)
+            except FileError:
+                if file.dropped:  # on another connection, just now
+                    return -1
+                raise
             self._open_file = file
         return self._fd
 
