@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from innoclone.engine.programs import Programs
 from innoclone.engine.session import check_version, version_number
 from innoclone.errors import (
     CloneError,
@@ -74,10 +76,10 @@ def check(
     mapping: Mapping = (),
     install_plugin: bool = False,
     dry_run: bool = False,
-    local_version: str | None = None,
+    local: Programs | None = None,
 ) -> DonorFacts:
     """Look at donor and target. A missing clone plugin is installed if ``install_plugin``, unless ``dry_run``, which
-    only lets it pass. ``local_version`` is that of the mysqld which shall boot the clone, if one shall.
+    only lets it pass. ``local`` has the mysqld that shall boot the clone, if one shall.
 
     Problems are collected in the result; only a login that fails is raised at once, since nothing else can be seen.
     """
@@ -88,9 +90,13 @@ def check(
         for step in (_check_version, _check_settings, _check_tablespaces, _check_engines):
             _collect(facts, step, sql)
         _collect(facts, _check_plugin, sql, install_plugin, dry_run)
+        plugins = sql.rows(
+            "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
+        )
     _collect(facts, _check_clone_mode, donor)
-    if local_version is not None:
-        _collect(facts, _check_series, local_version)
+    if local is not None:
+        _collect(facts, _check_series, local.version)
+        facts.notes += _missing_libraries(plugins, local)
     if directory is not None:
         _collect(facts, _check_directory, directory)
         _collect(facts, _check_mapping, directory, mapping)
@@ -206,6 +212,18 @@ def _check_series(facts: DonorFacts, local: str) -> None:
     if theirs // 100 != ours // 100 or (theirs // 100 == 800 and ours < theirs):
         raise VersionUnsupported(f"the donor is {facts.version}, the mysqld here {local}: not of one series")
     facts.good.append(f"mysqld {local} here is of the donor's series")
+
+
+def _missing_libraries(plugins: list[tuple[Any, ...]], local: Programs) -> list[str]:
+    """Plugins of the donor that the mysqld here can't load; a stock recipient would refuse them (3870)."""
+    folders = [Path(option.partition("=")[2]) for option in local.server_options if option.startswith("--plugin-dir=")]
+    if not folders:
+        return []
+    return [
+        f"the donor has plugin {name} ({library}), which is not in {folders[0]}: a server here runs without it"
+        for name, library in plugins
+        if not (folders[0] / Path(str(library)).name).exists()
+    ]
 
 
 def _check_directory(facts: DonorFacts, directory: Path) -> None:

@@ -14,7 +14,7 @@ def check(options: CheckOptions) -> preflight.DonorFacts:
 
     Raises a `CloneError` only if the login fails, since nothing can be seen then, or if ``mysqld`` can't be used.
     """
-    local = find_programs(options.mysqld).version if options.mysqld is not None else None
+    local = find_programs(options.mysqld) if options.mysqld is not None else None
     return preflight.check(
-        options.donor, options.directory, install_plugin=options.install_plugin, dry_run=True, local_version=local
+        options.donor, options.directory, install_plugin=options.install_plugin, dry_run=True, local=local
     )

@@ -81,10 +81,10 @@ def _copy(
     options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
 ) -> tuple[DonorFacts, Received]:
     owner = _owner(options.chown)
-    local = find_programs(options.mysqld).version if options.boot else None
+    local = find_programs(options.mysqld) if options.boot else None
     facts = check(
         options.donor, options.directory, mapping=options.map_paths, install_plugin=options.install_plugin,
-        local_version=local,
+        local=local,
     )  # fmt: skip
     status.notes += facts.notes
     facts.verdict()
@@ -97,6 +97,8 @@ def _copy(
             block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
             verify_pages=options.verify_pages, status=status, stopped=stopped,
         )  # fmt: skip
+        if received.compression != options.compression.algorithm:
+            status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         status.notes += [f"followed DDL on the donor: {change}" for change in received.table.changes]
         finished = time.time()
         manifest = _manifest(options, status, facts, received, target, finished)
