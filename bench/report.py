@@ -1,0 +1,218 @@
+"""Medians, ratios to the stock rows, targets, and the texts and JSON made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from bench.measure import Sample
+from bench.methods import METHODS, Method
+
+__all__ = ["Results", "Spread", "Target", "ratio", "spread", "summary", "table", "targets"]
+
+Measure = Callable[[Sample], float | None]
+
+
+@dataclass
+class Results:
+    """All samples of a comparison: row key -> round -> sample; ``missing`` says why a row has none."""
+
+    facts: dict[str, str | int | float]
+    samples: dict[str, dict[int, Sample]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    idle_tps: dict[int, float] = field(default_factory=dict)
+    loads: dict[int, float] = field(default_factory=dict)
+    """Round -> the machine's load average (1 minute) when it began."""
+
+    def rows(self) -> Iterator[tuple[Method, list[Sample]]]:
+        """The rows that have samples, in their fixed order."""
+        for method in METHODS:
+            if self.samples.get(method.key):
+                yield method, list(self.samples[method.key].values())
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and greatest of a measure."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(samples: Sequence[Sample], measure: Measure) -> Spread | None:
+    """The spread of ``measure``, None where the row does not have it."""
+    values = [value for sample in samples if (value := measure(sample)) is not None]
+    return Spread(median(values), min(values), max(values)) if values else None
+
+
+def ratio(results: Results, key: str, reference: str, measure: Measure) -> float | None:
+    """The median of the ratios of two rows round by round, since what disturbs one round disturbs both."""
+    mine, theirs = results.samples.get(key, {}), results.samples.get(reference, {})
+    ratios = []
+    for number in mine.keys() & theirs.keys():
+        above, below = measure(mine[number]), measure(theirs[number])
+        if above is not None and below:
+            ratios.append(above / below)
+    return median(ratios) if ratios else None
+
+
+def wall(sample: Sample) -> float:
+    """Seconds from the start of the program or statement to its end."""
+    return sample.wall
+
+
+def recipient_cpu(sample: Sample) -> float | None:
+    """CPU seconds of the recipient."""
+    return sample.recipient_cpu
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be reached, and what was."""
+
+    text: str
+    limit: float
+    at_least: bool
+    value: float | None
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``NOT met`` or ``not measured``."""
+        if self.value is None:
+            return "not measured"
+        return "met" if (self.value >= self.limit if self.at_least else self.value <= self.limit) else "NOT met"
+
+    def __str__(self) -> str:
+        """One line."""
+        value = "-" if self.value is None else f"{self.value:.2f}"
+        return f"{self.verdict:12} {self.text}: {value} (to reach: {'>=' if self.at_least else '<='} {self.limit:g})"
+
+
+def targets(results: Results) -> list[Target]:
+    """The project's targets; all are ratios round by round."""
+    found = []
+    for n in (1, 4):
+        pair = (f"ours-plain-{n}", f"stock-plain-{n}")
+        many = f"{n} connection{'s' if n > 1 else ''}"
+        found += [
+            Target(f"time / stock clone's, plain, {many}", 0.7, False, ratio(results, *pair, wall)),
+            Target(
+                f"recipient CPU / stock recipient's, plain, {many}", 0.7, False, ratio(results, *pair, recipient_cpu)
+            ),
+            Target(
+                f"time with zstd / stock compressed clone's, {many}", 0.5, False,
+                ratio(results, f"ours-zstd-{n}", f"stock-zlib-{n}", wall),
+            ),
+        ]  # fmt: skip
+    found.append(
+        Target("times faster than mysqldump + load, plain, 4 connections", 20, True,
+               ratio(results, "mysqldump", "ours-plain-4", wall))
+    )  # fmt: skip
+    return found
+
+
+_COLUMNS: list[tuple[str, Measure, float, int]] = [
+    # title, measure, unit, digits
+    ("wall s", wall, 1, 2),
+    ("recipient CPU s", recipient_cpu, 1, 2),
+    ("donor CPU s", lambda sample: sample.donor_cpu, 1, 2),
+    ("machine CPU s", lambda sample: sample.machine_cpu, 1, 2),
+    ("peak MiB", lambda sample: sample.memory, 2**20, 0),
+    ("donor tps", lambda sample: sample.tps, 1, 0),
+]
+
+
+def table(results: Results) -> list[list[str]]:
+    """Header and rows: medians (least-greatest), then the ratios to the stock row of the same kind."""
+    rows = [["", "runs", *(title for title, *_ in _COLUMNS), "wall ratio", "CPU ratio"]]
+    idle = list(results.idle_tps.values())
+    if idle:
+        blank = [""] * (len(_COLUMNS) - 1)
+        tps = _cell(Spread(median(idle), min(idle), max(idle)), 1, 0)
+        rows.append(["donor without any clone", str(len(idle)), *blank, tps, "", ""])
+    for method, samples in results.rows():
+        cells = [_cell(spread(samples, measure), unit, digits) for _, measure, unit, digits in _COLUMNS]
+        ratios = [_ratio(ratio(results, method.key, method.reference, measure)) for measure in (wall, recipient_cpu)]
+        rows.append([method.label, str(len(samples)), *cells, *ratios])
+    for method in METHODS:
+        if method.key in results.missing:
+            rows.append([method.label, "0", f"not available: {results.missing[method.key]}"])
+    return rows
+
+
+def _cell(found: Spread | None, unit: float, digits: int) -> str:
+    if found is None:
+        return "-"
+    middle, low, high = (f"{value / unit:.{digits}f}" for value in (found.median, found.low, found.high))
+    return f"{middle} ({low}-{high})"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """The table for a terminal."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[column]) for row in full) for column in range(len(rows[0]))]
+    widths[0] = max(len(row[0]) for row in rows)
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) if n == 0 else cell.rjust(width)
+                 for n, (cell, width) in enumerate(zip(row, widths, strict=False))]  # fmt: skip
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Everything that was measured, and the targets."""
+    return {
+        "facts": results.facts,
+        "load_average": results.loads,
+        "idle_tps": results.idle_tps,
+        "rows": {
+            method.key: {"label": method.label, "runs": {n: asdict(s) for n, s in results.samples[method.key].items()}}
+            for method, _ in results.rows()
+        },
+        "not_available": results.missing,
+        "targets": [asdict(target) | {"verdict": target.verdict} for target in targets(results)],
+    }
+
+
+def summary(results: Results) -> str:
+    """The page of the documentation."""
+    rows = table(results)
+    rows = [row + [""] * (len(rows[0]) - len(row)) for row in rows]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
+    facts = [f"* {name}: {value}" for name, value in results.facts.items()]
+    loads = ", ".join(f"{value:.2f}" for value in results.loads.values())
+    return "\n".join([
+        "# Benchmark", "",
+        "<!-- generated by ./bench/compare --publish -->", "",
+        "![comparison](images/compare.png)", "",
+        *facts, f"* load average when each round began: {loads}", "",
+        *NOTES, "",
+        "Median (least-greatest) of the runs:", "",
+        *lines, "",
+        "The project's targets, as medians of the ratios round by round:", "",
+        *(f"* {target}" for target in targets(results)), "",
+    ])  # fmt: skip
+
+
+NOTES = [
+    "Each round runs every row once on the same donor and disk, every other round backwards; the two dumps run in",
+    "fewer rounds. Before each run everything is synced and the donor's files are dropped from the page cache. All",
+    "clones end with their files fsynced. The donor and the stock recipient have MySQL's defaults. The time of a",
+    "program includes its start; the time of a dump does not include the start of the server that it is loaded into.",
+    "mysqldump writes straight into the loading client. mydumper leaves out the schemas whose names are not ASCII,",
+    "which Debian's version can't read.",
+    "",
+    "The donor's CPU includes the constant write load that it serves all the time. The machine's CPU includes",
+    "everything, also the load's client and the kernel's own threads that write to disk. Peak memory is what the",
+    "receiving processes have resident, of a server with its buffer pool as far as it was touched. Ratios compare",
+    "with the stock row of the same kind and number of connections, compressed with compressed.",
+]

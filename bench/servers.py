@@ -1,0 +1,104 @@
+"""The servers of a comparison: a filled donor, a stock recipient, and fresh servers to load dumps into.
+
+All of them are stock, with MySQL's defaults but for what a donor needs (binary log with GTIDs, the clone plugin).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.operation.fill import fill
+from innoclone.operation.sandbox import ACCOUNT, DONOR_OPTIONS, prepare_donor
+
+__all__ = ["Servers"]
+
+# The general tablespace of the filled data: a dump expects it to be there.
+_SHARED = "CREATE TABLESPACE shared_space ADD DATAFILE 'shared_space.ibd'"
+_SYSTEM = "('mysql', 'sys', 'performance_schema', 'information_schema', 'traffic')"
+
+
+class Servers:
+    """Donor and recipient below ``work``; they end with the ``with`` block."""
+
+    def __init__(self, programs: Programs, work: Path, size: int, report: Callable[[str], None]) -> None:
+        """Start both and fill the donor with about ``size`` bytes."""
+        self.programs, self.work = programs, work
+        self.password = secrets.token_urlsafe(12)
+        self._running = ExitStack()
+        self._template = work / "template"
+        try:
+            report(f"filling a donor, MySQL {programs.version}, with {size / 2**20:,.0f} MiB")
+            Server.initialize(programs, self._template)
+            (self._template / "auto.cnf").unlink()
+            with self._start("donor", 1) as server:
+                fill(server.connect, size)
+                with server.connect() as connection, connection.cursor() as cursor:
+                    cursor.execute("RESET BINARY LOGS AND GTIDS")  # cp would copy what filling left there
+            # Stopped in order and started again, it has no backlog of dirty pages that the first runs would pay for.
+            self.donor = self._start("donor", 1)
+            self._running.callback(self.donor.kill)
+            self.recipient = self._start("recipient", 2)
+            self._running.callback(self.recipient.kill)
+            with self.recipient.connect() as connection, connection.cursor() as cursor:
+                cursor.execute("SET GLOBAL clone_valid_donor_list = %s", (f"127.0.0.1:{self.donor.port}",))
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, name: str, number: int) -> Server:
+        datadir = self.work / name
+        if not datadir.exists():
+            shutil.copytree(self._template, datadir)
+        options = [*DONOR_OPTIONS, f"--server-id={number}"]
+        server = Server.start(
+            self.programs, datadir, port=0, options=options, error_log=self.work / f"{name}.log", timeout=120
+        )
+        with server.connect() as connection:
+            prepare_donor(connection, self.password)
+        return server
+
+    @contextmanager
+    def fresh(self, datadir: Path) -> Iterator[Server]:
+        """An empty server on ``datadir``, thrown away at the end."""
+        shutil.copytree(self._template, datadir)
+        server = Server.start(self.programs, datadir, error_log=self.work / "fresh.log", timeout=120)
+        try:
+            with server.connect() as connection, connection.cursor() as cursor:
+                cursor.execute(_SHARED)
+            yield server
+        finally:
+            server.kill()
+
+    @property
+    def dsn(self) -> str:
+        """The donor over TCP; its password is for the environment."""
+        return f"mysql://{ACCOUNT}@127.0.0.1:{self.donor.port}"
+
+    @property
+    def account(self) -> str:
+        """The donor as CLONE INSTANCE FROM wants it."""
+        return f"{ACCOUNT}@127.0.0.1:{self.donor.port} IDENTIFIED BY '{self.password}'"
+
+    def schemas(self) -> list[str]:
+        """The filled schemas, for the dumps. The load's own schema is left out: a dump without it is the faster one."""
+        with self.donor.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {_SYSTEM}")
+            return [row[0] for row in cursor.fetchall()]
+
+    def close(self) -> None:
+        """End both at once; their data is thrown away."""
+        self._running.close()
+
+    def __enter__(self) -> Servers:
+        """For ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """`close`."""
+        self.close()
