@@ -27,8 +27,8 @@ from innoclone.files.system import file_error
 from innoclone.files.target import is_unfinished
 
 __all__ = [
-    "BOOT_LOG", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server", "read_recovery",
-    "recovery_has_begun", "run_as", "settings", "skip_replica_start",
+    "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server",
+    "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -38,7 +38,7 @@ WANT_RECOVERY_STATUS = "#replace_files"  # there until the first boot has recove
 COMPLETED = 2  # the state of a clone in #view_status
 
 # What keeps a server from leaving anything of its own behind. loose-: not every series knows all of them.
-_PRIVATE = (
+PRIVATE = (
     "--disable-log-bin",
     "--event-scheduler=OFF",
     "--innodb-buffer-pool-dump-at-shutdown=OFF",  # else ib_buffer_pool would tell of our look at the tables
@@ -164,7 +164,7 @@ def private_server(
         raise file_error(error, f"can't create {own}") from error
     try:
         with Server.start(
-            programs, directory, options=[*settings(manifest), skip_replica_start(programs), *_PRIVATE, *options],
+            programs, directory, options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options],
             error_log=own / BOOT_LOG, skip_grants=True, user=user, timeout=timeout, waiting=waiting,
         ) as server:  # fmt: skip
             yield server
@@ -181,6 +181,11 @@ def recovery_has_begun(directory: Path) -> bool:
 def is_recovered(directory: Path) -> bool:
     """Whether a server has recovered the clone."""
     return not (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
+
+
+def was_kept(directory: Path) -> bool:
+    """Whether a server other than a private one has run on the clone: it gave itself a UUID."""
+    return (directory / "auto.cnf").exists()
 
 
 def read_recovery(directory: Path) -> Recovery | None:

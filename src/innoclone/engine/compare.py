@@ -9,6 +9,7 @@ that it changed meanwhile is *not compared*, never *different*: its definition i
 with the rows. A savepoint around each table gives its metadata lock back at once, so that DDL waits for one table only.
 """
 
+# ruff: noqa: S608 - the names in our statements are quoted, the rest are constants
 from __future__ import annotations
 
 import concurrent.futures
@@ -24,7 +25,7 @@ from innoclone.transport.sql import Sql
 
 __all__ = [
     "Outcome", "Side", "Table", "TableResult", "compare_objects", "compare_tables", "list_objects", "list_tables",
-    "prepare_session", "quote",
+    "prepare_session", "quote", "read_definitions",
 ]  # fmt: skip
 
 _SYSTEM_SCHEMAS = "('information_schema', 'performance_schema', 'mysql', 'sys')"
@@ -38,10 +39,14 @@ _AS_BYTES = {
 # Values must read the same on both sides; a snapshot needs REPEATABLE READ.
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, max_execution_time = 0, "
-    "transaction_isolation = 'REPEATABLE-READ', wait_timeout = 86400, net_write_timeout = 3600"
+    "transaction_isolation = 'REPEATABLE-READ', wait_timeout = 86400, net_write_timeout = 3600, "
+    # Ask the engine: what the server caches instead it writes into mysql.table_stats.
+    "information_schema_stats_expiry = 0"
 )
 # What SHOW CREATE TABLE tells of this server, not of the table.
 _NOT_THE_TABLES = re.compile(r" AUTO_INCREMENT=\d+| (?:DATA|INDEX) DIRECTORY ?= ?'(?:[^']|'')*'")
+
+POLL = 0.2  # seconds between looks for a wish to stop
 
 NO_SUCH_TABLE = 1146
 _DENIED = (1142, 1143, 1044)
@@ -72,6 +77,11 @@ class Table:
         """``schema.table``, for people."""
         return f"{self.schema}.{self.name}"
 
+    @property
+    def is_cloned(self) -> bool:
+        """Whether its rows are part of a clone: the protocol carries InnoDB's files only."""
+        return self.engine.upper() == "INNODB"
+
 
 @dataclass(frozen=True)
 class TableResult:
@@ -87,13 +97,14 @@ class TableResult:
         return f"{self.name}: {self.outcome.value}" + (f" ({self.reason})" if self.reason else "")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Side:
     """One of the two servers: connections, each for one thread, and what it had before the snapshot."""
 
     connections: Sequence[Sql]
     tables: dict[str, Table] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
+    objects: dict[str, set[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ def checksum_statement(table: Table) -> str:
         else:
             values.append(f"CAST({column} AS DOUBLE)" if kind == "float" else column)
     row = f"CONCAT_WS(',', {', '.join([*values, *flags])})" if values else "''"
-    return f"SELECT COUNT(*), COALESCE(SUM(CRC32({row})), 0) FROM {quote(table.schema)}.{quote(table.name)}"  # noqa: S608
+    return f"SELECT COUNT(*), COALESCE(SUM(CRC32({row})), 0) FROM {quote(table.schema)}.{quote(table.name)}"
 
 
 def compare_tables(
@@ -175,11 +186,9 @@ def compare_tables(
     """
     tables = sorted({**clone.tables, **donor.tables}.values(), key=lambda table: -table.size)
     pairs = list(zip(donor.connections, clone.connections, strict=True))
-    idle = list(pairs)
+    idle = list(pairs)  # list.pop and append are atomic
 
     def work(table: Table) -> TableResult:
-        if stopped.is_set():
-            raise Interrupted("stopped while tables were compared")
         pair = idle.pop()
         try:
             return _compare_table(table, *pair, donor, clone, pool)
@@ -194,9 +203,13 @@ def compare_tables(
     ):
         jobs = [workers.submit(work, table) for table in tables]
         try:
+            while concurrent.futures.wait(jobs, POLL, concurrent.futures.FIRST_EXCEPTION).not_done:
+                if stopped.is_set() or any(job.done() and job.exception() for job in jobs):
+                    break
+            if stopped.is_set():
+                raise Interrupted("stopped while tables were compared")
             results = [job.result() for job in jobs]
         except BaseException:
-            stopped.set()
             workers.shutdown(wait=False, cancel_futures=True)
             for connection in (*donor.connections, *clone.connections):
                 connection.shut()
@@ -213,11 +226,13 @@ def _compare_table(
     pool: concurrent.futures.ThreadPoolExecutor,
 ) -> TableResult:
     name = table.full_name
-    if table.engine.upper() != "INNODB":
+    if not table.is_cloned:
         return TableResult(name, Outcome.NOT_CLONED, table.engine)
-    job = pool.submit(_read, clone_sql, clone.tables.get(name, table))
-    here = _read_at_snapshot(donor_sql, clone.tables.get(name, table))
-    return _judge(name, here, job.result(), donor.definitions.get(name))
+    shape = clone.tables.get(name, table)  # both are asked for the same columns
+    job = pool.submit(_read, clone_sql, shape, CloneError)
+    with _savepoint(donor_sql):
+        there = _read(donor_sql, shape, SqlError)
+    return _judge(name, there, job.result(), donor.definitions.get(name))
 
 
 def _judge(name: str, donor: _Content, clone: _Content, before: str | None) -> TableResult:
@@ -234,8 +249,8 @@ def _judge(name: str, donor: _Content, clone: _Content, before: str | None) -> T
         return TableResult(name, Outcome.EQUAL, rows=donor.rows)
     if donor.definition != before and donor.definition != clone.definition:
         return TableResult(name, Outcome.NOT_COMPARED, "defined anew on the donor meanwhile")
-    if isinstance(clone.error, NetworkError):
-        return TableResult(name, Outcome.DIFFERS, "the server on the clone ended while it read this table")
+    if isinstance(clone.error, SqlError) and not clone.error.server_number:  # the connection was lost before
+        return TableResult(name, Outcome.NOT_COMPARED, "the server on the clone had ended")
     return TableResult(name, Outcome.DIFFERS, why)
 
 
@@ -243,6 +258,8 @@ def _difference(donor: _Content, clone: _Content) -> str:
     """What is different, an empty string where nothing is."""
     if clone.error is not None and clone.error.code == NO_SUCH_TABLE:
         return "the clone has no such table"
+    if isinstance(clone.error, NetworkError):
+        return "the server on the clone ended while it read this table, or one beside it"
     if clone.error is not None:
         return f"the clone can't read it: {clone.error.message}"
     if donor.error is not None or donor.definition != clone.definition:
@@ -254,11 +271,6 @@ def _difference(donor: _Content, clone: _Content) -> str:
     return ""
 
 
-def _read_at_snapshot(sql: Sql, table: Table) -> _Content:
-    with _savepoint(sql):
-        return _read(sql, table)
-
-
 @contextmanager
 def _savepoint(sql: Sql) -> Iterator[None]:
     sql.rows("SAVEPOINT one_table")
@@ -268,12 +280,13 @@ def _savepoint(sql: Sql) -> Iterator[None]:
         sql.rows("ROLLBACK TO SAVEPOINT one_table")
 
 
-def _read(sql: Sql, table: Table) -> _Content:
+def _read(sql: Sql, table: Table, tolerated: type[CloneError]) -> _Content:
+    """Definition and checksum; an error of the kind ``tolerated`` is part of the answer."""
     definition = ""
     try:
         definition = _definition(sql, table)
         rows, checksum = sql.rows(checksum_statement(table))[0]
-    except SqlError as error:
+    except tolerated as error:
         return _Content(definition, error=error)
     return _Content(definition, int(rows), int(checksum))
 
@@ -281,3 +294,69 @@ def _read(sql: Sql, table: Table) -> _Content:
 def _definition(sql: Sql, table: Table) -> str:
     text: str = sql.rows(f"SHOW CREATE TABLE {quote(table.schema)}.{quote(table.name)}")[0][1]
     return _NOT_THE_TABLES.sub("", text)
+
+
+# ---- views, routines and the like --------------------------------------------------------------------------
+
+_OBJECTS = {
+    "views": ("TABLE_SCHEMA", "TABLE_NAME", "VIEWS"),
+    "routines": ("ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINES"),
+    "triggers": ("TRIGGER_SCHEMA", "TRIGGER_NAME", "TRIGGERS"),
+    "events": ("EVENT_SCHEMA", "EVENT_NAME", "EVENTS"),
+}
+# Any one of these, globally, shows all of them (manual, "INFORMATION_SCHEMA ... Table").
+_SHOWN_BY = {
+    "views": {"SELECT"},
+    "routines": {"SELECT", "SHOW_ROUTINE"},
+    "triggers": {"TRIGGER"},
+    "events": {"EVENT"},
+    "accounts": {"SELECT"},
+}
+
+
+def list_objects(sql: Sql) -> dict[str, set[str]]:
+    """The names of views, routines, triggers, events and accounts that the account may see, by kind."""
+    found = {
+        kind: {
+            f"{schema}.{name}"
+            for schema, name in sql.rows(
+                f"SELECT {schema_column}, {name_column} FROM information_schema.{view}"
+                f" WHERE {schema_column} NOT IN {_SYSTEM_SCHEMAS}"
+            )
+        }
+        for kind, (schema_column, name_column, view) in _OBJECTS.items()
+    }
+    try:
+        found["accounts"] = {f"{user}@{host}" for user, host in sql.rows("SELECT User, Host FROM mysql.user")}
+    except SqlError:
+        found["accounts"] = set()
+    return found
+
+
+def compare_objects(
+    donor: Sql, before: dict[str, set[str]], clone: dict[str, set[str]], *, ours: str = ""
+) -> list[TableResult]:
+    """Compare the names of what is not a table. ``before`` is the donor's list from before the snapshot, ``ours`` is
+    the account that was made for the comparison."""
+    after = list_objects(donor)
+    user, _, host = donor.value("SELECT CURRENT_USER()").rpartition("@")
+    granted = donor.rows(
+        "SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES WHERE GRANTEE = %s", (f"'{user}'@'{host}'",)
+    )
+    privileges = {row[0] for row in granted}
+    results = []
+    for kind, there in after.items():
+        here = clone[kind] - {ours}
+        missing, extra = sorted(there - here), sorted(here - there)
+        if not missing and not extra:
+            results.append(TableResult(kind, Outcome.EQUAL, rows=len(there)))
+        elif not _SHOWN_BY[kind] & privileges:
+            results.append(TableResult(kind, Outcome.NOT_COMPARED, "the account may not see them all on the donor"))
+        elif there != before[kind]:
+            results.append(TableResult(kind, Outcome.NOT_COMPARED, "changed on the donor meanwhile"))
+        else:
+            why = [
+                f"{words} {', '.join(names[:3])}" for words, names in (("missing", missing), ("extra", extra)) if names
+            ]
+            results.append(TableResult(kind, Outcome.DIFFERS, "; ".join(why)))
+    return results

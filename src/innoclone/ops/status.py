@@ -11,11 +11,11 @@ import enum
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["CloneStatus", "Counter", "Stage", "StageStatus", "State"]
+__all__ = ["CLONE_STAGES", "CloneStatus", "Counter", "Stage", "StageStatus", "State"]
 
 
 class Stage(enum.Enum):
-    """Rows of performance_schema.clone_progress, in order."""
+    """Rows of performance_schema.clone_progress, in order, and after them (`CLONE_STAGES`) what only we do."""
 
     DROP_DATA = "DROP DATA"
     FILE_COPY = "FILE COPY"
@@ -24,6 +24,13 @@ class Stage(enum.Enum):
     FILE_SYNC = "FILE SYNC"
     RESTART = "RESTART"
     RECOVERY = "RECOVERY"
+    PAGE_CHECK = "PAGE CHECK"
+    CATCH_UP = "CATCH UP"
+    COMPARE = "COMPARE"
+
+
+CLONE_STAGES = tuple(Stage)[:7]
+"""The stages of a clone, as a server counts them."""
 
 
 class State(enum.Enum):

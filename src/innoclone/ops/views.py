@@ -6,7 +6,7 @@ server: without them a booted clone shows empty tables.
 
 from __future__ import annotations
 
-from innoclone.ops.status import CloneStatus, State
+from innoclone.ops.status import CLONE_STAGES, CloneStatus, State
 
 __all__ = ["view_files"]
 
@@ -20,7 +20,7 @@ def _microseconds(moment: float | None) -> int:
 def view_files(status: CloneStatus, source: str, *, clone_id: int = 1) -> dict[str, str]:
     """File names below ``#clone/`` and their content, for a clone from ``source`` (host:port) that is complete."""
     progress = [str(clone_id)]
-    for row in status.stages.values():
+    for row in (status.stages[stage] for stage in CLONE_STAGES):
         begin, end = _microseconds(row.begin), _microseconds(row.end)
         fields = (_STATE_CODE[row.state], row.threads, begin, end, row.estimate, row.data, row.network)
         progress.append(" ".join(map(str, fields)))

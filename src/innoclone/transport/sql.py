@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import Any
 
 import pymysql
-from pymysql.constants import CR, ER
+from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import Cursor
 
 from innoclone.errors import (
@@ -45,8 +47,16 @@ def sql_error(error: pymysql.MySQLError) -> CloneError:
 class Sql:
     """One SQL connection, in autocommit mode. Use it with ``with``."""
 
-    def __init__(self, endpoint: Endpoint, *, read_timeout: float | None = None, streaming: bool = False) -> None:
-        """Log in. ``streaming`` fetches rows as they come instead of holding a whole result in memory."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        read_timeout: float | None = None,
+        streaming: bool = False,
+        several: bool = False,
+    ) -> None:
+        """Log in. ``streaming`` fetches rows as they come instead of holding a whole result in memory; ``several``
+        allows several statements at once, for `results`."""
         options: dict[str, Any] = {"ssl_disabled": True}
         if endpoint.socket is None and endpoint.ssl_mode is not SslMode.DISABLED:
             # PyMySQL takes a context as "required"; without any TLS option it prefers TLS, unverified.
@@ -57,7 +67,8 @@ class Sql:
             self.connection = pymysql.connect(
                 host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
                 connect_timeout=max(1, round(endpoint.connect_timeout)), read_timeout=read_timeout, autocommit=True,
-                charset="utf8mb4", cursorclass=pymysql.cursors.SSCursor if streaming else Cursor, **options,
+                charset="utf8mb4", cursorclass=pymysql.cursors.SSCursor if streaming else Cursor,
+                client_flag=CLIENT.MULTI_STATEMENTS if several else 0, **options,
             )  # fmt: skip
         except pymysql.MySQLError as error:
             raise sql_error(error) from error
@@ -75,6 +86,26 @@ class Sql:
         """First column of the first row, None without rows."""
         rows = self.rows(statement, arguments)
         return rows[0][0] if rows else None
+
+    def results(self, statements: str) -> list[list[tuple[Any, ...]]]:
+        """The rows of several statements that are sent at once, separated by ``;``; needs ``several``."""
+        found = []
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(statements)
+                found.append(list(cursor.fetchall()))
+                while cursor.nextset():
+                    found.append(list(cursor.fetchall()))
+        except pymysql.MySQLError as error:
+            raise sql_error(error) from error
+        return found
+
+    def shut(self) -> None:
+        """From another thread: make the statement that runs fail."""
+        sock = getattr(self.connection, "_sock", None)  # PyMySQL has no public way
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""

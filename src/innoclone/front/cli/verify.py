@@ -44,7 +44,22 @@ def verify(
     donor = connection.endpoint(against, files, out) if against or connection.typed else None
     options = VerifyOptions(directory=directory.absolute(), against=donor, mysqld=mysqld, threads=threads)
     with out.watch(status):
-        verdict = run(options, status=status)
-    out.message(f"verdict: {verdict}")
-    out.result({"verdict": str(verdict)})
+        report = run(options, status=status)
+    for line in report.gaps():
+        out.message(line)
+    if report.position:
+        out.message(f"compared at {report.position}")
+    out.message(f"verdict: {report}")
+    out.result(
+        {
+            "verdict": str(report),
+            "pages": report.pages.pages,
+            "bytes": report.pages.bytes,
+            "position": report.position,
+            "tables": [
+                {"name": result.name, "outcome": result.outcome.value, "reason": result.reason, "rows": result.rows}
+                for result in (*report.tables, *report.objects)
+            ],
+        }
+    )
     out.completed()
