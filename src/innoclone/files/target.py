@@ -18,16 +18,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from innoclone.errors import FileError, PathRefused, TargetBusy, TargetExists, TargetUnusable
+from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error
 
-__all__ = ["Target", "is_unfinished", "sync_directory"]
+__all__ = ["MANIFEST", "Target", "is_unfinished", "sync_directory"]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
 IN_PROGRESS = "#status_in_progress"  # names of clone0api.cc
 FIX_AFTER_BOOT = "#status_fix"  # the booting server re-creates schema directories and empty non-InnoDB tables
 WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
 EXTERNAL = "external-files.json"
+MANIFEST = "manifest.json"
+LOCK = "lock"
 
 
 def is_unfinished(directory: Path) -> bool:
@@ -47,8 +50,8 @@ def sync_directory(directory: Path) -> None:
 class Target:
     """An open clone directory. ``mapping`` says where tablespaces outside the donor's data directory go."""
 
-    def __init__(self, root: Path, mapping: Mapping = (), *, fsync: bool = True) -> None:
-        """Create or take over ``root``.
+    def __init__(self, root: Path, mapping: Mapping = (), *, fsync: bool = True, reuse: bool = False) -> None:
+        """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one.
 
         Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if another
         process works on it; `TargetUnusable` if it can't be created.
@@ -56,6 +59,8 @@ class Target:
         self.root = root.absolute()
         self.mapping = mapping
         self.fsync = fsync
+        self.base: Base | None = None
+        self._reuse = reuse
         self.restarted = False  # an unfinished clone was there and has been removed
         self._external: list[str] = []
         self._made: set[Path] = set()
@@ -76,12 +81,18 @@ class Target:
             self._created = True
         elif not self.root.is_dir():
             raise TargetExists(f"{self.root} exists and is not a directory")
-        elif any(self.root.iterdir()) and not is_unfinished(self.root):
+        elif any(self.root.iterdir()) and not self._may_take():
             raise TargetExists(f"{self.root} exists and is not empty")
+        else:
+            refuse_running_server(self.root)
         for name in (OWN_DIR, CLONE_DIR):
             (self.root / name).mkdir(mode=DIR_MODE, exist_ok=True)
         self._take_lock()
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
+        if self._reuse and not self._created:
+            if self.fsync:
+                sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
+            self.base = Base(self.root)
         self._remove_remains()
         for name in ("mysql", REDO_DIR):
             self._make_directory(self.root / name)
@@ -89,8 +100,11 @@ class Target:
             for directory in (self.root / CLONE_DIR, self.root, self.root.parent):
                 sync_directory(directory)
 
+    def _may_take(self) -> bool:
+        return is_unfinished(self.root) or (self._reuse and is_earlier_clone(self.root))
+
     def _take_lock(self) -> None:
-        path = self.root / OWN_DIR / "lock"
+        path = self.root / OWN_DIR / LOCK
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,14 +120,28 @@ class Target:
         for entry in list(self.root.iterdir()):
             if entry.name in keep:
                 continue
-            self.restarted = True
+            self.restarted = self.base is None
             _remove(entry)
-        record = self.root / OWN_DIR / EXTERNAL
-        if record.exists():
-            for name in json.loads(record.read_text()):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(name).unlink()
-            record.unlink()
+        for entry in (self.root / CLONE_DIR).iterdir():
+            if entry.name != IN_PROGRESS:
+                _remove(entry)
+        for name in self._earlier_external():
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
+        for entry in (self.root / OWN_DIR).iterdir():
+            if entry.name not in (LOCK, ASIDE):
+                _remove(entry)
+
+    def _earlier_external(self) -> list[str]:
+        """Files outside the directory that the earlier clone in it made, finished or not."""
+        own = self.root / OWN_DIR
+        names: list[str] = []
+        with contextlib.suppress(OSError, ValueError):
+            names += json.loads((own / EXTERNAL).read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            paths = [row["path"] for row in json.loads((own / MANIFEST).read_text())["files"]]
+            names += [path for path in paths if Path(path).is_absolute()]
+        return names
 
     # ---- files ---------------------------------------------------------------------------------------------
 
@@ -207,11 +235,11 @@ class Target:
             for name, content in views.items():
                 self._write(clone_dir / name, content)
             (own_dir / EXTERNAL).unlink(missing_ok=True)
-            self._write(own_dir / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+            self._write(own_dir / MANIFEST, json.dumps(manifest, indent=1) + "\n")
             if owner is not None:
                 self._chown(owner)
             self._sync_directories()
-            (own_dir / "lock").unlink(missing_ok=True)
+            (own_dir / LOCK).unlink(missing_ok=True)
             (clone_dir / IN_PROGRESS).unlink()
             if self.fsync:
                 sync_directory(clone_dir)

@@ -11,12 +11,11 @@ from typing import Any
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
-from innoclone.files.target import sync_directory
+from innoclone.files.target import MANIFEST, sync_directory
 
 __all__ = ["FORMAT", "MANIFEST", "read_manifest", "timestamp", "update_manifest"]
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 
 
 def timestamp(moment: float) -> str:

@@ -1,0 +1,96 @@
+"""An older clone in the target directory, as material for a new one.
+
+Its tablespaces are set aside by name and offered by (space id, flags) to the files of the new snapshot; everything else
+goes. A match is an optimisation only: contents are compared in full afterwards, so a wrong one costs writes, not truth.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from pathlib import Path
+
+from innoclone.errors import TargetBusy
+from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.innodb.space import SpaceHeader, is_temporary
+
+__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "space_of"]
+
+ASIDE = "base"
+PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
+
+
+def is_earlier_clone(directory: Path) -> bool:
+    """Whether the directory was made by a clone, ours or the stock plugin's; any other data is not to be touched."""
+    return (directory / OWN_DIR).is_dir() or (directory / CLONE_DIR).is_dir()
+
+
+def space_of(path: Path) -> SpaceHeader | None:
+    """What page 0 of a file says, None if it has none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(SpaceHeader.LAYOUT.size)
+    except OSError:
+        return None
+    return SpaceHeader.parse(head) if len(head) == SpaceHeader.LAYOUT.size else None
+
+
+def refuse_running_server(directory: Path) -> None:
+    """Raises `TargetBusy` if a mysqld runs on the directory: it holds locks on some of its files.
+
+    A server that has served a clone has lost those on its tablespaces, but not on these (tested): so both are probed.
+    """
+    for pattern in ("ibdata1", "ibtmp1", "#ib_*.dblwr"):
+        for path in directory.glob(pattern):
+            with path.open("r+b") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    raise TargetBusy(f"a server is running on {directory}", hint="stop it first") from error
+
+
+class Base:
+    """The older clone's files, set aside below ``#innoclone/base``."""
+
+    def __init__(self, root: Path) -> None:
+        """Move every tablespace of ``root`` aside. What an interrupted run left there is found again."""
+        self._aside = root / OWN_DIR / ASIDE
+        self._aside.mkdir(exist_ok=True)
+        self._free: dict[tuple[int, int], list[Path]] = {}
+        self._names: dict[Path, str] = {}
+        self.renamed = 0
+        found = {path for pattern in PATTERNS for path in root.rglob(pattern) if path.is_file()}
+        for path in sorted(found | set(self._aside.iterdir())):
+            self._offer(path, str(path.relative_to(root)))
+
+    def _offer(self, path: Path, name: str) -> None:
+        header = space_of(path)
+        if header is None or is_temporary(header.space_id) or path.is_symlink():
+            return
+        if path.parent != self._aside:
+            number = len(self._names)
+            while (place := self._aside / str(number)).exists():
+                number += 1
+            path = path.rename(place)
+        self._names[path] = name
+        self._free.setdefault((header.space_id, header.flags), []).append(path)
+
+    def take(self, space_id: int, flags: int, path: Path, name: str) -> bool:
+        """Rename a file of this id and these flags to ``path``; False if there is none."""
+        found = self._free.get((space_id, flags))
+        if not found:
+            return False
+        wanted = name.removeprefix("./")
+        best = next((one for one in found if self._names[one] == wanted), found[0])
+        found.remove(best)
+        if self._names[best] != wanted:
+            self.renamed += 1
+        best.rename(path)
+        path.chmod(0o640)
+        return True
+
+    def remove_rest(self) -> int:
+        """Remove what the new snapshot has no use for; how many tablespaces that were."""
+        left = sum(len(paths) for paths in self._free.values())
+        shutil.rmtree(self._aside, ignore_errors=True)
+        return left
