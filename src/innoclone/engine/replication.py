@@ -6,12 +6,23 @@ The names changed in 8.0.22 (START REPLICA) and 8.0.23 (CHANGE REPLICATION SOURC
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sql import Sql
 
-__all__ = ["PASSWORD", "Position", "Threads", "change_source", "read_threads", "start_replica", "words"]
+__all__ = [
+    "PASSWORD",
+    "Position",
+    "Threads",
+    "as_source",
+    "change_source",
+    "literal",
+    "read_threads",
+    "start_replica",
+    "words",
+]
 
 PASSWORD = "<password>"  # noqa: S105 - what stands in a printed statement instead of one
 
@@ -37,16 +48,30 @@ def words(statement: str, version: int) -> str:
     return statement if version >= 80022 else statement.replace("REPLICA", "SLAVE")
 
 
+def as_source(endpoint: Endpoint, sql: Sql) -> Endpoint:
+    """How a replica on this host reaches the server that we reach with ``endpoint`` and are connected to by ``sql``.
+
+    A replica needs TCP, takes ``localhost`` for a Unix socket, and either wants TLS or doesn't.
+    """
+    changes: dict[str, Any] = {}
+    if endpoint.socket is not None:
+        changes |= {"socket": None, "host": "127.0.0.1", "port": int(sql.value("SELECT @@GLOBAL.port"))}
+    elif endpoint.host == "localhost":
+        changes["host"] = "127.0.0.1"
+    if endpoint.socket is None and endpoint.ssl_mode is SslMode.PREFERRED:
+        encrypted = sql.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
+        changes["ssl_mode"] = SslMode.REQUIRED if encrypted else SslMode.DISABLED
+    return replace(endpoint, **changes)
+
+
 def change_source(
     source: Endpoint, version: int, position: Position | None, *, user: str | None = None, password: str = PASSWORD
 ) -> str:
     """CHANGE REPLICATION SOURCE TO for a replica of ``version``; ``position`` None is GTID auto-positioning.
 
-    Without ``user`` no account is named (START REPLICA names it then). A source on this host is given as 127.0.0.1:
-    a replica takes ``localhost`` for a Unix socket.
+    ``source`` is one that `as_source` made. Without ``user`` no account is named: START REPLICA names it then.
     """
-    host = "127.0.0.1" if source.socket is not None or source.host == "localhost" else source.host
-    options = [f"SOURCE_HOST={literal(host)}", f"SOURCE_PORT={source.port}"]
+    options = [f"SOURCE_HOST={literal(source.host)}", f"SOURCE_PORT={source.port}"]
     if user is not None:
         options += [f"SOURCE_USER={literal(user)}", f"SOURCE_PASSWORD={literal(password)}"]
     options += _tls(source)

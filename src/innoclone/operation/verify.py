@@ -41,6 +41,7 @@ from innoclone.engine.compare import (
 )
 from innoclone.engine.pagecheck import PageReport
 from innoclone.engine.programs import find_programs
+from innoclone.engine.replication import as_source
 from innoclone.engine.snapshot import Snapshot, binlog_status, open_snapshots, plain
 from innoclone.engine.wholeness import check_pages, expected_bytes
 from innoclone.errors import CloneError, Interrupted, SqlError, VerifyFailed
@@ -233,14 +234,15 @@ class _Comparison:
             follow.following_server(self.programs, copy, self.manifest) as clone,
             Sql(clone) as replica,
         ):
+            source = as_source(self.donor, sql)
             not_cloned = [table for table in list_tables(sql).values() if not table.is_cloned]
-            why = follow.follow(replica, self.donor, self._stands(sql), not_cloned=not_cloned, stopped=self.stopped)
+            why = follow.follow(replica, source, self._stands(sql), not_cloned=not_cloned, stopped=self.stopped)
             if why:
                 return self.report, why
             with self._snapshots(sql) as (snapshot, donor):
                 if snapshot.label is None:
                     return self.report, "it changes too fast for a snapshot of a known GTID set"
-                why = follow.follow(replica, self.donor, snapshot.label, not_cloned=not_cloned, stopped=self.stopped)
+                why = follow.follow(replica, source, snapshot.label, not_cloned=not_cloned, stopped=self.stopped)
                 reached = plain(replica.value("SELECT @@GLOBAL.gtid_executed"))
                 if why or reached != snapshot.label:
                     return self.report, why or f"it stands at {reached} instead of {snapshot.label}"
