@@ -7,7 +7,7 @@ errmsg.h), the exit status of the command line, whether trying again can help, a
     ├── LocalFault                 this side: usage, disk, target, local server
     │   ├── UsageError
     │   ├── TargetExists, TargetUnusable, TargetBusy
-    │   ├── DiskSpace, DiskFull, FileError, TooManyOpenFiles
+    │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
     │   ├── ServerNotFound, BootFailed
     │   ├── VerifyFailed, BadPage
     │   └── Interrupted
@@ -30,7 +30,8 @@ from typing import ClassVar
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault",
     "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
-    "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted",
+    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
+    "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
     "LockTimeout", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
@@ -119,6 +120,13 @@ class FileError(LocalFault):
 
     number, symbol, exit_status = 1026, "ER_ERROR_ON_WRITE", 9
     hint = "check the target file system and its mount options"
+
+
+class DonorFilesUnreadable(LocalFault):
+    """The donor's data directory is not on this host, or this user can't read it."""
+
+    number, symbol, exit_status = 1016, "ER_CANT_OPEN_FILE", 10
+    hint = "run as root or as the server's own user, on the server's host; or use 'innoclone clone'"
 
 
 class TooManyOpenFiles(LocalFault):

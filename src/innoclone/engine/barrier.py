@@ -2,6 +2,11 @@
 
 Two rules are kept here (docs/design.md): a stage is acknowledged only when its END was processed on every attached
 connection, and no worker goes into a stage before the master has, because the master learns of DDL first.
+
+A connection counts from the donor's answer to COM_ATTACH on, not from the question: while a stage is ended the donor
+lets the question wait, until the stage was acknowledged. Where it has counted a connection whose answer is still on
+its way, it doesn't leave the stage before that connection has, so the master looks again (`wait_until_ended`) before it
+goes on behind the END.
 """
 
 from __future__ import annotations
@@ -33,10 +38,10 @@ class Barrier:
         self.failure: CloneError | None = None
         self.stopped = threading.Event()
 
-    def join(self, connection: int) -> None:
-        """A connection takes part from now on; called before the donor is asked to attach it."""
+    def join(self, connection: int, stage: StageNumber) -> None:
+        """A connection takes part from now on; it was attached in ``stage``, so it has ended the one before."""
         with self._changed:
-            self._ended[connection] = StageNumber.INIT
+            self._ended[connection] = StageNumber(max(stage - 1, StageNumber.NONE))
 
     def leave(self, connection: int) -> None:
         """It takes no part any more (complete, or never attached)."""

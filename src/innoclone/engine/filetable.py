@@ -40,6 +40,8 @@ class ClonedFile:
     flags: SpaceFlags | None  # None: not a tablespace
     first_page: int = 0  # number of the file's first page: the second file of the system tablespace goes on counting
     dropped: bool = False
+    adopted: bool = False  # an older clone's file was taken, its content is to be brought up to date
+    drop_expected: bool = False  # the donor's file was gone when it was to be copied
     checker: PageChecker | None = None
 
     @property
@@ -102,7 +104,17 @@ class FileTable:
         if stage is not StageNumber.FILE_COPY:
             raise ProtocolError(f"file {meta.index} is unknown in {stage.name}")
         file = self._new(meta)
-        self._target.create(file.path)
+        file.adopted = self._target.adopt(meta.name, meta.space_id, meta.fsp_flags, file.path)
+        if not file.adopted:
+            self._target.create(file.path)
+
+    def expect_drop(self, file: ClonedFile) -> None:
+        """The donor's file is gone: its next notices must say that it was dropped."""
+        file.drop_expected = True
+
+    def missing(self) -> list[str]:
+        """Names of files that could not be copied although the donor did not say that they were dropped."""
+        return [file.metadata.name for file in self.data if file.drop_expected and not file.dropped]
 
     def _change(self, meta: FileMetadata) -> None:
         """Between two stages: what DDL did."""

@@ -81,16 +81,18 @@ class Link:
         suspects: Suspects,
         on_state: Callable[[StateDescriptor], None] | None = None,
         on_listed: Callable[[], None] = lambda: None,
+        resumed: bool = False,
     ) -> None:
+        """``resumed``: the master goes on in FILE_COPY after COM_REINIT, with the list of files known."""
         self._number = number
         self._connection = connection
         self._target, self._table, self._barrier = target, table, barrier
         self._status, self._limits, self._suspects = status, limits, suspects
         self._on_state = on_state
         self._on_listed = on_listed
-        self._order = Stream(master=on_state is not None)
-        self._stage = StageNumber.INIT
-        self._in_stage = False
+        self._order = Stream(master=on_state is not None, resumed=resumed)
+        self._stage = StageNumber.FILE_COPY if resumed else StageNumber.INIT
+        self._in_stage = resumed
         self._chunks = 0
         self._files = -1  # how many the master announced
         self._network = 0
@@ -121,6 +123,8 @@ class Link:
         if isinstance(descriptor, StateDescriptor) and descriptor.is_keepalive:
             return True
         self._order.check(descriptor)
+        if self._on_state is not None and not self._in_stage and self._stage in STAGES:
+            self._barrier.wait_until_ended(self._stage)
         if self._stage is StageNumber.INIT and self._on_state is None and not isinstance(descriptor, TaskMetadata):
             self._enter(descriptor.stage)
         if isinstance(descriptor, DataDescriptor):

@@ -16,7 +16,7 @@ from innoclone.engine.filetable import FileTable
 from innoclone.engine.finish import finish_files
 from innoclone.engine.link import STAGES, Link, Suspects
 from innoclone.engine.session import DonorParameters, Session, attach, begin, call, leave, version_number
-from innoclone.errors import CloneError, DiskSpace, Interrupted, LocalFault, RemoteFault
+from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, RemoteFault
 from innoclone.files.target import Target
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -25,7 +25,7 @@ from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
 from innoclone.wire.rpc import Ack
 
-__all__ = ["Received", "receive"]
+__all__ = ["Received", "Run", "receive"]
 
 POLL = 0.1  # seconds between looks for a wish to stop
 LIMITED_RECEIVE_BUFFER = 256 << 10  # bytes; with a low limit, big socket buffers would hide it from the donor
@@ -70,11 +70,11 @@ def receive(
         receive_buffer=LIMITED_RECEIVE_BUFFER if limits.rate else 0,
     )  # fmt: skip
     with contextlib.closing(master):
-        run = _Run(session, master, target, limits, verify_pages, status)
+        run = Run(session, master, target, limits, verify_pages, status)
         return run.run(limits.connections(threads), stopped)
 
 
-class _Run:
+class Run:
     """State of one run."""
 
     def __init__(
@@ -88,7 +88,6 @@ class _Run:
         self.connections: list[Connection] = [master]
         self.auxiliary: Connection | None = None
         self.threads = 1
-        self._space_checked = 0
 
     def run(self, threads: int, stopped: threading.Event) -> Received:
         """Start all connections, wait for them, finish the files."""
@@ -102,7 +101,7 @@ class _Run:
             threading.Thread(target=self._guard, args=(self._worker, number), name=f"clone-{number}", daemon=True)
             for number in range(1, threads)
         ]
-        self.barrier.join(0)
+        self.barrier.join(0, StageNumber.INIT)
         cipher = self.master.cipher  # a closed connection has none
         self.status.connections = 1
         if self.barrier.failure is None:
@@ -171,11 +170,11 @@ class _Run:
 
     # ---- the connections -----------------------------------------------------------------------------------
 
-    def _link(self, number: int, connection: Connection, *, master: bool) -> Link:
+    def _link(self, number: int, connection: Connection, *, master: bool, resumed: bool = False) -> Link:
         return Link(
             number, connection, target=self.target, table=self.table, barrier=self.barrier, status=self.status,
             limits=self.limits, suspects=self.suspects, on_state=self._on_state if master else None,
-            on_listed=self._on_listed,
+            on_listed=self._on_listed, resumed=resumed,
         )  # fmt: skip
 
     def _master(self) -> None:
@@ -191,15 +190,13 @@ class _Run:
         self.connections.append(connection)
         if self.barrier.stopped.is_set():
             raise Stopped
-        # From before the question on, since the donor may count the connection before we see its answer.
-        self.barrier.join(number)
         try:
-            attach(connection, self.session)
-        except CloneError as error:
-            if getattr(error, "donor_number", 0) != NO_CLONE:
+            locator = attach(connection, self.session)
+        except DonorError as error:
+            if error.donor_number != NO_CLONE:
                 raise
-            self.barrier.leave(number)  # the clone is over already: nothing was left for this connection
-            return
+            return  # the clone is over already: nothing was left for this connection
+        self.barrier.join(number, locator.stage)
         self.status.connections += 1
         # The donor sends data of any file at once, and only the master gets the list of files.
         self.barrier.wait_until_listed()

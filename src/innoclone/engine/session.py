@@ -32,6 +32,7 @@ from innoclone.wire.rpc import (
     Locators,
     Plugin,
     ProtocolVersion,
+    Reinit,
     Response,
     parse_response,
 )
@@ -213,11 +214,24 @@ def call(connection: Connection, command: Command) -> list[Response]:
 
 
 def attach(connection: Connection, session: Session) -> Locator:
-    """Join the clone on one more connection; the donor's locator tells the stage it is in."""
+    """Join the clone on one more connection; the donor's locator tells the stage it is in.
+
+    The donor answers when it is in no stage's end; how long that takes depends on its load, as with COM_INIT.
+    """
+    connection.set_timeout(session.ddl_timeout + INIT_GRACE)
     responses = call(connection, session.start_command(Attach))
+    connection.set_timeout(session.stall_timeout)
     if len(responses) != 1 or not isinstance(responses[0], Locators):
         raise ProtocolError("COM_ATTACH was not answered with one locator")
     return responses[0].locators[0]
+
+
+def reinit(connection: Connection, session: Session, locator: Locator) -> None:
+    """Go on with the clone on a new master connection; ``locator`` says the stage and what is there of it."""
+    command = Reinit(session.protocol, session.ddl_timeout, session.block_ddl, (locator,))
+    responses = call(connection, command)
+    if len(responses) != 1 or not isinstance(responses[0], Locators):
+        raise ProtocolError("COM_REINIT was not answered with one locator")
 
 
 def leave(connection: Connection, patience: float = 5.0) -> None:

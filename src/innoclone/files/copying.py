@@ -36,8 +36,17 @@ class Method(enum.Enum):
 Account = Callable[[int], None]  # told after each piece how many bytes were read
 
 
-def copy_file(source: int, target: int, account: Account, *, methods: tuple[Method, ...] = tuple(Method)) -> Method:
+def copy_file(
+    source: int,
+    target: int,
+    account: Account,
+    *,
+    methods: tuple[Method, ...] = tuple(Method),
+    piece: int = KERNEL_PIECE,
+) -> Method:
     """Make ``target`` (empty) equal to ``source`` up to the source's end as it is now; the method that did it.
+
+    ``piece``: bytes to copy at most before ``account`` is told, which may pause or raise to stop.
 
     Raises OSError, also if the source gets shorter meanwhile: the caller knows what that means.
     """
@@ -56,11 +65,11 @@ def copy_file(source: int, target: int, account: Account, *, methods: tuple[Meth
         for start, end in data_segments(source, size):
             at = start
             if used is Method.KERNEL:
-                at = _kernel_copy(source, target, start, end, account)
+                at = _kernel_copy(source, target, start, end, account, piece)
                 if at == start and at < end:
                     used = Method.READ_WRITE
             while at < end:
-                block = reader.read(at, min(BLOCK, end - at))
+                block = reader.read(at, min(BLOCK, piece, end - at))
                 if not block:
                     raise OSError(errno.EIO, "the source became shorter")
                 write_all(target, block, at)
@@ -70,12 +79,12 @@ def copy_file(source: int, target: int, account: Account, *, methods: tuple[Meth
     return used
 
 
-def _kernel_copy(source: int, target: int, start: int, end: int, account: Account) -> int:
+def _kernel_copy(source: int, target: int, start: int, end: int, account: Account, piece: int) -> int:
     """copy_file_range from ``start`` on; how far it came. Equal to ``start`` where it does not work here."""
     at = start
     while at < end:
         try:
-            count = os.copy_file_range(source, target, min(KERNEL_PIECE, end - at), at, at)
+            count = os.copy_file_range(source, target, min(piece, end - at), at, at)
         except OSError as error:
             if error.errno in NOT_POSSIBLE:
                 return at

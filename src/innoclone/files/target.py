@@ -9,6 +9,7 @@ unbootable directory or a complete one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -166,6 +167,20 @@ class Target:
             ) from error
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
+
+    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path) -> bool:
+        """Take a file of the base, if there is one of this tablespace, as ``path``."""
+        if self.base is None:
+            return False
+        self._make_directory(path.parent)
+        if not path.is_relative_to(self.root):
+            self._record_external(path)
+        try:
+            return not os.path.lexists(path) and self.base.take(space_id, fsp_flags, path, name)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return False  # mapped to another file system: copied afresh
+            raise file_error(error, f"can't rename to {path}") from error
 
     def open(self, path: Path) -> int:
         """A descriptor for reading and writing."""

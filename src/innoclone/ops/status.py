@@ -48,6 +48,7 @@ class Counter:
 
     data: int = 0
     network: int = 0
+    written: int = 0  # local copies only: what was really written, as against read
 
 
 @dataclass
@@ -71,6 +72,11 @@ class StageStatus:
     def network(self) -> int:
         """Bytes on the wire so far."""
         return sum(counter.network for counter in self.counters)
+
+    @property
+    def written(self) -> int:
+        """Bytes that a local copy wrote so far."""
+        return sum(counter.written for counter in self.counters)
 
     @property
     def seconds(self) -> float:

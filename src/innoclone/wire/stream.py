@@ -73,6 +73,8 @@ MASTER: dict[_Move, Phase] = _COMMON | {
     (Phase.FILE_ENDED, Event.FILE, _S.PAGE_COPY): Phase.FILE_ENDED,  # changes by DDL, for the next stage
     (Phase.PAGE_ENDED, Event.FILE, _S.REDO_COPY): Phase.PAGE_ENDED,
 }
+# After COM_REINIT in FILE_COPY with the whole list of files known.
+RESUMED: dict[_Move, Phase] = MASTER | {(Phase.OPENED, Event.TASK, _S.NONE): Phase.FILE_COPY}
 WORKER: dict[_Move, Phase] = _COMMON | {
     (Phase.OPENED, Event.TASK, _S.NONE): Phase.INIT,
     # A worker joins in the middle of a stage: no START comes, the first thing is data or already the END.
@@ -89,14 +91,15 @@ WORKER: dict[_Move, Phase] = _COMMON | {
     (Phase.INIT, Event.START, _S.PAGE_COPY): Phase.PAGE_COPY,
     (Phase.INIT, Event.START, _S.REDO_COPY): Phase.REDO_COPY,
     (Phase.INIT, Event.START, _S.DONE): Phase.DONE,
+    (Phase.INIT, Event.COMPLETE, _S.NONE): Phase.COMPLETE,  # attached when all was over (seen with 128 connections)
 }
 
 
 class Stream:
     """Follows one connection through its stages and refuses what is out of order."""
 
-    def __init__(self, *, master: bool) -> None:
-        self._moves = MASTER if master else WORKER
+    def __init__(self, *, master: bool, resumed: bool = False) -> None:
+        self._moves = (RESUMED if resumed else MASTER) if master else WORKER
         self.phase = Phase.OPENED
 
     def check(self, descriptor: Descriptor) -> None:

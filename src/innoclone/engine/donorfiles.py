@@ -1,0 +1,131 @@
+"""The donor's own files, on this host: where they are, and opening the right one while DDL goes on.
+
+A name alone proves nothing: TRUNCATE, undo truncation and DROP + CREATE reuse names with a new tablespace id. So page 0
+of every opened file is looked at, and a file that moved is searched by its id.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from innoclone.errors import DonorFilesUnreadable, PrivilegeMissing, SqlError, TooManyOpenFiles
+from innoclone.files.base import space_of
+from innoclone.files.names import BUFFER_POOL
+from innoclone.innodb.space import SYSTEM_SPACE, SpaceHeader, is_undo
+from innoclone.transport.sql import Sql
+from innoclone.wire.descriptors import NO_FSP_FLAGS, FileMetadata
+
+__all__ = ["DonorFiles"]
+
+
+class DonorFiles:
+    """Finds and opens files of a server whose data directory is ``root``."""
+
+    def __init__(self, root: Path, home: Path, undo: Path, undo_files: dict[str, Path], others: list[Path]) -> None:
+        """``home``: of the system tablespace; ``undo``: of undo tablespaces, unless ``undo_files`` (by base name) knows
+        better; ``others``: more directories to search (innodb_directories)."""
+        self.root, self._home, self._undo, self._undo_files = root, home, undo, undo_files
+        self._others = others
+        self._lock = threading.Lock()
+
+    @classmethod
+    def find(cls, sql: Sql, root: Path | None = None) -> DonorFiles:
+        """Ask the server, and prove that its files are here. ``root`` replaces @@datadir (a container's, for instance).
+
+        Raises `DonorFilesUnreadable`.
+        """
+        variables = {
+            str(name): str(value)
+            for name, value in sql.rows(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('datadir', 'innodb_data_home_dir', 'server_uuid',"
+                " 'innodb_undo_directory', 'innodb_directories')"
+            )
+        }
+        datadir = Path(variables["datadir"])
+        here = root or datadir
+        _prove(here, variables["server_uuid"])
+
+        def local(text: str) -> Path:
+            path = datadir / text if text else datadir
+            return here / path.relative_to(datadir) if path.is_relative_to(datadir) else path
+
+        undo_files: dict[str, Path] = {}
+        try:
+            rows: list[tuple[Any, ...]] = sql.rows(
+                "SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'"
+            )
+        except (PrivilegeMissing, SqlError):
+            rows = []  # without PROCESS: where the variable says
+        for (name,) in rows:
+            undo_files[Path(str(name)).name] = local(str(name))
+        others = [local(part) for part in variables.get("innodb_directories", "").split(";") if part]
+        home, undo = local(variables.get("innodb_data_home_dir", "")), local(variables.get("innodb_undo_directory", ""))
+        return cls(here, home, undo, undo_files, others)
+
+    def path(self, meta: FileMetadata) -> Path:
+        """Where the server has the file, going by its name."""
+        if meta.space_id == SYSTEM_SPACE:
+            return self._home / meta.name
+        if is_undo(meta.space_id):
+            name = Path(meta.name).name
+            return self._undo_files.get(name, self._undo / name)
+        return self.root / meta.name  # an absolute name stays what it is
+
+    def open(self, meta: FileMetadata) -> int | None:
+        """A descriptor of the donor's file, for reading; None if the file is gone. Raises `DonorFilesUnreadable`."""
+        for path in (self.path(meta), None):
+            found = path if path is not None else self._search(meta)
+            if found is None:
+                return None
+            try:
+                fd = os.open(found, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno in (23, 24):
+                    raise TooManyOpenFiles(f"can't open {found}: {error.strerror}") from error
+                raise DonorFilesUnreadable(f"can't read {found}: {error.strerror}") from error
+            if _is(fd, meta):
+                return fd
+            os.close(fd)
+        return None
+
+    def _search(self, meta: FileMetadata) -> Path | None:
+        """A file with the tablespace's id, wherever it is by now."""
+        if meta.fsp_flags == NO_FSP_FLAGS or meta.space_id == SYSTEM_SPACE:
+            return None
+        with self._lock:  # one search at a time is enough for a disk
+            for folder in {self.root, self._undo, self.path(meta).parent, *self._others}:
+                for pattern in ("undo_*", "*.ibu") if is_undo(meta.space_id) else ("*.ibd", "*/*.ibd"):
+                    for path in folder.glob(pattern):
+                        header = space_of(path)
+                        if header is not None and header.space_id == meta.space_id:
+                            return path
+        return None
+
+
+def _is(fd: int, meta: FileMetadata) -> bool:
+    """Whether an open file is the one that the donor described."""
+    if meta.fsp_flags == NO_FSP_FLAGS:
+        return meta.name == BUFFER_POOL
+    head = os.pread(fd, SpaceHeader.LAYOUT.size, 0)
+    if len(head) < SpaceHeader.LAYOUT.size:
+        return False
+    # Only the first file of the system tablespace starts with the tablespace's page 0.
+    return meta.space_id == SYSTEM_SPACE or SpaceHeader.parse(head).space_id == meta.space_id
+
+
+def _prove(root: Path, uuid: str) -> None:
+    """The directory is readable and belongs to the server with this UUID."""
+    try:
+        os.listdir(root)  # noqa: PTH208 - only the permission is of interest
+        text = (root / "auto.cnf").read_text()
+    except OSError as error:
+        raise DonorFilesUnreadable(f"can't read the donor's data directory {root}: {error.strerror}") from error
+    if uuid not in text:
+        raise DonorFilesUnreadable(
+            f"{root} belongs to another server than the donor ({uuid})", hint="name the right one with --datadir"
+        )

@@ -1,0 +1,185 @@
+"""A clone on the donor's own host: the server keeps the snapshot, the files are copied by us.
+
+The donor believes a recipient that says in COM_REINIT which chunks it has. So the list of files is taken from a first
+COM_EXECUTE, every chunk of FILE_COPY is claimed, the files are copied at the speed of the file system, and only pages
+that changed meanwhile and the redo come over the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from dataclasses import dataclass
+
+from innoclone.engine.donorfiles import DonorFiles
+from innoclone.engine.localcopy import CopySummary, FileCopier
+from innoclone.engine.pagecheck import ExpectedFile, check_files
+from innoclone.engine.recipient import LIMITED_RECEIVE_BUFFER, Received, Run
+from innoclone.engine.session import begin, reinit
+from innoclone.errors import BadPage, CloneError
+from innoclone.files.copying import FICLONE, Method
+from innoclone.files.names import OWN_DIR
+from innoclone.files.target import Target
+from innoclone.ops.limits import Limits
+from innoclone.ops.status import CloneStatus, Stage
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
+
+__all__ = ["CopiedLocally", "copy_local"]
+
+RENEW = 600.0  # seconds; a donor waits at most 30 minutes for an acknowledgement, and COM_REINIT starts that anew
+REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
+RENEW_POLL = 0.2
+
+
+class _Handover(Exception):
+    """The master connection is to be replaced by a new one."""
+
+
+@dataclass(frozen=True)
+class CopiedLocally:
+    """A finished local clone: what a remote one has, and what the copy did."""
+
+    received: Received
+    summary: CopySummary
+    reflink: bool
+
+
+def copy_local(
+    donor: Endpoint,
+    files: DonorFiles,
+    target: Target,
+    *,
+    threads: int,
+    limits: Limits,
+    block_ddl: bool,
+    ddl_timeout: int,
+    stall_timeout: float,
+    verify_pages: bool,
+    methods: tuple[Method, ...],
+    status: CloneStatus,
+    stopped: threading.Event,
+    renew: float = RENEW,
+) -> CopiedLocally:
+    """Clone the server whose ``files`` are here into ``target``, up to and including the sync. Raises a `CloneError`.
+
+    ``renew``: seconds of copying after which the donor's patience is renewed.
+    """
+    session, master = begin(
+        donor, Compression(), stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
+        stopped=stopped, receive_buffer=LIMITED_RECEIVE_BUFFER if limits.rate else 0,
+    )  # fmt: skip
+    with contextlib.closing(master):
+        run = _LocalRun(session, master, target, limits, verify_pages, status)
+        run.prepare(files, threads, methods, renew)
+        received = run.run(1, stopped)
+    if verify_pages:
+        _verify(received, target, stopped)
+    if target.base is not None:
+        run.copier.summary.renamed = target.base.renamed
+        run.copier.summary.removed = target.base.remove_rest()
+    return CopiedLocally(received, run.copier.summary, run.reflink)
+
+
+class _LocalRun(Run):
+    """A run whose FILE_COPY data comes from the donor's own files."""
+
+    copier: FileCopier
+    reflink = False
+
+    def prepare(self, files: DonorFiles, threads: int, methods: tuple[Method, ...], renew: float) -> None:
+        """Before `run`: where the files are and how they are copied."""
+        self._files, self._renew = files, renew
+        self.reflink = Method.REFLINK in methods and can_reflink(files, self.target)
+        self.copier = FileCopier(
+            self.table, files, self.target, limits=self.limits, stopped=self.barrier.stopped, threads=threads,
+            methods=methods if self.reflink else tuple(method for method in methods if method is not Method.REFLINK),
+        )  # fmt: skip
+        self._copy_threads = threads
+
+    def _master(self) -> None:
+        try:
+            with contextlib.suppress(_Handover):
+                self._link(0, self.master, master=True).run()
+            stage = self.status.stages[Stage.FILE_COPY]
+            stage.threads = self._copy_threads
+            self.copier.start(stage)
+            while True:
+                self._replace_master()
+                with contextlib.suppress(_Handover):
+                    self._link(0, self.master, master=True, resumed=True).run()
+                    break
+        except CloneError as error:
+            self.barrier.fail(error)
+            raise
+        finally:
+            if self.barrier.failure is not None:
+                self.barrier.stopped.set()
+            self.copier.close()
+        self.barrier.leave(0)
+
+    def _replace_master(self) -> None:
+        """Close the master connection and go on with a new one, every chunk of FILE_COPY claimed."""
+        self.master.shut()
+        self.master.close()
+        self.master = self.connections[0] = self.session.connect()
+        chunks = self.barrier.chunks
+        words = [0xFFFFFFFF] * (chunks // BITMAP_WORD)
+        if chunks % BITMAP_WORD:
+            words.append((1 << chunks % BITMAP_WORD) - 1)
+        old = self.session.locator
+        locator = Locator(
+            old.clone_id, old.snapshot_id, old.index, StageNumber.FILE_COPY, True, ChunkInfo((), tuple(words))
+        )
+        self.master.set_timeout(REINIT_TIMEOUT)
+        reinit(self.master, self.session, locator)
+        self.master.set_timeout(self.session.stall_timeout)
+
+    def _on_listed(self) -> None:
+        super()._on_listed()
+        raise _Handover
+
+    def _on_state(self, state: StateDescriptor) -> None:
+        if state.stage is StageNumber.FILE_COPY and not state.is_start and not self.copier.wait(self._renew):
+            raise _Handover
+        super()._on_state(state)
+
+    def _begin_stage(self, state: StateDescriptor) -> None:
+        if state.stage is StageNumber.PAGE_COPY and (names := self.table.missing()):
+            raise CloneError(
+                f"{len(names)} files vanished and the donor does not say that they were dropped: {names[0]}",
+                hint="clone again; if it happens again, use 'innoclone clone'",
+            )
+        super()._begin_stage(state)
+
+    def _check_space(self, needed: int) -> None:
+        if not self.reflink:
+            super()._check_space(max(0, needed - sum(f.metadata.allocated for f in self.table.data if f.adopted)))
+
+
+def can_reflink(files: DonorFiles, target: Target) -> bool:
+    """Whether the target's file system can share blocks with the donor's: tried with one small file."""
+    probe = target.root / OWN_DIR / "reflink"
+    try:
+        with (files.root / "auto.cnf").open("rb") as source, probe.open("wb") as copy:
+            fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
+
+
+def _verify(received: Received, target: Target, stopped: threading.Event) -> None:
+    """Check every page: kernel copies never pass through our hands. Raises `BadPage`, `Interrupted`."""
+    expected = [
+        ExpectedFile(os.path.relpath(file.path, target.root), file.metadata.space_id, file.flags.raw)
+        for file in received.table.all_files()
+        if file.flags is not None
+    ]
+    problems = list(check_files(target.root, expected, threads=2, cancel=stopped).problems())
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise BadPage(f"damaged: {', '.join(problems[:5])}{more}")
