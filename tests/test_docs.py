@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import innoclone
 from innoclone import errors
 from innoclone.front.cli.reference import PAGES, commands, refresh
+from innoclone.operation.options import CloneOptions
 from innoclone.wire import descriptors as wire
 from innoclone.wire.rpc import CommandCode, ResponseCode
 
@@ -122,6 +124,19 @@ def _anchors(path: Path) -> set[str]:
     """The ids that GitHub gives to headings: lower case, without punctuation, dashes for spaces."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_api_is_documented():
+    page = (DOCS / "api.md").read_text()
+    for name in innoclone.__all__:
+        assert name.startswith("__") or re.search(rf"\b{name}\b", page), name
+    for field in dataclasses.fields(CloneOptions):
+        default = {field.default} - {dataclasses.MISSING}
+        assert field.name in ("donor", "directory", "compression") or f"| `{field.name}` | {default.pop()} |" in page
+    for field in dataclasses.fields(innoclone.CloneResult):
+        assert f"`{field.name}`" in page
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        compile(block, "docs/api.md", "exec")
 
 
 def test_readme_names_what_one_runs_first():
