@@ -10,7 +10,7 @@ from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS",
-    "BootOptions", "CheckOptions", "CloneOptions", "ReplicateOptions", "VerifyOptions",
+    "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplicateOptions", "VerifyOptions",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -51,6 +51,38 @@ class CloneOptions:
         for old, new in self.map_paths:
             if not old.startswith("/") or not new.startswith("/"):
                 raise UsageError(f"map-path {old}={new} must have two absolute paths")
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """A clone of a server on this host, by copying its files. Raises UsageError when a value is out of bounds."""
+
+    donor: Endpoint
+    directory: Path
+    incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
+    keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
+    threads: int = 2  # files copied at the same time, 1-128
+    copy_methods: tuple[str, ...] = ("reflink", "copy_file_range", "read and write")  # in this order, where possible
+    max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
+    block_ddl: bool = False
+    ddl_timeout: int = 300
+    map_paths: tuple[tuple[str, str], ...] = ()
+    fsync: bool = True
+    verify_pages: bool = True
+    install_plugin: bool = False
+    chown: str | None = None
+    boot: bool = False
+    mysqld: Path | None = None
+    stall_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no clone could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
+        if self.incremental not in ("auto", "off", "require"):
+            raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""``innoclone local``: a server on this host becomes a directory, or an earlier clone of it is brought up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.errors import UsageError
+from innoclone.front.cli.clone import COPY, DONOR, FINISH, parse_map_path
+from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.front.result import result_fields, result_table
+from innoclone.front.units import MIB
+from innoclone.operation.options import LocalOptions
+from innoclone.ops.status import CloneStatus
+
+__all__ = ["local"]
+
+METHODS = {"reflink": "reflink", "copy_file_range": "copy_file_range", "read-write": "read and write"}
+
+
+@expand
+def local(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="[DSN] DIRECTORY", help="The server on this host, and the directory to make.")
+    ],
+    *,
+    incremental: Annotated[
+        str,
+        typer.Option(metavar="auto|off|require", help="Bring an earlier clone up to date.", rich_help_panel=COPY),
+    ] = LocalOptions.incremental,
+    keep_base: Annotated[
+        bool,
+        typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY),
+    ] = LocalOptions.keep_base,
+    datadir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
+    ] = LocalOptions.datadir,
+    threads: Annotated[
+        int, typer.Option("--threads", metavar="N", help="Files copied at the same time.", rich_help_panel=COPY)
+    ] = LocalOptions.threads,
+    copy_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--copy-method",
+            metavar="NAME",
+            help="reflink, copy_file_range or read-write; default: the first that works.",
+            rich_help_panel=COPY,
+        ),
+    ] = None,
+    max_data_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.", rich_help_panel=COPY)
+    ] = LocalOptions.max_data_bandwidth,
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-path",
+            metavar="OLD=NEW",
+            help="Where files outside the donor's data directory go; may be repeated.",
+            rich_help_panel=COPY,
+        ),
+    ] = None,
+    stall_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
+    ] = LocalOptions.stall_timeout,
+    fsync: Annotated[
+        bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
+    ] = LocalOptions.fsync,
+    verify_pages: Annotated[
+        bool,
+        typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
+    ] = LocalOptions.verify_pages,
+    block_ddl: Annotated[
+        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
+    ] = LocalOptions.block_ddl,
+    ddl_timeout: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Wait for the lock of --block-ddl.", rich_help_panel=DONOR)
+    ] = LocalOptions.ddl_timeout,
+    install_plugin: Annotated[
+        bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
+    ] = LocalOptions.install_plugin,
+    chown: Annotated[
+        str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
+    ] = LocalOptions.chown,
+    boot: Annotated[
+        bool,
+        typer.Option("--boot", help="Start a mysqld on the clone once: recovery, position.", rich_help_panel=FINISH),
+    ] = LocalOptions.boot,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
+    ] = LocalOptions.mysqld,
+    connection: ConnectionArgs,
+    files: FileArgs,
+    output: OutputArgs,
+) -> None:
+    """Clone a server on this host at file-copy speed, in full or only what changed."""
+    out = output.open()
+    dsn, directories = split_targets(targets)
+    if not directories:
+        raise UsageError("no directory was named", hint="innoclone local [DSN] DIRECTORY")
+    unknown = [name for name in copy_method or () if name not in METHODS]
+    if unknown:
+        raise UsageError(f"unknown copy method {unknown[0]}", hint=f"known are {', '.join(METHODS)}")
+    options = LocalOptions(
+        donor=connection.endpoint(dsn, files, out),
+        directory=directories[0],
+        incremental=incremental,
+        keep_base=keep_base,
+        datadir=datadir,
+        threads=threads,
+        copy_methods=tuple(METHODS[name] for name in copy_method) if copy_method else LocalOptions.copy_methods,
+        max_data_bandwidth=max_data_bandwidth,
+        block_ddl=block_ddl,
+        ddl_timeout=ddl_timeout,
+        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
+        fsync=fsync,
+        verify_pages=verify_pages,
+        install_plugin=install_plugin,
+        chown=chown,
+        boot=boot,
+        mysqld=mysqld,
+        stall_timeout=stall_timeout,
+    )
+    from innoclone.operation.local import local as run
+
+    status = CloneStatus()
+    with out.watch(status):
+        result = run(options, status=status)
+    for line in result_table(status):
+        out.message(line)
+    summary = result.summary
+    if result.incremental:
+        out.message(f"pages compared: {summary.pages_compared}, written: {summary.pages_written}")
+        out.message(
+            f"tablespaces new: {summary.new}, brought up to date: {summary.reused}, of these renamed: "
+            f"{summary.renamed}, removed: {summary.removed}"
+        )
+    how = "shared blocks" if result.reflink else f"wrote {summary.written / MIB:,.1f} MiB"
+    out.message(how + (f" by {', '.join(sorted(summary.methods))}" if summary.methods else ""))
+    fields = {name: value for name, value in vars(summary).items() if name != "methods"}
+    out.result(
+        result_fields(status)
+        | {"incremental": result.incremental, "reflink": result.reflink, "methods": sorted(summary.methods)}
+        | fields
+    )
+    out.completed()

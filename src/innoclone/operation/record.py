@@ -1,0 +1,118 @@
+"""What a finished clone leaves about itself: manifest, performance_schema views, ownership."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+
+from innoclone.engine.filetable import ClonedFile
+from innoclone.engine.preflight import DonorFacts
+from innoclone.engine.recipient import Received
+from innoclone.errors import FileError, UsageError
+from innoclone.files.target import Target
+from innoclone.ops.manifest import FORMAT, timestamp
+from innoclone.ops.status import CloneStatus, Stage
+from innoclone.ops.views import view_files
+from innoclone.transport.endpoint import Endpoint
+from innoclone.version import __version__
+
+__all__ = ["COPY_STAGES", "manifest_of", "note_changes", "owner_of", "views_of"]
+
+SHOWN = 3  # changes by DDL that a note names
+COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
+
+
+def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
+    """What the booted server shows; the clone counts as completed there, and gets its position at the boot."""
+    status.end = finished
+    views = view_files(status, donor.address)
+    status.end = None
+    return views
+
+
+def owner_of(text: str | None) -> tuple[int, int] | None:
+    """User and group ids of ``user``, ``user:group`` or ``:group``; -1 leaves one as it is. Raises `UsageError`."""
+    if text is None:
+        return None
+    user, _, group = text.partition(":")
+    try:
+        account = pwd.getpwnam(user) if user and not user.isdigit() else None
+        uid = account.pw_uid if account else int(user or -1)
+        if group:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        else:
+            gid = account.pw_gid if account else -1
+    except KeyError as error:
+        raise UsageError(f"--chown {text}: no such user or group") from error
+    if os.geteuid() != 0 and (uid not in (-1, os.geteuid()) or gid not in (-1, *os.getgroups())):
+        raise FileError(f"--chown {text} needs root")
+    return uid, gid
+
+
+def manifest_of(
+    donor: Endpoint,
+    settings: Mapping[str, object],
+    status: CloneStatus,
+    facts: DonorFacts,
+    received: Received,
+    target: Target,
+    finished: float,
+) -> dict[str, object]:
+    """The manifest of a clone finished at ``finished`` (seconds since the epoch); ``settings`` are its options."""
+    variables = facts.variables
+    return {
+        "format": FORMAT,
+        "innoclone": __version__,
+        "state": "complete",
+        "donor": {
+            "uuid": variables.get("server_uuid", ""),
+            "version": received.parameters.version,
+            "host": str(donor.socket or donor.host),
+            "port": donor.port,
+            "user": donor.user,
+            "page_size": int(variables.get("innodb_page_size", 16384)),
+            "lower_case_table_names": int(variables.get("lower_case_table_names", 0)),
+            "data_file_path": variables.get("innodb_data_file_path", ""),
+            "gtid_mode": variables.get("gtid_mode", "OFF"),
+            "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
+            "log_bin": variables.get("log_bin", ""),
+            "character_set_server": variables.get("character_set_server", ""),
+            "collation_server": variables.get("collation_server", ""),
+            "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
+        },
+        "options": dict(settings),
+        "protocol": f"{received.protocol:#06x}",
+        "clone_id": received.locator.clone_id,
+        "snapshot_id": received.locator.snapshot_id,
+        "started": timestamp(status.begin or finished),
+        "finished": timestamp(finished),
+        "stages": [
+            {"stage": row.stage.value, "seconds": round(row.seconds, 3), "data": row.data, "network": row.network}
+            for row in (status.stages[stage] for stage in COPY_STAGES)
+        ],
+        "files": [_file_row(file, target.root) for file in received.table.all_files()],
+        "external_directories": sorted({str(path.parent) for path in target.external}),
+        "notes": list(status.notes),
+    }
+
+
+def _file_row(file: ClonedFile, root: Path) -> dict[str, object]:
+    path = file.path.relative_to(root) if file.path.is_relative_to(root) else file.path
+    return {
+        "name": file.metadata.name or file.path.name,
+        "path": str(path),
+        "space_id": file.metadata.space_id,
+        "flags": file.metadata.fsp_flags,
+        "size": file.path.stat().st_size,
+    }
+
+
+def note_changes(status: CloneStatus, received: Received) -> None:
+    """One note about all DDL that was followed; a busy donor has thousands."""
+    changes = received.table.changes
+    if changes:
+        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        status.notes.append(f"followed DDL on the donor: {', '.join(changes[:SHOWN])}{more}")
