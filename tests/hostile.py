@@ -75,14 +75,15 @@ class Gone(Exception):
 class Peer:
     """The donor's end of one connection."""
 
-    def __init__(self, sock: socket.socket, role: str, actions: dict[str, Action], stopped: threading.Event) -> None:
-        self.role = role
-        self._sock, self._actions, self._stopped = sock, actions, stopped
+    def __init__(self, sock: socket.socket, role: str, donor: Donor) -> None:
+        self.role, self.said = role, donor.said
+        self._sock, self._actions, self._stopped = sock, donor.actions, donor.stopped
         self._sequence = 0
 
     def say(self, step: str, payload: bytes) -> None:
         """A step of the script: send this, unless an action is to replace it."""
-        action = self._actions.get(f"{self.role} {step}", Peer.send)
+        self.said.append(step := f"{self.role} {step}")
+        action = self._actions.get(step, Peer.send)
         action(self, payload)
 
     def describe(self, step: str, descriptor: Descriptor) -> None:
@@ -179,19 +180,21 @@ class Donor:
         self.files = small_files() if files is None else files
         self.workers = workers
         self.greeting = GREETING
+        self.connect_timeout = PATIENCE  # seconds that a recipient waits for each step of the login
         self.failures: list[BaseException] = []  # what went wrong in the script itself
-        self._actions: dict[str, Action] = {}
+        self.actions: dict[str, Action] = {}
+        self.said: list[str] = []  # the steps that were come to, in order
         self._changed = threading.Condition()
         self._stage = StageNumber.INIT
         self._acknowledged = StageNumber.NONE
         self._executing = 0
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
     def at(self, step: str, action: Action) -> Self:
         """Replace a step."""
-        self._actions[step] = action
+        self.actions[step] = action
         return self
 
     # ---- life ----------------------------------------------------------------------------------------------
@@ -205,7 +208,9 @@ class Donor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped.set()
+        self.stopped.set()
+        with self._changed:
+            self._changed.notify_all()
         for sock in (self._listener, *self._sockets):
             try:
                 sock.shutdown(socket.SHUT_RDWR)
@@ -222,7 +227,9 @@ class Donor:
     def endpoint(self) -> Endpoint:
         """How to reach it."""
         port = self._listener.getsockname()[1]
-        return Endpoint("127.0.0.1", port, "clone", "secret", ssl_mode=SslMode.DISABLED, connect_timeout=PATIENCE)
+        return Endpoint(
+            "127.0.0.1", port, "clone", "secret", ssl_mode=SslMode.DISABLED, connect_timeout=self.connect_timeout
+        )
 
     def _accept(self) -> None:
         for number in range(1000):
@@ -230,6 +237,7 @@ class Donor:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets.append(sock)
             role = ("master", "aux")[number] if number < 2 else "worker"
             thread = threading.Thread(target=self._serve, args=(sock, role), name=f"donor {role}")
@@ -238,7 +246,7 @@ class Donor:
 
     def _serve(self, sock: socket.socket, role: str) -> None:
         try:
-            self._talk(Peer(sock, role, self._actions, self._stopped))
+            self._talk(Peer(sock, role, self))
         except Gone:
             pass
         except BaseException as error:  # noqa: BLE001 - shown by __exit__
@@ -370,7 +378,7 @@ class Donor:
 
     def _wait(self, reached: Callable[[], bool]) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: reached() or self._stopped.is_set(), PATIENCE):
+            if not self._changed.wait_for(lambda: reached() or self.stopped.is_set(), PATIENCE):
                 raise AssertionError("the recipient did not come to the next step")
-        if self._stopped.is_set():
+        if self.stopped.is_set():
             raise Gone

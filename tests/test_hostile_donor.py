@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from pathlib import Path
 
 import pytest
 
 from arena import Arena
-from hostile import PAGE, REDO, Donor
+from hostile import PAGE, REDO, Action, Donor, Peer
+from innoclone.engine import session
 from innoclone.engine.recipient import Received
+from innoclone.errors import ConnectFailed, DonorError, Interrupted, NetworkError, RemoteFault
+from innoclone.wire.rpc import Failure
 
 
 @pytest.fixture
@@ -32,3 +37,94 @@ def test_the_scripted_donor_is_a_good_one(arena, workers, verify):
     redo = (arena.target / "#innodb_redo" / "#ib_redo0").read_bytes()
     assert redo == bytes(2048) + REDO + bytes(65536 - 2048 - len(REDO))
     assert outcome.connections == workers + 1
+
+
+LOGIN = ("greeting", "auth", "login ok", "clone ok")
+MASTER = (
+    *LOGIN, "plugin", "collation", "config", "config v3", "config v4", "locators", "init complete", "task", "init end",
+    "file start", "file metadata", "file block", "file data", "file end", "page start", "page block", "page data",
+    "page end", "redo start", "redo metadata", "redo block", "redo data", "redo end", "done start",
+    "execute complete", "exit complete",
+)  # fmt: skip
+WORKER = (
+    *LOGIN, "attach locators", "attach complete", "task", "file block", "file data", "file end", "page start",
+    "page end", "redo start", "redo metadata", "redo end", "done start", "execute complete", "exit complete",
+)  # fmt: skip
+AUX = (*LOGIN, "ack complete", "exit complete")
+STEPS = [
+    *(f"master {step}" for step in MASTER),
+    *(f"aux {step}" for step in AUX),
+    *(f"worker {step}" for step in WORKER),
+]
+# A worker that never comes is done without, and after the last byte nothing that happens matters.
+HARMLESS = {*(f"worker {step}" for step in LOGIN), *(f"{role} exit complete" for role in ("master", "aux", "worker"))}
+GARBAGE = bytes(random.Random(7).randrange(256) for _ in range(3000))
+
+
+def test_every_step_is_tried(arena):
+    donor = Donor(workers=1)
+    arena.receive(donor, threads=2)
+    assert set(donor.said) == set(STEPS)
+
+
+def attempt(arena: Arena, step: str, action: Action) -> Received | BaseException:
+    donor = Donor(workers=0 if step in HARMLESS else 1).at(step, action)
+    donor.connect_timeout = 0.5
+    return arena.receive(donor, threads=2, stall_timeout=0.5)
+
+
+def check_broken(step: str, outcome: Received | BaseException) -> None:
+    if step in HARMLESS:
+        assert isinstance(outcome, Received)
+    elif step in ("master greeting", "aux greeting"):
+        assert isinstance(outcome, ConnectFailed)
+        assert (outcome.code, outcome.exit_status, outcome.retryable) == (2003, 3, True)
+    else:
+        assert isinstance(outcome, NetworkError)
+        assert (outcome.code, outcome.exit_status, outcome.retryable) == (1158, 7, True)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_connection_ends(arena, step):
+    check_broken(step, attempt(arena, step, Peer.close))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_nothing_more_comes(arena, step, monkeypatch):
+    monkeypatch.setattr(session, "INIT_GRACE", 0.5 - 60)  # the DDL timeout of 60 s comes on top
+    check_broken(step, attempt(arena, step, Peer.silence))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_garbage_comes(arena, step):
+    outcome = attempt(arena, step, lambda peer, _: peer.raw(GARBAGE) or peer.close())
+    if step in HARMLESS:
+        assert isinstance(outcome, Received)
+    else:
+        assert isinstance(outcome, RemoteFault)
+        assert outcome.exit_status in (3, 4, 7, 8)
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if not step.endswith(LOGIN) and step not in HARMLESS])
+def test_the_donor_gives_up(arena, step):
+    """ERROR in clone mode: its number and text are reported."""
+    failure = Failure(1317, "Query execution was interrupted").serialize()
+    outcome = attempt(arena, step, lambda peer, _: peer.send(failure))
+    assert isinstance(outcome, DonorError)
+    assert (outcome.code, outcome.exit_status, outcome.donor_number) == (3862, 6, 1317)
+    assert "1317: Query execution was interrupted" in outcome.message
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in HARMLESS])
+def test_the_user_stops_it_while_the_donor_is_silent(arena, step):
+    stopped = threading.Event()
+
+    def silence(peer: Peer, _payload: bytes) -> None:
+        stopped.set()
+        peer.silence()
+
+    donor = Donor(workers=1).at(step, silence)
+    donor.connect_timeout = 600.0
+    outcome = arena.receive(donor, threads=2, stall_timeout=600.0, stopped=stopped)
+    assert isinstance(outcome, Interrupted)
+    assert (outcome.code, outcome.exit_status) == (1317, 130)

@@ -35,6 +35,7 @@ from innoclone.wire.stream import Stream
 __all__ = ["STAGES", "Link", "Suspects"]
 
 MAX_BLOCK = 16 << 20  # bytes of one DATA message; a donor's are 64 pages, 4 MiB at the most
+MAX_ERROR = 64 << 10  # bytes of an ERROR message
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 
 STAGES = {
@@ -192,7 +193,11 @@ class Link:
             raise ProtocolError("data before the list of files is complete")
         file = self._table.find(data.index, data.stage)
         header = connection.read_header()
-        if header.length < 1 or connection.read_exact(1)[0] != ResponseCode.DATA:
+        if header.length < 1 or (code := connection.read_exact(1)[0]) != ResponseCode.DATA:
+            if header.length and code == ResponseCode.ERROR and header.length <= MAX_ERROR:
+                failure = parse_response(bytes([code]) + connection.read_exact(header.length - 1))
+                assert isinstance(failure, Failure), "that is what the code says"
+                raise from_donor(failure.number, failure.message)
             raise ProtocolError("a DATA descriptor without its DATA")
         at, size = data.offset, header.length - 1
         end = data.offset + data.length

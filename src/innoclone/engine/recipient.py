@@ -29,8 +29,11 @@ __all__ = ["Received", "Run", "receive"]
 
 POLL = 0.1  # seconds between looks for a wish to stop
 LIMITED_RECEIVE_BUFFER = 256 << 10  # bytes; with a low limit, big socket buffers would hide it from the donor
-GOODBYE = 2.0  # seconds for telling the donor about a failure
+GOODBYE = 0.5  # seconds for telling the donor about a failure
+LAST_WORDS = 2.0  # seconds for a thread to end once its connection is shut
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: what a donor answers to COM_ATTACH when the clone is over
+PATIENCE = 5.0  # seconds for the donor's answer to COM_EXIT
+IMPATIENCE = 0.2  # the same, once one connection was left without an answer
 SYNC_THREADS = 4
 
 
@@ -87,6 +90,7 @@ class Run:
         self.table = FileTable(target, version_number(session.parameters.version), verify=verify)
         self.connections: list[Connection] = [master]
         self.auxiliary: Connection | None = None
+        self._auxiliary_free = threading.Lock()
         self.threads = 1
 
     def run(self, threads: int, stopped: threading.Event) -> Received:
@@ -133,24 +137,28 @@ class Run:
             if self.barrier.failure is not None:
                 self._wake(self.barrier.failure)
             for job in jobs:
-                job.join(GOODBYE)
-            self._close_all()
+                job.join(LAST_WORDS)
+            # A thread that hangs in a system call may still use its descriptors: those are left to the process's end.
+            if not any(job.is_alive() for job in jobs):
+                self._close_all()
 
     def _wake(self, failure: CloneError) -> None:
         """Let every thread come to its end."""
         self._tell_donor(failure)
-        for connection in list(self.connections):
-            connection.shut()
+        for connection in (*self.connections, self.auxiliary):
+            if connection is not None:
+                connection.shut()
 
     def _close_all(self) -> None:
         """Leave clone mode in order where all went well, else just go.
 
         The master comes last: the donor answers its COM_EXIT only when the workers have left.
         """
+        patience = PATIENCE
         for connection in [*self.connections[1:], self.auxiliary, self.master]:
             if connection is not None:
                 if self.barrier.failure is None:
-                    leave(connection)
+                    patience = patience if leave(connection, patience) else IMPATIENCE
                 else:
                     connection.shut()
                 connection.close()
@@ -183,12 +191,13 @@ class Run:
 
     def _worker(self, number: int) -> None:
         try:
-            connection = self.session.connect()
+            connection = self.session.connect(self.barrier.stopped)
         except RemoteFault as error:
             self.status.notes.append(f"connection {number} was refused, going on without it: {error.message}")
             return
         self.connections.append(connection)
         if self.barrier.stopped.is_set():
+            connection.close()  # nobody may look at the list any more
             raise Stopped
         try:
             locator = attach(connection, self.session)
@@ -233,7 +242,8 @@ class Run:
 
     def _acknowledge(self, ack: Ack) -> None:
         assert self.auxiliary is not None
-        call(self.auxiliary, ack)
+        with self._auxiliary_free:
+            call(self.auxiliary, ack)
 
     # ---- failure -------------------------------------------------------------------------------------------
 
@@ -241,7 +251,9 @@ class Run:
         """A failure on this side ends the clone at the donor at once; it would keep its snapshot for minutes else."""
         if self.auxiliary is None or not isinstance(failure, LocalFault):
             return
-        number = failure.code
+        if not self._auxiliary_free.acquire(timeout=GOODBYE):
+            return  # the donor is silent
         with contextlib.suppress(CloneError, OSError):
             self.auxiliary.set_timeout(GOODBYE)
-            call(self.auxiliary, Ack(number, self.session.locator, None))
+            call(self.auxiliary, Ack(failure.code, self.session.locator, None))
+        self._auxiliary_free.release()

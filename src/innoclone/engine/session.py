@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from innoclone.errors import (
     CloneRunning,
     ConfigurationMismatch,
     EncryptionUnsupported,
+    Interrupted,
     ProtocolError,
     VersionUnsupported,
     from_donor,
@@ -42,6 +42,7 @@ __all__ = ["DonorParameters", "Session", "attach", "begin", "leave", "version_nu
 INIT_GRACE = 300.0  # seconds beyond the DDL timeout that COM_INIT may take, as in a stock recipient
 BUSY_PATIENCE = 15.0  # seconds: a donor notices a killed recipient only at its next writes
 MAX_PARAMETERS = 100_000
+MAX_PARAMETER_BYTES = 16 << 20  # a stock donor sends 15 kB in about 370 messages
 FIRST_VERSION = 80017  # the clone plugin's first release
 
 
@@ -77,8 +78,6 @@ class DonorParameters:
 
     def take(self, response: Response) -> None:
         """One parameter message."""
-        if len(self.plugins) + len(self.collations) + len(self.config) > MAX_PARAMETERS:
-            raise ProtocolError(f"the donor sends more than {MAX_PARAMETERS} parameters")
         if isinstance(response, Plugin):
             self.plugins[response.name] = response.library or ""
         elif isinstance(response, Collation):
@@ -88,7 +87,9 @@ class DonorParameters:
             if response.key == "json_configs":
                 self.maturity = str(response.json.get("maturity", ""))
                 self.config.setdefault("version", str(response.json.get("version", "")))
-            elif response.key == "clone_donor_timeout_after_network_failure" and response.value.isdigit():
+            elif response.key == "clone_donor_timeout_after_network_failure" and re.fullmatch(
+                "[0-9]{1,4}", response.value
+            ):
                 self.network_timeout = int(response.value)
         else:
             raise ProtocolError(f"{type(response).__name__} in answer to COM_INIT")
@@ -107,18 +108,21 @@ class Session:
     parameters: DonorParameters
     ddl_timeout: int
     block_ddl: bool
+    stopped: threading.Event
 
-    def connect(self) -> Connection:
-        """One more connection in clone mode."""
-        return _enter(self.donor, self.compression, self.stall_timeout, self.receive_buffer)
+    def connect(self, stopped: threading.Event | None = None) -> Connection:
+        """One more connection in clone mode; ``stopped`` ends it in place of the session's own event."""
+        return _enter(self.donor, self.compression, self.stall_timeout, self.receive_buffer, stopped or self.stopped)
 
     def start_command(self, kind: type[Attach]) -> Attach:
         """COM_ATTACH for this clone."""
         return kind(self.protocol, self.ddl_timeout, self.block_ddl, (self.locator,))
 
 
-def _enter(donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int) -> Connection:
-    connection = Connection(donor, compression, timeout=timeout, receive_buffer=receive_buffer)
+def _enter(
+    donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
+) -> Connection:
+    connection = Connection(donor, compression, timeout=timeout, receive_buffer=receive_buffer, stopped=stopped)
     try:
         check_version(connection.greeting.version)
         connection.command(bytes([COM_CLONE]))
@@ -145,12 +149,14 @@ def begin(  # the arguments are the fields of a session
     """
     waited = 0.0
     while True:
-        master = _enter(donor, compression, stall_timeout, receive_buffer)
+        master = _enter(donor, compression, stall_timeout, receive_buffer, stopped)
         try:
             locators, parameters = _init(master, ddl_timeout, block_ddl, stall_timeout)
         except CloneRunning:
             master.close()
-            if waited >= BUSY_PATIENCE or stopped.wait(1.0):
+            if stopped.wait(1.0):
+                raise Interrupted("stopped") from None
+            if waited >= BUSY_PATIENCE:
                 raise
             waited += 1.0
             continue
@@ -159,7 +165,7 @@ def begin(  # the arguments are the fields of a session
             raise
         session = Session(
             donor, compression, stall_timeout, receive_buffer, locators.version, locators.locators[0],
-            parameters, ddl_timeout, block_ddl,
+            parameters, ddl_timeout, block_ddl, stopped,
         )  # fmt: skip
         return session, master
 
@@ -171,8 +177,12 @@ def _init(
     master.write_packet(Init(ProtocolVersion.V4, ddl_timeout, block_ddl, (Locator(),)).serialize())
     parameters = DonorParameters()
     locators = None
+    count = size = 0
     # Donors 8.0.17 to 8.0.19 send LOCS first, later ones last: everything counts until COMPLETE.
-    while not isinstance(response := _answer(master), Complete):
+    while not isinstance(response := _understood(payload := master.read_packet()), Complete):
+        count, size = count + 1, size + len(payload)
+        if count > MAX_PARAMETERS or size > MAX_PARAMETER_BYTES:
+            raise ProtocolError(f"the donor's answer to COM_INIT does not end: {count} messages, {size} bytes")
         if isinstance(response, Locators):
             locators = response
         else:
@@ -192,8 +202,9 @@ def _init(
     return locators, parameters
 
 
-def _answer(connection: Connection) -> Response:
-    response = parse_response(connection.read_packet())
+def _understood(payload: bytes) -> Response:
+    """A response; what is wrong at the donor is raised."""
+    response = parse_response(payload)
     if isinstance(response, Failure):
         error = from_donor(response.number, response.message)
         if response.number == 3872:
@@ -206,7 +217,7 @@ def call(connection: Connection, command: Command) -> list[Response]:
     """Send a command that answers without bulk data; its responses before COMPLETE."""
     connection.write_packet(command.serialize())
     responses: list[Response] = []
-    while not isinstance(response := _answer(connection), Complete):
+    while not isinstance(response := _understood(connection.read_packet()), Complete):
         responses.append(response)
         if len(responses) > 100:
             raise ProtocolError("the donor's answer does not end")
@@ -223,7 +234,11 @@ def attach(connection: Connection, session: Session) -> Locator:
     connection.set_timeout(session.stall_timeout)
     if len(responses) != 1 or not isinstance(responses[0], Locators):
         raise ProtocolError("COM_ATTACH was not answered with one locator")
-    return responses[0].locators[0]
+    locators = responses[0].locators
+    ours = session.locator
+    if [(found.clone_id, found.snapshot_id) for found in locators] != [(ours.clone_id, ours.snapshot_id)]:
+        raise ProtocolError("COM_ATTACH was answered for another clone")
+    return locators[0]
 
 
 def reinit(connection: Connection, session: Session, locator: Locator) -> None:
@@ -234,10 +249,14 @@ def reinit(connection: Connection, session: Session, locator: Locator) -> None:
         raise ProtocolError("COM_REINIT was not answered with one locator")
 
 
-def leave(connection: Connection, patience: float = 5.0) -> None:
-    """Leave clone mode and say goodbye within ``patience`` seconds; what goes wrong there no longer matters."""
-    with contextlib.suppress(CloneError):
+def leave(connection: Connection, patience: float) -> bool:
+    """Leave clone mode and say goodbye, with ``patience`` seconds for the answer; whether there was one."""
+    try:
         connection.set_timeout(patience)
         call(connection, Exit())
         connection.quit()
-    connection.close()
+    except CloneError:  # what goes wrong here no longer matters
+        return False
+    finally:
+        connection.close()
+    return True

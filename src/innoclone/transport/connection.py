@@ -13,6 +13,8 @@ import os
 import socket
 import ssl
 import struct
+import threading
+from collections.abc import Callable
 from types import TracebackType
 
 from innoclone.errors import (
@@ -20,7 +22,9 @@ from innoclone.errors import (
     ConnectFailed,
     DiskFull,
     FileError,
+    Interrupted,
     NetworkError,
+    NotMySQL,
     ProtocolError,
     TlsFailed,
     from_donor,
@@ -35,6 +39,7 @@ from innoclone.wire.packets import HEADER, PacketHeader, split
 __all__ = ["Connection"]
 
 READ_AHEAD = 1 << 16
+POLL = 0.25  # seconds after which a silent connection looks whether it is to be stopped
 PIPE_SIZE = 1 << 20  # the largest that an ordinary user may ask for (fs.pipe-max-size)
 MAX_CONTROL = 1 << 20  # bytes of a packet that is not bulk data; a donor's largest are well below
 COM_QUERY, COM_QUIT, COM_RESET_CONNECTION = 0x03, 0x01, 0x1F
@@ -47,11 +52,21 @@ class Connection:
     """
 
     def __init__(
-        self, endpoint: Endpoint, compression: Compression, *, timeout: float, receive_buffer: int = 0
+        self,
+        endpoint: Endpoint,
+        compression: Compression,
+        *,
+        timeout: float,
+        receive_buffer: int = 0,
+        stopped: threading.Event | None = None,
     ) -> None:
-        """Connect and log in. ``timeout``: seconds without a byte that mean a network failure."""
+        """Connect and log in. ``timeout``: seconds without a byte that mean a network failure.
+
+        Once ``stopped`` is set, reading ends with `Interrupted` within a moment.
+        """
         self.endpoint = endpoint
-        self.timeout = timeout
+        self.timeout = endpoint.connect_timeout
+        self._stopped = stopped
         self._sock: socket.socket | ssl.SSLSocket = open_socket(endpoint, receive_buffer=receive_buffer)
         self._buffer = bytearray(READ_AHEAD)
         self._start = self._end = 0
@@ -62,9 +77,9 @@ class Connection:
         self.greeting: Greeting
         self.cipher = ""  # TLS version and cipher in use
         try:
-            set_timeout(self._sock, endpoint.connect_timeout)
+            self.set_timeout(endpoint.connect_timeout)
             self._login(compression)
-            set_timeout(self._sock, timeout)
+            self.set_timeout(timeout)
         except BaseException:
             self.close()
             raise
@@ -89,13 +104,18 @@ class Connection:
                 if login.greeting is None:
                     raise ConnectFailed(f"{endpoint.address} did not greet: {error.message}") from error
                 raise
+            except ProtocolError as error:
+                if login.greeting is None:  # the first bytes make no sense as a packet's header
+                    raise NotMySQL(f"{endpoint.address} greeted with {error.message}") from error
+                raise
             step = login.receive(payload)
             if step.payload is not None:
                 sequence += 1
                 self._write(b"".join(split(step.payload, sequence)))
             if step.start_tls:
+                self._sock.settimeout(endpoint.connect_timeout)
                 self._sock = start_tls(self._sock, endpoint)
-                set_timeout(self._sock, endpoint.connect_timeout)
+                self.set_timeout(endpoint.connect_timeout)
                 step = login.tls_started()
                 self._write(b"".join(split(step.payload or b"", sequence + 1)))
             done = step.done
@@ -148,7 +168,7 @@ class Connection:
     def set_timeout(self, seconds: float) -> None:
         """From now on ``seconds`` without a byte mean a network failure."""
         self.timeout = seconds
-        set_timeout(self._sock, seconds)
+        set_timeout(self._sock, min(seconds, POLL), seconds)
 
     def command(self, payload: bytes) -> None:
         """A classic command that answers OK or ERR. Raises what ERR says."""
@@ -207,12 +227,10 @@ class Connection:
         reader, writer = self._pipe
         source = self._sock.fileno()
         while count:
-            try:
-                moved = os.splice(source, writer, count, flags=os.SPLICE_F_MOVE | os.SPLICE_F_MORE)
-            except OSError as error:
-                raise self._broken(error) from error
-            if not moved:
-                raise NetworkError(f"{self.endpoint.address} closed the connection")
+            wanted = count
+            moved = self._patiently(
+                lambda: os.splice(source, writer, wanted, flags=os.SPLICE_F_MOVE | os.SPLICE_F_MORE)  # noqa: B023
+            )
             count -= moved
             while moved:
                 try:
@@ -255,24 +273,38 @@ class Connection:
         return bytes(data)
 
     def _receive(self, view: memoryview) -> int:
-        try:
-            count = self._sock.recv_into(view)
-        except OSError as error:
-            raise self._broken(error) from error
-        if not count:
-            raise NetworkError(f"{self.endpoint.address} closed the connection")
-        return count
+        return self._patiently(lambda: self._sock.recv_into(view))
+
+    def _patiently(self, read: Callable[[], int]) -> int:
+        """Repeat ``read``, which gives up after `POLL`, until bytes come, the peer is too slow, or we are stopped."""
+        silent = 0.0
+        while True:
+            try:
+                count = read()
+            except OSError as error:
+                silent += min(self.timeout, POLL)
+                if not _timed_out(error) or silent >= self.timeout:
+                    raise self._broken(error) from error
+                if self._stopped is not None and self._stopped.is_set():
+                    raise Interrupted("stopped") from None
+                continue
+            if not count:
+                raise NetworkError(f"{self.endpoint.address} closed the connection")
+            return count
 
     def _write(self, data: bytes) -> None:
         try:
+            if isinstance(self._sock, ssl.SSLSocket):  # which has one timeout for both directions
+                self._sock.settimeout(self.timeout)
             self._sock.sendall(data)
+            if isinstance(self._sock, ssl.SSLSocket):
+                self._sock.settimeout(min(self.timeout, POLL))
         except OSError as error:
             raise self._broken(error) from error
 
     def _broken(self, error: OSError) -> CloneError:
-        if isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.ETIMEDOUT):
-            seconds = self._sock.gettimeout() or self.timeout
-            return NetworkError(f"{self.endpoint.address} sent nothing for {seconds:g} s")
+        if _timed_out(error):
+            return NetworkError(f"{self.endpoint.address} sent nothing for {self.timeout:g} s")
         if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return NetworkError(f"{self.endpoint.address} closed the connection")
         if isinstance(error, ssl.SSLError):
@@ -317,6 +349,10 @@ class Connection:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _timed_out(error: OSError) -> bool:
+    return isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.ETIMEDOUT)
 
 
 def _write_error(error: OSError) -> CloneError:

@@ -20,12 +20,18 @@ def open_socket(endpoint: Endpoint, *, receive_buffer: int = 0) -> socket.socket
     try:
         if endpoint.socket is not None:
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(endpoint.connect_timeout)
-            sock.connect(str(endpoint.socket))
+            try:
+                sock.settimeout(endpoint.connect_timeout)
+                sock.connect(str(endpoint.socket))
+            except OSError:
+                sock.close()
+                raise
             return sock
         return _connect_tcp(endpoint, receive_buffer)
     except OSError as error:
         raise ConnectFailed(f"can't connect to {endpoint.address}: {error.strerror or error}") from error
+    except UnicodeError as error:  # from the idna codec: an empty or endless part of the name
+        raise ConnectFailed(f"can't connect to {endpoint.address}: that is no host name") from error
 
 
 def _connect_tcp(endpoint: Endpoint, receive_buffer: int) -> socket.socket:
@@ -47,8 +53,8 @@ def _connect_tcp(endpoint: Endpoint, receive_buffer: int) -> socket.socket:
     raise last or OSError("the name has no address")
 
 
-def set_timeout(sock: socket.socket, seconds: float) -> None:
-    """Make ``sock`` give up a read or write after ``seconds`` without progress.
+def set_timeout(sock: socket.socket, seconds: float, write: float | None = None) -> None:
+    """Make ``sock`` give up a read or write after ``seconds`` without progress; ``write``: another time for writes.
 
     A plain socket stays blocking and the kernel keeps the time (SO_RCVTIMEO), which splice honours too and which saves
     a poll before every read; ssl needs Python's own timeout.
@@ -57,10 +63,14 @@ def set_timeout(sock: socket.socket, seconds: float) -> None:
         sock.settimeout(seconds)
         return
     sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds if write is None else write))
+
+
+def _timeval(seconds: float) -> bytes:
+    """A struct timeval; zero would mean no limit."""
     whole = int(seconds)
-    value = struct.pack("ll", whole, int((seconds - whole) * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+    return struct.pack("ll", whole, max(1, int((seconds - whole) * 1_000_000)))
 
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
