@@ -6,6 +6,7 @@ of every opened file is looked at, and a file that moved is searched by its id.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from innoclone.errors import DonorFilesUnreadable, PrivilegeMissing, SqlError, TooManyOpenFiles
 from innoclone.files.base import space_of
+from innoclone.files.copying import FICLONE
 from innoclone.files.names import BUFFER_POOL
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceHeader, is_undo
 from innoclone.transport.sql import Sql
@@ -92,6 +94,18 @@ class DonorFiles:
                 return fd
             os.close(fd)
         return None
+
+    def can_reflink(self, folder: Path) -> bool:
+        """Whether a file in ``folder`` can share blocks with the donor's: tried with a small one (FICLONE)."""
+        probe = folder / ".innoclone-reflink"
+        try:
+            with (self.root / "auto.cnf").open("rb") as source, probe.open("wb") as copy:
+                fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+        except OSError:
+            return False
+        finally:
+            probe.unlink(missing_ok=True)
+        return True
 
     def _search(self, meta: FileMetadata) -> Path | None:
         """A file with the tablespace's id, wherever it is by now."""

@@ -8,7 +8,6 @@ that changed meanwhile and the redo come over the connection.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from innoclone.engine.pagecheck import ExpectedFile, check_files
 from innoclone.engine.recipient import LIMITED_RECEIVE_BUFFER, Received, Run
 from innoclone.engine.session import begin, reinit
 from innoclone.errors import BadPage, CloneError
-from innoclone.files.copying import FICLONE, Method
+from innoclone.files.copying import Method
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
 from innoclone.ops.limits import Limits
@@ -92,7 +91,7 @@ class _LocalRun(Run):
     def prepare(self, files: DonorFiles, threads: int, methods: tuple[Method, ...], renew: float) -> None:
         """Before `run`: where the files are and how they are copied."""
         self._files, self._renew = files, renew
-        self.reflink = Method.REFLINK in methods and can_reflink(files, self.target)
+        self.reflink = Method.REFLINK in methods and files.can_reflink(self.target.root / OWN_DIR)
         self.copier = FileCopier(
             self.table, files, self.target, limits=self.limits, stopped=self.barrier.stopped, threads=threads,
             methods=methods if self.reflink else tuple(method for method in methods if method is not Method.REFLINK),
@@ -157,19 +156,6 @@ class _LocalRun(Run):
     def _check_space(self, needed: int) -> None:
         if not self.reflink:
             super()._check_space(max(0, needed - sum(f.metadata.allocated for f in self.table.data if f.adopted)))
-
-
-def can_reflink(files: DonorFiles, target: Target) -> bool:
-    """Whether the target's file system can share blocks with the donor's: tried with one small file."""
-    probe = target.root / OWN_DIR / "reflink"
-    try:
-        with (files.root / "auto.cnf").open("rb") as source, probe.open("wb") as copy:
-            fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
-    except OSError:
-        return False
-    finally:
-        probe.unlink(missing_ok=True)
-    return True
 
 
 def _verify(received: Received, target: Target, stopped: threading.Event) -> None:

@@ -23,7 +23,7 @@ from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_s
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error
 
-__all__ = ["MANIFEST", "Target", "is_unfinished", "sync_directory"]
+__all__ = ["MANIFEST", "Target", "begin_directory", "is_unfinished", "sync_directory"]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
 IN_PROGRESS = "#status_in_progress"  # names of clone0api.cc
@@ -46,6 +46,14 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def begin_directory(directory: Path) -> None:
+    """Mark a directory, made if it is not there, as an unfinished clone: no server starts on it from here on."""
+    for path in (directory, directory / OWN_DIR, directory / CLONE_DIR):
+        path.mkdir(mode=DIR_MODE, exist_ok=True)
+    (directory / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
+    sync_directory(directory / CLONE_DIR)
 
 
 class Target:

@@ -63,6 +63,8 @@ class LocalOptions:
     keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
     datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
     threads: int = 2  # files copied at the same time, 1-128
+    generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
+    full_copies: bool = False  # with generations: also where they can't share blocks
     copy_methods: tuple[str, ...] = ("reflink", "copy_file_range", "read and write")  # in this order, where possible
     max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
     block_ddl: bool = False

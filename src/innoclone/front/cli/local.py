@@ -23,9 +23,14 @@ METHODS = {"reflink": "reflink", "copy_file_range": "copy_file_range", "read-wri
 @expand
 def local(
     targets: Annotated[
-        list[str], typer.Argument(metavar="[DSN] DIRECTORY", help="The server on this host, and the directory to make.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[DSN] DIRECTORY", help="The server on this host, and the directory to make."),
+    ] = None,
     *,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Where --generations keeps them.", rich_help_panel=COPY),
+    ] = None,
     incremental: Annotated[
         str,
         typer.Option(metavar="auto|off|require", help="Bring an earlier clone up to date.", rich_help_panel=COPY),
@@ -34,6 +39,18 @@ def local(
         bool,
         typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY),
     ] = LocalOptions.keep_base,
+    generations: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Keep N dated clones in FOLDER that share unchanged blocks.", rich_help_panel=COPY
+        ),
+    ] = LocalOptions.generations,
+    full_copies: Annotated[
+        bool,
+        typer.Option(
+            "--full-copies", help="With --generations, also where blocks can't be shared.", rich_help_panel=COPY
+        ),
+    ] = LocalOptions.full_copies,
     datadir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
@@ -97,17 +114,21 @@ def local(
 ) -> None:
     """Clone a server on this host at file-copy speed, in full or only what changed."""
     out = output.open()
-    dsn, directories = split_targets(targets)
-    if not directories:
-        raise UsageError("no directory was named", hint="innoclone local [DSN] DIRECTORY")
+    dsn, directories = split_targets(targets or [])
+    if bool(generations) != (to is not None):
+        raise UsageError("--generations and --to go together")
+    if len(directories) != (0 if generations else 1):
+        raise UsageError("name one directory, or --generations with --to", hint="innoclone local [DSN] DIRECTORY")
     unknown = [name for name in copy_method or () if name not in METHODS]
     if unknown:
         raise UsageError(f"unknown copy method {unknown[0]}", hint=f"known are {', '.join(METHODS)}")
     options = LocalOptions(
         donor=connection.endpoint(dsn, files, out),
-        directory=directories[0],
+        directory=directories[0] if to is None else to.absolute(),
         incremental=incremental,
         keep_base=keep_base,
+        generations=generations,
+        full_copies=full_copies,
         datadir=datadir,
         threads=threads,
         copy_methods=tuple(METHODS[name] for name in copy_method) if copy_method else LocalOptions.copy_methods,
@@ -123,8 +144,10 @@ def local(
         mysqld=mysqld,
         stall_timeout=stall_timeout,
     )
-    from innoclone.operation.local import local as run
+    from innoclone.operation.generations import add_generation
+    from innoclone.operation.local import local as clone_locally
 
+    run = add_generation if generations else clone_locally
     status = CloneStatus()
     with out.watch(status):
         result = run(options, status=status)

@@ -1,0 +1,52 @@
+"""Dated clones of one server in one folder: each bootable by itself, unchanged blocks shared, the oldest removed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+from innoclone.engine.donorfiles import DonorFiles
+from innoclone.errors import TargetUnusable
+from innoclone.files.copying import Method
+from innoclone.files.generations import generations, name_for, point_latest, reflink_base, remove_old, shares_blocks
+from innoclone.operation.local import LocalResult, local
+from innoclone.operation.options import LocalOptions
+from innoclone.ops.status import CloneStatus
+from innoclone.transport.sql import Sql
+
+__all__ = ["add_generation"]
+
+
+def add_generation(
+    options: LocalOptions, *, status: CloneStatus | None = None, stopped: threading.Event | None = None
+) -> LocalResult:
+    """Add a clone to the folder ``options.directory`` and keep the newest ``options.generations``.
+
+    Where the folder can share blocks with the donor's own files, a generation costs nothing but what changes later;
+    else it starts from the blocks of the newest generation and only differing pages are written. Raises
+    `TargetUnusable` where the file system can do neither, unless ``full_copies`` allows it.
+    """
+    status = status if status is not None else CloneStatus()
+    folder = options.directory
+    folder.mkdir(mode=0o750, exist_ok=True)
+    with Sql(options.donor) as sql:
+        files = DonorFiles.find(sql, options.datadir)
+    new = folder / name_for(time.time())
+    one = replace(options, directory=new, generations=0, keep_base=False)
+    if not files.can_reflink(folder):
+        if not shares_blocks(folder):
+            if not options.full_copies:
+                raise TargetUnusable(
+                    f"the file system of {folder} can't share blocks, so every generation would be a full copy",
+                    hint="use XFS or btrfs, or say --full-copies",
+                )
+        elif older := generations(folder):
+            reflink_base(older[-1], new)
+            methods = tuple(name for name in options.copy_methods if name != Method.REFLINK.value)
+            one = replace(one, incremental="require", copy_methods=methods)
+    result = local(one, status=status, stopped=stopped)
+    point_latest(folder, new)
+    for path in remove_old(folder, options.generations):
+        status.notes.append(f"removed generation {path.name}")
+    return result
