@@ -14,7 +14,7 @@ from innoclone.errors import TargetBusy
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.innodb.space import SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "space_of"]
+__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "space_of", "tablespaces"]
 
 ASIDE = "base"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
@@ -23,6 +23,12 @@ PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
 def is_earlier_clone(directory: Path) -> bool:
     """Whether the directory was made by a clone, ours or the stock plugin's; any other data is not to be touched."""
     return (directory / OWN_DIR).is_dir() or (directory / CLONE_DIR).is_dir()
+
+
+def tablespaces(root: Path) -> list[Path]:
+    """The files below ``root`` that are tablespaces by their names."""
+    found = {path for pattern in PATTERNS for path in root.rglob(pattern) if path.is_file() and not path.is_symlink()}
+    return sorted(found)
 
 
 def space_of(path: Path) -> SpaceHeader | None:
@@ -59,8 +65,7 @@ class Base:
         self._free: dict[tuple[int, int], list[Path]] = {}
         self._names: dict[Path, str] = {}
         self.renamed = 0
-        found = {path for pattern in PATTERNS for path in root.rglob(pattern) if path.is_file()}
-        for path in sorted(found | set(self._aside.iterdir())):
+        for path in sorted({*tablespaces(root), *self._aside.iterdir()}):
             self._offer(path, str(path.relative_to(root)))
 
     def _offer(self, path: Path, name: str) -> None:

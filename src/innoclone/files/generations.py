@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from innoclone.errors import TargetExists
-from innoclone.files.base import PATTERNS
+from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
 from innoclone.files.system import file_error
 from innoclone.files.target import begin_directory, is_unfinished, sync_directory
@@ -51,13 +51,11 @@ def reflink_base(older: Path, new: Path) -> None:
     """Make ``new`` an unfinished clone with the tablespaces of ``older``, sharing their blocks. Raises a file error."""
     begin_directory(new)
     try:
-        for pattern in PATTERNS:
-            for path in older.rglob(pattern):
-                if path.is_file() and not path.is_symlink():
-                    place = new / path.relative_to(older)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    with path.open("rb") as source, place.open("xb") as copy:
-                        fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+        for path in tablespaces(older):
+            place = new / path.relative_to(older)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("rb") as source, place.open("xb") as copy:
+                fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
     except OSError as error:
         raise file_error(error, f"can't share blocks between {older} and {new}") from error
 
