@@ -18,6 +18,7 @@ from innoclone.front.cli.boot import boot
 from innoclone.front.cli.check import check
 from innoclone.front.cli.clone import clone
 from innoclone.front.cli.common import Command
+from innoclone.front.cli.diff import diff
 from innoclone.front.cli.local import local
 from innoclone.front.cli.replicate import replicate
 from innoclone.front.cli.sandbox import app as sandbox
@@ -61,7 +62,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would double the time it takes
     context_settings={"help_option_names": ["--help", "-?"]},
 )
-for command in (clone, local, check, boot, verify, replicate):
+for command in (clone, local, check, boot, verify, diff, replicate):
     app.command(cls=Command)(command)
 app.add_typer(sandbox)
 

@@ -1,0 +1,107 @@
+"""Which tablespaces, and how many of their pages, differ between two clones."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from innoclone.errors import FileError, TargetUnusable
+from innoclone.files.base import space_of, tablespaces
+from innoclone.files.copying import BLOCK, Reader
+from innoclone.files.system import file_error, same_bytes
+from innoclone.files.target import is_unfinished
+from innoclone.innodb.names import table_name
+from innoclone.innodb.space import SpaceFlags, is_temporary
+
+__all__ = ["Difference", "diff"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tablespace. ``pages`` of the larger file, ``differing`` of them; None where it is in one clone only."""
+
+    name: str
+    old_name: str | None
+    new_name: str | None
+    pages: int
+    differing: int
+
+    @property
+    def kind(self) -> str:
+        """new, removed, renamed, changed or equal."""
+        if self.old_name is None:
+            return "new"
+        if self.new_name is None:
+            return "removed"
+        if self.old_name != self.new_name:
+            return "renamed"
+        return "changed" if self.differing else "equal"
+
+
+def diff(old: Path, new: Path) -> list[Difference]:
+    """Compare every tablespace of two clone directories by content; tablespaces are matched by their ids.
+
+    Raises `TargetUnusable` for a directory that is no clone, or a file error.
+    """
+    ours, theirs = _index(old), _index(new)
+    found = []
+    for key in sorted(set(ours) | set(theirs)):
+        one, other = ours.get(key), theirs.get(key)
+        present = other or one
+        assert present is not None
+        path = (new if other else old) / present
+        page = _page_size(path)
+        if one is None or other is None:
+            pages = -(-path.stat().st_size // page)
+            found.append(Difference(table_name(present), one, other, pages, pages))
+            continue
+        pages, differing = _compare(old / one, new / other, page)
+        found.append(Difference(table_name(other), one, other, pages, differing))
+    return found
+
+
+def _index(directory: Path) -> dict[tuple[int, int], str]:
+    """(tablespace id, number of the file among those of this id) -> relative name."""
+    if not directory.is_dir() or is_unfinished(directory):
+        raise TargetUnusable(f"{directory} is not a finished clone")
+    found: dict[tuple[int, int], str] = {}
+    for path in tablespaces(directory):
+        header = space_of(path)
+        if header is None or is_temporary(header.space_id):
+            continue
+        part = 0
+        while (header.space_id, part) in found:
+            part += 1
+        found[header.space_id, part] = str(path.relative_to(directory))
+    if not found:
+        raise TargetUnusable(f"{directory} holds no tablespaces")
+    return found
+
+
+def _page_size(path: Path) -> int:
+    header = space_of(path)
+    try:
+        return SpaceFlags(header.flags).physical_page_size if header is not None else 16384
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _compare(one: Path, other: Path, page: int) -> tuple[int, int]:
+    """Pages of the larger file, and how many differ."""
+    try:
+        with one.open("rb") as first, other.open("rb") as second:
+            sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
+            pages, differing = -(-max(sizes) // page), -(-(max(sizes) - min(sizes)) // page)
+            with Reader(first.fileno()) as a, Reader(second.fileno()) as b:
+                for at in range(0, min(sizes), BLOCK):
+                    count = min(BLOCK, min(sizes) - at)
+                    left, right = a.read(at, count), b.read(at, count)
+                    if not same_bytes(left, right):
+                        differing += sum(
+                            not same_bytes(left[start : start + page], right[start : start + page])
+                            for start in range(0, count, page)
+                        )
+    except OSError as error:
+        raise file_error(error, f"can't compare {one} with {other}") from error
+    return pages, differing
