@@ -186,8 +186,10 @@ class Donor:
         self.said: list[str] = []  # the steps that were come to, in order
         self._changed = threading.Condition()
         self._stage = StageNumber.INIT
+        self._ending = False  # the master was told the end of the stage
         self._acknowledged = StageNumber.NONE
         self._executing = 0
+        self._ended: dict[Peer, StageNumber] = {}  # attached connection -> last stage that it was told the end of
         self.stopped = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -288,12 +290,15 @@ class Donor:
         peer.say("init complete", Complete().serialize())
 
     def _attach(self, peer: Peer) -> None:
-        """Like a stock donor, not before FILE_COPY."""
-        self._wait(lambda: self._stage > StageNumber.INIT)
-        if self._stage is StageNumber.DONE:
+        """Like a stock donor: not before FILE_COPY, nor behind a stage's end. From then on the connection counts."""
+        self._wait(lambda: self._stage > StageNumber.INIT and not self._ending)
+        with self._changed:
+            stage = self._stage
+            self._ended[peer] = StageNumber(stage - 1)
+        if stage is StageNumber.DONE:
             peer.say("attach error", Failure(1815, "Internal error: clone is over").serialize())
             return
-        peer.say("attach locators", LOCATORS.serialize())
+        peer.say("attach locators", Locators(ProtocolVersion.V4, (replace(LOCATOR, stage=stage),)).serialize())
         peer.say("attach complete", Complete().serialize())
 
     def _ack(self, ack: Ack, peer: Peer) -> None:
@@ -318,18 +323,22 @@ class Donor:
         for current in STAGES[STAGES.index(stage) :]:
             self._copy(current, peer, task)
             peer.describe(f"{SHORT[current]} end", self.state(current, task))
-            self._advance(current, task)
+            self._advance(current, task, peer)
             if current is not StageNumber.REDO_COPY:
                 self._enter(StageNumber(current + 1), peer, task)
         peer.describe("done start", self.state(StageNumber.DONE, task, StateFlag.START))
         peer.say("execute complete", Complete().serialize())
 
-    def _advance(self, stage: StageNumber, task: int) -> None:
-        """The master waits for the acknowledgement, workers for the master."""
+    def _advance(self, stage: StageNumber, task: int, peer: Peer) -> None:
+        """The master waits for the others and for the acknowledgement, workers for the master."""
+        with self._changed:
+            self._ended[peer] = stage
+            self._ending = self._ending or not task
+            self._changed.notify_all()
         if task:
             self._wait(lambda: self._stage > stage)
             return
-        self._wait(lambda: self._acknowledged is stage)
+        self._wait(lambda: self._acknowledged is stage and all(ended >= stage for ended in self._ended.values()))
         if stage is StageNumber.REDO_COPY:
             self._set_stage(StageNumber.DONE)
 
@@ -373,7 +382,7 @@ class Donor:
 
     def _set_stage(self, stage: StageNumber) -> None:
         with self._changed:
-            self._stage = stage
+            self._stage, self._ending = stage, False
             self._changed.notify_all()
 
     def _wait(self, reached: Callable[[], bool]) -> None:

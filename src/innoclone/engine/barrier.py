@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, ProtocolError
 from innoclone.wire.descriptors import StageNumber
 
 __all__ = ["Barrier", "Stopped"]
@@ -34,6 +34,7 @@ class Barrier:
         self._ended: dict[int, StageNumber] = {}  # connection -> last stage whose END it has processed
         self._stage = StageNumber.INIT  # the master's
         self._listed = False
+        self._waiting: list[Callable[[], bool]] = []  # what the connections that wait here wait for
         self.chunks = 0  # of the stage that the master is in
         self.failure: CloneError | None = None
         self.stopped = threading.Event()
@@ -88,8 +89,15 @@ class Barrier:
         self._wait(lambda: self._listed)
 
     def _wait(self, reached: Callable[[], bool]) -> None:
+        """Raises `ProtocolError` when all connections wait for each other: no honest donor leads them there."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.stopped.is_set() or reached(), PATIENCE):
-                raise CloneError("the connections of the clone wait for each other without end")
+            self._waiting.append(reached)
+            try:
+                if len(self._waiting) >= len(self._ended) and not any(met() for met in self._waiting):
+                    raise ProtocolError("the donor leads its connections through the stages out of step")
+                if not self._changed.wait_for(lambda: self.stopped.is_set() or reached(), PATIENCE):
+                    raise CloneError("the connections of the clone wait for each other without end")
+            finally:
+                self._waiting.remove(reached)
             if self.stopped.is_set():
                 raise Stopped

@@ -12,7 +12,7 @@ from innoclone.files.copying import BLOCK, Reader
 from innoclone.files.system import file_error, same_bytes
 from innoclone.files.target import is_unfinished
 from innoclone.innodb.names import table_name
-from innoclone.innodb.space import SpaceFlags, is_temporary
+from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
 
 __all__ = ["Difference", "diff"]
 
@@ -70,10 +70,12 @@ def _index(directory: Path) -> dict[tuple[int, int], str]:
         header = space_of(path)
         if header is None or is_temporary(header.space_id):
             continue
+        # The second file of the system tablespace has no header of its own.
+        space_id = SYSTEM_SPACE if path.name.startswith("ibdata") else header.space_id
         part = 0
-        while (header.space_id, part) in found:
+        while (space_id, part) in found:
             part += 1
-        found[header.space_id, part] = str(path.relative_to(directory))
+        found[space_id, part] = str(path.relative_to(directory))
     if not found:
         raise TargetUnusable(f"{directory} holds no tablespaces")
     return found
