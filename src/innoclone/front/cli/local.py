@@ -63,7 +63,7 @@ def local(
         typer.Option(
             "--copy-method",
             metavar="NAME",
-            help="reflink, copy_file_range or read-write; default: the first that works.",
+            help="One of reflink, copy_file_range, read-write; default: the first that works.",
             rich_help_panel=COPY,
         ),
     ] = None,
