@@ -104,7 +104,7 @@ class FileTable:
         if stage is not StageNumber.FILE_COPY:
             raise ProtocolError(f"file {meta.index} is unknown in {stage.name}")
         file = self._new(meta)
-        file.adopted = self._target.adopt(meta.name, meta.space_id, meta.fsp_flags, file.path)
+        file.adopted = self._target.adopt(meta.name, meta.space_id, meta.fsp_flags, file.path, meta.size)
         if not file.adopted:
             self._target.create(file.path)
 

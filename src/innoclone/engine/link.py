@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from innoclone.engine.barrier import Barrier
 from innoclone.engine.filetable import ClonedFile, FileTable
+from innoclone.engine.holes import hole_writer
 from innoclone.errors import FileError, ProtocolError, from_donor
-from innoclone.files.system import file_error, punch_hole, start_writeback, write_all
+from innoclone.files.delta import Delta, Write, write_differing
+from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
 from innoclone.files.target import Target
-from innoclone.innodb.create import page_compression_runs
 from innoclone.ops.limits import LARGEST_SLICE, Limits
 from innoclone.ops.status import CloneStatus, Counter, Stage
 from innoclone.transport.connection import Connection
@@ -99,6 +100,7 @@ class Link:
         self._network = 0
         self._counter = Counter()
         self._buffer = memoryview(bytearray(LARGEST_SLICE))
+        self._old = memoryview(bytearray(LARGEST_SLICE if target.base is not None else 0))
         self._open_file: ClonedFile | None = None
         self._fd = -1
 
@@ -220,7 +222,8 @@ class Link:
         connection = self._connection
         fd = self._descriptor(file)
         page = file.flags.physical_page_size if file.flags is not None else 1
-        splice = file.checker is None and not file.hole_block and connection.can_splice and fd >= 0 and size > page
+        seen = file.checker is not None or file.hole_block or file.adopted  # the bytes must be looked at
+        splice = not seen and connection.can_splice and fd >= 0 and size > page
         while size:
             wanted = max(self._limits.piece, page)
             count = min(size, wanted - wanted % page)  # whole pages, for the checks
@@ -248,19 +251,25 @@ class Link:
 
     def _write(self, file: ClonedFile, fd: int, view: memoryview, offset: int, page: int) -> None:
         try:
-            if file.hole_block and self._stage is not StageNumber.REDO_COPY:
-                for run in page_compression_runs(view, page, file.hole_block):
-                    write_all(fd, view[run.offset : run.offset + run.length], offset + run.offset)
-                    if run.hole:
-                        punch_hole(fd, offset + run.offset + run.length, run.hole)
+            if file.adopted:
+                old = self._old[: os.preadv(fd, [self._old[: len(view)]], offset)]
+                delta = Delta()
+                if not same_bytes(view, old):
+                    write_differing(fd, offset, view, old, page, delta, self._writer(file, page))
+                self._counter.written += delta.written
             else:
-                write_all(fd, view, offset)
+                self._writer(file, page)(fd, view, offset)
+                self._counter.written += len(view)
         except OSError as error:
             raise file_error(error, f"can't write {file.path}") from error
         if file.checker is not None:
             first = file.first_page + offset // page
             bad = [item.number for item in file.checker.bad_pages(view, first)]
             self._suspects.update(file.metadata.index, first, len(view) // page, bad)
+
+    def _writer(self, file: ClonedFile, page: int) -> Write:
+        """How pages of ``file`` are written: with holes where it is page-compressed."""
+        return hole_writer(page, file.hole_block) if file.hole_block else write_all
 
     def _descriptor(self, file: ClonedFile) -> int:
         """The open descriptor of ``file``, or -1 if it was dropped and its bytes go nowhere."""

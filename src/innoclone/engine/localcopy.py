@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 import resource
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from innoclone.engine.barrier import Stopped
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.filetable import ClonedFile, FileTable
+from innoclone.engine.holes import hole_writer
 from innoclone.errors import CloneError, DonorFilesUnreadable
 from innoclone.files.copying import KERNEL_PIECE, Method, copy_file
 from innoclone.files.delta import update_file
-from innoclone.files.system import file_error, punch_hole, start_writeback, write_all
+from innoclone.files.system import file_error, start_writeback, write_all
 from innoclone.files.target import Target
-from innoclone.innodb.create import page_compression_runs
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import Counter, StageStatus
 
@@ -162,7 +161,8 @@ class FileCopier:
         adopted = file.adopted
         if adopted:
             page = file.flags.physical_page_size if file.flags is not None else 4096
-            delta = update_file(source, fd, page, account, _writer(file, page))
+            write = hole_writer(page, file.hole_block) if file.hole_block else write_all
+            delta = update_file(source, fd, page, account, write)
         else:
             rate = self._limits.rate
             piece = (
@@ -184,18 +184,3 @@ class FileCopier:
                 self.summary.methods.add(used.value)
                 if used is not Method.REFLINK:
                     self.summary.written += os.fstat(fd).st_size
-
-
-def _writer(file: ClonedFile, page: int) -> Callable[[int, memoryview, int], None]:
-    """How runs of pages are written: with holes where the tablespace is page-compressed."""
-    block = file.hole_block
-    if not block:
-        return write_all
-
-    def write(fd: int, data: memoryview, offset: int) -> None:
-        for run in page_compression_runs(data, page, block):
-            write_all(fd, data[run.offset : run.offset + run.length], offset + run.offset)
-            if run.hole:
-                punch_hole(fd, offset + run.offset + run.length, run.hole)
-
-    return write

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from innoclone.files.copying import BLOCK, Reader
 from innoclone.files.system import same_bytes, write_all
 
-__all__ = ["Delta", "update_file"]
+__all__ = ["Delta", "update_file", "write_differing"]
 
 
 @dataclass
@@ -50,7 +50,7 @@ def update_file(
             old = theirs.read(at, len(new)) if at < have else new[:0]
             before = delta.written
             if not same_bytes(new, old):
-                _write_differing(target, at, new, old, page, delta, write)
+                write_differing(target, at, new, old, page, delta, write)
             delta.read += len(new)
             delta.pages_compared += -(-len(new) // page)
             account(len(new), delta.written - before)
@@ -60,7 +60,7 @@ def update_file(
     return delta
 
 
-def _write_differing(
+def write_differing(
     target: int, offset: int, new: memoryview, old: memoryview, page: int, delta: Delta, write: Write
 ) -> None:
     """Write the runs of pages of one block that differ."""

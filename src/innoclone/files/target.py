@@ -176,15 +176,19 @@ class Target:
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
 
-    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path) -> bool:
-        """Take a file of the base, if there is one of this tablespace, as ``path``."""
+    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
+        """Take a file of the base, if there is one of this tablespace, as ``path``, cut to ``size`` bytes."""
         if self.base is None:
             return False
         self._make_directory(path.parent)
         if not path.is_relative_to(self.root):
             self._record_external(path)
         try:
-            return not os.path.lexists(path) and self.base.take(space_id, fsp_flags, path, name)
+            if os.path.lexists(path) or not self.base.take(space_id, fsp_flags, path, name):
+                return False
+            if path.stat().st_size > size:
+                os.truncate(path, size)
+            return True
         except OSError as error:
             if error.errno == errno.EXDEV:
                 return False  # mapped to another file system: copied afresh

@@ -11,6 +11,7 @@ from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
 from innoclone.errors import CloneError, Interrupted
+from innoclone.files.base import is_earlier_clone
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
@@ -73,13 +74,14 @@ def _copy(
 ) -> tuple[DonorFacts, Received]:
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
+    reuse = options.write_changed_only and options.directory.is_dir() and is_earlier_clone(options.directory)
     facts = check(
-        options.donor, options.directory, mapping=options.map_paths, install_plugin=options.install_plugin,
-        local=local,
+        options.donor, None if reuse else options.directory, mapping=options.map_paths,
+        install_plugin=options.install_plugin, local=local,
     )  # fmt: skip
     status.notes += facts.notes
     facts.verdict()
-    target = Target(options.directory, options.map_paths, fsync=options.fsync)
+    target = Target(options.directory, options.map_paths, fsync=options.fsync, reuse=reuse)
     if target.restarted:
         status.notes.append(f"{options.directory} held an unfinished clone: it was removed, this one begins anew")
     try:
@@ -91,6 +93,13 @@ def _copy(
         if received.compression != options.compression.algorithm:
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         note_changes(status, received)
+        if target.base is not None:
+            written = sum(row.written for row in status.stages.values())
+            removed = target.base.remove_rest()
+            status.notes.append(
+                f"brought an earlier clone up to date: {written} bytes written, {target.base.renamed} tablespaces"
+                f" renamed, {removed} removed"
+            )
         finished = time.time()
         manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
@@ -98,7 +107,10 @@ def _copy(
         target.release()
         raise
     except BaseException:
-        target.discard()
+        if target.base is None:
+            target.discard()
+        else:
+            target.release()  # what is there of the earlier clone serves the next run
         raise
     return facts, received
 

@@ -34,6 +34,7 @@ class CloneOptions:
     map_paths: tuple[tuple[str, str], ...] = ()  # (path on the donor, path here) for files outside its data directory
     fsync: bool = True  # make files and directories durable before the clone counts as complete
     verify_pages: bool = True  # check the checksum of every page that was written
+    write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
     install_plugin: bool = False  # install the clone plugin on the donor if it is missing
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position

@@ -62,6 +62,12 @@ def clone(
         bool,
         typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
     ] = CloneOptions.verify_pages,
+    write_changed_only: Annotated[
+        bool,
+        typer.Option(
+            "--write-changed-only", help="Update an earlier clone: write differing pages only.", rich_help_panel=COPY
+        ),
+    ] = CloneOptions.write_changed_only,
     block_ddl: Annotated[
         bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
     ] = CloneOptions.block_ddl,
@@ -102,6 +108,7 @@ def clone(
         map_paths=tuple(parse_map_path(text) for text in map_path or ()),
         fsync=fsync,
         verify_pages=verify_pages,
+        write_changed_only=write_changed_only,
         install_plugin=install_plugin,
         chown=chown,
         boot=boot,
