@@ -128,6 +128,6 @@ def follow(replica: Sql, donor: Endpoint, gtids: str, *, not_cloned: Iterable[Ta
         if threads.applier_error:
             raise VerifyFailed(f"the clone can't follow the donor, their data differ: {threads.applier_error}")
         if threads.receiver_error:
-            return f"replication from the donor fails: {threads.receiver_error}"
+            return f"replication fails, for which the account needs REPLICATION SLAVE: {threads.receiver_error}"
     replica.rows(words("STOP REPLICA", version))
     return ""

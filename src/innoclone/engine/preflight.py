@@ -35,6 +35,7 @@ from innoclone.wire.rpc import COM_CLONE, Exit
 
 __all__ = ["DonorFacts", "check"]
 
+ER_TABLEACCESS_DENIED = 1142
 MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
 VARIABLES = (
     "version", "server_uuid", "innodb_page_size", "innodb_data_file_path", "lower_case_table_names", "gtid_mode",
@@ -181,7 +182,15 @@ def _check_plugin(facts: DonorFacts, sql: Sql, install: bool, dry_run: bool) -> 
         if dry_run:
             facts.notes.append("the clone plugin is not installed; --install-plugin will install it")
             return
-        sql.rows("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
+        try:
+            sql.rows("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
+        except SqlError as error:
+            if error.server_number != ER_TABLEACCESS_DENIED:
+                raise
+            raise PrivilegeMissing(
+                "the account may not install the clone plugin",
+                hint="on the donor: GRANT INSERT ON mysql.plugin TO the account",
+            ) from error
         facts.notes.append("installed the clone plugin on the donor")
     state = sql.value(query)
     if state != "ACTIVE":

@@ -45,7 +45,7 @@ class LiveRenderer:
 
     def note(self, text: str) -> None:
         """Print above the display."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"innoclone: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, rows: Sequence[Row]) -> None:
         """Draw all rows anew."""

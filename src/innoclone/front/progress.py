@@ -149,7 +149,8 @@ class Watcher:
         self._seen[stage] = present
         state, begin = present
         for renderer in self._renderers:
-            if begin != before[1]:
+            # A beginning that moves while the stage ends is only its true time becoming known.
+            if begin != before[1] and not (before[0] is State.IN_PROGRESS and state is State.COMPLETED):
                 renderer.began(row)
             if state in (State.COMPLETED, State.FAILED):
                 renderer.ended(row)

@@ -15,7 +15,7 @@ def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
     ran = [row for row in status.stages.values() if row.state is not State.NOT_STARTED]
     lines = [f"{'stage':<10} {'seconds':>9} {'MiB':>12} {'MiB/s':>9}"]
     lines += [_line(row.stage.value, row.seconds, row.data) for row in ran]
-    lines.append(_line("total", _elapsed(status, ran), _moved(ran)))
+    lines.append(_line("total", _elapsed(status, ran), _moved(ran), copying=_copying(ran)))
     if status.binlog_file:
         lines.append(f"binary log position: {status.binlog_file}:{status.binlog_position}")
     if status.gtid_executed:
@@ -65,7 +65,13 @@ def _moved(ran: list[StageStatus]) -> int:
     return sum(row.data for row in ran if row.stage is not Stage.FILE_SYNC)
 
 
-def _line(name: str, seconds: float, data: int) -> str:
+def _copying(ran: list[StageStatus]) -> float:
+    """Seconds for which data moved or was made durable; a boot behind it doesn't make the copy slower."""
+    return sum(row.seconds for row in ran if row.stage not in (Stage.RESTART, Stage.RECOVERY))
+
+
+def _line(name: str, seconds: float, data: int, *, copying: float | None = None) -> str:
     size = f"{data / MIB:,.1f}" if data else ""
-    rate = f"{data / MIB / seconds:,.1f}" if data and seconds > 0 else ""
+    moving = seconds if copying is None else copying
+    rate = f"{data / MIB / moving:,.1f}" if data and moving > 0 and name != Stage.FILE_SYNC.value else ""
     return f"{name:<10} {seconds:>9.2f} {size:>12} {rate:>9}".rstrip()

@@ -16,5 +16,10 @@ def check(options: CheckOptions) -> preflight.DonorFacts:
     """
     local = find_programs(options.mysqld) if options.mysqld is not None else None
     return preflight.check(
-        options.donor, options.directory, install_plugin=options.install_plugin, dry_run=True, local=local
+        options.donor,
+        options.directory,
+        mapping=options.map_paths,
+        install_plugin=options.install_plugin,
+        dry_run=True,
+        local=local,
     )

@@ -94,6 +94,7 @@ class CheckOptions:
 
     donor: Endpoint
     directory: Path | None = None
+    map_paths: tuple[tuple[str, str], ...] = ()
     install_plugin: bool = False
     mysqld: Path | None = None  # compare the donor with this server program's version
 

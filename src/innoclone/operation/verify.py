@@ -101,8 +101,8 @@ class VerifyReport:
 def verify(
     options: VerifyOptions, *, status: CloneStatus | None = None, stopped: threading.Event | None = None
 ) -> VerifyReport:
-    """Check a clone; see `VerifyOptions`. What could not be compared is in the report, and so are tables of other
-    engines.
+    """Check a clone; see `VerifyOptions`. What could not be compared is in the report; what is wrong, in the notes of
+    ``status``.
 
     Raises `VerifyFailed` where something is damaged or differs; `TargetUnusable`,
     `TargetBusy`, `Interrupted`, or what a boot or the other server's connection raises.
@@ -116,6 +116,7 @@ def verify(
             status.source = str(options.against)
             report = _Comparison(options, options.against, report, status, stopped).run()
         if findings := report.findings():
+            status.notes += findings
             more = f" and {len(findings) - NAMED} more" if len(findings) > NAMED else ""
             raise VerifyFailed(f"{'; '.join(findings[:NAMED])}{more}")
     except CloneError as error:
@@ -200,12 +201,13 @@ class _Comparison:
     @contextmanager
     def _private_server(self) -> Iterator[Endpoint]:
         """A private server on the clone itself; finds ``position``."""
+        kept = cloned.was_kept(self.directory)  # asked now: a private server has a UUID too while it runs
         with cloned.private_server(self.programs, self.directory, self.manifest, waiting=self._waiting) as server:
             endpoint = Endpoint(socket=server.socket)
             if self.gtids:
                 with Sql(endpoint) as sql:
                     self.position = plain(sql.value("SELECT @@GLOBAL.gtid_executed"))
-            elif (known := self.manifest.get("position")) and not cloned.was_kept(self.directory):
+            elif (known := self.manifest.get("position")) and not kept:
                 self.position = f"{known['binlog_file']}:{known['binlog_position']}"
             yield endpoint
 

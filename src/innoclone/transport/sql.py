@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from typing import Any
 
 import pymysql
@@ -39,6 +40,8 @@ def sql_error(error: pymysql.MySQLError) -> CloneError:
         return TlsFailed(text)
     if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST):
         return NetworkError(text)
+    if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
+        return TlsFailed(text)
     if number in (CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST):
         return ConnectFailed(text)
     return SqlError(f"{number}: {text}", server_number=number)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from innoclone.front.cli.clone import parse_map_path
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.operation.options import CheckOptions
 
@@ -23,6 +24,10 @@ def check(
     install_plugin: Annotated[
         bool, typer.Option("--install-plugin", help="A missing clone plugin is no fault: clone would install it.")
     ] = CheckOptions.install_plugin,
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option("--map-path", metavar="OLD=NEW", help="As for clone; may be repeated."),
+    ] = None,
     mysqld: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The mysqld that shall run on the clone.")
     ] = CheckOptions.mysqld,
@@ -41,6 +46,7 @@ def check(
     options = CheckOptions(
         donor=connection.endpoint(dsn, files, out),
         directory=directories[0] if directories else None,
+        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
         install_plugin=install_plugin,
         mysqld=mysqld,
     )

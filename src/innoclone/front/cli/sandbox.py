@@ -109,7 +109,8 @@ def shell(
     arguments = ["--no-defaults", f"--socket={box.socket}", "--user=root", "--default-character-set=utf8mb4"]
     if execute is not None:
         arguments.append(f"--execute={execute}")
-    os.execv(client[0], [*client, *arguments])  # noqa: S606 - it takes over the terminal, without a shell
+    environment = {name: value for name, value in os.environ.items() if name != "MYSQL_PWD"}  # root has no password
+    os.execve(client[0], [*client, *arguments], environment)  # noqa: S606 - it takes over the terminal, without a shell
 
 
 @app.command(cls=Command)
