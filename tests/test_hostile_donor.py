@@ -12,8 +12,9 @@ from arena import Arena
 from hostile import PAGE, REDO, Action, Donor, Peer
 from innoclone.engine import recipient, session
 from innoclone.engine.recipient import Received
-from innoclone.errors import ConnectFailed, DonorError, Interrupted, NetworkError, RemoteFault
-from innoclone.wire.rpc import Failure
+from innoclone.errors import ConnectFailed, DonorError, Interrupted, NetworkError, ProtocolError, RemoteFault
+from innoclone.wire.descriptors import StageNumber, StateFlag
+from innoclone.wire.rpc import DataDescription, Failure
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def test_every_step_is_tried(arena):
 
 def attempt(arena: Arena, step: str, action: Action) -> Received | BaseException:
     donor = Donor(workers=0 if step in HARMLESS else 1).at(step, action)
-    donor.connect_timeout = 0.5
-    return arena.receive(donor, threads=2, stall_timeout=0.5)
+    donor.connect_timeout = 0.3
+    return arena.receive(donor, threads=2, stall_timeout=0.3)
 
 
 def check_broken(step: str, outcome: Received | BaseException) -> None:
@@ -91,7 +92,7 @@ def test_the_connection_ends(arena, step):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_more_comes(arena, step, monkeypatch):
-    monkeypatch.setattr(session, "INIT_GRACE", 0.5 - 60)  # the DDL timeout of 60 s comes on top
+    monkeypatch.setattr(session, "INIT_GRACE", 0.3 - 60)  # the DDL timeout of 60 s comes on top
     monkeypatch.setattr(recipient, "PATIENCE", 0.3)
     check_broken(step, attempt(arena, step, Peer.silence))
 
@@ -129,3 +130,11 @@ def test_the_user_stops_it_while_the_donor_is_silent(arena, step):
     outcome = arena.receive(donor, threads=2, stall_timeout=600.0, stopped=stopped)
     assert isinstance(outcome, Interrupted)
     assert (outcome.code, outcome.exit_status) == (1317, 130)
+
+
+def test_connections_that_wait_for_each_other(arena):
+    """The worker is led into the next stage and was not told the end of the first: nobody could ever go on."""
+    donor = Donor(workers=1)
+    start = DataDescription(donor.state(StageNumber.PAGE_COPY, 1, StateFlag.START)).serialize()
+    donor.at("worker file block", lambda peer, _: peer.send(start))
+    assert isinstance(arena.refused(donor, threads=2), ProtocolError)

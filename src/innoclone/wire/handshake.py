@@ -269,4 +269,7 @@ def rsa_encrypt_password(password: str, nonce: bytes, pem: bytes) -> bytes:
     plain = password.encode() + b"\0"
     mask = (nonce * (len(plain) // len(nonce) + 1))[: len(plain)]
     oaep = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
-    return key.encrypt(_xor(plain, mask), oaep)
+    try:
+        return key.encrypt(_xor(plain, mask), oaep)
+    except ValueError as error:
+        raise ProtocolError(f"the server's RSA key of {key.key_size} bits is too small for the password") from error

@@ -14,6 +14,7 @@ from innoclone.errors import (
     TlsFailed,
 )
 from innoclone.wire.handshake import (
+    NONCE_LENGTH,
     AuthMoreData,
     AuthSwitch,
     Capability,
@@ -41,6 +42,7 @@ SHA2 = "caching_sha2_password"
 NATIVE = "mysql_native_password"
 FAST_OK, FULL_NEEDED = b"\x03", b"\x04"
 REQUEST_KEY = b"\x02"
+MOST_PACKETS = 8  # of a server during a login: greeting, one switch, fast path, key, OK, and some patience
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,16 @@ class ClientLogin:
         self._wanted, self._zstd_level = compression, zstd_level
         self._phase = _Phase.GREETING
         self._nonce = b""
+        self._packets = 0
         self._plugin = SHA2
         self.greeting: Greeting | None = None
         self.compression = "off"  # what was agreed
 
     def receive(self, payload: bytes) -> Step:
         """Take one packet of the server. Raises a `RemoteFault` when the login can't succeed."""
+        self._packets += 1
+        if self._packets > MOST_PACKETS:
+            raise ProtocolError("login: the server asks without end")
         if payload[:1] == b"\xff":
             raise self._refused(Err.parse(payload))
         if self._phase is _Phase.GREETING:
@@ -103,6 +109,8 @@ class ClientLogin:
         if payload[:1] == b"\xfe":
             switch = AuthSwitch.parse(payload)
             self._plugin, self._nonce = switch.plugin, switch.nonce
+            if self._plugin in (SHA2, NATIVE) and len(self._nonce) != NONCE_LENGTH:
+                raise ProtocolError(f"login: a nonce of {len(self._nonce)} bytes")
             return Step(self._scramble())
         if payload[:1] == b"\x01":
             return self._more(AuthMoreData.parse(payload).data)
