@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import re
 import shutil
 import time
 from pathlib import Path
 
-from innoclone.errors import TargetExists
-from innoclone.files.base import tablespaces
+from innoclone.errors import TargetBusy, TargetExists
+from innoclone.files.base import tablespaces, take_lock
 from innoclone.files.copying import FICLONE
+from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.files.target import begin_directory, is_unfinished, sync_directory
 
-__all__ = ["LATEST", "generations", "name_for", "point_latest", "reflink_base", "remove_old", "shares_blocks"]
+__all__ = [
+    "LATEST",
+    "generations",
+    "name_for",
+    "point_latest",
+    "reflink_base",
+    "remove_old",
+    "remove_unfinished",
+    "shares_blocks",
+]
 
 LATEST = "latest"
 NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z\Z")
@@ -70,6 +81,20 @@ def point_latest(folder: Path, newest: Path) -> None:
     beside.symlink_to(newest.name)
     beside.replace(link)
     sync_directory(folder)
+
+
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Remove what interrupted runs left, unless one is at work there. What was removed."""
+    gone = []
+    for path in folder.iterdir():
+        if not NAME.match(path.name) or path.is_symlink() or not is_unfinished(path):
+            continue
+        with contextlib.suppress(TargetBusy):
+            lock = take_lock(path / OWN_DIR, path)
+            shutil.rmtree(path)
+            os.close(lock)
+            gone.append(path)
+    return gone
 
 
 def remove_old(folder: Path, keep: int) -> list[Path]:

@@ -9,7 +9,15 @@ from dataclasses import replace
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.errors import TargetUnusable
 from innoclone.files.copying import Method
-from innoclone.files.generations import generations, name_for, point_latest, reflink_base, remove_old, shares_blocks
+from innoclone.files.generations import (
+    generations,
+    name_for,
+    point_latest,
+    reflink_base,
+    remove_old,
+    remove_unfinished,
+    shares_blocks,
+)
 from innoclone.operation.local import LocalResult, local
 from innoclone.operation.options import LocalOptions
 from innoclone.ops.status import CloneStatus
@@ -30,6 +38,8 @@ def add_generation(
     status = status if status is not None else CloneStatus()
     folder = options.directory
     folder.mkdir(mode=0o750, exist_ok=True)
+    for path in remove_unfinished(folder):
+        status.notes.append(f"removed {path.name}, which an interrupted run had left unfinished")
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)
     new = folder / name_for(time.time())

@@ -1,0 +1,106 @@
+"""Dated generations of a local clone, and the differences between two clones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clones import booted, rows
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.errors import TargetExists, TargetUnusable
+from innoclone.files.generations import generations, point_latest, remove_old, shares_blocks
+from innoclone.files.target import begin_directory, is_unfinished
+from innoclone.operation.diff import diff
+from innoclone.operation.fill import fill
+from innoclone.operation.generations import add_generation
+from innoclone.operation.options import LocalOptions
+from servers import ServerFactory, endpoint_of
+
+MIB = 1 << 20
+
+
+def options(server: Server, folder: Path, keep: int, *, full_copies: bool) -> LocalOptions:
+    return LocalOptions(donor=endpoint_of(server), directory=folder, generations=keep, full_copies=full_copies)
+
+
+def test_three_generations_of_which_two_are_kept(
+    make_server: ServerFactory, programs: Programs, tmp_path: Path
+) -> None:
+    """Each one boots with the data of its own time; an interrupted one goes; ``latest`` names the newest."""
+    server = make_server()
+    fill(server.connect, 8 * MIB)
+    rows(server, "CREATE DATABASE counting")
+    rows(server, "CREATE TABLE counting.n (v INT PRIMARY KEY)")
+    folder = tmp_path / "generations"
+    folder.mkdir()
+    shares = shares_blocks(folder)
+    if not shares:
+        with pytest.raises(TargetUnusable, match="can't share blocks"):
+            add_generation(options(server, folder, 2, full_copies=False))
+    interrupted = folder / "2020-01-01T00-00-00Z"
+    begin_directory(interrupted)
+    for number in range(3):
+        rows(server, f"INSERT INTO counting.n VALUES ({number})")
+        add_generation(options(server, folder, 2, full_copies=not shares))
+        time.sleep(1.1)  # names are made of seconds
+    kept = generations(folder)
+    assert len(kept) == 2
+    assert not interrupted.exists()
+    assert (folder / "latest").resolve() == kept[-1]
+    for expected, path in zip((2, 3), kept, strict=True):
+        with booted(programs, path) as clone:
+            assert rows(clone, "SELECT COUNT(*) FROM counting.n") == [(expected,)]
+
+
+def test_diff_names_tables_and_pages(make_server: ServerFactory, tmp_path: Path) -> None:
+    """New, removed, renamed and changed tables by name; a clone and its copy do not differ."""
+    server = make_server()
+    rows(server, "CREATE DATABASE d")
+    for name in ("stays", "goes", "`is renamed`", "changes"):
+        rows(server, f"CREATE TABLE d.{name} (id INT PRIMARY KEY, b VARBINARY(3000))")
+        rows(server, f"INSERT INTO d.{name} VALUES (1, RANDOM_BYTES(1000))")
+    old, new = tmp_path / "old", tmp_path / "new"
+    from innoclone.operation.local import local
+
+    local(LocalOptions(donor=endpoint_of(server), directory=old))
+    rows(server, "DROP TABLE d.goes")
+    rows(server, "RENAME TABLE d.`is renamed` TO d.`has-a name`")
+    rows(server, "UPDATE d.changes SET b = RANDOM_BYTES(1000)")
+    rows(server, "CREATE TABLE d.fresh (id INT PRIMARY KEY)")
+    local(LocalOptions(donor=endpoint_of(server), directory=new))
+    found = {row.name: row for row in diff(old, new)}
+    assert found["d.stays"].kind == "equal"
+    assert found["d.goes"].kind == "removed"
+    assert found["d.fresh"].kind == "new"
+    assert found["d.has-a name"].kind == "renamed"
+    assert found["d.changes"].kind == "changed"
+    assert 1 <= found["d.changes"].differing < found["d.changes"].pages
+    assert all(row.differing == 0 for row in diff(new, new))
+    done = subprocess.run(
+        [sys.executable, "-m", "innoclone", "diff", "--json", str(old), str(new)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert "d.changes" in {row["name"] for row in result["tablespaces"]}
+    with pytest.raises(TargetUnusable):
+        diff(old, tmp_path)
+
+
+def test_latest_is_never_taken_from_somebody(tmp_path: Path) -> None:
+    """A real directory of that name stays; the newest generation is never removed."""
+    (tmp_path / "latest").mkdir()
+    with pytest.raises(TargetExists):
+        point_latest(tmp_path, tmp_path / "2026-01-01T00-00-00Z")
+    newest = tmp_path / "2026-01-02T00-00-00Z"
+    for path in (tmp_path / "2026-01-01T00-00-00Z", newest, tmp_path / "something else"):
+        path.mkdir()
+    assert [path.name for path in remove_old(tmp_path, 1)] == ["2026-01-01T00-00-00Z"]
+    assert newest.is_dir()
+    assert not is_unfinished(newest)
+    assert (tmp_path / "something else").is_dir()
