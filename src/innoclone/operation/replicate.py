@@ -27,6 +27,7 @@ from innoclone.transport.sql import Sql
 __all__ = ["replicate"]
 
 PATIENCE = 60.0  # seconds until both threads of the replica have to run
+STEADY = 1.0  # seconds for which they must: the source may refuse a receiver that has just begun
 POLL = 0.2
 _THIS_HOST = ("localhost", "127.0.0.1", "::1")
 
@@ -152,16 +153,17 @@ def _execute(replica: Sql, version: int, source: Endpoint, position: Position | 
         raise UsageError("the clone replicates already", hint="stop that first: STOP REPLICA")
     replica.rows(change_source(source, version, position, user=source.user, password=source.password))
     replica.rows(start_replica(version))
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    begin = well_since = time.monotonic()
+    while time.monotonic() < well_since + STEADY:
+        time.sleep(POLL)
         threads = read_threads(replica)
         if threads.receiving and threads.applying:
-            return
+            continue
+        well_since = time.monotonic()
         problem = threads.receiver_error or threads.applier_error
-        if problem or time.monotonic() > deadline:
+        if problem or well_since > begin + PATIENCE:
             replica.rows(words("STOP REPLICA", version))
             raise SqlError(
                 f"the replica does not run: {problem or f'no connection within {PATIENCE:g} s'}",
                 hint="the account needs REPLICATION SLAVE on the source",
             )
-        time.sleep(POLL)
