@@ -49,7 +49,8 @@ class Arena:
                 content = str(path.readlink()) if path.is_symlink() else ""
                 if path.is_file() and not path.is_symlink():
                     content = hashlib.sha256(path.read_bytes()).hexdigest()
-                found[str(path.relative_to(self.root))] = (info.st_mode, info.st_mtime_ns, content)
+                changed = 0 if path.is_dir() else info.st_mtime_ns  # files may come and go in a mapped directory
+                found[str(path.relative_to(self.root))] = (info.st_mode, changed, content)
         return found
 
     def receive(self, donor: Donor, mapping: Mapping = (), **changes: Any) -> Received | BaseException:

@@ -129,10 +129,11 @@ class FileTable:
         file = self.data[meta.index]
         if meta.flags & FileFlag.DELETED:
             self._drop(file)
-        elif meta.flags & FileFlag.RENAMED:
+            return
+        _refuse_encryption(meta)
+        if meta.flags & FileFlag.RENAMED:
             self._rename(file, meta)
         else:
-            _refuse_encryption(meta)
             file.metadata, file.size = meta, max(file.size, meta.size)
 
     def _drop(self, file: ClonedFile) -> None:
@@ -182,7 +183,7 @@ class FileTable:
                 flags = SpaceFlags(meta.fsp_flags)
             except ValueError as error:
                 raise ProtocolError(f"file {meta.name!r}: {error}") from error
-        _refuse_encryption(meta)
+        _refuse_encryption(meta, flags)
         checker = PageChecker(flags, meta.space_id) if self._verify and flags is not None else None
         file = ClonedFile(meta, path, path, meta.size, flags, self._first_page(meta, flags), checker=checker)
         self.data.append(file)
@@ -241,6 +242,6 @@ def _check_sizes(meta: FileMetadata) -> None:
         raise ProtocolError(f"file {meta.name!r} is said to have {max(meta.size, meta.allocated)} bytes")
 
 
-def _refuse_encryption(meta: FileMetadata) -> None:
-    if meta.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY):
+def _refuse_encryption(meta: FileMetadata, flags: SpaceFlags | None = None) -> None:
+    if meta.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY) or (flags is not None and flags.is_encrypted):
         raise EncryptionUnsupported(f"tablespace {meta.name!r} is encrypted")

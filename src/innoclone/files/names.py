@@ -19,12 +19,15 @@ CLONE_DIR = "#clone"  # the clone plugin's own folder (clone0api.h)
 OWN_DIR = "#innoclone"
 REDO_DIR = "#innodb_redo"
 
+LONGEST_PART = 255 - len(".#clone_ddl")  # bytes of a file's name (NAME_MAX), with what a rename adds for a while
+
 Mapping = tuple[tuple[str, str], ...]
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # they would reach a terminal or a log
 _SYSTEM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 # Files that a booting server would read as something else than a tablespace.
 _SYSTEM_TABOO = re.compile(
-    r"(\.(cnf|pem|so|index|sdi|json|ib[du]|dblwr|pid|err|log)|^auto\.cnf|^ib_buffer_pool)\Z", re.I
+    r"(\.(cnf|my|pem|so|index|sdi|json|ib[du]|dblwr|pid|err|log)|^auto\.cnf|^ib_buffer_pool)\Z", re.I
 )
 
 
@@ -33,9 +36,11 @@ def place(name: str, space_id: int, root: Path, mapping: Mapping = ()) -> Path:
 
     Raises `PathRefused` for everything else: parent references, control characters, reserved or disguised names.
     """
-    if not name or any(ord(char) < 32 for char in name) or len(name.encode()) > 4000:
+    if not name or _CONTROL.search(name) or len(name.encode()) > 4000:
         raise PathRefused(f"the donor names a file {name[:80]!r}")
     pure = PurePosixPath(name)
+    if any(len(part.encode()) > LONGEST_PART for part in pure.parts):
+        raise PathRefused(f"the donor names a file {name[:80]!r}..., which is too long for a file system")
     if ".." in pure.parts:
         raise PathRefused(f"the donor names a file outside the target: {name!r}")
     if pure.is_absolute():

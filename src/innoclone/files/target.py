@@ -146,7 +146,7 @@ class Target:
         own = self.root / OWN_DIR
         names: list[str] = []
         with contextlib.suppress(OSError, ValueError):
-            names += json.loads((own / EXTERNAL).read_text())
+            names += [json.loads(line) for line in (own / EXTERNAL).read_text().splitlines()]
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             paths = [row["path"] for row in json.loads((own / MANIFEST).read_text())["files"]]
             names += [path for path in paths if Path(path).is_absolute()]
@@ -165,8 +165,7 @@ class Target:
     def create(self, path: Path) -> None:
         """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
         self._make_directory(path.parent)
-        if not path.is_relative_to(self.root):
-            self._record_external(path)
+        self._record_if_external(path)
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE))
         except FileExistsError as error:
@@ -181,8 +180,7 @@ class Target:
         if self.base is None:
             return False
         self._make_directory(path.parent)
-        if not path.is_relative_to(self.root):
-            self._record_external(path)
+        self._record_if_external(path)
         try:
             if os.path.lexists(path) or not self.base.take(space_id, fsp_flags, path, name):
                 return False
@@ -206,8 +204,7 @@ class Target:
         self._make_directory(new.parent)
         if os.path.lexists(new):
             raise PathRefused(f"{new} exists already")
-        if not new.is_relative_to(self.root):
-            self._record_external(new)
+        self._record_if_external(new)
         try:
             old.rename(new)
         except OSError as error:
@@ -224,6 +221,8 @@ class Target:
         if directory in self._made:
             return
         inside = directory.is_relative_to(self.root)
+        if not inside:
+            self._refuse_detour(directory)
         try:
             directory.mkdir(mode=DIR_MODE, parents=not inside, exist_ok=True)
             if inside and not stat.S_ISDIR(directory.lstat().st_mode):
@@ -232,10 +231,25 @@ class Target:
             raise file_error(error, f"can't create {directory}") from error
         self._made.add(directory)
 
-    def _record_external(self, path: Path) -> None:
-        """Remember a file outside the directory before it exists, so that a later run can remove it."""
+    def _refuse_detour(self, directory: Path) -> None:
+        """A mapping allows what lies below its directory, and no symbolic link that leads out of there."""
+        bases = [Path(new) for _, new in self.mapping if directory.is_relative_to(new)]
+        base = max(bases, key=lambda new: len(new.parts))
+        if directory.resolve() != base.resolve() / directory.relative_to(base):
+            raise PathRefused(f"a symbolic link in {directory} leads out of {base}")
+
+    def _record_if_external(self, path: Path) -> None:
+        """Remember a file outside the directory before it is made, so that a failure or a later run can remove it.
+
+        What is there already is not ours, and must never get onto that list.
+        """
+        if path.is_relative_to(self.root):
+            return
+        if os.path.lexists(path):
+            raise PathRefused(f"{path} exists already", hint="remove the file, or map its directory elsewhere")
         self._external.append(str(path))
-        (self.root / OWN_DIR / EXTERNAL).write_text(json.dumps(self._external))
+        with (self.root / OWN_DIR / EXTERNAL).open("a") as record:
+            record.write(json.dumps(str(path)) + "\n")
 
     @property
     def external(self) -> list[Path]:
