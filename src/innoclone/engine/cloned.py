@@ -9,7 +9,6 @@ the recovery's record in ``#clone/``.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,8 @@ from typing import Any
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, FileError, TargetBusy, TargetUnusable, VersionUnsupported
+from innoclone.errors import BootFailed, FileError, TargetUnusable, VersionUnsupported
+from innoclone.files.base import refuse_running_server
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.files.target import is_unfinished
@@ -76,17 +76,7 @@ def check_bootable(directory: Path) -> None:
         )
     if not (directory / "mysql.ibd").is_file():
         raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
-    try:
-        descriptor = os.open(directory / "mysql.ibd", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise file_error(error, f"can't open {directory / 'mysql.ibd'}") from error
-    try:
-        # InnoDB locks the files that it has open (os_file_lock() in os0file.cc).
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise TargetBusy(f"a server runs on {directory}", hint="stop that server first") from error
-    finally:
-        os.close(descriptor)
+    refuse_running_server(directory)
 
 
 def check_series(donor_version: str, programs: Programs) -> None:

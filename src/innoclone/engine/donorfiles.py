@@ -6,6 +6,7 @@ of every opened file is looked at, and a file that moved is searched by its id.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -26,10 +27,10 @@ __all__ = ["DonorFiles"]
 class DonorFiles:
     """Finds and opens files of a server whose data directory is ``root``."""
 
-    def __init__(self, root: Path, home: Path, undo: Path, undo_files: dict[str, Path], others: list[Path]) -> None:
-        """``home``: of the system tablespace; ``undo``: of undo tablespaces, unless ``undo_files`` (by base name) knows
+    def __init__(self, root: Path, home: Path, undo: Path, known: dict[str, Path], others: list[Path]) -> None:
+        """``home``: of the system tablespace; ``undo``: of undo tablespaces, unless ``known`` (by base name) knows
         better; ``others``: more directories to search (innodb_directories)."""
-        self.root, self._home, self._undo, self._undo_files = root, home, undo, undo_files
+        self.root, self._home, self._undo, self._known = root, home, undo, known
         self._others = others
         self._lock = threading.Lock()
 
@@ -54,26 +55,31 @@ class DonorFiles:
             path = datadir / text if text else datadir
             return here / path.relative_to(datadir) if path.is_relative_to(datadir) else path
 
-        undo_files: dict[str, Path] = {}
+        known: dict[str, Path] = {}
         try:
             rows: list[tuple[Any, ...]] = sql.rows(
                 "SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'"
+                " OR TABLESPACE_NAME = 'innodb_system'"
             )
         except (PrivilegeMissing, SqlError):
             rows = []  # without PROCESS: where the variable says
         for (name,) in rows:
-            undo_files[Path(str(name)).name] = local(str(name))
+            known[Path(str(name)).name] = local(str(name))
         others = [local(part) for part in variables.get("innodb_directories", "").split(";") if part]
         home, undo = local(variables.get("innodb_data_home_dir", "")), local(variables.get("innodb_undo_directory", ""))
-        return cls(here, home, undo, undo_files, others)
+        return cls(here, home, undo, known, others)
+
+    @property
+    def folders(self) -> set[Path]:
+        """Every directory that the server keeps files in, or searches for files when it starts."""
+        return {self.root, self._home, self._undo, *self._others, *(path.parent for path in self._known.values())}
 
     def path(self, meta: FileMetadata) -> Path:
         """Where the server has the file, going by its name."""
-        if meta.space_id == SYSTEM_SPACE:
-            return self._home / meta.name
-        if is_undo(meta.space_id):
+        if meta.space_id == SYSTEM_SPACE or is_undo(meta.space_id):
             name = Path(meta.name).name
-            return self._undo_files.get(name, self._undo / name)
+            usual = self._home if meta.space_id == SYSTEM_SPACE else self._undo
+            return self._known.get(name, usual / name)
         return self.root / meta.name  # an absolute name stays what it is
 
     def open(self, meta: FileMetadata) -> int | None:
@@ -87,7 +93,7 @@ class DonorFiles:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                if error.errno in (23, 24):
+                if error.errno in (errno.EMFILE, errno.ENFILE):
                     raise TooManyOpenFiles(f"can't open {found}: {error.strerror}") from error
                 raise DonorFilesUnreadable(f"can't read {found}: {error.strerror}") from error
             if _is(fd, meta):

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import dataclass
 
+from innoclone.engine.barrier import Stopped
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.localcopy import CopySummary, FileCopier
 from innoclone.engine.pagecheck import ExpectedFile, check_files
 from innoclone.engine.recipient import LIMITED_RECEIVE_BUFFER, Received, Run
 from innoclone.engine.session import begin, reinit
-from innoclone.errors import BadPage, CloneError
+from innoclone.errors import BadPage, CloneError, ProtocolError, from_donor
 from innoclone.files.copying import Method
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
@@ -25,12 +27,13 @@ from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
+from innoclone.wire.rpc import DataDescription, Failure, parse_response
 
 __all__ = ["CopiedLocally", "copy_local"]
 
 RENEW = 600.0  # seconds; a donor waits at most 30 minutes for an acknowledgement, and COM_REINIT starts that anew
 REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
-RENEW_POLL = 0.2
+POLL = 0.2  # seconds between looks at the donor's connection while files are copied
 
 
 class _Handover(Exception):
@@ -110,12 +113,10 @@ class _LocalRun(Run):
                 with contextlib.suppress(_Handover):
                     self._link(0, self.master, master=True, resumed=True).run()
                     break
-        except CloneError as error:
-            self.barrier.fail(error)
+        except BaseException:
+            self.barrier.stopped.set()  # so that the copying ends at once
             raise
         finally:
-            if self.barrier.failure is not None:
-                self.barrier.stopped.set()
             self.copier.close()
         self.barrier.leave(0)
 
@@ -124,6 +125,8 @@ class _LocalRun(Run):
         self.master.shut()
         self.master.close()
         self.master = self.connections[0] = self.session.connect()
+        if self.barrier.stopped.is_set():
+            raise Stopped  # whoever stopped this may have shut the old connection only
         chunks = self.barrier.chunks
         words = [0xFFFFFFFF] * (chunks // BITMAP_WORD)
         if chunks % BITMAP_WORD:
@@ -137,13 +140,29 @@ class _LocalRun(Run):
         self.master.set_timeout(self.session.stall_timeout)
 
     def _on_listed(self) -> None:
-        super()._on_listed()
+        if not self.reflink:
+            self._check_space(sum(file.metadata.allocated for file in self.table.data if not file.adopted))
+        self.barrier.listed()
         raise _Handover
 
     def _on_state(self, state: StateDescriptor) -> None:
-        if state.stage is StageNumber.FILE_COPY and not state.is_start and not self.copier.wait(self._renew):
-            raise _Handover
+        if state.stage is StageNumber.FILE_COPY and not state.is_start:
+            self._await_copies()
         super()._on_state(state)
+
+    def _await_copies(self) -> None:
+        """Until every file is copied; meanwhile the donor says that it is alive, or that the clone is over."""
+        deadline = time.monotonic() + self._renew
+        while not self.copier.wait(POLL):
+            while self.master.readable():
+                response = parse_response(self.master.read_packet())
+                if isinstance(response, Failure):
+                    raise from_donor(response.number, response.message)
+                state = response.descriptor if isinstance(response, DataDescription) else None
+                if not isinstance(state, StateDescriptor) or not state.is_keepalive:
+                    raise ProtocolError("the donor goes on before the copy is acknowledged")
+            if time.monotonic() > deadline:
+                raise _Handover
 
     def _begin_stage(self, state: StateDescriptor) -> None:
         if state.stage is StageNumber.PAGE_COPY and (names := self.table.missing()):
@@ -152,10 +171,6 @@ class _LocalRun(Run):
                 hint="clone again; if it happens again, use 'innoclone clone'",
             )
         super()._begin_stage(state)
-
-    def _check_space(self, needed: int) -> None:
-        if not self.reflink:
-            super()._check_space(max(0, needed - sum(f.metadata.allocated for f in self.table.data if f.adopted)))
 
 
 def _verify(received: Received, target: Target, stopped: threading.Event) -> None:

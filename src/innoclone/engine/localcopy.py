@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 
 from innoclone.engine.barrier import Stopped
@@ -62,7 +63,8 @@ class FileCopier:
         self._limits, self._stopped, self._methods = limits, stopped, methods
         self._threads = [threading.Thread(target=self._run, name=f"copy-{n}", daemon=True) for n in range(threads)]
         self._lock = threading.Lock()
-        self._next = 0
+        self._queue: deque[int] = deque()  # files that were not tried yet
+        self._again: deque[int] = deque()  # files that were not found the first time
         self._running = threads
         self._done = threading.Event()
         self._opened: dict[int, int] = {}
@@ -74,12 +76,13 @@ class FileCopier:
         """Open what can be opened at once, before DDL gets at it, then copy on threads of its own."""
         self._stage = stage
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 64
-        for index, file in enumerate(self._table.data[: max(room, 0)]):
-            fd = self._donor.open(file.metadata)
-            if fd is None:
-                self._table.expect_drop(file)
-            else:
+        for index, file in enumerate(self._table.data):
+            fd = self._donor.open(file.metadata) if index < room else None
+            if fd is not None:
                 self._opened[index] = fd
+            (self._again if fd is None and index < room else self._queue).append(index)
+            if self._stopped.is_set():
+                raise Stopped
         for thread in self._threads:
             thread.start()
 
@@ -107,10 +110,11 @@ class FileCopier:
         try:
             while not self._stopped.is_set() and self.failure is None:
                 with self._lock:
-                    index, self._next = self._next, self._next + 1
-                if index >= len(self._table.data):
-                    break
-                self._copy(index, counter)
+                    last = not self._queue
+                    if last and not self._again:
+                        break
+                    index = (self._again if last else self._queue).popleft()
+                self._copy(index, counter, last=last)
         except Stopped:
             pass
         except CloneError as error:
@@ -122,15 +126,19 @@ class FileCopier:
             if not self._running or self.failure is not None:
                 self._done.set()
 
-    def _copy(self, index: int, counter: Counter) -> None:
+    def _copy(self, index: int, counter: Counter, *, last: bool) -> None:
+        """One file. One that isn't found is looked for again at the end: it may have moved past the first search."""
         file = self._table.data[index]
         with self._lock:
             source = self._opened.pop(index, None)
-        if source is None and not file.dropped:
-            source = self._donor.open(file.metadata)
-            if source is None:
-                self._table.expect_drop(file)
         if source is None:
+            source = self._donor.open(file.metadata)
+        if source is None:
+            if not last:
+                with self._lock:
+                    self._again.append(index)
+            elif file.flags is not None:
+                self._table.expect_drop(file)
             return
         try:
             fd = self._target.open(file.path)
@@ -171,7 +179,9 @@ class FileCopier:
                 else KERNEL_PIECE
             )
             used = copy_file(source, fd, lambda count: account(count, count), methods=self._methods, piece=piece)
-        if os.fstat(fd).st_size < file.metadata.size:
+        if file.flags is None:
+            file.size = os.fstat(fd).st_size  # the buffer pool's dump, which the server rewrites at any time
+        elif os.fstat(fd).st_size < file.metadata.size:
             raise DonorFilesUnreadable(f"{file.metadata.name} is shorter than the donor says", hint="")
         with self._lock:
             if adopted:

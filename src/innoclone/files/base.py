@@ -7,16 +7,19 @@ goes. A match is an optimisation only: contents are compared in full afterwards,
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from pathlib import Path
 
 from innoclone.errors import TargetBusy
 from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.system import file_error
 from innoclone.innodb.space import SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "space_of", "tablespaces"]
+__all__ = ["ASIDE", "LOCK", "Base", "is_earlier_clone", "refuse_running_server", "space_of", "tablespaces", "take_lock"]
 
 ASIDE = "base"
+LOCK = "lock"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
 
 
@@ -42,17 +45,41 @@ def space_of(path: Path) -> SpaceHeader | None:
 
 
 def refuse_running_server(directory: Path) -> None:
-    """Raises `TargetBusy` if a mysqld runs on the directory: it holds locks on some of its files.
+    """Raise `TargetBusy` if a mysqld runs on the directory: it locks the files that it has open (os_file_lock()).
 
-    A server that has served a clone has lost those on its tablespaces, but not on these (tested): so both are probed.
+    A server that has served a clone has lost the locks on its tablespaces, but not on the others (tested): so both
+    are probed. Raises `FileError` where a file can't be opened.
     """
-    for pattern in ("ibdata1", "ibtmp1", "#ib_*.dblwr"):
+    for pattern in ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr"):
         for path in directory.glob(pattern):
-            with path.open("r+b") as file:
-                try:
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
-                    raise TargetBusy(f"a server is running on {directory}", hint="stop it first") from error
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except OSError as error:
+                raise file_error(error, f"can't open {path}") from error
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise TargetBusy(f"a server runs on {directory}", hint="stop that server first") from error
+            finally:
+                os.close(descriptor)
+
+
+def take_lock(own: Path, directory: Path) -> int:
+    """The descriptor that locks ``own``, the folder of ours in ``directory``, against other innoclone processes.
+
+    Raises `TargetBusy`, OSError.
+    """
+    path = own / LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        holder = path.read_text(errors="replace").strip() or "unknown"
+        raise TargetBusy(f"process {holder} is working on {directory}") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
 
 
 class Base:
@@ -66,7 +93,7 @@ class Base:
         self._names: dict[Path, str] = {}
         self.renamed = 0
         for path in sorted({*tablespaces(root), *self._aside.iterdir()}):
-            self._offer(path, str(path.relative_to(root)))
+            self._offer(path, "" if path.parent == self._aside else str(path.relative_to(root)))
 
     def _offer(self, path: Path, name: str) -> None:
         header = space_of(path)
@@ -88,7 +115,7 @@ class Base:
         wanted = name.removeprefix("./")
         best = next((one for one in found if self._names[one] == wanted), found[0])
         found.remove(best)
-        if self._names[best] != wanted:
+        if self._names[best] not in ("", wanted):  # an interrupted run has left no name
             self.renamed += 1
         best.rename(path)
         path.chmod(0o640)

@@ -40,14 +40,18 @@ def update_file(
     """
     delta = Delta()
     size = os.fstat(source).st_size
-    have = os.fstat(target).st_size
+    padded = memoryview(bytearray(BLOCK))  # the older content where its file ends early: zeros follow, as a hole
     with Reader(source) as ours, Reader(target) as theirs:
         at = 0
         while at < size:
             new = ours.read(at, min(BLOCK, size - at))
             if not new:
                 raise OSError(5, "the source became shorter")
-            old = theirs.read(at, len(new)) if at < have else new[:0]
+            old = theirs.read(at, len(new))
+            if len(old) < len(new):
+                padded[: len(old)] = old
+                padded[len(old) : len(new)] = bytes(len(new) - len(old))
+                old = padded[: len(new)]
             before = delta.written
             if not same_bytes(new, old):
                 write_differing(target, at, new, old, page, delta, write)
@@ -55,7 +59,7 @@ def update_file(
             delta.pages_compared += -(-len(new) // page)
             account(len(new), delta.written - before)
             at += len(new)
-    if have > size:
+    if os.fstat(target).st_size != size:
         os.ftruncate(target, size)
     return delta
 

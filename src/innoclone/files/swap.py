@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from innoclone.errors import TargetUnusable
+from innoclone.files.base import refuse_running_server, take_lock
+from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
-from innoclone.files.target import sync_directory
+from innoclone.files.target import remove_clone, sync_directory
 
-__all__ = ["exchange", "fresh_sibling"]
+__all__ = ["exchange", "fresh_sibling", "kept"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -23,14 +27,34 @@ def fresh_sibling(directory: Path) -> Path:
     return directory.with_name(directory.name + SUFFIX)
 
 
+@contextlib.contextmanager
+def kept(directory: Path) -> Iterator[None]:
+    """Meanwhile no other process of ours works on the earlier clone.
+
+    Raises `TargetBusy`; `TargetUnusable` where it could not be swapped.
+    """
+    if directory.is_mount():
+        raise TargetUnusable(f"{directory} is a mount point: it can't be swapped", hint="name a directory below it")
+    refuse_running_server(directory)
+    own = directory / OWN_DIR
+    own.mkdir(exist_ok=True)
+    lock = take_lock(own, directory)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def exchange(new: Path, old: Path) -> None:
     """Swap the two directories atomically (renameat2(2)), then remove the older one, which is at ``new`` by then.
 
-    Raises a file error; until the swap the older one is untouched.
+    Raises a file error; until the swap the older one is untouched. A removal that is cut short leaves what no server
+    starts on, and what the next run recognizes. Raises `TargetBusy` if a server was started on the older one.
     """
+    refuse_running_server(old)
     names = [os.fsencode(path) for path in (new, old)]
     if _libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
         number = ctypes.get_errno()
-        raise file_error(OSError(number, os.strerror(number)), f"can't swap {new} and {old}")
+        raise file_error(OSError(number, os.strerror(number)), f"can't swap {new}, which is complete, and {old}")
     sync_directory(old.parent)
-    shutil.rmtree(new)
+    remove_clone(new)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -18,8 +17,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from innoclone.errors import FileError, PathRefused, TargetBusy, TargetExists, TargetUnusable
-from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
+from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
+from innoclone.files.base import ASIDE, LOCK, Base, is_earlier_clone, refuse_running_server, take_lock
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error
 
@@ -31,7 +30,6 @@ FIX_AFTER_BOOT = "#status_fix"  # the booting server re-creates schema directori
 WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
 EXTERNAL = "external-files.json"
 MANIFEST = "manifest.json"
-LOCK = "lock"
 
 
 def is_unfinished(directory: Path) -> bool:
@@ -56,11 +54,22 @@ def begin_directory(directory: Path) -> None:
     sync_directory(directory / CLONE_DIR)
 
 
+def remove_clone(directory: Path) -> None:
+    """Remove a finished clone so that what is left meanwhile is never taken for one. Raises a file error."""
+    begin_directory(directory)
+    for entry in sorted(directory.iterdir(), key=_is_mark):
+        _remove(entry)
+    directory.rmdir()
+
+
 class Target:
     """An open clone directory. ``mapping`` says where tablespaces outside the donor's data directory go."""
 
-    def __init__(self, root: Path, mapping: Mapping = (), *, fsync: bool = True, reuse: bool = False) -> None:
-        """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one.
+    def __init__(
+        self, root: Path, mapping: Mapping = (), *, fsync: bool = True, reuse: bool = False, replace: bool = False
+    ) -> None:
+        """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one, with
+        ``replace`` it is removed.
 
         Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if another
         process works on it; `TargetUnusable` if it can't be created.
@@ -69,7 +78,7 @@ class Target:
         self.mapping = mapping
         self.fsync = fsync
         self.base: Base | None = None
-        self._reuse = reuse
+        self._reuse, self._replace = reuse, replace
         self.restarted = False  # an unfinished clone was there and has been removed
         self._external: list[str] = []
         self._made: set[Path] = set()
@@ -96,7 +105,7 @@ class Target:
             refuse_running_server(self.root)
         for name in (OWN_DIR, CLONE_DIR):
             (self.root / name).mkdir(mode=DIR_MODE, exist_ok=True)
-        self._take_lock()
+        self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
         if self._reuse and not self._created:
             if self.fsync:
@@ -110,18 +119,7 @@ class Target:
                 sync_directory(directory)
 
     def _may_take(self) -> bool:
-        return is_unfinished(self.root) or (self._reuse and is_earlier_clone(self.root))
-
-    def _take_lock(self) -> None:
-        path = self.root / OWN_DIR / LOCK
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = path.read_text(errors="replace").strip() or "unknown"
-            raise TargetBusy(f"process {holder} is working on {self.root}") from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        return is_unfinished(self.root) or ((self._reuse or self._replace) and is_earlier_clone(self.root))
 
     def _remove_remains(self) -> None:
         """Empty the directory of an earlier unfinished clone, but for the marker and the lock."""
@@ -142,14 +140,18 @@ class Target:
                 _remove(entry)
 
     def _earlier_external(self) -> list[str]:
-        """Files outside the directory that the earlier clone in it made, finished or not."""
+        """Files outside the directory that the earlier clone in it made, finished or not.
+
+        Of a finished one only those that are in this one's way: the directory may be a copy of a clone, or come from
+        a host where the same paths were another server's.
+        """
         own = self.root / OWN_DIR
         names: list[str] = []
         with contextlib.suppress(OSError, ValueError):
             names += [json.loads(line) for line in (own / EXTERNAL).read_text().splitlines()]
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             paths = [row["path"] for row in json.loads((own / MANIFEST).read_text())["files"]]
-            names += [path for path in paths if Path(path).is_absolute()]
+            names += [path for path in paths if any(Path(path).is_relative_to(new) for _, new in self.mapping)]
         return names
 
     # ---- files ---------------------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ class Target:
             for path in self.external:
                 path.unlink(missing_ok=True)
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
-            for entry in sorted(self.root.iterdir(), key=lambda item: item.name in (CLONE_DIR, OWN_DIR)):
+            for entry in sorted(self.root.iterdir(), key=_is_mark):
                 _remove(entry)
             if self._created:
                 self.root.rmdir()
@@ -326,6 +328,10 @@ class Target:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _is_mark(entry: Path) -> bool:
+    return entry.name in (CLONE_DIR, OWN_DIR)
 
 
 def _remove(entry: Path) -> None:

@@ -16,8 +16,9 @@ from innoclone.engine.programs import find_programs
 from innoclone.errors import CloneError, Interrupted, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
-from innoclone.files.swap import exchange, fresh_sibling
-from innoclone.files.target import Target
+from innoclone.files.names import place
+from innoclone.files.swap import exchange, fresh_sibling, kept
+from innoclone.files.target import Target, is_unfinished
 from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.operation.record import manifest_of, note_changes, owner_of, views_of
 from innoclone.ops.limits import Limits
@@ -25,6 +26,8 @@ from innoclone.ops.status import CloneStatus, State
 from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
+
+ANY_TABLE = 1  # the id of some ordinary tablespace
 
 
 @dataclass(frozen=True)
@@ -77,55 +80,84 @@ def local(
     )  # fmt: skip
 
 
+@dataclass
+class _Clone:
+    """One run: what is known before a directory is touched."""
+
+    options: LocalOptions
+    status: CloneStatus
+    stopped: threading.Event
+    limits: Limits
+    facts: DonorFacts
+    files: DonorFiles
+    owner: tuple[int, int] | None
+
+    def into(self, directory: Path, *, reuse: bool = False, replace: bool = False) -> CopiedLocally:
+        """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
+        is removed first."""
+        options, status = self.options, self.status
+        target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace)
+        if target.restarted:
+            status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
+        try:
+            copied = copy_local(
+                options.donor, self.files, target, threads=options.threads, limits=self.limits,
+                block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
+                status=status, stopped=self.stopped,
+            )  # fmt: skip
+            note_changes(status, copied.received)
+            finished = time.time()
+            settings = _settings(options, copied, reuse)
+            manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
+            target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
+        except (Interrupted, KeyboardInterrupt):
+            target.release()
+            raise
+        except BaseException:
+            if target.base is None:
+                target.discard()
+            else:
+                target.release()  # what is there of the earlier clone serves the next run
+            raise
+        return copied
+
+
 def _copy(
     options: LocalOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
 ) -> tuple[DonorFacts, CopiedLocally, bool]:
+    """The facts about the donor, what was copied, and whether that was done incrementally."""
     owner = owner_of(options.chown)
-    has_base = options.directory.is_dir() and is_earlier_clone(options.directory)
+    directory = options.directory
+    has_base = directory.is_dir() and is_earlier_clone(directory)
+    if has_base and options.incremental == "off":
+        has_base = not is_unfinished(directory)  # one that never was whole is simply begun anew
     if options.incremental == "require" and not has_base:
         raise TargetUnusable(
-            f"{options.directory} holds no earlier clone", hint="leave --incremental=require out for the first one"
+            f"{directory} holds no earlier clone", hint="leave --incremental=require out for the first one"
         )
     if has_base and options.incremental == "off" and not options.keep_base:
-        raise TargetExists(f"{options.directory} holds an earlier clone", hint="use --incremental or --keep-base")
+        raise TargetExists(f"{directory} holds an earlier clone", hint="use --incremental or --keep-base")
     programs = find_programs(options.mysqld) if options.boot else None
     facts = check(
-        options.donor, None if has_base else options.directory, mapping=options.map_paths,
+        options.donor, None if has_base else directory, mapping=options.map_paths,
         install_plugin=options.install_plugin, local=programs,
     )  # fmt: skip
     status.notes += facts.notes
     facts.verdict()
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)
-    _refuse_nesting(options.directory, files.root)
-    beside = options.keep_base and has_base
-    directory = fresh_sibling(options.directory) if beside else options.directory
-    target = Target(directory, options.map_paths, fsync=options.fsync, reuse=has_base and not beside)
-    if target.restarted:
-        status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
-    try:
-        copied = copy_local(
-            options.donor, files, target, threads=options.threads, limits=limits, block_ddl=options.block_ddl,
-            ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout, verify_pages=options.verify_pages,
-            methods=tuple(Method(name) for name in options.copy_methods), status=status, stopped=stopped,
-        )  # fmt: skip
-        note_changes(status, copied.received)
-        finished = time.time()
-        settings = _settings(options, copied, target.base is not None)
-        manifest = manifest_of(options.donor, settings, status, facts, copied.received, target, finished)
-        target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
-    except (Interrupted, KeyboardInterrupt):
-        target.release()
-        raise
-    except BaseException:
-        if target.base is None:
-            target.discard()
-        else:
-            target.release()  # what is there of the earlier clone serves the next run
-        raise
-    if beside:
-        exchange(directory, options.directory)
-    return facts, copied, target.base is not None
+    _refuse_nesting(options, files)
+    for name in facts.outside:  # a missing mapping is to be known before the earlier clone is touched
+        place(name, ANY_TABLE, directory, options.map_paths)
+    clone = _Clone(options, status, stopped, limits, facts, files, owner)
+    if not (has_base and options.keep_base):
+        return facts, clone.into(directory, reuse=has_base), has_base
+    old = Path(os.path.realpath(directory))  # a symbolic link stays one
+    with kept(old):
+        copied = clone.into(fresh_sibling(old), replace=True)
+        exchange(fresh_sibling(old), old)
+    return facts, copied, False
 
 
 def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:
@@ -147,8 +179,15 @@ def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -
     }
 
 
-def _refuse_nesting(directory: Path, datadir: Path) -> None:
-    """A clone inside the donor's data directory would become part of it, the other way round destroy it."""
-    target, source = Path(os.path.realpath(directory)), Path(os.path.realpath(datadir))
-    if target == source or target.is_relative_to(source) or source.is_relative_to(target):
-        raise TargetUnusable(f"{directory} and the donor's data directory {datadir} lie one in the other")
+def _refuse_nesting(options: LocalOptions, files: DonorFiles) -> None:
+    """A clone inside a directory of the donor would become part of it (a server searches innodb_directories for
+    tablespaces when it starts), the other way round destroy it."""
+    target = Path(os.path.realpath(options.directory))
+    mapped = [Path(os.path.realpath(new)) for _, new in options.map_paths]
+    for folder in files.folders:
+        source = Path(os.path.realpath(folder))
+        if target.is_relative_to(source) or source.is_relative_to(target):
+            raise TargetUnusable(f"{options.directory} and the donor's directory {folder} lie one in the other")
+        for path in mapped:
+            if path.is_relative_to(source):
+                raise TargetUnusable(f"{path} lies in the donor's directory {folder}", hint="map files elsewhere")

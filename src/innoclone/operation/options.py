@@ -72,7 +72,7 @@ class LocalOptions:
     ddl_timeout: int = 300
     map_paths: tuple[tuple[str, str], ...] = ()
     fsync: bool = True
-    verify_pages: bool = True
+    verify_pages: bool = False  # read every page again and check it: about as long as the copy itself
     install_plugin: bool = False
     chown: str | None = None
     boot: bool = False

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import socket
 import ssl
 import struct
@@ -208,6 +209,12 @@ class Connection:
         self._start += at
         while at < size:
             at += self._receive(view[at:])
+
+    def readable(self) -> bool:
+        """Whether something has come, the end of the connection included, that was not read yet."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     @property
     def can_splice(self) -> bool:
