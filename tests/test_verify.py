@@ -17,10 +17,9 @@ from innoclone.engine.compare import Outcome
 from innoclone.engine.mysqld import Server
 from innoclone.engine.pagecheck import find_tablespaces
 from innoclone.engine.programs import Programs
-from innoclone.engine.snapshot import open_snapshots
 from innoclone.operation.boot import boot
 from innoclone.operation.fill import fill
-from innoclone.operation.load import Background, Load
+from innoclone.operation.load import Load
 from innoclone.operation.options import BootOptions, VerifyOptions
 from innoclone.operation.verify import VerifyReport, verify
 from innoclone.ops.manifest import read_manifest
@@ -400,43 +399,3 @@ def test_a_donor_without_gtids(make_server: ServerFactory, programs: Programs, t
     assert {name for name, outcome in outcomes(report).items() if outcome is Outcome.NOT_COMPARED} == {
         "docs.places", "docs.files",
     }  # fmt: skip
-
-
-class Inserts(Background):
-    """One row a transaction, so that rows can be counted against GTIDs."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__(3)
-        self._server = server
-
-    def _prepare(self) -> None:
-        rows(self._server, "CREATE TABLE shop.numbered (id INT AUTO_INCREMENT PRIMARY KEY)")
-
-    def _run(self, number: int) -> None:
-        with self._server.connect() as connection, connection.cursor() as cursor:
-            while not self._stopping.is_set():
-                cursor.execute("INSERT INTO shop.numbered VALUES ()")
-
-
-def transactions(gtids: str) -> int:
-    """How many are in a GTID set of one server."""
-    ranges = [part.split("-") for part in gtids.split(":")[1:]]
-    return sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
-
-
-def test_snapshots_hold_exactly_what_their_label_says(busy: Server) -> None:
-    """While three connections commit: each snapshot has as many rows as its GTID set has transactions since."""
-    with Inserts(busy) as writers:
-        before = (
-            transactions(rows(busy, "SELECT @@gtid_executed")[0][0])
-            - rows(busy, "SELECT COUNT(*) FROM shop.numbered")[0][0]
-        )
-        labels = []
-        for _ in range(20):
-            with open_snapshots(endpoint_of(busy), 3, gtids=True) as snapshot:
-                assert snapshot.label is not None
-                labels.append(snapshot.label)
-                counts = {sql.value("SELECT COUNT(*) FROM shop.numbered") for sql in snapshot.connections}
-                assert counts == {transactions(snapshot.label) - before}
-    assert writers.errors == []
-    assert len(set(labels)) > 10, "there was something to tell apart"

@@ -43,7 +43,7 @@ def boot(
     options = BootOptions(directory=directory.absolute(), mysqld=mysqld, keep=keep, port=port, timeout=timeout)
     with out.watch(status):
         booted = run(options, status=status)
-    for line in (*status.notes, *result_table(status)):
+    for line in result_table(status):
         out.message(line)
     kept = {"pid": booted.pid, "port": booted.port, "socket": str(booted.socket)} if booted.pid else {}
     if kept:
