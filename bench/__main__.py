@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from bench.chart import draw
 from bench.measure import CommandFailed, Meter, forget_files
-from bench.methods import METHODS, Method, NotAvailable, run
+from bench.methods import METHODS, Method, NotAvailable
 from bench.report import Results, aligned, as_json, summary, table, targets
 from bench.servers import Servers
 from innoclone.engine.programs import provide_programs
@@ -29,7 +30,9 @@ def main() -> int:
     """Run the command; returns its exit status."""
     options = _arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="compare-", dir=options.work or options.out))
+    # Absolute, because mysqld takes a relative path from its own data directory.
+    work = Path(tempfile.mkdtemp(prefix="compare-", dir=options.work or options.out)).resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
     try:
         results = _measure(options, work)
     finally:
@@ -44,7 +47,8 @@ def main() -> int:
         images.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(options.out / "compare.png", images / "compare.png")
         (ROOT / "docs" / "bench.md").write_text(summary(results))
-    return 0
+    failed = [method.key for method in METHODS if method.family != "other" and method.key in results.missing]
+    return 1 if failed else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -102,7 +106,7 @@ def _round(
         forget_files([servers.donor.datadir])
         time.sleep(SETTLE)
         try:
-            sample = run(method, servers, target, Meter(servers.donor, load))
+            sample = method.run(servers, target, Meter(servers.donor, load))
         except (NotAvailable, CommandFailed) as error:
             results.missing[method.key] = str(error)
             results.samples.pop(method.key, None)

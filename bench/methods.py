@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pymysql.cursors import Cursor
+
 from bench.measure import Meter, Sample
 from bench.servers import Servers
 
-__all__ = ["METHODS", "Method", "NotAvailable", "run"]
+__all__ = ["METHODS", "Method", "NotAvailable"]
 
 CONNECTIONS = (1, 4)
 
@@ -22,7 +24,8 @@ class NotAvailable(Exception):
 
 @dataclass(frozen=True)
 class Method:
-    """One row. ``reference``: the stock row that it is compared with; ``slow``: runs in fewer rounds."""
+    """One row. ``run`` makes a copy in a directory that is not there yet, measured; it raises `NotAvailable` or
+    `CommandFailed`. ``reference``: the stock row that it is compared with; ``slow``: runs in fewer rounds."""
 
     key: str
     label: str
@@ -30,11 +33,6 @@ class Method:
     run: Callable[[Servers, Path, Meter], Sample]
     reference: str = ""
     slow: bool = False
-
-
-def run(method: Method, servers: Servers, target: Path, meter: Meter) -> Sample:
-    """Make one copy in ``target``, measured. Raises `NotAvailable` or `CommandFailed`."""
-    return method.run(servers, target, meter)
 
 
 def _ours(*options: str) -> Callable[[Servers, Path, Meter], Sample]:
@@ -122,8 +120,8 @@ def _mydumper(servers: Servers, target: Path, meter: Meter) -> Sample:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _execute(cursor: object, statement: str) -> None:
-    cursor.execute(statement)  # type: ignore[attr-defined]
+def _execute(cursor: Cursor, statement: str) -> None:
+    cursor.execute(statement)
 
 
 def _size(target: Path) -> int:

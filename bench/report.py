@@ -10,7 +10,10 @@ from typing import Any
 from bench.measure import Sample
 from bench.methods import METHODS, Method
 
-__all__ = ["Results", "Spread", "Target", "ratio", "spread", "summary", "table", "targets"]
+__all__ = [
+    "Results", "Spread", "Target",
+    "aligned", "as_json", "ratio", "recipient_cpu", "spread", "summary", "table", "targets", "wall",
+]  # fmt: skip
 
 Measure = Callable[[Sample], float | None]
 
