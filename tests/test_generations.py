@@ -19,6 +19,7 @@ from innoclone.files.target import begin_directory, is_unfinished
 from innoclone.operation.diff import diff
 from innoclone.operation.fill import fill
 from innoclone.operation.generations import add_generation
+from innoclone.operation.local import local
 from innoclone.operation.options import LocalOptions
 from servers import ServerFactory, endpoint_of
 
@@ -66,12 +67,11 @@ def test_diff_names_tables_and_pages(make_server: ServerFactory, tmp_path: Path)
         rows(server, f"CREATE TABLE d.{name} (id INT PRIMARY KEY, b VARBINARY(3000))")
         rows(server, f"INSERT INTO d.{name} VALUES (1, RANDOM_BYTES(1000))")
     old, new = tmp_path / "old", tmp_path / "new"
-    from innoclone.operation.local import local
-
     local(LocalOptions(donor=endpoint_of(server), directory=old))
     rows(server, "DROP TABLE d.goes")
     rows(server, "RENAME TABLE d.`is renamed` TO d.`has-a name`")
     rows(server, "UPDATE d.changes SET b = RANDOM_BYTES(1000)")
+    rows(server, "FLUSH TABLES d.changes FOR EXPORT")  # else the change may be in the redo only
     rows(server, "CREATE TABLE d.fresh (id INT PRIMARY KEY)")
     local(LocalOptions(donor=endpoint_of(server), directory=new))
     found = {row.name: row for row in diff(old, new)}
@@ -86,6 +86,7 @@ def test_diff_names_tables_and_pages(make_server: ServerFactory, tmp_path: Path)
         [sys.executable, "-m", "innoclone", "diff", "--json", str(old), str(new)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
+    assert "was never started" in done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert "d.changes" in {row["name"] for row in result["tablespaces"]}
     with pytest.raises(TargetUnusable):

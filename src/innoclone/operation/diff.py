@@ -9,12 +9,13 @@ from pathlib import Path
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.base import space_of, tablespaces
 from innoclone.files.copying import BLOCK, Reader
+from innoclone.files.names import CLONE_DIR
 from innoclone.files.system import file_error, same_bytes
-from innoclone.files.target import is_unfinished
+from innoclone.files.target import WANT_RECOVERY_STATUS, is_unfinished
 from innoclone.innodb.names import table_name
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
 
-__all__ = ["Difference", "diff"]
+__all__ = ["Difference", "diff", "has_unapplied_redo"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def diff(old: Path, new: Path) -> list[Difference]:
         pages, differing = _compare(old / one, new / other, page)
         found.append(Difference(table_name(other), one, other, pages, differing))
     return found
+
+
+def has_unapplied_redo(directory: Path) -> bool:
+    """Whether no server has recovered the clone yet: what is only in its redo is not in its tablespaces."""
+    return (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
 
 
 def _index(directory: Path) -> dict[tuple[int, int], str]:

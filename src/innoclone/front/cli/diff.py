@@ -22,8 +22,12 @@ def diff(
 ) -> None:
     """Say which tablespaces, and how many of their pages, differ between two clones."""
     from innoclone.operation.diff import diff as run
+    from innoclone.operation.diff import has_unapplied_redo
 
     out = output.open()
+    for directory in (old, new):
+        if has_unapplied_redo(directory.absolute()):
+            out.warn(f"{directory} was never started: what is only in its redo is not compared (innoclone boot)")
     found = run(old.absolute(), new.absolute())
     shown = [row for row in found if equal or row.kind != "equal"]
     width = max((len(row.name) for row in shown), default=0)
