@@ -170,14 +170,15 @@ def table_file(space_id: int, pages: int) -> bytes:
 PAGE = make_page(PLAIN, 2, space=5, lsn=1 << 40)  # a newer version of page 2 of db/t.ibd
 REDO = bytes(range(256)) * 16
 REDO_FILE = FileMetadata(StageNumber.REDO_COPY, 65536, 0, NO_FSP_FLAGS, 0, NO_FILE_FLAGS, 0xFFFFFFF0, 0, 1, 1, "")
-BLOCK = 1 << 20
 
 
 class Donor:
     """Use it with ``with``. ``workers`` says how many worker connections take part in the copy."""
 
-    def __init__(self, files: list[Source] | None = None, *, workers: int = 0) -> None:
+    def __init__(self, files: list[Source] | None = None, *, workers: int = 0, block: int = 1 << 20) -> None:
+        """``block``: bytes of a DATA message."""
         self.files = small_files() if files is None else files
+        self._block = block
         self.workers = workers
         self.greeting = GREETING
         self.connect_timeout = PATIENCE  # seconds that a recipient waits for each step of the login
@@ -247,12 +248,16 @@ class Donor:
             thread.start()
 
     def _serve(self, sock: socket.socket, role: str) -> None:
+        peer = Peer(sock, role, self)
         try:
-            self._talk(Peer(sock, role, self))
+            self._talk(peer)
         except Gone:
             pass
         except BaseException as error:  # noqa: BLE001 - shown by __exit__
             self.failures.append(error)
+        with self._changed:
+            self._ended.pop(peer, None)
+            self._changed.notify_all()
         sock.close()
 
     # ---- the conversation ----------------------------------------------------------------------------------
@@ -369,11 +374,10 @@ class Donor:
         elif not task:
             self._send(peer, DataDescriptor(stage, task, 1, 0, 0, 0, 2048, 0), REDO)
 
-    @staticmethod
-    def _send(peer: Peer, first: DataDescriptor, content: bytes) -> None:
+    def _send(self, peer: Peer, first: DataDescriptor, content: bytes) -> None:
         """``content`` in blocks, from the place on that ``first`` says."""
-        for block, at in enumerate(range(0, len(content), BLOCK), 1):
-            piece = content[at : at + BLOCK]
+        for block, at in enumerate(range(0, len(content), self._block), 1):
+            piece = content[at : at + self._block]
             where = replace(first, block=block, length=len(piece), offset=first.offset + at)
             peer.describe(f"{SHORT[first.stage]} block", where)
             peer.say(f"{SHORT[first.stage]} data", bytes([ResponseCode.DATA]) + piece)

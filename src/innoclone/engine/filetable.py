@@ -24,7 +24,7 @@ from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, Sta
 __all__ = ["ClonedFile", "FileTable"]
 
 RENAME_SUFFIX = ".#clone_ddl"  # the server's own suffix for the first step of a rename
-MAX_FILES = 1 << 24
+MAX_FILES = 1 << 21
 MAX_REDO_FILES = 1000
 MAX_FILE_SIZE = 1 << 48  # 2^32 pages of 64 KiB
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 
 from innoclone.engine.barrier import Barrier
-from innoclone.engine.filetable import ClonedFile, FileTable
+from innoclone.engine.filetable import MAX_FILES, ClonedFile, FileTable
 from innoclone.engine.holes import hole_writer
-from innoclone.errors import FileError, ProtocolError, from_donor
+from innoclone.errors import BadPage, FileError, ProtocolError, from_donor
 from innoclone.files.delta import Delta, Write, write_differing
 from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
 from innoclone.files.target import Target
@@ -36,6 +36,7 @@ from innoclone.wire.stream import Stream
 __all__ = ["STAGES", "Link", "Suspects"]
 
 MAX_BLOCK = 16 << 20  # bytes of one DATA message; a donor's are 64 pages, 4 MiB at the most
+MAX_SUSPECTS = 1_000_000
 MAX_ERROR = 64 << 10  # bytes of an ERROR message
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 
@@ -51,16 +52,24 @@ class Suspects:
 
     def __init__(self) -> None:
         self._pages: dict[int, set[int]] = {}  # file index -> page numbers
+        self._count = 0
         self._lock = threading.Lock()
 
     def update(self, index: int, first: int, count: int, bad: list[int]) -> None:
-        """``count`` pages from ``first`` on were written, those in ``bad`` are damaged."""
+        """``count`` pages from ``first`` on were written, those in ``bad`` are damaged.
+
+        Raises `BadPage` when there are more than could be torn by chance; their list is kept in memory.
+        """
         if not bad and index not in self._pages:
             return
         with self._lock:
             pages = self._pages.setdefault(index, set())
+            self._count -= len(pages)
             pages.difference_update(range(first, first + count))
             pages.update(bad)
+            self._count += len(pages)
+        if self._count > MAX_SUSPECTS:
+            raise BadPage(f"more than {MAX_SUSPECTS} pages of the donor are damaged")
 
     def left(self) -> dict[int, list[int]]:
         """File index -> pages that are still damaged."""
@@ -154,6 +163,8 @@ class Link:
         if state.is_start:
             self._start(state)
         else:
+            if len(self._table.data) < self._files:
+                raise ProtocolError(f"the donor announced {self._files} files and listed {len(self._table.data)}")
             self._close_file()
             self._in_stage = False
             self._barrier.ended(self._number, state.stage)
@@ -167,8 +178,8 @@ class Link:
         self._stage, self._in_stage, self._chunks = state.stage, True, state.chunks
         if state.stage is StageNumber.FILE_COPY:
             self._files = state.files
-            if not state.files:
-                raise ProtocolError("the donor lists no files")
+            if not 0 < state.files <= MAX_FILES:
+                raise ProtocolError(f"the donor announces {state.files} files")
         self._prepare()
 
     def _enter(self, stage: StageNumber) -> None:
