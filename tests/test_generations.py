@@ -89,8 +89,9 @@ def test_diff_names_tables_and_pages(make_server: ServerFactory, tmp_path: Path)
     assert "was never started" in done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert "d.changes" in {row["name"] for row in result["tablespaces"]}
+    (tmp_path / "empty").mkdir()
     with pytest.raises(TargetUnusable):
-        diff(old, tmp_path)
+        diff(old, tmp_path / "empty")
 
 
 def test_latest_is_never_taken_from_somebody(tmp_path: Path) -> None:
