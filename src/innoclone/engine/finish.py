@@ -8,9 +8,10 @@ import threading
 
 from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.link import Suspects
-from innoclone.errors import BadPage, Interrupted
+from innoclone.errors import BadPage, EncryptionUnsupported, Interrupted
 from innoclone.files.system import file_error
 from innoclone.files.target import Target
+from innoclone.innodb.redo import FILE_HEADER_SIZE, holds_key
 from innoclone.ops.status import CloneStatus, Stage
 
 __all__ = ["finish_files"]
@@ -21,10 +22,11 @@ SHOWN = 5  # bad pages that an error message names
 def finish_files(
     table: FileTable, target: Target, suspects: Suspects, status: CloneStatus, stopped: threading.Event, *, threads: int
 ) -> None:
-    """The FILE SYNC stage. Raises `BadPage`, `Interrupted` or a file error."""
+    """The FILE SYNC stage. Raises `BadPage`, `EncryptionUnsupported`, `Interrupted` or a file error."""
     files = table.all_files()
     stage = status.start(Stage.FILE_SYNC, estimate=sum(file.size for file in files), threads=threads)
     _check_suspects(table, target, suspects)
+    _check_redo(table, target)
     counters = [stage.counter() for _ in files]
 
     def settle(position: int) -> None:
@@ -63,6 +65,20 @@ def _check_suspects(table: FileTable, target: Target, suspects: Suspects) -> Non
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise BadPage(f"damaged pages: {', '.join(bad[:SHOWN])}{more}")
+
+
+def _check_redo(table: FileTable, target: Target) -> None:
+    """A donor that encrypted its redo log once keeps the key in the log until it starts anew, and says so nowhere."""
+    for file in table.redo.values():
+        fd = target.open(file.path)
+        try:
+            if holds_key(os.pread(fd, FILE_HEADER_SIZE, 0)):
+                raise EncryptionUnsupported(
+                    "the donor's redo log was encrypted since it was started, the clone would ask for its keyring",
+                    hint="switch innodb_redo_log_encrypt off and restart the donor",
+                )
+        finally:
+            os.close(fd)
 
 
 def _settle(file: ClonedFile, target: Target) -> None:

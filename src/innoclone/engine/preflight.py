@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from innoclone.wire.rpc import COM_CLONE, Exit
 __all__ = ["DonorFacts", "check"]
 
 ER_TABLEACCESS_DENIED = 1142
+PATIENCE = 60.0  # seconds for each of the donor's answers
 MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
 VARIABLES = (
     "version", "server_uuid", "innodb_page_size", "innodb_data_file_path", "lower_case_table_names", "gtid_mode",
@@ -85,16 +85,19 @@ def check(
     Problems are collected in the result; only a login that fails is raised at once, since nothing else can be seen.
     """
     facts = DonorFacts()
-    with Sql(donor) as sql:
-        facts.variables = _variables(sql)
-        facts.good.append(f"login to {donor}, MySQL {facts.version}")
-        for step in (_check_version, _check_settings, _check_tablespaces, _check_engines):
-            _collect(facts, step, sql)
-        _collect(facts, _check_plugin, sql, install_plugin, dry_run)
-        plugins = sql.rows(
-            "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
-        )
-    _collect(facts, _check_clone_mode, donor)
+    # Our own login comes first: it tells best what is wrong with the peer, with TLS or with the account.
+    with Connection(donor, Compression(), timeout=PATIENCE) as connection:
+        with Sql(donor, read_timeout=PATIENCE) as sql:
+            facts.variables = _variables(sql)
+            facts.good.append(f"login to {donor}, MySQL {facts.version}")
+            for step in (_check_version, _check_settings, _check_redo, _check_encryption, _check_tablespaces):
+                _collect(facts, step, sql)
+            _collect(facts, _check_engines, sql)
+            _collect(facts, _check_plugin, sql, install_plugin, dry_run)
+            plugins = sql.rows(
+                "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
+            )
+        _collect(facts, _check_clone_mode, connection)
     if local is not None:
         _collect(facts, _check_series, local.version)
         facts.notes += _missing_libraries(plugins, local)
@@ -108,8 +111,7 @@ def _collect(facts: DonorFacts, step: Callable[..., None], *arguments: object) -
     try:
         step(facts, *arguments)
     except CloneError as error:
-        if type(error) not in {type(problem) for problem in facts.problems}:
-            facts.problems.append(error)
+        facts.problems.append(error)
 
 
 def _variables(sql: Sql) -> dict[str, str]:
@@ -123,19 +125,25 @@ def _check_version(facts: DonorFacts, _: Sql) -> None:
     facts.good.append("version can be cloned")
 
 
-def _check_settings(facts: DonorFacts, sql: Sql) -> None:
-    variables = facts.variables
-    if int(variables.get("max_allowed_packet", MIN_PACKET)) < MIN_PACKET:
-        raise PacketTooSmall(f"the donor's max_allowed_packet is {variables['max_allowed_packet']}, below {MIN_PACKET}")
-    for name in ("innodb_redo_log_encrypt", "innodb_undo_log_encrypt"):
-        if variables.get(name) == "ON":
-            raise EncryptionUnsupported(f"the donor has {name}=ON")
+def _check_settings(facts: DonorFacts, _: Sql) -> None:
+    size = int(facts.variables.get("max_allowed_packet", MIN_PACKET))
+    if size < MIN_PACKET:
+        raise PacketTooSmall(f"the donor's max_allowed_packet is {size}, below {MIN_PACKET}")
+    if facts.variables.get("log_bin") != "ON":
+        facts.notes.append("the donor has no binary log: the clone will have no binary log position")
+    facts.good.append("settings can be cloned")
+
+
+def _check_redo(_: DonorFacts, sql: Sql) -> None:
     redo = sql.rows("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_enabled'")
     if redo and redo[0][1] == "OFF":
         raise RedoDisabled("redo logging is switched off on the donor")
-    if variables.get("log_bin") != "ON":
-        facts.notes.append("the donor has no binary log: the clone will have no binary log position")
-    facts.good.append("settings can be cloned")
+
+
+def _check_encryption(facts: DonorFacts, _: Sql) -> None:
+    for name in ("innodb_redo_log_encrypt", "innodb_undo_log_encrypt"):
+        if facts.variables.get(name) == "ON":
+            raise EncryptionUnsupported(f"the donor has {name}=ON")
 
 
 def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
@@ -198,21 +206,18 @@ def _check_plugin(facts: DonorFacts, sql: Sql, install: bool, dry_run: bool) -> 
     facts.good.append("clone plugin is active")
 
 
-def _check_clone_mode(facts: DonorFacts, donor: Endpoint) -> None:
+def _check_clone_mode(facts: DonorFacts, connection: Connection) -> None:
     """COM_CLONE itself is the exact test of the privilege, roles included; it has no effect yet."""
-    with contextlib.closing(Connection(donor, Compression(), timeout=donor.connect_timeout)) as connection:
-        try:
-            connection.command(bytes([COM_CLONE]))
-        except PluginMissing:
-            return  # reported by the look at the plugin itself
-        except PrivilegeMissing as error:
-            raise PrivilegeMissing(f"{donor.user} lacks BACKUP_ADMIN on the donor") from error
-        connection.write_packet(Exit().serialize())
-        connection.read_packet()
-        connection.quit()
-        facts.good.append(
-            "account has BACKUP_ADMIN" + (f", connection uses {connection.cipher}" * bool(connection.cipher))
-        )
+    try:
+        connection.command(bytes([COM_CLONE]))
+    except PluginMissing:
+        return  # reported by the look at the plugin itself
+    except PrivilegeMissing as error:
+        raise PrivilegeMissing(f"{connection.endpoint.user} lacks BACKUP_ADMIN on the donor") from error
+    connection.write_packet(Exit().serialize())
+    connection.read_packet()
+    facts.good.append("account has BACKUP_ADMIN" + (f", connection uses {connection.cipher}" * bool(connection.cipher)))
+    connection.quit()
 
 
 def _check_series(facts: DonorFacts, local: str) -> None:

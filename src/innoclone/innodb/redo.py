@@ -28,6 +28,8 @@ MIN_FILE_SIZE = 64 * KIB
 MAX_FILE_SIZE = 16 * KIB**3
 
 _CHECKPOINTS_AT = (BLOCK_SIZE, 3 * BLOCK_SIZE)
+_KEY_MAGIC = b"lCC"
+_KEY_AT = 2 * BLOCK_SIZE + 48
 _NO_CHECKSUM = 0xDEADBEEF  # innodb_log_checksums=OFF
 _CRC_AT = BLOCK_SIZE - 4
 _CRC = struct.Struct(f">{_CRC_AT}x I")
@@ -73,6 +75,12 @@ class RedoHeader:
 def _block_sound(block: bytes) -> bool:
     stored: int = _CRC.unpack(block)[0]
     return stored == crc32c(block[:_CRC_AT])
+
+
+def holds_key(head: bytes) -> bool:
+    """Whether a file's header (2048 bytes) holds an encryption key: a server asks for its keyring then, even if no
+    block of the log is encrypted any more (seen with 9.7.4)."""
+    return head[_KEY_AT : _KEY_AT + len(_KEY_MAGIC)] == _KEY_MAGIC
 
 
 class RedoFile(NamedTuple):

@@ -58,23 +58,26 @@ class Sql:
         streaming: bool = False,
         several: bool = False,
     ) -> None:
-        """Log in. ``streaming`` fetches rows as they come instead of holding a whole result in memory; ``several``
-        allows several statements at once, for `results`."""
+        """Log in. ``read_timeout``: seconds to wait for an answer, None = for ever; the login has the endpoint's own.
+        ``streaming`` fetches rows as they come instead of holding a whole result in memory; ``several`` allows several
+        statements at once, for `results`."""
         options: dict[str, Any] = {"ssl_disabled": True}
         if endpoint.socket is None and endpoint.ssl_mode is not SslMode.DISABLED:
             # PyMySQL takes a context as "required"; without any TLS option it prefers TLS, unverified.
             options = {} if endpoint.ssl_mode is SslMode.PREFERRED else {"ssl": tls_context(endpoint)}
         if endpoint.socket is not None:
             options["unix_socket"] = str(endpoint.socket)
+        seconds = max(1, round(endpoint.connect_timeout))
         try:
             self.connection = pymysql.connect(
                 host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
-                connect_timeout=max(1, round(endpoint.connect_timeout)), read_timeout=read_timeout, autocommit=True,
+                connect_timeout=seconds, read_timeout=seconds, autocommit=True,
                 charset="utf8mb4", cursorclass=pymysql.cursors.SSCursor if streaming else Cursor,
                 client_flag=CLIENT.MULTI_STATEMENTS if several else 0, **options,
             )  # fmt: skip
         except pymysql.MySQLError as error:
             raise sql_error(error) from error
+        self.connection._read_timeout = read_timeout  # type: ignore[attr-defined]  # PyMySQL has one for both
 
     def rows(self, statement: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement. Raises `SqlError` or another `CloneError`."""
