@@ -9,27 +9,54 @@ __all__ = ["MIB", "Limits"]
 
 MIB = 1 << 20
 LONGEST_SLEEP = 0.25  # seconds; a stop is noticed within this time, and no connection looks dead to the donor
+SHORTEST_SLEEP = 1e-5  # seconds; less can't be slept
+BURST = 0.25  # seconds; what was not used of the last so long may be used later
 SMALLEST_SLICE = 16 << 10  # bytes
 LARGEST_SLICE = 256 << 10  # bytes: also the largest piece that is read at once without a limit
 PATIENCE = 20.0  # seconds that one connection may have to wait for its next block; the donor gives up after 60
 
 
 class _Pace:
-    """Hands out time slots: each amount of bytes moves the moment at which the next may go."""
+    """How far everybody together may be by now. Whoever moves bytes takes a ticket and waits until it is reached."""
 
     def __init__(self, rate: float) -> None:
-        self.rate = rate  # bytes per second; 0 = no limit
-        self._free_at = 0.0
+        self._rate = rate  # bytes per second; 0 = no limit
+        self._taken = 0.0  # bytes for which there are tickets
+        self._reached = 0.0  # bytes that were allowed until the moment `_at`
+        self._at = time.monotonic()
         self._lock = threading.Lock()
 
-    def delay(self, count: int) -> float:
-        """Seconds to wait for ``count`` bytes that were just moved."""
-        if self.rate <= 0 or not count:
-            return 0.0
-        now = time.monotonic()
+    @property
+    def rate(self) -> float:
+        """Bytes per second, 0 = no limit."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
         with self._lock:
-            self._free_at = max(now, self._free_at) + count / self.rate
-            return self._free_at - now
+            self._go_on()
+            if not self._rate:
+                self._reached = self._taken
+            self._rate = value
+
+    def take(self, count: int) -> float:
+        """A ticket for ``count`` bytes that were just moved."""
+        with self._lock:
+            self._go_on()
+            self._taken += count
+            return self._taken
+
+    def left(self, ticket: float) -> float:
+        """Seconds until the ticket is reached, at the rate that holds now."""
+        with self._lock:
+            self._go_on()
+            return (ticket - self._reached) / self._rate if self._rate else 0.0
+
+    def _go_on(self) -> None:
+        """Time has passed. A short delay is made up for, so that the rate is true; a long one is not."""
+        now = time.monotonic()
+        self._reached = min(self._reached + (now - self._at) * self._rate, self._taken + BURST * self._rate)
+        self._at = now
 
 
 class Limits:
@@ -76,9 +103,9 @@ class Limits:
 
     def pause(self, data: int, network: int, stopped: threading.Event) -> None:
         """Sleep, in short steps, until the bytes that were just moved are within both limits."""
-        end = time.monotonic() + max(self._data.delay(data), self._network.delay(network))
+        tickets = [(pace, pace.take(count)) for pace, count in ((self._data, data), (self._network, network)) if count]
         while not stopped.is_set():
-            left = end - time.monotonic()
-            if left <= 0:
+            left = max((pace.left(ticket) for pace, ticket in tickets), default=0.0)
+            if left < SHORTEST_SLEEP:
                 return
             stopped.wait(min(left, LONGEST_SLEEP))
