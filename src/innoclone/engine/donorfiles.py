@@ -44,7 +44,7 @@ class DonorFiles:
             str(name): str(value)
             for name, value in sql.rows(
                 "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('datadir', 'innodb_data_home_dir', 'server_uuid',"
-                " 'innodb_undo_directory', 'innodb_directories')"
+                " 'innodb_undo_directory', 'innodb_directories', 'innodb_data_file_path')"
             )
         }
         datadir = Path(variables["datadir"])
@@ -59,15 +59,17 @@ class DonorFiles:
         try:
             rows: list[tuple[Any, ...]] = sql.rows(
                 "SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'"
-                " OR TABLESPACE_NAME = 'innodb_system'"
             )
         except (PrivilegeMissing, SqlError):
             rows = []  # without PROCESS: where the variable says
         for (name,) in rows:
             known[Path(str(name)).name] = local(str(name))
+        home = local(variables.get("innodb_data_home_dir", ""))
+        for part in variables.get("innodb_data_file_path", "").split(";"):
+            name = part.partition(":")[0]  # NAME:SIZE[:autoextend]; an absolute one where there is no home
+            known[Path(name).name] = home / name
         others = [local(part) for part in variables.get("innodb_directories", "").split(";") if part]
-        home, undo = local(variables.get("innodb_data_home_dir", "")), local(variables.get("innodb_undo_directory", ""))
-        return cls(here, home, undo, known, others)
+        return cls(here, home, local(variables.get("innodb_undo_directory", "")), known, others)
 
     @property
     def folders(self) -> set[Path]:

@@ -75,7 +75,7 @@ def manifest_of(
             "user": donor.user,
             "page_size": int(variables.get("innodb_page_size", 16384)),
             "lower_case_table_names": int(variables.get("lower_case_table_names", 0)),
-            "data_file_path": variables.get("innodb_data_file_path", ""),
+            "data_file_path": _without_directories(variables.get("innodb_data_file_path", "")),
             "gtid_mode": variables.get("gtid_mode", "OFF"),
             "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
             "log_bin": variables.get("log_bin", ""),
@@ -97,6 +97,14 @@ def manifest_of(
         "external_directories": sorted({str(path.parent) for path in target.external}),
         "notes": list(status.notes),
     }
+
+
+def _without_directories(data_file_path: str) -> str:
+    """innodb_data_file_path for the clone, which has all system files in its own directory.
+
+    With the donor's absolute names a server on the clone would take the donor's files.
+    """
+    return ";".join(part.rpartition("/")[2] for part in data_file_path.split(";"))
 
 
 def _file_row(file: ClonedFile, root: Path) -> dict[str, object]:
