@@ -123,10 +123,15 @@ class HandshakeResponse:
     zstd_level: int = 0
 
     @classmethod
-    def parse(cls, payload: bytes) -> HandshakeResponse:
-        """From a packet; a database name and connection attributes are read over."""
+    def parse(cls, payload: bytes, offered: Capability | None = None) -> HandshakeResponse:
+        """From a packet; a database name and connection attributes are read over.
+
+        ``offered`` is what the greeting said: PyMySQL claims more, and then sends only what both have.
+        """
         reader = Reader(payload, "handshake response")
         capabilities = Capability(reader.u32le("capabilities"))
+        if offered is not None:
+            capabilities &= offered
         reader.take(28, "filler")
         user = reader.until_nul("user").decode("utf-8", "replace")
         if capabilities & Capability.PLUGIN_AUTH_LENENC:
