@@ -33,9 +33,9 @@ def local_clone(
     return local(choice, status=status, stopped=stopped, limits=limits)
 
 
-def local_process(server: Server, directory: Path, *options: str) -> subprocess.Popen[str]:
-    """The same as a process of its own, which can be killed."""
-    command = [sys.executable, "-m", "innoclone", "local", "-h127.0.0.1", f"-P{server.port}", "-uclone"]
+def local_process(server: Server, directory: Path, *options: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """The same as a process of its own, which can be killed; ``prefix`` is a command that runs it."""
+    command = [*prefix, sys.executable, "-m", "innoclone", "local", "-h127.0.0.1", f"-P{server.port}", "-uclone"]
     command += ["--ssl-mode=DISABLED", *options, str(directory)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={"MYSQL_PWD": PASSWORD}

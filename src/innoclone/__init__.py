@@ -13,8 +13,9 @@ from innoclone.version import __version__
 
 if TYPE_CHECKING:
     from innoclone.errors import CloneError
-    from innoclone.front.api import check, clone, endpoint
+    from innoclone.front.api import check, clone, endpoint, local
     from innoclone.operation.clone import CloneResult
+    from innoclone.operation.local import LocalResult
     from innoclone.ops.limits import Limits
     from innoclone.ops.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
@@ -26,11 +27,13 @@ __all__ = [
     "Compression",
     "Endpoint",
     "Limits",
+    "LocalResult",
     "SslMode",
     "__version__",
     "check",
     "clone",
     "endpoint",
+    "local",
 ]
 
 _HOMES = {
@@ -40,10 +43,12 @@ _HOMES = {
     "Compression": "transport.endpoint",
     "Endpoint": "transport.endpoint",
     "Limits": "ops.limits",
+    "LocalResult": "operation.local",
     "SslMode": "transport.endpoint",
     "check": "front.api",
     "clone": "front.api",
     "endpoint": "front.api",
+    "local": "front.api",
 }
 
 

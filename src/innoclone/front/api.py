@@ -16,13 +16,15 @@ from typing import Any
 
 from innoclone.front.options import Sources, resolve
 from innoclone.operation import clone as clone_operation
+from innoclone.operation import local as local_operation
 from innoclone.operation.clone import CloneResult
-from innoclone.operation.options import CheckOptions, CloneOptions
+from innoclone.operation.local import LocalResult
+from innoclone.operation.options import CheckOptions, CloneOptions, LocalOptions
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Compression, Endpoint
 
-__all__ = ["check", "clone", "endpoint"]
+__all__ = ["check", "clone", "endpoint", "local"]
 
 Progress = Callable[[CloneStatus], None]
 
@@ -63,6 +65,28 @@ def clone(
     status = CloneStatus()
     with _watched(status, progress, progress_interval):
         return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
+
+
+def local(
+    donor: str | Endpoint,
+    directory: str | os.PathLike[str],
+    *,
+    password: str | None = None,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> LocalResult:
+    """Clone a server on this host by copying its files; an earlier clone in the directory is brought up to date.
+
+    The arguments are those of `clone`; ``options`` are the other fields of `LocalOptions` (``incremental``,
+    ``keep_base``, ``datadir``, ...). Raises a `CloneError`.
+    """
+    choice = LocalOptions(donor=_server(donor, password), directory=Path(directory).absolute(), **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return local_operation.local(choice, status=status, stopped=stopped, limits=limits)
 
 
 def check(
