@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from innoclone.errors import UsageError
+from innoclone.errors import Interrupted, UsageError
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.front.result import result_fields, result_table
 from innoclone.operation.options import CloneOptions
-from innoclone.ops.status import CloneStatus
+from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.transport.endpoint import Compression
 
 __all__ = ["clone", "parse_compression", "parse_map_path"]
@@ -123,8 +123,11 @@ def clone(
         f"fsync {'on' if fsync else 'off'}, page checks {'on' if verify_pages else 'off'}"
     )
     status = CloneStatus()
-    with out.watch(status):
-        result = run(options, status=status)
+    try:
+        with out.watch(status):
+            result = run(options, status=status)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", hint=_how_to_go_on(options.directory, status)) from None
     out.message(
         f"donor {result.donor_version}, {result.connections} connections, compression {result.compression}, "
         f"{result.cipher or 'no TLS'}"
@@ -140,6 +143,17 @@ def clone(
     }
     out.result(result_fields(status) | how)
     out.completed()
+
+
+def _how_to_go_on(directory: Path, status: CloneStatus) -> str:
+    """What is left of a clone that was stopped, and what to do with it."""
+    from innoclone.files.target import is_unfinished
+
+    if is_unfinished(directory):
+        return f"no server starts on {directory} as it is: run the same command again, or remove it"
+    if status.stages[Stage.FILE_SYNC].state is State.COMPLETED:
+        return f"the clone itself is complete: innoclone boot {directory}"
+    return "run the same command again"
 
 
 def parse_compression(text: str) -> Compression:
