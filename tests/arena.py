@@ -73,6 +73,7 @@ class Arena:
             if thread.is_alive():
                 pytest.fail("the recipient hangs")
         assert (self.target / "#clone" / "#status_in_progress").exists(), "only Target.finish may remove the mark"
+        assert self.before.items() <= self.listing().items(), "what was there has changed"
         if not isinstance(outcome[0], Received):
             target.discard()
             assert not self.target.exists()

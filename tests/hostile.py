@@ -77,13 +77,13 @@ class Peer:
 
     def __init__(self, sock: socket.socket, role: str, donor: Donor) -> None:
         self.role, self.said = role, donor.said
-        self._sock, self._actions, self._stopped = sock, donor.actions, donor.stopped
+        self._sock, self._actions, self._otherwise, self._stopped = sock, donor.actions, donor.otherwise, donor.stopped
         self._sequence = 0
 
     def say(self, step: str, payload: bytes) -> None:
         """A step of the script: send this, unless an action is to replace it."""
         self.said.append(step := f"{self.role} {step}")
-        action = self._actions.get(step, Peer.send)
+        action = self._actions.get(step, self._otherwise)
         action(self, payload)
 
     def describe(self, step: str, descriptor: Descriptor) -> None:
@@ -184,6 +184,7 @@ class Donor:
         self.connect_timeout = PATIENCE  # seconds that a recipient waits for each step of the login
         self.failures: list[BaseException] = []  # what went wrong in the script itself
         self.actions: dict[str, Action] = {}
+        self.otherwise: Action = Peer.send  # for all steps that have no action of their own
         self.said: list[str] = []  # the steps that were come to, in order
         self._changed = threading.Condition()
         self._stage = StageNumber.INIT

@@ -125,6 +125,14 @@ def test_the_server_says_no(arena, number, step, kind, exit_status):
     assert "this is why" in error.message
 
 
+@pytest.mark.parametrize("step", ["greeting", "auth", "clone ok"])
+def test_what_a_server_says_is_fit_for_a_terminal(arena, step):
+    answer = Err(1045, "\x1b[2J\x07", "\x1b]0;evil\x07\r\n\u202e" + "x" * 100_000).serialize()
+    error = arena.refused(Donor().at(f"master {step}", lambda peer, _: peer.send(answer)))
+    assert error.message.isprintable()
+    assert len(error.message) < 1000
+
+
 def test_an_error_without_sqlstate_instead_of_a_greeting(arena):
     """What a server sends that blocks the host: it does not know yet whom it speaks to."""
     message = b"\xff\x6a\x04Host '10.0.0.1' is not allowed to connect"

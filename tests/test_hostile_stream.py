@@ -234,6 +234,8 @@ def test_a_worker_is_attached_to_another_clone(arena, other):
         (Config("innodb_page_size", "12345"), ConfigurationMismatch),
         (Config("version", "5.7.44"), VersionUnsupported),
         (Config("version", "newest"), ProtocolError),
+        (Config("version", "9.7.4\x1b[2J"), ProtocolError),
+        (Config("version", "9.7.4" + "x" * 1000), ProtocolError),
         (Config("json_configs", "{", ResponseCode.CONFIG_V4), ProtocolError),
         (Config("json_configs", "[]", ResponseCode.CONFIG_V4), ProtocolError),
         (Config("json_configs", "[" * 100_000, ResponseCode.CONFIG_V4), ProtocolError),

@@ -36,8 +36,10 @@ __all__ = [
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
     "LockTimeout", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
     "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor",
-    "registry",
+    "registry", "tamed",
 ]  # fmt: skip
+
+LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
 
 
 class CloneError(Exception):
@@ -379,10 +381,15 @@ def from_donor(number: int, text: str) -> RemoteFault:
     kind = _BY_DONOR_NUMBER.get(number, DonorError)
     if number == 1815 and "idle clone" in text:
         kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
-    message = f"donor error {number}: {text}"
+    message = f"donor error {number}: {tamed(text)}"
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)
     return kind(message)
+
+
+def tamed(text: str) -> str:
+    """What a peer says, fit for a terminal and a log: on one line, nothing but printable characters, not endless."""
+    return "".join(char if char.isprintable() else "?" for char in text[:LONGEST_TEXT])
 
 
 def registry() -> list[type[CloneError]]:

@@ -48,7 +48,7 @@ FIRST_VERSION = 80017  # the clone plugin's first release
 
 def version_number(text: str) -> int:
     """``9.7.4-debug`` as 90704. Raises `ProtocolError`."""
-    match = re.match(r"(\d{1,2})\.(\d{1,2})\.(\d{1,3})", text)
+    match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{1,3})(?!\d)[!-~]{0,80}", text)
     if match is None:
         raise ProtocolError(f"server version {text[:40]!r} is not a version")
     major, minor, patch = (int(part) for part in match.groups())
@@ -198,7 +198,7 @@ def _init(
     check_version(parameters.version)
     page_size = parameters.config.get("innodb_page_size", "16384")
     if page_size not in ("4096", "8192", "16384", "32768", "65536"):
-        raise ConfigurationMismatch(f"the donor's innodb_page_size is {page_size}")
+        raise ConfigurationMismatch(f"the donor's innodb_page_size is {page_size[:20]!r}")
     return locators, parameters
 
 

@@ -19,6 +19,7 @@ from innoclone.errors import (
     PrivilegeMissing,
     SqlError,
     TlsFailed,
+    tamed,
 )
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sockets import tls_context
@@ -29,7 +30,7 @@ __all__ = ["Sql", "sql_error"]
 def sql_error(error: pymysql.MySQLError) -> CloneError:
     """The error class for what PyMySQL raised."""
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    text = tamed(str(error.args[1]) if len(error.args) > 1 else str(error))
     if number == ER.ACCESS_DENIED_ERROR:
         return AccessDenied(text)
     if number in (1698, 1862, 3118, 3955):  # no password allowed, expired, locked

@@ -12,6 +12,7 @@ from innoclone.errors import (
     NotMySQL,
     ProtocolError,
     TlsFailed,
+    tamed,
 )
 from innoclone.wire.handshake import (
     NONCE_LENGTH,
@@ -164,9 +165,10 @@ class ClientLogin:
         return Step(REQUEST_KEY)
 
     def _refused(self, error: Err) -> Exception:
-        text = f"{error.number} ({error.sqlstate}): {error.message}"
+        message = tamed(error.message)
+        text = f"{error.number} ({tamed(error.sqlstate)}): {message}"
         if error.number in (1044, 1045, 1698, 1862, 3118, 3955):
-            return AccessDenied(error.message if error.number == AccessDenied.number else text)
+            return AccessDenied(message if error.number == AccessDenied.number else text)
         if error.number in (1251, 2059):
             return AuthPluginUnsupported(text)
         if error.number == 3159:  # ER_SECURE_TRANSPORT_REQUIRED
