@@ -44,17 +44,11 @@ def test_generations_under_load_and_ddl(
     with Load(server.connect, threads=2) as load, DdlLoop(server.connect) as ddl:
         for generation in range(2 if page_size == "16k" else 1):
             assert local_clone(server, directory, threads=1 + generation).incremental
-            with _paused(load, ddl, generation):
-                assert_sound_copy(programs, directory, size)
+            assert_sound_copy(programs, directory, size)
     assert (load.errors, ddl.errors) == ([], [])
     result = local_clone(server, directory)
     assert result.summary.pages_written < result.summary.pages_compared
     assert_equal(programs, directory, checksums(server), size)
-
-
-@contextlib.contextmanager
-def _paused(*_: object):  # type: ignore[no-untyped-def]
-    yield
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +115,7 @@ def test_every_change_between_generations(donor_of_changes: Server, programs: Pr
     assert _allocated(directory / "g" / "holes.ibd") < (directory / "g" / "holes.ibd").stat().st_size * 0.9
     assert_equal(programs, directory, checksums(server))
     again = local_clone(server, directory)
-    assert again.summary.pages_written < 50
+    assert again.summary.pages_written < again.summary.pages_compared / 10, "what the server has flushed meanwhile"
     for statement in ("DROP DATABASE g", "DROP DATABASE h", "DROP TABLESPACE g_room"):
         rows(server, statement)
     local_clone(server, directory)
@@ -200,7 +194,7 @@ def _of_another_server(server: Server, directory: Path, programs: Programs) -> N
     """Tables of the same names and tablespace ids, with other rows."""
     shutil.rmtree(directory)
     clone_server(server, directory.with_name("second"))
-    with booted(programs, directory.with_name("second"), ["--mysql-native-password=OFF"] * 0) as second:
+    with booted(programs, directory.with_name("second")) as second:
         rows(second, "UPDATE shop.orders SET note = UUID()")
         rows(second, "UPDATE shop.items SET article = article + 7")
     shutil.move(directory.with_name("second"), directory)

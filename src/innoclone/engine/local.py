@@ -19,7 +19,7 @@ from innoclone.engine.localcopy import CopySummary, FileCopier
 from innoclone.engine.pagecheck import ExpectedFile, check_files
 from innoclone.engine.recipient import LIMITED_RECEIVE_BUFFER, Received, Run
 from innoclone.engine.session import begin, reinit
-from innoclone.errors import BadPage, CloneError, ProtocolError, from_donor
+from innoclone.errors import BadPage, CloneError, ConfigurationMismatch, ProtocolError, from_donor
 from innoclone.files.copying import Method
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
@@ -74,6 +74,12 @@ def copy_local(
         stopped=stopped, receive_buffer=LIMITED_RECEIVE_BUFFER if limits.rate else 0,
     )  # fmt: skip
     with contextlib.closing(master):
+        if not session.parameters.network_timeout:
+            raise ConfigurationMismatch(
+                "the donor gives the clone up while its connection is replaced:"
+                " clone_donor_timeout_after_network_failure is 0",
+                hint="set that variable to 5, its default, on the donor; or use 'innoclone clone'",
+            )
         run = _LocalRun(session, master, target, limits, verify_pages, status)
         run.prepare(files, threads, methods, renew)
         received = run.run(1, stopped)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ from innoclone.ops.status import Counter, StageStatus
 
 __all__ = ["CopySummary", "FileCopier"]
 
+OPENING = 30.0  # seconds; a donor gives a clone without connection up after 1 to 30 minutes, 5 by default
 SMALL_PIECE = 64 << 10  # bytes, where a limit makes big pieces last long
 WRITEBACK = 32 << 20  # bytes after which the kernel is asked to start writing to disk
 
@@ -76,11 +78,13 @@ class FileCopier:
         """Open what can be opened at once, before DDL gets at it, then copy on threads of its own."""
         self._stage = stage
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 64
+        deadline = time.monotonic() + OPENING
         for index, file in enumerate(self._table.data):
-            fd = self._donor.open(file.metadata) if index < room else None
+            tried = index < room and time.monotonic() < deadline
+            fd = self._donor.open(file.metadata) if tried else None
             if fd is not None:
                 self._opened[index] = fd
-            (self._again if fd is None and index < room else self._queue).append(index)
+            (self._again if fd is None and tried else self._queue).append(index)
             if self._stopped.is_set():
                 raise Stopped
         for thread in self._threads:
