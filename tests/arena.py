@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,14 @@ class Arena:
                 found[str(path.relative_to(self.root))] = (info.st_mode, changed, content)
         return found
 
-    def receive(self, donor: Donor, mapping: Mapping = (), **changes: Any) -> Received | BaseException:
+    def receive(
+        self, donor: Donor, mapping: Mapping = (), then: Callable[[], None] = lambda: None, **changes: Any
+    ) -> Received | BaseException:
         """Clone, and hand back the result or the error. Whatever comes of it: no thread, no descriptor is left, and
-        nothing outside has changed; after a failure the target can't be booted, and can be removed."""
+        nothing outside has changed; after a failure the target can't be booted, and can be removed.
+
+        ``then`` is called as soon as it is over.
+        """
         threads, descriptors = set(threading.enumerate()), open_descriptors()
         target = Target(self.target, mapping, fsync=False)
         outcome: list[Received | BaseException] = []
@@ -70,6 +76,7 @@ class Arena:
             thread = threading.Thread(target=run, daemon=True)
             thread.start()
             thread.join(HANGS)
+            then()
             if thread.is_alive():
                 pytest.fail("the recipient hangs")
         assert (self.target / "#clone" / "#status_in_progress").exists(), "only Target.finish may remove the mark"

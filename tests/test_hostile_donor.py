@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import resource
 import threading
 from pathlib import Path
 
@@ -12,7 +15,15 @@ from arena import Arena
 from hostile import PAGE, REDO, Action, Donor, Peer
 from innoclone.engine import recipient, session
 from innoclone.engine.recipient import Received
-from innoclone.errors import ConnectFailed, DonorError, Interrupted, NetworkError, ProtocolError, RemoteFault
+from innoclone.errors import (
+    ConnectFailed,
+    DonorError,
+    Interrupted,
+    NetworkError,
+    ProtocolError,
+    RemoteFault,
+    TooManyOpenFiles,
+)
 from innoclone.wire.descriptors import StageNumber, StateFlag
 from innoclone.wire.rpc import DataDescription, Failure
 
@@ -130,6 +141,31 @@ def test_the_user_stops_it_while_the_donor_is_silent(arena, step):
     outcome = arena.receive(donor, threads=2, stall_timeout=600.0, stopped=stopped)
     assert isinstance(outcome, Interrupted)
     assert (outcome.code, outcome.exit_status) == (1317, 130)
+
+
+@pytest.mark.parametrize(("spare", "kind"), [(0, TooManyOpenFiles), (1, TooManyOpenFiles), (8, Received)])
+def test_no_more_descriptors(arena, spare, kind):
+    """With none left no file can be made, with one no pipe for its data."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+
+    def exhaust(peer: Peer, payload: bytes) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(spare):
+            os.close(taken.pop())
+        peer.send(payload)
+
+    def release() -> None:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    donor = Donor().at("master file start", exhaust)
+    outcome = arena.receive(donor, threads=1, verify_pages=False, then=release)
+    assert isinstance(outcome, kind)
 
 
 def test_connections_that_wait_for_each_other(arena):

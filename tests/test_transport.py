@@ -270,6 +270,12 @@ def test_a_bomb_is_refused_in_bounded_memory(algorithm, bomb):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB more than before"
 
 
+def test_empty_compressed_packets_without_end():
+    pipe = Pipe("zlib", CompressedHeader(0, 0, 0).serialize() * 10_000)
+    with pytest.raises(ProtocolError):
+        pipe.stream.read_some(1)
+
+
 @pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
 def test_packets_lie_across_compressed_ones(tmp_path, algorithm):
     """A packet may begin in one compressed packet and end in a later one, stored or compressed, byte by byte."""

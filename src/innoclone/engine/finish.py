@@ -60,6 +60,8 @@ def _check_suspects(table: FileTable, target: Target, suspects: Suspects) -> Non
                 data = os.pread(fd, size, (page - file.first_page) * size)
                 for found in file.checker.bad_pages(data, page):
                     bad.append(f"{file.metadata.name} page {found.number} ({found.verdict.value})")
+        except OSError as error:
+            raise file_error(error, f"can't read {file.path}") from error
         finally:
             os.close(fd)
     if bad:

@@ -12,6 +12,7 @@ from innoclone.wire.packets import COMPRESSED_HEADER, MAX_PIECE, CompressedHeade
 
 __all__ = ["CompressedStream"]
 
+MOST_EMPTY = 100  # packets in a row that may be empty; a server sends none
 MIN_COMPRESS = 50  # shorter payloads are stored (MIN_COMPRESS_LENGTH in my_compress)
 
 
@@ -30,8 +31,12 @@ class CompressedStream:
 
     def read_some(self, limit: int) -> memoryview:
         """At least one and at most ``limit`` inner bytes."""
-        while not self._inner:
+        for _ in range(MOST_EMPTY):
+            if self._inner:
+                break
             self._inner = memoryview(self._next())
+        else:
+            raise ProtocolError("compressed packets without content, one after the other")
         piece, self._inner = self._inner[:limit], self._inner[limit:]
         return piece
 

@@ -28,6 +28,7 @@ from innoclone.errors import (
     NotMySQL,
     ProtocolError,
     TlsFailed,
+    TooManyOpenFiles,
     from_donor,
 )
 from innoclone.transport.compression import CompressedStream
@@ -228,7 +229,10 @@ class Connection:
             self._store(fd, offset, memoryview(self._buffer)[self._start : self._start + ahead])
             self._start, offset, count = self._start + ahead, offset + ahead, count - ahead
         if self._pipe is None:
-            self._pipe = os.pipe()
+            try:
+                self._pipe = os.pipe()
+            except OSError as error:
+                raise _local_error("can't make a pipe", error) from error
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         reader, writer = self._pipe
@@ -243,7 +247,7 @@ class Connection:
                 try:
                     written = os.splice(reader, fd, moved, offset_dst=offset, flags=os.SPLICE_F_MOVE)
                 except OSError as error:
-                    raise _write_error(error) from error
+                    raise _local_error("can't write", error) from error
                 offset += written
                 moved -= written
 
@@ -254,7 +258,7 @@ class Connection:
                 written = os.pwrite(fd, view, offset)
                 view, offset = view[written:], offset + written
         except OSError as error:
-            raise _write_error(error) from error
+            raise _local_error("can't write", error) from error
 
     def _read_outer(self, count: int) -> bytes:
         """``count`` bytes off the socket, through the read-ahead buffer."""
@@ -362,6 +366,11 @@ def _timed_out(error: OSError) -> bool:
     return isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.ETIMEDOUT)
 
 
-def _write_error(error: OSError) -> CloneError:
-    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else FileError
-    return kind(f"can't write: {error.strerror}")
+def _local_error(doing: str, error: OSError) -> CloneError:
+    kinds = {
+        errno.ENOSPC: DiskFull,
+        errno.EDQUOT: DiskFull,
+        errno.EMFILE: TooManyOpenFiles,
+        errno.ENFILE: TooManyOpenFiles,
+    }
+    return kinds.get(error.errno or 0, FileError)(f"{doing}: {error.strerror}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import struct
 
-from innoclone.errors import ConnectFailed, TlsFailed
+from innoclone.errors import ConnectFailed, TlsFailed, TooManyOpenFiles
 from innoclone.transport.endpoint import Endpoint, SslMode
 
 __all__ = ["open_socket", "set_timeout", "start_tls"]
@@ -29,6 +30,8 @@ def open_socket(endpoint: Endpoint, *, receive_buffer: int = 0) -> socket.socket
             return sock
         return _connect_tcp(endpoint, receive_buffer)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise TooManyOpenFiles(f"can't connect to {endpoint.address}: {error.strerror}") from error
         raise ConnectFailed(f"can't connect to {endpoint.address}: {error.strerror or error}") from error
     except UnicodeError as error:  # from the idna codec: an empty or endless part of the name
         raise ConnectFailed(f"can't connect to {endpoint.address}: that is no host name") from error
