@@ -32,7 +32,10 @@ class ServerFactory:
         ``donor``: with binary log, GTIDs, the clone plugin and the account ``clone``."""
         self._count += 1
         datadir = self._folder / f"server-{self._count}"
-        shutil.copytree(self._template(init), datadir)
+        if any("/" in option for option in init):  # of this test alone: no template for later ones
+            Server.initialize(self.programs, datadir, init)
+        else:
+            shutil.copytree(self._template(init), datadir)
         ours = [*DONOR_OPTIONS, f"--server-id={100 + self._count}"] if donor else []
         log = self._folder / f"server-{self._count}.log"
         server = Server.start(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -239,6 +240,19 @@ def test_any_base_will_do(change: Change, donor_of_changes: Server, programs: Pr
     assert not left & {"auto.cnf", "binlog.index", "ibtmp1", "other", "#innodb_temp"}
     assert not [name for name in left if name.endswith(".dblwr")]
     assert_equal(programs, directory, checksums(server))
+
+
+def test_hard_links_are_not_written_through(donor_of_changes: Server, tmp_path: Path) -> None:
+    """Somebody's cheap copy of the clone (cp -al) stays what it was."""
+    directory, links = tmp_path / "clone", tmp_path / "links"
+    local_clone(donor_of_changes, directory)
+    subprocess.run(["cp", "-al", str(directory), str(links)], check=True, timeout=60)
+    before = (links / "shop" / "orders.ibd").read_bytes()
+    rows(donor_of_changes, "UPDATE shop.orders SET note = UUID()")
+    rows(donor_of_changes, "FLUSH TABLES shop.orders FOR EXPORT")  # its pages go to disk
+    assert local_clone(donor_of_changes, directory).incremental
+    assert (links / "shop" / "orders.ibd").read_bytes() == before
+    assert (directory / "shop" / "orders.ibd").read_bytes() != before
 
 
 def test_two_histories_from_one_directory(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:

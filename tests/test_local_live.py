@@ -249,7 +249,7 @@ def test_system_files_elsewhere(absolute: bool, make_server: ServerFactory, prog
     expected = checksums(server)
     here = files.format("", "")
     for _ in range(2):
-        local_clone(server, tmp_path / "clone")
+        local_clone(server, tmp_path / "clone", verify_pages=True)
         assert (tmp_path / "clone" / "ibdata2").stat().st_size > 8 * MIB
         assert read_manifest(tmp_path / "clone")["donor"]["data_file_path"] == here
         assert_equal(programs, tmp_path / "clone", expected, [f"--innodb-data-file-path={here}"])
@@ -275,7 +275,7 @@ def test_files_outside_the_data_directory(make_server: ServerFactory, programs: 
     rows(server, "INSERT INTO away.t VALUES (5, 50)")
     rows(server, "ALTER TABLE away.p TRUNCATE PARTITION a")
     expected = checksums(server)
-    result = local_clone(server, directory, map_paths=mapping)
+    result = local_clone(server, directory, map_paths=mapping, verify_pages=True)
     assert result.incremental
     assert {path: space_of(path) for path in before} != before, "the truncated partition has a new id"
     assert all(path.exists() for path in before)

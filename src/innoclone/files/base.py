@@ -99,6 +99,8 @@ class Base:
         header = space_of(path)
         if header is None or is_temporary(header.space_id) or path.is_symlink():
             return
+        if path.stat().st_nlink > 1:
+            return  # a hard link: what is written here would change somebody's copy of the clone
         if path.parent != self._aside:
             number = len(self._names)
             while (place := self._aside / str(number)).exists():
