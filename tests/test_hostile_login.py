@@ -27,7 +27,7 @@ from innoclone.wire.handshake import AuthMoreData, AuthSwitch, Capability, Err
 from innoclone.wire.login import ClientLogin
 from receiving import receive_into
 
-SHA2, NATIVE = "caching_sha2_password", "mysql_native_password"
+SHA2, NATIVE, SHA256 = "caching_sha2_password", "mysql_native_password", "sha256_password"
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_an_error_without_sqlstate_instead_of_a_greeting(arena):
 
 
 def test_an_authentication_plugin_that_nobody_asked_for(arena):
-    for name in ("mysql_clear_password", "authentication_ldap_sasl_client", "sha256_password", "../../evil"):
+    for name in ("mysql_clear_password", "authentication_ldap_sasl_client", "dialog", "../../evil"):
         switch = AuthSwitch(name, NONCE).serialize()
         error = arena.refused(Donor().at("master auth", lambda peer, _, switch=switch: peer.send(switch)))
         assert isinstance(error, AuthPluginUnsupported)
@@ -155,10 +155,11 @@ def test_an_authentication_plugin_that_nobody_asked_for(arena):
     [
         AuthSwitch(SHA2, NONCE).serialize(),
         AuthSwitch(NATIVE, NONCE).serialize(),
+        AuthSwitch(SHA256, NONCE).serialize(),
         AuthMoreData(b"\x03").serialize(),
         AuthMoreData(b"\x04").serialize(),
     ],
-    ids=["switch to sha2", "switch to native", "fast path", "full path"],
+    ids=["switch to sha2", "switch to native", "switch to sha256", "fast path", "full path"],
 )
 def test_a_login_that_never_ends(arena, answer):
     def endless(peer: Peer, _payload: bytes) -> None:
@@ -169,7 +170,7 @@ def test_a_login_that_never_ends(arena, answer):
 
 
 @pytest.mark.parametrize("nonce", [b"", b"x", b"x" * 19])
-@pytest.mark.parametrize("plugin", [SHA2, NATIVE])
+@pytest.mark.parametrize("plugin", [SHA2, NATIVE, SHA256])
 def test_a_nonce_that_is_too_short(plugin, nonce):
     """An answer to it would tell more about the password than one to a real nonce."""
     login = started()
@@ -209,7 +210,7 @@ def test_public_keys_that_are_none():
 
 def test_the_password_never_travels_in_the_clear():
     """Not even to a server that asks for it without TLS, whatever it answers."""
-    for answer in (b"\x01\x04", b"\xfe" + SHA2.encode() + b"\0" + NONCE, b"\xfe" + NATIVE.encode() + b"\0" + NONCE):
+    for answer in (b"\x01\x04", *(AuthSwitch(plugin, NONCE).serialize() for plugin in (SHA2, NATIVE, SHA256))):
         step = started().receive(answer)
         assert b"secret" not in (step.payload or b"")
 

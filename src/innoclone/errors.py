@@ -202,7 +202,7 @@ class AuthPluginUnsupported(RemoteFault):
     """The account uses an authentication plugin that innoclone doesn't speak."""
 
     number, symbol, exit_status = 2059, "CR_AUTH_PLUGIN_CANNOT_LOAD", 4
-    hint = "use an account with caching_sha2_password or mysql_native_password"
+    hint = "use an account with caching_sha2_password"
 
 
 class AccessDenied(RemoteFault):

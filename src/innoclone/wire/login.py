@@ -41,8 +41,9 @@ BASE = (
 )
 SHA2 = "caching_sha2_password"
 NATIVE = "mysql_native_password"
+SHA256 = "sha256_password"  # old accounts; and what servers pretend that an account which doesn't exist uses
 FAST_OK, FULL_NEEDED = b"\x03", b"\x04"
-REQUEST_KEY = b"\x02"
+REQUEST_KEY = {SHA2: b"\x02", SHA256: b"\x01"}
 MOST_PACKETS = 8  # of a server during a login: greeting, one switch, fast path, key, OK, and some patience
 
 
@@ -86,6 +87,7 @@ class ClientLogin:
         self._phase = _Phase.GREETING
         self._nonce = b""
         self._packets = 0
+        self._encrypted = False
         self._plugin = SHA2
         self.greeting: Greeting | None = None
         self.compression = "off"  # what was agreed
@@ -110,16 +112,16 @@ class ClientLogin:
         if payload[:1] == b"\xfe":
             switch = AuthSwitch.parse(payload)
             self._plugin, self._nonce = switch.plugin, switch.nonce
-            if self._plugin in (SHA2, NATIVE) and len(self._nonce) != NONCE_LENGTH:
+            if self._plugin in (SHA2, NATIVE, SHA256) and len(self._nonce) != NONCE_LENGTH:
                 raise ProtocolError(f"login: a nonce of {len(self._nonce)} bytes")
-            return Step(self._scramble())
+            return self._tell_password() if self._plugin == SHA256 else Step(self._scramble())
         if payload[:1] == b"\x01":
             return self._more(AuthMoreData.parse(payload).data)
         raise ProtocolError(f"login: packet {payload[:1].hex() or 'of no bytes'} is not allowed here")
 
     def tls_started(self) -> Step:
         """The TLS handshake that a step asked for is done: now the credentials."""
-        self._secure = True
+        self._secure = self._encrypted = True
         return Step(self._response())
 
     def _greeted(self, greeting: Greeting) -> Step:
@@ -159,10 +161,16 @@ class ClientLogin:
             return Step()
         if data != FULL_NEEDED:
             raise ProtocolError(f"login: {data[:8].hex()} is not an answer of {SHA2}")
-        if self._secure:
+        return self._tell_password()
+
+    def _tell_password(self) -> Step:
+        """The password itself, for a server that has only its hash: private by the transport, or under a public key."""
+        # sha256_password takes nothing but TLS for private, not even a Unix socket.
+        private = self._encrypted if self._plugin == SHA256 else self._secure
+        if private or not self._password:
             return Step(self._password.encode() + b"\0")
         self._phase = _Phase.PUBLIC_KEY
-        return Step(REQUEST_KEY)
+        return Step(REQUEST_KEY[self._plugin])
 
     def _refused(self, error: Err) -> Exception:
         message = tamed(error.message)
