@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,41 @@ def test_full_clones_under_load_and_ddl(
     assert result.summary.methods == set(methods)
     assert not result.incremental
     assert_sound(programs, result.directory)
+
+
+def test_an_index_is_built_across_the_stages(busy: Server, programs: Programs, tmp_path: Path) -> None:
+    """A bulk ADD INDEX, which is not logged page by page, runs from before the clone to after FILE COPY, and again."""
+    rows(busy, "CREATE DATABASE bulk")
+    rows(busy, "CREATE TABLE bulk.t (id INT AUTO_INCREMENT PRIMARY KEY, a CHAR(64), b CHAR(64))")
+    rows(busy, "INSERT INTO bulk.t (a, b) VALUES (SHA2(1, 256), SHA2(2, 256))")
+    for _ in range(16):
+        rows(busy, "INSERT INTO bulk.t (a, b) SELECT SHA2(RAND(), 256), SHA2(RAND(), 256) FROM bulk.t")
+    built, stop = [], threading.Event()
+
+    def build() -> None:
+        while not stop.is_set():
+            rows(busy, "ALTER TABLE bulk.t ADD INDEX one (a, b), ADD INDEX two (b, a), ALGORITHM=INPLACE")
+            built.append(time.monotonic())
+            rows(busy, "ALTER TABLE bulk.t DROP INDEX one, DROP INDEX two")
+
+    builder = threading.Thread(target=build)
+    builder.start()
+    try:
+        time.sleep(0.3)
+        begin = time.monotonic()
+        for number in range(2):
+            local_clone(busy, tmp_path / f"clone-{number}")
+        local_clone(busy, tmp_path / "clone-0")
+    finally:
+        stop.set()
+        builder.join()
+    assert any(moment > begin for moment in built)
+    for number in range(2):
+        assert innochecksum(programs, tmp_path / f"clone-{number}") == []
+        with booted(programs, tmp_path / f"clone-{number}") as clone:
+            assert rows(clone, "SELECT COUNT(*) FROM bulk.t") == [(1 << 16,)]
+            assert [row[3] for row in rows(clone, "CHECK TABLE bulk.t EXTENDED")] == ["OK"]
+    rows(busy, "DROP DATABASE bulk")
 
 
 class Torn:
@@ -272,6 +308,11 @@ def test_files_outside_the_data_directory(make_server: ServerFactory, programs: 
     with pytest.raises(PathRefused):
         local_clone(server, directory)
     assert not is_unfinished(directory), "the earlier clone is not used up by a run that can't succeed"
+    mine = here / "general" / "g.ibd"
+    content = mine.read_bytes()
+    with pytest.raises(PathRefused, match="keep-base"):
+        local_clone(server, directory, map_paths=mapping, keep_base=True)
+    assert mine.read_bytes() == content
     rows(server, "INSERT INTO away.t VALUES (5, 50)")
     rows(server, "ALTER TABLE away.p TRUNCATE PARTITION a")
     expected = checksums(server)

@@ -13,7 +13,7 @@ from innoclone.engine.local import CopiedLocally, copy_local
 from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
-from innoclone.errors import CloneError, Interrupted, TargetExists, TargetUnusable
+from innoclone.errors import CloneError, Interrupted, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.names import place
@@ -148,10 +148,16 @@ def _copy(
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
-    for name in facts.outside:  # a missing mapping is to be known before the earlier clone is touched
-        place(name, ANY_TABLE, directory, options.map_paths)
+    beside = has_base and options.keep_base
+    for name in facts.outside:  # what is wrong with a mapping is to be known before the earlier clone is touched
+        placed = place(name, ANY_TABLE, directory, options.map_paths)
+        if beside and placed.exists():
+            raise PathRefused(
+                f"{placed} may be the earlier clone's, which --keep-base leaves whole",
+                hint="map its directory elsewhere with --map-path",
+            )
     clone = _Clone(options, status, stopped, limits, facts, files, owner)
-    if not (has_base and options.keep_base):
+    if not beside:
         return facts, clone.into(directory, reuse=has_base), has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     with kept(old):
