@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pymysql
 import pytest
 
-from clones import clone_server
+from clones import clone_server, rows
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import BootFailed, CloneError
 from servers import PASSWORD
+
+__all__ = [
+    "LONG", "Running", "assert_failed", "assert_free", "assert_unbootable", "dsn", "kill_connections", "tmpfs",
+    "wait_until",
+]  # fmt: skip
 
 LONG = 60.0  # seconds: far more than anything here takes, far less than a hang
 
@@ -111,6 +116,13 @@ def assert_free(donor: Server, directory: Path, **options: object) -> None:
         clone_server(donor, directory, **options)
 
 
+def kill_connections(server: Server) -> None:
+    """KILL of what clones there."""
+    for (number,) in rows(server, "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'clone'"):
+        with contextlib.suppress(pymysql.err.OperationalError):  # the first KILL ends the others
+            rows(server, f"KILL {number}")
+
+
 @contextlib.contextmanager
 def tmpfs(directory: Path, size: str) -> Iterator[Path]:
     """A small file system of its own; only for root."""
@@ -129,8 +141,3 @@ def wait_until(reached: object, what: str) -> None:
     while not reached():
         assert time.monotonic() < end, f"{what} did not happen"
         time.sleep(0.02)
-
-
-__all__ = [
-    "LONG", "Running", "assert_failed", "assert_free", "assert_unbootable", "dsn", "signal", "tmpfs", "wait_until",
-]  # fmt: skip

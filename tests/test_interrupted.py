@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ import pymysql
 import pytest
 
 from clones import booted, check_tables, clone_server, rows
-from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, wait_until
+from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, wait_until
 from innoclone import errors
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, cache_directory
@@ -132,13 +131,6 @@ def test_a_second_process_on_one_directory(environment, innoclone, busy: Server,
 def victim(make_server: ServerFactory) -> Server:
     """A donor for one test."""
     return make_server()
-
-
-def kill_connections(server: Server) -> None:
-    """KILL of what clones there."""
-    for (number,) in rows(server, "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'clone'"):
-        with contextlib.suppress(pymysql.err.OperationalError):  # the first KILL ends the others
-            rows(server, f"KILL {number}")
 
 
 def sender(number: signal.Signals) -> Callable[[Server], None]:

@@ -147,7 +147,7 @@ class _LocalRun(Run):
 
     def _on_listed(self) -> None:
         if not self.reflink:
-            self._check_space(sum(file.metadata.allocated for file in self.table.data if not file.adopted))
+            self._check_room(file for file in self.table.data if not file.adopted)
         self.barrier.listed()
         raise _Handover
 

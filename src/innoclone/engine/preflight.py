@@ -51,8 +51,8 @@ class DonorFacts:
 
     variables: dict[str, str] = field(default_factory=dict)
     data_bytes: int | None = None
-    allocated_bytes: int | None = None
-    outside: list[str] = field(default_factory=list)  # tablespaces outside the data directory
+    allocated_bytes: int | None = None  # without those outside the data directory
+    outside: dict[str, int] = field(default_factory=dict)  # tablespaces outside the data directory, allocated bytes
     notes: list[str] = field(default_factory=list)
     problems: list[CloneError] = field(default_factory=list)
     good: list[str] = field(default_factory=list)  # checks that were passed, as text
@@ -150,25 +150,30 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
     """Sizes, encryption and places of tablespaces, as far as the account may see them."""
     try:
         rows = sql.rows(
-            "SELECT SUM(FILE_SIZE), SUM(ALLOCATED_SIZE), SUM(ENCRYPTION = 'Y')"
-            " FROM information_schema.INNODB_TABLESPACES WHERE ROW_FORMAT <> 'Undo' AND NAME <> 'innodb_temporary'"
+            "SELECT SPACE, SPACE_TYPE, FILE_SIZE, ALLOCATED_SIZE, ENCRYPTION = 'Y'"
+            " FROM information_schema.INNODB_TABLESPACES WHERE NAME <> 'innodb_temporary'"
         )
-        # Undo tablespaces come without their directory, wherever they lie.
-        paths = sql.rows(
-            "SELECT PATH FROM information_schema.INNODB_DATAFILES WHERE SPACE IN"
-            " (SELECT SPACE FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE <> 'Undo')"
+        # Not a join: there may be a hundred thousand of both, and nothing there has an index.
+        paths = {int(space): path for space, path in sql.rows("SELECT * FROM information_schema.INNODB_DATAFILES")}
+        system = sql.value(
+            "SELECT SUM(TOTAL_EXTENTS * EXTENT_SIZE) FROM information_schema.FILES"
+            " WHERE TABLESPACE_NAME = 'innodb_system'"
         )
     except (PrivilegeMissing, SqlError):
         facts.notes.append("the account lacks PROCESS: size, encryption and tablespaces outside are seen only later")
         return
-    facts.data_bytes, facts.allocated_bytes = int(rows[0][0] or 0), int(rows[0][1] or 0)
+    facts.data_bytes = facts.allocated_bytes = int(system or 0)
     root = PurePosixPath(facts.variables.get("datadir", "/"))
-    for (path,) in paths:
-        pure = PurePosixPath(str(path))
-        if pure.is_absolute() and not pure.is_relative_to(root):
-            facts.outside.append(str(pure))
-    if rows[0][2]:
-        raise EncryptionUnsupported(f"the donor has {rows[0][2]} encrypted tablespaces")
+    for space, kind, size, allocated, _ in rows:
+        pure = PurePosixPath(paths.get(int(space), ""))
+        facts.data_bytes += int(size)
+        # Undo tablespaces come without their directory, wherever they lie.
+        if kind != "Undo" and pure.is_absolute() and not pure.is_relative_to(root):
+            facts.outside[str(pure)] = int(allocated)
+        else:
+            facts.allocated_bytes += int(allocated)
+    if encrypted := sum(int(row[4]) for row in rows):
+        raise EncryptionUnsupported(f"the donor has {encrypted} encrypted tablespace{'s' if encrypted > 1 else ''}")
     facts.good.append(f"{facts.data_bytes / (1 << 20):.1f} MiB of tablespaces, none encrypted")
 
 
@@ -248,12 +253,14 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
         parent = directory
     elif not parent.is_dir():
         raise TargetUnusable(f"{parent} is not a directory")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise TargetUnusable(f"no permission to write in {parent}")
     usage = os.statvfs(parent)
     if usage.f_flag & os.ST_RDONLY:
         raise TargetUnusable(f"the file system of {parent} is read-only")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise TargetUnusable(f"no permission to write in {parent}")
     free = usage.f_bavail * usage.f_frsize
+    if parent == directory:  # the remains of an unfinished clone make room
+        free += sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
     if facts.allocated_bytes is not None and facts.allocated_bytes > free:
         raise DiskSpace(f"{facts.allocated_bytes} bytes are needed in {directory}, {free} are free")
     facts.good.append(f"{free / (1 << 30):.1f} GiB free for {directory}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from innoclone.engine.barrier import Barrier, Stopped
-from innoclone.engine.filetable import FileTable
+from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.finish import finish_files
 from innoclone.engine.link import STAGES, Link, Suspects
 from innoclone.engine.session import DonorParameters, Session, attach, begin, call, leave, version_number
@@ -225,20 +227,27 @@ class Run:
         self.table.begin_stage()
         if state.stage in STAGES:
             self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.threads)
-        if state.stage in (StageNumber.PAGE_COPY, StageNumber.REDO_COPY):
-            self._check_space(state.estimate)
+        if state.stage is StageNumber.REDO_COPY:  # the pages of PAGE_COPY have their room, but for those of new files
+            self._check_space(self.target.root, state.estimate)
         self.barrier.start(state.stage, state.chunks)
 
     def _on_listed(self) -> None:
         """The list of files is complete and no data has come yet: the last moment at which nothing is lost."""
-        self._check_space(sum(max(file.metadata.allocated, 0) for file in self.table.data))
+        self._check_room(self.table.data)
         self.barrier.listed()
 
-    def _check_space(self, needed: int) -> None:
+    def _check_room(self, files: Iterable[ClonedFile]) -> None:
         """Compare with what is really going to be written; the donor's own estimate counts its redo capacity too."""
-        free = self.target.free_bytes()
+        needed: Counter[Path] = Counter()
+        for file in (file for file in files if not file.dropped):
+            needed[self.target.disk_of(file.path)] += file.metadata.allocated
+        for directory, size in needed.items():
+            self._check_space(directory, size)
+
+    def _check_space(self, directory: Path, needed: int) -> None:
+        free = self.target.free_bytes(directory)
         if needed > free:
-            raise DiskSpace(f"{needed} bytes are needed in {self.target.root}, {free} are free")
+            raise DiskSpace(f"{needed} bytes are needed in {directory}, {free} are free")
 
     def _acknowledge(self, ack: Ack) -> None:
         assert self.auxiliary is not None

@@ -20,7 +20,7 @@ from pathlib import Path
 from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import ASIDE, LOCK, Base, is_earlier_clone, refuse_running_server, take_lock
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
-from innoclone.files.system import file_error
+from innoclone.files.system import file_error, write_all
 
 __all__ = ["MANIFEST", "Target", "begin_directory", "is_unfinished", "sync_directory"]
 
@@ -49,7 +49,7 @@ def sync_directory(directory: Path) -> None:
 def begin_directory(directory: Path) -> None:
     """Mark a directory, made if it is not there, as an unfinished clone: no server starts on it from here on."""
     for path in (directory, directory / OWN_DIR, directory / CLONE_DIR):
-        path.mkdir(mode=DIR_MODE, exist_ok=True)
+        _make_directory(path)
     (directory / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
     sync_directory(directory / CLONE_DIR)
 
@@ -83,6 +83,8 @@ class Target:
         self._external: list[str] = []
         self._made: set[Path] = set()
         self._created = False
+        self._identity = (0, 0)  # device and inode of the directory
+        self._disks: dict[int, Path] = {}  # device -> a directory on it
         self._lock = -1
         try:
             self._open()
@@ -95,7 +97,7 @@ class Target:
 
     def _open(self) -> None:
         if not self.root.exists():
-            self.root.mkdir(mode=DIR_MODE)
+            _make_directory(self.root)
             self._created = True
         elif not self.root.is_dir():
             raise TargetExists(f"{self.root} exists and is not a directory")
@@ -103,8 +105,11 @@ class Target:
             raise TargetExists(f"{self.root} exists and is not empty")
         else:
             refuse_running_server(self.root)
+        self._identity = _identity(self.root)
+        self._disks[self._identity[0]] = self.root
+        self._made.add(self.root)  # it may well be reached by a symbolic link, unlike what is in it
         for name in (OWN_DIR, CLONE_DIR):
-            (self.root / name).mkdir(mode=DIR_MODE, exist_ok=True)
+            _make_directory(self.root / name)
         self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
         if self._reuse and not self._created:
@@ -156,6 +161,20 @@ class Target:
 
     # ---- files ---------------------------------------------------------------------------------------------
 
+    def _check_place(self) -> None:
+        """The path must still lead to the directory that was begun: nothing is written into another in its place."""
+        if not self._is_there():
+            raise FileError(
+                f"{self.root} was moved or removed while it was worked on",
+                hint="what is there now was left alone; remove the moved directory, and run the same command again",
+            )
+
+    def _is_there(self) -> bool:
+        try:
+            return _identity(self.root) == self._identity
+        except OSError:
+            return False
+
     def place(self, name: str, space_id: int) -> Path:
         """Where the donor's file ``name`` goes. Raises `PathRefused`."""
         return place(name, space_id, self.root, self.mapping)
@@ -166,10 +185,15 @@ class Target:
 
     def create(self, path: Path) -> None:
         """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
+        self._check_place()
         self._make_directory(path.parent)
         self._record_if_external(path)
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE))
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+            try:
+                os.fchmod(fd, FILE_MODE)  # whatever the umask is, as mysqld does it
+            finally:
+                os.close(fd)
         except FileExistsError as error:
             raise PathRefused(
                 f"{path} exists already", hint="remove the file, or map its directory elsewhere"
@@ -196,6 +220,7 @@ class Target:
 
     def open(self, path: Path) -> int:
         """A descriptor for reading and writing."""
+        self._check_place()
         try:
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -203,6 +228,7 @@ class Target:
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename a file; ``new`` must not exist."""
+        self._check_place()
         self._make_directory(new.parent)
         if os.path.lexists(new):
             raise PathRefused(f"{new} exists already")
@@ -214,6 +240,7 @@ class Target:
 
     def unlink(self, path: Path) -> None:
         """Remove a file; one that is gone is fine."""
+        self._check_place()
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -226,7 +253,7 @@ class Target:
         if not inside:
             self._refuse_detour(directory)
         try:
-            directory.mkdir(mode=DIR_MODE, parents=not inside, exist_ok=True)
+            _make_directory(directory, parents=not inside)
             if inside and not stat.S_ISDIR(directory.lstat().st_mode):
                 raise PathRefused(f"{directory} is a symbolic link")
         except OSError as error:
@@ -258,9 +285,21 @@ class Target:
         """Files that were created outside the directory, by mappings."""
         return [Path(name) for name in self._external]
 
-    def free_bytes(self) -> int:
-        """Bytes that this user may still write to the target's file system (statvfs f_bavail)."""
-        usage = os.statvfs(self.root)
+    def disk_of(self, path: Path) -> Path:
+        """A directory that stands for the file system of ``path``: the same one for all files on it."""
+        self._check_place()
+        try:
+            return self._disks.setdefault(path.parent.stat().st_dev, path.parent)
+        except OSError as error:
+            raise file_error(error, f"can't look at {path.parent}") from error
+
+    def free_bytes(self, directory: Path) -> int:
+        """Bytes that this user may still write to the directory's file system (statvfs f_bavail)."""
+        self._check_place()
+        try:
+            usage = os.statvfs(directory)
+        except OSError as error:
+            raise file_error(error, f"can't look at {directory}") from error
         return usage.f_bavail * usage.f_frsize
 
     # ---- the end -------------------------------------------------------------------------------------------
@@ -272,6 +311,7 @@ class Target:
         synced before.
         """
         clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
+        self._check_place()
         try:
             for name in (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS):
                 self._write(clone_dir / name, "")
@@ -293,7 +333,8 @@ class Target:
     def _write(self, path: Path, content: str) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
-            os.write(fd, content.encode())
+            os.fchmod(fd, FILE_MODE)
+            write_all(fd, content.encode(), 0)
             if self.fsync:
                 os.fsync(fd)
         finally:
@@ -317,10 +358,11 @@ class Target:
             for path in self.external:
                 path.unlink(missing_ok=True)
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
-            for entry in sorted(self.root.iterdir(), key=_is_mark):
-                _remove(entry)
-            if self._created:
-                self.root.rmdir()
+            if self._is_there():
+                for entry in sorted(self.root.iterdir(), key=_is_mark):
+                    _remove(entry)
+                if self._created:
+                    self.root.rmdir()
         self.release()
 
     def release(self) -> None:
@@ -328,6 +370,18 @@ class Target:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _identity(directory: Path) -> tuple[int, int]:
+    state = directory.stat()
+    return state.st_dev, state.st_ino
+
+
+def _make_directory(directory: Path, *, parents: bool = False) -> None:
+    """Make a directory with mysqld's mode, whatever the umask is; one that is there is left as it is."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=DIR_MODE, parents=parents)
+        directory.chmod(DIR_MODE)
 
 
 def _is_mark(entry: Path) -> bool:
