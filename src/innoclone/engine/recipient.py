@@ -184,7 +184,7 @@ class Run:
         return Link(
             number, connection, target=self.target, table=self.table, barrier=self.barrier, status=self.status,
             limits=self.limits, suspects=self.suspects, on_state=self._on_state if master else None,
-            on_listed=self._on_listed, resumed=resumed,
+            on_listed=self._on_listed, resumed=resumed, connections=self.threads,
         )  # fmt: skip
 
     def _master(self) -> None:

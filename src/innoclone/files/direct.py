@@ -1,0 +1,57 @@
+"""Writing around the page cache: what is written once and not read soon has no business there.
+
+Blocks of FILE COPY are large and aligned. Written with O_DIRECT they cost a fraction of the CPU of buffered writes,
+leave other programs' files in memory, and little remains to be done when the files are synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+__all__ = ["DirectFile"]
+
+ALIGNMENT = 4096  # bytes; a multiple of every block size that O_DIRECT asks for on common devices
+
+
+class DirectFile:
+    """A second descriptor of a file, for aligned writes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def open(cls, path: Path) -> DirectFile | None:
+        """None where the file system has no O_DIRECT (tmpfs)."""
+        try:
+            return cls(os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_NOFOLLOW | os.O_CLOEXEC))
+        except OSError:
+            return None
+
+    def write(self, view: memoryview, offset: int) -> bool:
+        """Write all of ``view``, whose memory is page-aligned. False: not possible that way, nothing was written.
+
+        Raises OSError.
+        """
+        if self._fd < 0 or offset % ALIGNMENT or len(view) % ALIGNMENT:
+            return False
+        at = 0
+        while at < len(view):
+            try:
+                written = os.pwrite(self._fd, view[at:], offset + at)
+            except OSError as error:
+                if error.errno != errno.EINVAL or at:
+                    raise
+                self.close()
+                return False
+            if written % ALIGNMENT:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # only a full disk stops short like that
+            at += written
+        return True
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
