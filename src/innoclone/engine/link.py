@@ -81,6 +81,21 @@ class Suspects:
         return {index: sorted(pages) for index, pages in self._pages.items() if pages}
 
 
+class _Wire:
+    """The network limit of a compressed connection."""
+
+    def __init__(self, limits: Limits, stopped: threading.Event) -> None:
+        self._limits, self._stopped = limits, stopped
+
+    @property
+    def piece(self) -> int:
+        return self._limits.piece if self._limits.rate else MAX_BLOCK
+
+    def moved(self, count: int) -> None:
+        if self._limits.rate:
+            self._limits.pause(0, count, self._stopped)
+
+
 class Link:
     """Streams one connection. The callbacks are the master's: START or END of a stage; the list of files is whole."""
 
@@ -115,6 +130,8 @@ class Link:
         self._in_stage = resumed
         self._chunks = 0
         self._files = -1  # how many the master announced
+        self._compressed = connection.compression != "off"
+        connection.slow_down(_Wire(limits, barrier.stopped))
         self._network = 0
         self._counter = Counter()
         # Page-aligned, as O_DIRECT wants it, and the largest power of two that all connections can afford.
@@ -265,13 +282,14 @@ class Link:
             start_writeback(fd, offset - WRITEBACK, WRITEBACK)
 
     def _account(self, count: int) -> None:
-        network = count
-        if self._connection.compression != "off":
+        network, paced = count, count
+        if self._compressed:  # `_Wire` has paced what was on the wire
             network, self._network = self._connection.network - self._network, self._connection.network
+            paced = 0
         self._counter.data += count
         self._counter.network += network
         if self._limits.rate:
-            self._limits.pause(count, network, self._barrier.stopped)
+            self._limits.pause(count, paced, self._barrier.stopped)
 
     def _write(self, file: ClonedFile, fd: int, view: memoryview, offset: int, page: int) -> None:
         try:

@@ -17,7 +17,7 @@ from innoclone.engine.barrier import Stopped
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.localcopy import CopySummary, FileCopier
 from innoclone.engine.pagecheck import ExpectedFile, check_files
-from innoclone.engine.recipient import LIMITED_RECEIVE_BUFFER, Received, Run
+from innoclone.engine.recipient import Received, Run
 from innoclone.engine.session import begin, reinit
 from innoclone.errors import BadPage, CloneError, ConfigurationMismatch, ProtocolError, from_donor
 from innoclone.files.copying import Method
@@ -71,7 +71,7 @@ def copy_local(
     """
     session, master = begin(
         donor, Compression(), stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
-        stopped=stopped, receive_buffer=LIMITED_RECEIVE_BUFFER if limits.rate else 0,
+        stopped=stopped, receive_buffer=limits.receive_buffer,
     )  # fmt: skip
     with contextlib.closing(master):
         if not session.parameters.network_timeout:

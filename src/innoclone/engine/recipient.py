@@ -30,7 +30,6 @@ from innoclone.wire.rpc import Ack
 __all__ = ["Received", "Run", "receive"]
 
 POLL = 0.1  # seconds between looks for a wish to stop
-LIMITED_RECEIVE_BUFFER = 256 << 10  # bytes; with a low limit, big socket buffers would hide it from the donor
 GOODBYE = 0.5  # seconds for telling the donor about a failure
 LAST_WORDS = 2.0  # seconds for a thread to end once its connection is shut
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: what a donor answers to COM_ATTACH when the clone is over
@@ -70,13 +69,14 @@ def receive(
 
     ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
     """
+    connections = limits.connections(threads)
     session, master = begin(
         donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl, stopped=stopped,
-        receive_buffer=LIMITED_RECEIVE_BUFFER if limits.rate else 0,
+        receive_buffer=limits.receive_buffer,
     )  # fmt: skip
     with contextlib.closing(master):
         run = Run(session, master, target, limits, verify_pages, status)
-        return run.run(limits.connections(threads), stopped)
+        return run.run(connections, stopped)
 
 
 class Run:

@@ -13,6 +13,8 @@ SHORTEST_SLEEP = 1e-5  # seconds; less can't be slept
 BURST = 0.25  # seconds; what was not used of the last so long may be used later
 SMALLEST_SLICE = 16 << 10  # bytes
 LARGEST_SLICE = 256 << 10  # bytes: also the largest piece that is read at once without a limit
+SMALLEST_BUFFER, LARGEST_BUFFER = 32 << 10, 4 << 20  # bytes
+ROUND_TRIP = 0.25  # seconds
 PATIENCE = 20.0  # seconds that one connection may have to wait for its next block; the donor gives up after 60
 
 
@@ -64,6 +66,7 @@ class Limits:
 
     def __init__(self, *, data: float = 0.0, network: float = 0.0) -> None:
         self._data, self._network = _Pace(data * MIB), _Pace(network * MIB)
+        self._connections = 1
 
     @property
     def data(self) -> float:
@@ -91,15 +94,29 @@ class Limits:
 
     @property
     def piece(self) -> int:
-        """How many bytes to move at once, so that pauses stay short; a multiple of 16 KiB."""
+        """How many bytes to move at once, so that pauses stay short; a multiple of 16 KiB.
+
+        All connections together move one piece each before the first has to wait.
+        """
         if not self.rate:
             return LARGEST_SLICE
-        wanted = int(self.rate * LONGEST_SLEEP / 4)
+        wanted = int(self.rate * LONGEST_SLEEP / 4 / self._connections)
         return max(SMALLEST_SLICE, min(LARGEST_SLICE, wanted - wanted % SMALLEST_SLICE))
 
     def connections(self, wanted: int, block: int = MIB) -> int:
-        """How many of ``wanted`` connections the limit can feed so that none waits longer than `PATIENCE`."""
-        return wanted if not self.rate else max(1, min(wanted, int(self.rate * PATIENCE / block)))
+        """How many of ``wanted`` connections the limit can feed so that none waits longer than `PATIENCE`.
+
+        From now on they are the ones that share it.
+        """
+        self._connections = wanted if not self.rate else max(1, min(wanted, int(self.rate * PATIENCE / block)))
+        return self._connections
+
+    @property
+    def receive_buffer(self) -> int:
+        """Bytes for each connection's receive buffer, 0 = the system's own choice. What lies there has used the
+        network already, unseen by us; and it must do for the way to a donor far away (`ROUND_TRIP`)."""
+        wanted = int(self.rate * ROUND_TRIP / self._connections)
+        return max(SMALLEST_BUFFER, wanted) if 0 < wanted < LARGEST_BUFFER else 0
 
     def pause(self, data: int, network: int, stopped: threading.Event) -> None:
         """Sleep, in short steps, until the bytes that were just moved are within both limits."""

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import Protocol
 
 import zstandard
 
 from innoclone.errors import ProtocolError
 from innoclone.wire.packets import COMPRESSED_HEADER, MAX_PIECE, CompressedHeader
 
-__all__ = ["CompressedStream"]
+__all__ = ["CompressedStream", "Throttle"]
 
 MOST_EMPTY = 100  # packets in a row that may be empty; a server sends none
 MIN_COMPRESS = 50  # shorter payloads are stored (MIN_COMPRESS_LENGTH in my_compress)
+
+
+class Throttle(Protocol):
+    """Slows the reading of compressed packets down; what is in them, and how much, is only known when they are read."""
+
+    @property
+    def piece(self) -> int:
+        """Bytes to read at once."""
+
+    def moved(self, count: int) -> None:
+        """``count`` bytes were read; returns when the next may be."""
 
 
 class CompressedStream:
@@ -28,6 +40,7 @@ class CompressedStream:
         self._unzstd = zstandard.ZstdDecompressor(max_window_size=1 << 27) if algorithm == "zstd" else None
         self._zstd = zstandard.ZstdCompressor(level=level) if algorithm == "zstd" else None
         self.network = 0  # payload bytes of compressed packets read so far
+        self.throttle: Throttle | None = None
 
     def read_some(self, limit: int) -> memoryview:
         """At least one and at most ``limit`` inner bytes."""
@@ -51,14 +64,25 @@ class CompressedStream:
 
     def _next(self) -> bytes:
         header = CompressedHeader.parse(self._read_exact(COMPRESSED_HEADER))
-        body = self._read_exact(header.length)
-        self.network += header.length
+        body = self._body(header.length)
         if not header.plain_length:
             return body
         plain = self._decompress(body, header.plain_length)
         if len(plain) != header.plain_length:
             raise ProtocolError(f"compressed packet gave {len(plain)} bytes, {header.plain_length} were announced")
         return plain
+
+    def _body(self, length: int) -> bytes:
+        if self.throttle is None:
+            self.network += length
+            return self._read_exact(length)
+        pieces = []
+        while length:
+            pieces.append(piece := self._read_exact(min(length, self.throttle.piece)))
+            length -= len(piece)
+            self.network += len(piece)
+            self.throttle.moved(len(piece))
+        return b"".join(pieces)
 
     def _decompress(self, body: bytes, length: int) -> bytes:
         try:

@@ -31,7 +31,7 @@ from innoclone.errors import (
     TooManyOpenFiles,
     from_donor,
 )
-from innoclone.transport.compression import CompressedStream
+from innoclone.transport.compression import CompressedStream, Throttle
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sockets import open_socket, set_timeout, start_tls
 from innoclone.wire.handshake import Err, Greeting
@@ -139,6 +139,11 @@ class Connection:
     def network(self) -> int:
         """Payload bytes read from the wire so far."""
         return self._plain_network + (self._stream.network if self._stream is not None else 0)
+
+    def slow_down(self, throttle: Throttle) -> None:
+        """Let ``throttle`` pace what comes compressed; the caller paces the rest, which comes only when it reads."""
+        if self._stream is not None:
+            self._stream.throttle = throttle
 
     # ---- packets -------------------------------------------------------------------------------------------
 
