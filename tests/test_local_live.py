@@ -20,6 +20,7 @@ from innoclone.engine.link import Link
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import BadPage, CloneError, PathRefused, TargetUnusable
+from innoclone.files import copying
 from innoclone.files.base import space_of
 from innoclone.files.copying import Method
 from innoclone.files.target import is_unfinished
@@ -47,11 +48,17 @@ def busy(make_module_server: ServerFactory) -> Server:
     return server
 
 
-@pytest.mark.parametrize("methods", [(COPY,), (READ_WRITE,)], ids=["kernel", "read-write"])
+@pytest.mark.parametrize(
+    ("methods", "direct"), [((COPY,), False), ((READ_WRITE,), False), ((READ_WRITE,), True)],
+    ids=["kernel", "read-write", "direct"],
+)  # fmt: skip
 def test_full_clones_under_load_and_ddl(
-    methods: tuple[str, ...], busy: Server, programs: Programs, tmp_path: Path
-) -> None:
-    """While everything changes; it boots and keeps every invariant."""
+    methods: tuple[str, ...], direct: bool, busy: Server, programs: Programs, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """While everything changes; it boots and keeps every invariant. Also with O_DIRECT, as for files not cached."""
+    if direct:
+        monkeypatch.setattr(copying, "is_cached", lambda *_: False)
     with Load(busy.connect, threads=2) as load, DdlLoop(busy.connect) as ddl:
         result = local_clone(busy, tmp_path / "clone", copy_methods=methods, threads=3)
     assert (load.errors, ddl.errors) == ([], [])
