@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from innoclone.front.cli.clone import parse_map_path
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.front.cli.copying import parse_map_path
 from innoclone.operation.options import CheckOptions
 
 __all__ = ["check"]

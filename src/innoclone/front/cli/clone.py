@@ -9,16 +9,13 @@ import typer
 
 from innoclone.errors import Interrupted, UsageError
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.front.cli.copying import COPY, CopyArgs
 from innoclone.front.result import result_fields, result_table
 from innoclone.operation.options import CloneOptions
 from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.transport.endpoint import Compression
 
-__all__ = ["clone", "parse_compression", "parse_map_path"]
-
-COPY = "Copy"
-DONOR = "Donor"
-FINISH = "Finish"
+__all__ = ["clone", "parse_compression"]
 
 
 @expand
@@ -43,50 +40,13 @@ def clone(
     max_data_bandwidth: Annotated[
         float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
     ] = CloneOptions.max_data_bandwidth,
-    map_path: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map-path",
-            metavar="OLD=NEW",
-            help="Where files outside the donor's data directory go; may be repeated.",
-            rich_help_panel=COPY,
-        ),
-    ] = None,
-    stall_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
-    ] = CloneOptions.stall_timeout,
-    fsync: Annotated[
-        bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
-    ] = CloneOptions.fsync,
-    verify_pages: Annotated[
-        bool,
-        typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
-    ] = CloneOptions.verify_pages,
     write_changed_only: Annotated[
         bool,
         typer.Option(
             "--write-changed-only", help="Update an earlier clone: write differing pages only.", rich_help_panel=COPY
         ),
     ] = CloneOptions.write_changed_only,
-    block_ddl: Annotated[
-        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
-    ] = CloneOptions.block_ddl,
-    ddl_timeout: Annotated[
-        int, typer.Option(metavar="SECONDS", help="Wait for the lock of --block-ddl.", rich_help_panel=DONOR)
-    ] = CloneOptions.ddl_timeout,
-    install_plugin: Annotated[
-        bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
-    ] = CloneOptions.install_plugin,
-    chown: Annotated[
-        str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
-    ] = CloneOptions.chown,
-    boot: Annotated[
-        bool,
-        typer.Option("--boot", help="Start a mysqld on the clone once: recovery, position.", rich_help_panel=FINISH),
-    ] = CloneOptions.boot,
-    mysqld: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
-    ] = CloneOptions.mysqld,
+    copying: CopyArgs,
     connection: ConnectionArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -103,24 +63,15 @@ def clone(
         compression=parse_compression(compress),
         max_network_bandwidth=max_network_bandwidth,
         max_data_bandwidth=max_data_bandwidth,
-        block_ddl=block_ddl,
-        ddl_timeout=ddl_timeout,
-        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
-        fsync=fsync,
-        verify_pages=verify_pages,
         write_changed_only=write_changed_only,
-        install_plugin=install_plugin,
-        chown=chown,
-        boot=boot,
-        mysqld=mysqld,
-        stall_timeout=stall_timeout,
+        **copying.options,
     )
     from innoclone.operation.clone import clone as run
 
     out.message(f"cloning {options.donor} into {options.directory}")
     out.detail(
         f"{threads} connections, ssl-mode {options.donor.ssl_mode.value}, compression {compress}, "
-        f"fsync {'on' if fsync else 'off'}, page checks {'on' if verify_pages else 'off'}"
+        f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}"
     )
     status = CloneStatus()
     try:
@@ -166,11 +117,3 @@ def parse_compression(text: str) -> Compression:
     if not (level.isascii() and level.isdigit()) or not 1 <= int(level) <= 22:
         raise UsageError(f"zstd has no level {level}", hint="levels are 1-22")
     return Compression(algorithm, int(level))
-
-
-def parse_map_path(text: str) -> tuple[str, str]:
-    """``OLD=NEW``. Raises UsageError."""
-    old, separator, new = text.partition("=")
-    if not (separator and old and new):
-        raise UsageError(f"--map-path {text} is not of the form OLD=NEW")
-    return old, new

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from innoclone.errors import UsageError
-from innoclone.front.cli.clone import COPY, DONOR, FINISH, parse_map_path
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.front.cli.copying import COPY, DONOR, CopyArgs
 from innoclone.front.result import result_fields, result_table
 from innoclone.front.units import MIB
 from innoclone.operation.options import LocalOptions
@@ -70,44 +70,7 @@ def local(
     max_data_bandwidth: Annotated[
         float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.", rich_help_panel=COPY)
     ] = LocalOptions.max_data_bandwidth,
-    map_path: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map-path",
-            metavar="OLD=NEW",
-            help="Where files outside the donor's data directory go; may be repeated.",
-            rich_help_panel=COPY,
-        ),
-    ] = None,
-    stall_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
-    ] = LocalOptions.stall_timeout,
-    fsync: Annotated[
-        bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
-    ] = LocalOptions.fsync,
-    verify_pages: Annotated[
-        bool,
-        typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
-    ] = LocalOptions.verify_pages,
-    block_ddl: Annotated[
-        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
-    ] = LocalOptions.block_ddl,
-    ddl_timeout: Annotated[
-        int, typer.Option(metavar="SECONDS", help="Wait for the lock of --block-ddl.", rich_help_panel=DONOR)
-    ] = LocalOptions.ddl_timeout,
-    install_plugin: Annotated[
-        bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
-    ] = LocalOptions.install_plugin,
-    chown: Annotated[
-        str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
-    ] = LocalOptions.chown,
-    boot: Annotated[
-        bool,
-        typer.Option("--boot", help="Start a mysqld on the clone once: recovery, position.", rich_help_panel=FINISH),
-    ] = LocalOptions.boot,
-    mysqld: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
-    ] = LocalOptions.mysqld,
+    copying: CopyArgs,
     connection: ConnectionArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -133,16 +96,7 @@ def local(
         threads=threads,
         copy_methods=tuple(METHODS[name] for name in copy_method) if copy_method else LocalOptions.copy_methods,
         max_data_bandwidth=max_data_bandwidth,
-        block_ddl=block_ddl,
-        ddl_timeout=ddl_timeout,
-        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
-        fsync=fsync,
-        verify_pages=verify_pages,
-        install_plugin=install_plugin,
-        chown=chown,
-        boot=boot,
-        mysqld=mysqld,
-        stall_timeout=stall_timeout,
+        **copying.options,
     )
     from innoclone.operation.generations import add_generation
     from innoclone.operation.local import local as clone_locally

@@ -1,0 +1,76 @@
+"""What every command that makes a clone can be told: the options that ``clone`` and ``local`` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from innoclone.errors import UsageError
+from innoclone.operation.options import CloneOptions
+
+__all__ = ["COPY", "DONOR", "FINISH", "CopyArgs", "parse_map_path"]
+
+COPY = "Copy"
+DONOR = "Donor"
+FINISH = "Finish"
+
+
+@dataclass(frozen=True)
+class CopyArgs:
+    """How a clone is made and finished; names and defaults are those of the operations' options."""
+
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-path",
+            metavar="OLD=NEW",
+            help="Where files outside the donor's data directory go; may be repeated.",
+            rich_help_panel=COPY,
+        ),
+    ] = None
+    stall_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
+    ] = CloneOptions.stall_timeout
+    fsync: Annotated[
+        bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
+    ] = CloneOptions.fsync
+    verify_pages: Annotated[
+        bool,
+        typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
+    ] = CloneOptions.verify_pages
+    block_ddl: Annotated[
+        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
+    ] = CloneOptions.block_ddl
+    ddl_timeout: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Wait for the lock of --block-ddl.", rich_help_panel=DONOR)
+    ] = CloneOptions.ddl_timeout
+    install_plugin: Annotated[
+        bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
+    ] = CloneOptions.install_plugin
+    chown: Annotated[
+        str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
+    ] = CloneOptions.chown
+    boot: Annotated[
+        bool,
+        typer.Option("--boot", help="Start a mysqld on the clone once: recovery, position.", rich_help_panel=FINISH),
+    ] = CloneOptions.boot
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
+    ] = CloneOptions.mysqld
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as fields of `CloneOptions` or `LocalOptions`. Raises UsageError."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "map_path"}
+        return values | {"map_paths": tuple(parse_map_path(text) for text in self.map_path or ())}
+
+
+def parse_map_path(text: str) -> tuple[str, str]:
+    """``OLD=NEW``. Raises UsageError."""
+    old, separator, new = text.partition("=")
+    if not (separator and old and new):
+        raise UsageError(f"--map-path {text} is not of the form OLD=NEW")
+    return old, new
