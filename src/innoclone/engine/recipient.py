@@ -70,6 +70,8 @@ def receive(
     ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
     """
     connections = limits.connections(threads)
+    if connections < threads:
+        status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
     session, master = begin(
         donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl, stopped=stopped,
         receive_buffer=limits.receive_buffer,

@@ -1,0 +1,79 @@
+"""How many connections, over what, and how much memory they take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clones import booted, check_tables, clone_server, rows
+from faults import LONG, Running, dsn
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from servers import ServerFactory
+from test_cli import environment, innoclone
+
+__all__ = ["environment", "innoclone"]
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(make_module_server: ServerFactory) -> Server:
+    """A donor that listens on IPv6 too and has few connections to give."""
+    return make_module_server("--bind-address=127.0.0.1,::1", "--max-connections=50")
+
+
+def test_ipv6(innoclone, server: Server, tmp_path: Path) -> None:
+    done = innoclone("clone", dsn(server, host="[::1]"), str(tmp_path / "clone"))
+    assert done.returncode == 0, done.stderr
+    assert f"cloning clone@[::1]:{server.port}" in done.stderr
+
+
+def test_unix_socket(innoclone, server: Server, tmp_path: Path) -> None:
+    """A secure way by itself: the password is sent without TLS there, and nothing is encrypted."""
+    rows(server, "FLUSH PRIVILEGES")  # forgets who has logged in: the full exchange is needed
+    done = innoclone("clone", f"--socket={server.socket}", "-uclone", "-pa password", str(tmp_path / "clone"))
+    assert done.returncode == 0, done.stderr
+    assert "no TLS" in done.stderr
+
+
+def test_more_connections_than_the_donor_has(server: Server, programs: Programs, tmp_path: Path) -> None:
+    """It goes on with those that it got, says so, and the clone is whole."""
+    result = clone_server(server, tmp_path / "clone", threads=128)
+    assert 1 <= result.connections < 50
+    refused = [note for note in result.notes if "Too many connections" in note]
+    assert refused
+    with booted(programs, tmp_path / "clone") as copy:
+        assert check_tables(copy) == []
+
+
+@pytest.mark.parametrize("threads", [64, 128])
+def test_connections_that_come_when_a_stage_ends(
+    make_server: ServerFactory, programs: Programs, tmp_path: Path, threads: int
+) -> None:
+    """A donor lets a connection wait with its answer from the end of a stage to its acknowledgement."""
+    server = make_server()
+    for round_ in range(3):
+        result = clone_server(server, tmp_path / f"clone-{round_}", threads=threads, stall_timeout=LONG)
+        assert result.connections > 1
+    with booted(programs, tmp_path / "clone-0") as copy:
+        assert check_tables(copy) == []
+
+
+def test_memory_is_bounded(environment, donor: Server, tmp_path: Path) -> None:
+    """Many compressed connections are what takes most."""
+    args = ["clone", "--threads=32", "--compress=zstd", dsn(donor), str(tmp_path / "clone")]
+    peak = 0
+    with Running(*args, environment=environment) as running:
+        running.wait_for("FILE COPY")
+        while running.process.poll() is None:
+            try:
+                status = Path(f"/proc/{running.process.pid}/status").read_text()
+            except OSError:
+                break
+            found = re.search(r"VmHWM:\s+(\d+) kB", status)
+            peak = max(peak, int(found[1]) * 1024 if found else 0)
+        assert running.end()[0] == 0
+    assert 20 * MIB < peak < 150 * MIB
