@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
@@ -15,8 +17,14 @@ from servers import ServerFactory
 
 
 def pytest_configure() -> None:
-    """Let SIGTERM (a time limit, a cancelled job) end the run like Ctrl-C does, so that servers are stopped."""
+    """Let SIGTERM (a time limit, a cancelled job) end the run like Ctrl-C does, so that servers are stopped.
+
+    Property tests try the same examples in each run, so that a change is judged by itself; INNOCLONE_RANDOM=1 looks
+    for new ones.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings.register_profile("repeatable", derandomize=not os.environ.get("INNOCLONE_RANDOM"))
+    settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,12 @@ import base64
 import contextlib
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from innoclone.errors import UsageError
@@ -104,6 +105,8 @@ TEXT = st.text(alphabet="ab nsrtb'\"#;=\\[]é€-_ \t", max_size=30)
 @given(st.lists(TEXT, max_size=12))
 @example(["'", "a='", "a=''", 'a="\'"', "a=\\", "a='\\'", "a = ' # '", "\\'#'"])
 def test_any_file_reads_as_my_print_defaults_reads_it(program, tmp_path, lines):
+    # The real program reads before the start of a name that is empty behind white space (" =") and prints garbage.
+    assume(not any(re.match(r"[ \t]+=", line) for line in lines))
     path = tmp_path / "any.cnf"
     path.write_text("\n".join(["[client]", *lines, ""]))
     try:
