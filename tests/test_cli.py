@@ -15,8 +15,8 @@ import pytest
 from innoclone import errors
 from innoclone.front.cli import app as program
 from innoclone.front.cli.clone import parse_compression
-from innoclone.front.cli.copying import parse_map_path
 from innoclone.front.cli.common import _readable_password
+from innoclone.front.cli.copying import parse_map_path
 from innoclone.front.cli.reference import commands
 from innoclone.front.output import Output
 from innoclone.operation.clone import CloneResult
