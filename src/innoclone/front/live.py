@@ -98,4 +98,5 @@ def _cells(row: Row) -> list[str]:
 def _total(rows: Sequence[Row]) -> list[str]:
     data = sum(row.data for row in rows if row.stage in COPY_STAGES)
     seconds = sum(row.seconds for row in rows)
-    return ["", amount(data), speed(data / seconds) if seconds > 0 and data else "", "", "", duration(seconds)]
+    moved = [amount(data), speed(data / seconds) if seconds > 0 else ""] if data else ["", ""]
+    return ["", *moved, "", "", duration(seconds)]
