@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from innoclone.engine.barrier import Barrier
@@ -15,7 +16,7 @@ from innoclone.files.delta import Delta, Write, write_differing
 from innoclone.files.direct import DirectFile
 from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
 from innoclone.files.target import Target
-from innoclone.ops.limits import LARGEST_SLICE, Limits
+from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Counter, Stage
 from innoclone.transport.connection import Connection
 from innoclone.wire.descriptors import (
@@ -41,8 +42,11 @@ MAX_BLOCK = 16 << 20  # bytes of one DATA message; a donor's are 64 pages, 4 MiB
 MAX_SUSPECTS = 1_000_000
 MAX_ERROR = 64 << 10  # bytes of an ERROR message
 BLOCK = 1 << 20  # bytes of a donor's block with the usual pages
-BUFFERS = 64 << 20  # bytes that the buffers of all connections may take together
+BUFFERS = 16 << 20  # bytes that the buffers of all connections may take together
+SMALLEST_BUFFER = 128 << 10
 DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor for O_DIRECT pays
+MEAL = 1 << 20  # bytes that a compressed connection must have got off the wire ...
+HUNGER = 25.0  # ... in so many seconds, or it goes on without a pause: the donor's patience is 60 s
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 
 STAGES = {
@@ -82,16 +86,30 @@ class Suspects:
 
 
 class _Wire:
-    """The network limit of a compressed connection."""
+    """The network limit of a compressed connection, and its part of the wire.
+
+    Buffers on the way can hold a MiB of packets, and in them so much data that a data limit lets it pass in minutes
+    only. To the donor that looks like a dead connection (seen after a minute).
+    """
 
     def __init__(self, limits: Limits, stopped: threading.Event) -> None:
         self._limits, self._stopped = limits, stopped
+        self._count = 0
+        self._since = time.monotonic()
+
+    @property
+    def starving(self) -> bool:
+        """Too little was read for too long."""
+        return time.monotonic() - self._since > HUNGER
 
     @property
     def piece(self) -> int:
         return self._limits.piece if self._limits.rate else MAX_BLOCK
 
     def moved(self, count: int) -> None:
+        self._count += count
+        if self._count >= MEAL:
+            self._count, self._since = 0, time.monotonic()
         if self._limits.rate:
             self._limits.pause(0, count, self._stopped)
 
@@ -131,14 +149,15 @@ class Link:
         self._chunks = 0
         self._files = -1  # how many the master announced
         self._compressed = connection.compression != "off"
-        connection.slow_down(_Wire(limits, barrier.stopped))
+        self._wire = _Wire(limits, barrier.stopped)
+        connection.slow_down(self._wire)
         self._network = 0
         self._counter = Counter()
         # Page-aligned, as O_DIRECT wants it, and the largest power of two that all connections can afford.
-        size = max(LARGEST_SLICE, min(BLOCK, 1 << ((BUFFERS // connections).bit_length() - 1)))
+        size = max(SMALLEST_BUFFER, min(BLOCK, 1 << ((BUFFERS // connections).bit_length() - 1)))
         self._buffer = memoryview(mmap.mmap(-1, size))
         self._direct: DirectFile | None = None
-        self._old = memoryview(bytearray(LARGEST_SLICE if target.base is not None else 0))
+        self._old = memoryview(bytearray(size if target.base is not None else 0))
         self._open_file: ClonedFile | None = None
         self._fd = -1
 
@@ -266,7 +285,9 @@ class Link:
         # Measured: around the page cache even with a copy in user space beats splice, which goes through it.
         splice = not seen and self._direct is None and connection.can_splice and fd >= 0 and size > page
         while size:
-            wanted = max(self._limits.piece, page) if self._limits.rate else len(self._buffer)
+            wanted = len(self._buffer)
+            if self._limits.rate:
+                wanted = min(wanted, max(self._limits.piece, page))
             count = min(size, wanted - wanted % page)  # whole pages, for the checks
             if splice:
                 connection.splice(fd, offset, count)
@@ -289,7 +310,8 @@ class Link:
         self._counter.data += count
         self._counter.network += network
         if self._limits.rate:
-            self._limits.pause(count, paced, self._barrier.stopped)
+            starving = self._compressed and self._wire.starving and self._connection.readable()
+            self._limits.pause(count, paced, self._barrier.stopped, urgent=starving)
 
     def _write(self, file: ClonedFile, fd: int, view: memoryview, offset: int, page: int) -> None:
         try:

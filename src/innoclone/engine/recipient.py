@@ -69,7 +69,7 @@ def receive(
 
     ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
     """
-    connections = limits.connections(threads)
+    connections = limits.connections(threads, compressed=compression.algorithm != "off")
     if connections < threads:
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
     session, master = begin(

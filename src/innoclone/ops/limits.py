@@ -103,12 +103,17 @@ class Limits:
         wanted = int(self.rate * LONGEST_SLEEP / 4 / self._connections)
         return max(SMALLEST_SLICE, min(LARGEST_SLICE, wanted - wanted % SMALLEST_SLICE))
 
-    def connections(self, wanted: int, block: int = MIB) -> int:
-        """How many of ``wanted`` connections the limit can feed so that none waits longer than `PATIENCE`.
+    def connections(self, wanted: int, *, compressed: bool = False) -> int:
+        """How many of ``wanted`` connections the limits can feed so that none waits longer than `PATIENCE`.
 
-        From now on they are the ones that share it.
+        From now on they are the ones that share it. Compressed data may be short on the wire, and each connection needs
+        its part of that, so a data limit feeds no more of them than in a stock recipient: one for each MiB/s.
         """
-        self._connections = wanted if not self.rate else max(1, min(wanted, int(self.rate * PATIENCE / block)))
+        least = MIB / PATIENCE
+        fed = [int(self._network.rate / least)] if self._network.rate else []
+        if self._data.rate:
+            fed.append(int(self._data.rate / (MIB if compressed else least)))
+        self._connections = max(1, min([wanted, *fed]))
         return self._connections
 
     @property
@@ -118,10 +123,13 @@ class Limits:
         wanted = int(self.rate * ROUND_TRIP / self._connections)
         return max(SMALLEST_BUFFER, wanted) if 0 < wanted < LARGEST_BUFFER else 0
 
-    def pause(self, data: int, network: int, stopped: threading.Event) -> None:
-        """Sleep, in short steps, until the bytes that were just moved are within both limits."""
+    def pause(self, data: int, network: int, stopped: threading.Event, *, urgent: bool = False) -> None:
+        """Sleep, in short steps, until the bytes that were just moved are within both limits.
+
+        Where it is ``urgent`` they are only counted, and others wait longer for them.
+        """
         tickets = [(pace, pace.take(count)) for pace, count in ((self._data, data), (self._network, network)) if count]
-        while not stopped.is_set():
+        while not stopped.is_set() and not urgent:
             left = max((pace.left(ticket) for pace, ticket in tickets), default=0.0)
             if left < SHORTEST_SLEEP:
                 return

@@ -192,7 +192,7 @@ class Connection:
     def read_exact(self, count: int) -> bytes:
         """The next ``count`` bytes of the inner stream."""
         if self._stream is None:
-            return self._read_outer(count)
+            return bytes(self._read_outer(count))
         piece = self._stream.read_some(count)
         if len(piece) == count:
             return bytes(piece)
@@ -265,7 +265,7 @@ class Connection:
         except OSError as error:
             raise _local_error("can't write", error) from error
 
-    def _read_outer(self, count: int) -> bytes:
+    def _read_outer(self, count: int) -> bytes | bytearray:
         """``count`` bytes off the socket, through the read-ahead buffer."""
         have = self._end - self._start
         if have < count <= READ_AHEAD:
@@ -286,7 +286,7 @@ class Connection:
         view, at = memoryview(data), have
         while at < count:
             at += self._receive(view[at:])
-        return bytes(data)
+        return data
 
     def _receive(self, view: memoryview) -> int:
         if len(view) > READ_AHEAD and not isinstance(self._sock, ssl.SSLSocket):
@@ -346,6 +346,8 @@ class Connection:
 
     def close(self) -> None:
         """Close without ceremony."""
+        if self._stream is not None:
+            self._stream.close()
         with contextlib.suppress(OSError):
             self._sock.close()
         if self._pipe is not None:
