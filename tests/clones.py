@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def rows(server: Server, statement: str) -> list[tuple[object, ...]]:
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall())
+
+
+def flush(server: Server) -> None:
+    """Wait until no page of the buffer pool differs from the disk."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0, GLOBAL innodb_max_dirty_pages_pct_lwm = 0")
+        deadline = time.monotonic() + 60
+        while True:
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
+            dirty = int(cursor.fetchall()[0][1])
+            if dirty == 0:
+                return
+            assert time.monotonic() < deadline, f"{dirty} pages are still dirty"
+            time.sleep(0.1)
 
 
 def check_tables(server: Server) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import booted, check_tables, clone_server, innochecksum, rows
+from clones import booted, check_tables, clone_server, flush, innochecksum, rows
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import PathRefused
@@ -100,6 +100,7 @@ def test_more_undo_and_unusual_names(make_server: ServerFactory, programs: Progr
     """What `sandbox fill` makes: extra undo, general tablespaces, compressed, page-compressed, encoded names."""
     server = make_server()
     fill(server.connect, 40 * MIB)
+    flush(server)  # pages in memory are sent, and written, without holes
     server_tables = rows(
         server,
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND"

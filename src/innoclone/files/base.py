@@ -1,6 +1,6 @@
 """An older clone in the target directory, as material for a new one.
 
-Its tablespaces are set aside by name and offered by (space id, flags) to the files of the new snapshot; everything else
+Its tablespaces are set aside by name and offered by (space id, page size) to the files of the new snapshot; everything else
 goes. A match is an optimisation only: contents are compared in full afterwards, so a wrong one costs writes, not truth.
 """
 
@@ -14,13 +14,15 @@ from pathlib import Path
 from innoclone.errors import TargetBusy
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
-from innoclone.innodb.space import SpaceHeader, is_temporary
+from innoclone.innodb.space import SpaceFlags, SpaceHeader, is_temporary
 
 __all__ = ["ASIDE", "LOCK", "Base", "is_earlier_clone", "refuse_running_server", "space_of", "tablespaces", "take_lock"]
 
 ASIDE = "base"
 LOCK = "lock"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
+# Page 0 on disk may be older than what the donor says of the space: a new one has no SDI yet (tested).
+SIZES = SpaceFlags.ZIP_SSIZE.mask | SpaceFlags.PAGE_SSIZE.mask
 
 
 def is_earlier_clone(directory: Path) -> bool:
@@ -107,11 +109,11 @@ class Base:
                 number += 1
             path = path.rename(place)
         self._names[path] = name
-        self._free.setdefault((header.space_id, header.flags), []).append(path)
+        self._free.setdefault((header.space_id, header.flags & SIZES), []).append(path)
 
     def take(self, space_id: int, flags: int, path: Path, name: str) -> bool:
-        """Rename a file of this id and these flags to ``path``; False if there is none."""
-        found = self._free.get((space_id, flags))
+        """Rename a file of this id and the page size of these flags to ``path``; False if there is none."""
+        found = self._free.get((space_id, flags & SIZES))
         if not found:
             return False
         wanted = name.removeprefix("./")
