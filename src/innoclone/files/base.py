@@ -1,7 +1,8 @@
 """An older clone in the target directory, as material for a new one.
 
-Its tablespaces are set aside by name and offered by (space id, page size) to the files of the new snapshot; everything else
-goes. A match is an optimisation only: contents are compared in full afterwards, so a wrong one costs writes, not truth.
+Its tablespaces are set aside by name and offered by (space id, page size) to the files of the new snapshot; everything
+else goes. A match is an optimisation only: contents are compared in full afterwards, so a wrong one costs writes, not
+truth.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.space import SpaceFlags, SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "LOCK", "Base", "is_earlier_clone", "refuse_running_server", "space_of", "tablespaces", "take_lock"]
+__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "space_of", "tablespaces"]
 
 ASIDE = "base"
-LOCK = "lock"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
 # Page 0 on disk may be older than what the donor says of the space: a new one has no SDI yet (tested).
 SIZES = SpaceFlags.ZIP_SSIZE.mask | SpaceFlags.PAGE_SSIZE.mask
@@ -64,24 +64,6 @@ def refuse_running_server(directory: Path) -> None:
                 raise TargetBusy(f"a server runs on {directory}", hint="stop that server first") from error
             finally:
                 os.close(descriptor)
-
-
-def take_lock(own: Path, directory: Path) -> int:
-    """The descriptor that locks ``own``, the folder of ours in ``directory``, against other innoclone processes.
-
-    Raises `TargetBusy`, OSError.
-    """
-    path = own / LOCK
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        holder = path.read_text(errors="replace").strip() or "unknown"
-        raise TargetBusy(f"process {holder} is working on {directory}") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 class Base:

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from innoclone.errors import TargetBusy, TargetExists
-from innoclone.files.base import tablespaces, take_lock
+from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
+from innoclone.files.lock import take_lock
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.files.target import begin_directory, is_unfinished, sync_directory

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from innoclone.errors import TargetUnusable
-from innoclone.files.base import refuse_running_server, take_lock
+from innoclone.files.base import refuse_running_server
+from innoclone.files.lock import take_lock
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.files.target import remove_clone, sync_directory

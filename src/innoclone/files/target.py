@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
-from innoclone.files.base import ASIDE, LOCK, Base, is_earlier_clone, refuse_running_server, take_lock
+from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
+from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error, write_all
 
