@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from innoclone.front.progress import COPY_STAGES, LOOK_EVERY, Row
+from innoclone.front.progress import LOOK_EVERY, Row
 from innoclone.front.units import amount, duration, speed
-from innoclone.ops.status import State
+from innoclone.ops.status import COPY_STAGES, State
 
 __all__ = ["LiveRenderer"]
 

@@ -10,23 +10,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TextIO
 
 from innoclone.front.units import amount, duration, speed
-from innoclone.ops.status import CloneStatus, Stage, StageStatus, State
+from innoclone.ops.speed import Speed
+from innoclone.ops.status import COPY_STAGES, CloneStatus, Stage, StageStatus, State
 
 __all__ = ["JsonRenderer", "PlainRenderer", "Renderer", "Row", "Watcher"]
 
 # How often the status is read: no display refreshes more often than this, and no stage's end is shown later.
 LOOK_EVERY = 1 / 8
-
-# Speeds are means over the last seconds, so that they neither jump nor lag.
-SPEED_WINDOW = 5.0
-
-COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY)
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ class Watcher:
         self._renderers = list(renderers)
         self._clock = clock
         self._seen: dict[Stage, tuple[State, float | None]] = {}
-        self._samples: dict[Stage, deque[tuple[float, int]]] = {stage: deque() for stage in Stage}
+        self._speeds = {stage: Speed() for stage in Stage}
         self._notes = 0
         self._ticked = [float("-inf")] * len(self._renderers)
         self._stop = threading.Event()
@@ -157,19 +152,12 @@ class Watcher:
 
     def _row(self, status: StageStatus, state: State, now: float) -> Row:
         data = status.data
-        samples = self._samples[status.stage]
         if state is State.IN_PROGRESS:
-            samples.append((now, data))
-            while len(samples) > 2 and now - samples[1][0] >= SPEED_WINDOW:
-                samples.popleft()
-            then, had = samples[0]
-            rate = (data - had) / (now - then) if now > then else 0.0
+            rate = self._speeds[status.stage].add(now, data)
         else:
-            samples.clear()
+            self._speeds[status.stage].clear()
             rate = data / status.seconds if status.seconds > 0 else 0.0
-        return Row(
-            status.stage, state, data, status.network, status.estimate, status.threads, max(rate, 0.0), status.seconds
-        )
+        return Row(status.stage, state, data, status.network, status.estimate, status.threads, rate, status.seconds)
 
 
 class PlainRenderer:

@@ -11,7 +11,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["CLONE_STAGES", "CloneStatus", "Counter", "Stage", "StageStatus", "State"]
+__all__ = ["CLONE_STAGES", "COPY_STAGES", "CloneStatus", "Counter", "Stage", "StageStatus", "State"]
 
 
 class Stage(enum.Enum):
@@ -31,6 +31,9 @@ class Stage(enum.Enum):
 
 CLONE_STAGES = tuple(Stage)[:7]
 """The stages of a clone, as a server counts them."""
+
+COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY)
+"""The stages in which data comes from the donor; FILE SYNC counts the same bytes once more."""
 
 
 class State(enum.Enum):
@@ -106,7 +109,9 @@ class CloneStatus:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    donor_version: str = ""
     connections: int = 0
+    restarts: int = 0  # times that the connection to the donor broke and was made anew
     stages: dict[Stage, StageStatus] = field(default_factory=lambda: {stage: StageStatus(stage) for stage in Stage})
     notes: list[str] = field(default_factory=list)  # what the user should know, in order (warnings, DDL followed)
 
