@@ -10,13 +10,14 @@ from pathlib import Path
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
-from innoclone.errors import CloneError, Interrupted
+from innoclone.errors import Interrupted
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
+from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, State
+from innoclone.ops.status import CloneStatus
 
 __all__ = ["CloneResult", "clone"]
 
@@ -56,16 +57,11 @@ def clone(
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
-    status.source, status.destination = str(options.donor), str(options.directory)
-    status.state, status.begin = State.IN_PROGRESS, time.time()
-    try:
+    with recorded("clone", options.donor, options.directory, status):
         received = _copy(options, status, stopped, limits)
+        status.donor_version = received[0].version
         if options.boot:
             _boot(options, status, stopped)
-    except CloneError as error:
-        status.fail(error.code, error.message)
-        raise
-    status.state, status.end = State.COMPLETED, time.time()
     return _result(options, status, *received)
 
 

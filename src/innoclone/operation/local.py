@@ -13,16 +13,18 @@ from innoclone.engine.local import CopiedLocally, copy_local
 from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
-from innoclone.errors import CloneError, Interrupted, PathRefused, TargetExists, TargetUnusable
+from innoclone.errors import Interrupted, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
-from innoclone.files.names import place
+from innoclone.files.names import OWN_DIR, place
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target, is_unfinished
 from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.operation.record import manifest_of, note_changes, owner_of, views_of
+from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, State
+from innoclone.ops.status import CloneStatus
+from innoclone.ops.statusfile import StatusFile
 from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
@@ -61,20 +63,15 @@ def local(
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth)
-    status.source, status.destination = str(options.donor), str(options.directory)
-    status.state, status.begin = State.IN_PROGRESS, time.time()
-    try:
+    with recorded("local", options.donor, options.directory, status):
         facts, copied, incremental = _copy(options, status, stopped, limits)
         if options.boot:
             from innoclone.operation.boot import boot
 
             boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
-    except CloneError as error:
-        status.fail(error.code, error.message)
-        raise
-    status.state, status.end = State.COMPLETED, time.time()
+    seconds = (status.end or 0) - (status.begin or 0)
     return LocalResult(
-        options.directory, facts.variables.get("server_uuid", ""), status.end - status.begin, incremental,
+        options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
         copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
         list(status.notes),
     )  # fmt: skip
@@ -100,12 +97,13 @@ class _Clone:
         if target.restarted:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
         try:
-            copied = copy_local(
-                options.donor, self.files, target, threads=options.threads, limits=self.limits,
-                block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-                verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
-                status=status, stopped=self.stopped,
-            )  # fmt: skip
+            with StatusFile(target.root / OWN_DIR, status, operation="local"):
+                copied = copy_local(
+                    options.donor, self.files, target, threads=options.threads, limits=self.limits,
+                    block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                    verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
+                    status=status, stopped=self.stopped,
+                )  # fmt: skip
             note_changes(status, copied.received)
             finished = time.time()
             settings = _settings(options, copied, reuse)
@@ -144,6 +142,7 @@ def _copy(
         install_plugin=options.install_plugin, local=programs,
     )  # fmt: skip
     status.notes += facts.notes
+    status.donor_version = facts.version
     facts.verdict()
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)

@@ -27,6 +27,7 @@ from pymysql.cursors import Cursor
 from innoclone import errors
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
+from innoclone.ops import folders
 
 __all__ = [
     "ACCOUNT", "DONOR_OPTIONS", "Sandbox",
@@ -88,9 +89,8 @@ class Sandbox:
 
 
 def state_directory() -> Path:
-    """Where the sandboxes are: ``innoclone/sandbox`` in $XDG_STATE_HOME or ~/.local/state."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "innoclone" / "sandbox"
+    """Where the sandboxes are: ``sandbox`` in the state folder."""
+    return folders.state_directory() / "sandbox"
 
 
 def start(

@@ -22,7 +22,7 @@ from innoclone.files.names import OWN_DIR, STATUS
 from innoclone.ops.speed import Speed
 from innoclone.ops.status import COPY_STAGES, CloneStatus, Stage, State
 
-__all__ = ["FORMAT", "INTERRUPTED", "StatusFile", "read_status"]
+__all__ = ["FORMAT", "INTERRUPTED", "StatusFile", "outcome", "read_status"]
 
 FORMAT = 1
 EVERY = 1.0  # seconds
@@ -64,7 +64,7 @@ class StatusFile:
         """Write for the last time, with the error that ended the clone if one did."""
         self._end.set()
         self._thread.join()
-        self._write(self._fields() | _outcome(error))
+        self._write(self._fields() | outcome(error))
         if self._folder >= 0:
             os.close(self._folder)
 
@@ -99,6 +99,7 @@ class StatusFile:
             "host": self._me.host,
             "user": _user(),
             "source": status.source,
+            "donor_version": status.donor_version,
             "destination": status.destination,
             "began": status.begin,
             "updated": round(now, 3),
@@ -153,8 +154,8 @@ def read_status(directory: Path) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) and fields.get("format") == FORMAT else None
 
 
-def _outcome(error: BaseException | None) -> dict[str, Any]:
-    """State and error of what ended a clone."""
+def outcome(error: BaseException | None) -> dict[str, Any]:
+    """State and error of a clone by what it ended with, in the fields' words; nothing where it was no error."""
     if error is None:
         return {}
     if isinstance(error, CloneError) and not isinstance(error, Interrupted):

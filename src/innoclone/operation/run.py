@@ -1,0 +1,93 @@
+"""What every clone has around it: its status from beginning to end, and its record in the history."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from innoclone.errors import CloneError
+from innoclone.files.lock import holder_of
+from innoclone.files.target import is_unfinished
+from innoclone.ops.history import DIED, append_history, read_history
+from innoclone.ops.status import COPY_STAGES, CloneStatus, State
+from innoclone.ops.statusfile import outcome, read_status
+from innoclone.transport.endpoint import Endpoint
+from innoclone.version import __version__
+
+__all__ = ["record_dead", "recorded"]
+
+
+@contextlib.contextmanager
+def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStatus) -> Iterator[None]:
+    """Begin and end ``status``, and put the run into the history, however it ends.
+
+    A history that can't be written is a note. A run before this one that died in the directory is recorded first.
+    """
+    status.source, status.destination = str(donor), str(directory)
+    status.state, status.begin = State.IN_PROGRESS, time.time()
+    record_dead(directory, status)
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, CloneError):
+            status.fail(error.code, error.message)
+        _record(_record_of(operation, status) | outcome(error), status)
+        raise
+    status.state, status.end = State.COMPLETED, time.time()
+    _record(_record_of(operation, status), status)
+
+
+def record_dead(directory: Path, status: CloneStatus) -> None:
+    """Put a clone into the history whose process was killed, once; by itself it could not."""
+    with contextlib.suppress(OSError, CloneError, KeyError, TypeError):  # it is of no importance to the next clone
+        if not is_unfinished(directory) or holder_of(directory) is not None:
+            return
+        last = read_status(directory)
+        if last is None or last["state"] != State.IN_PROGRESS.value:
+            return
+        mark = (DIED, last["pid"], last["began"])
+        if any((old["state"], old.get("pid"), old.get("began")) == mark for old in read_history()):
+            return
+        taken = ("operation", "pid", "host", "source", "destination", "began", "data", "network", "connections")
+        record = {name: last[name] for name in (*taken, "donor_version", "restarts")}
+        seconds = round(last["updated"] - last["began"], 3)
+        _record(record | {"state": DIED, "ended": last["updated"], "seconds": seconds}, status)
+
+
+def _record_of(operation: str, status: CloneStatus) -> dict[str, Any]:
+    ended = status.end or time.time()
+    copied = [status.stages[stage] for stage in COPY_STAGES]
+    return {
+        "operation": operation,
+        "innoclone": __version__,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "source": status.source,
+        "destination": status.destination,
+        "began": status.begin,
+        "ended": ended,
+        "seconds": round(ended - (status.begin or ended), 3),
+        "state": status.state.value,
+        "error_number": status.error_number,
+        "error_message": status.error_message,
+        "data": sum(row.data for row in copied),
+        "network": sum(row.network for row in copied),
+        "connections": status.connections,
+        "restarts": status.restarts,
+        "donor_version": status.donor_version,
+        "binlog_file": status.binlog_file,
+        "binlog_position": status.binlog_position,
+        "gtid_executed": status.gtid_executed,
+    }
+
+
+def _record(record: dict[str, Any], status: CloneStatus) -> None:
+    try:
+        append_history(record)
+    except CloneError as error:
+        status.notes.append(f"this clone is not in the history: {error.message}")
