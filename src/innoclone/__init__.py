@@ -13,8 +13,9 @@ from innoclone.version import __version__
 
 if TYPE_CHECKING:
     from innoclone.errors import CloneError
-    from innoclone.front.api import check, clone, endpoint, local
+    from innoclone.front.api import check, clone, discard, endpoint, history, local, status, stop
     from innoclone.operation.clone import CloneResult
+    from innoclone.operation.inspect import Condition, DirectoryStatus
     from innoclone.operation.local import LocalResult
     from innoclone.ops.limits import Limits
     from innoclone.ops.status import CloneStatus
@@ -25,6 +26,8 @@ __all__ = [
     "CloneResult",
     "CloneStatus",
     "Compression",
+    "Condition",
+    "DirectoryStatus",
     "Endpoint",
     "Limits",
     "LocalResult",
@@ -32,8 +35,12 @@ __all__ = [
     "__version__",
     "check",
     "clone",
+    "discard",
     "endpoint",
+    "history",
     "local",
+    "status",
+    "stop",
 ]
 
 _HOMES = {
@@ -41,14 +48,20 @@ _HOMES = {
     "CloneResult": "operation.clone",
     "CloneStatus": "ops.status",
     "Compression": "transport.endpoint",
+    "Condition": "operation.inspect",
+    "DirectoryStatus": "operation.inspect",
     "Endpoint": "transport.endpoint",
     "Limits": "ops.limits",
     "LocalResult": "operation.local",
     "SslMode": "transport.endpoint",
     "check": "front.api",
     "clone": "front.api",
+    "discard": "front.api",
     "endpoint": "front.api",
+    "history": "front.api",
     "local": "front.api",
+    "status": "front.api",
+    "stop": "front.api",
 }
 
 

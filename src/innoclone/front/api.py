@@ -1,7 +1,7 @@
 """The Python API: the same operations as the command line, with plain arguments and typed results.
 
-A server is a DSN (``mysql://user@host:port``) or an `Endpoint`. Nothing is read from option files or the environment,
-nothing is printed; every failure is a `CloneError`.
+A server is a DSN (``mysql://user@host:port``) or an `Endpoint`. No setting is read from option files or the
+environment, nothing is printed; every failure is a `CloneError`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from typing import Any
 from innoclone.front.options import Sources, resolve
 from innoclone.operation import clone as clone_operation
 from innoclone.operation import local as local_operation
+from innoclone.operation import steer
 from innoclone.operation.clone import CloneResult
+from innoclone.operation.inspect import DirectoryStatus, inspect
 from innoclone.operation.local import LocalResult
 from innoclone.operation.options import CheckOptions, CloneOptions, LocalOptions
+from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Compression, Endpoint
 
-__all__ = ["check", "clone", "endpoint", "local"]
+__all__ = ["check", "clone", "discard", "endpoint", "history", "local", "status", "stop"]
 
 Progress = Callable[[CloneStatus], None]
 
@@ -101,6 +104,39 @@ def check(
     target = None if directory is None else Path(directory).absolute()
     facts = run(CheckOptions(donor=_server(donor, password), directory=target))
     return [f"{problem.code}: {problem.message}" for problem in facts.problems]
+
+
+def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
+    """What a directory holds: a clone that runs in this or another process, what is left of one, or a finished one.
+
+    Raises `TargetUnusable` if none of these.
+    """
+    return inspect(Path(directory).absolute())
+
+
+def stop(directory: str | os.PathLike[str], *, timeout: float = steer.STOP_TIMEOUT) -> bool:
+    """End the process that makes a clone in ``directory`` (SIGTERM), and wait for that; False if there is none.
+
+    That is the whole process, as it is when the program ``innoclone`` makes the clone; to end a `clone` in this one,
+    set its ``stopped``. Raises `TargetUnusable`, `TargetBusy` where it can't be reached or doesn't end in ``timeout``
+    seconds.
+    """
+    return steer.stop(Path(directory).absolute(), timeout=timeout) is not None
+
+
+def discard(directory: str | os.PathLike[str]) -> bool:
+    """Remove an unfinished clone with its files outside by mapping; False if the emptied directory had to stay.
+
+    Raises `TargetExists` for a finished one, `TargetBusy` if a process works on it, `TargetUnusable` if it holds no
+    clone of ours, or a file error.
+    """
+    return steer.discard(Path(directory).absolute())
+
+
+def history(limit: int | None = None) -> list[dict[str, Any]]:
+    """This user's clones that came to an end, the newest ``limit`` of them, oldest first. Raises a file error."""
+    records = read_history()
+    return records if limit is None else records[max(len(records) - limit, 0) :]
 
 
 def _server(donor: str | Endpoint, password: str | None) -> Endpoint:

@@ -1,8 +1,10 @@
-"""How amounts are written for people: MiB and GiB as MySQL's own tools count them, MiB/s, and clock-like durations."""
+"""How amounts are written for people: MiB and GiB as MySQL's own tools count them, MiB/s, durations, times of day."""
 
 from __future__ import annotations
 
-__all__ = ["MIB", "amount", "duration", "speed"]
+import time
+
+__all__ = ["MIB", "amount", "duration", "moment", "speed"]
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -25,3 +27,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(epoch: float) -> str:
+    """Seconds since the epoch as date and time of day here."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))

@@ -19,9 +19,13 @@ from innoclone.front.cli.check import check
 from innoclone.front.cli.clone import clone
 from innoclone.front.cli.common import Command
 from innoclone.front.cli.diff import diff
+from innoclone.front.cli.discard import discard
+from innoclone.front.cli.history import history
 from innoclone.front.cli.local import local
 from innoclone.front.cli.replicate import replicate
 from innoclone.front.cli.sandbox import app as sandbox
+from innoclone.front.cli.status import status
+from innoclone.front.cli.stop import stop
 from innoclone.front.cli.verify import verify
 from innoclone.front.output import Output
 from innoclone.version import __version__
@@ -47,9 +51,9 @@ def exit_statuses() -> dict[int, list[str]]:
 def _epilog() -> str:
     """Exit statuses, for --help; the \\b keeps click from filling the lines."""
     lines = []
-    for status, names in exit_statuses().items():
+    for number, names in exit_statuses().items():
         words = textwrap.wrap(", ".join(names), 70)
-        lines += [f"{status:>5}  {words[0]}", *(f"       {more}" for more in words[1:])]
+        lines += [f"{number:>5}  {words[0]}", *(f"       {more}" for more in words[1:])]
     return "\b\n" + "\n".join(["Exit status (docs/errors.md has the details):", *lines])
 
 
@@ -62,7 +66,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would double the time it takes
     context_settings={"help_option_names": ["--help", "-?"]},
 )
-for command in (clone, local, check, boot, verify, diff, replicate):
+for command in (clone, local, check, status, stop, discard, history, boot, verify, diff, replicate):
     app.command(cls=Command)(command)
 app.add_typer(sandbox)
 

@@ -1,0 +1,53 @@
+"""Taking an unfinished clone away, with its files outside the directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from innoclone.errors import TargetExists
+from innoclone.files.lock import take_lock
+from innoclone.files.names import OWN_DIR
+from innoclone.files.system import file_error
+from innoclone.files.target import EXTERNAL, is_unfinished, remove_clone
+
+__all__ = ["remove_unfinished_clone"]
+
+
+def remove_unfinished_clone(directory: Path) -> bool:
+    """Remove an unfinished clone of ours; whether the directory itself could go too: a mount point can't, and one that
+    a symbolic link leads to stays.
+
+    Raises `TargetExists` if it is none, `TargetBusy` if somebody works on it, a file error.
+    """
+    if not is_unfinished(directory):
+        raise TargetExists(f"{directory} holds no unfinished clone", hint="nothing was removed")
+    try:
+        lock = take_lock(directory / OWN_DIR, directory)
+    except OSError as error:
+        raise file_error(error, f"can't lock {directory}") from error
+    try:
+        if not is_unfinished(directory):
+            raise TargetExists(f"{directory} holds a clone that was just finished", hint="nothing was removed")
+        _remove_outside(directory)
+        remove_clone(directory)
+    except OSError as error:
+        if any(directory.iterdir()):
+            raise file_error(error, f"can't remove {directory}") from error
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _remove_outside(directory: Path) -> None:
+    """The files that mappings sent elsewhere; a line that a crash tore is of a file that was not made yet."""
+    try:
+        lines = (directory / OWN_DIR / EXTERNAL).read_text().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            Path(json.loads(line)).unlink(missing_ok=True)

@@ -1,0 +1,32 @@
+"""``innoclone status``: how far a clone is, or how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.front.cli.common import OutputArgs, expand
+
+__all__ = ["status"]
+
+
+@expand
+def status(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="A directory that a clone is made in.")],
+    *,
+    output: OutputArgs,
+) -> None:
+    """Say how far the clone in a directory is, how it ended, or what a finished one is.
+
+    It works while another process makes the clone, and after that process was killed.
+    """
+    from innoclone.front.describe import status_lines
+    from innoclone.operation.inspect import inspect
+
+    out = output.open()
+    found = inspect(directory.absolute())
+    for line in status_lines(found):
+        out.data(line)
+    out.result(found.fields)
