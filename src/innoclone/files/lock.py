@@ -84,7 +84,9 @@ def take_lock(own: Path, directory: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-    raise TargetBusy(f"{Holder.parse(_read(path))} is working on {directory}")
+    raise TargetBusy(
+        f"{Holder.parse(_read(path))} is working on {directory}", hint=f"wait for it, or: innoclone stop {directory}"
+    )
 
 
 def holder_of(directory: Path) -> Holder | None:

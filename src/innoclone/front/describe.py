@@ -9,6 +9,7 @@ from typing import Any
 
 from innoclone.front.units import amount, duration, moment, speed
 from innoclone.operation.inspect import Condition, DirectoryStatus
+from innoclone.ops.status import State
 
 __all__ = ["history_table", "progress_words", "resume_words", "status_lines"]
 
@@ -32,17 +33,18 @@ def _unfinished(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
         yield "state", f"{found.condition.value} {when}: {progress_words(last)}"
     else:
         yield "state", "unfinished; nothing tells how far it came"
-    if last.get("error_number"):
+    if found.condition is Condition.FAILED:
         yield "error", f"{last['error_number']}: {last['error_message']}"
     if last:
-        yield "copied", _copied(last, running=running)
+        if last["estimate"]:
+            yield "copied", _copied(last, running=running)
         yield "source", last["source"] + (f", MySQL {last['donor_version']}" if last["donor_version"] else "")
         if last["began"] is not None:
             yield "began", f"{moment(last['began'])} ({_ago(now - last['began'])})"
     if found.holder is not None:
         user = f" of {last['user']}" if last else ""
-        host = f" on {found.holder.host}" if found.holder.host else ""
-        yield "process", f"{found.holder.pid or 'unknown'}{user}{host}"
+        where = f" on {found.holder.host}, since {moment(found.holder.started)}" if found.holder.pid else ""
+        yield "process", f"{found.holder.pid or 'unknown'}{user}{where}"
     if running and last:
         restarts = f", made anew {last['restarts']} times" if last["restarts"] else ""
         yield "connections", f"{last['connections']}{restarts}"
@@ -100,7 +102,7 @@ def resume_words(last: Mapping[str, Any], now: float, *, running: bool = False) 
 
 
 def _copied(last: Mapping[str, Any], *, running: bool) -> str:
-    text = f"{amount(last['data'])} of {amount(last['estimate'])}" if last["estimate"] else amount(last["data"])
+    text = f"{amount(last['data'])} of {amount(last['estimate'])}"
     if not running or not last["speed"]:
         return text
     left = (last["estimate"] - last["data"]) / last["speed"]
@@ -118,15 +120,14 @@ def _epoch(text: str) -> float:
 
 def history_table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each clone, and one below it for its error."""
-    lines = [f"{'began':<19} {'what':<5} {'state':<11} {'time':>8} {'data':>11} {'MiB/s':>9}  from -> to"]
+    lines = [f"{'began':<19} {'what':<5} {'state':<11} {'time':>8} {'data':>11}  from -> to"]
     for record in records:
         began, seconds, data = record.get("began"), record.get("seconds") or 0.0, record.get("data") or 0
-        rate = speed(data / seconds).removesuffix(" MiB/s") if data and seconds else ""
         lines.append(
             f"{moment(began) if began else '':<19} {record.get('operation', ''):<5} {record['state']:<11} "
-            f"{duration(seconds):>8} {amount(data) if data else '':>11} {rate:>9}  "
+            f"{duration(seconds):>8} {amount(data) if data else '':>11}  "
             f"{record.get('source', '')} -> {record.get('destination', '')}"
         )
-        if record.get("error_number"):
+        if record["state"] == State.FAILED.value:
             lines.append(f"{'':<20}error {record['error_number']}: {record.get('error_message', '').splitlines()[0]}")
     return lines

@@ -14,6 +14,7 @@ from innoclone.files.names import OWN_DIR
 from innoclone.files.swap import fresh_sibling
 from innoclone.files.system import file_error
 from innoclone.files.target import is_unfinished
+from innoclone.ops.history import DIED
 from innoclone.ops.manifest import MANIFEST, read_manifest
 from innoclone.ops.status import State
 from innoclone.ops.statusfile import INTERRUPTED, read_status
@@ -69,7 +70,8 @@ class DirectoryStatus:
             found |= {name: self.manifest.get(name) for name in taken}
         if self.successor is not None:
             found["successor"] = self.successor.fields
-        return found | {name: value for name, value in self.last.items() if name != "format"}
+        found |= {name: value for name, value in self.last.items() if name != "format"}
+        return found | ({"state": DIED} if self.condition is Condition.DIED else {})
 
 
 def inspect(directory: Path) -> DirectoryStatus:

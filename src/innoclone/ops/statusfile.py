@@ -101,7 +101,7 @@ class StatusFile:
             "source": status.source,
             "donor_version": status.donor_version,
             "destination": status.destination,
-            "began": status.begin,
+            "began": _rounded(status.begin),
             "updated": round(now, 3),
             "state": status.state.value,
             "stage": current.stage.value if current else None,
@@ -120,8 +120,8 @@ class StatusFile:
                 {
                     "stage": row.stage.value,
                     "state": row.state.value,
-                    "begin": row.begin,
-                    "end": row.end,
+                    "begin": _rounded(row.begin),
+                    "end": _rounded(row.end),
                     "data": row.data,
                     "network": row.network,
                     "estimate": row.estimate,
@@ -169,6 +169,10 @@ def outcome(error: BaseException | None) -> dict[str, Any]:
 def _percent(data: int, estimate: int) -> float | None:
     """To a tenth, None while the whole is not known; never above 100, though estimates are only that."""
     return min(round(100 * data / estimate, 1), 100.0) if estimate else None
+
+
+def _rounded(moment: float | None) -> float | None:
+    return None if moment is None else round(moment, 3)
 
 
 def _user() -> str:

@@ -40,6 +40,15 @@ def clone(
     max_data_bandwidth: Annotated[
         float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
     ] = CloneOptions.max_data_bandwidth,
+    retry_for: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Try to connect again for so long when the connection breaks, 0 not at all; default: as long as the "
+            "donor keeps the snapshot (clone_donor_timeout_after_network_failure).",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.retry_for,
     write_changed_only: Annotated[
         bool,
         typer.Option(
@@ -63,6 +72,7 @@ def clone(
         compression=parse_compression(compress),
         max_network_bandwidth=max_network_bandwidth,
         max_data_bandwidth=max_data_bandwidth,
+        retry_for=retry_for,
         write_changed_only=write_changed_only,
         **copying.options,
     )
@@ -101,7 +111,10 @@ def _how_to_go_on(directory: Path, status: CloneStatus) -> str:
     from innoclone.files.target import is_unfinished
 
     if is_unfinished(directory):
-        return f"no server starts on {directory} as it is: run the same command again, or remove it"
+        return (
+            f"no server starts on {directory} as it is: the same command goes on with it,"
+            f" 'innoclone discard {directory}' removes it"
+        )
     if status.stages[Stage.FILE_SYNC].state is State.COMPLETED:
         return f"the clone itself is complete: innoclone boot {directory}"
     return "run the same command again"

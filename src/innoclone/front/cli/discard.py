@@ -18,9 +18,10 @@ def discard(
     *,
     output: OutputArgs,
 ) -> None:
-    """Remove an unfinished clone: the directory, and the files that --map-path sent elsewhere.
+    """Remove an unfinished clone.
 
-    A finished clone is refused, as is a directory that a process works on, or that innoclone didn't make.
+    The directory goes, and with it the files that --map-path sent elsewhere. A finished clone is refused, as is a
+    directory that a process works on or that innoclone didn't make.
     """
     from innoclone.operation.steer import discard as run
 

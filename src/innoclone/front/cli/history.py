@@ -17,7 +17,10 @@ def history(
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="Show the newest N only; 0 is all.")] = 20,
     output: OutputArgs,
 ) -> None:
-    """List this user's clones that came to an end, good or bad; the newest is the last."""
+    """List the clones that came to an end, good or bad.
+
+    They are those of this user; the newest is the last.
+    """
     from innoclone.front.describe import history_table
     from innoclone.ops.history import read_history
 

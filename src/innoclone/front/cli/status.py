@@ -18,9 +18,9 @@ def status(
     *,
     output: OutputArgs,
 ) -> None:
-    """Say how far the clone in a directory is, how it ended, or what a finished one is.
+    """Say how far a clone is, or how it ended.
 
-    It works while another process makes the clone, and after that process was killed.
+    It works while another process makes the clone, after that process was killed, and for a finished clone.
     """
     from innoclone.front.describe import status_lines
     from innoclone.operation.inspect import inspect

@@ -24,9 +24,9 @@ def stop(
     ] = STOP_TIMEOUT,
     output: OutputArgs,
 ) -> None:
-    """End the clone that another process makes in a directory, so that it can be continued.
+    """End a clone that runs, to go on later.
 
-    The process is ended in order, as by Ctrl-C. Where none works on the directory, there is nothing to do.
+    The process that works on the directory is ended in order, as by Ctrl-C. Where there is none, nothing is done.
     """
     from innoclone.front.describe import progress_words, resume_words
     from innoclone.operation.inspect import Condition, inspect
