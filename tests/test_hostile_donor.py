@@ -13,7 +13,7 @@ import pytest
 
 from arena import Arena
 from hostile import PAGE, REDO, Action, Donor, Peer
-from innoclone.engine import recipient, session
+from innoclone.engine import run, session
 from innoclone.engine.recipient import Received
 from innoclone.errors import (
     ConnectFailed,
@@ -104,7 +104,7 @@ def test_the_connection_ends(arena, step):
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_more_comes(arena, step, monkeypatch):
     monkeypatch.setattr(session, "INIT_GRACE", 0.3 - 60)  # the DDL timeout of 60 s comes on top
-    monkeypatch.setattr(recipient, "PATIENCE", 0.3)
+    monkeypatch.setattr(run, "PATIENCE", 0.3)
     check_broken(step, attempt(arena, step, Peer.silence))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from arena import Arena
 from hostile import Donor, Peer
-from innoclone.engine import recipient, session
+from innoclone.engine import run, session
 from innoclone.engine.recipient import Received
 from innoclone.errors import CloneError
 from innoclone.wire.packets import PacketHeader
@@ -98,7 +98,7 @@ class Damage:
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_a_damaged_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int) -> None:
     monkeypatch.setattr(session, "INIT_GRACE", 0.3 - 60)
-    monkeypatch.setattr(recipient, "PATIENCE", 0.2)
+    monkeypatch.setattr(run, "PATIENCE", 0.2)
     for seed in range(SEED + group, SEED + ROUNDS, GROUPS):
         arena = Arena(tmp_path / str(seed))
         donor = Donor(workers=1)

@@ -17,7 +17,7 @@ errmsg.h), the exit status of the command line, whether trying again can help, a
         ├── NetworkError
         ├── ProtocolError, PathRefused
         ├── DonorError             an error that the donor reported
-        │   ├── CloneRunning, DdlAborted, LockTimeout
+        │   ├── CloneRunning, DdlAborted, LockTimeout, SnapshotGone
         └── Mismatch               preflight; PreflightFailed holds several
             ├── VersionUnsupported, ConfigurationMismatch, EncryptionUnsupported, EncryptionNeedsTls
             └── PacketTooSmall, RedoDisabled
@@ -34,7 +34,7 @@ __all__ = [
     "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
-    "LockTimeout", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
+    "LockTimeout", "SnapshotGone", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
     "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor",
     "registry", "tamed",
 ]  # fmt: skip
@@ -50,6 +50,7 @@ class CloneError(Exception):
     sqlstate: ClassVar[str] = "HY000"
     exit_status: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
+    resumable: ClassVar[bool] = False
     hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -114,6 +115,7 @@ class DiskFull(LocalFault):
     """The file system ran full while writing (ENOSPC, EDQUOT)."""
 
     number, symbol, exit_status = 1021, "ER_DISK_FULL", 9
+    resumable = True
     hint = "free space on the target file system and run the same command again"
 
 
@@ -121,6 +123,7 @@ class FileError(LocalFault):
     """A local file could not be opened, read, written, renamed or synced."""
 
     number, symbol, exit_status = 1026, "ER_ERROR_ON_WRITE", 9
+    resumable = True
     hint = "check the target file system and its mount options"
 
 
@@ -135,6 +138,7 @@ class TooManyOpenFiles(LocalFault):
     """The process is out of file descriptors."""
 
     number, symbol, exit_status = 23, "EE_OUT_OF_FILERESOURCES", 9
+    resumable = True
     hint = "raise the limit of open files (ulimit -n) or use fewer threads"
 
 
@@ -171,6 +175,7 @@ class Interrupted(LocalFault):
 
     number, symbol, sqlstate, exit_status = 1317, "ER_QUERY_INTERRUPTED", "70100", 130
     retryable = True
+    resumable = True
     hint = "run the same command again"
 
 
@@ -181,6 +186,7 @@ class ConnectFailed(RemoteFault):
     """No connection to the donor."""
 
     number, symbol, sqlstate, exit_status, retryable = 2003, "CR_CONN_HOST_ERROR", "HY000", 3, True
+    resumable = True
     hint = "check host, port and firewall, and that the server runs"
 
 
@@ -188,6 +194,7 @@ class TlsFailed(RemoteFault):
     """TLS is not offered, or the certificate was not accepted."""
 
     number, symbol, exit_status = 2026, "CR_SSL_CONNECTION_ERROR", 3
+    resumable = True
     hint = "check --ssl-mode and --ssl-ca; --ssl-mode=DISABLED sends the whole database in the clear"
 
 
@@ -230,6 +237,7 @@ class NetworkError(RemoteFault):
     """The connection broke or stalled while it was in use."""
 
     number, symbol, sqlstate, exit_status, retryable = 1158, "ER_NET_READ_ERROR", "08S01", 7, True
+    resumable = True
     hint = "check the network and the donor, then run the same command again"
 
 
@@ -278,6 +286,13 @@ class LockTimeout(DonorError):
 
     number, symbol, retryable = 1205, "ER_LOCK_WAIT_TIMEOUT", True
     hint = "wait for running DDL on the donor, raise --ddl-timeout, or leave --block-ddl out"
+
+
+class SnapshotGone(DonorError):
+    """A clone that was broken off can't be continued; the message says why."""
+
+    number, symbol, retryable = 1815, "ER_INTERNAL_ERROR", True
+    hint = "run the same command again: a new clone begins"
 
 
 class SqlError(RemoteFault):

@@ -4,12 +4,17 @@ The rules are those of a stock recipient (InnoDB's clone0copy.cc and clone0repl.
 donor lists all files at the start of FILE_COPY; between the END of a stage and the START of the next the master
 connection gets one descriptor for each file that DDL changed. Renames are done in two steps, since their order is not
 the order of the renames on the donor.
+
+What is done is told to the journal first, so that a new process can rebuild the table; the initial list is told
+afterwards, because it counts only when it is complete.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +24,7 @@ from innoclone.files.target import Target
 from innoclone.innodb.create import initial_file
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags
+from innoclone.ops.journal import Journal
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
 __all__ = ["ClonedFile", "FileTable"]
@@ -56,9 +62,10 @@ class ClonedFile:
 class FileTable:
     """Applies FILE_METADATA to the target. Written by the master connection; `dropped` marks by any."""
 
-    def __init__(self, target: Target, server_version: int, *, verify: bool) -> None:
+    def __init__(self, target: Target, server_version: int, *, verify: bool, journal: Journal | None = None) -> None:
         """``server_version`` is the donor's as a number (90704)."""
-        self._target = target
+        self._target: Target | _OnPaper = target
+        self.journal = journal
         self._version = server_version
         self._verify = verify
         self.data: list[ClonedFile] = []
@@ -80,6 +87,7 @@ class FileTable:
             elif in_stage:
                 self._add_listed(meta, stage)
             else:
+                self._tell(meta, stage, in_stage=False)
                 self._change(meta)
 
     def _add_redo(self, meta: FileMetadata, stage: StageNumber) -> None:
@@ -87,7 +95,8 @@ class FileTable:
             raise ProtocolError(f"redo file {meta.index} in {stage.name}")
         if meta.index in self.redo:
             return  # every connection repeats them
-        path = self._target.redo_path(meta.index, old_format=self._version < 80030)
+        self._tell(meta, stage, in_stage=True)
+        path = self._target.redo_path(meta.index, old_format=self.old_redo)
         self._target.create(path)
         self.redo[meta.index] = ClonedFile(meta, path, path, meta.size, None)
 
@@ -96,6 +105,8 @@ class FileTable:
         if meta.index < len(self.data):
             file = self.data[meta.index]
             if meta.flags & FileFlag.DELETED:
+                if not file.dropped:
+                    self._tell(meta, stage, in_stage=True)
                 self._drop(file)
                 return
             if file.metadata == meta:
@@ -107,6 +118,25 @@ class FileTable:
         file.adopted = self._target.adopt(meta.name, meta.space_id, meta.fsp_flags, file.path, meta.size)
         if not file.adopted:
             self._target.create(file.path)
+        self._tell(meta, stage, in_stage=True, adopted=file.adopted, later=True)
+
+    def _tell(
+        self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool, later: bool = False, adopted: bool = False
+    ) -> None:
+        if self.journal is not None:
+            raw = meta.serialize().hex()
+            self.journal.append("file", later=later, descriptor=raw, stage=stage, in_stage=in_stage, adopted=adopted)
+
+    @contextlib.contextmanager
+    def on_paper(self) -> Iterator[None]:
+        """Meanwhile descriptors change the table only, and no file: that was done by an earlier process."""
+        target = self._target
+        assert isinstance(target, Target), "once at a time"
+        self._target = _OnPaper(target)
+        try:
+            yield
+        finally:
+            self._target = target
 
     def expect_drop(self, file: ClonedFile) -> None:
         """The donor's file is gone: its next notices must say that it was dropped."""
@@ -150,14 +180,28 @@ class FileTable:
     def _rename(self, file: ClonedFile, meta: FileMetadata) -> None:
         if file.dropped:
             raise ProtocolError(f"file {meta.index} is renamed after it was dropped")
-        new = self._target.place(meta.name, meta.space_id)
-        waiting = new.with_name(new.name + RENAME_SUFFIX)
-        self._target.rename(file.path, waiting)
+        new, waiting = self.rename_steps(meta)
+        if file.path != waiting:  # a donor that is asked to go on repeats the changes since the last stage
+            self._target.rename(file.path, waiting)
         self._paths.discard(file.final)
         self.changes.append(f"renamed {file.metadata.name} to {meta.name}")
         file.metadata, file.path, file.final, file.size = meta, waiting, new, max(file.size, meta.size)
         if file not in self._renames:
             self._renames.append(file)
+
+    def rename_steps(self, meta: FileMetadata) -> tuple[Path, Path]:
+        """Where a renamed file goes in the end, and where until the next stage begins."""
+        new = self._target.place(meta.name, meta.space_id)
+        return new, new.with_name(new.name + RENAME_SUFFIX)
+
+    def pending_renames(self) -> list[tuple[Path, Path]]:
+        """Where files wait for the next stage, and where they go then."""
+        return [(file.path, file.final) for file in self._renames]
+
+    @property
+    def old_redo(self) -> bool:
+        """Whether redo files have the names that they had before 8.0.30."""
+        return self._version < 80030
 
     def begin_stage(self) -> None:
         """The master has received START: the second step of all renames."""
@@ -201,6 +245,8 @@ class FileTable:
         if file.flags is None:
             raise ProtocolError(f"file {file.metadata.name!r} was created by DDL and is no tablespace")
         self._target.create(file.path)
+        if isinstance(self._target, _OnPaper):
+            return
         page0, size = initial_file(file.metadata.space_id, file.flags, self._version)
         fd = self._target.open(file.path)
         try:
@@ -230,11 +276,34 @@ class FileTable:
         if file.metadata.space_id == SYSTEM_SPACE:
             last = next(other for other in reversed(self.data) if other.metadata.space_id == SYSTEM_SPACE)
         page = last.flags.physical_page_size if last.flags is not None else 0
-        last.size = max(last.size, min(size, MAX_FILE_SIZE) - last.first_page * page)
+        wanted = min(size, MAX_FILE_SIZE) - last.first_page * page
+        if wanted > last.size:
+            last.size = wanted
+            if self.journal is not None:
+                self.journal.append("size", index=last.metadata.index, size=wanted)
 
     def all_files(self) -> list[ClonedFile]:
         """Every file that belongs to the clone, redo last."""
         return [file for file in self.data if not file.dropped] + [self.redo[index] for index in sorted(self.redo)]
+
+
+class _OnPaper:
+    """Stands in for a target whose files were changed already."""
+
+    def __init__(self, target: Target) -> None:
+        self.place, self.redo_path = target.place, target.redo_path
+
+    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
+        return False
+
+    def create(self, path: Path) -> None:
+        pass
+
+    def rename(self, old: Path, new: Path) -> None:
+        pass
+
+    def unlink(self, path: Path) -> None:
+        pass
 
 
 def _check_sizes(meta: FileMetadata) -> None:

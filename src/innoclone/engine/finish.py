@@ -7,7 +7,7 @@ import os
 import threading
 
 from innoclone.engine.filetable import ClonedFile, FileTable
-from innoclone.engine.link import Suspects
+from innoclone.engine.suspects import Suspects
 from innoclone.errors import BadPage, EncryptionUnsupported, Interrupted
 from innoclone.files.system import file_error
 from innoclone.files.target import Target

@@ -9,19 +9,21 @@ import time
 from collections.abc import Callable
 
 from innoclone.engine.barrier import Barrier
-from innoclone.engine.filetable import MAX_FILES, ClonedFile, FileTable
+from innoclone.engine.course import STAGES, Course
+from innoclone.engine.filetable import MAX_FILES, ClonedFile
 from innoclone.engine.holes import hole_writer
-from innoclone.errors import BadPage, FileError, ProtocolError, from_donor
+from innoclone.errors import FileError, ProtocolError, from_donor
 from innoclone.files.delta import Delta, Write, write_differing
 from innoclone.files.direct import DirectFile
 from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
-from innoclone.files.target import Target
+from innoclone.ops.chunks import Slot, stamp
 from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, Counter, Stage
+from innoclone.ops.status import Counter
 from innoclone.transport.connection import Connection
 from innoclone.wire.descriptors import (
     DataDescriptor,
     FileMetadata,
+    Locator,
     StageNumber,
     StateDescriptor,
     TaskMetadata,
@@ -36,10 +38,9 @@ from innoclone.wire.rpc import (
 )
 from innoclone.wire.stream import Stream
 
-__all__ = ["STAGES", "Link", "Suspects"]
+__all__ = ["Link"]
 
 MAX_BLOCK = 16 << 20  # bytes of one DATA message; a donor's are 64 pages, 4 MiB at the most
-MAX_SUSPECTS = 1_000_000
 MAX_ERROR = 64 << 10  # bytes of an ERROR message
 BLOCK = 1 << 20  # bytes of a donor's block with the usual pages
 BUFFERS = 16 << 20  # bytes that the buffers of all connections may take together
@@ -48,41 +49,6 @@ DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor for O_
 MEAL = 1 << 20  # bytes that a compressed connection must have got off the wire ...
 HUNGER = 25.0  # ... in so many seconds, or it goes on without a pause: the donor's patience is 60 s
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
-
-STAGES = {
-    StageNumber.FILE_COPY: Stage.FILE_COPY,
-    StageNumber.PAGE_COPY: Stage.PAGE_COPY,
-    StageNumber.REDO_COPY: Stage.REDO_COPY,
-}
-
-
-class Suspects:
-    """Pages that looked bad when they were written. A torn page of FILE_COPY is expected to come again, whole."""
-
-    def __init__(self) -> None:
-        self._pages: dict[int, set[int]] = {}  # file index -> page numbers
-        self._count = 0
-        self._lock = threading.Lock()
-
-    def update(self, index: int, first: int, count: int, bad: list[int]) -> None:
-        """``count`` pages from ``first`` on were written, those in ``bad`` are damaged.
-
-        Raises `BadPage` when there are more than could be torn by chance; their list is kept in memory.
-        """
-        if not bad and index not in self._pages:
-            return
-        with self._lock:
-            pages = self._pages.setdefault(index, set())
-            self._count -= len(pages)
-            pages.difference_update(range(first, first + count))
-            pages.update(bad)
-            self._count += len(pages)
-        if self._count > MAX_SUSPECTS:
-            raise BadPage(f"more than {MAX_SUSPECTS} pages of the donor are damaged")
-
-    def left(self) -> dict[int, list[int]]:
-        """File index -> pages that are still damaged."""
-        return {index: sorted(pages) for index, pages in self._pages.items() if pages}
 
 
 class _Wire:
@@ -122,31 +88,30 @@ class Link:
         number: int,
         connection: Connection,
         *,
-        target: Target,
-        table: FileTable,
+        course: Course,
         barrier: Barrier,
-        status: CloneStatus,
         limits: Limits,
-        suspects: Suspects,
         on_state: Callable[[StateDescriptor], None] | None = None,
         on_listed: Callable[[], None] = lambda: None,
         resumed: bool = False,
         connections: int = 1,
     ) -> None:
-        """``resumed``: the master goes on in FILE_COPY after COM_REINIT, with the list of files known.
+        """``resumed``: the master goes on in the stage of the ``course`` after COM_REINIT.
 
         ``connections``: how many there are, which bounds the buffer of each.
         """
         self._number = number
         self._connection = connection
-        self._target, self._table, self._barrier = target, table, barrier
-        self._status, self._limits, self._suspects = status, limits, suspects
+        self._course, self._barrier, self._limits = course, barrier, limits
+        self._target, self._table = course.target, course.table
         self._on_state = on_state
         self._on_listed = on_listed
-        self._order = Stream(master=on_state is not None, resumed=resumed)
-        self._stage = StageNumber.FILE_COPY if resumed else StageNumber.INIT
-        self._in_stage = resumed
-        self._chunks = 0
+        self._slot: Slot | None = None
+        self._stamp: bytearray | None = None  # of the block that is being received
+        self._order = Stream(master=on_state is not None, resumed=course.stage if resumed else None)
+        self._stage = course.stage if resumed else StageNumber.INIT
+        self._in_stage = self._resumed = resumed
+        self._chunks = course.chunks.count if resumed else 0
         self._files = -1  # how many the master announced
         self._compressed = connection.compression != "off"
         self._wire = _Wire(limits, barrier.stopped)
@@ -157,13 +122,14 @@ class Link:
         size = max(SMALLEST_BUFFER, min(BLOCK, 1 << ((BUFFERS // connections).bit_length() - 1)))
         self._buffer = memoryview(mmap.mmap(-1, size))
         self._direct: DirectFile | None = None
-        self._old = memoryview(bytearray(size if target.base is not None else 0))
+        self._old = memoryview(bytearray(size if course.target.base is not None else 0))
         self._open_file: ClonedFile | None = None
         self._fd = -1
 
     def run(self) -> None:
         """COM_EXECUTE until COMPLETE. Raises whatever ends it earlier."""
         try:
+            self._prepare()
             self._connection.write_packet(Execute().serialize())
             while self._step():
                 pass
@@ -183,6 +149,8 @@ class Link:
         if isinstance(descriptor, StateDescriptor) and descriptor.is_keepalive:
             return True
         self._order.check(descriptor)
+        if self._resumed and self._in_stage and _stage_of(descriptor) > self._stage:
+            self._leave_stage()  # it had been acknowledged, so its END is not repeated
         if self._on_state is not None and not self._in_stage and self._stage in STAGES:
             self._barrier.wait_until_ended(self._stage)
         if self._stage is StageNumber.INIT and self._on_state is None and not isinstance(descriptor, TaskMetadata):
@@ -213,11 +181,15 @@ class Link:
         else:
             if len(self._table.data) < self._files:
                 raise ProtocolError(f"the donor announced {self._files} files and listed {len(self._table.data)}")
-            self._close_file()
-            self._in_stage = False
-            self._barrier.ended(self._number, state.stage)
+            self._leave_stage()
         if self._on_state is not None:
             self._on_state(state)
+
+    def _leave_stage(self) -> None:
+        self._close_file()
+        self._finish_chunk()
+        self._in_stage = False
+        self._barrier.ended(self._number, self._stage)
 
     def _start(self, state: StateDescriptor) -> None:
         if self._on_state is None:
@@ -238,7 +210,7 @@ class Link:
 
     def _prepare(self) -> None:
         if self._stage in STAGES:
-            self._counter = self._status.stages[STAGES[self._stage]].counter()
+            self._counter = self._course.status.stages[STAGES[self._stage]].counter()
         # Single pages come buffered; big blocks are left in the socket until their place is known.
         self._connection.read_ahead = self._stage is StageNumber.PAGE_COPY
 
@@ -253,6 +225,7 @@ class Link:
         if data.stage is StageNumber.FILE_COPY and len(self._table.data) < self._files:
             raise ProtocolError("data before the list of files is complete")
         file = self._table.find(data.index, data.stage)
+        slot = self._chunk(data)
         header = connection.read_header()
         if header.length < 1 or (code := connection.read_exact(1)[0]) != ResponseCode.DATA:
             if header.length and code == ResponseCode.ERROR and header.length <= MAX_ERROR:
@@ -275,6 +248,21 @@ class Link:
             raise ProtocolError(f"a block of {data.length} bytes is followed by {at - data.offset}")
         if data.stage is StageNumber.PAGE_COPY and data.offset == 0 and not file.dropped:
             self._table.grow(file, data.file_size)
+        self._course.dirty.add(file.path)
+        self._course.chunks.wrote(slot, data.block, self._stamp)
+
+    def _chunk(self, data: DataDescriptor) -> Slot:
+        """The slot of the block's chunk; a connection that gets another chunk has all of the one before."""
+        if self._slot is None or self._slot.chunk != data.chunk:
+            self._finish_chunk()
+            self._slot = self._course.chunks.begin(data.chunk)
+        self._stamp = bytearray() if data.stage is StageNumber.FILE_COPY else None
+        return self._slot
+
+    def _finish_chunk(self) -> None:
+        if self._slot is not None:
+            self._course.chunks.finish(self._slot)
+            self._slot = None
 
     def _move(self, file: ClonedFile, offset: int, size: int) -> None:
         """``size`` bytes from the connection into the file, in pieces that keep limits and memory small."""
@@ -291,11 +279,14 @@ class Link:
             count = min(size, wanted - wanted % page)  # whole pages, for the checks
             if splice:
                 connection.splice(fd, offset, count)
+                self._stamp = None
             else:
                 view = self._buffer[:count]
                 connection.read_into(view)
                 if fd >= 0:
                     self._write(file, fd, view, offset, page)
+                if self._stamp is not None:
+                    self._stamp += stamp(view, page) if file.flags is not None else b""
             self._account(count)
             offset += count
             size -= count
@@ -329,7 +320,7 @@ class Link:
         if file.checker is not None:
             first = file.first_page + offset // page
             bad = [item.number for item in file.checker.bad_pages(view, first)]
-            self._suspects.update(file.metadata.index, first, len(view) // page, bad)
+            self._course.suspects.update(file.metadata.index, first, len(view) // page, bad)
 
     def _writer(self, file: ClonedFile, page: int) -> Write:
         """How pages of ``file`` are written: with holes where it is page-compressed."""
@@ -363,3 +354,7 @@ class Link:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._open_file = -1, None
+
+
+def _stage_of(descriptor: DataDescriptor | FileMetadata | StateDescriptor | TaskMetadata | Locator) -> StageNumber:
+    return getattr(descriptor, "stage", StageNumber.NONE)

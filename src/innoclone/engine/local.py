@@ -14,11 +14,15 @@ import time
 from dataclasses import dataclass
 
 from innoclone.engine.barrier import Stopped
+from innoclone.engine.course import Course, all_chunks
 from innoclone.engine.donorfiles import DonorFiles
+from innoclone.engine.filetable import FileTable
+from innoclone.engine.finish import finish_files
 from innoclone.engine.localcopy import CopySummary, FileCopier
 from innoclone.engine.pagecheck import ExpectedFile, check_files
-from innoclone.engine.recipient import Received, Run
-from innoclone.engine.session import begin, reinit
+from innoclone.engine.run import Received, Run
+from innoclone.engine.session import begin, reinit, version_number
+from innoclone.engine.suspects import Suspects
 from innoclone.errors import BadPage, CloneError, ConfigurationMismatch, ProtocolError, from_donor
 from innoclone.files.copying import Method
 from innoclone.files.names import OWN_DIR
@@ -26,11 +30,12 @@ from innoclone.files.target import Target
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import Compression, Endpoint
-from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
+from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
 from innoclone.wire.rpc import DataDescription, Failure, parse_response
 
 __all__ = ["CopiedLocally", "copy_local"]
 
+SYNC_THREADS = 4
 RENEW = 600.0  # seconds; a donor waits at most 30 minutes for an acknowledgement, and COM_REINIT starts that anew
 REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
 POLL = 0.2  # seconds between looks at the donor's connection while files are copied
@@ -80,9 +85,13 @@ def copy_local(
                 " clone_donor_timeout_after_network_failure is 0",
                 hint="set that variable to 5, its default, on the donor; or use 'innoclone clone'",
             )
-        run = _LocalRun(session, master, target, limits, verify_pages, status)
+        table = FileTable(target, version_number(session.parameters.version), verify=verify_pages)
+        course = Course(target, table, Suspects(), status, None)
+        run = _LocalRun(session, master, course, limits)
         run.prepare(files, threads, methods, renew)
-        received = run.run(1, stopped)
+        with contextlib.closing(course):
+            received = run.run(1, stopped)
+    finish_files(table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
     if verify_pages:
         _verify(received, target, stopped)
     if target.base is not None:
@@ -107,7 +116,7 @@ class _LocalRun(Run):
         )  # fmt: skip
         self._copy_threads = threads
 
-    def _master(self) -> None:
+    def _lead(self) -> None:
         try:
             with contextlib.suppress(_Handover):
                 self._link(0, self.master, master=True).run()
@@ -124,7 +133,6 @@ class _LocalRun(Run):
             raise
         finally:
             self.copier.close()
-        self.barrier.leave(0)
 
     def _replace_master(self) -> None:
         """Close the master connection and go on with a new one, every chunk of FILE_COPY claimed."""
@@ -133,14 +141,8 @@ class _LocalRun(Run):
         self.master = self.connections[0] = self.session.connect()
         if self.barrier.stopped.is_set():
             raise Stopped  # whoever stopped this may have shut the old connection only
-        chunks = self.barrier.chunks
-        words = [0xFFFFFFFF] * (chunks // BITMAP_WORD)
-        if chunks % BITMAP_WORD:
-            words.append((1 << chunks % BITMAP_WORD) - 1)
-        old = self.session.locator
-        locator = Locator(
-            old.clone_id, old.snapshot_id, old.index, StageNumber.FILE_COPY, True, ChunkInfo((), tuple(words))
-        )
+        old, claim = self.session.locator, all_chunks(self.course.chunks.count)
+        locator = Locator(old.clone_id, old.snapshot_id, old.index, StageNumber.FILE_COPY, True, claim)
         self.master.set_timeout(REINIT_TIMEOUT)
         reinit(self.master, self.session, locator)
         self.master.set_timeout(self.session.stall_timeout)
@@ -171,6 +173,8 @@ class _LocalRun(Run):
                 raise _Handover
 
     def _begin_stage(self, state: StateDescriptor) -> None:
+        if state.stage is StageNumber.PAGE_COPY and not self.copier.wait(0):
+            raise ProtocolError("the donor goes on before the copy is acknowledged")
         if state.stage is StageNumber.PAGE_COPY and (names := self.table.missing()):
             raise CloneError(
                 f"{len(names)} files vanished and the donor does not say that they were dropped: {names[0]}",

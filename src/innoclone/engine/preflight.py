@@ -32,7 +32,7 @@ from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
 from innoclone.wire.rpc import COM_CLONE, Exit
 
-__all__ = ["DonorFacts", "check"]
+__all__ = ["DonorFacts", "check", "donor_start"]
 
 ER_TABLEACCESS_DENIED = 1142
 PATIENCE = 60.0  # seconds for each of the donor's answers
@@ -56,6 +56,7 @@ class DonorFacts:
     notes: list[str] = field(default_factory=list)
     problems: list[CloneError] = field(default_factory=list)
     good: list[str] = field(default_factory=list)  # checks that were passed, as text
+    started: int = 0  # when the donor was, see `donor_start`
 
     @property
     def version(self) -> str:
@@ -89,6 +90,7 @@ def check(
     with Connection(donor, Compression(), timeout=PATIENCE) as connection:
         with Sql(donor, read_timeout=PATIENCE) as sql:
             facts.variables = _variables(sql)
+            facts.started = donor_start(sql)
             facts.good.append(f"login to {donor}, MySQL {facts.version}")
             for step in (_check_version, _check_settings, _check_redo, _check_encryption, _check_tablespaces):
                 _collect(facts, step, sql)
@@ -112,6 +114,12 @@ def _collect(facts: DonorFacts, step: Callable[..., None], *arguments: object) -
         step(facts, *arguments)
     except CloneError as error:
         facts.problems.append(error)
+
+
+def donor_start(sql: Sql) -> int:
+    """When the server was started: seconds since the epoch by its own clock, to a second or so."""
+    uptime = sql.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")
+    return int(sql.value("SELECT UNIX_TIMESTAMP()")) - int(uptime[0][1] if uptime else 0)
 
 
 def _variables(sql: Sql) -> dict[str, str]:

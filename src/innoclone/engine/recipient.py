@@ -1,54 +1,36 @@
-"""The recipient: one master connection, workers, and an auxiliary connection for acknowledgements.
+"""The recipient: attempts at one clone until it is done, the donor has given it up, or no attempt can help.
 
-This file is the story of a remote clone; the steps live in session.py (connections), link.py (the stream of one
-connection), barrier.py (where connections meet), filetable.py (files and DDL) and finish.py (sizes, sync).
+The story of an attempt is in run.py, what lasts from one to the next in course.py, and resume.py finds what an earlier
+process left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
-from innoclone.engine.barrier import Barrier, Stopped
-from innoclone.engine.filetable import ClonedFile, FileTable
+from innoclone.engine.course import Course
+from innoclone.engine.filetable import FileTable
 from innoclone.engine.finish import finish_files
-from innoclone.engine.link import STAGES, Link, Suspects
-from innoclone.engine.session import DonorParameters, Session, attach, begin, call, leave, version_number
-from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, RemoteFault
+from innoclone.engine.preflight import DonorFacts
+from innoclone.engine.resume import Resumable, begin_event, reconnect
+from innoclone.engine.retry import Retries
+from innoclone.engine.run import Received, Run
+from innoclone.engine.session import Session, begin, version_number
+from innoclone.engine.suspects import Suspects
+from innoclone.errors import CloneError, Interrupted, SnapshotGone
 from innoclone.files.target import Target
+from innoclone.ops.journal import Journal
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
-from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
-from innoclone.wire.rpc import Ack
+from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["Received", "Run", "receive"]
+__all__ = ["Received", "receive"]
 
-POLL = 0.1  # seconds between looks for a wish to stop
-GOODBYE = 0.5  # seconds for telling the donor about a failure
-LAST_WORDS = 2.0  # seconds for a thread to end once its connection is shut
-NO_CLONE = 1815  # ER_INTERNAL_ERROR: what a donor answers to COM_ATTACH when the clone is over
-PATIENCE = 5.0  # seconds for the donor's answer to COM_EXIT
-IMPATIENCE = 0.2  # the same, once one connection was left without an answer
 SYNC_THREADS = 4
-
-
-@dataclass(frozen=True)
-class Received:
-    """A finished transfer."""
-
-    table: FileTable
-    parameters: DonorParameters
-    locator: Locator
-    connections: int
-    protocol: int
-    compression: str
-    cipher: str
 
 
 def receive(
@@ -64,207 +46,84 @@ def receive(
     verify_pages: bool,
     status: CloneStatus,
     stopped: threading.Event,
+    retry_for: float | None = 0.0,
+    facts: DonorFacts | None = None,
+    resumable: Resumable | None = None,
+    on_begun: Callable[[float], None] = lambda _: None,
 ) -> Received:
     """Clone ``donor`` into ``target``, up to and including the sync of all files. Raises a `CloneError`.
 
     ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
+    ``retry_for``: seconds for which a lost connection is tried again; None: as long as the donor keeps the snapshot.
+    With ``resumable`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
+    the journal; without them there is none, and a failure is final. ``on_begun`` gets the seconds for which the donor
+    keeps the snapshot when the connection is lost.
     """
     connections = limits.connections(threads, compressed=compression.algorithm != "off")
     if connections < threads:
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
-    session, master = begin(
-        donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl, stopped=stopped,
-        receive_buffer=limits.receive_buffer,
-    )  # fmt: skip
-    with contextlib.closing(master):
-        run = Run(session, master, target, limits, verify_pages, status)
-        return run.run(connections, stopped)
-
-
-class Run:
-    """State of one run."""
-
-    def __init__(
-        self, session: Session, master: Connection, target: Target, limits: Limits, verify: bool, status: CloneStatus
-    ) -> None:
-        self.session, self.master, self.target = session, master, target
-        self.limits, self.status = limits, status
-        self.barrier = Barrier()
-        self.suspects = Suspects()
-        self.table = FileTable(target, version_number(session.parameters.version), verify=verify)
-        self.connections: list[Connection] = [master]
-        self.auxiliary: Connection | None = None
-        self._auxiliary_free = threading.Lock()
-        self.threads = 1
-
-    def run(self, threads: int, stopped: threading.Event) -> Received:
-        """Start all connections, wait for them, finish the files."""
-        self.threads = threads
-        try:
-            self.auxiliary = self.session.connect()
-        except CloneError as error:
-            self.barrier.fail(error)
-        jobs = [threading.Thread(target=self._guard, args=(self._master,), name="clone-0", daemon=True)]
-        jobs += [
-            threading.Thread(target=self._guard, args=(self._worker, number), name=f"clone-{number}", daemon=True)
-            for number in range(1, threads)
-        ]
-        self.barrier.join(0, StageNumber.INIT)
-        cipher = self.master.cipher  # a closed connection has none
-        self.status.connections = 1
-        if self.barrier.failure is None:
-            for job in jobs:
-                job.start()
-        self._supervise([job for job in jobs if job.ident is not None], stopped)
-        if self.barrier.failure is not None:
-            self.status.fail(self.barrier.failure.code, self.barrier.failure.message)
-            raise self.barrier.failure
-        received = Received(
-            self.table, self.session.parameters, self.session.locator, self.status.connections, self.session.protocol,
-            self.master.compression, cipher,
+    if resumable is not None:
+        session = resumable.session(donor, compression, stall_timeout, limits.receive_buffer, stopped)
+        course = resumable.course(target, status, verify=verify_pages)
+        master = None
+    else:
+        session, master = begin(
+            donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
+            stopped=stopped, receive_buffer=limits.receive_buffer,
         )  # fmt: skip
-        finish_files(self.table, self.target, self.suspects, self.status, stopped, threads=SYNC_THREADS)
-        return received
-
-    def _supervise(self, jobs: list[threading.Thread], stopped: threading.Event) -> None:
-        """Until all threads are done; a failure or a wish to stop wakes those that wait for the network."""
         try:
-            while any(job.is_alive() for job in jobs) and self.barrier.failure is None:
-                for job in jobs:
-                    job.join(POLL / len(jobs))
-                if stopped.is_set():
-                    self.barrier.fail(Interrupted("stopped"))
+            course = _new_course(session, target, status, facts, verify=verify_pages)
         except BaseException:
-            self.barrier.fail(Interrupted("stopped"))
+            master.close()
             raise
-        finally:
-            if self.barrier.failure is not None:
-                self._wake(self.barrier.failure)
-            for job in jobs:
-                job.join(LAST_WORDS)
-            # A thread that hangs in a system call may still use its descriptors: those are left to the process's end.
-            if not any(job.is_alive() for job in jobs):
-                self._close_all()
+    on_begun(session.parameters.network_timeout * 60.0)
+    with contextlib.closing(course):
+        received = _attempts(session, master, course, limits, connections, Retries(retry_for, session), stopped)
+        finish_files(course.table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
+    return received
 
-    def _wake(self, failure: CloneError) -> None:
-        """Let every thread come to its end."""
-        self._tell_donor(failure)
-        for connection in (*self.connections, self.auxiliary):
-            if connection is not None:
-                connection.shut()
 
-    def _close_all(self) -> None:
-        """Leave clone mode in order where all went well, else just go.
+def _new_course(
+    session: Session, target: Target, status: CloneStatus, facts: DonorFacts | None, *, verify: bool
+) -> Course:
+    target.clear()  # not before a donor has said that it will give something new
+    journal = None
+    if facts is not None:
+        journal = Journal(target.root, new=True, fsync=target.fsync)
+        journal.append("begin", **begin_event(session, facts, target, began=status.begin))
+        journal.sync()
+    table = FileTable(target, version_number(session.parameters.version), verify=verify, journal=journal)
+    return Course(target, table, Suspects(journal), status, journal)
 
-        The master comes last: the donor answers its COM_EXIT only when the workers have left.
-        """
-        patience = PATIENCE
-        for connection in [*self.connections[1:], self.auxiliary, self.master]:
-            if connection is not None:
-                if self.barrier.failure is None:
-                    patience = patience if leave(connection, patience) else IMPATIENCE
-                else:
-                    connection.shut()
-                connection.close()
 
-    def _guard(self, body: Callable[..., None], *arguments: int) -> None:
-        """Run one thread's work; its error is the clone's."""
+def _attempts(
+    session: Session,
+    master: Connection | None,
+    course: Course,
+    limits: Limits,
+    connections: int,
+    retries: Retries,
+    stopped: threading.Event,
+) -> Received:
+    """Until an attempt comes to the end, with a new master connection for each after the first."""
+    status = course.status
+    while True:
         try:
-            body(*arguments)
-        except Stopped:
-            pass
+            if course.stage is StageNumber.DONE:  # nothing is left that the donor would be needed for
+                if master is not None:
+                    master.close()
+                return Received(course.table, session.parameters, session.locator, 0, session.protocol, "", "")
+            if master is None:
+                master = reconnect(session, course)
+                status.restarts += 1
+            with contextlib.closing(master):
+                return Run(session, master, course, limits).run(connections, stopped)
+        except SnapshotGone:
+            raise
         except CloneError as error:
-            self.barrier.fail(error)
-        except Exception as error:  # noqa: BLE001 - a defect of ours must end the clone, not one thread of it
-            fault = CloneError(f"unexpected {type(error).__name__}: {error}")
-            fault.__cause__ = error
-            self.barrier.fail(fault)
-
-    # ---- the connections -----------------------------------------------------------------------------------
-
-    def _link(self, number: int, connection: Connection, *, master: bool, resumed: bool = False) -> Link:
-        return Link(
-            number, connection, target=self.target, table=self.table, barrier=self.barrier, status=self.status,
-            limits=self.limits, suspects=self.suspects, on_state=self._on_state if master else None,
-            on_listed=self._on_listed, resumed=resumed, connections=self.threads,
-        )  # fmt: skip
-
-    def _master(self) -> None:
-        self._link(0, self.master, master=True).run()
-        self.barrier.leave(0)
-
-    def _worker(self, number: int) -> None:
-        try:
-            connection = self.session.connect(self.barrier.stopped)
-        except RemoteFault as error:
-            self.status.notes.append(f"connection {number} was refused, going on without it: {error.message}")
-            return
-        self.connections.append(connection)
-        if self.barrier.stopped.is_set():
-            connection.close()  # nobody may look at the list any more
-            raise Stopped
-        try:
-            locator = attach(connection, self.session)
-        except DonorError as error:
-            if error.donor_number != NO_CLONE:
+            master = None
+            if isinstance(error, Interrupted) or not course.listed or course.journal is None:
                 raise
-            return  # the clone is over already: nothing was left for this connection
-        self.barrier.join(number, locator.stage)
-        self.status.connections += 1
-        # The donor sends data of any file at once, and only the master gets the list of files.
-        self.barrier.wait_until_listed()
-        self._link(number, connection, master=False).run()
-        self.barrier.leave(number)
-
-    # ---- what the master does at stages --------------------------------------------------------------------
-
-    def _on_state(self, state: StateDescriptor) -> None:
-        if state.is_start:
-            self._begin_stage(state)
-        else:
-            self.barrier.wait_until_ended(state.stage)
-            self._acknowledge(Ack(0, self.session.locator, state.acknowledgement()))
-
-    def _begin_stage(self, state: StateDescriptor) -> None:
-        self.table.begin_stage()
-        if state.stage in STAGES:
-            self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.threads)
-        if state.stage is StageNumber.REDO_COPY:  # the pages of PAGE_COPY have their room, but for those of new files
-            self._check_space(self.target.root, state.estimate)
-        self.barrier.start(state.stage, state.chunks)
-
-    def _on_listed(self) -> None:
-        """The list of files is complete and no data has come yet: the last moment at which nothing is lost."""
-        self._check_room(self.table.data)
-        self.barrier.listed()
-
-    def _check_room(self, files: Iterable[ClonedFile]) -> None:
-        """Compare with what is really going to be written; the donor's own estimate counts its redo capacity too."""
-        needed: Counter[Path] = Counter()
-        for file in (file for file in files if not file.dropped):
-            needed[self.target.disk_of(file.path)] += file.metadata.allocated
-        for directory, size in needed.items():
-            self._check_space(directory, size)
-
-    def _check_space(self, directory: Path, needed: int) -> None:
-        free = self.target.free_bytes(directory)
-        if needed > free:
-            raise DiskSpace(f"{needed} bytes are needed in {directory}, {free} are free")
-
-    def _acknowledge(self, ack: Ack) -> None:
-        assert self.auxiliary is not None
-        with self._auxiliary_free:
-            call(self.auxiliary, ack)
-
-    # ---- failure -------------------------------------------------------------------------------------------
-
-    def _tell_donor(self, failure: CloneError) -> None:
-        """A failure on this side ends the clone at the donor at once; it would keep its snapshot for minutes else."""
-        if self.auxiliary is None or not isinstance(failure, LocalFault):
-            return
-        if not self._auxiliary_free.acquire(timeout=GOODBYE):
-            return  # the donor is silent
-        with contextlib.suppress(CloneError, OSError):
-            self.auxiliary.set_timeout(GOODBYE)
-            call(self.auxiliary, Ack(failure.code, self.session.locator, None))
-        self._auxiliary_free.release()
+            if not retries.may_help(error, status):
+                raise
+            retries.wait(stopped)

@@ -37,7 +37,7 @@ from innoclone.wire.rpc import (
     parse_response,
 )
 
-__all__ = ["DonorParameters", "Session", "attach", "begin", "leave", "version_number"]
+__all__ = ["DonorParameters", "Identity", "Session", "attach", "begin", "leave", "version_number"]
 
 INIT_GRACE = 300.0  # seconds beyond the DDL timeout that COM_INIT may take, as in a stock recipient
 BUSY_PATIENCE = 15.0  # seconds: a donor notices a killed recipient only at its next writes
@@ -95,6 +95,14 @@ class DonorParameters:
             raise ProtocolError(f"{type(response).__name__} in answer to COM_INIT")
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Which run of which server a donor is: clones are numbered anew when it starts."""
+
+    uuid: str
+    started: int  # seconds since the epoch, by the donor's clock
+
+
 @dataclass
 class Session:
     """A clone that the donor has begun."""
@@ -109,6 +117,7 @@ class Session:
     ddl_timeout: int
     block_ddl: bool
     stopped: threading.Event
+    identity: Identity | None = None
 
     def connect(self, stopped: threading.Event | None = None) -> Connection:
         """One more connection in clone mode; ``stopped`` ends it in place of the session's own event."""
@@ -241,12 +250,18 @@ def attach(connection: Connection, session: Session) -> Locator:
     return locators[0]
 
 
-def reinit(connection: Connection, session: Session, locator: Locator) -> None:
-    """Go on with the clone on a new master connection; ``locator`` says the stage and what is there of it."""
+def reinit(connection: Connection, session: Session, locator: Locator) -> Locator:
+    """Go on with the clone on a new master connection; ``locator`` says the stage and what is there of it.
+
+    The donor's own locator, which comes back, is of the same stage or the next.
+    """
     command = Reinit(session.protocol, session.ddl_timeout, session.block_ddl, (locator,))
     responses = call(connection, command)
     if len(responses) != 1 or not isinstance(responses[0], Locators):
         raise ProtocolError("COM_REINIT was not answered with one locator")
+    if len(responses[0].locators) != 1:
+        raise ProtocolError("COM_REINIT was not answered with one locator")
+    return responses[0].locators[0]
 
 
 def leave(connection: Connection, patience: float) -> bool:

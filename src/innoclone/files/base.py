@@ -69,14 +69,15 @@ def refuse_running_server(directory: Path) -> None:
 class Base:
     """The older clone's files, set aside below ``#innoclone/base``."""
 
-    def __init__(self, root: Path) -> None:
-        """Move every tablespace of ``root`` aside. What an interrupted run left there is found again."""
+    def __init__(self, root: Path, *, set_aside: bool = True) -> None:
+        """Move every tablespace of ``root`` aside, unless that was done. What an interrupted run left there is found
+        again."""
         self._aside = root / OWN_DIR / ASIDE
         self._aside.mkdir(exist_ok=True)
         self._free: dict[tuple[int, int], list[Path]] = {}
         self._names: dict[Path, str] = {}
         self.renamed = 0
-        for path in sorted({*tablespaces(root), *self._aside.iterdir()}):
+        for path in sorted({*(tablespaces(root) if set_aside else ()), *self._aside.iterdir()}):
             self._offer(path, "" if path.parent == self._aside else str(path.relative_to(root)))
 
     def _offer(self, path: Path, name: str) -> None:

@@ -15,8 +15,8 @@ from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
 from innoclone.files.lock import take_lock
 from innoclone.files.names import OWN_DIR
-from innoclone.files.system import file_error
-from innoclone.files.target import begin_directory, is_unfinished, sync_directory
+from innoclone.files.system import file_error, sync_directory
+from innoclone.files.target import begin_directory, is_unfinished
 
 __all__ = [
     "LATEST",

@@ -12,8 +12,8 @@ from innoclone.errors import TargetUnusable
 from innoclone.files.base import refuse_running_server
 from innoclone.files.lock import take_lock
 from innoclone.files.names import OWN_DIR
-from innoclone.files.system import file_error
-from innoclone.files.target import remove_clone, sync_directory
+from innoclone.files.system import file_error, sync_directory
+from innoclone.files.target import remove_clone
 
 __all__ = ["exchange", "fresh_sibling", "kept"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from pathlib import Path
 
 from innoclone.errors import CloneError, DiskFull, FileError, TooManyOpenFiles
 
-__all__ = ["file_error", "punch_hole", "same_bytes", "start_writeback", "write_all"]
+__all__ = ["file_error", "punch_hole", "same_bytes", "start_writeback", "sync_directory", "write_all"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -64,3 +65,12 @@ def same_bytes(one: memoryview, other: memoryview) -> bool:
         return True
     first, second = ctypes.c_char.from_buffer(one), ctypes.c_char.from_buffer(other)
     return bool(_libc.memcmp(ctypes.addressof(first), ctypes.addressof(second), len(one)) == 0)
+
+
+def sync_directory(directory: Path) -> None:
+    """Fsync a directory, so that names in it survive a crash."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -21,9 +21,9 @@ from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusabl
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
-from innoclone.files.system import file_error, write_all
+from innoclone.files.system import file_error, sync_directory, write_all
 
-__all__ = ["MANIFEST", "Target", "begin_directory", "is_unfinished", "sync_directory"]
+__all__ = ["MANIFEST", "Target", "begin_directory", "is_unfinished"]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
 IN_PROGRESS = "#status_in_progress"  # names of clone0api.cc
@@ -36,15 +36,6 @@ MANIFEST = "manifest.json"
 def is_unfinished(directory: Path) -> bool:
     """Whether the directory holds a clone of ours that never came to its end."""
     return (directory / OWN_DIR).is_dir() and (directory / CLONE_DIR / IN_PROGRESS).exists()
-
-
-def sync_directory(directory: Path) -> None:
-    """Fsync a directory, so that names in it survive a crash."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def begin_directory(directory: Path) -> None:
@@ -67,10 +58,17 @@ class Target:
     """An open clone directory. ``mapping`` says where tablespaces outside the donor's data directory go."""
 
     def __init__(
-        self, root: Path, mapping: Mapping = (), *, fsync: bool = True, reuse: bool = False, replace: bool = False
+        self,
+        root: Path,
+        mapping: Mapping = (),
+        *,
+        fsync: bool = True,
+        reuse: bool = False,
+        replace: bool = False,
+        keep: bool = False,
     ) -> None:
         """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one, with
-        ``replace`` it is removed.
+        ``replace`` it is removed. With ``keep`` that is left to `clear` or `go_on`, and nothing is touched yet.
 
         Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if another
         process works on it; `TargetUnusable` if it can't be created.
@@ -89,6 +87,8 @@ class Target:
         self._lock = -1
         try:
             self._open()
+            if not keep:
+                self.clear()
         except OSError as error:
             self.release()
             raise TargetUnusable(f"can't use {self.root}: {error.strerror}") from error
@@ -113,16 +113,28 @@ class Target:
             _make_directory(self.root / name)
         self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
+
+    def clear(self) -> None:
+        """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`."""
         if self._reuse and not self._created:
             if self.fsync:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
             self.base = Base(self.root)
         self._remove_remains()
+        self._external.clear()
+        self._made = {self.root}
         for name in ("mysql", REDO_DIR):
             self._make_directory(self.root / name)
         if self.fsync:
             for directory in (self.root / CLONE_DIR, self.root, self.root.parent):
                 sync_directory(directory)
+
+    def go_on(self) -> None:
+        """Take an unfinished clone over as it is."""
+        if (self.root / OWN_DIR / ASIDE).is_dir():
+            self.base = Base(self.root, set_aside=False)
+        self._external = [name for name in self._recorded_external() if os.path.lexists(name)]
+        self._made |= {path for path in self.root.rglob("*") if path.is_dir() and not path.is_symlink()}
 
     def _may_take(self) -> bool:
         return is_unfinished(self.root) or ((self._reuse or self._replace) and is_earlier_clone(self.root))
@@ -152,12 +164,17 @@ class Target:
         a host where the same paths were another server's.
         """
         own = self.root / OWN_DIR
-        names: list[str] = []
-        with contextlib.suppress(OSError, ValueError):
-            names += [json.loads(line) for line in (own / EXTERNAL).read_text().splitlines()]
+        names = self._recorded_external()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             paths = [row["path"] for row in json.loads((own / MANIFEST).read_text())["files"]]
             names += [path for path in paths if any(Path(path).is_relative_to(new) for _, new in self.mapping)]
+        return names
+
+    def _recorded_external(self) -> list[str]:
+        names: list[str] = []
+        with contextlib.suppress(OSError, ValueError):
+            for line in (self.root / OWN_DIR / EXTERNAL).read_text().splitlines():
+                names.append(json.loads(line))
         return names
 
     # ---- files ---------------------------------------------------------------------------------------------
@@ -286,6 +303,10 @@ class Target:
         """Files that were created outside the directory, by mappings."""
         return [Path(name) for name in self._external]
 
+    def directories(self) -> list[Path]:
+        """Every directory that files were made in."""
+        return sorted(self._made | {path.parent for path in self.external} | {self.root / OWN_DIR})
+
     def disk_of(self, path: Path) -> Path:
         """A directory that stands for the file system of ``path``: the same one for all files on it."""
         self._check_place()
@@ -318,15 +339,16 @@ class Target:
                 self._write(clone_dir / name, "")
             for name, content in views.items():
                 self._write(clone_dir / name, content)
-            (own_dir / EXTERNAL).unlink(missing_ok=True)
             self._write(own_dir / MANIFEST, json.dumps(manifest, indent=1) + "\n")
             if owner is not None:
                 self._chown(owner)
             self._sync_directories()
-            (own_dir / LOCK).unlink(missing_ok=True)
             (clone_dir / IN_PROGRESS).unlink()
             if self.fsync:
                 sync_directory(clone_dir)
+            for entry in own_dir.iterdir():  # what only an unfinished clone needs
+                if entry.name != MANIFEST:
+                    _remove(entry)
         except OSError as error:
             raise file_error(error, f"can't finish {self.root}") from error
         self.release()

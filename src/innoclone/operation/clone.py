@@ -10,16 +10,21 @@ from pathlib import Path
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
-from innoclone.errors import Interrupted
+from innoclone.engine.resume import Resumable, find_resumable
+from innoclone.errors import CloneError, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
-from innoclone.files.target import Target
+from innoclone.files.names import OWN_DIR
+from innoclone.files.target import Target, is_unfinished
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
+from innoclone.ops.statusfile import StatusFile
 
 __all__ = ["CloneResult", "clone"]
+
+BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapshot was lost
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,9 @@ def clone(
 ) -> CloneResult:
     """Clone a running server into a directory. Raises a `CloneError`.
 
-    ``status`` may be read by others meanwhile, ``stopped`` set to end the clone, ``limits`` changed. After a failure
-    nothing of a directory that this call made is left; after `Interrupted` it is left as it is, unbootable, and the
-    same call begins anew in it.
+    ``status`` may be read by others meanwhile, ``stopped`` set to end the clone, ``limits`` changed. After an error
+    that is ``resumable`` the directory is left as it is, unbootable, and the same call goes on with it; after any
+    other nothing of a directory that this call made is left.
     """
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
@@ -70,23 +75,33 @@ def _copy(
 ) -> tuple[DonorFacts, Received]:
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
-    reuse = options.write_changed_only and options.directory.is_dir() and is_earlier_clone(options.directory)
-    facts = check(
-        options.donor, None if reuse else options.directory, mapping=options.map_paths,
-        install_plugin=options.install_plugin, local=local,
-    )  # fmt: skip
-    status.notes += facts.notes
-    facts.verdict()
-    target = Target(options.directory, options.map_paths, fsync=options.fsync, reuse=reuse)
-    if target.restarted:
-        status.notes.append(f"{options.directory} held an unfinished clone: it was removed, this one begins anew")
-    try:
-        received = receive(
-            options.donor, target, threads=options.threads, compression=options.compression, limits=limits,
-            block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-            verify_pages=options.verify_pages, status=status, stopped=stopped,
+    directory = options.directory
+    left: Resumable | None = None
+    if directory.is_dir() and is_unfinished(directory):
+        try:
+            left = find_resumable(directory, options.map_paths)
+        except SnapshotGone as error:
+            status.notes.append(_begins_anew(directory, error))
+    reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
+    if left is None or left.needs_donor:
+        facts = check(
+            options.donor, None if reuse or left else directory, mapping=() if left else options.map_paths,
+            install_plugin=options.install_plugin, local=local,
         )  # fmt: skip
-        if received.compression != options.compression.algorithm:
+        status.notes += facts.notes
+        facts.verdict()
+    else:
+        facts = DonorFacts(variables=left.variables)
+    if left is not None and left.needs_donor and facts.variables.get("server_uuid") != left.begin["donor"]["uuid"]:
+        raise TargetExists(
+            f"{directory} holds an unfinished clone of another server, {left.begin['donor']['address']}",
+            hint=f"name another directory, or remove what is there: innoclone discard {directory}",
+        )
+    target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True)
+    try:
+        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file:
+            received = _receive(options, target, facts, left, status, stopped, limits, file)
+        if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         note_changes(status, received)
         if target.base is not None:
@@ -99,16 +114,52 @@ def _copy(
         finished = time.time()
         manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
-    except (Interrupted, KeyboardInterrupt):
-        target.release()
-        raise
-    except BaseException:
-        if target.base is None:
-            target.discard()
+    except BaseException as error:
+        keep = target.base is not None or not isinstance(error, CloneError) or error.resumable
+        if keep:
+            target.release()
         else:
-            target.release()  # what is there of the earlier clone serves the next run
+            target.discard()
         raise
     return facts, received
+
+
+def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
+    return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+
+
+def _receive(
+    options: CloneOptions,
+    target: Target,
+    facts: DonorFacts,
+    left: Resumable | None,
+    status: CloneStatus,
+    stopped: threading.Event,
+    limits: Limits,
+    file: StatusFile,
+) -> Received:
+    """The transfer. Where the donor has given the snapshot up it begins anew, and that is said."""
+
+    def begun(donor_waits: float) -> None:
+        file.resumable_seconds = donor_waits
+
+    for more in range(BEGIN_ANEW, -1, -1):
+        try:
+            return receive(
+                options.donor, target, threads=options.threads, compression=options.compression, limits=limits,
+                block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                verify_pages=options.verify_pages, status=status, stopped=stopped, retry_for=options.retry_for,
+                facts=facts, resumable=left, on_begun=begun,
+            )  # fmt: skip
+        except SnapshotGone as error:
+            if not more or (left is None and options.retry_for == 0):
+                raise
+            status.notes.append(_begins_anew(target.root, error))
+            left = None
+            status.begin_anew()
+            facts = check(options.donor, None)
+            facts.verdict()
+    raise AssertionError("the loop ends by itself")
 
 
 def _settings(options: CloneOptions, received: Received) -> dict[str, object]:

@@ -17,6 +17,7 @@ __all__ = [
 MAX_THREADS = 128  # clone_max_concurrency
 MAX_BANDWIDTH = 1048576.0  # clone_max_network_bandwidth, clone_max_data_bandwidth: MiB/s
 MAX_DDL_TIMEOUT = 2592000  # clone_ddl_timeout: seconds
+MAX_RETRY = 2592000.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class CloneOptions:
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
     stall_timeout: float = 60.0  # seconds without a byte after which a connection counts as broken
+    retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
@@ -49,6 +51,8 @@ class CloneOptions:
         _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if not self.stall_timeout > 0:
             raise UsageError("stall-timeout must be above 0")
+        if self.retry_for is not None:
+            _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         for old, new in self.map_paths:
             if not old.startswith("/") or not new.startswith("/"):
                 raise UsageError(f"map-path {old}={new} must have two absolute paths")

@@ -12,6 +12,7 @@ from typing import Any
 
 from innoclone.errors import CloneError
 from innoclone.files.lock import holder_of
+from innoclone.files.swap import fresh_sibling
 from innoclone.files.target import is_unfinished
 from innoclone.ops.history import DIED, append_history, read_history
 from innoclone.ops.status import COPY_STAGES, CloneStatus, State
@@ -30,7 +31,8 @@ def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStat
     """
     status.source, status.destination = str(donor), str(directory)
     status.state, status.begin = State.IN_PROGRESS, time.time()
-    record_dead(directory, status)
+    for place in (directory, fresh_sibling(directory)):
+        record_dead(place, status)
     try:
         yield
     except BaseException as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.names import OWN_DIR
-from innoclone.files.system import file_error
-from innoclone.files.target import MANIFEST, sync_directory
+from innoclone.files.system import file_error, sync_directory
+from innoclone.files.target import MANIFEST
 
 __all__ = ["FORMAT", "MANIFEST", "read_manifest", "timestamp", "update_manifest"]
 

@@ -126,6 +126,11 @@ class CloneStatus:
         row.state, row.begin, row.end = State.IN_PROGRESS, now, None
         return row
 
+    def begin_anew(self) -> None:
+        """Forget all stages: what was copied counts for nothing."""
+        for stage in self.stages:
+            self.stages[stage] = StageStatus(stage)
+
     def finish(self, stage: Stage) -> None:
         """Mark ``stage`` as completed."""
         row = self.stages[stage]

@@ -73,8 +73,21 @@ MASTER: dict[_Move, Phase] = _COMMON | {
     (Phase.FILE_ENDED, Event.FILE, _S.PAGE_COPY): Phase.FILE_ENDED,  # changes by DDL, for the next stage
     (Phase.PAGE_ENDED, Event.FILE, _S.REDO_COPY): Phase.PAGE_ENDED,
 }
-# After COM_REINIT in FILE_COPY with the whole list of files known.
-RESUMED: dict[_Move, Phase] = MASTER | {(Phase.OPENED, Event.TASK, _S.NONE): Phase.FILE_COPY}
+# After COM_REINIT the master goes on in the stage that its locator named. Where the donor has had the acknowledgement
+# of that stage already, it doesn't repeat the END.
+_RESUMED: dict[StageNumber, dict[_Move, Phase]] = {
+    stage: MASTER
+    | {
+        (Phase.OPENED, Event.TASK, _S.NONE): inside,
+        (inside, Event.FILE, following): ended,
+        (inside, Event.START, following): after,
+    }
+    for stage, inside, ended, following, after in (
+        (_S.FILE_COPY, Phase.FILE_COPY, Phase.FILE_ENDED, _S.PAGE_COPY, Phase.PAGE_COPY),
+        (_S.PAGE_COPY, Phase.PAGE_COPY, Phase.PAGE_ENDED, _S.REDO_COPY, Phase.REDO_COPY),
+        (_S.REDO_COPY, Phase.REDO_COPY, Phase.REDO_ENDED, _S.DONE, Phase.DONE),
+    )
+}
 WORKER: dict[_Move, Phase] = _COMMON | {
     (Phase.OPENED, Event.TASK, _S.NONE): Phase.INIT,
     # A worker joins in the middle of a stage: no START comes, the first thing is data or already the END.
@@ -98,8 +111,11 @@ WORKER: dict[_Move, Phase] = _COMMON | {
 class Stream:
     """Follows one connection through its stages and refuses what is out of order."""
 
-    def __init__(self, *, master: bool, resumed: bool = False) -> None:
-        self._moves = (RESUMED if resumed else MASTER) if master else WORKER
+    def __init__(self, *, master: bool, resumed: StageNumber | None = None) -> None:
+        """``resumed``: the stage that COM_REINIT named, which is FILE_COPY, PAGE_COPY or REDO_COPY."""
+        self._moves = MASTER if master else WORKER
+        if master and resumed is not None:
+            self._moves = _RESUMED[resumed]
         self.phase = Phase.OPENED
 
     def check(self, descriptor: Descriptor) -> None:
