@@ -74,7 +74,7 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
         if position["gtid_executed"]:
             yield "GTID set", position["gtid_executed"]
     if found.holder is not None:
-        yield "process", f"{found.holder} works on it"
+        yield "in use", f"by {found.holder}"
     if found.successor is not None:
         yield "successor", f"{found.successor.directory}, {found.successor.condition.value}"
         if found.successor.last:
@@ -95,7 +95,7 @@ def resume_words(last: Mapping[str, Any], now: float, *, running: bool = False) 
     if until is None:
         return "the same command continues it"
     if running:
-        return f"for {duration(until - last['updated'])} the same command goes on from the very block"
+        return f"the same command goes on from the very block, for {duration(until - last['updated'])}"
     if now < until:
         return f"the same command goes on from the very block until {moment(until)} ({duration(until - now)} left)"
     return f"the donor held the snapshot until {moment(until)}: the same command takes a new one"
