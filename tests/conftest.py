@@ -27,6 +27,15 @@ def pytest_configure() -> None:
     settings.load_profile("repeatable")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Clones of the tests don't come into the history of whoever runs them."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def programs() -> Programs:
     """MySQL's programs, downloaded where there are none."""

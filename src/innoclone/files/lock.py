@@ -1,7 +1,8 @@
-"""The lock on a clone directory: flock(2) on ``#innoclone/lock``, and in that file who holds it.
+"""The lock on a clone directory, ``#innoclone/lock``, and in that file who holds it.
 
 The kernel takes the lock from a process that dies, however it dies, so the lock alone says whether somebody works on a
-directory. What the file says is for messages, and for whoever wants to send that process a signal.
+directory. What the file says is for messages, and for whoever wants to send that process a signal. It is a lock of the
+open file (F_OFD_SETLK, fcntl(2)): unlike one of flock(2) it can be looked at without being taken for a moment.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import struct
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from innoclone.files.system import file_error
 __all__ = ["LOCK", "Holder", "holder_of", "take_lock"]
 
 LOCK = "lock"
-ATTEMPTS, PAUSE = 10, 0.02  # seconds; whoever only looks holds the lock for microseconds
+FLOCK = "hhqqi0q"  # struct flock of fcntl(2): type, whence, start, length, pid
 START_TIME = 22  # field of /proc/PID/stat, proc_pid_stat(5)
 
 
@@ -70,23 +72,23 @@ def take_lock(own: Path, directory: Path) -> int:
     Raises `TargetBusy` with who holds it, OSError.
     """
     path = own / LOCK
-    for attempt in range(ATTEMPTS):
-        time.sleep(PAUSE if attempt else 0)
+    while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
             if _is_at(descriptor, path):
                 _sign(descriptor)
                 return descriptor
-        except BlockingIOError:
-            pass
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise TargetBusy(
+                f"{Holder.parse(_read(path))} is working on {directory}",
+                hint=f"wait for it, or: innoclone stop {directory}",
+            ) from error
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
-    raise TargetBusy(
-        f"{Holder.parse(_read(path))} is working on {directory}", hint=f"wait for it, or: innoclone stop {directory}"
-    )
 
 
 def holder_of(directory: Path) -> Holder | None:
@@ -99,12 +101,15 @@ def holder_of(directory: Path) -> Holder | None:
     except OSError as error:
         raise file_error(error, f"can't look at {path}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Holder.parse(_read(path))
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _request(fcntl.F_RDLCK))
     finally:
         os.close(descriptor)
-    return None
+    return None if struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK else Holder.parse(_read(path))
+
+
+def _request(kind: int) -> bytes:
+    """A struct flock for a whole file."""
+    return struct.pack(FLOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

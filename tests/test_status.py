@@ -1,0 +1,403 @@
+"""A clone as it is seen and steered from outside its process: lock, status file, status, stop, discard."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import innoclone as package
+from clones import clone_server, rows
+from faults import Running, assert_failed, dsn, tmpfs, wait_until
+from innoclone import errors
+from innoclone.engine.mysqld import Server
+from innoclone.files.lock import Holder, holder_of, take_lock
+from innoclone.files.marks import is_unfinished
+from innoclone.files.names import OWN_DIR
+from innoclone.files.target import Target
+from innoclone.operation.inspect import Condition
+from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.ops.statusfile import StatusFile, outcome, read_status
+from servers import ServerFactory
+from test_cli import environment, innoclone
+
+__all__ = ["environment", "innoclone"]
+
+MIB = 1 << 20
+SLOW = "--max-data-bandwidth=12"  # MiB/s: of a donor of 60 MiB that lasts some seconds
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The folder of ours in a directory."""
+    folder = tmp_path / "clone" / OWN_DIR
+    folder.mkdir(parents=True)
+    return folder
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """The one object of a command with --json."""
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("event") == "result"
+    return found
+
+
+def unfinished(directory: Path) -> Path:
+    """A directory with a clone that has only just begun."""
+    Target(directory).release()
+    return directory
+
+
+def copying(directory: Path) -> bool:
+    """Whether status.json tells of bytes by now."""
+    return bool((read_status(directory) or {}).get("data"))
+
+
+# ---- the lock ----------------------------------------------------------------------------------------------
+
+
+def test_the_lock_tells_who_holds_it(own: Path) -> None:
+    directory = own.parent
+    assert holder_of(directory) is None
+    script = "import sys; from innoclone.files.lock import *; from pathlib import Path; p = Path(sys.argv[1])\n"
+    script += "take_lock(p, p.parent); print('taken', flush=True); sys.stdin.read()"
+    before = time.time()
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(own)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "taken\n"
+        holder = holder_of(directory)
+        assert holder.pid == process.pid
+        assert before - 1 < holder.started < time.time() + 1
+        assert holder.is_here
+        with pytest.raises(errors.TargetBusy, match=rf"process {process.pid} \(started 20..-..-..T.*\) is working on"):
+            take_lock(own, directory)
+        process.kill()
+    assert holder_of(directory) is None
+    assert not holder.is_here
+    os.close(take_lock(own, directory))
+
+
+def test_who_only_looks_keeps_nobody_from_working(own: Path) -> None:
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            holder_of(own.parent)
+
+    watchers = [threading.Thread(target=look) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for _ in range(100):
+            os.close(take_lock(own, own.parent))
+    finally:
+        done.set()
+        for watcher in watchers:
+            watcher.join()
+
+
+def test_a_lock_that_is_removed_by_who_held_it(own: Path) -> None:
+    """As a finished clone does: nobody gets a lock on a file that has lost its name, beside one who has the new one."""
+    inside: list[int] = []
+    failures: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(500):
+            with contextlib.suppress(errors.TargetBusy):
+                descriptor = take_lock(own, own.parent)
+                inside.append(number)
+                if len(inside) > 1:
+                    failures.append(number)
+                inside.remove(number)
+                (own / "lock").unlink()
+                os.close(descriptor)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for worker in [pool.submit(work, number) for number in range(4)]:
+            worker.result()
+    assert failures == []
+
+
+@pytest.mark.parametrize("content", ["", "4711\n", "[]", '{"pid": 1}', '{"pid": "x", "ticks": 1}', "\0" * 100])
+def test_a_lock_without_a_name_in_it(own: Path, content: str) -> None:
+    descriptor = take_lock(own, own.parent)
+    (own / "lock").write_text(content)
+    assert holder_of(own.parent) == Holder()
+    with pytest.raises(errors.TargetBusy, match="another process is working on"):
+        take_lock(own, own.parent)
+    os.close(descriptor)
+
+
+# ---- the status file ---------------------------------------------------------------------------------------
+
+
+def test_the_status_file(own: Path) -> None:
+    """It says what the status says, is replaced in one step, and ends with the error."""
+    status = CloneStatus("u@h:1", "/clone", State.IN_PROGRESS, time.time())
+    seen = []
+    with contextlib.suppress(errors.NetworkError), StatusFile(own, status, operation="clone", every=0.001) as file:
+        assert read_status(own.parent)["stage"] is None
+        file.resumable_seconds = 300
+        counter = status.start(Stage.FILE_COPY, estimate=1000).counter()
+        for _ in range(100):
+            counter.data += 5
+            counter.network += 3
+            seen.append(read_status(own.parent))
+        wait_until(lambda: read_status(own.parent)["data"] == 500, "the last bytes")
+        status.finish(Stage.FILE_COPY)
+        status.start(Stage.PAGE_COPY, estimate=200).counter().data = 100
+        raise errors.NetworkError("the connection broke")
+    assert None not in seen  # there was a whole one at every moment
+    assert [one["data"] for one in seen] == sorted(one["data"] for one in seen)
+    last = read_status(own.parent)
+    assert (last["state"], last["error_number"], last["error_message"]) == ("Failed", 1158, "the connection broke")
+    assert (last["stage"], last["stage_percent"], last["percent"]) == ("PAGE COPY", 50.0, 50.0)
+    assert (last["data"], last["network"], last["estimate"]) == (600, 300, 1200)
+    assert last["resumable_until"] == pytest.approx(last["updated"] + 300)
+    assert (last["pid"], last["source"], last["operation"]) == (os.getpid(), "u@h:1", "clone")
+    assert [(row["stage"], row["state"]) for row in last["stages"]] == [
+        ("FILE COPY", "Completed"), ("PAGE COPY", "In Progress"),
+    ]  # fmt: skip
+    assert [path.name for path in own.iterdir()] == ["status.json"]
+    assert (own / "status.json").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "number"),
+    [
+        (KeyboardInterrupt(), "Interrupted", 1317),
+        (errors.Interrupted("stopped"), "Interrupted", 1317),
+        (errors.DiskFull("no space"), "Failed", 1021),
+        (ZeroDivisionError("a bug"), "Failed", 1105),
+    ],
+)
+def test_how_an_end_is_called(error: BaseException, state: str, number: int) -> None:
+    found = outcome(error)
+    assert (found["state"], found["error_number"]) == (state, number)
+    assert found["error_message"]
+
+
+def test_a_status_file_that_cannot_be_written_hurts_nobody(own: Path) -> None:
+    """The directory vanishes, is moved away, or its disk is full."""
+    status = CloneStatus("u@h:1", "/clone", State.IN_PROGRESS, time.time())
+    with StatusFile(own, status, operation="clone", every=0.001) as file:
+        (own / "status.json").unlink(missing_ok=True)
+        moved = own.parent.rename(own.parent.with_name("moved"))
+        own.mkdir(parents=True)
+        wait_until(lambda: read_status(moved) is not None, "a status in the directory that was moved")
+        assert not list(own.iterdir())
+    with StatusFile(own.with_name("missing"), status, operation="clone", every=0.001):
+        pass
+    if os.geteuid() != 0:
+        return
+    with tmpfs(own, "64k"), StatusFile(own, status, operation="clone", every=0.001) as file:
+        file.resumable_seconds = 7
+        wait_until(lambda: read_status(own.parent)["resumable_until"], "the last status before the disk is full")
+        with contextlib.suppress(OSError):
+            (own / "filler").write_bytes(bytes(1 << 20))
+        file.resumable_seconds = None
+        time.sleep(0.05)
+        assert read_status(own.parent)["resumable_until"]
+        (own / "filler").unlink()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 99}', "\xff"])
+def test_a_status_file_of_another_kind_is_none(own: Path, content: str) -> None:
+    (own / "status.json").write_bytes(content.encode("latin-1"))
+    assert read_status(own.parent) is None
+
+
+# ---- status ------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_clone_that_runs_dies_and_is_completed(
+    environment, innoclone, donor: Server, tmp_path: Path
+) -> None:
+    directory = tmp_path / "clone"
+    with Running("clone", SLOW, dsn(donor), str(directory), environment=environment) as running:
+        wait_until(lambda: copying(directory), "the first bytes")
+        found = result_of(innoclone("status", "--json", str(directory)))
+        assert (found["condition"], found["state"], found["stage"]) == ("running", "In Progress", "FILE COPY")
+        assert found["process"]["pid"] == found["pid"] == running.process.pid
+        assert 0 < found["data"] < found["estimate"]
+        assert 0 < found["percent"] < 100
+        assert found["source"] == f"clone@127.0.0.1:{donor.port}"
+        assert found["resumable_until"] > found["updated"]
+        lines = innoclone("status", str(directory)).stdout
+        assert f"\nprocess      {running.process.pid} of " in lines
+        assert "In Progress: FILE COPY, " in lines
+        running.signal(signal.SIGKILL)
+        running.end()
+    dead = result_of(innoclone("status", "--json", str(directory)))
+    assert (dead["condition"], dead["state"], dead["process"]) == ("died", "Died", None)
+    assert dead["data"] >= found["data"]
+    assert dead["resumable_until"] > time.time()
+    assert "goes on from the very block until" in innoclone("status", str(directory)).stdout
+    assert innoclone("clone", dsn(donor), str(directory)).returncode == 0
+    assert not (directory / OWN_DIR / "status.json").exists()
+    complete = result_of(innoclone("status", "--json", str(directory)))
+    assert (complete["condition"], complete["process"]) == ("complete", None)
+    assert complete["size"] > 60 * MIB
+    assert complete["donor"]["port"] == donor.port
+    assert "complete since" in innoclone("status", str(directory)).stdout
+    ended = [row for row in package.history() if row["destination"] == str(directory)]
+    assert [row["state"] for row in ended] == ["Died", "Completed"]
+    assert ended[0]["data"] == dead["data"]
+
+
+def test_status_of_a_local_clone(environment, innoclone, donor: Server, tmp_path: Path) -> None:
+    """And of the one that is made beside it to take its place."""
+    directory = tmp_path / "clone"
+    address = f"mysql://root@{donor.socket}"
+    assert innoclone("local", address, str(directory)).returncode == 0
+    with Running("local", "--keep-base", SLOW, address, str(directory), environment=environment) as running:
+        beside = directory.with_name("clone.innoclone-new")
+        wait_until(lambda: copying(beside), "the first bytes")
+        found = result_of(innoclone("status", "--json", str(directory)))
+        assert found["condition"] == "complete"
+        assert found["process"]["pid"] == running.process.pid
+        assert found["successor"]["condition"] == "running"
+        assert found["successor"]["operation"] == "local"
+        assert "successor " in innoclone("status", str(directory)).stdout
+        assert innoclone("stop", str(directory)).returncode == 0
+        assert running.end()[0] == 143
+    assert package.status(beside).condition is Condition.INTERRUPTED
+    assert package.discard(beside)
+    assert package.status(directory).successor is None
+
+
+def test_status_of_what_is_no_clone(innoclone, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("missing", "other", "file"):
+        for command in ("status", "stop", "discard"):
+            assert_failed(innoclone(command, str(tmp_path / name)), errors.TargetUnusable)
+    assert (tmp_path / "other").is_dir()
+
+
+def test_status_of_one_that_nothing_is_known_of(innoclone, tmp_path: Path) -> None:
+    directory = unfinished(tmp_path / "clone")
+    assert result_of(innoclone("status", "--json", str(directory)))["condition"] == "unfinished"
+    assert "unfinished" in innoclone("status", str(directory)).stdout
+
+
+# ---- stop --------------------------------------------------------------------------------------------------
+
+
+def test_stop_from_another_terminal(environment, innoclone, donor: Server, tmp_path: Path) -> None:
+    """It ends within its own words, and the same command completes it; stopping once more is no error."""
+    directory = tmp_path / "clone"
+    with Running("clone", SLOW, dsn(donor), str(directory), environment=environment) as running:
+        running.wait_for("FILE COPY", data=MIB)
+        stopped = result_of(innoclone("stop", "--json", str(directory)))
+        assert (stopped["stopped"], stopped["condition"]) == (running.process.pid, "interrupted")
+        status, err = running.end()
+    assert_failed((status - signal.SIGTERM + signal.SIGINT, err), errors.Interrupted)
+    assert is_unfinished(directory)
+    again = innoclone("stop", str(directory))
+    assert again.returncode == 0
+    assert "no process works on" in again.stderr
+    assert package.stop(directory) is False
+    assert innoclone("clone", dsn(donor), str(directory)).returncode == 0
+    done = innoclone("stop", str(directory))
+    assert (done.returncode, "is complete" in done.stderr) == (0, True)
+
+
+def test_stop_waits_no_longer_than_it_was_told(environment, innoclone, donor: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    with Running("clone", SLOW, dsn(donor), str(directory), environment=environment) as running:
+        running.wait_for("FILE COPY")
+        running.signal(signal.SIGSTOP)
+        assert_failed(innoclone("stop", "--timeout=0.2", str(directory)), errors.TargetBusy, "0.2 s", "kill -9")
+        running.signal(signal.SIGCONT)
+        assert running.end()[0] == 143
+
+
+@pytest.mark.parametrize("change", [{"ticks": 1}, {"host": "elsewhere"}, {"pid": 0}])
+def test_stop_leaves_other_processes_alone(tmp_path: Path, change: dict[str, object]) -> None:
+    """A later process of the same number, one on another host, an unknown one."""
+    directory = unfinished(tmp_path / "clone")
+    with subprocess.Popen(["sleep", "600"]) as innocent, contextlib.ExitStack() as lock:
+        descriptor = take_lock(directory / OWN_DIR, directory)
+        lock.callback(os.close, descriptor)
+        path = directory / OWN_DIR / "lock"
+        ticks = int(Path(f"/proc/{innocent.pid}/stat").read_text().rpartition(")")[2].split()[19])
+        known = json.loads(path.read_text()) | {"pid": innocent.pid, "ticks": ticks}
+        path.write_text(json.dumps(known | change))
+        with pytest.raises(errors.TargetBusy, match="no such process can be seen from here"):
+            package.stop(directory, timeout=0.2)
+        assert innocent.poll() is None
+        path.write_text(json.dumps(known))
+        with pytest.raises(errors.TargetBusy, match="has not after"):  # it is the right one, but the lock is ours
+            package.stop(directory, timeout=0.2)
+        assert innocent.wait() == -signal.SIGTERM
+
+
+# ---- two on one directory, discard -------------------------------------------------------------------------
+
+
+def test_a_second_process_is_told_of_the_first(environment, innoclone, donor: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    with Running("clone", SLOW, dsn(donor), str(directory), environment=environment) as running:
+        running.wait_for("FILE COPY")
+        who = f"process {running.process.pid} (started {time.strftime('%Y-%m-%dT')}"
+        assert_failed(innoclone("clone", dsn(donor), str(directory)), errors.TargetBusy, who, "innoclone stop")
+        assert_failed(innoclone("discard", str(directory)), errors.TargetBusy, who, "innoclone stop")
+        assert running.end()[0] == 0
+
+
+def test_discard_refuses_a_finished_clone(innoclone, donor: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    clone_server(donor, directory)
+    before = sorted(directory.rglob("*"))
+    assert_failed(innoclone("discard", str(directory)), errors.TargetExists, "finished")
+    assert sorted(directory.rglob("*")) == before
+
+
+def test_discard_takes_files_outside_with_it(
+    environment, innoclone, make_server: ServerFactory, tmp_path: Path
+) -> None:
+    """And nothing else: what lay beside them stays."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    (here / "mine").touch()
+    server = make_server(f"--innodb-directories={there}")
+    rows(server, "CREATE DATABASE d")
+    rows(server, f"CREATE TABLE d.outside (b LONGBLOB) DATA DIRECTORY = '{there}'")
+    for _ in range(4):
+        rows(server, f"INSERT INTO d.outside VALUES (REPEAT('x', {8 * MIB}))")
+    directory = tmp_path / "clone"
+    command = ["clone", SLOW, f"--map-path={there}={here}", dsn(server), str(directory)]
+    with Running(*command, environment=environment) as running:
+        wait_until(lambda: copying(directory) and (here / "d" / "outside.ibd").exists(), "the file outside")
+        running.signal(signal.SIGKILL)
+        running.end()
+    done = innoclone("discard", "--json", str(directory))
+    assert result_of(done)["removed"] is True
+    assert done.stderr.endswith("completed OK!\n")
+    assert not directory.exists()
+    assert not (here / "d" / "outside.ibd").exists()
+    assert (here / "mine").exists()
+    assert [row["state"] for row in package.history() if row["destination"] == str(directory)] == ["Died"]
+
+
+def test_discard_where_the_directory_must_stay(innoclone, tmp_path: Path) -> None:
+    """What a symbolic link leads to is emptied, so that the same command works again."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    unfinished(tmp_path / "link")
+    done = innoclone("discard", str(tmp_path / "link"))
+    assert (done.returncode, "emptied" in done.stderr) == (0, True)
+    assert list((tmp_path / "real").iterdir()) == []
