@@ -46,8 +46,7 @@ def _unfinished(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
         where = f" on {found.holder.host}, since {moment(found.holder.started)}" if found.holder.pid else ""
         yield "process", f"{found.holder.pid or 'unknown'}{user}{where}"
     if running and last:
-        restarts = f", made anew {last['restarts']} times" if last["restarts"] else ""
-        yield "connections", f"{last['connections']}{restarts}"
+        yield "connections", f"{last['connections']}" + (f", restarts {last['restarts']}" if last["restarts"] else "")
         if now - last["updated"] > STALE:
             yield "last heard", f"{moment(last['updated'])} ({_ago(now - last['updated'])})"
     for note in last.get("notes", [])[-SHOWN_NOTES:]:
