@@ -55,7 +55,7 @@ class Holder:
     @property
     def is_here(self) -> bool:
         """Whether its pid is that of this very process on this host, and not of a later one or another container's."""
-        return self.pid > 0 and self.host == socket.gethostname() and _start_ticks(self.pid) == self.ticks
+        return self.ticks > 0 and self.host == socket.gethostname() and _start_ticks(self.pid) == self.ticks
 
     def __str__(self) -> str:
         """As in ``process 4711 (started 2026-11-23T11:08:51+0000)``."""

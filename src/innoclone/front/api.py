@@ -21,7 +21,7 @@ from innoclone.operation import steer
 from innoclone.operation.clone import CloneResult
 from innoclone.operation.inspect import DirectoryStatus, inspect
 from innoclone.operation.local import LocalResult
-from innoclone.operation.options import CheckOptions, CloneOptions, LocalOptions
+from innoclone.operation.options import STOP_TIMEOUT, CheckOptions, CloneOptions, LocalOptions
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -114,7 +114,7 @@ def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
     return inspect(Path(directory).absolute())
 
 
-def stop(directory: str | os.PathLike[str], *, timeout: float = steer.STOP_TIMEOUT) -> bool:
+def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) -> bool:
     """End the process that makes a clone in ``directory`` (SIGTERM), and wait for that; False if there is none.
 
     That is the whole process, as it is when the program ``innoclone`` makes the clone; to end a `clone` in this one,

@@ -20,7 +20,12 @@ SHOWN_NOTES = 5
 def status_lines(found: DirectoryStatus) -> list[str]:
     """Aligned lines: what it is, how far, from where, by whom, what one can do."""
     rows = _complete(found) if found.condition is Condition.COMPLETE else _unfinished(found)
-    return [f"{label:<12} {text}" for label, text in [("directory", str(found.directory)), *rows]]
+    return [f"{label:<12} {_printable(text)}" for label, text in [("directory", str(found.directory)), *rows]]
+
+
+def _printable(text: str) -> str:
+    """On one line, and nothing in it for the terminal: the directory may be somebody else's."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _unfinished(found: DirectoryStatus) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ from innoclone.files.generations import (
 )
 from innoclone.operation.local import LocalResult, local
 from innoclone.operation.options import LocalOptions
+from innoclone.operation.run import record_dead
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.sql import Sql
 
@@ -38,6 +39,8 @@ def add_generation(
     status = status if status is not None else CloneStatus()
     folder = options.directory
     folder.mkdir(mode=0o750, exist_ok=True)
+    for path in folder.iterdir():
+        record_dead(path, status)
     for path in remove_unfinished(folder):
         status.notes.append(f"removed {path.name}, which an interrupted run had left unfinished")
     with Sql(options.donor) as sql:

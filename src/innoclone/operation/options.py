@@ -9,7 +9,7 @@ from innoclone.errors import UsageError
 from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
-    "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS",
+    "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
     "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplicateOptions", "VerifyOptions",
 ]  # fmt: skip
 
@@ -17,6 +17,7 @@ __all__ = [
 MAX_THREADS = 128  # clone_max_concurrency
 MAX_BANDWIDTH = 1048576.0  # clone_max_network_bandwidth, clone_max_data_bandwidth: MiB/s
 MAX_DDL_TIMEOUT = 2592000  # clone_ddl_timeout: seconds
+STOP_TIMEOUT = 60.0  # seconds to wait for another process to end a clone
 MAX_RETRY = 2592000.0  # seconds
 
 

@@ -11,12 +11,12 @@ from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.lock import Holder, holder_of
 from innoclone.operation.inspect import Condition, inspect
+from innoclone.operation.options import STOP_TIMEOUT
 from innoclone.operation.run import record_dead
 from innoclone.ops.status import CloneStatus
 
-__all__ = ["STOP_TIMEOUT", "discard", "stop"]
+__all__ = ["discard", "stop"]
 
-STOP_TIMEOUT = 60.0  # seconds
 POLL = 0.05  # seconds
 
 

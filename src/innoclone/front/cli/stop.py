@@ -10,7 +10,7 @@ import typer
 
 from innoclone.errors import TargetUnusable
 from innoclone.front.cli.common import OutputArgs, expand
-from innoclone.operation.steer import STOP_TIMEOUT
+from innoclone.operation.options import STOP_TIMEOUT
 
 __all__ = ["stop"]
 
