@@ -70,7 +70,7 @@ def test_stop_and_limits(donor: Server, tmp_path: Path) -> None:
         )  # fmt: skip
     assert (target / "#clone" / "#status_in_progress").exists()
     result = innoclone.clone(dsn(donor), target, password=PASSWORD)
-    assert any("begins anew" in note for note in result.notes)
+    assert any("going on with the clone" in note for note in result.notes)
     assert not (target / "#clone" / "#status_in_progress").exists()
     with pytest.raises(TargetExists):
         innoclone.clone(dsn(donor), target, password=PASSWORD)

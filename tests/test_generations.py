@@ -15,7 +15,7 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, TargetUnusable
 from innoclone.files.generations import generations, point_latest, remove_old, shares_blocks
-from innoclone.files.target import begin_directory, is_unfinished
+from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.operation.diff import diff
 from innoclone.operation.fill import fill
 from innoclone.operation.generations import add_generation

@@ -17,7 +17,7 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, TargetUnusable
 from innoclone.files import copying
-from innoclone.files.target import is_unfinished
+from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import checksum
 from innoclone.operation.ddl import DdlLoop
 from innoclone.operation.fill import fill

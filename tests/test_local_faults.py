@@ -36,8 +36,8 @@ from innoclone.errors import (
     TooManyOpenFiles,
 )
 from innoclone.files.copying import Method
+from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.swap import fresh_sibling
-from innoclone.files.target import begin_directory, is_unfinished
 from innoclone.operation import local as local_operation
 from innoclone.operation.fill import fill
 from innoclone.ops.limits import Limits

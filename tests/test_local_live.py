@@ -23,7 +23,7 @@ from innoclone.errors import BadPage, CloneError, PathRefused, TargetUnusable
 from innoclone.files import copying
 from innoclone.files.base import space_of
 from innoclone.files.copying import Method
-from innoclone.files.target import is_unfinished
+from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
 from innoclone.operation.ddl import DdlLoop

@@ -277,6 +277,34 @@ def test_status_of_a_local_clone(environment, innoclone, donor: Server, tmp_path
     assert package.status(directory).successor is None
 
 
+def test_status_of_a_generation_that_was_killed(environment, innoclone, donor: Server, tmp_path: Path) -> None:
+    """The next run removes it, and puts it into the history first."""
+    address = f"mysql://root@{donor.socket}"
+    command = ["local", "--generations=2", f"--to={tmp_path / 'all'}", "--full-copies", address]
+    with Running(*command, SLOW, environment=environment) as running:
+        wait_until(lambda: any(copying(path) for path in tmp_path.glob("all/*")), "the first bytes")
+        running.signal(signal.SIGKILL)
+        running.end()
+    (generation,) = (tmp_path / "all").iterdir()
+    assert package.status(generation).condition is Condition.DIED
+    wait_until(lambda: time.strftime("%S", time.gmtime()) != generation.name[-3:-1], "the next second")
+    assert innoclone(*command).returncode == 0
+    assert not generation.exists()
+    states = [row["state"] for row in package.history() if row["destination"].startswith(str(tmp_path))]
+    assert states == ["Died", "Completed"]
+
+
+def test_nothing_in_a_status_file_reaches_the_terminal(innoclone, own: Path) -> None:
+    (own.parent / "#clone").mkdir()
+    (own.parent / "#clone" / "#status_in_progress").touch()
+    status = CloneStatus("u@h\x1b[2J:1", "/clone", State.IN_PROGRESS, time.time(), notes=["one\ntwo\x07"])
+    with StatusFile(own, status, operation="clone"):
+        pass
+    shown = innoclone("status", str(own.parent)).stdout
+    assert "note         one?two?\n" in shown
+    assert shown.replace("\n", "").isprintable()
+
+
 def test_status_of_what_is_no_clone(innoclone, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "file").touch()

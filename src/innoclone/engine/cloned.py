@@ -22,9 +22,9 @@ from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
 from innoclone.errors import BootFailed, FileError, TargetUnusable, VersionUnsupported
 from innoclone.files.base import refuse_running_server
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
-from innoclone.files.target import is_unfinished
 
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server",

@@ -286,7 +286,8 @@ class Link:
                 if fd >= 0:
                     self._write(file, fd, view, offset, page)
                 if self._stamp is not None:
-                    self._stamp += stamp(view, page) if file.flags is not None else b""
+                    whole = file.flags is not None and offset % page == 0 and count % page == 0
+                    self._stamp = self._stamp + stamp(view, page) if whole else None
             self._account(count)
             offset += count
             size -= count

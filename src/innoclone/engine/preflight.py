@@ -25,8 +25,8 @@ from innoclone.errors import (
     TargetUnusable,
     VersionUnsupported,
 )
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import Mapping, place
-from innoclone.files.target import is_unfinished
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from innoclone.errors import TargetExists
 from innoclone.files.lock import take_lock
+from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
-from innoclone.files.target import EXTERNAL, is_unfinished, remove_clone
+from innoclone.files.target import EXTERNAL
 
 __all__ = ["remove_unfinished_clone"]
 

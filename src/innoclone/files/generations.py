@@ -14,9 +14,9 @@ from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
 from innoclone.files.lock import take_lock
+from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory
-from innoclone.files.target import begin_directory, is_unfinished
 
 __all__ = [
     "LATEST",

@@ -11,9 +11,9 @@ from pathlib import Path
 from innoclone.errors import TargetUnusable
 from innoclone.files.base import refuse_running_server
 from innoclone.files.lock import take_lock
+from innoclone.files.marks import remove_clone
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory
-from innoclone.files.target import remove_clone
 
 __all__ = ["exchange", "fresh_sibling", "kept"]
 

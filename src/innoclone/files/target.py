@@ -12,7 +12,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,38 +19,18 @@ from pathlib import Path
 from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
+from innoclone.files.marks import FILE_MODE, IN_PROGRESS, is_mark, is_unfinished, make_directory, remove
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error, sync_directory, write_all
 
-__all__ = ["MANIFEST", "Target", "begin_directory", "is_unfinished"]
+__all__ = ["EXTERNAL", "MANIFEST", "WANT_RECOVERY_STATUS", "Target"]
 
-DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
-IN_PROGRESS = "#status_in_progress"  # names of clone0api.cc
-FIX_AFTER_BOOT = "#status_fix"  # the booting server re-creates schema directories and empty non-InnoDB tables
+FIX_AFTER_BOOT = (
+    "#status_fix"  # of clone0api.cc: the booting server re-creates schema directories and empty non-InnoDB tables
+)
 WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
 EXTERNAL = "external-files.json"
 MANIFEST = "manifest.json"
-
-
-def is_unfinished(directory: Path) -> bool:
-    """Whether the directory holds a clone of ours that never came to its end."""
-    return (directory / OWN_DIR).is_dir() and (directory / CLONE_DIR / IN_PROGRESS).exists()
-
-
-def begin_directory(directory: Path) -> None:
-    """Mark a directory, made if it is not there, as an unfinished clone: no server starts on it from here on."""
-    for path in (directory, directory / OWN_DIR, directory / CLONE_DIR):
-        _make_directory(path)
-    (directory / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
-    sync_directory(directory / CLONE_DIR)
-
-
-def remove_clone(directory: Path) -> None:
-    """Remove a finished clone so that what is left meanwhile is never taken for one. Raises a file error."""
-    begin_directory(directory)
-    for entry in sorted(directory.iterdir(), key=_is_mark):
-        _remove(entry)
-    directory.rmdir()
 
 
 class Target:
@@ -98,7 +77,7 @@ class Target:
 
     def _open(self) -> None:
         if not self.root.exists():
-            _make_directory(self.root)
+            make_directory(self.root)
             self._created = True
         elif not self.root.is_dir():
             raise TargetExists(f"{self.root} exists and is not a directory")
@@ -110,7 +89,7 @@ class Target:
         self._disks[self._identity[0]] = self.root
         self._made.add(self.root)  # it may well be reached by a symbolic link, unlike what is in it
         for name in (OWN_DIR, CLONE_DIR):
-            _make_directory(self.root / name)
+            make_directory(self.root / name)
         self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
 
@@ -146,16 +125,16 @@ class Target:
             if entry.name in keep:
                 continue
             self.restarted = self.base is None
-            _remove(entry)
+            remove(entry)
         for entry in (self.root / CLONE_DIR).iterdir():
             if entry.name != IN_PROGRESS:
-                _remove(entry)
+                remove(entry)
         for name in self._earlier_external():
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
         for entry in (self.root / OWN_DIR).iterdir():
             if entry.name not in (LOCK, ASIDE):
-                _remove(entry)
+                remove(entry)
 
     def _earlier_external(self) -> list[str]:
         """Files outside the directory that the earlier clone in it made, finished or not.
@@ -271,7 +250,7 @@ class Target:
         if not inside:
             self._refuse_detour(directory)
         try:
-            _make_directory(directory, parents=not inside)
+            make_directory(directory, parents=not inside)
             if inside and not stat.S_ISDIR(directory.lstat().st_mode):
                 raise PathRefused(f"{directory} is a symbolic link")
         except OSError as error:
@@ -348,7 +327,7 @@ class Target:
                 sync_directory(clone_dir)
             for entry in own_dir.iterdir():  # what only an unfinished clone needs
                 if entry.name != MANIFEST:
-                    _remove(entry)
+                    remove(entry)
         except OSError as error:
             raise file_error(error, f"can't finish {self.root}") from error
         self.release()
@@ -382,8 +361,8 @@ class Target:
                 path.unlink(missing_ok=True)
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
             if self._is_there():
-                for entry in sorted(self.root.iterdir(), key=_is_mark):
-                    _remove(entry)
+                for entry in sorted(self.root.iterdir(), key=is_mark):
+                    remove(entry)
                 if self._created:
                     self.root.rmdir()
         self.release()
@@ -398,24 +377,3 @@ class Target:
 def _identity(directory: Path) -> tuple[int, int]:
     state = directory.stat()
     return state.st_dev, state.st_ino
-
-
-def _make_directory(directory: Path, *, parents: bool = False) -> None:
-    """Make a directory with mysqld's mode, whatever the umask is; one that is there is left as it is."""
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=DIR_MODE, parents=parents)
-        directory.chmod(DIR_MODE)
-
-
-def _is_mark(entry: Path) -> bool:
-    return entry.name in (CLONE_DIR, OWN_DIR)
-
-
-def _remove(entry: Path) -> None:
-    try:
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    except OSError as error:
-        raise FileError(f"can't remove {entry}: {error.strerror}") from error

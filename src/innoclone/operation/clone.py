@@ -13,8 +13,9 @@ from innoclone.engine.recipient import Received, receive
 from innoclone.engine.resume import Resumable, find_resumable
 from innoclone.errors import CloneError, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.files.target import Target, is_unfinished
+from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
 from innoclone.operation.run import recorded

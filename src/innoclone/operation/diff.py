@@ -9,9 +9,10 @@ from pathlib import Path
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.base import space_of, tablespaces
 from innoclone.files.copying import BLOCK, Reader
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import CLONE_DIR
 from innoclone.files.system import file_error, same_bytes
-from innoclone.files.target import WANT_RECOVERY_STATUS, is_unfinished
+from innoclone.files.target import WANT_RECOVERY_STATUS
 from innoclone.innodb.names import table_name
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from innoclone.errors import TargetUnusable
 from innoclone.files.lock import Holder, holder_of
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.swap import fresh_sibling
 from innoclone.files.system import file_error
-from innoclone.files.target import is_unfinished
 from innoclone.ops.history import DIED
 from innoclone.ops.manifest import MANIFEST, read_manifest
 from innoclone.ops.status import State

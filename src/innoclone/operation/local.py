@@ -16,9 +16,10 @@ from innoclone.engine.programs import find_programs
 from innoclone.errors import Interrupted, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR, place
 from innoclone.files.swap import exchange, fresh_sibling, kept
-from innoclone.files.target import Target, is_unfinished
+from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.operation.record import manifest_of, note_changes, owner_of, views_of
 from innoclone.operation.run import recorded

@@ -12,8 +12,8 @@ from typing import Any
 
 from innoclone.errors import CloneError
 from innoclone.files.lock import holder_of
+from innoclone.files.marks import is_unfinished
 from innoclone.files.swap import fresh_sibling
-from innoclone.files.target import is_unfinished
 from innoclone.ops.history import DIED, append_history, read_history
 from innoclone.ops.status import COPY_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import outcome, read_status

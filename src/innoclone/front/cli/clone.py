@@ -108,7 +108,7 @@ def clone(
 
 def _how_to_go_on(directory: Path, status: CloneStatus) -> str:
     """What is left of a clone that was stopped, and what to do with it."""
-    from innoclone.files.target import is_unfinished
+    from innoclone.files.marks import is_unfinished
 
     if is_unfinished(directory):
         return (

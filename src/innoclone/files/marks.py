@@ -1,0 +1,69 @@
+"""The marks by which a directory is known as a clone, finished or not, and what makes and removes them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from innoclone.errors import FileError
+from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.system import sync_directory
+
+__all__ = [
+    "FILE_MODE",
+    "IN_PROGRESS",
+    "begin_directory",
+    "is_mark",
+    "is_unfinished",
+    "make_directory",
+    "remove",
+    "remove_clone",
+]
+
+DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
+IN_PROGRESS = "#status_in_progress"  # of clone0api.cc; a server refuses to start while it is there
+
+
+def is_unfinished(directory: Path) -> bool:
+    """Whether the directory holds a clone of ours that never came to its end."""
+    return (directory / OWN_DIR).is_dir() and (directory / CLONE_DIR / IN_PROGRESS).exists()
+
+
+def begin_directory(directory: Path) -> None:
+    """Mark a directory, made if it is not there, as an unfinished clone: no server starts on it from here on."""
+    for path in (directory, directory / OWN_DIR, directory / CLONE_DIR):
+        make_directory(path)
+    (directory / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
+    sync_directory(directory / CLONE_DIR)
+
+
+def remove_clone(directory: Path) -> None:
+    """Remove a finished clone so that what is left meanwhile is never taken for one. Raises a file error."""
+    begin_directory(directory)
+    for entry in sorted(directory.iterdir(), key=is_mark):
+        remove(entry)
+    directory.rmdir()
+
+
+def make_directory(directory: Path, *, parents: bool = False) -> None:
+    """Make a directory with mysqld's mode, whatever the umask is; one that is there is left as it is."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=DIR_MODE, parents=parents)
+        directory.chmod(DIR_MODE)
+
+
+def is_mark(entry: Path) -> bool:
+    """Whether a directory's entry says that it is a clone; those are removed last."""
+    return entry.name in (CLONE_DIR, OWN_DIR)
+
+
+def remove(entry: Path) -> None:
+    """Remove a file or a whole directory. Raises a file error."""
+    try:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    except OSError as error:
+        raise FileError(f"can't remove {entry}: {error.strerror}") from error
