@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -38,9 +39,8 @@ def local_process(server: Server, directory: Path, *options: str, prefix: Sequen
     """The same as a process of its own, which can be killed; ``prefix`` is a command that runs it."""
     command = [*prefix, sys.executable, "-m", "innoclone", "local", "-h127.0.0.1", f"-P{server.port}", "-uclone"]
     command += ["--ssl-mode=DISABLED", *options, str(directory)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={"MYSQL_PWD": PASSWORD}
-    )
+    environment = {"MYSQL_PWD": PASSWORD, "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 @contextlib.contextmanager
