@@ -1,1 +1,1 @@
-"""Passive records that an operation carries: status, limits, manifest."""
+"""Passive records that an operation carries: status, limits, journal, manifest, history."""
