@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from clones import booted, check_tables, clone_server, rows
-from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, wait_until
+from faults import Running, assert_failed, assert_unbootable, dsn, kill_connections, wait_until
 from innoclone import errors
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, cache_directory

@@ -65,7 +65,6 @@ def clone(
     limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
     with recorded("clone", options.donor, options.directory, status):
         received = _copy(options, status, stopped, limits)
-        status.donor_version = received[0].version
         if options.boot:
             _boot(options, status, stopped)
     return _result(options, status, *received)
@@ -98,6 +97,7 @@ def _copy(
             f"{directory} holds an unfinished clone of another server, {left.begin['donor']['address']}",
             hint=f"name another directory, or remove what is there: innoclone discard {directory}",
         )
+    status.donor_version = facts.version
     target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True)
     try:
         with StatusFile(target.root / OWN_DIR, status, operation="clone") as file:

@@ -44,8 +44,7 @@ def clone(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Try to connect again for so long when the connection breaks, 0 not at all; default: as long as the "
-            "donor keeps the snapshot (clone_donor_timeout_after_network_failure).",
+            help="Time to reconnect when the network fails; default: the donor's own patience.",
             rich_help_panel=COPY,
         ),
     ] = CloneOptions.retry_for,
