@@ -13,7 +13,7 @@ from faults.proxy import Proxy
 from faults.rounds import Round, Scenario
 from innoclone.errors import Interrupted
 
-__all__ = ["OPERATIONS", "Kills"]
+__all__ = ["SIZE", "Kills", "allocated", "operations"]
 
 MIB = 1 << 20
 SIZE = 110 * MIB  # about what a clone of the small donor takes
@@ -21,7 +21,6 @@ MOMENTS = ("arrives", "sent", "answered", "known")  # of an acknowledgement, see
 ACKS = 4  # that a clone sends: INIT, FILE COPY, PAGE COPY, REDO COPY
 STAGES = ("FILE COPY", "PAGE COPY", "REDO COPY", "FILE SYNC")
 RATES = (0, 0, 100, 40)  # MiB/s
-OPERATION_RATE = 0
 
 # Runs the program and stops it before its operation number AT on a file below the target: with SIGKILL, or with an
 # error number that this operation and LASTING later ones fail with. Without AT it only counts.
@@ -80,7 +79,7 @@ class Kills(Scenario):
         options = round_.options(rates=RATES) + round_.compression()
         number = dice.choice([signal.SIGKILL] * 4 + [signal.SIGINT, signal.SIGTERM])
         if kind == "file operation":
-            at = dice.randint(1, self._count_operations(round_))
+            at = dice.randint(1, self.count_operations(round_))
             round_.tell(f"SIGKILL before file operation {at}")
             launcher = operations(round_.target, at)
             with round_.start(options, launcher=launcher) as attempt:
@@ -133,7 +132,7 @@ class Kills(Scenario):
                 raise Broken(f"the donor has kept the snapshot, but it {reason}")
         return ended
 
-    def _count_operations(self, round_: Round) -> int:
+    def count_operations(self, round_: Round) -> int:
         """How many operations on files a clone takes."""
         if not self._operations:
             report, spare = round_.folder / "operations", round_.folder / "spare"

@@ -11,6 +11,7 @@ What must hold, whatever happens, is here and in attempt.py, and nowhere else:
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import shutil
@@ -41,19 +42,29 @@ REFUSAL = 0.35  # part of the failed runs after which mysqld is started on what 
 
 
 class Round:
-    """Folder, dice and donor of one round; counts what happens in it."""
+    """Folder and dice of one round; counts what happens in it."""
 
-    def __init__(self, world: World, donor: SmallDonor, folder: Path, dice: random.Random) -> None:
-        self.world, self.donor, self.dice = world, donor, dice
+    def __init__(self, scenario: Scenario, folder: Path, seed: int, dice: random.Random) -> None:
+        self.world, self._scenario, self.seed, self.dice = scenario.world, scenario, seed, dice
         self.folder = folder
-        self.around = folder / "around"
-        self.target = self.around / "clone"
         self.counts: Counter[str] = Counter()
         self.story: list[str] = []
         self.loaded = False
         self._attempts = 0
+        self.move(folder)
+
+    def move(self, folder: Path) -> None:
+        """Have the target in another folder, on another disk."""
+        self.around = folder / "around"
+        self.target = self.around / "clone"
         self.around.mkdir(parents=True)
         (self.around / "mine").write_text("mine")
+        os.sync()  # some disks lose what is not on them
+
+    @property
+    def donor(self) -> SmallDonor:
+        """The scenario's."""
+        return self._scenario.donor
 
     # ---- runs ----------------------------------------------------------------------------------------------
 
@@ -85,8 +96,13 @@ class Round:
         self.tell(" ".join(attempt.command[-len(options) - 2 :]))
         return attempt
 
-    def end(self, attempt: Attempt, allowed: Collection[type[CloneError]] | None = None, *, limit: float = 0) -> Ended:
-        """Wait for a run's end. ``allowed``: errors that the fault may lead to, None = any documented one."""
+    def end(
+        self, attempt: Attempt, allowed: Collection[type[CloneError]] | None = None, *, limit: float = 0,
+        look: bool = True,
+    ) -> Ended:  # fmt: skip
+        """Wait for a run's end. ``allowed``: errors that the fault may lead to, None = any documented one; ``look`` at
+        the target and what is around it, if they can be read.
+        """
         once = "--retry-for=0" in attempt.command
         ended = attempt.end(limit or STALL + SLACK + (0 if once else RETRIES))
         self.counts[f"run: {ended.label}"] += 1
@@ -95,6 +111,8 @@ class Round:
         self.tell(f"{ended.label}: {ended.words[-1500:]}" + "".join(f"note: {note}\n" for note in ended.notes))
         if allowed is not None and ended.kind is not None and ended.kind not in allowed:
             raise Broken(f"{ended.label}, but only {names(allowed)} fit the fault\n{ended.words}")
+        if not look:
+            return ended
         self.assert_nothing_outside()
         if "completed OK!" in ended.words and not self.is_complete():
             raise Broken("completed OK, but the clone is not complete")
@@ -230,7 +248,7 @@ class Scenario(ABC):
 def play(scenario: Scenario, seed: int, kind: str, *, keep: bool = False) -> Counter[str]:
     """Play one round, and count what happened. An error carries the round's story as a note."""
     folder = scenario.world.folder / f"{scenario.name}-{seed}"
-    round_ = Round(scenario.world, scenario.donor, folder, random.Random(f"{scenario.name} {kind} {seed}"))
+    round_ = Round(scenario, folder, seed, random.Random(f"{scenario.name} {kind} {seed}"))
     try:
         scenario.play(round_, kind)
     except BaseException as error:
