@@ -294,6 +294,11 @@ class SnapshotGone(DonorError):
     number, symbol, retryable = 1815, "ER_INTERNAL_ERROR", True
     hint = "run the same command again: a new clone begins"
 
+    def __init__(self, message: str, *, lost: CloneError | None = None) -> None:
+        """``lost``: the network error behind it, if nothing had been copied by then."""
+        super().__init__(message)
+        self.lost = lost
+
 
 class SqlError(RemoteFault):
     """A statement on a server failed; ``donor_number`` is the server's number."""

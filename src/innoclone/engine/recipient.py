@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from innoclone.engine.course import Course
 from innoclone.engine.filetable import FileTable
@@ -19,7 +19,7 @@ from innoclone.engine.retry import Retries
 from innoclone.engine.run import Received, Run
 from innoclone.engine.session import Session, begin, version_number
 from innoclone.engine.suspects import Suspects
-from innoclone.errors import CloneError, Interrupted, SnapshotGone
+from innoclone.errors import CloneError, ConnectFailed, NetworkError, SnapshotGone
 from innoclone.files.target import Target
 from innoclone.ops.journal import Journal
 from innoclone.ops.limits import Limits
@@ -67,10 +67,11 @@ def receive(
         course = resumable.course(target, status, verify=verify_pages)
         master = None
     else:
-        session, master = begin(
-            donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
-            stopped=stopped, receive_buffer=limits.receive_buffer,
-        )  # fmt: skip
+        with _nothing_lost() if retry_for != 0 else contextlib.nullcontext():
+            session, master = begin(
+                donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
+                stopped=stopped, receive_buffer=limits.receive_buffer,
+            )  # fmt: skip
         try:
             course = _new_course(session, target, status, facts, verify=verify_pages)
         except BaseException:
@@ -78,9 +79,19 @@ def receive(
             raise
     on_begun(session.parameters.network_timeout * 60.0)
     with contextlib.closing(course):
-        received = _attempts(session, master, course, limits, connections, Retries(retry_for, session), stopped)
+        patience = session.parameters.network_timeout * 60.0 if retry_for is None else retry_for
+        received = _attempts(session, master, course, limits, connections, Retries(patience), stopped)
         finish_files(course.table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
     return received
+
+
+@contextlib.contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """The connection may break here without harm: a new clone may as well begin."""
+    try:
+        yield
+    except (NetworkError, ConnectFailed) as error:
+        raise SnapshotGone("the connection broke before anything was copied", lost=error) from error
 
 
 def _new_course(
@@ -106,7 +117,7 @@ def _attempts(
     stopped: threading.Event,
 ) -> Received:
     """Until an attempt comes to the end, with a new master connection for each after the first."""
-    status = course.status
+    attempt: Run | None = None
     while True:
         try:
             if course.stage is StageNumber.DONE:  # nothing is left that the donor would be needed for
@@ -115,15 +126,20 @@ def _attempts(
                 return Received(course.table, session.parameters, session.locator, 0, session.protocol, "", "")
             if master is None:
                 master = reconnect(session, course)
-                status.restarts += 1
+                if attempt is not None:
+                    course.status.restarts += 1
             with contextlib.closing(master):
-                return Run(session, master, course, limits).run(connections, stopped)
+                attempt = Run(session, master, course, limits)
+                return attempt.run(connections, stopped)
         except SnapshotGone:
             raise
         except CloneError as error:
             master = None
-            if isinstance(error, Interrupted) or not course.listed or course.journal is None:
+            if course.journal is None or not retries.may_help(error, course):
                 raise
-            if not retries.may_help(error, status):
-                raise
+            if attempt is not None:
+                attempt.wait_for_threads(stopped)
+            if not course.listed:
+                with _nothing_lost():
+                    raise
             retries.wait(stopped)

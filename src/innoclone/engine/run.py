@@ -57,6 +57,7 @@ class Run:
         self.target, self.table, self.status = course.target, course.table, course.status
         self.barrier = Barrier()
         self._finished = threading.Event()  # the master is through
+        self._jobs: list[threading.Thread] = []
         self.connections: list[Connection] = [master]
         self.auxiliary: Connection | None = None
         self._auxiliary_free = threading.Lock()
@@ -85,7 +86,8 @@ class Run:
         if self.barrier.failure is None:
             for job in jobs:
                 job.start()
-        self._supervise([job for job in jobs if job.ident is not None], stopped)
+        self._jobs = [job for job in jobs if job.ident is not None]
+        self._supervise(self._jobs, stopped)
         if self.barrier.failure is not None:
             raise self.barrier.failure
         return Received(
@@ -122,6 +124,15 @@ class Run:
             # A thread that hangs in a system call may still use its descriptors: those are left to the process's end.
             if not any(job.is_alive() for job in jobs):
                 self._close_all()
+
+    def wait_for_threads(self, stopped: threading.Event) -> None:
+        """After a failure: until no thread of this attempt can write any more. Raises `Interrupted`.
+
+        One may hang in a write to a slow disk, and what it writes then would be older than what the next attempt does.
+        """
+        while any(job.is_alive() for job in self._jobs):
+            if stopped.wait(POLL):
+                raise Interrupted("stopped")
 
     def _wake(self, failure: CloneError) -> None:
         """Let every thread come to its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
 from innoclone.engine.resume import Resumable, find_resumable
-from innoclone.errors import CloneError, SnapshotGone, TargetExists
+from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -126,6 +127,8 @@ def _copy(
 
 
 def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
+    if reason.lost is not None:
+        return f"{reason.message}: the clone begins anew"
     return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
 
 
@@ -154,7 +157,9 @@ def _receive(
             )  # fmt: skip
         except SnapshotGone as error:
             if not more or (left is None and options.retry_for == 0):
-                raise
+                raise error.lost or error from None
+            if error.lost is not None and stopped.wait(random.uniform(0.5, 1.0)):  # noqa: S311 - only to spread
+                raise Interrupted("stopped while waiting for the donor") from None
             status.notes.append(_begins_anew(target.root, error))
             left = None
             status.begin_anew()
