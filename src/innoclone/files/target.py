@@ -113,7 +113,9 @@ class Target:
         if (self.root / OWN_DIR / ASIDE).is_dir():
             self.base = Base(self.root, set_aside=False)
         self._external = [name for name in self._recorded_external() if os.path.lexists(name)]
-        self._made |= {path for path in self.root.rglob("*") if path.is_dir() and not path.is_symlink()}
+        for entry in self.root.iterdir():
+            if entry.is_dir() and not entry.is_symlink() and entry.name != OWN_DIR:
+                self._made |= {entry, *(path for path in entry.rglob("*") if path.is_dir() and not path.is_symlink())}
 
     def _may_take(self) -> bool:
         return is_unfinished(self.root) or ((self._reuse or self._replace) and is_earlier_clone(self.root))
