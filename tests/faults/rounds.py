@@ -27,13 +27,13 @@ from faults.world import SmallDonor, World, unchanging
 from innoclone.engine.mysqld import Server
 from innoclone.errors import BootFailed, CloneError
 from innoclone.files.marks import is_unfinished
+from innoclone.files.system import sync_directory
 from innoclone.files.target import MANIFEST
 from innoclone.operation.invariants import check_invariants
 from local_clones import checksums
 
 __all__ = ["Round", "Scenario", "play"]
 
-MIB = 1 << 20
 STALL = 6.0  # seconds; a stock donor that waits says so every 5 s
 RETRIES = 75.0  # seconds that tries to connect again may take in all: a donor may want 30 to give a connection up
 TRIES = 4  # runs without a fault until a clone must be done
@@ -51,6 +51,7 @@ class Round:
         self.story: list[str] = []
         self.loaded = False
         self._attempts = 0
+        self._was_unfinished = False
         self.move(folder)
 
     def move(self, folder: Path) -> None:
@@ -58,8 +59,12 @@ class Round:
         self.around = folder / "around"
         self.target = self.around / "clone"
         self.around.mkdir(parents=True)
-        (self.around / "mine").write_text("mine")
-        os.sync()  # some disks lose what is not on them
+        with (self.around / "mine").open("w") as file:
+            file.write("mine")
+            file.flush()
+            os.fsync(file.fileno())  # some disks lose what is not on them
+        for directory in (self.around, folder):
+            sync_directory(directory)
 
     @property
     def donor(self) -> SmallDonor:
@@ -84,13 +89,14 @@ class Round:
 
     def start(
         self, options: Sequence[str], *, dsn: str = "", target: Path | None = None, launcher: Sequence[str] = (),
-        before: Sequence[str] = (), environment: dict[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> Attempt:  # fmt: skip
         """Start a run; use it with ``with``."""
         self._attempts += 1
+        self._was_unfinished = is_unfinished(self.target)
         attempt = Attempt(
             [*options, dsn or self.donor.dsn(), str(target or self.target)],
-            environment=self.world.environment | (environment or {}), folder=self.folder, number=self._attempts,
+            environment=self.world.environment, folder=self.folder, number=self._attempts,
             launcher=launcher or ("-m", "innoclone"), before=before,
         )  # fmt: skip
         self.tell(" ".join(attempt.command[-len(options) - 2 :]))
@@ -116,6 +122,9 @@ class Round:
         self.assert_nothing_outside()
         if "completed OK!" in ended.words and not self.is_complete():
             raise Broken("completed OK, but the clone is not complete")
+        said = any("going on with" in note or "can't be continued" in note for note in ended.notes)
+        if self._was_unfinished and ended.status == 0 and not said:
+            raise Broken("it went on or began anew, and did not say which")
         if ended.kind is not None and self.is_complete():
             raise Broken(f"{ended.label}, but the clone is complete")
         return ended
