@@ -10,7 +10,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from innoclone.engine.autotune import Autotune
 from innoclone.engine.course import Course
+from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import FileTable
 from innoclone.engine.finish import finish_files
 from innoclone.engine.preflight import DonorFacts
@@ -37,7 +39,8 @@ def receive(
     donor: Endpoint,
     target: Target,
     *,
-    threads: int,
+    threads: int | None,
+    max_concurrency: int = 1,
     compression: Compression,
     limits: Limits,
     block_ddl: bool,
@@ -53,14 +56,16 @@ def receive(
 ) -> Received:
     """Clone ``donor`` into ``target``, up to and including the sync of all files. Raises a `CloneError`.
 
+    ``threads``: connections that carry data; None: as many as measured to help, up to ``max_concurrency``.
     ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
     ``retry_for``: seconds for which a lost connection is tried again; None: as long as the donor keeps the snapshot.
     With ``resumable`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
     the journal; without them there is none, and a failure is final. ``on_begun`` gets the seconds for which the donor
     keeps the snapshot when the connection is lost.
     """
-    connections = limits.connections(threads, compressed=compression.algorithm != "off")
-    if connections < threads:
+    wanted = threads or max_concurrency
+    connections = limits.connections(wanted, compressed=compression.algorithm != "off")
+    if threads is not None and connections < threads:
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
     if resumable is not None:
         session = resumable.session(donor, compression, stall_timeout, limits.receive_buffer, stopped)
@@ -78,9 +83,12 @@ def receive(
             master.close()
             raise
     on_begun(session.parameters.network_timeout * 60.0)
+    autotune = Autotune(connections) if threads is None else None
     with contextlib.closing(course):
         patience = session.parameters.network_timeout * 60.0 if retry_for is None else retry_for
-        received = _attempts(session, master, course, limits, connections, Retries(patience), stopped)
+        received = _attempts(
+            session, master, course, limits, lambda: Crew(connections, autotune, status), Retries(patience), stopped
+        )
         finish_files(course.table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
     return received
 
@@ -112,7 +120,7 @@ def _attempts(
     master: Connection | None,
     course: Course,
     limits: Limits,
-    connections: int,
+    new_crew: Callable[[], Crew],
     retries: Retries,
     stopped: threading.Event,
 ) -> Received:
@@ -129,8 +137,8 @@ def _attempts(
                 if attempt is not None:
                     course.status.restarts += 1
             with contextlib.closing(master):
-                attempt = Run(session, master, course, limits)
-                return attempt.run(connections, stopped)
+                attempt = Run(session, master, course, limits, new_crew())
+                return attempt.run(stopped)
         except SnapshotGone:
             raise
         except CloneError as error:

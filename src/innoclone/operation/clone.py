@@ -150,8 +150,9 @@ def _receive(
     for more in range(BEGIN_ANEW, -1, -1):
         try:
             return receive(
-                options.donor, target, threads=options.threads, compression=options.compression, limits=limits,
-                block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                options.donor, target, threads=options.threads, max_concurrency=options.max_concurrency,
+                compression=options.compression, limits=limits, block_ddl=options.block_ddl,
+                ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
                 verify_pages=options.verify_pages, status=status, stopped=stopped, retry_for=options.retry_for,
                 facts=facts, resumable=left, on_begun=begun,
             )  # fmt: skip
@@ -171,7 +172,7 @@ def _receive(
 def _settings(options: CloneOptions, received: Received) -> dict[str, object]:
     """What the manifest tells about how the clone was made."""
     return {
-        "threads": options.threads,
+        "threads": options.threads or "auto",
         "compression": received.compression,
         "tls": received.cipher,
         "block_ddl": options.block_ddl,
