@@ -158,6 +158,27 @@ def test_around_an_acknowledgement(
     assert innochecksum(programs, directory) == []
 
 
+@pytest.mark.parametrize("size", ["4k", "64k"])
+def test_page_sizes(make_server: ServerFactory, programs: Programs, tmp_path: Path, size: str) -> None:
+    """Chunks and blocks are so many pages, whatever their size: the bytes that are there are counted by that."""
+    server = make_server(init=[f"--innodb-page-size={size}"])
+    fill(server.connect, 40 * MIB)
+    directory, whole = tmp_path / "clone", CloneStatus()
+    break_off(server, directory, copied(25 * MIB), threads=1)
+    shutil.copytree(directory, tmp_path / "copy")
+    status = CloneStatus()
+    result = clone_server(server, directory, status=status)
+    assert "in FILE_COPY" in said(result)[-1]
+    with booted(programs, directory, [f"--innodb-page-size={size}"]) as booting:
+        assert checksums(booting) == checksums(server)
+    clone_server(server, tmp_path / "other", status=whole)
+    there, all_of_it = status.stages[Stage.FILE_COPY], whole.stages[Stage.FILE_COPY]
+    assert abs(there.data - all_of_it.data) < MIB, "the two clones are of different moments"
+    if size == "4k":  # a chunk of 64 KiB pages has 256 MiB
+        _change(tmp_path / "copy")
+        assert "was changed since" in said(clone_server(server, tmp_path / "copy"))[-1]
+
+
 def test_only_the_sync_is_left(donor: Server, programs: Programs, tmp_path: Path) -> None:
     """When all data is there the donor isn't needed any more, not even its address has to be right."""
     directory = tmp_path / "clone"
