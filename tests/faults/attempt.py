@@ -70,6 +70,10 @@ class Attempt:
         lines = self._out.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
+    def started(self) -> bool:
+        """Whether the program has said anything; the first thing is a warning about MYSQL_PWD."""
+        return self._err.stat().st_size > 0
+
     def reached(self, stage: str) -> bool:
         """Whether a stage has begun."""
         return any(event["event"] == "stage_begin" and event["stage"] == stage for event in self.events())

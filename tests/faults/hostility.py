@@ -23,6 +23,7 @@ class Hostility(Scenario):
 
     name = "hostile"
     kinds = ("damaged",)
+    needs_donor = False
 
     def __init__(self, world: World) -> None:
         super().__init__(world)

@@ -11,7 +11,7 @@ from pathlib import Path
 from faults.attempt import Attempt, Broken, Ended
 from faults.proxy import Proxy
 from faults.rounds import Round, Scenario
-from innoclone.errors import Interrupted
+from innoclone.errors import CloneRunning, Interrupted
 
 __all__ = ["SIZE", "Kills", "allocated", "operations"]
 
@@ -123,10 +123,12 @@ class Kills(Scenario):
         if attempt.process.poll() is None:
             stage = str(events[-1]["stage"]) if events else "the first stage"
             round_.counts[f"{number.name} in {stage}" if events else f"{number.name} before {stage}"] += 1
+        if number != signal.SIGKILL:
+            attempt.wait(attempt.started)  # before that it is Python that says something
         attempt.signal(number)
 
     def _end(self, round_: Round, attempt: Attempt) -> Ended:
-        ended = round_.end(attempt, {Interrupted})
+        ended = round_.end(attempt, {Interrupted, CloneRunning})
         for reason in (name for name in round_.counts if name.startswith("began anew: ")):
             if not reason.endswith(("nothing had been copied yet", "it left no journal")):
                 raise Broken(f"the donor has kept the snapshot, but it {reason}")

@@ -230,6 +230,7 @@ class Scenario(ABC):
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
+    needs_donor: ClassVar[bool] = True
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -259,6 +260,8 @@ def play(scenario: Scenario, seed: int, kind: str, *, keep: bool = False) -> Cou
     folder = scenario.world.folder / f"{scenario.name}-{seed}"
     round_ = Round(scenario, folder, seed, random.Random(f"{scenario.name} {kind} {seed}"))
     try:
+        if scenario.needs_donor:
+            scenario.donor.wait_until_free()
         scenario.play(round_, kind)
     except BaseException as error:
         error.add_note("\n".join(round_.story[-12:]) + (f"\nwhat it left: {folder}" if keep else ""))
