@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clones import booted, check_tables, clone_server, innochecksum, rows
+from clones import booted, check_tables, clone_server, innochecksum
 from innoclone.engine import resume, run
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
@@ -29,6 +29,7 @@ from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.descriptors import StageNumber
 from innoclone.wire.rpc import Ack
+from local_clones import checksums
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
@@ -41,16 +42,6 @@ def donor(make_module_server: ServerFactory) -> Server:
     server = make_module_server()
     fill(server.connect, 60 * MIB)
     return server
-
-
-def checksums(server: Server) -> dict[Any, Any]:
-    """CHECKSUM TABLE of everything."""
-    tables = rows(
-        server,
-        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND"
-        " ENGINE = 'InnoDB' AND TABLE_SCHEMA NOT IN ('mysql', 'sys') ORDER BY 1, 2",
-    )
-    return {pair: rows(server, f"CHECKSUM TABLE `{pair[0]}`.`{pair[1]}`")[0][1] for pair in tables}
 
 
 def assert_equal(programs: Programs, directory: Path, donor: Server) -> None:
