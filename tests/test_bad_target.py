@@ -278,3 +278,17 @@ def test_the_target_is_replaced_meanwhile(
         assert_failed(running.end(), errors.FileError, "was moved or removed")
     assert contents(directory) == before
     assert_unbootable(programs, moved)
+
+
+@pytest.mark.parametrize("made", [["#innoclone"], ["#innoclone", "#clone"], ["#clone"]])
+def test_killed_before_the_mark_was_made(donor: Server, tmp_path: Path, made: list[str]) -> None:
+    """The folders of a clone that never began are no obstacle; a foreign ``#clone`` is."""
+    directory = tmp_path / "clone"
+    for name in made:
+        (directory / name).mkdir(parents=True)
+    if made == ["#clone"]:
+        with pytest.raises(errors.TargetExists):
+            clone_server(donor, directory)
+    else:
+        clone_server(donor, directory)
+        assert (directory / "#innoclone" / "manifest.json").exists()

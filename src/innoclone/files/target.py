@@ -19,7 +19,7 @@ from pathlib import Path
 from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
-from innoclone.files.marks import FILE_MODE, IN_PROGRESS, is_mark, is_unfinished, make_directory, remove
+from innoclone.files.marks import FILE_MODE, IN_PROGRESS, MANIFEST, is_mark, is_unfinished, make_directory, remove
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error, sync_directory, write_all
 
@@ -30,7 +30,6 @@ FIX_AFTER_BOOT = (
 )
 WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
 EXTERNAL = "external-files.json"
-MANIFEST = "manifest.json"
 
 
 class Target:
