@@ -21,13 +21,15 @@ UP, DOWN = 1, -1
 START = 8  # connections to begin with
 GAIN = 0.08  # twice the connections must bring this part more
 LOSS = 0.03  # fewer may cost this part at most, in the whole of a search
-INTERVAL = 0.2  # seconds of one sample
-SETTLE = {UP: 0.2, DOWN: 0.5, 0: 0.2}  # seconds after a change that don't count
+INTERVAL, LONGEST = 0.2, 4.0  # seconds of one sample, at least and at most ...
+PORTION = 2 << 20  # ... and bytes for each connection: what comes is counted in blocks of 1 MiB
+SETTLE = 0.2  # seconds after a change that don't count
+BUFFER, LONGEST_SETTLE = 2 << 20, 20.0  # bytes that still flow into the buffers of a connection after it was parked
 LEAST, MOST = 3, 8  # samples for a verdict: as soon as it is clear, and in any case
 GROWTH = 0.1  # the part from one sample to the next by which TCP is still getting up to speed
 CLEAR = 2.0  # standard errors between what was measured and what was asked for
 RECENT = 8  # samples that tell the present speed while nothing is tried
-SHIFT, SHIFTED = 0.3, 4  # the part by which the speed must change to begin a search, in so many samples
+SHIFT, SHIFTED = 0.3, 6  # the part by which the speed must change to begin a search, in so many samples
 REST, LONGEST_REST = 10.0, 80.0  # seconds between two searches; doubled by each that found nothing
 ENDING = 2.5  # seconds before the end from which on nothing is tried
 PATIENCE = 15.0  # seconds for connections to come
@@ -45,6 +47,10 @@ class _Speed:
     @classmethod
     def of(cls, samples: list[float]) -> _Speed:
         return cls(fmean(samples), stdev(samples) / sqrt(len(samples)) if len(samples) > 1 else 0.0)
+
+    def differs(self, other: _Speed, part: float) -> bool:
+        """Beyond doubt, by more than that part."""
+        return abs(self.mean - other.mean) > part * other.mean + CLEAR * hypot(self.error, other.error)
 
     def __str__(self) -> str:
         return f"{self.mean / MIB:.1f} MiB/s"
@@ -80,7 +86,7 @@ class Autotune:
         elapsed = now - self._at
         if not self._settled:
             return self._settle(now, done, active)
-        if elapsed < INTERVAL:
+        if elapsed < INTERVAL or (done - self._done < PORTION * active and elapsed < LONGEST):
             return None
         self._samples.append(max(0, done - self._done) / elapsed)
         self._at, self._done = now, done
@@ -105,22 +111,24 @@ class Autotune:
             self._base, self._trial = min(self._base, self.most), 0
             self._measure(now, done)
             return Decision(self.wanted, 0.0, reason)
-        if now - self._at >= SETTLE[self._trial]:
+        parked = max(0, self._base - self.wanted) * BUFFER / max(self._reference.mean, BUFFER / LONGEST_SETTLE)
+        if now - self._at >= max(SETTLE, min(parked, LONGEST_SETTLE)):
             self._settled, self._at, self._done = True, now, done
         return None
 
     def _look(self, now: float) -> str | None:
         """Nothing is tried: is it time for a search? What begins one, as text."""
         del self._samples[:-RECENT]
-        samples, before = self._samples, self._reference
-        if not before.mean:
+        samples = self._samples
+        if self._untried:
             growing = len(samples) > 1 and samples[-1] > samples[-2] * (1 + GROWTH)
             if len(samples) < LEAST or (growing and len(samples) < MOST):
                 return None
             self._reference = _Speed.of(samples[-LEAST:])
-        elif len(samples) >= SHIFTED and abs(fmean(samples[-SHIFTED:]) - before.mean) > SHIFT * before.mean:
-            self._reference = _Speed.of(samples[-SHIFTED:])
+        elif len(samples) >= SHIFTED and _Speed.of(samples[-SHIFTED:]).differs(self._reference, SHIFT):
             self._untried = [DOWN, UP]
+            samples.clear()  # some may be of the time before
+            return None
         elif now - self._searched >= self._rest and len(samples) == RECENT:
             self._reference = _Speed.of(samples)
             self._untried, self._first = [self._first], -self._first
@@ -128,7 +136,7 @@ class Autotune:
         else:
             return None
         self._goal = self._reference.mean
-        return f"{_connections(self._base)}: {self._reference}" + (f" after {before}" if before.mean else "")
+        return f"{_connections(self._base)}: {self._reference}"
 
     def _judge(self) -> str | None:
         """What came of the trial, as text, once that is clear."""

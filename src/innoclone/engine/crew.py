@@ -49,6 +49,7 @@ class Crew:
         """Park nothing any more."""
         with self._changed:
             self._all = True
+            self.wanted = max(self.wanted, len(self._running))
             self._changed.notify_all()
 
     def pause(self, number: int, network: int) -> None:
