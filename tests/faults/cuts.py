@@ -18,6 +18,7 @@ GARBLING = ("lost",)  # what is left makes no sense: any documented error will d
 # What nobody notices in COM_INIT, whose answer may take minutes: the donor waits for locks and says nothing meanwhile.
 ENDLESS = ("stalled", "lost", "half closed")
 EARLY = 1 << 16  # bytes: login, COM_INIT's answer and the list of files are in them
+PREFLIGHT = 125.0  # seconds: an answer to SQL may take 60, and two connections ask
 LOST = {NetworkError, ConnectFailed, CloneRunning, NotMySQL}
 PLACES = (
     [("master", False)] * 5 + [("worker", False)] * 3 + [("auxiliary", True), ("auxiliary", False)] * 2
@@ -55,7 +56,8 @@ class Cuts(Scenario):
             dsn = self.donor.dsn(port=proxy.port)
             allowed = set() if kind in HARMLESS else None if kind in GARBLING else LOST
             with round_.start(options, dsn=dsn) as attempt:
-                ended = round_.end(attempt, allowed)
+                asking = any(fault.role == "sql" for fault in proxy.faults)
+                ended = round_.end(attempt, allowed, patience=PREFLIGHT if asking else 0)
             happened = [fault for fault in proxy.faults if fault.happened.is_set()]
             for fault in happened:
                 round_.counts[f"{kind} on {fault.role}"] += 1

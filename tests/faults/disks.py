@@ -180,7 +180,7 @@ class Disks(Scenario):
             elif kind == "replaced":
                 round_.target.mkdir()
                 (round_.target / "mine").write_text("mine")
-            ended = round_.end(attempt, FAILING, limit=120)
+            ended = round_.end(attempt, FAILING)
         if kind == "replaced":
             if [path.name for path in round_.target.iterdir()] != ["mine"]:
                 raise Broken("what came into the place of the target was written to")

@@ -79,7 +79,10 @@ class Kills(Scenario):
         options = round_.options(rates=RATES) + round_.compression()
         number = dice.choice([signal.SIGKILL] * 4 + [signal.SIGINT, signal.SIGTERM])
         if kind == "file operation":
-            at = dice.randint(1, self.count_operations(round_))
+            count = self.count_operations(round_)
+            at = dice.choice(
+                [dice.randint(1, count), dice.randint(1, count), dice.randint(1, 20), count - dice.randrange(40)]
+            )
             round_.tell(f"SIGKILL before file operation {at}")
             launcher = operations(round_.target, at)
             with round_.start(options, launcher=launcher) as attempt:

@@ -103,14 +103,15 @@ class Round:
         return attempt
 
     def end(
-        self, attempt: Attempt, allowed: Collection[type[CloneError]] | None = None, *, limit: float = 0,
+        self, attempt: Attempt, allowed: Collection[type[CloneError]] | None = None, *, patience: float = 0,
         look: bool = True,
     ) -> Ended:  # fmt: skip
-        """Wait for a run's end. ``allowed``: errors that the fault may lead to, None = any documented one; ``look`` at
-        the target and what is around it, if they can be read.
+        """Wait for a run's end. ``allowed``: errors that the fault may lead to, None = any documented one;
+        ``patience``: seconds that it may take beyond the usual; ``look`` at the target and what is around it, if they
+        can be read.
         """
         once = "--retry-for=0" in attempt.command
-        ended = attempt.end(limit or STALL + SLACK + (0 if once else RETRIES))
+        ended = attempt.end(STALL + SLACK + patience + (0 if once else RETRIES))
         self.counts[f"run: {ended.label}"] += 1
         for note in ended.notes:
             self._count_note(note)
@@ -130,7 +131,7 @@ class Round:
         return ended
 
     def _count_note(self, note: str) -> None:
-        self.counts["tried again"] += "trying again" in note
+        self.counts["tried again"] += "trying to go on" in note
         self.counts["went on"] += note.startswith("going on with the clone")
         if anew := re.search(r"can't be continued: (.*); a new one begins", note):
             self.counts[f"began anew: {anew[1].replace(str(self.target), 'DIR')}"] += 1
