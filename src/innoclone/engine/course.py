@@ -81,6 +81,7 @@ class Course:
     def enter(self, stage: StageNumber, chunks: int, found: Found | None) -> None:
         """Be in a stage, with what was ``found`` of it."""
         with self._saving:
+            self.target.check_place()
             old, self._chunks = self._chunks, Chunks(self.target.root, stage, chunks, found)
             if old is not None:
                 old.close()
@@ -119,6 +120,7 @@ class Course:
         with self._saving:
             if (chunks := self._chunks) is None:
                 return
+            self.target.check_place()
             snapshot = chunks.snapshot()
             dirty, self.dirty = self.dirty, set()
             for path in dirty:

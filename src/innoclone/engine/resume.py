@@ -33,7 +33,7 @@ from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
 from innoclone.wire.descriptors import FileFlag, FileMetadata, Locator, StageNumber
 
-__all__ = ["Resumable", "begin_event", "find_resumable", "reconnect"]
+__all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "reconnect"]
 
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: the donor's answer for a clone that is over
 REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
@@ -166,7 +166,7 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
     if begin["format"] != FORMAT:
         raise SnapshotGone("its journal was written by another version of innoclone")
     starts = [event for event in events if event["event"] == "start"]
-    if not starts or not any(event["event"] == "listed" for event in events):
+    if not starts or not is_resumable(root):
         raise SnapshotGone("nothing had been copied yet")
     if [list(pair) for pair in mapping] != begin["map_paths"]:
         raise SnapshotGone("it was begun with another --map-path")
@@ -181,6 +181,11 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
     if found is None or (found.stage, found.chunks) != (stage, start["chunks"]):
         found = Found(stage, start["chunks"])
     return Resumable(root, begin, events, stage, start, ended, crashed, found)
+
+
+def is_resumable(root: Path) -> bool:
+    """Whether anything was copied to ``root``."""
+    return any(event["event"] == "listed" for event in read_journal(root))
 
 
 def _follow(event: Event, table: FileTable, suspects: Suspects) -> None:

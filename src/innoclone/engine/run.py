@@ -278,7 +278,9 @@ class Run:
 
         It would keep its snapshot for minutes else.
         """
-        if self.auxiliary is None or not isinstance(failure, LocalFault) or (self.course.journal and failure.resumable):
+        if self.auxiliary is None or not isinstance(failure, LocalFault):
+            return
+        if self.course.journal is not None and failure.resumable and self.target.is_there():
             return
         if not self._auxiliary_free.acquire(timeout=GOODBYE):
             return  # the donor is silent

@@ -159,15 +159,16 @@ class Target:
 
     # ---- files ---------------------------------------------------------------------------------------------
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
         """The path must still lead to the directory that was begun: nothing is written into another in its place."""
-        if not self._is_there():
+        if not self.is_there():
             raise FileError(
                 f"{self.root} was moved or removed while it was worked on",
                 hint="what is there now was left alone; remove the moved directory, and run the same command again",
             )
 
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the path leads to the directory that was begun."""
         try:
             return _identity(self.root) == self._identity
         except OSError:
@@ -183,7 +184,7 @@ class Target:
 
     def create(self, path: Path) -> None:
         """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
-        self._check_place()
+        self.check_place()
         self._make_directory(path.parent)
         self._record_if_external(path)
         try:
@@ -218,7 +219,7 @@ class Target:
 
     def open(self, path: Path) -> int:
         """A descriptor for reading and writing."""
-        self._check_place()
+        self.check_place()
         try:
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -226,7 +227,7 @@ class Target:
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename a file; ``new`` must not exist."""
-        self._check_place()
+        self.check_place()
         self._make_directory(new.parent)
         if os.path.lexists(new):
             raise PathRefused(f"{new} exists already")
@@ -238,7 +239,7 @@ class Target:
 
     def unlink(self, path: Path) -> None:
         """Remove a file; one that is gone is fine."""
-        self._check_place()
+        self.check_place()
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -289,7 +290,7 @@ class Target:
 
     def disk_of(self, path: Path) -> Path:
         """A directory that stands for the file system of ``path``: the same one for all files on it."""
-        self._check_place()
+        self.check_place()
         try:
             return self._disks.setdefault(path.parent.stat().st_dev, path.parent)
         except OSError as error:
@@ -297,7 +298,7 @@ class Target:
 
     def free_bytes(self, directory: Path) -> int:
         """Bytes that this user may still write to the directory's file system (statvfs f_bavail)."""
-        self._check_place()
+        self.check_place()
         try:
             usage = os.statvfs(directory)
         except OSError as error:
@@ -313,7 +314,7 @@ class Target:
         synced before.
         """
         clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
-        self._check_place()
+        self.check_place()
         try:
             for name in (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS):
                 self._write(clone_dir / name, "")
@@ -361,7 +362,7 @@ class Target:
             for path in self.external:
                 path.unlink(missing_ok=True)
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
-            if self._is_there():
+            if self.is_there():
                 for entry in sorted(self.root.iterdir(), key=is_mark):
                     remove(entry)
                 if self._created:

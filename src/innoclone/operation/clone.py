@@ -11,7 +11,7 @@ from pathlib import Path
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
-from innoclone.engine.resume import Resumable, find_resumable
+from innoclone.engine.resume import Resumable, find_resumable, is_resumable
 from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
@@ -117,13 +117,17 @@ def _copy(
         manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
     except BaseException as error:
-        keep = target.base is not None or not isinstance(error, CloneError) or error.resumable
-        if keep:
+        if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
             target.release()
         else:
             target.discard()
         raise
     return facts, received
+
+
+def _can_go_on(target: Target, error: CloneError) -> bool:
+    """Whether what is there is worth being kept."""
+    return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
 def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
