@@ -31,7 +31,7 @@ CLEAR = 2.0  # standard errors between what was measured and what was asked for
 RECENT = 8  # samples that tell the present speed while nothing is tried
 SHIFT, SHIFTED = 0.3, 6  # the part by which the speed must change to begin a search, in so many samples
 REST, LONGEST_REST = 10.0, 80.0  # seconds between two searches; doubled by each that found nothing
-ENDING = 2.5  # seconds before the end from which on nothing is tried
+ENDING = 4.0  # seconds before the end from which on nothing is tried: new connections take a while, also to end
 PATIENCE = 15.0  # seconds for connections to come
 
 MIB = 1 << 20
