@@ -23,7 +23,7 @@ from innoclone.operation.invariants import check_invariants
 from innoclone.operation.load import Load
 from innoclone.operation.options import CloneOptions
 from innoclone.ops import journal
-from innoclone.ops.chunks import PROGRESS, read_chunks
+from innoclone.ops.chunks import PROGRESS, distrust, read_chunks
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import Compression, SslMode
@@ -208,10 +208,11 @@ def reboot(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return reboot
 
 
-def test_a_crash_of_the_system(
-    donor: Server, programs: Programs, tmp_path: Path, checkpoints: None, reboot: Callable[[], None]
+@pytest.mark.parametrize("fault", ["crash", "write error"])
+def test_what_was_not_synced_is_lost(
+    donor: Server, programs: Programs, tmp_path: Path, checkpoints: None, reboot: Callable[[], None], fault: str
 ) -> None:
-    """What was not synced is lost: everything that the last checkpoint doesn't claim may be rubbish."""
+    """After a crash of the system or a failed write all that the last checkpoint doesn't claim may be rubbish."""
     directory = tmp_path / "clone"
     break_off(donor, directory, copied(30 * MIB))
     durable, running = read_chunks(directory, durable=True), read_chunks(directory, durable=False)
@@ -221,8 +222,11 @@ def test_a_crash_of_the_system(
     assert set(durable.done) <= set(running.done)
     lost = {*running.done, *running.begun} - {*durable.done, *durable.begun}
     assert _spoil(directory, lost) or not lost
-    (directory / OWN / PROGRESS).write_bytes(b"")
-    reboot()
+    if fault == "crash":
+        (directory / OWN / PROGRESS).write_bytes(b"")
+        reboot()
+    else:
+        distrust(directory)
     result = clone_server(donor, directory)
     assert "going on" in said(result)[0]
     assert_equal(programs, directory, donor)
@@ -241,12 +245,16 @@ def _spoil(directory: Path, chunks: set[int]) -> int:
     return count
 
 
-def test_a_crash_without_fsync(donor: Server, tmp_path: Path, reboot: Callable[[], None]) -> None:
+@pytest.mark.parametrize("fault", ["crash", "write error"])
+def test_the_same_without_fsync(donor: Server, tmp_path: Path, reboot: Callable[[], None], fault: str) -> None:
     directory = tmp_path / "clone"
     break_off(donor, directory, copied(10 * MIB), fsync=False)
-    reboot()
+    if fault == "crash":
+        reboot()
+    else:
+        distrust(directory)
     result = clone_server(donor, directory)
-    assert "the machine was restarted, and without fsync nothing is known to be on disk" in said(result)[0]
+    assert "without fsync nothing is known to be on disk; a new one begins, in full" in said(result)[0]
 
 
 # ---- anew, and why -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from innoclone.engine.suspects import Suspects
 from innoclone.errors import CloneError
 from innoclone.files.system import file_error, sync_directory
 from innoclone.files.target import Target
-from innoclone.ops.chunks import Chunks, Found
+from innoclone.ops.chunks import Chunks, Found, distrust
 from innoclone.ops.journal import Journal
 from innoclone.ops.status import CloneStatus, Stage, StageStatus
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
@@ -123,9 +123,13 @@ class Course:
             self.target.check_place()
             snapshot = chunks.snapshot()
             dirty, self.dirty = self.dirty, set()
-            for path in dirty:
-                _sync_file(path)
-            self.journal.sync()
+            try:
+                for path in dirty:
+                    _sync_file(path)
+                self.journal.sync()
+            except CloneError:
+                distrust(self.target.root)  # the kernel tells of what it lost only once
+                raise
             if chunks is self._chunks:
                 chunks.save(snapshot)
 

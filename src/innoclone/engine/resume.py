@@ -132,6 +132,7 @@ class Resumable:
         course = Course(target, table, suspects, status, journal)
         course.enter(self.stage, self.start["chunks"], self.found)
         course.listed, course.ended = True, self.ended
+        course.dirty = {file.path for file in table.all_files()}  # who wrote them may not have synced them
         status.notes.append(self.describe(status))
         return course
 
@@ -177,7 +178,11 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
     start = starts[-1]
     stage = StageNumber(start["stage"])
     ended = any(event["event"] == "end" and event["stage"] == stage for event in events)
-    found = read_chunks(root, durable=crashed)
+    found = None if crashed else read_chunks(root, durable=False)
+    if found is None:
+        if not all(event["fsync"] for event in presence):
+            raise SnapshotGone("a file could not be written, and without fsync nothing is known to be on disk")
+        found = read_chunks(root, durable=True)
     if found is None or (found.stage, found.chunks) != (stage, start["chunks"]):
         found = Found(stage, start["chunks"])
     return Resumable(root, begin, events, stage, start, ended, crashed, found)

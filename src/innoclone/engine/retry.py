@@ -7,7 +7,7 @@ import threading
 import time
 
 from innoclone.engine.course import Course
-from innoclone.errors import CloneError, ConnectFailed, DonorError, Interrupted, NetworkError, TlsFailed
+from innoclone.errors import CloneError, ConnectFailed, DonorError, Interrupted, NetworkError, NotMySQL, TlsFailed
 
 __all__ = ["Retries"]
 
@@ -30,7 +30,7 @@ class Retries:
 
     def may_help(self, error: CloneError, course: Course) -> bool:
         """Whether to try again after ``error``."""
-        lost = isinstance(error, NetworkError | ConnectFailed | TlsFailed)
+        lost = isinstance(error, NetworkError | ConnectFailed | TlsFailed | NotMySQL)
         if not self._seconds or not (lost or (isinstance(error, DonorError) and error.donor_number in BUSY)):
             return False
         now = time.monotonic()

@@ -20,7 +20,7 @@ from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.link import Link
 from innoclone.engine.session import DonorParameters, Session, attach, call, leave
-from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, RemoteFault
+from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, NetworkError, RemoteFault
 from innoclone.ops.limits import Limits
 from innoclone.transport.connection import Connection
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
@@ -61,6 +61,7 @@ class Run:
         self.barrier = Barrier()
         self._finished = threading.Event()  # the master is through
         self._jobs: list[threading.Thread] = []
+        self._attaching: set[Connection] = set()  # workers' that wait for the answer to COM_ATTACH
         self.connections: list[Connection] = [master]
         self.auxiliary: Connection | None = None
         self._auxiliary_free = threading.Lock()
@@ -195,6 +196,8 @@ class Run:
             self._lead()
         finally:
             self._finished.set()
+            for connection in list(self._attaching):
+                connection.shut()  # nothing is left for it, and the donor's answer may never come
         self.barrier.leave(0)
 
     def _lead(self) -> None:
@@ -212,12 +215,17 @@ class Run:
         if self.barrier.stopped.is_set():
             connection.close()  # nobody may look at the list any more
             raise Stopped
+        self._attaching.add(connection)
+        if self._finished.is_set():
+            return
         try:
             locator = attach(connection, self.session)
-        except DonorError as error:
-            if error.donor_number != NO_CLONE:
-                raise
-            return  # the clone is over already: nothing was left for this connection
+        except (DonorError, NetworkError) as error:
+            if self._finished.is_set() or (isinstance(error, DonorError) and error.donor_number == NO_CLONE):
+                return  # the clone is over already: nothing was left for this connection
+            raise
+        finally:
+            self._attaching.discard(connection)
         self.barrier.join(number, locator.stage)
         self.status.connections += 1
         # The donor sends data of any file at once, and only the master gets the list of files.

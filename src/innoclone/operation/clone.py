@@ -12,7 +12,7 @@ from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
 from innoclone.engine.resume import Resumable, find_resumable, is_resumable
-from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -20,6 +20,7 @@ from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
 from innoclone.operation.run import recorded
+from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.ops.statusfile import StatusFile
@@ -86,7 +87,8 @@ def _copy(
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
     if left is None or left.needs_donor:
         facts = check(
-            options.donor, None if reuse or left else directory, mapping=() if left else options.map_paths,
+            options.donor, None if reuse or left else directory, patience=options.stall_timeout,
+            mapping=() if left else options.map_paths,
             install_plugin=options.install_plugin, local=local,
         )  # fmt: skip
         status.notes += facts.notes
@@ -117,6 +119,8 @@ def _copy(
         manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
     except BaseException as error:
+        if isinstance(error, DiskFull | FileError) and target.is_there():
+            distrust(target.root)
         if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
             target.release()
         else:
@@ -168,7 +172,7 @@ def _receive(
             status.notes.append(_begins_anew(target.root, error))
             left = None
             status.begin_anew()
-            facts = check(options.donor, None)
+            facts = check(options.donor, None, patience=options.stall_timeout)
             facts.verdict()
     raise AssertionError("the loop ends by itself")
 
