@@ -69,7 +69,9 @@ def receive(
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
     if resumable is not None:
         session = resumable.session(donor, compression, stall_timeout, limits.receive_buffer, stopped)
-        course = resumable.course(target, status, verify=verify_pages)
+        course = resumable.course(
+            target, status, verify=verify_pages, threads=connections if autotune is None else autotune.wanted
+        )
         master = None
     else:
         with _nothing_lost() if retry_for != 0 else contextlib.nullcontext():
