@@ -20,7 +20,7 @@ from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusabl
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.marks import FILE_MODE, IN_PROGRESS, MANIFEST, is_mark, is_unfinished, make_directory, remove
-from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
+from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, STATUS, Mapping, place
 from innoclone.files.system import file_error, sync_directory, write_all
 
 __all__ = ["EXTERNAL", "MANIFEST", "WANT_RECOVERY_STATUS", "Target"]
@@ -134,7 +134,7 @@ class Target:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
         for entry in (self.root / OWN_DIR).iterdir():
-            if entry.name not in (LOCK, ASIDE):
+            if entry.name not in (LOCK, ASIDE, STATUS):
                 remove(entry)
 
     def _earlier_external(self) -> list[str]:
