@@ -60,8 +60,9 @@ INSECURE = Err(
 class Credentials(Protocol):
     """What a login asks about accounts; the implementation knows from which host the client comes."""
 
-    public_key: bytes
-    """RSA public key, PEM."""
+    @property
+    def public_key(self) -> bytes:
+        """RSA public key, PEM."""
 
     def is_trusted(self, user: str) -> bool:
         """The transport itself vouches for the user (peer credentials of a Unix socket)."""

@@ -35,6 +35,7 @@ _TEXTS = {
     1111: ("HY000", "Invalid use of group function"),
     1125: ("HY000", "Function '{}' already exists"),
     1126: ("HY000", "Can't open shared library '{}' (errno: 0 {})"),
+    1129: ("HY000", "Host '{}' is blocked because of many connection errors"),
     1140: (
         "42000",
         "In aggregated query without GROUP BY, expression #{} of SELECT list contains nonaggregated column '{}'; this"
@@ -57,6 +58,7 @@ _TEXTS = {
     1156: ("08S01", "Got packets out of order"),
     1193: ("HY000", "Unknown system variable '{}'"),
     1210: ("HY000", "Incorrect arguments to {}"),
+    1221: ("HY000", "Incorrect usage of {} and {}"),
     1227: ("42000", "Access denied; you need (at least one of) the {} privilege(s) for this operation"),
     1229: ("HY000", "Variable '{}' is a GLOBAL variable and should be set with SET GLOBAL"),
     1231: ("42000", "Variable '{}' can't be set to the value of '{}'"),

@@ -25,7 +25,7 @@ NAME = "variables.json"
 MIB = 1 << 20
 LARGEST_MIB = 1 << 20  # MiB/s: what the real variables allow
 LARGEST_BYTES = LARGEST_MIB * MIB
-FORMAT_HINT = "Invalid Format. Please enter \"<hostname1>:<port1>,...\"' with no extra space"
+FORMAT_HINT = 'Invalid Format. Please enter "<hostname1>:<port1>,..."\' with no extra space'
 Note = tuple[str, int, str]  # level, number, message of SHOW WARNINGS
 Content = str | int | bool | None
 
@@ -62,7 +62,11 @@ class Number:
         if not isinstance(setting.value, int):
             raise StatementError(1232, name)
         taken = max(self.least, min(self.most, setting.value)) // self.unit * self.unit
-        wrong = [] if taken == setting.value else [("Warning", 1292, f"Truncated incorrect {name} value: '{setting.value}'")]
+        wrong = (
+            []
+            if taken == setting.value
+            else [("Warning", 1292, f"Truncated incorrect {name} value: '{setting.value}'")]
+        )
         return taken, wrong
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 __all__ = [
-    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "DropUser", "Filter",
-    "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "Revoke", "SetNames", "SetVariables", "Setting", "Show",
-    "ShowGrants", "Statement", "UninstallPlugin", "Use", "UserSpec",
+    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "DropUser",
+    "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "Revoke", "SetNames", "SetVariables",
+    "Setting", "Show", "ShowGrants", "Statement", "UninstallPlugin", "Use", "UserSpec",
 ]  # fmt: skip
 
 
