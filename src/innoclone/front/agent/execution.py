@@ -99,10 +99,10 @@ class Execution:
             self.notes = answer.notes
         return answer
 
-    def require(self, *privileges: str) -> None:
-        """Raises error 1227 where the account has none of them."""
+    def require(self, *privileges: str, words: str = "") -> None:
+        """Raises error 1227 where the account has none of them; ``words`` are MySQL's for them, if others."""
         if not any(self.account.may(privilege) for privilege in privileges):
-            raise StatementError(1227, ", ".join(privileges))
+            raise StatementError(1227, words or ", ".join(privileges))
 
     def check(self) -> None:
         """Raises error 1317 once the statement was killed."""
@@ -208,7 +208,7 @@ class Execution:
                 self._session[setting.name] = _session_value(setting)
                 continue
             if setting.name in CLONE_VARIABLES and setting.scope != "session":
-                self.require("SYSTEM_VARIABLES_ADMIN")
+                self.require("SYSTEM_VARIABLES_ADMIN", words="SUPER or SYSTEM_VARIABLES_ADMIN")
             notes += self.agent.variables.set(setting)
         return Done(notes=notes)
 
