@@ -34,7 +34,7 @@ from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import CloneOptions, LocalOptions
 from innoclone.operation.run import record_dead
-from innoclone.ops.history import read_history
+from innoclone.ops.history import DIED, append_history, read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
@@ -89,9 +89,8 @@ class Clones:
         self._lock = threading.Lock()
         self._run: _Run | None = None  # the last one
         self._closing = False
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            directory = Path(json.loads((folder / RUNNING).read_bytes())["directory"])
-            record_dead(directory, CloneStatus())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
+            _record_cut_off(json.loads((folder / RUNNING).read_bytes()))
         (folder / RUNNING).unlink(missing_ok=True)
 
     # ---- statements ----------------------------------------------------------------------------------------
@@ -111,7 +110,8 @@ class Clones:
             run.status.source, run.status.destination = str(options.donor), str(options.directory)
             self._run = run
         try:
-            (self._folder / RUNNING).write_text(json.dumps({"directory": str(options.directory)}))
+            note = {"began": run.status.begin, "source": run.status.source, "destination": run.status.destination}
+            (self._folder / RUNNING).write_text(json.dumps(note))
             self._operate(options, run)
         except CloneError as error:
             if run.status.state is not State.FAILED:
@@ -318,6 +318,16 @@ class Clones:
             if row[9]:
                 return str(row[9]), int(str(row[10])), str(row[11])
         return None
+
+
+def _record_cut_off(note: Mapping[str, Any]) -> None:
+    """Put the clone that an agent was killed in into the history, unless it is there: its own status says more, but is
+    not written before it has a directory."""
+    directory, began = Path(note["destination"]), float(note["began"])
+    record_dead(directory, CloneStatus())
+    ours = [record for record in read_history() if record.get("destination") == str(directory)]
+    if not any((record.get("ended") or 0) >= began for record in ours):
+        append_history({**note, "operation": "clone", "state": DIED, "ended": began, "seconds": 0.0})
 
 
 def _moment(seconds: float | None, decimals: int) -> datetime | None:
