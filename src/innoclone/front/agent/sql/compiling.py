@@ -11,7 +11,8 @@ from sqlglot import exp
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql import expressions as ops
 from innoclone.front.agent.sql.expressions import Env, Expr, arithmetic, constant, scalar
-from innoclone.front.agent.sql.functions import AGGREGATES, FUNCTIONS, aggregate, timestampdiff
+from innoclone.front.agent.sql.functions import AGGREGATES, FUNCTIONS, aggregate
+from innoclone.front.agent.sql.moments import timestampdiff
 from innoclone.front.agent.sql.types import BIGINT, BOOL, NULL, Column, Value, varchar
 from innoclone.front.agent.sql.values import truth
 
