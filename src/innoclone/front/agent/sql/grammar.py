@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from innoclone.front.agent.faults import StatementError
@@ -37,6 +38,7 @@ from innoclone.front.agent.sql.words import WordReader
 __all__ = ["MOST_PORT", "PRIVILEGES", "parse_statement"]
 
 MOST_PORT = 65535
+_HOST = re.compile(r"[A-Za-z0-9._$]+")  # a host without quotes, as MySQL's lexer takes it
 PRIVILEGES = (
     "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD", "SELECT",
     "SYSTEM_VARIABLES_ADMIN",
@@ -90,18 +92,14 @@ class _Parser(WordReader):
             return AccountName(user)
         if self.token.kind is Kind.STRING:
             return AccountName(user, self.string().lower())
-        first = self.token
-        host = self.name_or_number()
-        while self.takes_symbol(".", "-"):  # MySQL's lexer takes a bare host name whole
-            host += self.tokens[self.at - 1].text + self.name_or_number()
-        if self.text[first.start : self.tokens[self.at - 1].end] != host and first.kind is not Kind.QUOTED:
-            raise self.wrong(first)
-        return AccountName(user, host.lower())
-
-    def name_or_number(self) -> str:
-        if self.token.kind not in (Kind.WORD, Kind.QUOTED, Kind.NUMBER):
+        if self.token.kind is Kind.QUOTED:
+            return AccountName(user, self.name().lower())
+        found = _HOST.match(self.text, self.token.start)
+        if found is None or self.token.kind is Kind.END:
             raise self.wrong()
-        return self.next().text
+        while self.token.start < found.end():  # 10.0.0.1 is several numbers to the lexer
+            self.next()
+        return AccountName(user, found[0].lower())
 
     def accounts(self) -> tuple[AccountName, ...]:
         found = [self.account()]

@@ -21,7 +21,7 @@ from innoclone.front.agent.sql.lexer import Kind, Token
 
 __all__ = ["Select", "parse_select"]
 
-LONGEST = 1 << 16  # characters
+LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT")
 
@@ -45,7 +45,7 @@ class Select:
 
 def parse_select(text: str, tokens: list[Token]) -> Select:
     """``tokens`` are those of ``text``. Raises error 1064, or 1235 for what MySQL has and we have not."""
-    if len(text) > LONGEST or _depth(tokens) > DEEPEST:
+    if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))

@@ -51,6 +51,13 @@ class _Item:
 
 def run_select(select: Select, session: Session, catalog: Catalog, *, check: Callable[[], None]) -> Result:
     """``check`` is called now and then, and raises to end the statement. Raises a `StatementError`."""
+    try:
+        return _run(select, session, catalog, check)
+    except RecursionError:
+        raise StatementError(1235, "a SELECT as deep as this one") from None
+
+
+def _run(select: Select, session: Session, catalog: Catalog, check: Callable[[], None]) -> Result:
     tree = select.tree
     for name, value in tree.args.items():
         if value and name not in ALLOWED:
