@@ -15,6 +15,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from agents import PATIENCE, RunningAgent
 from innoclone.engine.programs import Programs
@@ -115,6 +116,16 @@ def test_the_real_client_is_refused(agent: RunningAgent, user: str, password: st
     agent.connect("u", PASSWORD).close()  # the host is forgiven
 
 
+def test_the_real_client_with_a_key_that_it_has_already(agent: RunningAgent, tmp_path: Path) -> None:
+    agent.rows(f"ALTER USER 'u'@'127.0.0.%' IDENTIFIED BY '{PASSWORD}'")
+    private = serialization.load_pem_private_key((agent.folder / "password-key.pem").read_bytes(), None)
+    key = tmp_path / "key.pem"
+    key.write_bytes(private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))  # fmt: skip
+    done = agent.mysql("SELECT 1", *agent.tcp("u", PASSWORD, "--ssl-mode=DISABLED", f"--server-public-key-path={key}"))
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_account_without_a_password(agent: RunningAgent) -> None:
     assert agent.mysql("SELECT USER()", *agent.tcp("free", "")).stdout == "USER()\nfree@127.0.0.1\n"
 
@@ -206,7 +217,7 @@ def test_an_ok_of_the_clients_own_logs_nobody_in(raw: Raw) -> None:
     raw.send(raw.response("u", "falsch"), 1)
     sequence, _ = raw.read()
     raw.send(b"\x00\x00\x00\x02\x00\x00\x00", sequence + 1)
-    assert number_of(raw.read()[1]) == 1043
+    assert number_of(raw.read()[1]) == 1045
     assert raw.ends()
 
 

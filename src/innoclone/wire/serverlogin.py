@@ -156,7 +156,7 @@ class ServerLogin:
                 case _Phase.PASSWORD:
                     return self._told(payload)
                 case _Phase.ENCRYPTED:
-                    return self._decided(self._unmasked(self._credentials.decrypt(payload)))
+                    return self._encrypted(payload)
                 case _Phase.DONE:
                     return self._refuse(BAD_HANDSHAKE)
         except ProtocolError:
@@ -202,10 +202,16 @@ class ServerLogin:
     def _told(self, payload: bytes) -> ServerStep:
         if self._private:
             return self._decided(payload)
-        if payload != REQUEST_KEY[SHA2]:
-            return self._refuse(BAD_HANDSHAKE)
+        if payload != REQUEST_KEY[SHA2]:  # a client may have our key already
+            return self._encrypted(payload)
         self._phase = _Phase.ENCRYPTED
         return ServerStep(AuthMoreData(self._credentials.public_key).serialize())
+
+    def _encrypted(self, payload: bytes) -> ServerStep:
+        try:
+            return self._decided(self._unmasked(self._credentials.decrypt(payload)))
+        except ProtocolError:
+            return self._verdict(False, given=True)
 
     def _unmasked(self, masked: bytes) -> bytes:
         mask = self._nonce * (len(masked) // NONCE_LENGTH + 1)

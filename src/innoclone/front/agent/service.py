@@ -82,7 +82,7 @@ class Agent:
 
     def statistics(self) -> str:
         """The line that COM_STATISTICS answers."""
-        return f"Uptime: {self.uptime}  Threads: {self.connected}  innoclone agent"
+        return f"Uptime: {self.uptime}  Threads: {self.connected}  Slow queries: 0"
 
     def session(self, number: int) -> Session | None:
         """The connection of that id."""
