@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from cryptography.hazmat.primitives import serialization
 from agents import PATIENCE, RunningAgent
 from innoclone.engine.programs import Programs
 from innoclone.wire import commands as com
+from innoclone.wire.binary import BinaryRow, Parameters
 from innoclone.wire.handshake import Capability, Err, Greeting, HandshakeResponse, SslRequest, sha2_scramble
 from innoclone.wire.packets import PacketHeader, split
+from innoclone.wire.results import ColumnDefinition, ColumnType, PrepareOk
 
 PASSWORD = "geheim"
 
@@ -128,6 +131,57 @@ def test_the_real_client_with_a_key_that_it_has_already(agent: RunningAgent, tmp
 
 def test_an_account_without_a_password(agent: RunningAgent) -> None:
     assert agent.mysql("SELECT USER()", *agent.tcp("free", "")).stdout == "USER()\nfree@127.0.0.1\n"
+
+
+def test_mysqladmin(agent: RunningAgent, programs: Programs) -> None:
+    assert programs.mysqladmin is not None
+    words = ("ping", "status", "processlist", "variables", "kill", "999999")
+    done = subprocess.run(
+        [*programs.mysqladmin, "--no-defaults", f"--socket={agent.socket}", "--user=root", *words],
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert "mysqld is alive" in done.stdout
+    assert "Uptime: " in done.stdout
+    assert "| clone_max_concurrency " in done.stdout
+    assert "Unknown thread id: 999999" in done.stderr
+
+
+def test_prepared_statements(raw: Raw) -> None:
+    assert raw.log_in()[0] == 0
+    raw.send(com.StmtPrepare("SELECT ?, ? IS NULL, ? + 1, STATE FROM performance_schema.clone_status").serialize(), 0)
+    assert number_of(raw.read()[1]) == 1142  # it may not be read, so it can't even be prepared
+    raw.send(com.StmtPrepare("SELECT ?, ? IS NULL, ? + 1, '?'").serialize(), 0)
+    prepared = PrepareOk.parse(raw.read()[1])
+    assert (prepared.columns, prepared.parameters) == (4, 3)
+    for _ in range(3 + 1 + 4 + 1):
+        raw.read()
+    raw.send(com.StmtSendLongData(prepared.number, 0, b"it's ").serialize(), 0)
+    raw.send(com.StmtSendLongData(prepared.number, 0, b"long\\").serialize(), 0)
+    text = (ColumnType.VAR_STRING, False)
+    bound = Parameters((None, None, b"6"), (text, text, (ColumnType.NEWDECIMAL, False)))
+    sent = bytes([0b010]) + bound.serialize()[1:]
+    raw.send(com.StmtExecute(prepared.number, 0, sent).serialize(), 0)
+    assert raw.read()[1] == b"\x04"
+    columns = [ColumnDefinition.parse(raw.read()[1]) for _ in range(4)]
+    raw.read()
+    row = BinaryRow.parse(raw.read()[1], [(column.type, False) for column in columns])
+    assert row.values == (b"it's long\\", 1, 7, b"?")
+    raw.read()
+    raw.send(com.StmtClose(prepared.number).serialize(), 0)
+    raw.send(com.StmtExecute(prepared.number, 0, sent).serialize(), 0)
+    assert number_of(raw.read()[1]) == 1243
+
+
+@pytest.mark.parametrize("number", [b"1 OR 1", b"1e5", b"", b"-", b"0x41", b"1;"])
+def test_a_bound_number_is_nothing_but_a_number(raw: Raw, number: bytes) -> None:
+    assert raw.log_in()[0] == 0
+    raw.send(com.StmtPrepare("SELECT ?").serialize(), 0)
+    prepared = PrepareOk.parse(raw.read()[1])
+    for _ in range(4):
+        raw.read()
+    bound = Parameters((number,), ((ColumnType.NEWDECIMAL, False),))
+    raw.send(com.StmtExecute(prepared.number, 0, bound.serialize()).serialize(), 0)
+    assert number_of(raw.read()[1]) == 1210
 
 
 def test_pymysql_with_and_without_tls(agent: RunningAgent) -> None:

@@ -28,7 +28,7 @@ class CommandNumber(enum.IntEnum):
     INIT_DB = 0x02
     QUERY = 0x03
     FIELD_LIST = 0x04
-    STATISTICS = 0x08
+    STATISTICS = 0x09
     PROCESS_KILL = 0x0C
     DEBUG = 0x0D
     PING = 0x0E
