@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,13 @@ class Method:
     slow: bool = False
 
 
-def _ours(*options: str) -> Callable[[Servers, Path, Meter], Sample]:
-    program = Path(sys.executable).with_name("innoclone")
+PROGRAM = (str(Path(sys.executable).with_name("innoclone")),)
+WITHOUT_JOURNAL = (sys.executable, "-m", "bench.unjournaled")
 
+
+def _ours(*options: str, program: Sequence[str] = PROGRAM) -> Callable[[Servers, Path, Meter], Sample]:
     def clone(servers: Servers, target: Path, meter: Meter) -> Sample:
-        command = [str(program), "clone", servers.dsn, str(target), *options]
+        command = [*program, "clone", servers.dsn, str(target), *options]
         return meter.run(lambda: meter.child(command, {"MYSQL_PWD": servers.password}), lambda: _size(target))
 
     return clone
@@ -143,6 +145,10 @@ def _pairs() -> list[Method]:
             Method(
                 f"ours-unchecked-{n}", f"innoclone, plain, no page checks, {many}", "ours", _ours(*unchecked),
                 f"stock-plain-{n}",
+            ),
+            Method(
+                f"ours-unjournaled-{n}", f"innoclone, plain, no journal, {many}", "ours",
+                _ours(*plain, program=WITHOUT_JOURNAL), f"stock-plain-{n}",
             ),
             Method(
                 f"ours-tls-{n}", f"innoclone, TLS, {many}", "ours", _ours(*common, "--ssl-mode=REQUIRED"),

@@ -109,6 +109,10 @@ def targets(results: Results) -> list[Target]:
                 f"time with zstd / stock compressed clone's, {many}", 0.5, False,
                 ratio(results, f"ours-zstd-{n}", f"stock-zlib-{n}", wall),
             ),
+            Target(
+                f"time with the journal / without it, plain, {many}", 1.03, False,
+                ratio(results, f"ours-plain-{n}", f"ours-unjournaled-{n}", wall),
+            ),
         ]  # fmt: skip
     found.append(
         Target("times faster than mysqldump + load, plain, 4 connections", 20, True,

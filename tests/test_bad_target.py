@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import clone_server, rows
+from clones import clone_server, innochecksum, rows
 from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, tmpfs
 from innoclone import errors
 from innoclone.engine.mysqld import Server
@@ -90,17 +90,17 @@ def test_a_finished_clone_of_ours_is_kept(innoclone, server: Server, tmp_path: P
     assert contents(directory) == before
 
 
-def test_an_empty_directory_is_used_and_left(innoclone, environment, server: Server, tmp_path: Path) -> None:
-    """Also one that is reached by a link. A failure empties it again, but it was not ours to remove."""
+def test_an_empty_directory_is_used(innoclone, environment, server: Server, tmp_path: Path) -> None:
+    """Also one that is reached by a link, and after a failure once more."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with Running(
-        "clone", "--max-data-bandwidth=16", dsn(server), str(tmp_path / "link"), environment=environment
-    ) as run:
+        "clone", "--max-data-bandwidth=16", "--retry-for=0", dsn(server), str(tmp_path / "link"),
+        environment=environment,
+    ) as run:  # fmt: skip
         run.wait_for("FILE COPY", data=MIB)
         kill_connections(server)
         assert run.end()[0] in (errors.DonorError.exit_status, errors.NetworkError.exit_status)
-    assert list((tmp_path / "real").iterdir()) == []
     done = innoclone("clone", dsn(server), str(tmp_path / "link"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "real" / "ibdata1").exists()
@@ -217,8 +217,9 @@ def fill_up(path: Path) -> int:
 
 
 @pytest.mark.parametrize("stage", ["FILE COPY", "FILE SYNC"])
-def test_the_disk_runs_full(environment, server: Server, tmp_path: Path, stage: str) -> None:
-    """Because somebody else fills it; where no disk can be had for that, because a file gets too large."""
+def test_the_disk_runs_full(environment, server: Server, programs: Programs, tmp_path: Path, stage: str) -> None:
+    """Because somebody else fills it; where no disk can be had for that, because a file gets too large. With room
+    again the clone goes on."""
     with contextlib.ExitStack() as stack:
         before = [] if ROOT else ["prlimit", f"--fsize={8 * MIB}"]
         disk = stack.enter_context(tmpfs(tmp_path / "disk", "160m")) if ROOT else tmp_path / "disk"
@@ -230,9 +231,14 @@ def test_the_disk_runs_full(environment, server: Server, tmp_path: Path, stage: 
                 running.wait_for(stage)
                 size = fill_up(disk / "mine")
             assert_failed(running.end(), errors.DiskFull if ROOT else errors.FileError)
-        assert [path.name for path in disk.iterdir()] == (["mine"] if ROOT else [])
-        assert not ROOT or (disk / "mine").stat().st_size == size
-        assert_free(server, tmp_path / "next")
+        assert {path.name for path in disk.iterdir()} == ({"clone", "mine"} if ROOT else {"clone"})
+        if ROOT:
+            assert (disk / "mine").stat().st_size == size
+            (disk / "mine").unlink()
+        assert_unbootable(programs, disk / "clone")
+        result = clone_server(server, disk / "clone")
+        assert any("going on" in note for note in result.notes)
+        assert innochecksum(programs, disk / "clone") == []
 
 
 def test_too_few_descriptors(environment, server: Server, tmp_path: Path) -> None:
@@ -241,8 +247,7 @@ def test_too_few_descriptors(environment, server: Server, tmp_path: Path) -> Non
         command = ["clone", "--threads=16", dsn(server), str(directory)]
         with Running(*command, environment=environment, before=["prlimit", f"--nofile={limit}"]) as running:
             assert_failed(running.end(), errors.TooManyOpenFiles, "ulimit -n")
-        assert not directory.exists()
-    assert_free(server, directory)
+    clone_server(server, directory)
 
 
 # ---- the target goes ---------------------------------------------------------------------------------------
@@ -278,3 +283,17 @@ def test_the_target_is_replaced_meanwhile(
         assert_failed(running.end(), errors.FileError, "was moved or removed")
     assert contents(directory) == before
     assert_unbootable(programs, moved)
+
+
+@pytest.mark.parametrize("made", [["#innoclone"], ["#innoclone", "#clone"], ["#clone"]])
+def test_killed_before_the_mark_was_made(donor: Server, tmp_path: Path, made: list[str]) -> None:
+    """The folders of a clone that never began are no obstacle; a foreign ``#clone`` is."""
+    directory = tmp_path / "clone"
+    for name in made:
+        (directory / name).mkdir(parents=True)
+    if made == ["#clone"]:
+        with pytest.raises(errors.TargetExists):
+            clone_server(donor, directory)
+    else:
+        clone_server(donor, directory)
+        assert (directory / "#innoclone" / "manifest.json").exists()

@@ -71,10 +71,15 @@ def test_a_signal_that_was_ignored_stays_ignored(environment):
 
 def test_an_operation_that_reports_the_interruption_itself(environment):
     body = "\n    ".join(
-        ["try: time.sleep(600)", "except KeyboardInterrupt:", "  raise errors.Interrupted('stopped', hint='go on so')"]
+        [
+            "try: sys.stderr.write('inside\\n'); time.sleep(600)",
+            "except KeyboardInterrupt:",
+            "  raise errors.Interrupted('stopped', hint='go on so')",
+        ]
     )
     process = start(body, environment)
     assert process.stderr.readline() == "running\n"
+    assert process.stderr.readline() == "inside\n"
     process.send_signal(signal.SIGTERM)
     err = process.communicate()[1]
     assert process.returncode == 143

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 from pathlib import Path
 
@@ -9,8 +11,11 @@ import pytest
 
 from clones import booted, check_tables, clone_server, rows
 from faults import LONG, Running, dsn
+from innoclone.engine.autotune import Autotune
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
+from innoclone.ops.status import CloneStatus, Decision
+from innoclone.transport.endpoint import Compression
 from servers import ServerFactory
 from test_cli import environment, innoclone
 
@@ -60,6 +65,50 @@ def test_connections_that_come_when_a_stage_ends(
         assert result.connections > 1
     with booted(programs, tmp_path / "clone-0") as copy:
         assert check_tables(copy) == []
+
+
+@pytest.mark.parametrize("compression", [Compression(), Compression("zstd")])
+def test_connections_parked_and_fed_again(
+    donor: Server, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: Compression
+) -> None:
+    """Up and down at random, in the middle of chunks and to the very end: every byte arrives."""
+    chance = random.Random(4)
+    asked: list[int] = []
+
+    def sample(tuner: Autotune, now: float, done: int, left: int, active: int) -> Decision:
+        assert active <= tuner.wanted <= tuner.most == 12
+        tuner.wanted = chance.randint(1, 12)
+        asked.append(tuner.wanted)
+        return Decision(tuner.wanted, 0.0, "at random")
+
+    monkeypatch.setattr(Autotune, "sample", sample)
+    monkeypatch.setattr("innoclone.engine.crew.HELD", 0)  # until there is really no chunk left
+    status = CloneStatus()
+    target = tmp_path / "clone"
+    result = clone_server(
+        donor, target, status=status, max_concurrency=12, max_data_bandwidth=40, compression=compression
+    )
+    assert len(set(asked)) > 3
+    assert [decision.connections for decision in status.decisions] == asked
+    assert max(asked) <= result.connections <= 12
+    with booted(programs, target) as copy:
+        assert check_tables(copy) == []
+
+
+def test_connections_are_chosen_and_told(innoclone, donor: Server, tmp_path: Path) -> None:
+    """By default; in what a program reads, in the log, and with --verbose."""
+    log = tmp_path / "log"
+    limits = ("--max-concurrency=2", "--max-data-bandwidth=20")  # so that there is time to try
+    done = innoclone("clone", dsn(donor), *limits, "--json", f"--log-file={log}", str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    told = [event for event in events if event["event"] == "connections"]
+    assert told
+    assert all(1 <= event["connections"] <= 2 for event in told)
+    assert told[0]["text"] in log.read_text()
+    done = innoclone("clone", dsn(donor), *limits, "--verbose", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"2 connections: .* MiB/s, trying 1\n", done.stderr)
 
 
 def test_memory_is_bounded(environment, donor: Server, tmp_path: Path) -> None:

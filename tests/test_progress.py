@@ -17,7 +17,7 @@ from innoclone.front.output import Output
 from innoclone.front.progress import JsonRenderer, PlainRenderer, Row, Watcher
 from innoclone.front.result import result_fields, result_table
 from innoclone.front.units import MIB, amount, duration, speed
-from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.ops.status import CloneStatus, Decision, Stage, State
 
 
 class Clock:
@@ -198,6 +198,22 @@ def test_json_events(status):
     assert (events[3]["data"], events[3]["network"], events[3]["bytes_per_second"]) == (500, 400, 500)
     assert events[3]["left"] == 1.0
     assert events[4]["state"] == "Completed"
+
+
+def test_decisions_about_connections(status):
+    """For those who ask for them; a program gets the numbers."""
+    told, silent, stream = [], [], io.StringIO()
+    renderers = [PlainRenderer(told.append), PlainRenderer(silent.append, decisions=False), JsonRenderer(stream)]
+    watcher = Watcher(status, renderers, clock=Clock())
+    status.decisions.append(Decision(16, 1234.5, "8 connections: 1.0 MiB/s, trying 16"))
+    watcher.look()
+    watcher.look()
+    assert told == ["8 connections: 1.0 MiB/s, trying 16"]
+    assert silent == []
+    (event,) = map(json.loads, stream.getvalue().splitlines())
+    assert event | {"time": 0} == {
+        "event": "connections", "time": 0, "connections": 16, "bytes_per_second": 1234, "text": told[0],
+    }  # fmt: skip
 
 
 def test_json_goes_on_without_a_reader():

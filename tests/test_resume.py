@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clones import booted, check_tables, clone_server, innochecksum, rows
+from clones import booted, check_tables, clone_server, innochecksum
 from innoclone.engine import resume, run
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
@@ -23,12 +23,13 @@ from innoclone.operation.invariants import check_invariants
 from innoclone.operation.load import Load
 from innoclone.operation.options import CloneOptions
 from innoclone.ops import journal
-from innoclone.ops.chunks import PROGRESS, read_chunks
+from innoclone.ops.chunks import PROGRESS, distrust, read_chunks
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.descriptors import StageNumber
 from innoclone.wire.rpc import Ack
+from local_clones import checksums
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
@@ -41,16 +42,6 @@ def donor(make_module_server: ServerFactory) -> Server:
     server = make_module_server()
     fill(server.connect, 60 * MIB)
     return server
-
-
-def checksums(server: Server) -> dict[Any, Any]:
-    """CHECKSUM TABLE of everything."""
-    tables = rows(
-        server,
-        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND"
-        " ENGINE = 'InnoDB' AND TABLE_SCHEMA NOT IN ('mysql', 'sys') ORDER BY 1, 2",
-    )
-    return {pair: rows(server, f"CHECKSUM TABLE `{pair[0]}`.`{pair[1]}`")[0][1] for pair in tables}
 
 
 def assert_equal(programs: Programs, directory: Path, donor: Server) -> None:
@@ -158,6 +149,27 @@ def test_around_an_acknowledgement(
     assert innochecksum(programs, directory) == []
 
 
+@pytest.mark.parametrize("size", ["4k", "64k"])
+def test_page_sizes(make_server: ServerFactory, programs: Programs, tmp_path: Path, size: str) -> None:
+    """Chunks and blocks are so many pages, whatever their size: the bytes that are there are counted by that."""
+    server = make_server(init=[f"--innodb-page-size={size}"])
+    fill(server.connect, 40 * MIB)
+    directory, whole = tmp_path / "clone", CloneStatus()
+    break_off(server, directory, copied(25 * MIB), threads=1)
+    shutil.copytree(directory, tmp_path / "copy")
+    status = CloneStatus()
+    result = clone_server(server, directory, status=status)
+    assert "in FILE_COPY" in said(result)[-1]
+    with booted(programs, directory, [f"--innodb-page-size={size}"]) as booting:
+        assert checksums(booting) == checksums(server)
+    clone_server(server, tmp_path / "other", status=whole)
+    there, all_of_it = status.stages[Stage.FILE_COPY], whole.stages[Stage.FILE_COPY]
+    assert abs(there.data - all_of_it.data) < MIB, "the two clones are of different moments"
+    if size == "4k":  # a chunk of 64 KiB pages has 256 MiB
+        _change(tmp_path / "copy")
+        assert "was changed since" in said(clone_server(server, tmp_path / "copy"))[-1]
+
+
 def test_only_the_sync_is_left(donor: Server, programs: Programs, tmp_path: Path) -> None:
     """When all data is there the donor isn't needed any more, not even its address has to be right."""
     directory = tmp_path / "clone"
@@ -196,10 +208,11 @@ def reboot(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return reboot
 
 
-def test_a_crash_of_the_system(
-    donor: Server, programs: Programs, tmp_path: Path, checkpoints: None, reboot: Callable[[], None]
+@pytest.mark.parametrize("fault", ["crash", "write error"])
+def test_what_was_not_synced_is_lost(
+    donor: Server, programs: Programs, tmp_path: Path, checkpoints: None, reboot: Callable[[], None], fault: str
 ) -> None:
-    """What was not synced is lost: everything that the last checkpoint doesn't claim may be rubbish."""
+    """After a crash of the system or a failed write all that the last checkpoint doesn't claim may be rubbish."""
     directory = tmp_path / "clone"
     break_off(donor, directory, copied(30 * MIB))
     durable, running = read_chunks(directory, durable=True), read_chunks(directory, durable=False)
@@ -209,8 +222,11 @@ def test_a_crash_of_the_system(
     assert set(durable.done) <= set(running.done)
     lost = {*running.done, *running.begun} - {*durable.done, *durable.begun}
     assert _spoil(directory, lost) or not lost
-    (directory / OWN / PROGRESS).write_bytes(b"")
-    reboot()
+    if fault == "crash":
+        (directory / OWN / PROGRESS).write_bytes(b"")
+        reboot()
+    else:
+        distrust(directory)
     result = clone_server(donor, directory)
     assert "going on" in said(result)[0]
     assert_equal(programs, directory, donor)
@@ -229,12 +245,16 @@ def _spoil(directory: Path, chunks: set[int]) -> int:
     return count
 
 
-def test_a_crash_without_fsync(donor: Server, tmp_path: Path, reboot: Callable[[], None]) -> None:
+@pytest.mark.parametrize("fault", ["crash", "write error"])
+def test_the_same_without_fsync(donor: Server, tmp_path: Path, reboot: Callable[[], None], fault: str) -> None:
     directory = tmp_path / "clone"
     break_off(donor, directory, copied(10 * MIB), fsync=False)
-    reboot()
+    if fault == "crash":
+        reboot()
+    else:
+        distrust(directory)
     result = clone_server(donor, directory)
-    assert "the machine was restarted, and without fsync nothing is known to be on disk" in said(result)[0]
+    assert "without fsync nothing is known to be on disk; a new one begins, in full" in said(result)[0]
 
 
 # ---- anew, and why -----------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Every error innoclone can end with, in one place.
 
 Each class carries MySQL's number and SQLSTATE (server numbers from mysqld_ername.h, client numbers from
-errmsg.h), the exit status of the command line, whether trying again can help, and what the user can do.
+errmsg.h), the exit status of the command line, whether trying again can help and whether a clone goes on then, and what
+the user can do.
 
     CloneError
     ├── LocalFault                 this side: usage, disk, target, local server
@@ -51,6 +52,7 @@ class CloneError(Exception):
     exit_status: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
+    guide_number: ClassVar[int] = 0  # of the guide that the agent follows, if it has one
     hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -108,6 +110,7 @@ class DiskSpace(LocalFault):
     """The data that the donor announced does not fit into the free space."""
 
     number, symbol, exit_status = 3873, "ER_CLONE_DISK_SPACE", 9
+    guide_number = 3870
     hint = "free space on the target file system, or choose another"
 
 
@@ -115,7 +118,7 @@ class DiskFull(LocalFault):
     """The file system ran full while writing (ENOSPC, EDQUOT)."""
 
     number, symbol, exit_status = 1021, "ER_DISK_FULL", 9
-    resumable = True
+    resumable, guide_number = True, 3870
     hint = "free space on the target file system and run the same command again"
 
 
@@ -166,7 +169,6 @@ class VerifyFailed(LocalFault):
 class BadPage(VerifyFailed):
     """A page's checksum is wrong after the copy."""
 
-    number, symbol = 1712, "ER_INDEX_CORRUPT"
     hint = "check the donor's file with innochecksum; if it is sound there, clone again and check this machine's disk"
 
 
@@ -174,8 +176,7 @@ class Interrupted(LocalFault):
     """The user stopped it (Ctrl-C, SIGTERM)."""
 
     number, symbol, sqlstate, exit_status = 1317, "ER_QUERY_INTERRUPTED", "70100", 130
-    retryable = True
-    resumable = True
+    retryable, resumable, guide_number = True, True, 3862
     hint = "run the same command again"
 
 
@@ -186,7 +187,7 @@ class ConnectFailed(RemoteFault):
     """No connection to the donor."""
 
     number, symbol, sqlstate, exit_status, retryable = 2003, "CR_CONN_HOST_ERROR", "HY000", 3, True
-    resumable = True
+    resumable, guide_number = True, 3868
     hint = "check host, port and firewall, and that the server runs"
 
 
@@ -223,6 +224,7 @@ class PrivilegeMissing(RemoteFault):
     """The account lacks a privilege."""
 
     number, symbol, sqlstate, exit_status = 1227, "ER_SPECIFIC_ACCESS_DENIED_ERROR", "42000", 4
+    guide_number = 3875
     hint = "on the donor: GRANT BACKUP_ADMIN ON *.* TO the account"
 
 
@@ -237,7 +239,7 @@ class NetworkError(RemoteFault):
     """The connection broke or stalled while it was in use."""
 
     number, symbol, sqlstate, exit_status, retryable = 1158, "ER_NET_READ_ERROR", "08S01", 7, True
-    resumable = True
+    resumable, guide_number = True, 3868
     hint = "check the network and the donor, then run the same command again"
 
 
@@ -293,6 +295,11 @@ class SnapshotGone(DonorError):
 
     number, symbol, retryable = 1815, "ER_INTERNAL_ERROR", True
     hint = "run the same command again: a new clone begins"
+
+    def __init__(self, message: str, *, lost: CloneError | None = None) -> None:
+        """``lost``: the network error behind it, if nothing had been copied by then."""
+        super().__init__(message)
+        self.lost = lost
 
 
 class SqlError(RemoteFault):
@@ -409,9 +416,5 @@ def tamed(text: str) -> str:
 
 def registry() -> list[type[CloneError]]:
     """All error classes, in the order in which they are written here."""
-    found: list[type[CloneError]] = []
-    for name in __all__:
-        item = globals()[name]
-        if isinstance(item, type) and issubclass(item, CloneError):
-            found.append(item)
-    return found
+    items = (globals()[name] for name in __all__)
+    return [item for item in items if isinstance(item, type) and issubclass(item, CloneError)]

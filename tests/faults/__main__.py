@@ -13,12 +13,15 @@ from collections import Counter
 from pathlib import Path
 
 from faults.cuts import Cuts
+from faults.disks import Disks
+from faults.donors import Donors
+from faults.hostility import Hostility
 from faults.kills import Kills
 from faults.rounds import Scenario, play
 from faults.world import World
 from innoclone.engine.programs import provide_programs
 
-SCENARIOS: dict[str, type[Scenario]] = {scenario.name: scenario for scenario in (Kills, Cuts)}
+SCENARIOS: dict[str, type[Scenario]] = {scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility)}
 
 
 def main() -> int:

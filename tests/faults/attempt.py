@@ -70,6 +70,10 @@ class Attempt:
         lines = self._out.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
+    def started(self) -> bool:
+        """Whether the program has said anything; the first thing is a warning about MYSQL_PWD."""
+        return self._err.stat().st_size > 0
+
     def reached(self, stage: str) -> bool:
         """Whether a stage has begun."""
         return any(event["event"] == "stage_begin" and event["stage"] == stage for event in self.events())
@@ -106,12 +110,13 @@ class Attempt:
         return Ended(status, words, self._judge(status, words), notes)
 
     def _judge(self, status: int, words: str) -> type[CloneError] | None:
-        if status == -signal.SIGKILL or (status in (-signal.SIGINT, -signal.SIGTERM) and not words):
-            return None  # in the latter case Python itself had not started yet
-        if status == 0 and "completed OK!" in words:
+        done = "completed OK!" in words
+        if status == -signal.SIGKILL or (status == 0 and done):
             return None
+        if status in (-signal.SIGINT, -signal.SIGTERM) and (done or not words):
+            return None  # Python itself was starting or ending
         found = re.findall(r"ERROR (\d+) \(", words)
-        if len(found) != 1 or "completed OK!" in words:
+        if len(found) != 1 or done:
             raise Broken(f"exit status {status} with the words\n{words}")
         if "hint: " not in words:
             raise Broken(f"no hint\n{words}")

@@ -15,9 +15,11 @@ __all__ = ["Cuts"]
 
 HARMLESS = ("delayed", "trickling")  # nothing may come of them
 GARBLING = ("lost",)  # what is left makes no sense: any documented error will do
-# What nobody notices in COM_INIT, whose answer may take minutes: the donor waits for locks and says nothing meanwhile.
+# What nobody notices for minutes in COM_INIT and COM_ATTACH, where the donor waits for locks and says nothing.
 ENDLESS = ("stalled", "lost", "half closed")
+PATIENT = (("master", True), ("worker", True))
 EARLY = 1 << 16  # bytes: login, COM_INIT's answer and the list of files are in them
+PREFLIGHT = 125.0  # seconds: an answer to SQL may take 60, and two connections ask
 LOST = {NetworkError, ConnectFailed, CloneRunning, NotMySQL}
 PLACES = (
     [("master", False)] * 5 + [("worker", False)] * 3 + [("auxiliary", True), ("auxiliary", False)] * 2
@@ -43,7 +45,7 @@ class Cuts(Scenario):
         self._measure(round_)
         with round_.perhaps_loaded(0.3), Proxy(self.donor.port) as proxy:
             for _ in range(dice.choice([1, 1, 2, 3])):
-                role, up = dice.choice([place for place in PLACES if kind not in ENDLESS or place != ("master", True)])
+                role, up = dice.choice([place for place in PLACES if kind not in ENDLESS or place not in PATIENT])
                 seconds = dice.choice([1.0, STALL + 2]) if kind in ("silent", "refused") else dice.uniform(0.2, 2)
                 at = self._place(round_, kind, role, up)
                 fault = Fault(kind, role, up, at, seconds=seconds, size=dice.choice([1, 4, 1000, 100_000]))
@@ -55,7 +57,8 @@ class Cuts(Scenario):
             dsn = self.donor.dsn(port=proxy.port)
             allowed = set() if kind in HARMLESS else None if kind in GARBLING else LOST
             with round_.start(options, dsn=dsn) as attempt:
-                ended = round_.end(attempt, allowed)
+                asking = any(fault.role == "sql" for fault in proxy.faults)
+                ended = round_.end(attempt, allowed, patience=PREFLIGHT if asking else 0)
             happened = [fault for fault in proxy.faults if fault.happened.is_set()]
             for fault in happened:
                 round_.counts[f"{kind} on {fault.role}"] += 1
@@ -74,7 +77,7 @@ class Cuts(Scenario):
     def _place(self, round_: Round, kind: str, role: str, up: bool) -> int:
         """A byte; in part of the rounds where a conversation begins, which is little beside the data."""
         total = self._carried[role, up]
-        if kind in ENDLESS and (role, up) == ("master", False):
+        if kind in ENDLESS and role in ("master", "worker"):
             return round_.dice.randrange(EARLY, total)
         return round_.dice.randrange(min(EARLY, total) if round_.dice.random() < 0.3 else total)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from faults.attempt import Attempt, Broken, Ended
 from faults.proxy import Proxy
 from faults.rounds import Round, Scenario
-from innoclone.errors import Interrupted
+from innoclone.errors import CloneRunning, Interrupted
 
-__all__ = ["OPERATIONS", "Kills"]
+__all__ = ["SIZE", "Kills", "allocated", "operations"]
 
 MIB = 1 << 20
 SIZE = 110 * MIB  # about what a clone of the small donor takes
@@ -21,7 +21,6 @@ MOMENTS = ("arrives", "sent", "answered", "known")  # of an acknowledgement, see
 ACKS = 4  # that a clone sends: INIT, FILE COPY, PAGE COPY, REDO COPY
 STAGES = ("FILE COPY", "PAGE COPY", "REDO COPY", "FILE SYNC")
 RATES = (0, 0, 100, 40)  # MiB/s
-OPERATION_RATE = 0
 
 # Runs the program and stops it before its operation number AT on a file below the target: with SIGKILL, or with an
 # error number that this operation and LASTING later ones fail with. Without AT it only counts.
@@ -80,7 +79,10 @@ class Kills(Scenario):
         options = round_.options(rates=RATES) + round_.compression()
         number = dice.choice([signal.SIGKILL] * 4 + [signal.SIGINT, signal.SIGTERM])
         if kind == "file operation":
-            at = dice.randint(1, self._count_operations(round_))
+            count = self.count_operations(round_)
+            at = dice.choice(
+                [dice.randint(1, count), dice.randint(1, count), dice.randint(1, 20), count - dice.randrange(40)]
+            )
             round_.tell(f"SIGKILL before file operation {at}")
             launcher = operations(round_.target, at)
             with round_.start(options, launcher=launcher) as attempt:
@@ -124,16 +126,18 @@ class Kills(Scenario):
         if attempt.process.poll() is None:
             stage = str(events[-1]["stage"]) if events else "the first stage"
             round_.counts[f"{number.name} in {stage}" if events else f"{number.name} before {stage}"] += 1
+        if number != signal.SIGKILL:
+            attempt.wait(attempt.started)  # before that it is Python that says something
         attempt.signal(number)
 
     def _end(self, round_: Round, attempt: Attempt) -> Ended:
-        ended = round_.end(attempt, {Interrupted})
+        ended = round_.end(attempt, {Interrupted, CloneRunning})
         for reason in (name for name in round_.counts if name.startswith("began anew: ")):
             if not reason.endswith(("nothing had been copied yet", "it left no journal")):
                 raise Broken(f"the donor has kept the snapshot, but it {reason}")
         return ended
 
-    def _count_operations(self, round_: Round) -> int:
+    def count_operations(self, round_: Round) -> int:
         """How many operations on files a clone takes."""
         if not self._operations:
             report, spare = round_.folder / "operations", round_.folder / "spare"

@@ -11,6 +11,7 @@ What must hold, whatever happens, is here and in attempt.py, and nowhere else:
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import shutil
@@ -26,13 +27,13 @@ from faults.world import SmallDonor, World, unchanging
 from innoclone.engine.mysqld import Server
 from innoclone.errors import BootFailed, CloneError
 from innoclone.files.marks import is_unfinished
+from innoclone.files.system import sync_directory
 from innoclone.files.target import MANIFEST
 from innoclone.operation.invariants import check_invariants
 from local_clones import checksums
 
 __all__ = ["Round", "Scenario", "play"]
 
-MIB = 1 << 20
 STALL = 6.0  # seconds; a stock donor that waits says so every 5 s
 RETRIES = 75.0  # seconds that tries to connect again may take in all: a donor may want 30 to give a connection up
 TRIES = 4  # runs without a fault until a clone must be done
@@ -41,19 +42,34 @@ REFUSAL = 0.35  # part of the failed runs after which mysqld is started on what 
 
 
 class Round:
-    """Folder, dice and donor of one round; counts what happens in it."""
+    """Folder and dice of one round; counts what happens in it."""
 
-    def __init__(self, world: World, donor: SmallDonor, folder: Path, dice: random.Random) -> None:
-        self.world, self.donor, self.dice = world, donor, dice
+    def __init__(self, scenario: Scenario, folder: Path, seed: int, dice: random.Random) -> None:
+        self.world, self._scenario, self.seed, self.dice = scenario.world, scenario, seed, dice
         self.folder = folder
-        self.around = folder / "around"
-        self.target = self.around / "clone"
         self.counts: Counter[str] = Counter()
         self.story: list[str] = []
         self.loaded = False
         self._attempts = 0
+        self._was_unfinished = False
+        self.move(folder)
+
+    def move(self, folder: Path) -> None:
+        """Have the target in another folder, on another disk."""
+        self.around = folder / "around"
+        self.target = self.around / "clone"
         self.around.mkdir(parents=True)
-        (self.around / "mine").write_text("mine")
+        with (self.around / "mine").open("w") as file:
+            file.write("mine")
+            file.flush()
+            os.fsync(file.fileno())  # some disks lose what is not on them
+        for directory in (self.around, folder):
+            sync_directory(directory)
+
+    @property
+    def donor(self) -> SmallDonor:
+        """The scenario's."""
+        return self._scenario.donor
 
     # ---- runs ----------------------------------------------------------------------------------------------
 
@@ -73,37 +89,49 @@ class Round:
 
     def start(
         self, options: Sequence[str], *, dsn: str = "", target: Path | None = None, launcher: Sequence[str] = (),
-        before: Sequence[str] = (), environment: dict[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> Attempt:  # fmt: skip
         """Start a run; use it with ``with``."""
         self._attempts += 1
+        self._was_unfinished = is_unfinished(self.target)
         attempt = Attempt(
             [*options, dsn or self.donor.dsn(), str(target or self.target)],
-            environment=self.world.environment | (environment or {}), folder=self.folder, number=self._attempts,
+            environment=self.world.environment, folder=self.folder, number=self._attempts,
             launcher=launcher or ("-m", "innoclone"), before=before,
         )  # fmt: skip
         self.tell(" ".join(attempt.command[-len(options) - 2 :]))
         return attempt
 
-    def end(self, attempt: Attempt, allowed: Collection[type[CloneError]] | None = None, *, limit: float = 0) -> Ended:
-        """Wait for a run's end. ``allowed``: errors that the fault may lead to, None = any documented one."""
+    def end(
+        self, attempt: Attempt, allowed: Collection[type[CloneError]] | None = None, *, patience: float = 0,
+        look: bool = True,
+    ) -> Ended:  # fmt: skip
+        """Wait for a run's end. ``allowed``: errors that the fault may lead to, None = any documented one;
+        ``patience``: seconds that it may take beyond the usual; ``look`` at the target and what is around it, if they
+        can be read.
+        """
         once = "--retry-for=0" in attempt.command
-        ended = attempt.end(limit or STALL + SLACK + (0 if once else RETRIES))
+        ended = attempt.end(STALL + SLACK + patience + (0 if once else RETRIES))
         self.counts[f"run: {ended.label}"] += 1
         for note in ended.notes:
             self._count_note(note)
         self.tell(f"{ended.label}: {ended.words[-1500:]}" + "".join(f"note: {note}\n" for note in ended.notes))
         if allowed is not None and ended.kind is not None and ended.kind not in allowed:
             raise Broken(f"{ended.label}, but only {names(allowed)} fit the fault\n{ended.words}")
+        if not look:
+            return ended
         self.assert_nothing_outside()
         if "completed OK!" in ended.words and not self.is_complete():
             raise Broken("completed OK, but the clone is not complete")
+        said = any("going on with" in note or "can't be continued" in note for note in ended.notes)
+        if self._was_unfinished and ended.status == 0 and not said:
+            raise Broken("it went on or began anew, and did not say which")
         if ended.kind is not None and self.is_complete():
             raise Broken(f"{ended.label}, but the clone is complete")
         return ended
 
     def _count_note(self, note: str) -> None:
-        self.counts["tried again"] += "trying again" in note
+        self.counts["tried again"] += "trying to go on" in note
         self.counts["went on"] += note.startswith("going on with the clone")
         if anew := re.search(r"can't be continued: (.*); a new one begins", note):
             self.counts[f"began anew: {anew[1].replace(str(self.target), 'DIR')}"] += 1
@@ -203,6 +231,7 @@ class Scenario(ABC):
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
+    needs_donor: ClassVar[bool] = True
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -230,8 +259,10 @@ class Scenario(ABC):
 def play(scenario: Scenario, seed: int, kind: str, *, keep: bool = False) -> Counter[str]:
     """Play one round, and count what happened. An error carries the round's story as a note."""
     folder = scenario.world.folder / f"{scenario.name}-{seed}"
-    round_ = Round(scenario.world, scenario.donor, folder, random.Random(f"{scenario.name} {kind} {seed}"))
+    round_ = Round(scenario, folder, seed, random.Random(f"{scenario.name} {kind} {seed}"))
     try:
+        if scenario.needs_donor:
+            scenario.donor.wait_until_free()
         scenario.play(round_, kind)
     except BaseException as error:
         error.add_note("\n".join(round_.story[-12:]) + (f"\nwhat it left: {folder}" if keep else ""))

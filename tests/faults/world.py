@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,10 +107,21 @@ class SmallDonor:
             self._checksums = checksums(self.server)
         return self._checksums
 
+    def clones(self) -> list[object]:
+        """Ids of the sessions that clone."""
+        found = rows(self.server, "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'clone'")
+        return [number for (number,) in found]
+
+    def wait_until_free(self, limit: float = 60.0) -> None:
+        """Until no session of an earlier clone is left: one whose client died in COM_REINIT waits for 30 s."""
+        deadline = time.monotonic() + limit
+        while self.clones() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
     def kill_clones(self) -> int:
         """KILL of the sessions that clone; their number."""
-        found = rows(self.server, "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'clone'")
-        for (number,) in found:
+        found = self.clones()
+        for number in found:
             with contextlib.suppress(pymysql.err.OperationalError):  # the first KILL ends the others
                 rows(self.server, f"KILL {number}")
         return len(found)

@@ -22,7 +22,7 @@ from innoclone.engine.suspects import Suspects
 from innoclone.errors import CloneError
 from innoclone.files.system import file_error, sync_directory
 from innoclone.files.target import Target
-from innoclone.ops.chunks import Chunks, Found
+from innoclone.ops.chunks import Chunks, Found, distrust
 from innoclone.ops.journal import Journal
 from innoclone.ops.status import CloneStatus, Stage, StageStatus
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
@@ -57,6 +57,14 @@ class Course:
         assert self._chunks is not None, "there are none before FILE_COPY"
         return self._chunks
 
+    @property
+    def reached(self) -> tuple[int, ...]:
+        """Grows with every block that is there, and with nothing else."""
+        if self._chunks is None:
+            return ()
+        found = self._chunks.found()
+        return (self.stage, self.ended, len(found.done), sum(found.begun.values()))
+
     # ---- steps ---------------------------------------------------------------------------------------------
 
     def announce(self, state: StateDescriptor) -> None:
@@ -73,6 +81,7 @@ class Course:
     def enter(self, stage: StageNumber, chunks: int, found: Found | None) -> None:
         """Be in a stage, with what was ``found`` of it."""
         with self._saving:
+            self.target.check_place()
             old, self._chunks = self._chunks, Chunks(self.target.root, stage, chunks, found)
             if old is not None:
                 old.close()
@@ -111,11 +120,16 @@ class Course:
         with self._saving:
             if (chunks := self._chunks) is None:
                 return
+            self.target.check_place()
             snapshot = chunks.snapshot()
             dirty, self.dirty = self.dirty, set()
-            for path in dirty:
-                _sync_file(path)
-            self.journal.sync()
+            try:
+                for path in dirty:
+                    _sync_file(path)
+                self.journal.sync()
+            except CloneError:
+                distrust(self.target.root)  # the kernel tells of what it lost only once
+                raise
             if chunks is self._chunks:
                 chunks.save(snapshot)
 

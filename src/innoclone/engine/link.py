@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from innoclone.engine.barrier import Barrier
 from innoclone.engine.course import STAGES, Course
+from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import MAX_FILES, ClonedFile
 from innoclone.engine.holes import hole_writer
 from innoclone.errors import FileError, ProtocolError, from_donor
@@ -90,6 +91,7 @@ class Link:
         *,
         course: Course,
         barrier: Barrier,
+        crew: Crew,
         limits: Limits,
         on_state: Callable[[StateDescriptor], None] | None = None,
         on_listed: Callable[[], None] = lambda: None,
@@ -102,7 +104,7 @@ class Link:
         """
         self._number = number
         self._connection = connection
-        self._course, self._barrier, self._limits = course, barrier, limits
+        self._course, self._barrier, self._crew, self._limits = course, barrier, crew, limits
         self._target, self._table = course.target, course.table
         self._on_state = on_state
         self._on_listed = on_listed
@@ -137,6 +139,8 @@ class Link:
             self._close_file()
 
     def _step(self) -> bool:
+        if self._stage is StageNumber.FILE_COPY:
+            self._crew.pause(self._number, self._connection.network)
         response = parse_response(self._connection.read_packet())
         if isinstance(response, Complete):
             self._order.complete()
@@ -189,6 +193,8 @@ class Link:
         self._close_file()
         self._finish_chunk()
         self._in_stage = False
+        if self._stage is StageNumber.FILE_COPY:
+            self._crew.feed_all()  # no chunk is left to begin, and all wait for those that were begun
         self._barrier.ended(self._number, self._stage)
 
     def _start(self, state: StateDescriptor) -> None:

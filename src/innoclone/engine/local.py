@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from innoclone.engine.barrier import Stopped
 from innoclone.engine.course import Course, all_chunks
+from innoclone.engine.crew import Crew
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.filetable import FileTable
 from innoclone.engine.finish import finish_files
@@ -87,10 +88,10 @@ def copy_local(
             )
         table = FileTable(target, version_number(session.parameters.version), verify=verify_pages)
         course = Course(target, table, Suspects(), status, None)
-        run = _LocalRun(session, master, course, limits)
+        run = _LocalRun(session, master, course, limits, Crew(1, None, status))
         run.prepare(files, threads, methods, renew)
         with contextlib.closing(course):
-            received = run.run(1, stopped)
+            received = run.run(stopped)
     finish_files(table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
     if verify_pages:
         _verify(received, target, stopped)

@@ -79,16 +79,18 @@ def check(
     install_plugin: bool = False,
     dry_run: bool = False,
     local: Programs | None = None,
+    patience: float = PATIENCE,
 ) -> DonorFacts:
     """Look at donor and target. A missing clone plugin is installed if ``install_plugin``, unless ``dry_run``, which
-    only lets it pass. ``local`` has the mysqld that shall boot the clone, if one shall.
+    only lets it pass. ``local`` has the mysqld that shall boot the clone, if one shall. ``patience`` is in seconds, for
+    each answer.
 
     Problems are collected in the result; only a login that fails is raised at once, since nothing else can be seen.
     """
     facts = DonorFacts()
     # Our own login comes first: it tells best what is wrong with the peer, with TLS or with the account.
-    with Connection(donor, Compression(), timeout=PATIENCE) as connection:
-        with Sql(donor, read_timeout=PATIENCE) as sql:
+    with Connection(donor, Compression(), timeout=patience) as connection:
+        with Sql(donor, read_timeout=patience) as sql:
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)
             facts.good.append(f"login to {donor}, MySQL {facts.version}")

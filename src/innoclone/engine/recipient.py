@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from innoclone.engine.autotune import Autotune
 from innoclone.engine.course import Course
+from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import FileTable
 from innoclone.engine.finish import finish_files
 from innoclone.engine.preflight import DonorFacts
@@ -19,7 +21,7 @@ from innoclone.engine.retry import Retries
 from innoclone.engine.run import Received, Run
 from innoclone.engine.session import Session, begin, version_number
 from innoclone.engine.suspects import Suspects
-from innoclone.errors import CloneError, Interrupted, SnapshotGone
+from innoclone.errors import CloneError, ConnectFailed, NetworkError, SnapshotGone
 from innoclone.files.target import Target
 from innoclone.ops.journal import Journal
 from innoclone.ops.limits import Limits
@@ -37,7 +39,8 @@ def receive(
     donor: Endpoint,
     target: Target,
     *,
-    threads: int,
+    threads: int | None,
+    max_concurrency: int = 1,
     compression: Compression,
     limits: Limits,
     block_ddl: bool,
@@ -53,34 +56,50 @@ def receive(
 ) -> Received:
     """Clone ``donor`` into ``target``, up to and including the sync of all files. Raises a `CloneError`.
 
+    ``threads``: connections that carry data; None: as many as measured to help, up to ``max_concurrency``.
     ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
     ``retry_for``: seconds for which a lost connection is tried again; None: as long as the donor keeps the snapshot.
     With ``resumable`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
     the journal; without them there is none, and a failure is final. ``on_begun`` gets the seconds for which the donor
     keeps the snapshot when the connection is lost.
     """
-    connections = limits.connections(threads, compressed=compression.algorithm != "off")
-    if connections < threads:
+    wanted = threads or max_concurrency
+    connections = limits.connections(wanted, compressed=compression.algorithm != "off")
+    if threads is not None and connections < threads:
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
     if resumable is not None:
         session = resumable.session(donor, compression, stall_timeout, limits.receive_buffer, stopped)
         course = resumable.course(target, status, verify=verify_pages)
         master = None
     else:
-        session, master = begin(
-            donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
-            stopped=stopped, receive_buffer=limits.receive_buffer,
-        )  # fmt: skip
+        with _nothing_lost() if retry_for != 0 else contextlib.nullcontext():
+            session, master = begin(
+                donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
+                stopped=stopped, receive_buffer=limits.receive_buffer,
+            )  # fmt: skip
         try:
             course = _new_course(session, target, status, facts, verify=verify_pages)
         except BaseException:
             master.close()
             raise
     on_begun(session.parameters.network_timeout * 60.0)
+    autotune = Autotune(connections) if threads is None else None
     with contextlib.closing(course):
-        received = _attempts(session, master, course, limits, connections, Retries(retry_for, session), stopped)
+        patience = session.parameters.network_timeout * 60.0 if retry_for is None else retry_for
+        received = _attempts(
+            session, master, course, limits, lambda: Crew(connections, autotune, status), Retries(patience), stopped
+        )
         finish_files(course.table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
     return received
+
+
+@contextlib.contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """The connection may break here without harm: a new clone may as well begin."""
+    try:
+        yield
+    except (NetworkError, ConnectFailed) as error:
+        raise SnapshotGone("the connection broke before anything was copied", lost=error) from error
 
 
 def _new_course(
@@ -101,12 +120,12 @@ def _attempts(
     master: Connection | None,
     course: Course,
     limits: Limits,
-    connections: int,
+    new_crew: Callable[[], Crew],
     retries: Retries,
     stopped: threading.Event,
 ) -> Received:
     """Until an attempt comes to the end, with a new master connection for each after the first."""
-    status = course.status
+    attempt: Run | None = None
     while True:
         try:
             if course.stage is StageNumber.DONE:  # nothing is left that the donor would be needed for
@@ -115,15 +134,20 @@ def _attempts(
                 return Received(course.table, session.parameters, session.locator, 0, session.protocol, "", "")
             if master is None:
                 master = reconnect(session, course)
-                status.restarts += 1
+                if attempt is not None:
+                    course.status.restarts += 1
             with contextlib.closing(master):
-                return Run(session, master, course, limits).run(connections, stopped)
+                attempt = Run(session, master, course, limits, new_crew())
+                return attempt.run(stopped)
         except SnapshotGone:
             raise
         except CloneError as error:
             master = None
-            if isinstance(error, Interrupted) or not course.listed or course.journal is None:
+            if course.journal is None or not retries.may_help(error, course):
                 raise
-            if not retries.may_help(error, status):
-                raise
+            if attempt is not None:
+                attempt.wait_for_threads(stopped)
+            if not course.listed:
+                with _nothing_lost():
+                    raise
             retries.wait(stopped)

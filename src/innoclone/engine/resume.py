@@ -33,14 +33,14 @@ from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
 from innoclone.wire.descriptors import FileFlag, FileMetadata, Locator, StageNumber
 
-__all__ = ["Resumable", "begin_event", "find_resumable", "reconnect"]
+__all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "reconnect"]
 
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: the donor's answer for a clone that is over
 REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
 PATIENCE = 30.0  # seconds for an answer to SQL
 CLOCK = 2  # seconds by which two looks at the donor's start may differ
 SAMPLE, SAMPLE_AFTER_CRASH = 3, 24  # chunks that are read again and compared with their digests
-CHUNK_PAGES = 4096  # of the server's page size (SNAPSHOT_DEF_CHUNK_SIZE_POW2)
+CHUNK_PAGES, BLOCK_PAGES = 4096, 64  # of the server's page size (SNAPSHOT_DEF_CHUNK_SIZE_POW2, _DEF_BLOCK_SIZE_POW2)
 
 Event = dict[str, Any]
 
@@ -128,10 +128,11 @@ class Resumable:
         journal.append("resumed", **_presence(target))
         journal.sync()
         table.journal = suspects.journal = journal
-        self._restore(status)
+        self._restore(status, table)
         course = Course(target, table, suspects, status, journal)
         course.enter(self.stage, self.start["chunks"], self.found)
         course.listed, course.ended = True, self.ended
+        course.dirty = {file.path for file in table.all_files()}  # who wrote them may not have synced them
         status.notes.append(self.describe(status))
         return course
 
@@ -141,7 +142,7 @@ class Resumable:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.begin["began"]))
         return f"going on with the clone that began at {began}, in {self.stage.name}; {copied:,.1f} MiB are there"
 
-    def _restore(self, status: CloneStatus) -> None:
+    def _restore(self, status: CloneStatus, table: FileTable) -> None:
         status.begin = self.begin["began"]
         for name, (begin, end, data, network) in self.start["rows"].items():
             row = status.stages[Stage[name]]
@@ -153,6 +154,8 @@ class Resumable:
             row.begin = self.start["time"]
             counter = row.counter()
             counter.data, counter.network = self.found.data, self.found.network
+            if self.stage is StageNumber.FILE_COPY:  # what was counted last may be half a second old
+                counter.data = _bytes_there(table, self.found, int(self.variables["innodb_page_size"]))
 
 
 def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumable:
@@ -164,7 +167,7 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
     if begin["format"] != FORMAT:
         raise SnapshotGone("its journal was written by another version of innoclone")
     starts = [event for event in events if event["event"] == "start"]
-    if not starts or not any(event["event"] == "listed" for event in events):
+    if not starts or not is_resumable(root):
         raise SnapshotGone("nothing had been copied yet")
     if [list(pair) for pair in mapping] != begin["map_paths"]:
         raise SnapshotGone("it was begun with another --map-path")
@@ -175,10 +178,19 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
     start = starts[-1]
     stage = StageNumber(start["stage"])
     ended = any(event["event"] == "end" and event["stage"] == stage for event in events)
-    found = read_chunks(root, durable=crashed)
+    found = None if crashed else read_chunks(root, durable=False)
+    if found is None:
+        if not all(event["fsync"] for event in presence):
+            raise SnapshotGone("a file could not be written, and without fsync nothing is known to be on disk")
+        found = read_chunks(root, durable=True)
     if found is None or (found.stage, found.chunks) != (stage, start["chunks"]):
         found = Found(stage, start["chunks"])
     return Resumable(root, begin, events, stage, start, ended, crashed, found)
+
+
+def is_resumable(root: Path) -> bool:
+    """Whether anything was copied to ``root``."""
+    return any(event["event"] == "listed" for event in read_journal(root))
 
 
 def _follow(event: Event, table: FileTable, suspects: Suspects) -> None:
@@ -223,6 +235,17 @@ def _carry_out(event: Event, table: FileTable, suspects: Suspects, target: Targe
         _follow(event, table, suspects)
 
 
+def _bytes_there(table: FileTable, found: Found, page_size: int) -> int:
+    """Bytes of FILE_COPY that were received."""
+    total, chunk_size = 0, CHUNK_PAGES * page_size
+    for meta in (file.metadata for file in table.data):
+        for number, chunk in enumerate(range(meta.first_chunk, meta.last_chunk + 1)):
+            size = max(0, min(chunk_size, meta.size - number * chunk_size))
+            blocks = found.begun.get(chunk, 0) * BLOCK_PAGES * page_size
+            total += size if chunk in found.done else min(size, blocks)
+    return total
+
+
 # ---- proof -----------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +256,7 @@ def _compare(table: FileTable, left: Resumable) -> None:
             raise SnapshotGone(f"{one.path} is missing")
     if left.stage is not StageNumber.FILE_COPY:
         return
-    page_size = int(left.variables.get("innodb_page_size", 16384))
+    page_size = int(left.variables["innodb_page_size"])
     known = [chunk for chunk, digest in left.found.done.items() if digest != NO_DIGEST]
     for chunk in random.sample(known, min(len(known), SAMPLE_AFTER_CRASH if left.crashed else SAMPLE)):
         file = next((one for one in table.data if one.metadata.first_chunk <= chunk <= one.metadata.last_chunk), None)

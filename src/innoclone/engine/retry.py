@@ -6,14 +6,14 @@ import random
 import threading
 import time
 
-from innoclone.engine.session import Session
-from innoclone.errors import CloneError, ConnectFailed, DonorError, Interrupted, NetworkError, TlsFailed
-from innoclone.ops.status import COPY_STAGES, CloneStatus
+from innoclone.engine.course import Course
+from innoclone.errors import CloneError, ConnectFailed, DonorError, Interrupted, NetworkError, NotMySQL, TlsFailed
 
 __all__ = ["Retries"]
 
 FIRST, LONGEST = 0.25, 20.0  # seconds between tries
 GROWTH = 2.0
+MOST_NOTES = 20  # of lost connections; a line that breaks all the time has thousands
 # What a donor says that is starting, stopping, or has no connection left (mysqld_ername.h).
 BUSY = {1040, 1053, 1129, 1203}
 
@@ -21,24 +21,24 @@ BUSY = {1040, 1053, 1129, 1203}
 class Retries:
     """Growing waits with jitter; progress makes them short again."""
 
-    def __init__(self, seconds: float | None, session: Session) -> None:
-        """``seconds`` without progress after which the last error counts; None: as long as the donor waits for us."""
-        self._seconds = session.parameters.network_timeout * 60.0 if seconds is None else seconds
+    def __init__(self, seconds: float) -> None:
+        """``seconds`` without progress after which the last error counts."""
+        self._seconds = seconds
         self._wait = FIRST
         self._since: float | None = None
-        self._moved = -1
+        self._reached: object = None
 
-    def may_help(self, error: CloneError, status: CloneStatus) -> bool:
+    def may_help(self, error: CloneError, course: Course) -> bool:
         """Whether to try again after ``error``."""
-        lost = isinstance(error, NetworkError | ConnectFailed | TlsFailed)
-        if not lost and not (isinstance(error, DonorError) and error.donor_number in BUSY):
+        lost = isinstance(error, NetworkError | ConnectFailed | TlsFailed | NotMySQL)
+        if not self._seconds or not (lost or (isinstance(error, DonorError) and error.donor_number in BUSY)):
             return False
         now = time.monotonic()
-        moved = sum(status.stages[stage].data for stage in COPY_STAGES)
-        if moved != self._moved or self._since is None:
-            self._moved, self._since, self._wait = moved, now, FIRST
-            if self._seconds:
-                status.notes.append(f"{error.message}: trying again for up to {self._seconds:.0f} seconds")
+        # Not the bytes that were moved: the same ones may come again and again.
+        if course.reached != self._reached or self._since is None:
+            self._reached, self._since, self._wait = course.reached, now, FIRST
+            if course.status.restarts < MOST_NOTES:
+                course.status.notes.append(f"{error.message}: trying to go on, for {self._seconds:.0f} seconds at most")
         return now - self._since < self._seconds
 
     def wait(self, stopped: threading.Event) -> None:

@@ -10,15 +10,17 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from innoclone.engine.barrier import Barrier, Stopped
 from innoclone.engine.course import STAGES, Course
+from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.link import Link
 from innoclone.engine.session import DonorParameters, Session, attach, call, leave
-from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, RemoteFault
+from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, NetworkError, RemoteFault
 from innoclone.ops.limits import Limits
 from innoclone.transport.connection import Connection
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
@@ -52,30 +54,26 @@ class Received:
 class Run:
     """One attempt, which ends with the transfer or with its first failure."""
 
-    def __init__(self, session: Session, master: Connection, course: Course, limits: Limits) -> None:
+    def __init__(self, session: Session, master: Connection, course: Course, limits: Limits, crew: Crew) -> None:
         self.session, self.master, self.course, self.limits = session, master, course, limits
+        self.crew = crew
         self.target, self.table, self.status = course.target, course.table, course.status
         self.barrier = Barrier()
         self._finished = threading.Event()  # the master is through
+        self._jobs: list[threading.Thread] = []
+        self._attaching: set[Connection] = set()  # workers' that wait for the answer to COM_ATTACH
         self.connections: list[Connection] = [master]
         self.auxiliary: Connection | None = None
         self._auxiliary_free = threading.Lock()
-        self.threads = 1
+        self._workers = 0  # that were started
 
-    def run(self, threads: int, stopped: threading.Event) -> Received:
+    def run(self, stopped: threading.Event) -> Received:
         """Start all connections and wait for them. Raises what ended the attempt."""
-        self.threads = threads
         stage = self.course.stage
         try:
             self.auxiliary = self.session.connect()
         except CloneError as error:
             self.barrier.fail(error)
-        jobs = [threading.Thread(target=self._guard, args=(self._master,), name="clone-0", daemon=True)]
-        jobs += [
-            threading.Thread(target=self._guard, args=(self._worker, number), name=f"clone-{number}", daemon=True)
-            for number in range(1, threads)
-        ]
-        jobs.append(threading.Thread(target=self._guard, args=(self._keep_account,), name="clone-account", daemon=True))
         self.barrier.join(0, stage)
         if self.course.listed:
             self.barrier.start(stage, self.course.chunks.count)
@@ -83,15 +81,27 @@ class Run:
         cipher = self.master.cipher  # a closed connection has none
         self.status.connections = 1
         if self.barrier.failure is None:
-            for job in jobs:
-                job.start()
-        self._supervise([job for job in jobs if job.ident is not None], stopped)
+            self._start("clone-0", self._master)
+            self._start_workers()
+            self._start("clone-account", self._keep_account)
+        self._supervise(stopped)
         if self.barrier.failure is not None:
             raise self.barrier.failure
         return Received(
             self.table, self.session.parameters, self.session.locator, self.status.connections, self.session.protocol,
             self.master.compression, cipher,
         )  # fmt: skip
+
+    def _start(self, name: str, body: Callable[..., None], *arguments: int) -> None:
+        job = threading.Thread(target=self._guard, args=(body, *arguments), name=name, daemon=True)
+        self._jobs.append(job)
+        job.start()
+
+    def _start_workers(self) -> None:
+        """As many as are wanted by now."""
+        while self._workers < self.crew.wanted - 1:
+            self._workers += 1
+            self._start(f"clone-{self._workers}", self._worker, self._workers)
 
     def _keep_account(self) -> None:
         """Beside the connections: checkpoints, and what the journal says of bytes; until the master is done."""
@@ -103,14 +113,17 @@ class Run:
                 self.course.save()
                 waited = 0.0
 
-    def _supervise(self, jobs: list[threading.Thread], stopped: threading.Event) -> None:
+    def _supervise(self, stopped: threading.Event) -> None:
         """Until all threads are done; a failure or a wish to stop wakes those that wait for the network."""
+        jobs = self._jobs
         try:
             while any(job.is_alive() for job in jobs) and self.barrier.failure is None:
                 for job in jobs:
                     job.join(POLL / len(jobs))
                 if stopped.is_set():
                     self.barrier.fail(Interrupted("stopped"))
+                self.crew.tune()
+                self._start_workers()
         except BaseException:
             self.barrier.fail(Interrupted("stopped"))
             raise
@@ -123,8 +136,18 @@ class Run:
             if not any(job.is_alive() for job in jobs):
                 self._close_all()
 
+    def wait_for_threads(self, stopped: threading.Event) -> None:
+        """After a failure: until no thread of this attempt can write any more. Raises `Interrupted`.
+
+        One may hang in a write to a slow disk, and what it writes then would be older than what the next attempt does.
+        """
+        while any(job.is_alive() for job in self._jobs):
+            if stopped.wait(POLL):
+                raise Interrupted("stopped")
+
     def _wake(self, failure: CloneError) -> None:
         """Let every thread come to its end."""
+        self.crew.feed_all()
         self._tell_donor(failure)
         for connection in (*self.connections, self.auxiliary):
             if connection is not None:
@@ -133,15 +156,17 @@ class Run:
     def _close_all(self) -> None:
         """Leave clone mode in order where all went well, else just go.
 
-        The master comes last: the donor answers its COM_EXIT only when the workers have left.
+        The master comes last: the donor answers its COM_EXIT only when the workers have left. Those leave all at once,
+        because a donor far away takes a while to answer.
         """
-        patience = PATIENCE
-        for connection in [*self.connections[1:], self.auxiliary, self.master]:
-            if connection is not None:
-                if self.barrier.failure is None:
-                    patience = patience if leave(connection, patience) else IMPATIENCE
-                else:
-                    connection.shut()
+        others = [*self.connections[1:], *([self.auxiliary] if self.auxiliary is not None else [])]
+        if self.barrier.failure is None:
+            with ThreadPoolExecutor(len(others)) as pool:
+                answered = all(list(pool.map(lambda connection: leave(connection, PATIENCE), others)))
+            leave(self.master, PATIENCE if answered else IMPATIENCE)
+        else:
+            for connection in (*others, self.master):
+                connection.shut()
                 connection.close()
 
     def _guard(self, body: Callable[..., None], *arguments: int) -> None:
@@ -161,9 +186,9 @@ class Run:
 
     def _link(self, number: int, connection: Connection, *, master: bool, resumed: bool = False) -> Link:
         return Link(
-            number, connection, course=self.course, barrier=self.barrier, limits=self.limits,
+            number, connection, course=self.course, barrier=self.barrier, crew=self.crew, limits=self.limits,
             on_state=self._on_state if master else None, on_listed=self._on_listed, resumed=resumed,
-            connections=self.threads,
+            connections=self.crew.most,
         )  # fmt: skip
 
     def _master(self) -> None:
@@ -171,10 +196,13 @@ class Run:
             self._lead()
         finally:
             self._finished.set()
+            for connection in list(self._attaching):
+                connection.shut()  # nothing is left for it, and the donor's answer may never come
         self.barrier.leave(0)
 
     def _lead(self) -> None:
         """The master connection, from where the course is to its end."""
+        self.crew.join(0)
         self._link(0, self.master, master=True, resumed=self.course.listed).run()
 
     def _worker(self, number: int) -> None:
@@ -187,17 +215,26 @@ class Run:
         if self.barrier.stopped.is_set():
             connection.close()  # nobody may look at the list any more
             raise Stopped
+        self._attaching.add(connection)
+        if self._finished.is_set():
+            return
         try:
             locator = attach(connection, self.session)
-        except DonorError as error:
-            if error.donor_number != NO_CLONE:
-                raise
-            return  # the clone is over already: nothing was left for this connection
+        except (DonorError, NetworkError) as error:
+            if self._finished.is_set() or (isinstance(error, DonorError) and error.donor_number == NO_CLONE):
+                return  # the clone is over already: nothing was left for this connection
+            raise
+        finally:
+            self._attaching.discard(connection)
         self.barrier.join(number, locator.stage)
         self.status.connections += 1
         # The donor sends data of any file at once, and only the master gets the list of files.
         self.barrier.wait_until_listed()
-        self._link(number, connection, master=False).run()
+        self.crew.join(number)
+        try:
+            self._link(number, connection, master=False).run()
+        finally:
+            self.crew.leave(number)
         self.barrier.leave(number)
 
     # ---- what the master does at stages --------------------------------------------------------------------
@@ -213,7 +250,7 @@ class Run:
     def _begin_stage(self, state: StateDescriptor) -> None:
         self.course.announce(state)
         if state.stage in STAGES:
-            self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.threads)
+            self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.crew.wanted)
         if state.stage is StageNumber.REDO_COPY:  # the pages of PAGE_COPY have their room, but for those of new files
             self._check_space(self.target.root, state.estimate)
         self.barrier.start(state.stage, state.chunks)
@@ -249,7 +286,9 @@ class Run:
 
         It would keep its snapshot for minutes else.
         """
-        if self.auxiliary is None or not isinstance(failure, LocalFault) or (self.course.journal and failure.resumable):
+        if self.auxiliary is None or not isinstance(failure, LocalFault):
+            return
+        if self.course.journal is not None and failure.resumable and self.target.is_there():
             return
         if not self._auxiliary_free.acquire(timeout=GOODBYE):
             return  # the donor is silent

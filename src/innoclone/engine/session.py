@@ -40,7 +40,7 @@ from innoclone.wire.rpc import (
 __all__ = ["DonorParameters", "Identity", "Session", "attach", "begin", "leave", "version_number"]
 
 INIT_GRACE = 300.0  # seconds beyond the DDL timeout that COM_INIT may take, as in a stock recipient
-BUSY_PATIENCE = 15.0  # seconds: a donor notices a killed recipient only at its next writes
+BUSY_PATIENCE = 35.0  # seconds: a donor notices a killed recipient late, after COM_REINIT in up to 30 seconds
 MAX_PARAMETERS = 20_000
 MAX_PARAMETER_BYTES = 16 << 20  # a stock donor sends 15 kB in about 370 messages
 FIRST_VERSION = 80017  # the clone plugin's first release

@@ -13,6 +13,7 @@ from innoclone.files.system import sync_directory
 __all__ = [
     "FILE_MODE",
     "IN_PROGRESS",
+    "MANIFEST",
     "begin_directory",
     "is_mark",
     "is_unfinished",
@@ -22,12 +23,18 @@ __all__ = [
 ]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
+MANIFEST = "manifest.json"
 IN_PROGRESS = "#status_in_progress"  # of clone0api.cc; a server refuses to start while it is there
 
 
 def is_unfinished(directory: Path) -> bool:
-    """Whether the directory holds a clone of ours that never came to its end."""
-    return (directory / OWN_DIR).is_dir() and (directory / CLONE_DIR / IN_PROGRESS).exists()
+    """Whether the directory holds a clone of ours that never came to its end, or never to its beginning."""
+    if not (directory / OWN_DIR).is_dir():
+        return False
+    if (directory / CLONE_DIR / IN_PROGRESS).exists():
+        return True
+    # Killed before the mark was made: nothing is there yet but the two folders.
+    return all(is_mark(entry) for entry in directory.iterdir()) and not (directory / OWN_DIR / MANIFEST).exists()
 
 
 def begin_directory(directory: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
-from innoclone.files.marks import FILE_MODE, IN_PROGRESS, is_mark, is_unfinished, make_directory, remove
+from innoclone.files.marks import FILE_MODE, IN_PROGRESS, MANIFEST, is_mark, is_unfinished, make_directory, remove
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, Mapping, place
 from innoclone.files.system import file_error, sync_directory, write_all
 
@@ -30,7 +30,6 @@ FIX_AFTER_BOOT = (
 )
 WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
 EXTERNAL = "external-files.json"
-MANIFEST = "manifest.json"
 
 
 class Target:
@@ -113,7 +112,9 @@ class Target:
         if (self.root / OWN_DIR / ASIDE).is_dir():
             self.base = Base(self.root, set_aside=False)
         self._external = [name for name in self._recorded_external() if os.path.lexists(name)]
-        self._made |= {path for path in self.root.rglob("*") if path.is_dir() and not path.is_symlink()}
+        for entry in self.root.iterdir():
+            if entry.is_dir() and not entry.is_symlink() and entry.name != OWN_DIR:
+                self._made |= {entry, *(path for path in entry.rglob("*") if path.is_dir() and not path.is_symlink())}
 
     def _may_take(self) -> bool:
         return is_unfinished(self.root) or ((self._reuse or self._replace) and is_earlier_clone(self.root))
@@ -158,15 +159,16 @@ class Target:
 
     # ---- files ---------------------------------------------------------------------------------------------
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
         """The path must still lead to the directory that was begun: nothing is written into another in its place."""
-        if not self._is_there():
+        if not self.is_there():
             raise FileError(
                 f"{self.root} was moved or removed while it was worked on",
                 hint="what is there now was left alone; remove the moved directory, and run the same command again",
             )
 
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the path leads to the directory that was begun."""
         try:
             return _identity(self.root) == self._identity
         except OSError:
@@ -182,7 +184,7 @@ class Target:
 
     def create(self, path: Path) -> None:
         """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
-        self._check_place()
+        self.check_place()
         self._make_directory(path.parent)
         self._record_if_external(path)
         try:
@@ -217,7 +219,7 @@ class Target:
 
     def open(self, path: Path) -> int:
         """A descriptor for reading and writing."""
-        self._check_place()
+        self.check_place()
         try:
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -225,7 +227,7 @@ class Target:
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename a file; ``new`` must not exist."""
-        self._check_place()
+        self.check_place()
         self._make_directory(new.parent)
         if os.path.lexists(new):
             raise PathRefused(f"{new} exists already")
@@ -237,7 +239,7 @@ class Target:
 
     def unlink(self, path: Path) -> None:
         """Remove a file; one that is gone is fine."""
-        self._check_place()
+        self.check_place()
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -288,7 +290,7 @@ class Target:
 
     def disk_of(self, path: Path) -> Path:
         """A directory that stands for the file system of ``path``: the same one for all files on it."""
-        self._check_place()
+        self.check_place()
         try:
             return self._disks.setdefault(path.parent.stat().st_dev, path.parent)
         except OSError as error:
@@ -296,7 +298,7 @@ class Target:
 
     def free_bytes(self, directory: Path) -> int:
         """Bytes that this user may still write to the directory's file system (statvfs f_bavail)."""
-        self._check_place()
+        self.check_place()
         try:
             usage = os.statvfs(directory)
         except OSError as error:
@@ -312,7 +314,7 @@ class Target:
         synced before.
         """
         clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
-        self._check_place()
+        self.check_place()
         try:
             for name in (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS):
                 self._write(clone_dir / name, "")
@@ -360,7 +362,7 @@ class Target:
             for path in self.external:
                 path.unlink(missing_ok=True)
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
-            if self._is_there():
+            if self.is_there():
                 for entry in sorted(self.root.iterdir(), key=is_mark):
                     remove(entry)
                 if self._created:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from innoclone.front.progress import LOOK_EVERY, Row
 from innoclone.front.units import amount, duration, speed
-from innoclone.ops.status import COPY_STAGES, State
+from innoclone.ops.status import COPY_STAGES, Decision, State
 
 __all__ = ["LiveRenderer"]
 
@@ -30,9 +30,10 @@ class LiveRenderer:
 
     interval = LOOK_EVERY
 
-    def __init__(self, console: Console) -> None:
-        """The display appears with the first stage."""
+    def __init__(self, console: Console, *, decisions: bool = False) -> None:
+        """The display appears with the first stage. ``decisions``: print these above it, like notes."""
         self._console = console
+        self._with_decisions = decisions
         # No thread of rich's own: the watcher's calls are the only refreshes, so there is no second clock to flicker.
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
@@ -46,6 +47,11 @@ class LiveRenderer:
     def note(self, text: str) -> None:
         """Print above the display."""
         self._console.print(f"innoclone: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def decision(self, decision: Decision) -> None:
+        """Print above the display, if asked for."""
+        if self._with_decisions:
+            self.note(decision.reason)
 
     def tick(self, rows: Sequence[Row]) -> None:
         """Draw all rows anew."""

@@ -117,8 +117,8 @@ class Output:
 
             from innoclone.front.live import LiveRenderer
 
-            return LiveRenderer(Console(stderr=True))
-        return PlainRenderer(self._err, interval=1.0 if self._verbose else 10.0)
+            return LiveRenderer(Console(stderr=True), decisions=self._verbose)
+        return PlainRenderer(self._err, interval=1.0 if self._verbose else 10.0, decisions=self._verbose)
 
     def _err(self, text: str, colour: str = "") -> None:
         """One line to stderr; who closed it does not want to hear more."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from innoclone.front.units import amount, duration, speed
 from innoclone.ops.speed import Speed
-from innoclone.ops.status import COPY_STAGES, CloneStatus, Stage, StageStatus, State
+from innoclone.ops.status import COPY_STAGES, CloneStatus, Decision, Stage, StageStatus, State
 
 __all__ = ["JsonRenderer", "PlainRenderer", "Renderer", "Row", "Watcher"]
 
@@ -76,6 +76,9 @@ class Renderer(Protocol):
     def note(self, text: str) -> None:
         """Something that the user should know."""
 
+    def decision(self, decision: Decision) -> None:
+        """Another number of connections is fed."""
+
     def tick(self, rows: Sequence[Row]) -> None:
         """The rows of all stages that have begun."""
 
@@ -95,7 +98,7 @@ class Watcher:
         self._clock = clock
         self._seen: dict[Stage, tuple[State, float | None]] = {}
         self._speeds = {stage: Speed() for stage in Stage}
-        self._notes = 0
+        self._notes = self._decisions = 0
         self._ticked = [float("-inf")] * len(self._renderers)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -131,6 +134,10 @@ class Watcher:
             self._notes += 1
             for renderer in self._renderers:
                 renderer.note(text)
+        for decision in self._status.decisions[self._decisions :]:
+            self._decisions += 1
+            for renderer in self._renderers:
+                renderer.decision(decision)
         for index, renderer in enumerate(self._renderers):
             if last or now - self._ticked[index] >= renderer.interval:
                 self._ticked[index] = now
@@ -163,9 +170,10 @@ class Watcher:
 class PlainRenderer:
     """Lines of text: stages as they begin and end, and now and then how far they are."""
 
-    def __init__(self, write: Callable[[str], None], *, interval: float = 10.0) -> None:
-        """``write`` gets lines without newline, ``interval`` is in seconds."""
+    def __init__(self, write: Callable[[str], None], *, interval: float = 10.0, decisions: bool = True) -> None:
+        """``write`` gets lines without newline, ``interval`` is in seconds; ``decisions``: tell of these, too."""
         self.interval = interval
+        self._with_decisions = decisions
         self._write = write
         self._first = True
 
@@ -185,6 +193,11 @@ class PlainRenderer:
     def note(self, text: str) -> None:
         """A note is a line."""
         self._write(text)
+
+    def decision(self, decision: Decision) -> None:
+        """A line, too."""
+        if self._with_decisions:
+            self._write(decision.reason)
 
     def tick(self, rows: Sequence[Row]) -> None:
         """One line for each stage that runs; the first call comes too early to say anything."""
@@ -232,6 +245,11 @@ class JsonRenderer:
     def note(self, text: str) -> None:
         """Event ``note``."""
         self.emit("note", {"text": text})
+
+    def decision(self, decision: Decision) -> None:
+        """Event ``connections``."""
+        fields = {"connections": decision.connections, "bytes_per_second": round(decision.speed)}
+        self.emit("connections", fields | {"text": decision.reason})
 
     def tick(self, rows: Sequence[Row]) -> None:
         """Event ``progress`` for each stage that runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from pathlib import Path
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
-from innoclone.engine.resume import Resumable, find_resumable
-from innoclone.errors import CloneError, SnapshotGone, TargetExists
+from innoclone.engine.resume import Resumable, find_resumable, is_resumable
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -19,6 +20,7 @@ from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
 from innoclone.operation.run import recorded
+from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.ops.statusfile import StatusFile
@@ -85,7 +87,8 @@ def _copy(
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
     if left is None or left.needs_donor:
         facts = check(
-            options.donor, None if reuse or left else directory, mapping=() if left else options.map_paths,
+            options.donor, None if reuse or left else directory, patience=options.stall_timeout,
+            mapping=() if left else options.map_paths,
             install_plugin=options.install_plugin, local=local,
         )  # fmt: skip
         status.notes += facts.notes
@@ -116,8 +119,9 @@ def _copy(
         manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
     except BaseException as error:
-        keep = target.base is not None or not isinstance(error, CloneError) or error.resumable
-        if keep:
+        if isinstance(error, DiskFull | FileError) and target.is_there():
+            distrust(target.root)
+        if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
             target.release()
         else:
             target.discard()
@@ -125,7 +129,14 @@ def _copy(
     return facts, received
 
 
+def _can_go_on(target: Target, error: CloneError) -> bool:
+    """Whether what is there is worth being kept."""
+    return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
+
+
 def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
+    if reason.lost is not None:
+        return f"{reason.message}: the clone begins anew"
     return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
 
 
@@ -147,18 +158,21 @@ def _receive(
     for more in range(BEGIN_ANEW, -1, -1):
         try:
             return receive(
-                options.donor, target, threads=options.threads, compression=options.compression, limits=limits,
-                block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                options.donor, target, threads=options.threads, max_concurrency=options.max_concurrency,
+                compression=options.compression, limits=limits, block_ddl=options.block_ddl,
+                ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
                 verify_pages=options.verify_pages, status=status, stopped=stopped, retry_for=options.retry_for,
                 facts=facts, resumable=left, on_begun=begun,
             )  # fmt: skip
         except SnapshotGone as error:
             if not more or (left is None and options.retry_for == 0):
-                raise
+                raise error.lost or error from None
+            if error.lost is not None and stopped.wait(random.uniform(0.5, 1.0)):  # noqa: S311 - only to spread
+                raise Interrupted("stopped while waiting for the donor") from None
             status.notes.append(_begins_anew(target.root, error))
             left = None
             status.begin_anew()
-            facts = check(options.donor, None)
+            facts = check(options.donor, None, patience=options.stall_timeout)
             facts.verdict()
     raise AssertionError("the loop ends by itself")
 
@@ -166,7 +180,7 @@ def _receive(
 def _settings(options: CloneOptions, received: Received) -> dict[str, object]:
     """What the manifest tells about how the clone was made."""
     return {
-        "threads": options.threads,
+        "threads": options.threads or "auto",
         "compression": received.compression,
         "tls": received.cipher,
         "block_ddl": options.block_ddl,

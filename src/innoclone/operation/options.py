@@ -27,7 +27,8 @@ class CloneOptions:
 
     donor: Endpoint
     directory: Path
-    threads: int = 4  # connections that carry data, 1-128
+    threads: int | None = None  # connections that carry data, 1-128; None: as many as are measured to help,
+    max_concurrency: int = 16  # and that is the most of them
     compression: Compression = field(default_factory=Compression)
     max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
     max_data_bandwidth: float = 0  # MiB/s of data written over all connections, 0 = no limit
@@ -46,7 +47,9 @@ class CloneOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
-        _bounded("threads", self.threads, 1, MAX_THREADS)
+        if self.threads is not None:
+            _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
         _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
         _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)

@@ -23,7 +23,7 @@ from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory, write_all
 from innoclone.wire.descriptors import BITMAP_WORD, MAX_INCOMPLETE_CHUNKS, ChunkInfo, StageNumber
 
-__all__ = ["CHECKPOINT", "NO_DIGEST", "PROGRESS", "Chunks", "Found", "read_chunks", "stamp"]
+__all__ = ["CHECKPOINT", "NO_DIGEST", "PROGRESS", "Chunks", "Found", "distrust", "read_chunks", "stamp"]
 
 PROGRESS, CHECKPOINT = "progress", "checkpoint"
 MAGIC = b"innocln1"
@@ -175,6 +175,12 @@ class Chunks:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def distrust(root: Path) -> None:
+    """A file could not be written or synced: only what the checkpoint says may be believed from now on."""
+    with contextlib.suppress(OSError):
+        (root / OWN_DIR / PROGRESS).unlink()
 
 
 def stamp(data: memoryview, page: int) -> bytes:

@@ -11,7 +11,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["CLONE_STAGES", "COPY_STAGES", "CloneStatus", "Counter", "Stage", "StageStatus", "State"]
+__all__ = ["CLONE_STAGES", "COPY_STAGES", "CloneStatus", "Counter", "Decision", "Stage", "StageStatus", "State"]
 
 
 class Stage(enum.Enum):
@@ -95,6 +95,15 @@ class StageStatus:
         return counter
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A number of connections was chosen; ``speed`` is that of the moment before, in bytes per second."""
+
+    connections: int
+    speed: float
+    reason: str
+
+
 @dataclass
 class CloneStatus:
     """The whole clone: a row of clone_status and the seven rows of clone_progress."""
@@ -114,6 +123,7 @@ class CloneStatus:
     restarts: int = 0  # times that the connection to the donor broke and was made anew
     stages: dict[Stage, StageStatus] = field(default_factory=lambda: {stage: StageStatus(stage) for stage in Stage})
     notes: list[str] = field(default_factory=list)  # what the user should know, in order (warnings, DDL followed)
+    decisions: list[Decision] = field(default_factory=list)  # about the number of connections, in order
 
     def start(self, stage: Stage, *, estimate: int = 0, threads: int = 1) -> StageStatus:
         """Mark ``stage`` as running and every earlier running one as completed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pymysql
@@ -17,6 +19,7 @@ from innoclone.errors import (
     ConnectFailed,
     NetworkError,
     PrivilegeMissing,
+    ProtocolError,
     SqlError,
     TlsFailed,
     tamed,
@@ -41,11 +44,24 @@ def sql_error(error: pymysql.MySQLError) -> CloneError:
         return TlsFailed(text)
     if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST):
         return NetworkError(text)
+    if isinstance(error, pymysql.err.InterfaceError):  # (0, ""): used after it was lost
+        return NetworkError("the SQL connection was lost")
     if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
         return TlsFailed(text)
     if number in (CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST):
         return ConnectFailed(text)
     return SqlError(f"{number}: {text}", server_number=number)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """What PyMySQL raises becomes a `CloneError`, also where it fails to understand a damaged answer."""
+    try:
+        yield
+    except pymysql.MySQLError as error:
+        raise sql_error(error) from error
+    except (AssertionError, LookupError, ValueError, struct.error) as error:
+        raise ProtocolError(f"the answer to an SQL statement is damaged: {type(error).__name__}") from error
 
 
 class Sql:
@@ -82,12 +98,9 @@ class Sql:
 
     def rows(self, statement: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement. Raises `SqlError` or another `CloneError`."""
-        try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(statement, arguments or None)
-                return list(cursor.fetchall())
-        except pymysql.MySQLError as error:
-            raise sql_error(error) from error
+        with _translated(), self.connection.cursor() as cursor:
+            cursor.execute(statement, arguments or None)
+            return list(cursor.fetchall())
 
     def value(self, statement: str, arguments: tuple[object, ...] = ()) -> Any:
         """First column of the first row, None without rows."""
@@ -97,14 +110,11 @@ class Sql:
     def results(self, statements: str) -> list[list[tuple[Any, ...]]]:
         """The rows of several statements that are sent at once, separated by ``;``; needs ``several``."""
         found = []
-        try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(statements)
+        with _translated(), self.connection.cursor() as cursor:
+            cursor.execute(statements)
+            found.append(list(cursor.fetchall()))
+            while cursor.nextset():
                 found.append(list(cursor.fetchall()))
-                while cursor.nextset():
-                    found.append(list(cursor.fetchall()))
-        except pymysql.MySQLError as error:
-            raise sql_error(error) from error
         return found
 
     def shut(self) -> None:

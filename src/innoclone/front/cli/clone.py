@@ -15,7 +15,7 @@ from innoclone.operation.options import CloneOptions
 from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.transport.endpoint import Compression
 
-__all__ = ["clone", "parse_compression"]
+__all__ = ["clone", "parse_compression", "parse_threads"]
 
 
 @expand
@@ -25,8 +25,17 @@ def clone(
     ],
     *,
     threads: Annotated[
-        int, typer.Option("--threads", metavar="N", help="Connections that carry data, 1-128.", rich_help_panel=COPY)
-    ] = CloneOptions.threads,
+        str,
+        typer.Option(
+            "--threads",
+            metavar="auto|N",
+            help="Connections that carry data, 1-128; auto: as many as are measured to help.",
+            rich_help_panel=COPY,
+        ),
+    ] = "auto",
+    max_concurrency: Annotated[
+        int, typer.Option(metavar="N", help="The most connections that auto may open.", rich_help_panel=COPY)
+    ] = CloneOptions.max_concurrency,
     compress: Annotated[
         str,
         typer.Option(
@@ -67,7 +76,8 @@ def clone(
     options = CloneOptions(
         donor=connection.endpoint(dsn, files, out),
         directory=directories[0],
-        threads=threads,
+        threads=parse_threads(threads),
+        max_concurrency=max_concurrency,
         compression=parse_compression(compress),
         max_network_bandwidth=max_network_bandwidth,
         max_data_bandwidth=max_data_bandwidth,
@@ -79,7 +89,7 @@ def clone(
 
     out.message(f"cloning {options.donor} into {options.directory}")
     out.detail(
-        f"{threads} connections, ssl-mode {options.donor.ssl_mode.value}, compression {compress}, "
+        f"connections {threads}, ssl-mode {options.donor.ssl_mode.value}, compression {compress}, "
         f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}"
     )
     status = CloneStatus()
@@ -117,6 +127,15 @@ def _how_to_go_on(directory: Path, status: CloneStatus) -> str:
     if status.stages[Stage.FILE_SYNC].state is State.COMPLETED:
         return f"the clone itself is complete: innoclone boot {directory}"
     return "run the same command again"
+
+
+def parse_threads(text: str) -> int | None:
+    """``auto`` (None) or a number. Raises UsageError."""
+    if text.lower() == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"threads must be auto or a number, not {text}")
+    return int(text)
 
 
 def parse_compression(text: str) -> Compression:

@@ -104,7 +104,10 @@ def _exit_statuses() -> str:
 
 
 def _errors() -> str:
-    lines = ["| Error | Number | Symbol | SQLSTATE | Exit | Retry | Meaning | What to do |", "|" + "---|" * 8]
+    lines = [
+        "| Error | Number | Guide | Symbol | SQLSTATE | Exit | Retry | Goes on | Meaning | What to do |",
+        "|" + "---|" * 10,
+    ]
     for kind in registry():
         if kind.__name__ not in ("CloneError", "LocalFault", "RemoteFault"):
             lines.append(_error(kind))
@@ -113,8 +116,11 @@ def _errors() -> str:
 
 def _error(kind: type[CloneError]) -> str:
     meaning = (kind.__doc__ or "").split("\n")[0]
-    retry = "yes" if kind.retryable else "no"
-    cells = [kind.__name__, kind.number, kind.symbol, kind.sqlstate, kind.exit_status, retry, meaning, kind.hint]
+    yes = {True: "yes", False: "no"}
+    cells = (
+        kind.__name__, kind.number, kind.guide_number or "", kind.symbol, kind.sqlstate, kind.exit_status,
+        yes[kind.retryable], yes[kind.resumable], meaning, kind.hint,
+    )  # fmt: skip
     return "| " + " | ".join(_cell(str(cell)) for cell in cells) + " |"
 
 
