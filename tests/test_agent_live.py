@@ -59,7 +59,7 @@ def test_a_remote_clone_and_what_the_tables_say_of_it(agent: RunningAgent, donor
     number, state, source, destination, error = agent.rows(
         "SELECT ID, STATE, SOURCE, DESTINATION, ERROR_NO FROM performance_schema.clone_status"
     )[0]
-    assert (number, state, destination, error) == (1, "Completed", str(target), 0)
+    assert (number, state, destination, error) == (1, "Completed", f"{target}/", 0)
     assert source == f"{ACCOUNT}@127.0.0.1:{donor.port}"
     lines = ok(agent.mysql(PROGRESS)).splitlines()
     assert lines[0] == "PROGRESS\tSTAGE\tSTATE\tSPEED\tERROR_MESSAGE"
@@ -71,7 +71,8 @@ def test_a_local_clone(agent: RunningAgent, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     ok(agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{target}'"))
     assert not is_unfinished(target)
-    assert agent.rows("SELECT STATE FROM performance_schema.clone_status") == [("Completed",)]
+    rows = agent.rows("SELECT STATE, SOURCE FROM performance_schema.clone_status")
+    assert rows == [("Completed", "LOCAL INSTANCE")]
 
 
 def test_a_donor_that_is_not_listed_is_not_even_connected_to(

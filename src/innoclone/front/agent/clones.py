@@ -77,6 +77,7 @@ class _Run:
     stopped: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     number: int = 0  # ID in the tables
+    is_local: bool = False
 
 
 class Clones:
@@ -108,9 +109,13 @@ class Clones:
             run.number = self._count() + 1
             run.status.state, run.status.begin = State.IN_PROGRESS, time.time()
             run.status.source, run.status.destination = str(options.donor), str(options.directory)
+            run.is_local = isinstance(options, LocalOptions)
             self._run = run
         try:
-            note = {"began": run.status.begin, "source": run.status.source, "destination": run.status.destination}
+            note = {
+                "operation": "local" if run.is_local else "clone", "began": run.status.begin,
+                "source": run.status.source, "destination": run.status.destination,
+            }  # fmt: skip
             (self._folder / RUNNING).write_text(json.dumps(note))
             self._operate(options, run)
         except CloneError as error:
@@ -275,7 +280,8 @@ class Clones:
         code, message = self._table_error(code, message)
         return (
             number, 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
-            str(record.get("source") or ""), str(record.get("destination") or ""), code, message,
+            _source(record.get("operation") == "local", str(record.get("source") or "")),
+            _directory(str(record.get("destination") or "")), code, message,
             str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
             str(record.get("gtid_executed") or ""), None,
         )  # fmt: skip
@@ -291,8 +297,8 @@ class Clones:
         status = run.status
         current = status.current
         return (
-            run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None, status.source,
-            status.destination, 0, "", status.binlog_file, status.binlog_position, status.gtid_executed,
+            run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
+            _source(run.is_local, status.source), _directory(status.destination), 0, "", status.binlog_file, status.binlog_position, status.gtid_executed,
             current.stage.value if current is not None else None,
         )  # fmt: skip
 
@@ -327,7 +333,17 @@ def _record_cut_off(note: Mapping[str, Any]) -> None:
     record_dead(directory, CloneStatus())
     ours = [record for record in read_history() if record.get("destination") == str(directory)]
     if not any((record.get("ended") or 0) >= began for record in ours):
-        append_history({**note, "operation": "clone", "state": DIED, "ended": began, "seconds": 0.0})
+        append_history({**note, "state": DIED, "ended": began, "seconds": 0.0})
+
+
+def _source(is_local: bool, source: str) -> str:
+    """As the plugin writes it."""
+    return "LOCAL INSTANCE" if is_local else source
+
+
+def _directory(destination: str) -> str:
+    """With a slash at its end, as the plugin writes it."""
+    return destination if not destination or destination.endswith("/") else destination + "/"
 
 
 def _moment(seconds: float | None, decimals: int) -> datetime | None:

@@ -8,7 +8,6 @@ import threading
 import time
 
 from innoclone.errors import NetworkError
-from innoclone.files.system import file_error
 from innoclone.front.agent.catalog import fixed_variables
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.credentials import FailedLogins, Memory
@@ -17,6 +16,7 @@ from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.variables import Variables
 from innoclone.ops.accounts import Accounts
+from innoclone.ops.folders import claim
 from innoclone.ops.keys import PasswordKey, own_certificate
 from innoclone.transport.listening import Listener, server_context
 from innoclone.transport.served import ServedConnection
@@ -35,10 +35,7 @@ class Agent:
         """Everything that can fail fails here: files, keys, addresses. Raises a `CloneError`."""
         self.settings = settings
         folder = settings.folder
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise file_error(error, f"can't make {folder}") from error
+        self._claim = claim(folder)  # until the process ends
         self.accounts = Accounts(folder)
         self.memory = Memory()
         self.password_key = PasswordKey(folder)
@@ -132,7 +129,7 @@ class Agent:
             self._refuse(connection, StatementError(1129, host))
             return
         with self._lock:
-            full = len(self._sessions) >= self.settings.max_connections
+            full = not local and len(self._sessions) >= self.settings.max_connections  # one can always look from here
             if not full:
                 self._last += 1
                 session = Session(self, connection, self._last)

@@ -171,8 +171,10 @@ class Session:
     # ---- commands ------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while not self._killed:
+        while True:
             self._now("Sleep", "")
+            if self._killed:  # looked at after it shows that it sleeps: `kill` ends a sleeper by its socket
+                return
             self.connection.sequence = 0
             payload = self.connection.read()
             if payload is None:

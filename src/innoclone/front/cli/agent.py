@@ -57,6 +57,7 @@ def agent(
         },
     )  # fmt: skip
     logging.basicConfig(format="innoclone: %(message)s", level=logging.INFO)
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what a client may not ask is for the client to know
     service = Agent(settings)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
