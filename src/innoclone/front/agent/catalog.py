@@ -86,7 +86,7 @@ class Catalog:
         }  # fmt: skip
 
     def table(self, schema: str, name: str, alias: str) -> Table:
-        """A table that may be read. Raises errors 1046, 1049, 1142, 1146."""
+        """A table that may be read. Raises errors 1046, 1049, 1109, 1142, 1146."""
         schema = (schema or self._schema).lower()
         if not schema:
             raise StatementError(1046)
@@ -95,6 +95,8 @@ class Catalog:
         if schema == "performance_schema" and not self._account.may("SELECT", f"{schema}.{name.lower()}"):
             raise StatementError(1142, "SELECT", self._account.user, self._host, name)
         found = self._tables.get((schema, name.lower()))
+        if found is None and schema == "information_schema":
+            raise StatementError(1109, name.upper(), schema)
         if found is None:
             raise StatementError(1146, schema, name)
         shown_name = name.upper() if schema == "information_schema" else name.lower()

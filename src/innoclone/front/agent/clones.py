@@ -298,7 +298,8 @@ class Clones:
         current = status.current
         return (
             run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
-            _source(run.is_local, status.source), _directory(status.destination), 0, "", status.binlog_file, status.binlog_position, status.gtid_executed,
+            _source(run.is_local, status.source), _directory(status.destination), 0, "",
+            status.binlog_file, status.binlog_position, status.gtid_executed,
             current.stage.value if current is not None else None,
         )  # fmt: skip
 
@@ -312,10 +313,11 @@ class Clones:
         if row.state is State.FAILED:
             _, message = self._table_error(run.status.error_number, run.status.error_message)
         data, network, seconds = row.data, row.network, row.seconds
+        estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
         speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
         return (
             run.number, row.stage.value, row.state.value, _moment(row.begin, 6), _moment(row.end, 6), row.threads,
-            max(row.estimate, data), data, network, *speeds, message,
+            estimate, data, network, *speeds, message,
         )  # fmt: skip
 
     def position(self) -> tuple[str, int, str] | None:

@@ -190,13 +190,13 @@ class Execution:
                 raise StatementError(1126, statement.library, "the agent has the plugin clone of mysql_clone.so only")
             if variables.installed:
                 raise StatementError(1125, statement.name)
-            variables.installed = True
+            variables.install(there=True)
             return Done()
         if not self.account.may("DELETE", "mysql.plugin"):
             raise StatementError(1142, "DELETE", self.account.user, self.host, "plugin")
         if statement.name.lower() != "clone" or not variables.installed:
             raise StatementError(1305, "PLUGIN", statement.name)
-        variables.installed = False
+        variables.install(there=False)
         return Done()
 
     def _set(self, statement: st.SetVariables) -> Answer:

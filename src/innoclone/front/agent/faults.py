@@ -32,6 +32,7 @@ _TEXTS = {
         " MAX_JOIN_SIZE=# if the SELECT is okay",
     ),
     1105: ("HY000", "{}"),
+    1109: ("42S02", "Unknown table '{}' in {}"),
     1111: ("HY000", "Invalid use of group function"),
     1125: ("HY000", "Function '{}' already exists"),
     1126: ("HY000", "Can't open shared library '{}' (errno: 0 {})"),

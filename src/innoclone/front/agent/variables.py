@@ -21,7 +21,7 @@ from innoclone.front.agent.sql.statements import Setting
 
 __all__ = ["CLONE_VARIABLES", "Note", "Switch", "Variables", "bandwidth"]
 
-NAME = "variables.json"
+NAME, UNINSTALLED = "variables.json", "clone-uninstalled"
 MIB = 1 << 20
 LARGEST_MIB = 1 << 20  # MiB/s: what the real variables allow
 LARGEST_BYTES = LARGEST_MIB * MIB
@@ -156,7 +156,22 @@ class Variables:
         self._values: dict[str, Content] = {name: kind.default for name, kind in CLONE_VARIABLES.items()}
         self._persisted = _read(self._path)
         self._values |= self._persisted
-        self.installed = True  # the plugin
+        self._uninstalled = folder / UNINSTALLED
+
+    @property
+    def installed(self) -> bool:
+        """Whether the plugin ``clone`` is there; UNINSTALL PLUGIN is remembered over a restart, as by a server."""
+        return not self._uninstalled.exists()
+
+    def install(self, *, there: bool) -> None:
+        """INSTALL or UNINSTALL PLUGIN. Raises a file error."""
+        try:
+            if there:
+                self._uninstalled.unlink(missing_ok=True)
+            else:
+                self._uninstalled.touch(mode=0o600)
+        except OSError as error:
+            raise file_error(error, f"can't write {self._uninstalled}") from error
 
     def __getitem__(self, name: str) -> Content:
         """A clone variable's value."""
