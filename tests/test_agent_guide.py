@@ -1,6 +1,6 @@
 """The guide's statements in its order, as they are typed there, through the real client; -s prints them.
 
-Left out is what the agent has not: CLONE INSTANCE without DATA DIRECTORY, SHOW ENGINE INNODB STATUS, the tables of users.
+Left out is what the agent has not: CLONE INSTANCE without DATA DIRECTORY, SHOW ENGINE INNODB STATUS, users' tables.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 import time
@@ -111,12 +112,16 @@ def start_slow_clone(agent: RunningAgent, donor: Server, target: Path) -> tuple[
 
     thread = threading.Thread(target=run)
     thread.start()
+    wait_until_it_copies(agent)
+    return thread, errors
+
+
+def wait_until_it_copies(agent: RunningAgent) -> None:
     end = time.monotonic() + PATIENCE
     copied = "SELECT DATA FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'"
     while not ((found := agent.rows(copied)) and found[0][0] > 0):
-        assert time.monotonic() < end, errors
+        assert time.monotonic() < end
         time.sleep(0.05)
-    return thread, errors
 
 
 def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
@@ -149,6 +154,25 @@ def test_kill_query_ends_a_clone_and_a_bandwidth_counts_at_once(
     ok(agent.mysql(f"KILL QUERY {cloning[0]}"))
     thread.join(PATIENCE)
     assert [error.args[0] for error in errors] == [1317]
+
+
+def test_ctrl_c_in_the_client_ends_a_clone(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    """The client answers it with KILL QUERY over a connection of its own."""
+    assert programs.mysql is not None
+    allow(agent, donor)
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 4; SET GLOBAL clone_max_concurrency = 2"))
+    client = subprocess.Popen(
+        [*programs.mysql, "--no-defaults", f"--socket={agent.socket}", "--user=root", "-e",
+         clone_statement(donor, tmp_path / "copy")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until_it_copies(agent)
+    client.send_signal(signal.SIGINT)
+    _, said = client.communicate(timeout=PATIENCE)
+    assert "ERROR 1317 (70100)" in said
+    assert is_unfinished(tmp_path / "copy")
 
 
 def test_sigterm_stops_a_clone_so_that_another_agent_goes_on(
