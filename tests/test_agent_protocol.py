@@ -322,6 +322,23 @@ def test_a_command_that_makes_no_sense_is_answered_and_the_session_goes_on(raw: 
     assert raw.read()[1][0] == 0
 
 
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe", b"SELECT '\xff' \xff", b"SELECT `\xff`", b"SET GLOBAL a = '\xff'", b"SELECT 1 \0"]
+)
+def test_a_statement_that_is_no_text_is_answered_and_the_session_goes_on(raw: Raw, text: bytes) -> None:
+    assert raw.log_in()[0] == 0
+    raw.send(b"\x03" + text, 0)
+    while raw.read()[1][:1] not in (b"\xff", b"\xfe"):
+        pass
+    raw.sock.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        while raw.read():
+            pass
+    raw.sock.settimeout(PATIENCE)
+    raw.send(com.Ping().serialize(), 0)
+    assert raw.read()[1][0] == 0
+
+
 def test_half_a_tls_handshake_ends(agent: RunningAgent, raw: Raw) -> None:
     raw.send(SslRequest(raw.greeting.capabilities | Capability.SSL).serialize(), 1)
     raw.sock.sendall(b"GET / HTTP/1.1\r\n\r\n" * 20)

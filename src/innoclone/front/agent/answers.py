@@ -11,7 +11,7 @@ from innoclone.front.agent.variables import Note
 from innoclone.wire import binary
 from innoclone.wire.codec import lenenc
 from innoclone.wire.handshake import Ok
-from innoclone.wire.results import ColumnDefinition, Eof, TextRow
+from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
 
 __all__ = ["Answer", "Done", "Rows", "packets", "table"]
 
@@ -61,11 +61,24 @@ def _row(row: tuple[Value, ...], answer: Rows, *, in_binary: bool) -> bytes:
         kinds = [(column.type, False) for column in answer.columns]
         values = [_binary(value, kind) for value, kind in zip(row, answer.types, strict=True)]
         return binary.BinaryRow(tuple(values)).serialize(kinds)
-    texts = [text_of(value, kind) for value, kind in zip(row, answer.types, strict=True)]
+    texts = [text_of(_fitted(value, kind), kind) for value, kind in zip(row, answer.types, strict=True)]
     return TextRow(tuple(None if text is None else _bytes(text) for text in texts)).serialize()
 
 
-def _binary(value: Value, kind: SqlType) -> binary.Value:
+def _fitted(value: Value, kind: SqlType) -> Value:
+    """The number that the type promises, where an expression has another kind of number."""
+    if isinstance(value, int | Decimal | float):
+        if kind.kind is ColumnType.DOUBLE:
+            return float(value)
+        if kind.kind is ColumnType.NEWDECIMAL:
+            return Decimal(value)
+        if kind.is_integer:
+            return int(value)
+    return value
+
+
+def _binary(given: Value, kind: SqlType) -> binary.Value:
+    value = _fitted(given, kind)
     if isinstance(value, str | Decimal) or kind.is_text:
         text = text_of(value, kind)
         return None if text is None else _bytes(text)

@@ -39,7 +39,8 @@ def nonce() -> bytes:
 
 def refusal(error: CloneError) -> bytes:
     """An ERR packet."""
-    return Err(error.code, error.sqlstate, error.message).serialize()
+    message = error.message.encode("utf-8", "replace").decode()  # it may quote what a client sent
+    return Err(error.code, error.sqlstate, message).serialize()
 
 
 class Session:

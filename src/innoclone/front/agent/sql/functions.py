@@ -25,6 +25,7 @@ from innoclone.front.agent.sql.types import (
     BIGINT,
     BOOL,
     DOUBLE,
+    TEMPORAL,
     SqlType,
     Value,
     decimal,
@@ -63,7 +64,12 @@ def _truncate(arg: Expr, places: Expr) -> Expr:
     def cut(number: Decimal, count: int) -> Decimal:
         return number.quantize(Decimal(1).scaleb(-count), ROUND_DOWN)
 
-    return _to_places(arg, places, cut, lambda value, count: math.trunc(value * 10.0**count) / 10.0**count)
+    return _to_places(arg, places, cut, _truncate_double)
+
+
+def _truncate_double(value: float, count: int) -> float:
+    scaled = value * 10.0**count
+    return math.trunc(scaled) / 10.0**count if math.isfinite(scaled) else value
 
 
 def _round_double(value: float, count: int) -> float:
@@ -111,7 +117,7 @@ def _whole(mode: str) -> Maker:
 
 
 def _abs(arg: Expr) -> Expr:
-    kind = DOUBLE if arg.type.is_text else BIGINT if arg.type.is_integer else arg.type
+    kind = DOUBLE if arg.type.is_text or arg.type.kind in TEMPORAL else BIGINT if arg.type.is_integer else arg.type
 
     def value(given: Value) -> Value:
         number = to_number(given) or 0

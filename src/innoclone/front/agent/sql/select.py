@@ -55,6 +55,8 @@ def run_select(select: Select, session: Session, catalog: Catalog, *, check: Cal
         return _run(select, session, catalog, check)
     except RecursionError:
         raise StatementError(1235, "a SELECT as deep as this one") from None
+    except ArithmeticError:  # Python's numbers have another largest one
+        raise StatementError(1690, "DOUBLE", select.names[0]) from None
 
 
 def _run(select: Select, session: Session, catalog: Catalog, check: Callable[[], None]) -> Result:

@@ -56,6 +56,7 @@ class SqlType:
             flags |= ColumnFlag.BINARY
         elif self.kind is ColumnType.BLOB:
             flags |= ColumnFlag.BLOB
+        name = name.encode("utf-8", "replace").decode()  # a client may have sent what is no text
         return ColumnDefinition(
             name, self.kind, schema, alias, table, original,
             length=min(self.length * BYTES if self.is_text else self.length, 0xFFFFFFFF), flags=flags,
