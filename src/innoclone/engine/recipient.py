@@ -67,9 +67,12 @@ def receive(
     connections = limits.connections(wanted, compressed=compression.algorithm != "off")
     if threads is not None and connections < threads:
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
+    autotune = Autotune(connections) if threads is None else None
     if resumable is not None:
         session = resumable.session(donor, compression, stall_timeout, limits.receive_buffer, stopped)
-        course = resumable.course(target, status, verify=verify_pages)
+        course = resumable.course(
+            target, status, verify=verify_pages, threads=connections if autotune is None else autotune.wanted
+        )
         master = None
     else:
         with _nothing_lost() if retry_for != 0 else contextlib.nullcontext():
@@ -83,7 +86,6 @@ def receive(
             master.close()
             raise
     on_begun(session.parameters.network_timeout * 60.0)
-    autotune = Autotune(connections) if threads is None else None
     with contextlib.closing(course):
         patience = session.parameters.network_timeout * 60.0 if retry_for is None else retry_for
         received = _attempts(

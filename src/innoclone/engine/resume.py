@@ -111,7 +111,7 @@ class Resumable:
             stopped, Identity(begin["donor"]["uuid"], begin["donor"]["started"]),
         )  # fmt: skip
 
-    def course(self, target: Target, status: CloneStatus, *, verify: bool) -> Course:
+    def course(self, target: Target, status: CloneStatus, *, verify: bool, threads: int) -> Course:
         """Rebuild what the earlier process knew. Raises `SnapshotGone` where files contradict the journal."""
         target.go_on()
         table = FileTable(target, version_number(self.begin["version"]), verify=verify)
@@ -128,7 +128,7 @@ class Resumable:
         journal.append("resumed", **_presence(target))
         journal.sync()
         table.journal = suspects.journal = journal
-        self._restore(status, table)
+        self._restore(status, table, threads)
         course = Course(target, table, suspects, status, journal)
         course.enter(self.stage, self.start["chunks"], self.found)
         course.listed, course.ended = True, self.ended
@@ -142,7 +142,7 @@ class Resumable:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.begin["began"]))
         return f"going on with the clone that began at {began}, in {self.stage.name}; {copied:,.1f} MiB are there"
 
-    def _restore(self, status: CloneStatus, table: FileTable) -> None:
+    def _restore(self, status: CloneStatus, table: FileTable, threads: int) -> None:
         status.begin = self.begin["began"]
         for name, (begin, end, data, network) in self.start["rows"].items():
             row = status.stages[Stage[name]]
@@ -150,7 +150,7 @@ class Resumable:
             counter = row.counter()
             counter.data, counter.network = data, network
         if self.stage in STAGES:
-            row = status.start(STAGES[self.stage], estimate=self.start["estimate"])
+            row = status.start(STAGES[self.stage], estimate=self.start["estimate"], threads=threads)
             row.begin = self.start["time"]
             counter = row.counter()
             counter.data, counter.network = self.found.data, self.found.network
