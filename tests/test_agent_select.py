@@ -53,7 +53,7 @@ def run(text: str) -> Result:
 
 
 def texts(result: Result) -> list[list[str | None]]:
-    return [[text_of(value, expr.type) for value, expr in zip(row, result.types, strict=True)] for row in result.rows]
+    return [[text_of(value, kind) for value, kind in zip(row, result.types, strict=True)] for row in result.rows]
 
 
 @pytest.mark.parametrize("query", CASES["answers"])

@@ -61,5 +61,5 @@ EXPRESSIONS = st.recursive(st.sampled_from(COLUMNS + LITERALS), larger, max_leav
 def test_any_expression_has_an_answer_or_an_error(one, other, clause):
     with contextlib.suppress(StatementError):
         result = run(f"SELECT {one}, {other} x FROM performance_schema.clone_progress p{clause}")
-        answer = Rows(result.columns, [expr.type for expr in result.types], result.rows)
+        answer = Rows(result.columns, result.types, result.rows)
         assert len(packets(answer, 0)) == len(packets(answer, 0, in_binary=True)) == len(result.rows) + 5

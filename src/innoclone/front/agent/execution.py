@@ -125,7 +125,7 @@ class Execution:
             parse_select(text, tokens_of(text)), self._select_session(), self.catalog(), check=self.check
         )
         notes: list[Note] = [("Warning", number, message) for number, message in result.warnings]
-        return Rows(result.columns, [expr.type for expr in result.types], result.rows, notes)
+        return Rows(result.columns, result.types, result.rows, notes)
 
     def _filtered(self, columns: Sequence[Column], rows: Sequence[tuple[Value, ...]], wanted: st.Filter) -> Rows:
         """A SHOW with LIKE (on its first column) or WHERE, which is a SELECT over what it shows."""

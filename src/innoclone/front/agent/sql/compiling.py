@@ -43,7 +43,6 @@ class Table:
 KNOWN: dict[type[exp.Expression], set[str]] = {
     exp.Column: {"this", "table", "db"},
     exp.Literal: {"this", "is_string"},
-    exp.Round: set(),
     exp.Div: {"this", "expression", "typed", "safe"},
     exp.Concat: {"expressions", "coalesce", "safe"},
     exp.If: {"this", "true", "false"},
@@ -138,9 +137,9 @@ class Compiler:
             case exp.Escape():
                 return self._escape(node)
             case exp.If():
-                return self._case([node], None)
+                return self._case([node], None, node.args.get("false"))
             case exp.Case():
-                return self._case(node.args["ifs"], node.this)
+                return self._case(node.args["ifs"], node.this, node.args.get("default"))
             case exp.Cast():
                 return ops.cast(self.compile(node.this), node.args["to"])
             case exp.Concat():  # 'a' 'b'
@@ -239,7 +238,9 @@ class Compiler:
             raise StatementError(1210, "ESCAPE")
         raise self._unknown(node)
 
-    def _case(self, branches: Sequence[exp.Expression], subject: exp.Expression | None) -> Expr:
+    def _case(
+        self, branches: Sequence[exp.Expression], subject: exp.Expression | None, otherwise: exp.Expression | None
+    ) -> Expr:
         compared = self.compile(subject) if subject is not None else None
         found = []
         for branch in branches:
@@ -247,11 +248,7 @@ class Compiler:
             if compared is not None:
                 condition = ops.comparison(lambda order: order == 0, compared, condition)
             found.append((condition, self.compile(branch.args["true"])))
-        owner = (
-            branches[0] if subject is None and isinstance(branches[0].parent, exp.Case) is False else branches[0].parent
-        )
-        otherwise = owner.args.get("default" if isinstance(owner, exp.Case) else "false") if owner else None
-        return ops.case(found, self.compile(otherwise) if otherwise is not None else constant(NULL, None))
+        return ops.case(found, constant(NULL, None) if otherwise is None else self.compile(otherwise))
 
     def _function(self, name: str, args: list[exp.Expression]) -> Expr:
         if name in AGGREGATES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -398,8 +398,3 @@ def _plus_months(moment: datetime, months: int) -> datetime:
         except ValueError:
             continue
     return moment.replace(year=year, month=month + 1)
-
-
-def is_date(value: Value) -> bool:
-    """A DATE, not a DATETIME."""
-    return isinstance(value, date) and not isinstance(value, datetime)

@@ -13,7 +13,7 @@ from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.compiling import Compiler, Session, Table
 from innoclone.front.agent.sql.expressions import Env, Expr
 from innoclone.front.agent.sql.parsing import Select
-from innoclone.front.agent.sql.types import Value
+from innoclone.front.agent.sql.types import SqlType, Value
 from innoclone.front.agent.sql.values import sort_key, truth
 from innoclone.wire.results import ColumnDefinition
 
@@ -35,7 +35,7 @@ class Result:
     """Columns, rows of values, and the type of each column for their text form."""
 
     columns: list[ColumnDefinition]
-    types: list[Expr]
+    types: list[SqlType]
     rows: list[tuple[Value, ...]]
     warnings: list[tuple[int, str]]
 
@@ -92,7 +92,7 @@ def _run(select: Select, session: Session, catalog: Catalog, check: Callable[[],
     for expr, descending in reversed(order):
         found.sort(key=lambda pair, expr=expr: sort_key(expr.value(pair[1])), reverse=descending)  # type: ignore[misc]
     values = _limited([row for row, _ in found], tree)
-    return Result([item.definition for item in items], [item.expr for item in items], values, warnings)
+    return Result([item.definition for item in items], [item.expr.type for item in items], values, warnings)
 
 
 def _sources(tree: exp.Select, catalog: Catalog) -> tuple[list[Table], list[exp.Join]]:
@@ -183,8 +183,7 @@ def _only_full_group_by(items: Sequence[_Item], groups: Sequence[Expr]) -> None:
     """Columns outside of aggregates must be those of GROUP BY."""
     grouped = frozenset().union(*(group.columns for group in groups)) if groups else frozenset()
     for number, item in enumerate(items, 1):
-        for at, index, shown in sorted(item.expr.columns - grouped):
-            del at, index
+        for *_, shown in sorted(item.expr.columns - grouped):
             raise StatementError(1055, number, shown) if groups else StatementError(1140, number, shown)
 
 
