@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
-from innoclone.errors import FileError
+from innoclone.errors import FileError, TargetBusy
+from innoclone.files.system import file_error
 
-__all__ = ["state_directory"]
+__all__ = ["claim", "state_directory"]
 
 OF_THE_SYSTEM = Path("/var/lib/innoclone")
 
@@ -26,3 +28,21 @@ def state_directory() -> Path:
         return Path.home() / ".local" / "state" / "innoclone"
     except RuntimeError as error:
         raise FileError("this user has no home", hint="set HOME or XDG_STATE_HOME") from error
+
+
+def claim(folder: Path) -> int:
+    """Make ``folder``, for this user only, and be the only process that uses it until the descriptor is closed.
+
+    Raises `TargetBusy` where another one does, a file error.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise file_error(error, f"can't use {folder}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TargetBusy(f"another process uses {folder}", hint="stop it, or name another folder") from error
+    return descriptor

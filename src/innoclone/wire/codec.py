@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from innoclone.errors import ProtocolError
 
-__all__ = ["Reader", "string", "u16be", "u32be", "u32le", "u64be"]
+__all__ = ["Reader", "lenenc", "lenenc_bytes", "string", "text", "u16be", "u16le", "u32be", "u32le", "u64be"]
 
 
 class Reader:
@@ -27,6 +27,10 @@ class Reader:
         piece = self._data[self._at : self._at + count]
         self._at += count
         return piece
+
+    def peek(self) -> int:
+        """The next byte, not taken; -1 at the end."""
+        return self._data[self._at] if self.left else -1
 
     def u8(self, name: str) -> int:
         """One byte."""
@@ -83,6 +87,10 @@ class Reader:
             raise ProtocolError(f"{self._what}: {name} is not a length-encoded integer")
         return int.from_bytes(self.take(width, name), "little")
 
+    def lenenc_bytes(self, name: str) -> bytes:
+        """Bytes after their length as a length-encoded integer."""
+        return self.take(self.lenenc(f"length of {name}"), name)
+
     def end(self) -> None:
         """Check that nothing is left."""
         if self.left:
@@ -95,6 +103,11 @@ def text(data: bytes, what: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ProtocolError(f"{what} is not utf-8") from error
+
+
+def u16le(value: int) -> bytes:
+    """Two bytes, little-endian."""
+    return value.to_bytes(2, "little")
 
 
 def u32le(value: int) -> bytes:
@@ -131,3 +144,8 @@ def lenenc(value: int) -> bytes:
         if value < 1 << (8 * width):
             return bytes([prefix]) + value.to_bytes(width, "little")
     raise ValueError(f"{value} does not fit a length-encoded integer")
+
+
+def lenenc_bytes(data: bytes) -> bytes:
+    """Bytes after their length as a length-encoded integer."""
+    return lenenc(len(data)) + data

@@ -26,13 +26,16 @@ class Capability(enum.IntFlag):
     """Capability flags (mysql_com.h, CLIENT_...)."""
 
     LONG_PASSWORD = 0x1
+    FOUND_ROWS = 0x2
     LONG_FLAG = 0x4
     CONNECT_WITH_DB = 0x8
     COMPRESS = 0x20
     PROTOCOL_41 = 0x200
+    INTERACTIVE = 0x400
     SSL = 0x800
     TRANSACTIONS = 0x2000
     SECURE_CONNECTION = 0x8000
+    MULTI_RESULTS = 0x20000
     PLUGIN_AUTH = 0x80000
     CONNECT_ATTRS = 0x100000
     PLUGIN_AUTH_LENENC = 0x200000
@@ -114,17 +117,19 @@ class SslRequest:
 
 @dataclass(frozen=True)
 class HandshakeResponse:
-    """Who logs in, and the answer to the nonce. ``zstd_level`` goes with capability ZSTD."""
+    """Who logs in, and the answer to the nonce. ``zstd_level`` goes with capability ZSTD, ``database`` with
+    CONNECT_WITH_DB."""
 
     capabilities: Capability
     user: str
     auth: bytes
     plugin: str
     zstd_level: int = 0
+    database: str = ""
 
     @classmethod
     def parse(cls, payload: bytes, offered: Capability | None = None) -> HandshakeResponse:
-        """From a packet; a database name and connection attributes are read over.
+        """From a packet; connection attributes are read over.
 
         ``offered`` is what the greeting said: PyMySQL claims more, and then sends only what both have.
         """
@@ -138,24 +143,26 @@ class HandshakeResponse:
             auth = reader.take(reader.lenenc("auth length"), "auth data")
         else:
             auth = reader.take(reader.u8("auth length"), "auth data")
+        database = b""
         if capabilities & Capability.CONNECT_WITH_DB:
-            reader.until_nul("database")
+            database = reader.until_nul("database")
         plugin = reader.until_nul("plugin") if capabilities & Capability.PLUGIN_AUTH else b""
         if capabilities & Capability.CONNECT_ATTRS:
             reader.take(reader.lenenc("attributes length"), "attributes")
         level = reader.u8("zstd level") if capabilities & Capability.ZSTD else 0
-        return cls(capabilities, user, auth, plugin.decode("latin-1"), level)
+        return cls(capabilities, user, auth, plugin.decode("latin-1"), level, database.decode("utf-8", "replace"))
 
     def serialize(self) -> bytes:
         """To a packet."""
-        capabilities = self.capabilities & ~(Capability.CONNECT_ATTRS | Capability.CONNECT_WITH_DB)
+        capabilities = self.capabilities & ~Capability.CONNECT_ATTRS
         if capabilities & Capability.PLUGIN_AUTH_LENENC:
             auth = lenenc(len(self.auth)) + self.auth
         else:
             auth = bytes([len(self.auth)]) + self.auth
+        database = self.database.encode() + b"\0" if capabilities & Capability.CONNECT_WITH_DB else b""
         level = bytes([self.zstd_level]) if capabilities & Capability.ZSTD else b""
         return b"".join((
-            SslRequest(capabilities).serialize(), self.user.encode(), b"\0", auth,
+            SslRequest(capabilities).serialize(), self.user.encode(), b"\0", auth, database,
             self.plugin.encode("latin-1"), b"\0", level,
         ))  # fmt: skip
 
@@ -197,21 +204,27 @@ class AuthMoreData:
 
 @dataclass(frozen=True)
 class Ok:
-    """OK packet; innoclone needs nothing of its content but the status."""
+    """OK packet: the server's status flags, how many rows were changed, how many warnings wait, a text for people."""
 
     status: int = 2
+    affected: int = 0
+    warnings: int = 0
+    info: str = ""
 
     @classmethod
     def parse(cls, payload: bytes) -> Ok:
         """From a packet that starts with 00."""
         reader = Reader(payload[1:], "OK packet")
-        reader.lenenc("affected rows")
+        affected = reader.lenenc("affected rows")
         reader.lenenc("last insert id")
-        return cls(reader.u16le("status"))
+        status = reader.u16le("status")
+        warnings = reader.u16le("warnings") if reader.left else 0
+        return cls(status, affected, warnings, reader.rest().decode("utf-8", "replace"))
 
     def serialize(self) -> bytes:
         """To a packet."""
-        return b"\x00\x00\x00" + self.status.to_bytes(2, "little") + b"\x00\x00"
+        flags = self.status.to_bytes(2, "little") + self.warnings.to_bytes(2, "little")
+        return b"\x00" + lenenc(self.affected) + b"\x00" + flags + self.info.encode()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import NoReturn, cast
 import typer
 
 from innoclone.errors import CloneError, Interrupted, LocalFault, RemoteFault, UsageError, registry
+from innoclone.front.cli.agent import agent
 from innoclone.front.cli.boot import boot
 from innoclone.front.cli.check import check
 from innoclone.front.cli.clone import clone
@@ -66,7 +67,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would double the time it takes
     context_settings={"help_option_names": ["--help", "-?"]},
 )
-for command in (clone, local, check, status, stop, discard, history, boot, verify, diff, replicate):
+for command in (clone, local, check, status, stop, discard, history, boot, verify, diff, replicate, agent):
     app.command(cls=Command)(command)
 app.add_typer(sandbox)
 

@@ -1,0 +1,159 @@
+"""The agent itself: it listens, gives each connection a thread, and stops in order."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+
+from innoclone.errors import NetworkError
+from innoclone.front.agent.catalog import fixed_variables
+from innoclone.front.agent.clones import Clones
+from innoclone.front.agent.credentials import FailedLogins, Memory
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.session import Session, refusal
+from innoclone.front.agent.settings import AgentSettings
+from innoclone.front.agent.variables import Variables
+from innoclone.ops.accounts import Accounts
+from innoclone.ops.folders import claim
+from innoclone.ops.keys import PasswordKey, own_certificate
+from innoclone.transport.listening import Listener, server_context
+from innoclone.transport.served import ServedConnection
+
+__all__ = ["Agent"]
+
+log = logging.getLogger("innoclone.agent")
+REFUSE_WITHIN = 1.0  # seconds to tell a client that there is no room
+END_WITHIN = 5.0  # seconds for threads after their connections were shut
+
+
+class Agent:
+    """Made ready by the constructor, run by `serve`, ended by `stop` from any thread or signal handler."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        """Everything that can fail fails here: files, keys, addresses. Raises a `CloneError`."""
+        self.settings = settings
+        folder = settings.folder
+        self._claim = claim(folder)  # until the process ends
+        self.accounts = Accounts(folder)
+        self.memory = Memory()
+        self.password_key = PasswordKey(folder)
+        if settings.ssl_cert is not None and settings.ssl_key is not None:
+            self.tls = server_context(settings.ssl_cert, settings.ssl_key)
+        else:
+            self.tls = server_context(*own_certificate(folder))
+        self.failed_logins = FailedLogins(settings.max_failed_logins, settings.block_time)
+        self._lock = threading.Lock()
+        self._sessions: dict[int, tuple[Session, threading.Thread]] = {}
+        self._last = 0
+        self._began = time.monotonic()
+        self._listener = Listener(
+            host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute()
+        )
+        try:
+            fixed = fixed_variables(
+                self.port, str(settings.socket_path.absolute()), str(folder), settings.max_allowed_packet,
+                settings.max_connections,
+            )  # fmt: skip
+            self.variables = Variables(folder, fixed, changed=self._changed)
+            self.clones = Clones(folder, self.variables, settings.server)
+        except BaseException:
+            self._listener.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The TCP port, 0 where there is none."""
+        return self._listener.port
+
+    @property
+    def connected(self) -> int:
+        """How many connections there are."""
+        return len(self._sessions)
+
+    @property
+    def uptime(self) -> int:
+        """Seconds."""
+        return int(time.monotonic() - self._began)
+
+    def statistics(self) -> str:
+        """The line that COM_STATISTICS answers."""
+        return f"Uptime: {self.uptime}  Threads: {self.connected}  Slow queries: 0"
+
+    def session(self, number: int) -> Session | None:
+        """The connection of that id."""
+        found = self._sessions.get(number)
+        return None if found is None else found[0]
+
+    def sessions(self) -> list[Session]:
+        """All connections, oldest first."""
+        with self._lock:
+            return [session for session, _ in self._sessions.values()]
+
+    def serve(self) -> None:
+        """Accept until `stop`, then end everything in order: clones can be continued, threads have ended."""
+        try:
+            for sock in self._listener.accept():
+                self._begin(sock)
+        finally:
+            self._listener.close()
+            self.clones.close(self.settings.stop_timeout)
+            with self._lock:
+                left = list(self._sessions.values())
+            for session, _ in left:
+                session.kill(query_only=False)
+            end = time.monotonic() + END_WITHIN
+            for session, thread in left:
+                thread.join(max(end - time.monotonic(), 0))
+                session.connection.shut()
+
+    def stop(self) -> None:
+        """Let `serve` end."""
+        self._listener.wake()
+
+    def _changed(self, name: str) -> None:
+        if "bandwidth" in name:
+            self.clones.limits_changed()
+
+    def _begin(self, sock: socket.socket) -> None:
+        try:
+            connection = ServedConnection(
+                sock, most=self.settings.max_allowed_packet, timeout=self.settings.connect_timeout
+            )
+            host, local = connection.peer_host, connection.peer_uid is not None
+        except OSError:  # gone before it began
+            sock.close()
+            return
+        if not local and self.failed_logins.is_blocked(host):
+            self._refuse(connection, StatementError(1129, host))
+            return
+        with self._lock:
+            full = not local and len(self._sessions) >= self.settings.max_connections  # one can always look from here
+            if not full:
+                self._last += 1
+                session = Session(self, connection, self._last)
+                name = f"innoclone-client-{session.number}"
+                thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
+                self._sessions[session.number] = (session, thread)
+        if full:
+            self._refuse(connection, StatementError(1040))
+            return
+        thread.start()
+
+    def _run(self, session: Session) -> None:
+        try:
+            session.run()
+        except Exception:
+            log.exception("connection %d: unexpected", session.number)
+        finally:
+            with self._lock:
+                del self._sessions[session.number]
+
+    def _refuse(self, connection: ServedConnection, error: StatementError) -> None:
+        connection.set_timeout(REFUSE_WITHIN)
+        try:
+            connection.write([refusal(error)])
+        except NetworkError as failed:
+            log.debug("can't refuse: %s", failed.message)
+        connection.close()

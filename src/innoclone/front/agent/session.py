@@ -1,0 +1,277 @@
+"""One client: its login, and its commands one after another, each answered before the next is read."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed
+from innoclone.front.agent.answers import Answer, Done, Rows, packets
+from innoclone.front.agent.catalog import SERVER_VERSION
+from innoclone.front.agent.credentials import HostCredentials
+from innoclone.front.agent.execution import Execution
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.prepared import Prepared
+from innoclone.front.agent.sql.masking import masked
+from innoclone.front.agent.sql.types import Value
+from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
+from innoclone.wire import commands as com
+from innoclone.wire.handshake import NONCE_LENGTH, Err
+from innoclone.wire.results import Eof
+from innoclone.wire.serverlogin import ServerLogin, ServerStep
+
+if TYPE_CHECKING:
+    from innoclone.front.agent.service import Agent
+
+__all__ = ["Session", "nonce", "refusal"]
+
+log = logging.getLogger("innoclone.agent")
+LOGIN_PACKET = 1 << 16  # bytes; a login's packets are short, and whoever sends them is not known yet
+
+
+def nonce() -> bytes:
+    """20 random bytes, none of them NUL or a dollar sign, as MySQL's own."""
+    return bytes(33 + byte % 90 if 33 + byte % 90 != 36 else 126 for byte in os.urandom(NONCE_LENGTH))
+
+
+def refusal(error: CloneError) -> bytes:
+    """An ERR packet."""
+    message = error.message.encode("utf-8", "replace").decode()  # it may quote what a client sent
+    return Err(error.code, error.sqlstate, message).serialize()
+
+
+class Session:
+    """Runs in a thread of its own, but for `kill`."""
+
+    def __init__(self, agent: Agent, connection: ServedConnection, number: int) -> None:
+        """``number`` is the connection's id."""
+        self.agent, self.connection, self.number = agent, connection, number
+        self.host = connection.peer_host
+        self.execution = Execution(agent, number, self.host)
+        self.command, self.since, self.info = "Connect", time.time(), ""
+        self.logged_in = False
+        self._prepared = Prepared(self.execution)
+        self._login: ServerLogin | None = None
+        self._killed = False
+        settings = agent.settings
+        self._credentials = HostCredentials(
+            agent.accounts, agent.memory, agent.password_key, self.host, connection.peer_uid
+        )
+        connection.most = min(LOGIN_PACKET, settings.max_allowed_packet)
+
+    # ---- from other threads --------------------------------------------------------------------------------
+
+    def kill(self, *, query_only: bool) -> None:
+        """KILL: end the statement that runs, and the connection too unless ``query_only``."""
+        if not query_only:
+            self._killed = True
+        self.execution.interrupted.set()
+        if not query_only and self.info == "":
+            self.connection.shut()  # it waits for a command
+
+    def process_row(self, *, long: bool) -> tuple[Value, ...]:
+        """The row of SHOW PROCESSLIST."""
+        info = self.info if long else self.info[:100]
+        user = self.execution.user if self.logged_in else "unauthenticated user"
+        return (
+            self.number, user, self.host, self.execution.schema or None, self.command,
+            int(time.time() - self.since), "executing" if info else "", info or None,
+        )  # fmt: skip
+
+    # ---- its own thread ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """The whole life of the connection. Never raises."""
+        try:
+            if self._log_in():
+                self._serve()
+        except NetworkError as error:
+            log.debug("connection %d: %s", self.number, error.message)
+        except PacketTooLarge:
+            self._say_last(StatementError(1153))
+        except OutOfOrder:
+            self._say_last(StatementError(1156))
+        except ProtocolError:
+            self._say_last(StatementError(1835))
+        finally:
+            self.connection.close()
+
+    def _say_last(self, error: CloneError) -> None:
+        with contextlib.suppress(NetworkError):
+            self.connection.write([refusal(error)])
+
+    # ---- login ---------------------------------------------------------------------------------------------
+
+    def _log_in(self) -> bool:
+        settings, connection = self.agent.settings, self.connection
+        connection.set_deadline(settings.connect_timeout)
+        local = connection.peer_uid is not None
+        login = ServerLogin(
+            self._credentials, version=SERVER_VERSION, connection_id=self.number, nonce=nonce(),
+            client_host=self.host, tls=not local, private=local, tls_required=settings.require_secure_transport,
+        )  # fmt: skip
+        connection.write([login.greeting.serialize()])
+        if not self._converse(login, None):
+            return False
+        connection.set_timeout(settings.wait_timeout)
+        connection.most = settings.max_allowed_packet
+        return True
+
+    def _converse(self, login: ServerLogin, step: ServerStep | None) -> bool:
+        """Packets to and fro until the login has ended; whether it went well."""
+        connection = self.connection
+        while True:
+            if step is None:
+                payload = connection.read()
+                if payload is None:
+                    return False
+                step = login.receive(payload)
+            if step.refused:
+                self._failed(login)
+                connection.write([step.payload or b""])
+                return False
+            if step.payload is not None:
+                connection.write([step.payload])
+            if step.start_tls:
+                self._start_tls(login)
+            if step.logged_in:
+                return self._logged_in(login)
+            step = None
+
+    def _start_tls(self, login: ServerLogin) -> None:
+        try:
+            self.connection.start_tls(self.agent.tls)
+        except TlsFailed as error:
+            raise NetworkError(error.message) from error
+        login.tls_started()
+
+    def _failed(self, login: ServerLogin) -> None:
+        log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, login.user)
+        if self.connection.peer_uid is None:
+            self.agent.failed_logins.failed(self.host)
+
+    def _logged_in(self, login: ServerLogin) -> bool:
+        account = self._credentials.account(login.user, trusted=login.trusted)
+        if account is None:  # dropped a moment ago
+            self.connection.write([refusal(StatementError(1045, login.user, self.host, "YES"))])
+            return False
+        try:
+            self.execution.log_in(login.user, account, login.database)
+        except StatementError as error:
+            self.connection.write([refusal(error)])
+            return False
+        self.agent.failed_logins.succeeded(self.host)
+        self.logged_in, self._login = True, login
+        self._prepared.clear()
+        self.connection.write(packets(Done(), 0))
+        return True
+
+    # ---- commands ------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while True:
+            self._now("Sleep", "")
+            if self._killed:  # looked at after it shows that it sleeps: `kill` ends a sleeper by its socket
+                return
+            self.connection.sequence = 0
+            payload = self.connection.read()
+            if payload is None:
+                return
+            try:
+                command = com.parse(payload)
+            except com.UnknownCommand:
+                self.connection.write([refusal(StatementError(1047))])
+                continue
+            except ProtocolError:
+                self.connection.write([refusal(StatementError(1835))])
+                continue
+            if isinstance(command, com.Quit):
+                return
+            if isinstance(command, com.ChangeUser):
+                if not self._change_user(command):
+                    return
+                continue
+            self.connection.write(self._answer(command))
+
+    def _now(self, command: str, info: str) -> None:
+        self.command, self.since, self.info = command, time.time(), info
+
+    def _change_user(self, command: com.ChangeUser) -> bool:
+        """Log in again; whoever fails is out."""
+        if self._login is None:
+            return False
+        if self.connection.peer_uid is None and self.agent.failed_logins.is_blocked(self.host):
+            return False
+        self.logged_in = False
+        self.connection.set_deadline(self.agent.settings.connect_timeout)
+        login, step = ServerLogin.changing_user(self._credentials, command, self._login, nonce())
+        if not self._converse(login, step):
+            return False
+        self.connection.set_timeout(self.agent.settings.wait_timeout)
+        return True
+
+    def _answer(self, command: com.Command) -> list[bytes]:
+        """The packets that a command is answered with; none for some."""
+        try:
+            return self._command(command)
+        except ProtocolError:
+            return [refusal(StatementError(1835))]
+        except CloneError as error:
+            self.execution.notes = [("Error", error.code, error.message)]
+            return [refusal(error)]
+        except Exception as error:  # a fault of ours shall end neither the agent nor the session
+            log.exception("connection %d: unexpected", self.number)
+            return [refusal(StatementError(1105, f"{type(error).__name__} in innoclone: see its log"))]
+
+    def _command(self, command: com.Command) -> list[bytes]:
+        match command:
+            case com.Query():
+                self._now("Query", masked(command.text))
+                return self._packets(self.execution.execute(command.text))
+            case com.InitDb():
+                self.execution.use(command.text)
+                return packets(Done(), 0)
+            case com.Ping() | com.Debug():
+                return packets(Done(), 0)
+            case com.ResetConnection():
+                self.execution.reset()
+                self._prepared.clear()
+                return packets(Done(), 0)
+            case com.Statistics():
+                return [self.agent.statistics().encode()]
+            case com.ProcessKill():
+                return self._packets(self.execution.execute(f"KILL {command.number}"))
+            case com.SetOption():
+                return [Eof().serialize()]
+            case com.FieldList():
+                return self._fields(command)
+            case com.StmtPrepare():
+                self._now("Prepare", masked(command.text))
+                return self._prepared.prepare(command.text)
+            case com.StmtExecute():
+                self._now("Execute", masked(self._prepared.text(command.number)))
+                answer = self._prepared.execute(command)
+                return packets(answer, len(self.execution.notes), in_binary=isinstance(answer, Rows))
+            case com.StmtSendLongData():
+                self._prepared.long_data(command, self.agent.settings.max_allowed_packet)
+                return []
+            case com.StmtClose():
+                self._prepared.close(command.number)
+                return []
+            case com.StmtReset():
+                self._prepared.reset(command.number)
+                return packets(Done(), 0)
+        raise StatementError(1047)
+
+    def _packets(self, answer: Answer) -> list[bytes]:
+        return packets(answer, len(self.execution.notes))
+
+    def _fields(self, command: com.FieldList) -> list[bytes]:
+        table = self.execution.catalog().table("", command.table, command.table)
+        definitions = [column.type.definition(column.name, schema=table.schema, table=table.name, alias=table.alias)
+                       for column in table.columns]  # fmt: skip
+        # COM_FIELD_LIST has one more field, the default value: NULL.
+        return [*(definition.serialize() + b"\xfb" for definition in definitions), Eof().serialize()]

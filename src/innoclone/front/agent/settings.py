@@ -1,0 +1,100 @@
+"""What an agent is told when it starts: where it listens, its limits, and the server on its host."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from innoclone.errors import UsageError
+from innoclone.ops.folders import state_directory
+from innoclone.transport.endpoint import Endpoint, SslMode
+
+__all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
+
+DEFAULT_PORT = 3307
+
+
+def _folder() -> Path:
+    return state_directory() / "agent"
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Raises UsageError when a value is out of bounds. Times are in seconds."""
+
+    folder: Path = field(default_factory=_folder)  # accounts, keys, persisted variables
+    bind_address: str = "127.0.0.1"  # "*" for all; "" for no TCP
+    port: int = DEFAULT_PORT  # 0: any that is free
+    socket: Path | None = None  # None: agent.sock in the folder
+    ssl_cert: Path | None = None  # None: one of our own making
+    ssl_key: Path | None = None
+    require_secure_transport: bool = False
+    max_connections: int = 151
+    max_allowed_packet: int = 16 << 20  # bytes
+    connect_timeout: float = 10.0  # for a login, TLS included
+    wait_timeout: float = 28800.0  # for the next command
+    max_failed_logins: int = 20  # of one host in a row; then it must wait
+    block_time: float = 60.0
+    stop_timeout: float = 60.0  # for a clone to end in order
+    server: Endpoint | None = None  # what CLONE LOCAL copies
+
+    def __post_init__(self) -> None:
+        """Refuse what no agent could run with."""
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port must be from 0 to 65535, not {self.port}")
+        if not 1 <= self.max_connections <= 100_000:
+            raise UsageError(f"max_connections must be from 1 to 100000, not {self.max_connections}")
+        if not 1024 <= self.max_allowed_packet <= 1 << 30:
+            raise UsageError(f"max_allowed_packet must be from 1024 to 1073741824, not {self.max_allowed_packet}")
+        for name in ("connect_timeout", "wait_timeout", "block_time", "stop_timeout", "max_failed_logins"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be above 0")
+        if (self.ssl_cert is None) != (self.ssl_key is None):
+            raise UsageError("ssl_cert and ssl_key belong together")
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the Unix socket is."""
+        return self.socket or self.folder / "agent.sock"
+
+
+def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSettings:
+    """What the TOML file says, and over it ``options`` that are not None. Raises `UsageError`."""
+    found: dict[str, Any] = {}
+    if config is not None:
+        try:
+            found = tomllib.loads(config.read_text())
+        except (OSError, UnicodeError) as error:
+            raise UsageError(f"can't read {config}: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{config}: {error}") from error
+    server = found.pop("server", None)
+    given = {name: value for name, value in options.items() if value is not None}
+    known = {one.name: str(one.type) for one in fields(AgentSettings) if one.name != "server"}
+    values = {name: _checked(name, value, known, config) for name, value in found.items()} | given
+    return AgentSettings(**values, server=_endpoint(server, config) if server is not None else None)
+
+
+def _checked(name: str, value: Any, known: Mapping[str, str], config: Path | None) -> Any:
+    kind = known.get(name)
+    if kind is None:
+        raise UsageError(f"{config}: unknown setting {name}")
+    if kind.startswith("Path") and isinstance(value, str):
+        return Path(value)
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
+    right = kinds.get(kind)
+    if right is None or not isinstance(value, right) or (isinstance(value, bool) and kind != "bool"):
+        raise UsageError(f"{config}: {name} must be of type {kind.split()[0].lower()}")
+    return value
+
+
+def _endpoint(server: Any, config: Path | None) -> Endpoint:
+    known = {"host": str, "port": int, "user": str, "password": str, "socket": str}
+    if not isinstance(server, dict) or any(not isinstance(value, known.get(k, ())) for k, value in server.items()):
+        raise UsageError(f"{config}: [server] may have {', '.join(known)}")
+    socket = Path(server["socket"]) if "socket" in server else None
+    endpoint = Endpoint(**{**server, "socket": socket})
+    return replace(endpoint, ssl_mode=SslMode.PREFERRED) if socket is not None else endpoint

@@ -1,0 +1,400 @@
+"""Expressions of a SELECT: from sqlglot's nodes to a type and a function of the row.
+
+Types and values are MySQL's: a quotient has four decimals more than its dividend and is rounded to them at once,
+a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known here is refused (error 1235).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlglot import exp
+
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.types import (
+    BIGINT,
+    BOOL,
+    DATE,
+    DOUBLE,
+    NULL,
+    TEMPORAL,
+    SqlType,
+    Value,
+    datetime_type,
+    decimal,
+    text_of,
+    time_type,
+    varchar,
+)
+from innoclone.front.agent.sql.values import (
+    EXACT,
+    compare,
+    is_like,
+    rounded,
+    to_duration,
+    to_integer,
+    to_moment,
+    to_number,
+    to_text,
+    truth,
+)
+from innoclone.wire.results import ColumnType
+
+__all__ = ["Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "merged", "scalar"]
+
+DIVISION_DECIMALS = 4  # div_precision_increment
+LARGEST = (1 << 64) - 1
+SMALLEST = -(1 << 63)
+
+
+@dataclass
+class Env:
+    """Where an expression is evaluated: a row of each table; and in an aggregated query the rows of the group."""
+
+    rows: tuple[tuple[Value, ...] | None, ...]
+    group: list[Env] | None = None
+    warnings: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Expr:
+    """An expression. ``columns`` are those used outside of aggregates (table, column, name)."""
+
+    type: SqlType
+    value: Callable[[Env], Value]
+    columns: frozenset[tuple[int, int, str]] = frozenset()
+    is_aggregate: bool = False
+
+
+def constant(kind: SqlType, value: Value) -> Expr:
+    """The same for every row."""
+    return Expr(kind, lambda _: value)
+
+
+def scalar(kind: SqlType, function: Callable[..., Value], *args: Expr, nulls: bool = False) -> Expr:
+    """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself."""
+
+    def value(env: Env) -> Value:
+        values = [arg.value(env) for arg in args]
+        return None if not nulls and None in values else function(*values)
+
+    return derived(kind, value, args)
+
+
+def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) -> Expr:
+    """An expression made of others."""
+    args = list(args)
+    columns = frozenset().union(*(arg.columns for arg in args))
+    return Expr(kind, value, columns, any(arg.is_aggregate for arg in args))
+
+
+def digits_of(kind: SqlType) -> int:
+    """Digits before the point."""
+    if kind.kind is ColumnType.NEWDECIMAL:
+        return kind.length - kind.decimals - (2 if kind.decimals else 1)
+    return min(kind.length, 20)
+
+
+def _class(kind: SqlType) -> str:
+    """How arithmetic takes it."""
+    if kind.is_text or kind.kind is ColumnType.DOUBLE:
+        return "double"
+    if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in TEMPORAL and kind.decimals):
+        return "decimal"
+    return "integer"
+
+
+def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
+    """``+ - * / DIV %`` on numbers."""
+    kinds = {_class(left.type), _class(right.type)}
+    scales = [0 if _class(arg.type) == "integer" else arg.type.decimals for arg in (left, right)]
+    digits = [digits_of(arg.type) for arg in (left, right)]
+    if sign == "DIV":
+        kind = BIGINT
+    elif "double" in kinds:
+        kind = DOUBLE
+    elif sign == "/":
+        kind = decimal(digits[0] + scales[1], scales[0] + DIVISION_DECIMALS)
+    elif "decimal" not in kinds:
+        kind = BIGINT
+    elif sign == "*":
+        kind = decimal(sum(digits), sum(scales))
+    else:
+        kind = decimal(max(digits) + 1, max(scales))
+    operate = _OPERATIONS[sign]
+
+    def value(env: Env) -> Value:
+        first, second = to_number(left.value(env)), to_number(right.value(env))
+        if first is None or second is None:
+            return None
+        if sign in ("/", "DIV", "%") and not second:
+            env.warnings.append((1365, "Division by 0"))
+            return None
+        if kind is DOUBLE:
+            return _finite(operate(float(first), float(second)), source)
+        found = operate(
+            *(Decimal(number) if not isinstance(number, float) else Decimal(repr(number)) for number in (first, second))
+        )
+        if kind.kind is ColumnType.NEWDECIMAL:
+            return rounded(found, kind.decimals)
+        whole = int(found)
+        if not SMALLEST <= whole <= LARGEST:
+            raise StatementError(1690, "BIGINT", source)
+        return whole
+
+    return derived(kind, value, (left, right))
+
+
+def _finite(value: float, source: str) -> float:
+    if not math.isfinite(value):
+        raise StatementError(1690, "DOUBLE", source)
+    return value
+
+
+_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b if isinstance(a, float) else EXACT.add(a, b),
+    "-": lambda a, b: a - b if isinstance(a, float) else EXACT.subtract(a, b),
+    "*": lambda a, b: a * b if isinstance(a, float) else EXACT.multiply(a, b),
+    "/": lambda a, b: a / b if isinstance(a, float) else EXACT.divide(a, b),
+    "DIV": lambda a, b: math.trunc(a / b) if isinstance(a, float) else math.trunc(EXACT.divide_int(a, b)),
+    "%": lambda a, b: math.fmod(a, b) if isinstance(a, float) else EXACT.remainder(a, b),
+}
+
+
+def merged(types: Iterable[SqlType]) -> SqlType:
+    """The type of a value that has one of these, as of IF and CASE."""
+    known = [kind for kind in types if kind.kind is not ColumnType.NULL]
+    if not known:
+        return NULL
+    if len({kind.kind for kind in known}) == 1:
+        widest = max(known, key=lambda kind: kind.length)
+        if known[0].kind is ColumnType.NEWDECIMAL:
+            return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
+        if known[0].is_text and widest.kind is not ColumnType.BLOB:
+            return varchar(widest.length)
+        return widest
+    classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
+    if "text" in classes:
+        return varchar(max(kind.length for kind in known))
+    if "double" in classes:
+        return DOUBLE
+    if "decimal" in classes:
+        return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
+    return BIGINT
+
+
+def converted(arg: Expr, kind: SqlType) -> Expr:
+    """The same value as one of ``kind``, which `merged` gave."""
+    if arg.type == kind or arg.type.kind is ColumnType.NULL:
+        return arg
+
+    def value(env: Env) -> Value:
+        given = arg.value(env)
+        if given is None:
+            return None
+        if kind.is_text:
+            return to_text(given, arg.type)
+        if kind.kind is ColumnType.DOUBLE:
+            return float(to_number(given) or 0)
+        if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int):
+            return Decimal(given)
+        return given
+
+    return derived(kind, value, (arg,))
+
+
+def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
+    """1, 0 or NULL."""
+
+    def value(env: Env) -> Value:
+        order = compare(left.value(env), right.value(env))
+        return None if order is None else int(test(order))
+
+    return derived(BOOL, value, (left, right))
+
+
+def logical(sign: str, left: Expr, right: Expr) -> Expr:
+    """AND, OR, XOR with three values."""
+
+    def value(env: Env) -> Value:
+        first = truth(left.value(env))
+        if sign == "AND" and first is False:
+            return 0
+        if sign == "OR" and first:
+            return 1
+        second = truth(right.value(env))
+        if sign == "AND" and second is False:
+            return 0
+        if sign == "OR" and second:
+            return 1
+        if first is None or second is None:
+            return None
+        return int(first != second) if sign == "XOR" else int(sign == "AND")
+
+    return derived(BOOL, value, (left, right))
+
+
+def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
+    """CASE and IF."""
+    kind = merged([result.type for _, result in conditions] + [default.type])
+    branches = [(condition, converted(result, kind)) for condition, result in conditions]
+    otherwise = converted(default, kind)
+
+    def value(env: Env) -> Value:
+        for condition, result in branches:
+            if truth(condition.value(env)):
+                return result.value(env)
+        return otherwise.value(env)
+
+    return derived(kind, value, [part for branch in branches for part in branch] + [otherwise])
+
+
+def one_of(left: Expr, choices: list[Expr]) -> Expr:
+    """IN with three values."""
+
+    def value(env: Env) -> Value:
+        given = left.value(env)
+        orders = [compare(given, choice.value(env)) for choice in choices]
+        if 0 in orders:
+            return 1
+        return None if None in orders else 0
+
+    return derived(BOOL, value, [left, *choices])
+
+
+def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
+    """LIKE."""
+
+    def test(text: Value, wanted: Value) -> Value:
+        return int(is_like(to_text(text, left.type) or "", to_text(wanted, pattern.type) or "", escape))
+
+    return scalar(BOOL, test, left, pattern)
+
+
+def cast(arg: Expr, to: exp.DataType) -> Expr:
+    """CAST."""
+    sizes = [int(param.name) for param in to.expressions]
+    name = to.this.name
+    if name in ("DATETIME", "TIMESTAMP", "TIMESTAMPTZ"):
+        kind = datetime_type(_fraction(sizes))
+        return scalar(kind, lambda value: _rounded_moment(to_moment(value), kind.decimals), arg)
+    if name == "TIME":
+        kind = time_type(_fraction(sizes))
+        return scalar(kind, lambda value: _rounded_duration(to_duration(value), kind.decimals), arg)
+    if name == "DATE":
+        return scalar(DATE, lambda value: moment.date() if (moment := to_moment(value)) else None, arg)
+    if name == "DECIMAL":
+        kind = decimal((sizes or [10])[0] - (sizes[1] if len(sizes) > 1 else 0), sizes[1] if len(sizes) > 1 else 0)
+        return scalar(kind, lambda value: rounded(_exact(to_number(value)), kind.decimals), arg)
+    if name in ("BIGINT", "UBIGINT", "INT", "UINT"):
+        unsigned = name.startswith("U")
+        kind = SqlType(ColumnType.LONGLONG, 21, unsigned=unsigned)
+        return scalar(kind, lambda value: (to_integer(value) or 0) & LARGEST if unsigned else to_integer(value), arg)
+    if name in ("CHAR", "VARCHAR", "TEXT", "NCHAR"):
+        size = sizes[0] if sizes else max(arg.type.length, 1)
+        return scalar(varchar(size), lambda value: (to_text(value, arg.type) or "")[:size], arg)
+    if name in ("DOUBLE", "FLOAT"):
+        return scalar(DOUBLE, lambda value: float(to_number(value) or 0), arg)
+    raise StatementError(1235, f"CAST AS {name}")
+
+
+def _fraction(sizes: list[int]) -> int:
+    if sizes and not 0 <= sizes[0] <= 6:
+        raise StatementError(1235, f"{sizes[0]} decimals of a second")
+    return sizes[0] if sizes else 0
+
+
+def _exact(number: int | Decimal | float | None) -> int | Decimal:
+    return Decimal(repr(number)) if isinstance(number, float) else number or 0
+
+
+def _rounded_moment(moment: datetime | None, decimals: int) -> datetime | None:
+    if moment is None:
+        return None
+    step = 10 ** (6 - decimals)
+    return moment + timedelta(microseconds=(moment.microsecond + step // 2) // step * step - moment.microsecond)
+
+
+def _rounded_duration(value: timedelta | None, decimals: int) -> timedelta | None:
+    if value is None:
+        return None
+    step = timedelta(microseconds=10 ** (6 - decimals))
+    size = (abs(value) + step / 2) // step * step
+    return -size if value < timedelta() else size
+
+
+def negative(arg: Expr) -> Expr:
+    """``-x``."""
+    kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in TEMPORAL else DOUBLE
+    kind = BIGINT if kind.kind is ColumnType.LONG else kind
+
+    def value(given: Value) -> Value:
+        number = to_number(given)
+        return None if number is None else -number
+
+    return scalar(kind, value, arg)
+
+
+def literal_number(text: str) -> Expr:
+    """A number as it was typed."""
+    if "e" in text.lower():
+        return constant(DOUBLE, _finite(float(text), text))
+    if "." in text:
+        whole, _, fraction = text.partition(".")
+        return constant(decimal(len(whole) or 1, len(fraction)), Decimal(text))
+    number = int(text) if len(text) <= 65 else None
+    if number is None:
+        raise StatementError(1235, f"a number of {len(text)} digits")
+    if number > LARGEST:
+        return constant(decimal(len(text), 0), Decimal(text))
+    return constant(SqlType(ColumnType.LONGLONG, len(text)), number)
+
+
+def plus_interval(moment: Expr, amount: Expr, unit: str, sign: int) -> Expr:
+    """``moment + INTERVAL amount unit``."""
+    if unit not in _UNITS and unit not in _MONTHS:
+        raise StatementError(1235, f"INTERVAL {unit}")
+    is_date = moment.type.kind is ColumnType.DATE and (unit in _MONTHS or unit in ("DAY", "WEEK"))
+    decimals = 6 if unit == "MICROSECOND" else moment.type.decimals
+    kind = DATE if is_date else moment.type if moment.type.is_text else datetime_type(0 if decimals == 31 else decimals)
+    kind = varchar(29) if moment.type.is_text else kind
+
+    def value(given: Value, count: Value) -> Value:
+        start, number = to_moment(given), to_number(count)
+        if start is None or number is None:
+            return None
+        try:
+            if unit in _MONTHS:
+                found = _plus_months(start, sign * (to_integer(count) or 0) * _MONTHS[unit])
+            else:
+                found = start + sign * timedelta(**{_UNITS[unit]: float(number)})
+        except (OverflowError, ValueError):
+            return None
+        if is_date:
+            return found.date()
+        return text_of(found, datetime_type(31)) if kind.is_text else found
+
+    return scalar(kind, value, moment, amount)
+
+
+_UNITS = {
+    "MICROSECOND": "microseconds", "SECOND": "seconds", "MINUTE": "minutes", "HOUR": "hours", "DAY": "days",
+    "WEEK": "weeks",
+}  # fmt: skip
+_MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+
+
+def _plus_months(moment: datetime, months: int) -> datetime:
+    """The last day of a month that is too short."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    for day in range(moment.day, 27, -1):
+        try:
+            return moment.replace(year=year, month=month + 1, day=day)
+        except ValueError:
+            continue
+    return moment.replace(year=year, month=month + 1)

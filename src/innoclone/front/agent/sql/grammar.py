@@ -1,0 +1,346 @@
+"""The parser of statements other than SELECT: one method for each, which reads like the manual's syntax."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.lexer import Kind, Token
+from innoclone.front.agent.sql.statements import (
+    AccountName,
+    AlterUser,
+    Begin,
+    CloneInstance,
+    CloneLocal,
+    CloneStop,
+    CreateUser,
+    DropUser,
+    Filter,
+    FlushLogs,
+    FlushOther,
+    Grant,
+    InstallPlugin,
+    Kill,
+    Revoke,
+    SetNames,
+    Setting,
+    SetVariables,
+    Show,
+    ShowGrants,
+    Statement,
+    UninstallPlugin,
+    Use,
+    UserSpec,
+)
+from innoclone.front.agent.sql.words import WordReader
+
+__all__ = ["MOST_PORT", "PRIVILEGES", "parse_statement"]
+
+MOST_PORT = 65535
+_HOST = re.compile(r"[A-Za-z0-9._$]+")  # a host without quotes, as MySQL's lexer takes it
+PRIVILEGES = (
+    "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD", "SELECT",
+    "SYSTEM_VARIABLES_ADMIN",
+)  # fmt: skip
+SCOPES = ("GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY")
+SHOWN = (
+    "PLUGINS", "DATABASES", "SCHEMAS", "PROCESSLIST", "WARNINGS", "ERRORS", "ENGINES", "COLLATION", "STATUS",
+    "VARIABLES", "TABLES",
+)  # fmt: skip
+
+
+class _Parser(WordReader):
+    """Each method takes what follows its statement's first word."""
+
+    # ---- CLONE ---------------------------------------------------------------------------------------------
+
+    def clone(self) -> Statement:
+        if self.takes("LOCAL"):
+            return CloneLocal(self.directory())
+        self.need("INSTANCE")
+        if self.takes("STOP"):
+            return CloneStop()
+        self.need("FROM")
+        account = self.account(host_needed=True)
+        self.need_symbol(":")
+        port_token = self.token
+        port = self.number()
+        if port > MOST_PORT:
+            raise self.wrong(port_token)
+        self.need("IDENTIFIED", "BY")
+        password = self.string()
+        directory = self.directory() if self.sees("DATA") else None
+        ssl = None
+        if self.takes("REQUIRE"):
+            ssl = not self.takes("NO")
+            self.need("SSL")
+        return CloneInstance(account.user, account.host, port, password, directory, ssl)
+
+    def directory(self) -> str:
+        self.need("DATA", "DIRECTORY")
+        self.takes_symbol("=")
+        return self.string()
+
+    # ---- accounts ------------------------------------------------------------------------------------------
+
+    def account(self, *, host_needed: bool = False) -> AccountName:
+        user = self.name_or_string()
+        if not self.takes_symbol("@"):
+            if host_needed:
+                raise self.wrong()
+            return AccountName(user)
+        if self.token.kind is Kind.STRING:
+            return AccountName(user, self.string().lower())
+        if self.token.kind is Kind.QUOTED:
+            return AccountName(user, self.name().lower())
+        found = _HOST.match(self.text, self.token.start)
+        if found is None or self.token.kind is Kind.END:
+            raise self.wrong()
+        while self.token.start < found.end():  # 10.0.0.1 is several numbers to the lexer
+            self.next()
+        return AccountName(user, found[0].lower())
+
+    def accounts(self) -> tuple[AccountName, ...]:
+        found = [self.account()]
+        while self.takes_symbol(","):
+            found.append(self.account())
+        return tuple(found)
+
+    def users(self) -> tuple[UserSpec, ...]:
+        found = [self.user()]
+        while self.takes_symbol(","):
+            found.append(self.user())
+        return tuple(found)
+
+    def user(self) -> UserSpec:
+        name = self.account()
+        if not self.takes("IDENTIFIED"):
+            return UserSpec(name)
+        if self.takes("WITH"):
+            plugin = self.token
+            if self.name_or_string().lower() != "caching_sha2_password":
+                raise StatementError(1524, plugin.text)
+        self.need("BY")
+        return UserSpec(name, self.string())
+
+    def create(self) -> Statement:
+        self.need("USER")
+        return CreateUser(if_not_exists=self.takes("IF", "NOT", "EXISTS"), users=self.users())
+
+    def alter(self) -> Statement:
+        self.need("USER")
+        return AlterUser(if_exists=self.takes("IF", "EXISTS"), users=self.users())
+
+    def drop(self) -> Statement:
+        self.need("USER")
+        return DropUser(if_exists=self.takes("IF", "EXISTS"), names=self.accounts())
+
+    def grant(self) -> Statement:
+        privileges, level = self.privileges()
+        self.need("TO")
+        names = self.accounts()
+        return Grant(privileges, level, names, self.takes("WITH", "GRANT", "OPTION") or "GRANT OPTION" in privileges)
+
+    def revoke(self) -> Statement:
+        privileges, level = self.privileges()
+        self.need("FROM")
+        return Revoke(privileges, level, self.accounts())
+
+    def privileges(self) -> tuple[tuple[str, ...], str]:
+        found = [self.privilege()]
+        while self.takes_symbol(","):
+            found.append(self.privilege())
+        self.need("ON")
+        self.takes("TABLE")
+        return tuple(found), self.level()
+
+    def privilege(self) -> str:
+        if self.takes("ALL"):
+            self.takes("PRIVILEGES")
+            return "ALL"
+        for words in ("CREATE USER", "GRANT OPTION"):
+            if self.takes(*words.split()):
+                return words
+        name = self.name_or_string().upper()
+        if name not in (*PRIVILEGES, "USAGE"):
+            raise StatementError(1149)
+        return name
+
+    def level(self) -> str:
+        schema = "*" if self.takes_symbol("*") else self.name()
+        self.need_symbol(".")
+        return f"{schema}.{'*' if self.takes_symbol('*') else self.name()}".lower()
+
+    # ---- SET -----------------------------------------------------------------------------------------------
+
+    def set(self) -> Statement:
+        if self.takes("NAMES"):
+            self.name_or_string()
+            if self.takes("COLLATE"):
+                self.name_or_string()
+            return SetNames()
+        if self.takes("CHARACTER", "SET") or self.takes("CHARSET"):
+            self.name_or_string()
+            return SetNames()
+        if self.sees("TRANSACTION") or any(self.sees(scope, "TRANSACTION") for scope in ("SESSION", "GLOBAL")):
+            return self.transaction()
+        found = [self.setting("session")]
+        while self.takes_symbol(","):
+            found.append(self.setting("session"))
+        return SetVariables(tuple(found))
+
+    def transaction(self) -> Statement:
+        while not self.takes("TRANSACTION"):
+            self.next()
+        while self.token.kind is Kind.WORD or self.token.is_symbol(","):
+            self.next()
+        return SetNames()
+
+    def setting(self, scope: str) -> Setting:
+        if self.token.kind is Kind.VARIABLE:
+            words = self.next().text.split(".", 1)
+            scope, name = (words[0], words[1]) if len(words) == 2 and words[0].upper() in SCOPES else (scope, words[-1])
+        elif self.takes_symbol("@"):
+            scope, name = "user", self.name_or_string()
+        else:
+            if self.token.kind is Kind.WORD and self.token.text.upper() in SCOPES:
+                scope = self.next().text.lower()
+            name = self.name().lower()
+        if not self.takes_symbol("=", ":="):
+            raise self.wrong()
+        scope = "session" if scope == "local" else scope
+        if self.takes("DEFAULT"):
+            return Setting(scope, name, None, is_default=True)
+        return self.value(scope, name)
+
+    def value(self, scope: str, name: str) -> Setting:
+        sign = -1 if self.takes_symbol("-") else 1
+        if sign == 1:
+            self.takes_symbol("+")
+        token = self.token
+        if token.kind is Kind.NUMBER:
+            self.next()
+            if token.text.isdigit():
+                return Setting(scope, name, sign * int(token.text[:30]))
+            return Setting(scope, name, sign * float(token.text), is_number_with_point=True)
+        if sign == -1:
+            raise self.wrong()
+        if token.kind is Kind.STRING:
+            return Setting(scope, name, self.string())
+        if self.takes("NULL"):
+            return Setting(scope, name, None)
+        if self.takes("TRUE"):
+            return Setting(scope, name, 1)
+        if self.takes("FALSE"):
+            return Setting(scope, name, 0)
+        if token.kind is Kind.VARIABLE:
+            raise StatementError(1235, "SET to the value of a variable")
+        return Setting(scope, name, self.name())
+
+    # ---- SHOW ----------------------------------------------------------------------------------------------
+
+    def show(self) -> Statement:
+        scope = ""
+        if self.takes("GRANTS"):
+            if not self.takes("FOR") or self.takes("CURRENT_USER"):
+                if self.takes_symbol("("):
+                    self.need_symbol(")")
+                return ShowGrants(None)
+            return ShowGrants(self.account())
+        for words in ("MASTER STATUS", "BINARY LOG STATUS", "ENGINE INNODB STATUS"):
+            if self.takes(*words.split()):
+                return Show(words)
+        for word in ("GLOBAL", "SESSION", "FULL"):
+            if self.takes(word):
+                scope = word + " "
+                break
+        token = self.token
+        what = self.next().text.upper() if token.kind is Kind.WORD else ""
+        if what not in SHOWN or (scope == "FULL " and what not in ("PROCESSLIST", "TABLES")):
+            raise self.wrong(token)
+        if scope in ("GLOBAL ", "SESSION ") and what not in ("VARIABLES", "STATUS"):
+            raise self.wrong(token)
+        schema = self.name() if what == "TABLES" and (self.takes("FROM") or self.takes("IN")) else None
+        what = "DATABASES" if what == "SCHEMAS" else what
+        if what in ("WARNINGS", "ERRORS") and self.takes("LIMIT"):
+            self.number()
+        filtered = what in ("VARIABLES", "STATUS", "DATABASES", "COLLATION", "TABLES")
+        return Show(scope + what, self.filter() if filtered else Filter(), schema)
+
+    def filter(self) -> Filter:
+        if self.takes("LIKE"):
+            return Filter(like=self.string())
+        if not self.takes("WHERE"):
+            return Filter()
+        begin = self.token.start
+        while self.token.kind is not Kind.END and not self.token.is_symbol(";"):
+            self.next()
+        if self.token.start == begin:
+            raise self.wrong()
+        return Filter(where=self.text[begin : self.token.start])
+
+    # ---- the rest ------------------------------------------------------------------------------------------
+
+    def install(self) -> Statement:
+        self.need("PLUGIN")
+        name = self.name()
+        self.need("SONAME")
+        return InstallPlugin(name, self.string())
+
+    def uninstall(self) -> Statement:
+        self.need("PLUGIN")
+        return UninstallPlugin(self.name())
+
+    def flush(self) -> Statement:
+        if not self.takes("LOCAL"):
+            self.takes("NO_WRITE_TO_BINLOG")
+        for kind in ("BINARY", "ENGINE", "ERROR", "GENERAL", "SLOW"):
+            if self.takes(kind, "LOGS"):
+                return FlushOther()
+        if self.takes("LOGS"):
+            return FlushLogs()
+        for what in ("PRIVILEGES", "STATUS", "TABLES", "HOSTS"):
+            if self.takes(what):
+                return FlushOther()
+        raise self.wrong()
+
+    def kill(self) -> Statement:
+        query = self.takes("QUERY")
+        if not query:
+            self.takes("CONNECTION")
+        return Kill(self.number(), query)
+
+    def use(self) -> Statement:
+        return Use(self.name_or_string())
+
+    def begin(self) -> Statement:
+        self.takes("WORK")
+        return Begin()
+
+    def start(self) -> Statement:
+        self.need("TRANSACTION")
+        for words in ("READ ONLY", "READ WRITE", "WITH CONSISTENT SNAPSHOT"):
+            self.takes(*words.split())
+        return Begin()
+
+
+_STATEMENTS: dict[str, Callable[[_Parser], Statement]] = {
+    "CLONE": _Parser.clone, "CREATE": _Parser.create, "ALTER": _Parser.alter, "DROP": _Parser.drop,
+    "GRANT": _Parser.grant, "REVOKE": _Parser.revoke, "SET": _Parser.set, "SHOW": _Parser.show,
+    "INSTALL": _Parser.install, "UNINSTALL": _Parser.uninstall, "FLUSH": _Parser.flush, "KILL": _Parser.kill,
+    "USE": _Parser.use, "BEGIN": _Parser.begin, "COMMIT": _Parser.begin, "ROLLBACK": _Parser.begin,
+    "START": _Parser.start,
+}  # fmt: skip
+
+
+def parse_statement(text: str, tokens: list[Token]) -> Statement:
+    """``tokens`` are those of ``text``. Raises error 1064, at the place where MySQL would see it, and 1149, 1235."""
+    parser = _Parser(text, tokens)
+    first = parser.next()
+    parse = _STATEMENTS.get(first.text.upper()) if first.kind is Kind.WORD else None
+    if parse is None:
+        raise parser.wrong(first)
+    statement = parse(parser)
+    parser.end()
+    return statement

@@ -1,0 +1,29 @@
+"""Statements as they may be shown: SHOW PROCESSLIST and the log never have a password."""
+
+from __future__ import annotations
+
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.lexer import Kind, tokens_of
+
+__all__ = ["masked"]
+
+MASK = "<secret>"
+SHOWN = 1000  # characters
+
+
+def masked(text: str) -> str:
+    """The text with MySQL's own mask in place of each string that follows BY; all of a text that can't be read."""
+    try:
+        tokens = tokens_of(text)
+    except StatementError:
+        return MASK
+    parts, at, secret = [], 0, False
+    for token in tokens:
+        if secret and token.kind is Kind.STRING:
+            parts += [text[at : token.start], MASK]
+            at = token.end
+        elif not token.is_word("BY"):
+            secret = False
+        if token.is_word("BY"):
+            secret = True
+    return ("".join(parts) + text[at:])[:SHOWN]

@@ -1,0 +1,181 @@
+"""Functions of dates and times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.expressions import Expr, scalar
+from innoclone.front.agent.sql.types import BIGINT, DATE, TEMPORAL, Value, datetime_type, decimal, time_type, varchar
+from innoclone.front.agent.sql.values import rounded, to_duration, to_moment, to_number, to_text
+from innoclone.wire.results import ColumnType
+
+__all__ = ["MOMENTS", "UNITS", "timestampdiff"]
+
+LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
+UNITS = ("MICROSECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
+Maker = Callable[..., Expr]
+
+
+def _timediff(left: Expr, right: Expr) -> Expr:
+    fractions = [arg.type.decimals if arg.type.kind in TEMPORAL else 6 for arg in (left, right)]
+
+    def value(first: Value, second: Value) -> Value:
+        moments = to_moment(first), to_moment(second)
+        if moments[0] is not None and moments[1] is not None:
+            return _bounded(moments[0] - moments[1])
+        times = to_duration(first), to_duration(second)
+        if isinstance(first, datetime) or isinstance(second, datetime) or times[0] is None or times[1] is None:
+            return None
+        return _bounded(times[0] - times[1])
+
+    return scalar(time_type(max(fractions)), value, left, right)
+
+
+def _bounded(value: timedelta) -> timedelta:
+    return max(min(value, LARGEST_TIME), -LARGEST_TIME)
+
+
+def _sec_to_time(arg: Expr) -> Expr:
+    decimals = 6 if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE else min(arg.type.decimals, 6)
+
+    def value(given: Value) -> Value:
+        number = to_number(given) or 0
+        if not -LARGEST_TIME.total_seconds() < number < LARGEST_TIME.total_seconds():
+            return LARGEST_TIME if number > 0 else -LARGEST_TIME
+        return timedelta(microseconds=int(Decimal(str(number)) * 1_000_000))
+
+    return scalar(time_type(decimals), value, arg)
+
+
+def _time_to_sec(arg: Expr) -> Expr:
+    def value(given: Value) -> Value:
+        time = to_duration(given)
+        return None if time is None else math.trunc(time.total_seconds())
+
+    return scalar(BIGINT, value, arg)
+
+
+def timestampdiff(unit: str, begin: Expr, end: Expr) -> Expr:
+    """TIMESTAMPDIFF: whole units between, toward zero."""
+    if unit not in UNITS:
+        raise StatementError(1235, f"TIMESTAMPDIFF({unit})")
+
+    def value(first: Value, second: Value) -> Value:
+        start, stop = to_moment(first), to_moment(second)
+        if start is None or stop is None:
+            return None
+        if unit in ("MONTH", "QUARTER", "YEAR"):
+            return _months(start, stop) // {"MONTH": 1, "QUARTER": 3, "YEAR": 12}[unit]
+        micro = (stop - start) // timedelta(microseconds=1)
+        size = {"MICROSECOND": 1, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 * 10**6, "DAY": 86400 * 10**6}
+        whole = abs(micro) // size.get(unit, 7 * 86400 * 10**6)
+        return whole if micro >= 0 else -whole
+
+    return scalar(BIGINT, value, begin, end)
+
+
+def _months(start: datetime, stop: datetime) -> int:
+    if stop < start:
+        return -_months(stop, start)
+    months = (stop.year - start.year) * 12 + stop.month - start.month
+    later = (start.day, start.time()) > (stop.day, stop.time())
+    return months - later
+
+
+def _part(name: str) -> Maker:
+    def make(arg: Expr) -> Expr:
+        def value(given: Value) -> Value:
+            if name in ("hour", "minute", "second", "microsecond") and (time := to_duration(given)) is not None:
+                seconds = int(abs(time).total_seconds())
+                return {
+                    "hour": seconds // 3600, "minute": seconds // 60 % 60, "second": seconds % 60,
+                    "microsecond": abs(time).microseconds,
+                }[name]  # fmt: skip
+            moment = to_moment(given)
+            return None if moment is None else int(getattr(moment, name))
+
+        return scalar(BIGINT, value, arg)
+
+    return make
+
+
+_FORMATS: dict[str, Callable[[datetime], str]] = {
+    "Y": lambda t: f"{t.year:04}", "y": lambda t: f"{t.year % 100:02}", "m": lambda t: f"{t.month:02}",
+    "c": lambda t: str(t.month), "d": lambda t: f"{t.day:02}", "e": lambda t: str(t.day),
+    "H": lambda t: f"{t.hour:02}", "k": lambda t: str(t.hour), "h": lambda t: f"{(t.hour - 1) % 12 + 1:02}",
+    "I": lambda t: f"{(t.hour - 1) % 12 + 1:02}", "l": lambda t: str((t.hour - 1) % 12 + 1),
+    "i": lambda t: f"{t.minute:02}", "s": lambda t: f"{t.second:02}", "S": lambda t: f"{t.second:02}",
+    "f": lambda t: f"{t.microsecond:06}", "p": lambda t: "PM" if t.hour >= 12 else "AM",
+    "T": lambda t: f"{t:%H:%M:%S}", "r": lambda t: f"{(t.hour - 1) % 12 + 1:02}:{t:%M:%S} {'AP'[t.hour >= 12]}M",
+    "j": lambda t: f"{t:%j}", "W": lambda t: f"{t:%A}", "a": lambda t: f"{t:%a}", "M": lambda t: f"{t:%B}",
+    "b": lambda t: f"{t:%b}", "w": lambda t: f"{t:%w}",
+}  # fmt: skip
+
+
+def _date_format(arg: Expr, pattern: Expr) -> Expr:
+    def value(given: Value, wanted: Value) -> Value:
+        moment, text = to_moment(given), to_text(wanted, pattern.type) or ""
+        if moment is None:
+            return None
+        parts, at = [], 0
+        while at < len(text):
+            if text[at] == "%" and at + 1 < len(text):
+                parts.append(_FORMATS.get(text[at + 1], lambda _, char=text[at + 1]: char)(moment))
+                at += 2
+            else:
+                parts.append(text[at])
+                at += 1
+        return "".join(parts)
+
+    return scalar(varchar(pattern.type.length * 10), value, arg, pattern)
+
+
+def _unix_timestamp(arg: Expr) -> Expr:
+    decimals = arg.type.decimals if arg.type.kind in TEMPORAL else 0
+
+    def value(given: Value) -> Value:
+        moment = to_moment(given)
+        if moment is None:
+            return 0
+        seconds = int(moment.replace(microsecond=0).timestamp())
+        return seconds if not decimals else rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)
+
+    return scalar(decimal(10, decimals) if decimals else BIGINT, value, arg)
+
+
+def _from_unixtime(arg: Expr) -> Expr:
+    decimals = min(arg.type.decimals, 6) if arg.type.kind is ColumnType.NEWDECIMAL else 0
+
+    def value(given: Value) -> Value:
+        number = Decimal(str(to_number(given) or 0))
+        if not 0 <= number < 1 << 32:
+            return None
+        return (
+            (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(number * 10**6)))
+            .astimezone()
+            .replace(tzinfo=None)
+        )
+
+    return scalar(datetime_type(decimals), value, arg)
+
+
+def _date(arg: Expr) -> Expr:
+    return scalar(DATE, lambda given: moment.date() if (moment := to_moment(given)) else None, arg)
+
+
+def _time(arg: Expr) -> Expr:
+    return scalar(time_type(arg.type.decimals if arg.type.kind in TEMPORAL else 6), to_duration, arg)
+
+
+MOMENTS: dict[str, tuple[int, int | None, Maker]] = {
+    "TIMEDIFF": (2, 2, _timediff), "SEC_TO_TIME": (1, 1, _sec_to_time), "TIME_TO_SEC": (1, 1, _time_to_sec),
+    "DATE_FORMAT": (2, 2, _date_format), "UNIX_TIMESTAMP": (1, 1, _unix_timestamp),
+    "FROM_UNIXTIME": (1, 1, _from_unixtime), "DATE": (1, 1, _date), "TIME": (1, 1, _time),
+    "YEAR": (1, 1, _part("year")), "MONTH": (1, 1, _part("month")), "DAY": (1, 1, _part("day")),
+    "DAYOFMONTH": (1, 1, _part("day")), "HOUR": (1, 1, _part("hour")), "MINUTE": (1, 1, _part("minute")),
+    "SECOND": (1, 1, _part("second")), "MICROSECOND": (1, 1, _part("microsecond")),
+}  # fmt: skip

@@ -1,0 +1,241 @@
+"""System variables: every clone_* of the real plugin with its default, range and messages, ours, and those that clients
+ask for when they connect.
+
+E2 of the guide: ``clone_max_*_bandwidth`` is in MiB/s up to 1048576, as MySQL's; a larger number is bytes per second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from innoclone.errors import FileError
+from innoclone.files.system import file_error
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.statements import Setting
+
+__all__ = ["CLONE_VARIABLES", "Note", "Switch", "Variables", "bandwidth"]
+
+NAME, UNINSTALLED = "variables.json", "clone-uninstalled"
+MIB = 1 << 20
+LARGEST_MIB = 1 << 20  # MiB/s: what the real variables allow
+LARGEST_BYTES = LARGEST_MIB * MIB
+FORMAT_HINT = 'Invalid Format. Please enter "<hostname1>:<port1>,..."\' with no extra space'
+Note = tuple[str, int, str]  # level, number, message of SHOW WARNINGS
+Content = str | int | bool | None
+
+
+@dataclass(frozen=True)
+class Switch:
+    """ON or OFF."""
+
+    default: bool
+
+    def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
+        """Raises error 1231."""
+        given = setting.value
+        if isinstance(given, str) and given.upper() in ("ON", "OFF", "TRUE", "FALSE"):
+            return given.upper() in ("ON", "TRUE"), []
+        if isinstance(given, int) and given in (0, 1):
+            return bool(given), []
+        if setting.is_number_with_point:
+            raise StatementError(1232, name)
+        raise StatementError(1231, name, "NULL" if given is None else given)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A whole number; one out of range becomes the nearest that is allowed, with a warning."""
+
+    default: int
+    least: int
+    most: int
+    unit: int = 1
+
+    def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
+        """Raises error 1232."""
+        if not isinstance(setting.value, int):
+            raise StatementError(1232, name)
+        taken = max(self.least, min(self.most, setting.value)) // self.unit * self.unit
+        wrong = (
+            []
+            if taken == setting.value
+            else [("Warning", 1292, f"Truncated incorrect {name} value: '{setting.value}'")]
+        )
+        return taken, wrong
+
+
+@dataclass(frozen=True)
+class Bandwidth(Number):
+    """MiB/s, or bytes per second."""
+
+    def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
+        """Raises error 1232."""
+        taken, notes = Number(0, 0, LARGEST_BYTES).read(name, setting)
+        if isinstance(taken, int) and taken > LARGEST_MIB:
+            notes.append(("Note", 1105, f"{name}: {taken} is above {LARGEST_MIB} and taken as bytes per second"))
+        return taken, notes
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text, that ``check`` may refuse."""
+
+    default: str | None = ""
+    check: Callable[[str], None] = lambda _: None
+
+    def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
+        """Raises error 1232, and what ``check`` raises."""
+        if setting.value is not None and not isinstance(setting.value, str):
+            raise StatementError(1232, name)
+        if setting.value is not None:
+            self.check(setting.value)
+        return setting.value, []
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    default: str
+    words: tuple[str, ...]
+
+    def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
+        """Raises error 1231."""
+        if isinstance(setting.value, str) and setting.value.lower() in self.words:
+            return setting.value.lower(), []
+        raise StatementError(1231, name, "NULL" if setting.value is None else setting.value)
+
+
+def _donors(text: str) -> None:
+    """``host:port`` with commas between, and no blanks."""
+    for entry in text.split(",") if text else []:
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,]+):\d+", entry):
+            raise StatementError(3869, FORMAT_HINT)
+
+
+Definition = Switch | Number | Text | Choice
+CLONE_VARIABLES: dict[str, Definition] = {
+    "clone_autotune_concurrency": Switch(True),
+    "clone_block_ddl": Switch(False),
+    "clone_boot": Switch(False),  # ours: start a mysqld on each clone, for its recovery and binlog position
+    "clone_buffer_size": Number(4 << 20, 1 << 20, 256 << 20, 1024),
+    "clone_ddl_timeout": Number(300, 0, 2592000),
+    "clone_delay_after_data_drop": Number(0, 0, 3600),
+    "clone_donor_timeout_after_network_failure": Number(5, 0, 30),
+    "clone_enable_compression": Switch(False),
+    "clone_error_numbering": Choice("mysql", ("mysql", "guide")),  # ours: the guide's own numbers
+    "clone_max_concurrency": Number(16, 1, 128),
+    "clone_max_data_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
+    "clone_max_network_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
+    "clone_ssl_ca": Text(),
+    "clone_ssl_cert": Text(),
+    "clone_ssl_key": Text(),
+    "clone_valid_donor_list": Text(check=_donors),
+}
+
+
+def bandwidth(value: Content) -> float:
+    """A bandwidth variable's content in MiB/s."""
+    number = int(value or 0)
+    return number if number <= LARGEST_MIB else number / MIB
+
+
+class Variables:
+    """The global values. ``fixed`` are those that can't be set. PERSIST keeps values over a restart."""
+
+    def __init__(self, folder: Path, fixed: Mapping[str, Content], *, changed: Callable[[str], None]) -> None:
+        """``changed`` is told the name of each variable that was set. Raises a file error."""
+        self._path, self.fixed, self._changed = folder / NAME, dict(fixed), changed
+        self._lock = threading.Lock()
+        self._values: dict[str, Content] = {name: kind.default for name, kind in CLONE_VARIABLES.items()}
+        self._persisted = _read(self._path)
+        self._values |= self._persisted
+        self._uninstalled = folder / UNINSTALLED
+
+    @property
+    def installed(self) -> bool:
+        """Whether the plugin ``clone`` is there; UNINSTALL PLUGIN is remembered over a restart, as by a server."""
+        return not self._uninstalled.exists()
+
+    def install(self, *, there: bool) -> None:
+        """INSTALL or UNINSTALL PLUGIN. Raises a file error."""
+        try:
+            if there:
+                self._uninstalled.unlink(missing_ok=True)
+            else:
+                self._uninstalled.touch(mode=0o600)
+        except OSError as error:
+            raise file_error(error, f"can't write {self._uninstalled}") from error
+
+    def __getitem__(self, name: str) -> Content:
+        """A clone variable's value."""
+        return self._values[name]
+
+    def number(self, name: str) -> int:
+        """A number's value."""
+        return int(self._values[name] or 0)
+
+    def text(self, name: str) -> str:
+        """A text's value, empty for NULL."""
+        return str(self._values[name] or "")
+
+    def all(self) -> dict[str, Content]:
+        """Everything that SHOW GLOBAL VARIABLES shows, by name."""
+        return dict(sorted((self.fixed | (self._values if self.installed else {})).items()))
+
+    def knows(self, name: str) -> bool:
+        """Whether there is such a variable."""
+        return name in self.fixed or (name in CLONE_VARIABLES and self.installed)
+
+    def set(self, setting: Setting) -> list[Note]:
+        """SET GLOBAL, PERSIST or PERSIST_ONLY. Raises errors 1193, 1229, 1231, 1232, 1238, 3869, a file error."""
+        name = setting.name
+        if not self.knows(name):
+            raise StatementError(1193, name)
+        if name in self.fixed:
+            raise StatementError(1238, name, "read only")
+        if setting.scope == "session":
+            raise StatementError(1229, name)
+        kind = CLONE_VARIABLES[name]
+        value, notes = (kind.default, []) if setting.is_default else kind.read(name, setting)
+        with self._lock:
+            if setting.scope in ("persist", "persist_only"):
+                persisted = self._persisted | {name: value}
+                _write(self._path, persisted)
+                self._persisted = persisted
+            if setting.scope != "persist_only":
+                self._values[name] = value
+        if setting.scope != "persist_only":
+            self._changed(name)
+        return notes
+
+
+def _read(path: Path) -> dict[str, Content]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise file_error(error, f"can't read {path}") from error
+    except ValueError as error:
+        raise FileError(f"{path} is damaged: {error}", hint="remove it: persisted variables are lost") from error
+    return {name: value for name, value in content.items() if name in CLONE_VARIABLES}
+
+
+def _write(path: Path, values: Mapping[str, Content]) -> None:
+    beside = path.with_name(NAME + ".new")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(json.dumps(values, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise file_error(error, f"can't write {path}") from error

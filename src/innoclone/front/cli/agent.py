@@ -1,0 +1,69 @@
+"""``innoclone agent``: the daemon that speaks the MySQL protocol."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.front.cli.common import OutputArgs, expand
+
+__all__ = ["agent"]
+
+
+@expand
+def agent(
+    *,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with settings; options win.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIRECTORY", help="Keep accounts, keys and persisted variables here.")
+    ] = None,
+    bind_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Listen there; default 127.0.0.1, * is everywhere, '' no TCP."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="TCP port; default 3307, 0 is any free one.")] = None,
+    socket: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Unix socket; default agent.sock in the folder.")
+    ] = None,
+    ssl_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate to show; default is one of its own making.")
+    ] = None,
+    ssl_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
+    require_secure_transport: Annotated[
+        bool, typer.Option("--require-secure-transport", help="Let nobody log in over TCP without TLS.")
+    ] = False,
+    max_connections: Annotated[int | None, typer.Option(metavar="N", help="At the same time; default 151.")] = None,
+    output: OutputArgs,
+) -> None:
+    """Answer CLONE statements and status queries of any MySQL client.
+
+    The first administrator is root, through the Unix socket: mysql -S agent.sock -u root. There, CREATE USER and GRANT
+    make accounts for others.
+    """
+    from innoclone.front.agent.service import Agent
+    from innoclone.front.agent.settings import read_settings
+
+    out = output.open()
+    settings = read_settings(
+        config,
+        {
+            "folder": folder, "bind_address": bind_address, "port": port, "socket": socket, "ssl_cert": ssl_cert,
+            "ssl_key": ssl_key, "require_secure_transport": require_secure_transport or None,
+            "max_connections": max_connections,
+        },
+    )  # fmt: skip
+    logging.basicConfig(format="innoclone: %(message)s", level=logging.INFO)
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what a client may not ask is for the client to know
+    service = Agent(settings)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: service.stop())
+    where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
+    out.message(f"listening on {where}{settings.socket_path.absolute()}")
+    service.serve()
+    out.message("stopped")
+    out.completed()

@@ -1,0 +1,126 @@
+"""Sockets that wait for clients, and the TLS that is put on what they accept."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from innoclone.errors import ConnectFailed, TlsFailed, UsageError
+
+__all__ = ["Listener", "server_context"]
+
+BACKLOG = 128
+SOCKET_MODE = 0o777  # as MySQL's: who may log in is for the accounts to say
+
+
+class Listener:
+    """A TCP and a Unix socket, either may be missing. `accept` gives connections until `close`."""
+
+    def __init__(self, *, host: str | None, port: int, path: Path | None) -> None:
+        """Raises `ConnectFailed` if an address can't be had, `UsageError` if another process listens on the path."""
+        self._sockets: list[socket.socket] = []
+        self._selector = selectors.DefaultSelector()
+        self._path = path
+        self.port = 0
+        self._wake, self._woken = socket.socketpair()
+        try:
+            if host is not None:
+                self._sockets.append(_tcp(host, port))
+                self.port = self._sockets[0].getsockname()[1]
+            if path is not None:
+                self._sockets.append(_unix(path))
+        except BaseException:
+            self._path = None
+            self.close()
+            raise
+        for sock in (*self._sockets, self._woken):
+            sock.setblocking(False)
+            self._selector.register(sock, selectors.EVENT_READ)
+
+    def accept(self) -> Iterator[socket.socket]:
+        """Connections as they come; ends after `wake`."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._woken:
+                    return
+                try:
+                    accepted, _ = key.fileobj.accept()  # type: ignore[union-attr]
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE):
+                        self._selector.select(0.1)  # the others must end first
+                    continue  # the client is gone again
+                accepted.setblocking(True)
+                yield accepted
+
+    def wake(self) -> None:
+        """Let `accept` end; from any thread, and from a signal handler."""
+        with contextlib.suppress(OSError):
+            self._wake.send(b"\0")
+
+    def close(self) -> None:
+        """Accept no more, and remove the Unix socket's file."""
+        for sock in (*self._sockets, self._wake, self._woken):
+            sock.close()
+        self._selector.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host or host == "*" else socket.AF_INET
+        sock = socket.socket(family)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if host == "*":
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind(("::" if host == "*" else host, port))
+            sock.listen(BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ConnectFailed(
+            f"can't listen on {host}:{port}: {error}", hint="name another --bind-address or --port"
+        ) from error
+    return sock
+
+
+def _unix(path: Path) -> socket.socket:
+    """A socket file that a process left behind is replaced, one of a living process or any other file is not."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise UsageError(f"{path} exists and is not a socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                path.unlink()
+            else:
+                raise UsageError(f"another process listens on {path}", hint="name another --socket")
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(str(path))
+        path.chmod(SOCKET_MODE)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ConnectFailed(f"can't listen on {path}: {error}", hint="name another --socket") from error
+    return sock
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS for clients, with a certificate. Raises `TlsFailed` for files that can't be read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise TlsFailed(f"can't load {certificate} and {key}: {error}", hint="check the certificate files") from error
+    return context

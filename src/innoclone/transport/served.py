@@ -1,0 +1,148 @@
+"""A client's connection, as a server sees it: packets in order, TLS, who is at the other end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterable
+
+from innoclone.errors import NetworkError, ProtocolError
+from innoclone.wire.packets import HEADER, PacketHeader, split
+
+__all__ = ["OutOfOrder", "PacketTooLarge", "ServedConnection"]
+
+UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
+WRITE_AT_ONCE = 1 << 16
+READ_AT_ONCE = 1 << 16
+
+
+class PacketTooLarge(ProtocolError):
+    """A packet is longer than allowed; the rest of it is not read, so nothing more can be understood."""
+
+
+class OutOfOrder(ProtocolError):
+    """A packet has another sequence number than the next."""
+
+
+class ServedConnection:
+    """Packets over an accepted socket. Not for use by two threads at once, but `shut` may be called from any."""
+
+    def __init__(self, sock: socket.socket, *, most: int, timeout: float) -> None:
+        """``most``: bytes of a packet that are accepted; ``timeout``: seconds until a read or write is given up."""
+        self._sock: socket.socket = sock
+        self.most = most
+        self.sequence = 0
+        self.is_tls = False
+        self._deadline: float | None = None
+        self._out = bytearray()
+        sock.settimeout(timeout)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    @property
+    def peer_uid(self) -> int | None:
+        """User id of the process at the other end of a Unix socket, as the kernel says; None for TCP."""
+        if self._sock.family != socket.AF_UNIX:
+            return None
+        return int(UCRED.unpack(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))[1])
+
+    @property
+    def peer_host(self) -> str:
+        """The client's address; ``localhost`` for a Unix socket, as MySQL has it."""
+        if self._sock.family == socket.AF_UNIX:
+            return "localhost"
+        host: str = self._sock.getpeername()[0]
+        return host.removeprefix("::ffff:")
+
+    def set_timeout(self, seconds: float) -> None:
+        """Seconds until a read or write is given up."""
+        self._deadline = None
+        self._sock.settimeout(seconds)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Everything until the next `set_timeout` must be done in that time; a client can't stretch it by bytes."""
+        self._deadline = time.monotonic() + seconds
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """TLS on the connection. Raises `NetworkError` when the client can't."""
+        self._limit()
+        try:
+            self._sock = context.wrap_socket(self._sock, server_side=True)
+        except (OSError, ValueError) as error:
+            raise NetworkError(f"TLS failed: {error}") from error
+        self.is_tls = True
+
+    def read(self) -> bytes | None:
+        """The payload of the next packet, of all its pieces; None when the client is gone.
+
+        Raises `NetworkError` (a timeout too), `PacketTooLarge`, `OutOfOrder`.
+        """
+        payload = b""
+        while True:
+            head = self._take(HEADER, may_end=not payload)
+            if head is None:
+                return None
+            header = PacketHeader.parse(head)
+            if header.sequence != self.sequence:
+                raise OutOfOrder(f"packet {header.sequence} where {self.sequence} was due")
+            self.sequence = (self.sequence + 1) & 0xFF
+            if len(payload) + header.length > self.most:
+                raise PacketTooLarge(f"a packet of more than {self.most} bytes")
+            payload += self._take(header.length) or b""
+            if not header.is_continued:
+                return payload
+
+    def write(self, payloads: Iterable[bytes]) -> None:
+        """Packets, and then everything is on its way. Raises `NetworkError`."""
+        for payload in payloads:
+            for piece in split(payload, self.sequence):
+                self._out += piece
+            self.sequence = (self.sequence + 1 + len(payload) // 0xFFFFFF) & 0xFF
+            if len(self._out) > WRITE_AT_ONCE:
+                self._flush()
+        self._flush()
+
+    def shut(self) -> None:
+        """End it from any thread: a read that waits comes back."""
+        with contextlib.suppress(OSError):  # it is gone already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def _flush(self) -> None:
+        if self._out:
+            self._limit()
+            try:
+                self._sock.sendall(self._out)
+            except OSError as error:
+                raise NetworkError(f"can't write to the client: {error}") from error
+            self._out.clear()
+
+    def _take(self, count: int, *, may_end: bool = False) -> bytes | None:
+        data = bytearray()
+        while len(data) < count:
+            self._limit()
+            try:
+                piece = self._sock.recv(min(count - len(data), READ_AT_ONCE))
+            except OSError as error:
+                raise NetworkError(f"can't read from the client: {error}") from error
+            if not piece:
+                if may_end and not data:
+                    return None
+                raise NetworkError("the client is gone in the middle of a packet")
+            data += piece
+        return bytes(data)
+
+    def _limit(self) -> None:
+        """Let the next call wait no longer than the deadline allows."""
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise NetworkError("the client took too long")
+            self._sock.settimeout(left)

@@ -1,0 +1,92 @@
+"""An agent for the tests: the program itself, in a folder of its own, and the ways to talk to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pymysql
+from pymysql.connections import Connection
+
+from innoclone.engine.programs import Programs
+
+PATIENCE = 30  # seconds for what takes far less
+LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
+
+
+class RunningAgent:
+    """``innoclone agent`` as a process. ``state`` is its state folder, where the history is too."""
+
+    def __init__(self, programs: Programs, state: Path, *options: str) -> None:
+        self._programs = programs
+        self.folder = state / "agent"
+        self.socket = state / "s"  # short: a socket's path may have 107 bytes
+        self.log = state / "agent.log"
+        state.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "innoclone", "agent", f"--folder={self.folder}", f"--socket={self.socket}"]
+        with self.log.open("ab") as log:
+            before = log.tell()
+            self.process = subprocess.Popen(
+                [*command, "--port=0", *options], stdout=log, stderr=log,
+                env=os.environ | {"XDG_STATE_HOME": str(state)},
+            )  # fmt: skip
+        end = time.monotonic() + PATIENCE
+        while (found := LISTENING.search(self.log.read_text()[before:])) is None:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+        self.port = int(found[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def mysql(self, query: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """A query through the real client, as root on the Unix socket unless options say otherwise."""
+        assert self._programs.mysql is not None
+        where = options or (f"--socket={self.socket}", "--user=root")
+        return subprocess.run(
+            [*self._programs.mysql, "--no-defaults", *where, "-e", query],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    def tcp(self, user: str, password: str, *more: str) -> tuple[str, ...]:
+        """Options for `mysql` to come over TCP."""
+        return ("--host=127.0.0.1", f"--port={self.port}", f"--user={user}", f"--password={password}", *more)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """A query as root on the Unix socket."""
+        with self.root() as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def root(self) -> Connection[Any]:
+        """PyMySQL as root on the Unix socket."""
+        return pymysql.connect(unix_socket=str(self.socket), user="root")
+
+    def connect(self, user: str, password: str, **more: Any) -> Connection[Any]:
+        """PyMySQL over TCP."""
+        return pymysql.connect(host="127.0.0.1", port=self.port, user=user, password=password, **more)
+
+    def raw(self) -> socket.socket:
+        """A plain TCP connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)

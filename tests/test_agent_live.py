@@ -1,0 +1,209 @@
+"""The guide's statements through the real client, against an agent and a stock donor."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from agents import PATIENCE, RunningAgent
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.files.marks import is_unfinished
+from innoclone.operation.sandbox import ACCOUNT
+from servers import PASSWORD
+
+PROGRESS = (
+    "SELECT CONCAT(ROUND(DATA/ESTIMATE*100,1),'%') as PROGRESS, STAGE, STATE, CONCAT(ROUND(DATA_SPEED/1024/1024,1),"
+    "' MB/s') as SPEED, ERROR_MESSAGE FROM performance_schema.clone_progress"
+)
+
+
+@pytest.fixture
+def agent(programs: Programs, tmp_path: Path, donor: Server) -> Iterator[RunningAgent]:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'[server]\nhost = "127.0.0.1"\nport = {donor.port}\nuser = "{ACCOUNT}"\npassword = "{PASSWORD}"\n'
+    )
+    with RunningAgent(programs, tmp_path / "state", f"--config={config}") as running:
+        yield running
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def clone_statement(donor: Server, directory: Path) -> str:
+    return (
+        f"CLONE INSTANCE FROM '{ACCOUNT}'@'127.0.0.1':{donor.port} IDENTIFIED BY '{PASSWORD}'"
+        f" DATA DIRECTORY = '{directory}'"
+    )
+
+
+def allow(agent: RunningAgent, donor: Server) -> None:
+    ok(agent.mysql(f"SET GLOBAL clone_valid_donor_list = '127.0.0.1:{donor.port}'"))
+
+
+def test_a_remote_clone_and_what_the_tables_say_of_it(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    allow(agent, donor)
+    target = tmp_path / "copy"
+    ok(agent.mysql(clone_statement(donor, target)))
+    assert (target / "ibdata1").is_file()
+    assert not is_unfinished(target)
+    number, state, source, destination, error = agent.rows(
+        "SELECT ID, STATE, SOURCE, DESTINATION, ERROR_NO FROM performance_schema.clone_status"
+    )[0]
+    assert (number, state, destination, error) == (1, "Completed", f"{target}/", 0)
+    assert source == f"{ACCOUNT}@127.0.0.1:{donor.port}"
+    lines = ok(agent.mysql(PROGRESS)).splitlines()
+    assert lines[0] == "PROGRESS\tSTAGE\tSTATE\tSPEED\tERROR_MESSAGE"
+    assert lines[2].startswith("100.0%\tFILE COPY\tCompleted\t")
+    assert [line.split("\t")[2] for line in lines[1:]] == ["Not Started", *["Completed"] * 4, *["Not Started"] * 2]
+
+
+def test_a_local_clone(agent: RunningAgent, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    ok(agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{target}'"))
+    assert not is_unfinished(target)
+    rows = agent.rows("SELECT STATE, SOURCE FROM performance_schema.clone_status")
+    assert rows == [("Completed", "LOCAL INSTANCE")]
+
+
+def test_a_donor_that_is_not_listed_is_not_even_connected_to(
+    agent: RunningAgent, donor: Server, tmp_path: Path
+) -> None:
+    done = agent.mysql(clone_statement(donor, tmp_path / "copy"))
+    assert done.stderr == (
+        f"ERROR 3869 (HY000) at line 1: Clone system configuration: 127.0.0.1:{donor.port} is not found in"
+        " clone_valid_donor_list: \n"
+    )
+    assert agent.rows("SELECT COUNT(*) FROM performance_schema.clone_status") == [(0,)]
+
+
+def test_a_wrong_password_for_the_donor_is_the_donors_error(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    allow(agent, donor)
+    statement = clone_statement(donor, tmp_path / "copy").replace(PASSWORD, "geheim")
+    done = agent.mysql(statement)
+    assert done.stderr.startswith("ERROR 3862 (HY000) at line 1: Clone Donor Error: Connect failed: 1045 : ")
+    failed = agent.rows("SELECT ERROR_NO, ERROR_MESSAGE FROM performance_schema.clone_status WHERE STATE = 'Failed'")
+    assert failed[0][0] == 3862
+    assert "geheim" not in done.stderr + agent.log.read_text() + failed[0][1]
+
+
+def start_slow_clone(agent: RunningAgent, donor: Server, target: Path) -> tuple[threading.Thread, list[Exception]]:
+    """A clone at 4 MiB/s in a thread, once it copies; what it fails with."""
+    allow(agent, donor)
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 4; SET GLOBAL clone_max_concurrency = 2"))
+    errors: list[Exception] = []
+
+    def run() -> None:
+        with agent.root() as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(clone_statement(donor, target))
+            except pymysql.Error as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until_it_copies(agent)
+    return thread, errors
+
+
+def wait_until_it_copies(agent: RunningAgent) -> None:
+    end = time.monotonic() + PATIENCE
+    copied = "SELECT DATA FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'"
+    while not ((found := agent.rows(copied)) and found[0][0] > 0):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    thread, errors = start_slow_clone(agent, donor, target)
+    running = agent.rows("SELECT STATE, STAGE, END_TIME FROM performance_schema.clone_status")
+    assert running == [("In Progress", "FILE COPY", None)]
+    assert agent.mysql(clone_statement(donor, tmp_path / "other")).stderr.startswith("ERROR 3874 (HY000)")
+    ok(agent.mysql("CLONE INSTANCE STOP"))
+    thread.join(PATIENCE)
+    assert [error.args[0] for error in errors] == [1317]
+    assert is_unfinished(target)
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 0"))
+    ok(agent.mysql(clone_statement(donor, target)))
+    assert not is_unfinished(target)
+    rows = agent.rows("SELECT STATE, ERROR_NO FROM performance_schema.clone_status ORDER BY BEGIN_TIME")
+    assert rows == [("Failed", 1317), ("Completed", 0)]
+    ok(agent.mysql("FLUSH LOGS"))
+    assert agent.rows("SELECT * FROM performance_schema.clone_status") == []
+
+
+def test_kill_query_ends_a_clone_and_a_bandwidth_counts_at_once(
+    agent: RunningAgent, donor: Server, tmp_path: Path
+) -> None:
+    thread, errors = start_slow_clone(agent, donor, tmp_path / "copy")
+    processes = agent.rows("SHOW FULL PROCESSLIST")
+    cloning = next(row for row in processes if row[7] and row[7].startswith("CLONE"))
+    assert PASSWORD not in cloning[7]
+    assert "IDENTIFIED BY <secret>" in cloning[7]
+    ok(agent.mysql(f"KILL QUERY {cloning[0]}"))
+    thread.join(PATIENCE)
+    assert [error.args[0] for error in errors] == [1317]
+
+
+def test_ctrl_c_in_the_client_ends_a_clone(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    """The client answers it with KILL QUERY over a connection of its own."""
+    assert programs.mysql is not None
+    allow(agent, donor)
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 4; SET GLOBAL clone_max_concurrency = 2"))
+    client = subprocess.Popen(
+        [*programs.mysql, "--no-defaults", f"--socket={agent.socket}", "--user=root", "-e",
+         clone_statement(donor, tmp_path / "copy")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until_it_copies(agent)
+    client.send_signal(signal.SIGINT)
+    _, said = client.communicate(timeout=PATIENCE)
+    assert "ERROR 1317 (70100)" in said
+    assert is_unfinished(tmp_path / "copy")
+
+
+def test_sigterm_stops_a_clone_so_that_another_agent_goes_on(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    target = tmp_path / "copy"
+    thread, errors = start_slow_clone(agent, donor, target)
+    assert agent.terminate() == 0
+    thread.join(PATIENCE)
+    assert errors
+    assert is_unfinished(target)
+    assert not agent.socket.exists()
+    with RunningAgent(programs, tmp_path / "state") as second:
+        rows = second.rows("SELECT STATE, ERROR_NO FROM performance_schema.clone_status")
+        assert rows == [("Failed", 1317)]
+        allow(second, donor)
+        ok(second.mysql(clone_statement(donor, target)))
+    assert not is_unfinished(target)
+
+
+def test_a_killed_agents_clone_is_shown_and_goes_on(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    target = tmp_path / "copy"
+    thread, _ = start_slow_clone(agent, donor, target)
+    agent.process.kill()
+    agent.process.wait()
+    thread.join(PATIENCE)
+    with RunningAgent(programs, tmp_path / "state") as second:
+        assert second.rows("SELECT STATE FROM performance_schema.clone_status") == [("Failed",)]
+        allow(second, donor)
+        ok(second.mysql(clone_statement(donor, target)))
+        assert second.rows("SELECT STATE FROM performance_schema.clone_status") == [("Failed",), ("Completed",)]
+    assert not is_unfinished(target)
