@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from innoclone.errors import CloneError, Interrupted, NetworkError, SqlError
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import LOST, Sql
 
 __all__ = [
     "Outcome", "Side", "Table", "TableResult", "compare_objects", "compare_tables", "list_objects", "list_tables",
@@ -249,7 +249,7 @@ def _judge(name: str, donor: _Content, clone: _Content, before: str | None) -> T
         return TableResult(name, Outcome.EQUAL, rows=donor.rows)
     if donor.definition != before and donor.definition != clone.definition:
         return TableResult(name, Outcome.NOT_COMPARED, "defined anew on the donor meanwhile")
-    if isinstance(clone.error, SqlError) and not clone.error.server_number:  # the connection was lost before
+    if clone.error is not None and clone.error.message == LOST:
         return TableResult(name, Outcome.NOT_COMPARED, "the server on the clone had ended")
     return TableResult(name, Outcome.DIFFERS, why)
 

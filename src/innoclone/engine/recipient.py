@@ -133,7 +133,10 @@ def _attempts(
             if course.stage is StageNumber.DONE:  # nothing is left that the donor would be needed for
                 if master is not None:
                     master.close()
-                return Received(course.table, session.parameters, session.locator, 0, session.protocol, "", "")
+                return Received(
+                    course.table, session.parameters, session.locator, course.status.connections, session.protocol,
+                    "", "",
+                )  # fmt: skip
             if master is None:
                 master = reconnect(session, course)
                 if attempt is not None:

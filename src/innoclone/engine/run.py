@@ -215,15 +215,23 @@ class Run:
         if self.barrier.stopped.is_set():
             connection.close()  # nobody may look at the list any more
             raise Stopped
+        try:
+            self._work(number, connection)
+        except NetworkError:
+            if not self._finished.is_set():
+                raise
+            # All stages were acknowledged, so all that this connection had to bring is there.
+
+    def _work(self, number: int, connection: Connection) -> None:
         self._attaching.add(connection)
         if self._finished.is_set():
             return
         try:
             locator = attach(connection, self.session)
-        except (DonorError, NetworkError) as error:
-            if self._finished.is_set() or (isinstance(error, DonorError) and error.donor_number == NO_CLONE):
-                return  # the clone is over already: nothing was left for this connection
-            raise
+        except DonorError as error:
+            if error.donor_number != NO_CLONE:
+                raise
+            return  # the clone is over already: nothing was left for this connection
         finally:
             self._attaching.discard(connection)
         self.barrier.join(number, locator.stage)

@@ -27,7 +27,9 @@ from innoclone.errors import (
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sockets import tls_context
 
-__all__ = ["Sql", "sql_error"]
+__all__ = ["LOST", "Sql", "sql_error"]
+
+LOST = "the SQL connection was lost before"
 
 
 def sql_error(error: pymysql.MySQLError) -> CloneError:
@@ -45,7 +47,7 @@ def sql_error(error: pymysql.MySQLError) -> CloneError:
     if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST):
         return NetworkError(text)
     if isinstance(error, pymysql.err.InterfaceError):  # (0, ""): used after it was lost
-        return NetworkError("the SQL connection was lost")
+        return NetworkError(LOST)
     if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
         return TlsFailed(text)
     if number in (CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST):
