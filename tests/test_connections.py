@@ -83,12 +83,15 @@ def test_connections_parked_and_fed_again(
 
     monkeypatch.setattr(Autotune, "sample", sample)
     monkeypatch.setattr("innoclone.engine.crew.HELD", 0)  # until there is really no chunk left
-    status = CloneStatus()
-    target = tmp_path / "clone"
-    result = clone_server(
-        donor, target, status=status, max_concurrency=12, max_data_bandwidth=40, compression=compression
-    )
-    assert len(set(asked)) > 2
+    for round_ in range(6):  # where one connection is soon through, nothing more is decided
+        status, target = CloneStatus(), tmp_path / f"clone-{round_}"
+        asked.clear()
+        result = clone_server(
+            donor, target, status=status, max_concurrency=12, max_data_bandwidth=40, compression=compression
+        )
+        if len(set(asked)) > 3:
+            break
+    assert len(set(asked)) > 3
     assert [decision.connections for decision in status.decisions] == asked
     assert 8 <= result.connections <= 12, "those that come last may come too late"
     with booted(programs, target) as copy:
