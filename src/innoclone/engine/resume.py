@@ -38,7 +38,7 @@ __all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "reconn
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: the donor's answer for a clone that is over
 REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
 PATIENCE = 30.0  # seconds for an answer to SQL
-CLOCK = 2  # seconds by which two looks at the donor's start may differ
+CLOCK = 1  # seconds by which two looks at the donor's start may differ: uptime is in whole ones
 SAMPLE, SAMPLE_AFTER_CRASH = 3, 24  # chunks that are read again and compared with their digests
 CHUNK_PAGES, BLOCK_PAGES = 4096, 64  # of the server's page size (SNAPSHOT_DEF_CHUNK_SIZE_POW2, _DEF_BLOCK_SIZE_POW2)
 
