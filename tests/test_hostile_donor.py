@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from innoclone.errors import (
     RemoteFault,
     TooManyOpenFiles,
 )
-from innoclone.wire.descriptors import StageNumber, StateFlag
+from innoclone.wire.descriptors import StageNumber, StateDescriptor, StateFlag
 from innoclone.wire.rpc import DataDescription, Failure
 
 
@@ -70,6 +71,9 @@ STEPS = [
 ]
 # A worker that never comes is done without, and after the last byte nothing that happens matters.
 HARMLESS = {*(f"worker {step}" for step in LOGIN), *(f"{role} exit complete" for role in ("master", "aux", "worker"))}
+# What the donor still says to a worker when the master may be through already: then it can't hurt either.
+LATE = ("worker done start", "worker execute complete")
+KEEP_ALIVE = DataDescription(StateDescriptor(StageNumber.DONE, flags=StateFlag.ACK)).serialize()
 GARBAGE = bytes(random.Random(7).randrange(256) for _ in range(3000))
 
 
@@ -82,7 +86,25 @@ def test_every_step_is_tried(arena):
 def attempt(arena: Arena, step: str, action: Action) -> Received | BaseException:
     donor = Donor(workers=0 if step in HARMLESS else 1).at(step, action)
     donor.connect_timeout = 0.3
+    if step in LATE:
+        donor.at("master execute complete", hold)
     return arena.receive(donor, threads=2, stall_timeout=0.3)
+
+
+def hold(peer: Peer, _payload: bytes) -> None:
+    """Keep the recipient waiting, as long as it stays."""
+    while True:
+        peer.send(KEEP_ALIVE)
+        time.sleep(0.05)
+
+
+def when_the_master_is_through(action: Action) -> Action:
+    def later(peer: Peer, payload: bytes) -> None:
+        while any(thread.name == "clone-0" for thread in threading.enumerate()):
+            time.sleep(0.01)
+        action(peer, payload)
+
+    return later
 
 
 def check_broken(step: str, outcome: Received | BaseException) -> None:
@@ -106,6 +128,13 @@ def test_nothing_more_comes(arena, step, monkeypatch):
     monkeypatch.setattr(session, "INIT_GRACE", 0.3 - 60)  # the DDL timeout of 60 s comes on top
     monkeypatch.setattr(run, "PATIENCE", 0.3)
     check_broken(step, attempt(arena, step, Peer.silence))
+
+
+@pytest.mark.parametrize("action", [Peer.close, Peer.silence])
+@pytest.mark.parametrize("step", LATE)
+def test_a_worker_is_lost_when_the_clone_is_over(arena, step, action):
+    donor = Donor(workers=1).at(step, when_the_master_is_through(action))
+    assert isinstance(arena.receive(donor, threads=2, stall_timeout=0.3), Received)
 
 
 @pytest.mark.parametrize("step", STEPS)
