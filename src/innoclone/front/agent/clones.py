@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -27,21 +28,26 @@ from innoclone.errors import (
     TargetExists,
     TlsFailed,
 )
+from innoclone.files.names import STATUS
+from innoclone.front.agent.diary import told
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.recall import Pending, status_of
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import CloneOptions, LocalOptions
-from innoclone.operation.run import record_dead
-from innoclone.ops.history import DIED, append_history, read_history
+from innoclone.operation.run import begin, record_died
+from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
+from innoclone.ops.statusfile import StatusFile, status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = ["Clones", "Failure"]
 
-RUNNING, FLUSHED = "running.json", "flushed.json"
+log = logging.getLogger("innoclone.agent")
+FLUSHED = "flushed.json"
 LARGEST_INT = (1 << 31) - 1
 CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
 OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
@@ -76,23 +82,30 @@ class _Run:
     status: CloneStatus = field(default_factory=CloneStatus)
     stopped: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
-    number: int = 0  # ID in the tables
     is_local: bool = False
+
+    @property
+    def number(self) -> int:
+        """ID in the tables."""
+        return self.status.number
 
 
 class Clones:
     """Runs clones and tells of them."""
 
     def __init__(self, folder: Path, variables: Variables, local: Endpoint | None) -> None:
-        """``local`` is the server that CLONE LOCAL copies. A clone that was cut off with the last agent is put into the
-        history."""
+        """``local`` is the server that CLONE LOCAL copies. The last agent's last clone is remembered; if it was cut
+        off with that agent, it is put into the history."""
         self._folder, self._variables, self._local = folder, variables, local
         self._lock = threading.Lock()
         self._run: _Run | None = None  # the last one
         self._closing = False
+        self._pending = Pending(folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
-            _record_cut_off(json.loads((folder / RUNNING).read_bytes()))
-        (folder / RUNNING).unlink(missing_ok=True)
+            if (last := status_in(folder)) is not None:
+                record_died(last, CloneStatus())
+                self._run = _Run(0, Path(last["destination"]), Limits(), status_of(last))
+                self._run.ended.set()
 
     # ---- statements ----------------------------------------------------------------------------------------
 
@@ -106,18 +119,17 @@ class Clones:
                 raise StatementError(1053)
             if self._run is not None and not self._run.ended.is_set():
                 raise StatementError(3874)
-            run.number = self._count() + 1
-            run.status.state, run.status.begin = State.IN_PROGRESS, time.time()
-            run.status.source, run.status.destination = str(options.donor), str(options.directory)
+            begin(options.donor, options.directory, run.status)
             run.is_local = isinstance(options, LocalOptions)
             self._run = run
         try:
-            note = {
-                "operation": "local" if run.is_local else "clone", "began": run.status.begin,
-                "source": run.status.source, "destination": run.status.destination,
-            }  # fmt: skip
-            (self._folder / RUNNING).write_text(json.dumps(note))
-            self._operate(options, run)
+            if self._variables["clone_resume_on_start"]:
+                self._pending.keep(statement)
+            with (
+                told(run.status),
+                StatusFile(self._folder, run.status, operation="local" if run.is_local else "clone"),
+            ):
+                self._operate(options, run)
         except CloneError as error:
             if run.status.state is not State.FAILED:
                 run.status.fail(error.code, error.message)
@@ -126,9 +138,30 @@ class Clones:
             run.status.fail(CloneError.number, str(error))
             raise Failure(CloneError.number, CloneError.sqlstate, str(error)) from error
         finally:
-            (self._folder / RUNNING).unlink(missing_ok=True)
+            if not self._closing:  # else it is for the next agent
+                self._pending.forget()
             run.ended.set()
         return list(run.status.notes)
+
+    def resume(self) -> None:
+        """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent."""
+        statement = self._pending.take()
+        if statement is None:
+            return
+        if not (self._variables["clone_resume_on_start"] and self._variables.installed):
+            self._pending.forget()
+            return
+        threading.Thread(target=self._resume, args=(statement,), name="innoclone-resume", daemon=True).start()
+
+    def _resume(self, statement: CloneLocal | CloneInstance) -> None:
+        log.info("going on with the clone that the last agent's end cut off")
+        try:
+            self.run(statement, 0, threading.Event())
+        except StatementError as error:  # refused; another error was told of
+            log.error("it can't go on: ERROR %d (%s): %s", error.code, error.sqlstate, error.message)
+            self._pending.forget()
+        except CloneError:
+            pass
 
     def _operate(self, options: CloneOptions | LocalOptions, run: _Run) -> None:
         from innoclone.operation.clone import clone
@@ -157,9 +190,11 @@ class Clones:
             run.stopped.set()
             run.ended.wait(seconds)
 
-    def limits_changed(self) -> None:
-        """Bandwidths count at once, for the clone that runs too."""
+    def changed(self, name: str) -> None:
+        """A variable was set: bandwidths count at once, for the clone that runs too."""
         run = self._run
+        if name == "clone_resume_on_start" and not self._variables[name]:
+            self._pending.forget()
         if run is not None:
             run.limits.data = bandwidth(self._variables["clone_max_data_bandwidth"])
             run.limits.network = bandwidth(self._variables["clone_max_network_bandwidth"])
@@ -170,6 +205,7 @@ class Clones:
             (self._folder / FLUSHED).write_text(json.dumps({"until": time.time()}))
             if self._run is not None and self._run.ended.is_set():
                 self._run = None
+                (self._folder / STATUS).unlink(missing_ok=True)
 
     # ---- options -------------------------------------------------------------------------------------------
 
@@ -244,8 +280,8 @@ class Clones:
 
     # ---- tables --------------------------------------------------------------------------------------------
 
-    def _records(self) -> list[tuple[int, dict[str, Any]]]:
-        """The history with its numbers, but for what was flushed."""
+    def records(self) -> list[dict[str, Any]]:
+        """The history in the order of its numbers, but for what was flushed."""
         try:
             until = float(json.loads((self._folder / FLUSHED).read_bytes())["until"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -254,24 +290,19 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        return [(n, record) for n, record in enumerate(records, 1) if (record.get("ended") or 0) > until]
-
-    def _count(self) -> int:
-        try:
-            return len(read_history())
-        except CloneError:
-            return 0
+        kept = [record for record in records if (record.get("ended") or 0) > until]
+        return sorted(kept, key=lambda record: record["id"])
 
     def status_rows(self) -> list[tuple[Value, ...]]:
         """Rows of clone_status, oldest first."""
         run = self._run
-        running = run is not None and not run.ended.is_set()
-        rows = [self._past(number, record) for number, record in self._records() if not running or number != run.number]  # type: ignore[union-attr]
-        if run is not None and running:
-            rows.append(self._present(run))
-        return rows
+        records = self.records()
+        if run is None or run.ended.is_set():
+            return [self._past(record) for record in records]
+        rows = [self._past(record) for record in records if record["id"] != run.number]
+        return sorted([*rows, self._present(run)], key=lambda row: int(str(row[0])))
 
-    def _past(self, number: int, record: Mapping[str, Any]) -> tuple[Value, ...]:
+    def _past(self, record: Mapping[str, Any]) -> tuple[Value, ...]:
         state, code = record["state"], record.get("error_number") or 0
         message = str(record.get("error_message") or "")
         if state not in (State.COMPLETED.value, State.FAILED.value):  # interrupted, died
@@ -279,7 +310,7 @@ class Clones:
             state = State.FAILED.value
         code, message = self._table_error(code, message)
         return (
-            number, 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
+            record["id"], 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
             _source(record.get("operation") == "local", str(record.get("source") or "")),
             _directory(str(record.get("destination") or "")), code, message,
             str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
@@ -304,7 +335,7 @@ class Clones:
         )  # fmt: skip
 
     def progress_rows(self) -> list[tuple[Value, ...]]:
-        """Rows of clone_progress: of the clone that runs, or of this agent's last one."""
+        """Rows of clone_progress: of the clone that runs, or of the last one."""
         run = self._run
         return [] if run is None else [self._stage(run, run.status.stages[stage]) for stage in CLONE_STAGES]
 
@@ -326,16 +357,6 @@ class Clones:
             if row[9]:
                 return str(row[9]), int(str(row[10])), str(row[11])
         return None
-
-
-def _record_cut_off(note: Mapping[str, Any]) -> None:
-    """Put the clone that an agent was killed in into the history, unless it is there: its own status says more, but is
-    not written before it has a directory."""
-    directory, began = Path(note["destination"]), float(note["began"])
-    record_dead(directory, CloneStatus())
-    ours = [record for record in read_history() if record.get("destination") == str(directory)]
-    if not any((record.get("ended") or 0) >= began for record in ours):
-        append_history({**note, "state": DIED, "ended": began, "seconds": 0.0})
 
 
 def _source(is_local: bool, source: str) -> str:

@@ -93,6 +93,7 @@ class Agent:
 
     def serve(self) -> None:
         """Accept until `stop`, then end everything in order: clones can be continued, threads have ended."""
+        self.clones.resume()
         try:
             for sock in self._listener.accept():
                 self._begin(sock)
@@ -113,8 +114,7 @@ class Agent:
         self._listener.wake()
 
     def _changed(self, name: str) -> None:
-        if "bandwidth" in name:
-            self.clones.limits_changed()
+        self.clones.changed(name)
 
     def _begin(self, sock: socket.socket) -> None:
         try:
