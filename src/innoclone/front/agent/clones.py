@@ -8,40 +8,28 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import (
-    AccessDenied,
-    AuthPluginUnsupported,
-    CloneError,
-    ConnectFailed,
-    DonorError,
-    Interrupted,
-    NetworkError,
-    NotMySQL,
-    PluginMissing,
-    PrivilegeMissing,
-    TargetExists,
-    TlsFailed,
-)
+from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import STATUS
+from innoclone.front.agent.clonefaults import Failure, in_answer, in_table
 from innoclone.front.agent.diary import told
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.recall import Pending, status_of
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
-from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import CloneOptions, LocalOptions
 from innoclone.operation.run import begin, record_died
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
-from innoclone.ops.statusfile import StatusFile, status_in
+from innoclone.ops.statusfile import INTERRUPTED, StatusFile, status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = ["Clones", "Failure"]
@@ -49,27 +37,6 @@ __all__ = ["Clones", "Failure"]
 log = logging.getLogger("innoclone.agent")
 FLUSHED = "flushed.json"
 LARGEST_INT = (1 << 31) - 1
-CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
-OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
-WRAPPED = {kind.number for kind in (*CONNECTING, NetworkError, PrivilegeMissing, PluginMissing)}
-DONOR = 3862  # ER_CLONE_DONOR
-GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
-"""The guide's own numbers: interrupted, network, disk space, privileges."""
-
-
-class Failure(CloneError):
-    """A clone failed: with the number that the recipient's user sees."""
-
-    def __init__(self, number: int, state: str, message: str) -> None:
-        """``number`` and ``state`` go to the client."""
-        super().__init__(message, hint="")
-        self.shown = number
-        self.sqlstate = state  # type: ignore[misc]  # one class for all of them
-
-    @property
-    def code(self) -> int:
-        """The number."""
-        return self.shown
 
 
 @dataclass
@@ -82,7 +49,8 @@ class _Run:
     status: CloneStatus = field(default_factory=CloneStatus)
     stopped: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
-    is_local: bool = False
+    operation: str = "clone"
+    began: float = 0.0  # when the statement was given; a clone that goes on began earlier
 
     @property
     def number(self) -> int:
@@ -100,12 +68,29 @@ class Clones:
         self._lock = threading.Lock()
         self._run: _Run | None = None  # the last one
         self._closing = False
+        self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
         self._pending = Pending(folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
             if (last := status_in(folder)) is not None:
                 record_died(last, CloneStatus())
                 self._run = _Run(0, Path(last["destination"]), Limits(), status_of(last))
                 self._run.ended.set()
+
+    @property
+    def latest(self) -> CloneStatus | None:
+        """Of the clone that runs, or of the last one."""
+        return None if self._run is None else self._run.status
+
+    @property
+    def began(self) -> float:
+        """When the statement for `latest` was given, seconds since the epoch; 0 if to an earlier agent."""
+        return 0.0 if self._run is None else self._run.began
+
+    @property
+    def is_running(self) -> bool:
+        """Whether `latest` runs."""
+        run = self._run
+        return run is not None and not run.ended.is_set()
 
     # ---- statements ----------------------------------------------------------------------------------------
 
@@ -120,24 +105,27 @@ class Clones:
             if self._run is not None and not self._run.ended.is_set():
                 raise StatementError(3874)
             begin(options.donor, options.directory, run.status)
-            run.is_local = isinstance(options, LocalOptions)
+            run.began = run.status.begin or 0.0
+            run.operation = "local" if isinstance(options, LocalOptions) else "clone"
             self._run = run
+        outcome = State.FAILED.value
         try:
             if self._variables["clone_resume_on_start"]:
                 self._pending.keep(statement)
-            with (
-                told(run.status),
-                StatusFile(self._folder, run.status, operation="local" if run.is_local else "clone"),
-            ):
+            with told(run.status), StatusFile(self._folder, run.status, operation=run.operation):
                 self._operate(options, run)
+            outcome = State.COMPLETED.value
         except CloneError as error:
             if run.status.state is not State.FAILED:
                 run.status.fail(error.code, error.message)
-            raise self._shown(error, options.directory) from error
+            if isinstance(error, Interrupted):
+                outcome = INTERRUPTED
+            raise in_answer(error, options.directory, guide=self._guide) from error
         except OSError as error:
             run.status.fail(CloneError.number, str(error))
             raise Failure(CloneError.number, CloneError.sqlstate, str(error)) from error
         finally:
+            self.outcomes[outcome] += 1
             if not self._closing:  # else it is for the next agent
                 self._pending.forget()
             run.ended.set()
@@ -254,29 +242,9 @@ class Clones:
             boot=bool(variables["clone_boot"]),
         )  # fmt: skip
 
-    # ---- errors --------------------------------------------------------------------------------------------
-
-    def _shown(self, error: CloneError, directory: Path) -> CloneError:
-        """As the client sees it: a donor's and the network's errors in ER_CLONE_DONOR, as in a stock recipient."""
-        if isinstance(error, StatementError):
-            return error
-        number, message = error.code, error.message
-        if isinstance(error, TargetExists):
-            message = f"Can't create database '{directory}'; database exists ({message})"
-        elif isinstance(error, Interrupted):
-            message = "Query execution was interrupted"
-        elif isinstance(error, CONNECTING):
-            message = f"Connect failed: {number} : {message}"
-        elif isinstance(error, OF_THE_DONOR):
-            message = f"{getattr(error, 'donor_number', 0) or number} : {message}"
-        shown = self._numbered(number)
-        if isinstance(error, OF_THE_DONOR):
-            shown, message = (DONOR if shown == number else shown), f"Clone Donor Error: {message}."
-        return Failure(shown, error.sqlstate if shown != DONOR else CloneError.sqlstate, message)
-
-    def _numbered(self, number: int) -> int:
-        guide = self._variables["clone_error_numbering"] == "guide"
-        return GUIDE.get(number, number) if guide else number
+    @property
+    def _guide(self) -> bool:
+        return self._variables["clone_error_numbering"] == "guide"
 
     # ---- tables --------------------------------------------------------------------------------------------
 
@@ -308,28 +276,21 @@ class Clones:
         if state not in (State.COMPLETED.value, State.FAILED.value):  # interrupted, died
             code, message = code or Interrupted.number, message or f"the clone was cut off ({state.lower()})"
             state = State.FAILED.value
-        code, message = self._table_error(code, message)
+        code, message = in_table(code, message, guide=self._guide)
         return (
             record["id"], 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
-            _source(record.get("operation") == "local", str(record.get("source") or "")),
+            _source(record.get("operation"), str(record.get("source") or "")),
             _directory(str(record.get("destination") or "")), code, message,
             str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
             str(record.get("gtid_executed") or ""), None,
         )  # fmt: skip
-
-    def _table_error(self, code: int, message: str) -> tuple[int, str]:
-        """As in the statement's own error."""
-        shown = self._numbered(code)
-        if code in WRAPPED:
-            shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {code} : {message}."
-        return shown, " ".join(message.split())[:MESSAGE_LENGTH]
 
     def _present(self, run: _Run) -> tuple[Value, ...]:
         status = run.status
         current = status.current
         return (
             run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
-            _source(run.is_local, status.source), _directory(status.destination), 0, "",
+            _source(run.operation, status.source), _directory(status.destination), 0, "",
             status.binlog_file, status.binlog_position, status.gtid_executed,
             current.stage.value if current is not None else None,
         )  # fmt: skip
@@ -342,7 +303,7 @@ class Clones:
     def _stage(self, run: _Run, row: StageStatus) -> tuple[Value, ...]:
         message = ""
         if row.state is State.FAILED:
-            _, message = self._table_error(run.status.error_number, run.status.error_message)
+            _, message = in_table(run.status.error_number, run.status.error_message, guide=self._guide)
         data, network, seconds = row.data, row.network, row.seconds
         estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
         speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
@@ -359,9 +320,9 @@ class Clones:
         return None
 
 
-def _source(is_local: bool, source: str) -> str:
+def _source(operation: str | None, source: str) -> str:
     """As the plugin writes it."""
-    return "LOCAL INSTANCE" if is_local else source
+    return "LOCAL INSTANCE" if operation == "local" else source
 
 
 def _directory(destination: str) -> str:

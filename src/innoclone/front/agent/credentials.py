@@ -43,6 +43,7 @@ class FailedLogins:
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
         self._lock = threading.Lock()
+        self.count = 0  # of all hosts, since the agent was started
         self._failed: dict[str, tuple[int, float]] = {}  # count, and when the last one was
 
     def is_blocked(self, host: str) -> bool:
@@ -58,6 +59,7 @@ class FailedLogins:
         """One more."""
         with self._lock:
             now = time.monotonic()
+            self.count += 1
             self._failed = {h: (n, last) for h, (n, last) in self._failed.items() if now - last <= self._seconds}
             self._failed[host] = (self._failed.get(host, (0, 0.0))[0] + 1, now)
 

@@ -15,6 +15,7 @@ from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.variables import Variables
+from innoclone.front.agent.web import Web
 from innoclone.ops.accounts import Accounts
 from innoclone.ops.folders import claim
 from innoclone.ops.keys import PasswordKey, own_certificate
@@ -48,6 +49,7 @@ class Agent:
         self._sessions: dict[int, tuple[Session, threading.Thread]] = {}
         self._last = 0
         self._began = time.monotonic()
+        self.started = time.time()
         self._listener = Listener(
             host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute()
         )
@@ -58,6 +60,9 @@ class Agent:
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
             self.clones = Clones(folder, self.variables, settings.server)
+            self.web: Web | None = None
+            if settings.web_port is not None:
+                self.web = Web(self, settings.web_bind_address, settings.web_port)
         except BaseException:
             self._listener.close()
             raise
@@ -93,6 +98,8 @@ class Agent:
 
     def serve(self) -> None:
         """Accept until `stop`, then end everything in order: clones can be continued, threads have ended."""
+        if self.web is not None:
+            self.web.start()
         self.clones.resume()
         try:
             for sock in self._listener.accept():
@@ -100,6 +107,8 @@ class Agent:
         finally:
             self._listener.close()
             self.clones.close(self.settings.stop_timeout)
+            if self.web is not None:
+                self.web.stop()
             with self._lock:
                 left = list(self._sessions.values())
             for session, _ in left:

@@ -10,8 +10,22 @@ from typing import Annotated
 import typer
 
 from innoclone.front.cli.common import OutputArgs, expand
+from innoclone.front.output import Output
 
 __all__ = ["agent"]
+
+
+class _ToOutput(logging.Handler):
+    """Lets the agent's log go where a command's messages go: to stderr and the log file."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record, with its traceback if it has one."""
+        for line in self.format(record).splitlines():
+            (self._out.warn if record.levelno >= logging.WARNING else self._out.message)(line)
 
 
 @expand
@@ -37,6 +51,12 @@ def agent(
         bool, typer.Option("--require-secure-transport", help="Let nobody log in over TCP without TLS.")
     ] = False,
     max_connections: Annotated[int | None, typer.Option(metavar="N", help="At the same time; default 151.")] = None,
+    web_port: Annotated[
+        int | None, typer.Option(metavar="N", help="Serve a status page and /metrics on this port; 0 is any free one.")
+    ] = None,
+    web_bind_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve them there; default 127.0.0.1, port 9307.")
+    ] = None,
     output: OutputArgs,
 ) -> None:
     """Answer CLONE statements and status queries of any MySQL client.
@@ -53,10 +73,12 @@ def agent(
         {
             "folder": folder, "bind_address": bind_address, "port": port, "socket": socket, "ssl_cert": ssl_cert,
             "ssl_key": ssl_key, "require_secure_transport": require_secure_transport or None,
-            "max_connections": max_connections,
+            "max_connections": max_connections, "web_port": web_port, "web_bind_address": web_bind_address,
         },
     )  # fmt: skip
-    logging.basicConfig(format="innoclone: %(message)s", level=logging.INFO)
+    log = logging.getLogger("innoclone")
+    log.setLevel(logging.INFO)
+    log.addHandler(_ToOutput(out))
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what a client may not ask is for the client to know
     service = Agent(settings)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -64,6 +86,9 @@ def agent(
             signal.signal(number, lambda *_: service.stop())
     where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
     out.message(f"listening on {where}{settings.socket_path.absolute()}")
+    if service.web is not None:
+        host = settings.web_bind_address
+        out.message(f"status page on http://{f'[{host}]' if ':' in host else host}:{service.web.port}/")
     service.serve()
     out.message("stopped")
     out.completed()
