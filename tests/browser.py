@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests: the one on PATH, or Debian's, unpacked in the cache folder without being installed."""
+"""A headless Chromium for the tests: the one on PATH, or Debian's, unpacked into the cache folder, not installed."""
 
 from __future__ import annotations
 

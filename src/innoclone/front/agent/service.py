@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from innoclone.errors import NetworkError
 from innoclone.front.agent.catalog import fixed_variables
@@ -96,8 +97,11 @@ class Agent:
         with self._lock:
             return [session for session, _ in self._sessions.values()]
 
-    def serve(self) -> None:
-        """Accept until `stop`, then end everything in order: clones can be continued, threads have ended."""
+    def serve(self, *, stopping: Callable[[], None] = lambda: None) -> None:
+        """Accept until `stop`, then end everything in order: clones can be continued, threads have ended.
+
+        ``stopping`` is called when that begins.
+        """
         if self.web is not None:
             self.web.start()
         self.clones.resume()
@@ -105,6 +109,7 @@ class Agent:
             for sock in self._listener.accept():
                 self._begin(sock)
         finally:
+            stopping()
             self._listener.close()
             self.clones.close(self.settings.stop_timeout)
             if self.web is not None:

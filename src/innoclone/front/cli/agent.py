@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,9 @@ def agent(
     web_bind_address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Serve them there; default 127.0.0.1, port 9307.")
     ] = None,
+    systemd_unit: Annotated[
+        bool, typer.Option("--systemd-unit", help="Print a systemd unit for the agent with this --config, and end.")
+    ] = False,
     output: OutputArgs,
 ) -> None:
     """Answer CLONE statements and status queries of any MySQL client.
@@ -64,9 +68,15 @@ def agent(
     The first administrator is root, through the Unix socket: mysql -S agent.sock -u root. There, CREATE USER and GRANT
     make accounts for others.
     """
+    from innoclone.front.agent.notify import Notifier
     from innoclone.front.agent.service import Agent
     from innoclone.front.agent.settings import read_settings
 
+    if systemd_unit:
+        from innoclone.front.agent.unit import unit
+
+        sys.stdout.write(unit(config))
+        return
     out = output.open()
     settings = read_settings(
         config,
@@ -89,6 +99,8 @@ def agent(
     if service.web is not None:
         host = settings.web_bind_address
         out.message(f"status page on http://{f'[{host}]' if ':' in host else host}:{service.web.port}/")
-    service.serve()
+    notifier = Notifier(service.clones)
+    notifier.ready()
+    service.serve(stopping=notifier.stopping)
     out.message("stopped")
     out.completed()
