@@ -16,7 +16,7 @@ PACKAGES = ("chromium-headless-shell", "fonts-dejavu-core")
 UNWANTED = ("libllvm", "libz3", "mesa-libgallium", "libgl1-mesa", "perl")  # drivers of graphics cards: 200 MB
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-extensions",
-    "--disable-background-networking",
+    "--disable-background-networking", "--virtual-time-budget=3000",  # milliseconds of the page's clock, not of ours
 )  # fmt: skip
 PATIENCE = 60  # seconds
 
@@ -31,7 +31,7 @@ class Browser:
         self._command = [found] if found else self._private()
 
     def dom(self, url: str, *options: str) -> str:
-        """The page as the browser has it after its scripts ran for some seconds."""
+        """The page as the browser has it after its scripts ran for three seconds."""
         return self._run(url, "--dump-dom", *options)
 
     def screenshot(self, url: str, path: Path, *options: str) -> None:

@@ -94,11 +94,11 @@ def agent(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: service.stop())
-    where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
-    out.message(f"listening on {where}{settings.socket_path.absolute()}")
     if service.web is not None:
         host = settings.web_bind_address
         out.message(f"status page on http://{f'[{host}]' if ':' in host else host}:{service.web.port}/")
+    where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
+    out.message(f"listening on {where}{settings.socket_path.absolute()}")
     notifier = Notifier(service.clones)
     notifier.ready()
     service.serve(stopping=notifier.stopping)

@@ -1,0 +1,461 @@
+"""The status page in a real browser, /metrics through Prometheus' own parser, and what the web server refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agents import PATIENCE, RunningAgent
+from browser import Browser
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.errors import ConnectFailed, UsageError
+from innoclone.front.agent import web
+from innoclone.front.agent.curve import MOST, Curve
+from innoclone.front.agent.metrics import Metric, text_of
+from innoclone.front.agent.service import Agent
+from innoclone.front.agent.settings import AgentSettings, read_settings
+from innoclone.ops.status import CloneStatus, Stage, State
+from servers import PASSWORD
+from test_agent_live import allow, clone_statement, ok, start_slow_clone
+
+ROOT = Path(__file__).parent.parent
+PAGE = re.compile(r"status page on http://127\.0\.0\.1:(\d+)/")
+ANSWERS = ("/", "/status.json", "/metrics")
+HOSTILE = "<img src=x onerror=document.title=666>"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    return Browser(tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture
+def agent(programs: Programs, tmp_path: Path) -> Iterator[RunningAgent]:
+    with RunningAgent(programs, tmp_path / "state", "--web-port=0") as running:
+        yield running
+
+
+def port_of(agent: RunningAgent) -> int:
+    return int(PAGE.findall(agent.log.read_text())[-1])
+
+
+def url(agent: RunningAgent, path: str = "/") -> str:
+    return f"http://127.0.0.1:{port_of(agent)}{path}"
+
+
+def get(port: int, path: str, *, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer, body
+
+
+def status(agent: RunningAgent) -> dict[str, Any]:
+    return dict(json.loads(get(port_of(agent), "/status.json")[1]))
+
+
+def metrics(agent: RunningAgent) -> dict[str, float]:
+    """Samples as Prometheus reads them: a name with its labels, and the value."""
+    answer, body = get(port_of(agent), "/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return read(body)
+
+
+def read(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family.name
+        assert family.type in ("gauge", "counter")
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter")
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            name = f"{sample.name}{{{labels}}}" if labels else sample.name
+            assert name not in found
+            found[name] = sample.value
+    return found
+
+
+def until(what: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+class Seen(HTMLParser):
+    """Elements of a page as the browser had it: their names, attributes and texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements:
+            self.elements[-1][2].append(data)
+
+    def text(self, number: str) -> str:
+        return next("".join(texts).strip() for _, attributes, texts in self.elements if attributes.get("id") == number)
+
+    def text_of(self, tag: str) -> str:
+        return next("".join(texts).strip() for name, _, texts in self.elements if name == tag)
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [
+            attributes for name, attributes, _ in self.elements
+            if name == tag and all(attributes.get(key.rstrip("_")) == value for key, value in wanted.items())
+        ]  # fmt: skip
+
+
+# ---- the page ----------------------------------------------------------------------------------------------
+
+
+def test_a_running_clone_in_a_browser(agent: RunningAgent, donor: Server, tmp_path: Path, browser: Browser) -> None:
+    """With an error of before in its history, and a name that would be a script were it not escaped."""
+    allow(agent, donor)
+    agent.mysql(clone_statement(donor, tmp_path / "first").replace(PASSWORD, "wrong"))
+    target = tmp_path / HOSTILE
+    thread, _ = start_slow_clone(agent, donor, target)
+    until(lambda: len(status(agent)["curve"]) >= 2)
+    page = browser.dom(url(agent))
+    seen = Seen(page)
+    assert seen.text("live") == "live"
+    assert seen.text("state") == "In Progress"
+    assert seen.text("source") == f"clone@127.0.0.1:{donor.port}"
+    assert seen.text("destination") == str(target)
+    assert re.fullmatch(r"\d+\.\d %", seen.text("percent"))
+    assert 0 < float(seen.text("percent")[:-2]) < 100
+    stages = {row["data-stage"]: row["data-state"] for row in seen.all("tr") if "data-stage" in row}
+    assert list(stages) == [stage.value for stage in Stage][:7]
+    assert stages["FILE COPY"] == "In Progress"
+    assert stages["REDO COPY"] == "Not Started"
+    widths = [float(re.findall(r"width: ([\d.]+)%", row["style"] or "")[0]) for row in seen.all("i")]
+    assert 0 < widths[1] < 100
+    assert sum(widths) == widths[1]
+    (data,) = seen.all("polyline", class_="data")
+    assert len((data["points"] or "").split()) >= 2
+    assert "error 1045: Access denied" in page
+    assert re.fullmatch(r"\d+ % . innoclone agent", seen.text_of("title"))
+    assert seen.all("img") == []
+    assert PASSWORD not in page
+    picture = tmp_path / "page.png"
+    browser.screenshot(url(agent), picture, "--window-size=1080,900")
+    assert picture.read_bytes()[16:24] == (1080).to_bytes(4) + (900).to_bytes(4)
+    ok(agent.mysql("CLONE INSTANCE STOP"))
+    thread.join(PATIENCE)
+    seen = Seen(browser.dom(url(agent)))
+    assert seen.text("state") == "Failed"
+    assert seen.text("error").startswith("ERROR 1317: ")
+    assert seen.all("span", class_="badge interrupted")
+
+
+def test_an_agent_that_never_cloned(agent: RunningAgent, browser: Browser) -> None:
+    seen = Seen(browser.dom(url(agent)))
+    (nothing,) = seen.all("section", id="nothing")
+    (clone,) = seen.all("section", id="clone")
+    assert ("hidden" in nothing, "hidden" in clone) == (False, True)
+    assert seen.text("live") == "live"
+
+
+def test_the_page_needs_nothing_from_elsewhere(agent: RunningAgent) -> None:
+    answer, page = get(port_of(agent), "/")
+    assert re.findall(r"""(?:src|href|url\(|@import)\s*=?\s*["']?([^"'\s>]+)""", page) == ["data:,"]
+    assert set(re.findall(r"https?://[^\s\"]+", page)) == {"http://www.w3.org/2000/svg"}, "a name space, not an address"
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "innerHTML" not in page
+
+
+# ---- metrics -----------------------------------------------------------------------------------------------
+
+
+def test_metrics_of_a_clone(agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs) -> None:
+    before = metrics(agent)
+    assert before["innoclone_connections"] == 0
+    assert before["innoclone_clone_running"] == 0
+    assert not any("stage" in name for name in before)
+    agent.mysql("SELECT 1", *agent.tcp("nobody", "x"))
+    target = tmp_path / 'a "name" of\ntwo lines'
+    thread, _ = start_slow_clone(agent, donor, target)
+    running = metrics(agent)
+    assert running["innoclone_failed_logins_total"] == 1
+    assert running["innoclone_connections"] == 1
+    assert running["innoclone_clone_running"] == running["innoclone_clone_state{state=In Progress}"] == 1
+    assert running["innoclone_clone_stage{stage=FILE COPY}"] == 1
+    assert running["innoclone_clone_stage{stage=REDO COPY}"] == 0
+    assert running["innoclone_clone_connections"] == 2
+    assert running["innoclone_clone_stage_threads{stage=FILE COPY}"] == 2
+    assert "innoclone_clone_end_timestamp_seconds" not in running
+    source = f"clone@127.0.0.1:{donor.port}"
+    assert running[f"innoclone_clone_info{{id=1,source={source},destination={target}}}"] == 1
+    copied = running["innoclone_clone_stage_data_bytes{stage=FILE COPY}"]
+    assert 0 < copied < running["innoclone_clone_stage_estimate_bytes{stage=FILE COPY}"]
+    assert running["innoclone_copied_bytes_total"] <= copied
+    ok(agent.mysql("CLONE INSTANCE STOP"))
+    thread.join(PATIENCE)
+    stopped = metrics(agent)
+    assert stopped["innoclone_clone_error_number"] == 1317
+    assert stopped["innoclone_clones_total{state=Interrupted}"] == 1
+    assert "innoclone_last_success_timestamp_seconds" not in stopped
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 0"))
+    until(lambda: metrics(agent)["innoclone_copied_bytes_total"] == stopped["innoclone_copied_bytes_total"])
+    ok(agent.mysql(clone_statement(donor, tmp_path / "quick")))  # over before anybody has looked
+    done = metrics(agent)
+    whole = sum(value for name, value in done.items() if name.startswith("innoclone_clone_stage_data_bytes"))
+    whole -= done["innoclone_clone_stage_data_bytes{stage=FILE SYNC}"]
+    assert done["innoclone_copied_bytes_total"] == stopped["innoclone_copied_bytes_total"] + whole
+    assert done["innoclone_network_bytes_total"] > stopped["innoclone_network_bytes_total"]
+    assert done["innoclone_clones_total{state=Completed}"] == done["innoclone_clone_state{state=Completed}"] == 1
+    assert done["innoclone_last_success_timestamp_seconds"] == pytest.approx(
+        done["innoclone_clone_end_timestamp_seconds"], abs=0.01
+    )
+    assert agent.terminate() == 0
+    with RunningAgent(programs, tmp_path / "state", "--web-port=0") as second:
+        found = metrics(second)
+        assert found["innoclone_copied_bytes_total"] == 0
+        assert found["innoclone_clone_stage_data_bytes{stage=FILE COPY}"] > 0
+        assert found["innoclone_last_success_timestamp_seconds"] == done["innoclone_last_success_timestamp_seconds"]
+
+
+def test_a_clone_that_goes_on_adds_only_what_it_copied(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    thread, _ = start_slow_clone(agent, donor, tmp_path / "copy")
+    ok(agent.mysql("CLONE INSTANCE STOP"))
+    thread.join(PATIENCE)
+    first = metrics(agent)["innoclone_copied_bytes_total"]
+    assert first > 0
+    thread, _ = start_slow_clone(agent, donor, tmp_path / "copy")
+    until(lambda: "going on with the clone" in agent.log.read_text())
+    ok(agent.mysql("CLONE INSTANCE STOP"))
+    thread.join(PATIENCE)
+    second = metrics(agent)
+    copied = second["innoclone_clone_stage_data_bytes{stage=FILE COPY}"]
+    assert first <= second["innoclone_copied_bytes_total"] <= copied
+
+
+def test_every_metric_is_documented(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    allow(agent, donor)
+    ok(agent.mysql(clone_statement(donor, tmp_path / "copy")))
+    exported = {re.split(r"[{ ]", name)[0] for name in metrics(agent)}
+    text = (ROOT / "docs" / "operations.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
+    assert exported == documented
+
+
+def test_labels_are_escaped() -> None:
+    for text in ('"', "\\", "\n", '\\"\n\\n', "a{b}=c,", "größe", "\udcff"):
+        lines = text_of([Metric("one", "gauge", "help", [({"label": text}, 1.5)])])
+        (family,) = text_string_to_metric_families(lines)
+        assert [(sample.labels, sample.value) for sample in family.samples] == [
+            ({"label": text.replace("\udcff", "?")}, 1.5)
+        ]
+
+
+# ---- the curve ---------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """What the curve asks the agent's clones for."""
+
+    latest: CloneStatus | None = None
+    began = 0.0
+
+
+def test_a_long_clones_curve_is_thinned_and_keeps_its_amounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clones = Watched()
+    now = 1000.0
+    monkeypatch.setattr("innoclone.front.agent.curve.time.time", lambda: now)
+    curve = Curve(clones)  # type: ignore[arg-type]
+    clones.began, clones.latest = now, CloneStatus(begin=now, state=State.IN_PROGRESS)
+    counter = clones.latest.stages[Stage.FILE_COPY].counter()
+    for _ in range(4 * MOST):
+        curve.look()
+        now += 1
+        counter.data += 100
+        counter.network += 50
+    points = curve.points
+    assert MOST / 2 <= len(points) <= MOST
+    assert {(point[1], point[2]) for point in points} == {(100, 50)}
+    assert points[-1][0] > 4 * MOST - 10
+    assert curve.totals == (4 * MOST * 100, 4 * MOST * 50)
+    clones.latest.begin_anew()
+    clones.latest.stages[Stage.FILE_COPY].counter().data = 7
+    assert curve.totals == (4 * MOST * 100 + 7, 4 * MOST * 50)
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    """An agent in this process."""
+    monkeypatch.setattr(web, "PATIENCE", 1.0)
+    agent = Agent(AgentSettings(folder=tmp_path / "agent", bind_address="", web_port=0))
+    thread = threading.Thread(target=agent.serve)
+    thread.start()
+    yield agent
+    agent.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def web_port(agent: Agent) -> int:
+    assert agent.web is not None
+    return agent.web.port
+
+
+def raw(agent: Agent, data: bytes) -> bytes:
+    """Everything that is answered to some bytes, until the agent ends the connection."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", web_port(agent)), timeout=PATIENCE) as sock:
+        try:
+            sock.sendall(data)
+            while more := sock.recv(65536):
+                answer += more
+        except ConnectionResetError:
+            pass
+    return answer
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:1", ""]
+)
+@pytest.mark.parametrize("path", ANSWERS)
+def test_another_hosts_name_gets_nothing(served: Agent, host: str, path: str) -> None:
+    """DNS rebinding: a web site lets its own name lead to this machine."""
+    answer, body = get(web_port(served), path, Host=host)
+    assert answer.status == 421
+    assert "innoclone_" not in body
+    assert "agent" not in body
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:9307", "127.1.2.3", "[::1]:9307"])
+def test_this_machines_own_names_are_answered(served: Agent, host: str) -> None:
+    assert get(web_port(served), "/metrics", Host=host)[0].status == 200
+
+
+def test_on_another_address_any_name_is_answered(tmp_path: Path) -> None:
+    agent = Agent(AgentSettings(folder=tmp_path / "agent", bind_address="", web_port=0, web_bind_address="*"))
+    thread = threading.Thread(target=agent.serve)
+    thread.start()
+    try:
+        assert get(web_port(agent), "/metrics", Host="monitor.example.com")[0].status == 200
+    finally:
+        agent.stop()
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("path", ANSWERS)
+def test_head_and_get_only(served: Agent, path: str) -> None:
+    got, body = get(web_port(served), path)
+    head, nothing = get(web_port(served), path, method="HEAD")
+    assert (got.status, head.status, nothing) == (200, 200, "")
+    assert body
+    assert {name for name, _ in head.getheaders()} == {name for name, _ in got.getheaders()}
+    assert got.headers["Server"].startswith("innoclone/")
+    assert got.headers["Cache-Control"] == "no-store"
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X" * 1000):
+        assert get(web_port(served), path, method=method)[0].status == 501
+
+
+@pytest.mark.parametrize("path", ["/..", "/page.js", "/../agent/accounts.json", "/%2e%2e/", "/metrics/", "*", "x"])
+def test_there_is_nothing_else(served: Agent, path: str) -> None:
+    assert get(web_port(served), path)[0].status == 404
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\r\n\r\n", b"\0" * 100 + b"\n\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"\x16\x03\x01\x02\x00" + b"\1" * 500,
+        b"GET /" + b"a" * 20000, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 150 + b"\r\n",
+    ],
+    ids=lambda data: repr(data[:20]),
+)  # fmt: skip
+def test_what_is_no_request_gets_an_error_or_nothing(served: Agent, data: bytes) -> None:
+    answer = raw(served, data)
+    assert b"innoclone_" not in answer
+    assert b"<script>" not in answer
+    assert get(web_port(served), "/metrics")[0].status == 200
+
+
+def test_who_is_slow_loses_the_connection(served: Agent) -> None:
+    """Bytes that come now and then don't make it last."""
+    sock = socket.create_connection(("127.0.0.1", web_port(served)), timeout=PATIENCE)
+    with sock, contextlib.suppress(OSError):  # a reset or a broken pipe
+        for _ in range(10 * PATIENCE):
+            sock.sendall(b"G")
+            time.sleep(0.1)
+        pytest.fail("it lasted")
+
+
+def test_connections_are_limited(served: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "PATIENCE", PATIENCE)
+    idle = [socket.create_connection(("127.0.0.1", web_port(served)), timeout=PATIENCE) for _ in range(web.MOST)]
+    assert raw(served, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
+    for sock in idle:
+        sock.close()
+    until(lambda: raw(served, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200 "))
+
+
+def test_no_secret_is_told(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    ok(agent.mysql("CREATE USER 'operator'@'%' IDENTIFIED BY 'of the operator'"))
+    thread, _ = start_slow_clone(agent, donor, tmp_path / "copy")
+    for path in ANSWERS:
+        body = get(port_of(agent), path)[1]
+        assert PASSWORD not in body
+        assert "operator" not in body
+    ok(agent.mysql("CLONE INSTANCE STOP"))
+    thread.join(PATIENCE)
+
+
+# ---- settings ----------------------------------------------------------------------------------------------
+
+
+def test_off_unless_asked_for(tmp_path: Path) -> None:
+    assert AgentSettings().web_port is None
+    config = tmp_path / "agent.toml"
+    config.write_text("")
+    assert read_settings(config, {}).web_port is None
+    config.write_text("[web]\n")
+    assert (read_settings(config, {}).web_port, read_settings(config, {}).web_bind_address) == (9307, "127.0.0.1")
+    config.write_text('[web]\nport = 80\nbind_address = "::1"\n')
+    settings = read_settings(config, {"web_port": 81})
+    assert (settings.web_port, settings.web_bind_address) == (81, "::1")
+    assert read_settings(None, {"web_bind_address": "*"}).web_port == 9307
+
+
+@pytest.mark.parametrize(
+    "text", ["web = 80", "[web]\nhost = 1", '[web]\nport = "80"', "[web]\nport = true", "web_port = 1"]
+)
+def test_settings_that_make_no_sense(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(text)
+    with pytest.raises(UsageError, match="web"):
+        read_settings(config, {})
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConnectFailed) as caught:
+        Agent(AgentSettings(folder=tmp_path / "agent", bind_address="", web_port=taken.getsockname()[1]))
+    assert caught.value.advice == "name another --web-bind-address or --web-port"
+    assert not (tmp_path / "agent" / "agent.sock").exists()
