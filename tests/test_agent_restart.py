@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent
@@ -194,6 +196,8 @@ def test_the_log_says_who_did_what_how_it_ended_and_what_to_do(
     agent.mysql(clone_statement(donor, target).replace(PASSWORD, "a wrong one"))
     agent.mysql(clone_statement(donor, target).replace("127.0.0.1", "elsewhere"))
     agent.mysql("SELECT 1", *agent.tcp("operator", "guessed"))
+    with contextlib.suppress(pymysql.Error):
+        agent.connect("a\ninnoclone: clone 9: completed", "x")
     log = agent.log.read_text()
     for line in (
         "root@localhost: CREATE USER 'operator'@'127.0.0.1' IDENTIFIED BY <secret>",
@@ -205,6 +209,7 @@ def test_the_log_says_who_did_what_how_it_ended_and_what_to_do(
         "clone 2: hint: check user, password and the host part of the account",
         "root@localhost: ERROR 3869 (HY000): Clone system configuration: elsewhere:",
         "login as 'operator' refused",
+        "login as 'a?innoclone: clone 9: completed' refused",
     ):
         assert line in log, log
     for secret in (PASSWORD, "a wrong one", "of the operator", "guessed"):

@@ -147,7 +147,8 @@ class Clones:
             self.run(statement, 0, threading.Event())
         except StatementError as error:  # refused; another error was told of
             log.error("it can't go on: ERROR %d (%s): %s", error.code, error.sqlstate, error.message)
-            self._pending.forget()
+            if not self._closing:
+                self._pending.forget()
         except CloneError:
             pass
 

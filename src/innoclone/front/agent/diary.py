@@ -26,6 +26,7 @@ def noted(user: str, text: str, statement: st.Statement | None) -> Iterator[None
     if statement is None or not _changes(statement):
         yield
         return
+    user = tamed(user)
     log.info("%s: %s", user, tamed(masked(text)))
     try:
         yield

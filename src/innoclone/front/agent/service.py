@@ -151,6 +151,7 @@ class Agent:
                 thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
                 self._sessions[session.number] = (session, thread)
         if full:
+            log.warning("connection from %s refused: there are %d", host, self.settings.max_connections)
             self._refuse(connection, StatementError(1040))
             return
         thread.start()
