@@ -15,8 +15,9 @@ NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 PACKAGES = ("chromium-headless-shell", "fonts-dejavu-core")
 UNWANTED = ("libllvm", "libz3", "mesa-libgallium", "libgl1-mesa", "perl")  # drivers of graphics cards: 200 MB
 OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-extensions",
-    "--disable-background-networking", "--virtual-time-budget=3000",  # milliseconds of the page's clock, not of ours
+    "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
+    "--disable-extensions", "--disable-background-networking",
+    "--virtual-time-budget=3000",  # milliseconds of the page's clock, not of ours
 )  # fmt: skip
 PATIENCE = 60  # seconds
 

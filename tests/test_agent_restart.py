@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ from agents import PATIENCE, RunningAgent
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
+from innoclone.operation.sandbox import ACCOUNT
 from servers import PASSWORD
-from test_agent_live import allow, clone_statement, ok, start_slow_clone
+from test_agent_live import allow, clone_statement, ok, start_slow_clone, wait_until_it_copies
 
 PROGRESS = "SELECT ID, STAGE, STATE, BEGIN_TIME, END_TIME, THREADS, ESTIMATE, DATA, NETWORK, DATA_SPEED, ERROR_MESSAGE"
 STATUS = "SELECT ID, STATE, ERROR_NO FROM performance_schema.clone_status"
@@ -117,6 +119,23 @@ def test_a_clone_goes_on_by_itself(
         second.terminate()
     with RunningAgent(programs, state) as third:
         assert third.rows(STATUS) == [(1, "Failed", 1317), (2, "Completed", 0)]
+
+
+def test_a_local_clone_goes_on_by_itself(state: Path, programs: Programs, donor: Server, tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'[server]\nhost = "127.0.0.1"\nport = {donor.port}\nuser = "{ACCOUNT}"\npassword = "{PASSWORD}"\n'
+    )
+    with RunningAgent(programs, state, f"--config={config}") as agent:
+        ok(agent.mysql("SET PERSIST clone_resume_on_start = ON; SET GLOBAL clone_max_data_bandwidth = 4"))
+        client = threading.Thread(target=agent.mysql, args=(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path / 'copy'}'",))
+        client.start()
+        wait_until_it_copies(agent)
+        agent.process.kill()
+        client.join(PATIENCE)
+    with RunningAgent(programs, state, f"--config={config}") as second:
+        wait_for(second, [(1, "Failed", 1317), (2, "Completed", 0)])
+        assert not is_unfinished(tmp_path / "copy")
 
 
 def test_one_that_was_stopped_stays_stopped(

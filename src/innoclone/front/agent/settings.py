@@ -51,6 +51,8 @@ class AgentSettings:
             raise UsageError(f"port must be from 0 to 65535, not {self.port}")
         if self.web_port is not None and not 0 <= self.web_port <= 65535:
             raise UsageError(f"the web port must be from 0 to 65535, not {self.web_port}")
+        if not self.web_bind_address:
+            raise UsageError("the web bind address must not be empty", hint="* is everywhere")
         if not 1 <= self.max_connections <= 100_000:
             raise UsageError(f"max_connections must be from 1 to 100000, not {self.max_connections}")
         if not 1024 <= self.max_allowed_packet <= 1 << 30:

@@ -12,7 +12,6 @@ TEMPLATE = """\
 # innoclone agent --systemd-unit >/etc/systemd/system/innoclone-agent.service
 [Unit]
 Description=innoclone agent: CLONE for MySQL clients
-Documentation=man:systemd.service(5)
 After=network-online.target mysql.service mysqld.service
 Wants=network-online.target
 
@@ -51,6 +50,7 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
 UMask=0027
 
 [Install]

@@ -1,8 +1,8 @@
 """The agent in a browser and for Prometheus: ``/`` is a page, ``/status.json`` what it shows, ``/metrics``.
 
-Everything is read-only, each request has a connection of its own, and all of it has to come within `PATIENCE`. On a
-loopback address only requests for such an address are answered: a web site whose name was made to lead here (DNS
-rebinding) gets nothing.
+Everything is read-only, each request has a connection of its own, and all of it has to come within `PATIENCE`. What
+came to a loopback address must name such an address: a web site whose name was made to lead here (DNS rebinding) gets
+nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ class Web:
     def __init__(self, agent: Agent, host: str, port: int) -> None:
         """Raises `ConnectFailed`."""
         self.agent, self.curve = agent, Curve(agent.clones)
-        self.is_loopback = is_loopback(host)
         try:
             self._listener = Listener(host=host, port=port, path=None)
         except ConnectFailed as error:
@@ -147,12 +146,14 @@ def _clone(status: CloneStatus, *, is_running: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     """Whether an address, or a name, is of this machine only."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host.lower() == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -180,7 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        if self.server.is_loopback and not is_loopback(_host_of(self.headers.get("Host", ""))):
+        here = self.request.getsockname()[0]
+        if _is_loopback(here) and not _is_loopback(_host_of(self.headers.get("Host", ""))):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "this is for the machine's own browsers only")
             return
         path = self.path.partition("?")[0]
