@@ -41,7 +41,7 @@ class CopyArgs:
         bool | None,
         typer.Option(
             "--verify-pages/--no-verify-pages",
-            help="Check every page's checksum. Default: all that pass through innoclone's hands, so not shared blocks.",
+            help="Check every page's checksum. Default: but not of shared blocks.",
             rich_help_panel=COPY,
         ),
     ] = None

@@ -61,7 +61,10 @@ def local(
         typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
     ] = LocalOptions.datadir,
     threads: Annotated[
-        int, typer.Option("--threads", metavar="N", help="Files and parts of files copied at the same time.", rich_help_panel=COPY)
+        int,
+        typer.Option(
+            "--threads", metavar="N", help="Files and parts of files copied at the same time.", rich_help_panel=COPY
+        ),
     ] = LocalOptions.threads,
     copy_method: Annotated[
         list[str] | None,
