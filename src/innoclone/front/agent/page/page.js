@@ -69,8 +69,9 @@ function showClone(clone, curve, now) {
     facts.push(["speed", speed(clone.data / seconds)]);
   }
   facts.push([running ? "running for" : "took", duration(seconds)], ["connections", clone.connections]);
-  if (clone.data && clone.network < 0.99 * clone.data) {
-    facts.push(["compression", `${(100 * (1 - clone.network / clone.data)).toFixed(0)} %`]);
+  const files = clone.stages.find((stage) => stage.stage === "FILE COPY"); // a local clone has none of it on the wire
+  if (files.network && files.network < 0.99 * files.data) {
+    facts.push(["compression", `${(100 * (1 - files.network / files.data)).toFixed(0)} %`]);
   }
   if (clone.restarts) facts.push(["reconnects", clone.restarts]);
   if (clone.donor_version) facts.push(["donor", clone.donor_version]);
@@ -106,7 +107,7 @@ function showStages(stages) {
     const begun = stage.state !== "Not Started";
     row.cells[2].textContent = begun && (completed || stage.estimate) ? `${Math.floor(100 * part)} %` : "";
     row.cells[3].textContent = stage.data ? amount(stage.data) : "";
-    row.cells[4].textContent = stage.data && stage.seconds > 0 ? speed(stage.data / stage.seconds) : "";
+    row.cells[4].textContent = stage.stage.endsWith("COPY") && stage.data && stage.seconds > 0 ? speed(stage.data / stage.seconds) : "";
     row.cells[5].textContent = begun ? duration(stage.seconds) : "";
   });
 }
