@@ -202,6 +202,13 @@ def test_a_number_stays_when_older_records_go(monkeypatch: pytest.MonkeyPatch) -
     assert [(row["id"], row["began"]) for row in read_history()] == [(3, 2), (4, 3), (5, 4)]
 
 
+def test_records_of_before_there_were_numbers(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "history.jsonl").write_text('{"state": "Completed", "began": 1}\n' * 2)
+    append_history(record(2))
+    assert [row["id"] for row in read_history()] == [0, 0, 1]
+
+
 def test_who_begins_first_has_the_lower_number_and_nobody_has_it_again(folder: Path) -> None:
     slow = next_number()
     append_history(record(2))

@@ -73,7 +73,7 @@ def _parse(line: str) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and "state" in record else None
+    return {"id": 0, **record} if isinstance(record, dict) and "state" in record else None  # old ones have no number
 
 
 def _take_number(lock: int) -> int:
@@ -81,7 +81,7 @@ def _take_number(lock: int) -> int:
     try:
         last = int(os.pread(lock, 20, 0))
     except ValueError:
-        last = max((record.get("id", 0) for record in read_history()), default=0)
+        last = max((record["id"] for record in read_history()), default=0)
     os.ftruncate(lock, os.pwrite(lock, f"{last + 1}\n".encode(), 0))
     return last + 1
 
