@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import pymysql
 from pymysql.connections import Connection
 
 from innoclone.engine.managed import Control
+from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.base import server_process
 from innoclone.files.replacing import Places
 from innoclone.operation.options import CloneOptions, Managed, ReplaceOptions
 from innoclone.transport.endpoint import Endpoint
 from servers import endpoint_of
-from innoclone.engine.mysqld import Server
 
 OPTIONS = (
     "--log-bin=recbin", "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--server-id=77", "--mysqlx=OFF",
