@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ OPTIONS = (
     "--secure-file-priv=NULL",
 )  # fmt: skip
 PATIENCE = 120.0  # seconds
-ACCOUNT, PASSWORD = "manager", "its password"
 
 
 class ManagedServer:
@@ -77,6 +77,10 @@ class ManagedServer:
     def options(self, donor: Server, *, keep: bool = False, **changes: Any) -> ReplaceOptions:
         """To replace its data by a donor's."""
         return ReplaceOptions(CloneOptions(endpoint_of(donor), self.data, **changes), self.managed, keep_old_data=keep)
+
+    def command(self, program: str) -> None:
+        """From now on it is stopped and started by a program, with that word as its argument."""
+        self.managed = replace(self.managed, start=(program, "start"), stop=(program, "stop"))
 
     def toml(self) -> str:
         """Its table in the agent's configuration."""

@@ -270,7 +270,7 @@ class Control:
         """What was written to our log since, shortened; and where that is."""
         with suppress(OSError):
             text = self.log.read_bytes()[said:].decode(errors="replace")
-            return f": {complaint(text)[:WORDS] or 'it said nothing'} (log: {self.log})"
+            return f": {complaint(text)[:WORDS] or 'see its own error log'} (output: {self.log})"
         return ""
 
     def _reap(self) -> None:
