@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -103,3 +104,21 @@ class ManagedServer:
             time.sleep(0.02)
         for folder in (self.data, self.places.folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+MakeManaged = Callable[..., ManagedServer]
+
+
+def assert_old(server: ManagedServer) -> None:
+    """It serves its old data, and nothing is left to be done."""
+    assert server.schemas() == {"mine"}
+    assert server.run("SELECT * FROM mine.t") == [(1,)]
+    assert server.places.read() is None
+
+
+def assert_new(server: ManagedServer) -> None:
+    """It serves the donor's data, all of it."""
+    assert server.schemas() == {"theirs"}
+    assert server.run("SELECT COUNT(*), SUM(LENGTH(b)) FROM theirs.t") == [(1000, 8_000_000)]
+    assert server.run("CHECK TABLE theirs.t EXTENDED")[0][3] == "OK"
+    assert server.places.read() is None

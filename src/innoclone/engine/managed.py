@@ -7,6 +7,7 @@ donor's. For the same reason it counts as up as soon as it answers a login, even
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -69,13 +70,15 @@ class ServerFacts:
 
     @property
     def own_data(self) -> list[str]:
-        """Names of files in its data directory, or patterns, that are data and can have any name."""
+        """Regular expressions of those names of files in its data directory that are data and can be any."""
         names = []
         for name in ("innodb_data_file_path", "innodb_temp_data_file_path"):
             names += [part.partition(":")[0].rpartition("/")[2] for part in self.variables.get(name, "").split(";")]
+        patterns = [re.escape(name) for name in names if name]
         if basename := self.variables.get("log_bin_basename"):
-            names += [Path(basename).name + ".*", Path(self.variables["log_bin_index"]).name]
-        return [name for name in names if name]
+            index = Path(self.variables["log_bin_index"]).name
+            patterns += [re.escape(Path(basename).name) + r"\.(\d+|~rec~)", re.escape(index)]
+        return patterns
 
 
 class Control:

@@ -232,7 +232,8 @@ def answers(**where: Any) -> bool:
         pymysql.connect(**where, user=_PROBE_USER, connect_timeout=2, read_timeout=2).close()
     except pymysql.err.MySQLError as error:
         number = error.args[0] if error.args else None
-        return isinstance(number, int) and 1000 <= number < 2000 and number != ER.SERVER_SHUTDOWN
+        by_server = isinstance(number, int) and number >= 1000 and not 2000 <= number < 3000  # those are the client's
+        return by_server and number != ER.SERVER_SHUTDOWN
     return True
 
 

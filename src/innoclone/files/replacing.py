@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import fnmatch
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,17 +29,18 @@ __all__ = ["Note", "Places", "Step", "belongings", "carry", "name_to_keep", "siz
 
 NOTE = "replacing.json"
 FORMAT = 1
-FOLDER_MODE = 0o750
+FOLDER_MODE = 0o711  # ours; a mysqld of another user only passes through to the new data
 
-# What a clone brings itself, by name (manual, "InnoDB On-Disk Structures"; clone0copy.cc for the buffer pool's dump).
-# The system tablespaces may have other names: those come with the server's variables.
+# What a clone brings itself (manual, "InnoDB On-Disk Structures"; clone0copy.cc for the buffer pool's dump). System
+# tablespaces and logs may have other names: those come with the server's variables.
 DATA_FILES = (
-    "*.ibd", "*.ibu", "undo_*", "ibdata*", "ibtmp*", "ib_logfile*", "ib_buffer_pool*", "#ib_*.dblwr", "#ib_*.bdblwr",
-    "*.#clone",
-)  # fmt: skip
-DATA_FOLDERS = ("mysql", "performance_schema", "sys", "#innodb_*", "#clone", "#innoclone", "#ib_archive")
-# In the folder of a schema: InnoDB, MyISAM, CSV, ARCHIVE, MERGE, and the dictionary's copies for those.
-TABLE_FILES = (".ibd", ".sdi", ".myd", ".myi", ".csv", ".csm", ".arz", ".arm", ".mrg", ".cfg", ".cfp")
+    r".*\.ib[du]|undo_\d+|ibdata\d+|ibtmp\d+|ib_logfile\d+|ib_buffer_pool(\.incomplete)?",
+    r"#ib_\d+_\d+\.b?dblwr|.*\.#clone",
+)
+DATA_FOLDERS = r"#innodb_.*|#ib_archive|#clone|#innoclone"
+# In the folder of a schema. Each table has one of the first two: InnoDB's file, or the dictionary's copy for others.
+TABLES = (".ibd", ".sdi")
+TABLE_FILES = (*TABLES, ".MYD", ".MYI", ".CSV", ".CSM", ".ARZ", ".ARM", ".MRG", ".cfg", ".cfp")
 
 
 class Step(enum.Enum):
@@ -88,8 +89,8 @@ class Places:
         try:
             owner = self.data.stat()
             if not self.folder.exists():
-                self.folder.mkdir(mode=FOLDER_MODE)
-                os.chown(self.folder, owner.st_uid, owner.st_gid)
+                self.folder.mkdir()
+                self.folder.chmod(FOLDER_MODE)  # whatever the umask is
                 sync_directory(self.folder.parent)
             if self.folder.stat().st_dev != owner.st_dev:
                 raise TargetUnusable(f"{self.folder} is on another file system than {self.data}")
@@ -189,39 +190,29 @@ def belongings(data: Path, replaced: Sequence[str]) -> list[Path]:
     files, keys and certificates, logs that are read by people, relay logs, and whatever else somebody put there. The
     stock plugin leaves all of them, too (tested with 9.7).
 
-    ``replaced`` are names, or patterns of names, of the data besides the usual ones. Raises `TargetUnusable` for a
-    schema's folder with foreign files in it, like the stock plugin (its error 1010), but before anything is changed.
+    ``replaced`` are regular expressions of data's names besides the usual ones. Raises `TargetUnusable` for a schema's
+    folder with foreign files in it, like the stock plugin (its error 1010), but before anything is changed.
     """
-    patterns = [*DATA_FILES, *(_pattern(name) for name in replaced)]
+    files = re.compile("|".join((*DATA_FILES, *replaced)))
     found = []
     try:
         for entry in sorted(data.iterdir()):
             if entry.is_dir():
-                if not any(fnmatch.fnmatchcase(entry.name, name) for name in DATA_FOLDERS) and not _is_schema(entry):
+                if not re.fullmatch(DATA_FOLDERS, entry.name) and not _is_schema(entry):
                     found.append(entry)
-            elif (entry.is_file() or entry.is_symlink()) and not _matches(entry.name, patterns):
+            elif (entry.is_file() or entry.is_symlink()) and not files.fullmatch(entry.name):
                 found.append(entry)
     except OSError as error:
         raise file_error(error, f"can't look into {data}") from error
     return found
 
 
-def _pattern(name: str) -> str:
-    """A name as a pattern for nothing else; one that ends in ``.*`` stands for all files of a log."""
-    return name if name.endswith(".*") else name.replace("[", "[[]")
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def _is_schema(folder: Path) -> bool:
     """Whether a folder holds tables, or nothing."""
-    names = [entry.name for entry in folder.iterdir()]
-    tables = [name for name in names if Path(name).suffix.lower() in TABLE_FILES]
-    if names and not tables:
+    names = {entry.name for entry in folder.iterdir()}
+    if names and not any(Path(name).suffix in TABLES for name in names):
         return False
-    foreign = sorted(set(names) - set(tables))
+    foreign = sorted(name for name in names if Path(name).suffix not in TABLE_FILES)
     if foreign:
         raise TargetUnusable(
             f"{folder} holds tables and also {foreign[0]}, which is none", hint="move it elsewhere, it would be lost"

@@ -30,6 +30,7 @@ from innoclone.engine.resume import find_resumable
 from innoclone.errors import (
     BootFailed,
     CloneError,
+    DiskFull,
     DiskSpace,
     FileError,
     Interrupted,
@@ -38,16 +39,18 @@ from innoclone.errors import (
     VersionUnsupported,
 )
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.marks import is_unfinished
+from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.replacing import Note, Places, Step, belongings, carry, name_to_keep, size_of
 from innoclone.operation.boot import boot
 from innoclone.operation.clone import copy
 from innoclone.operation.options import BootOptions, CloneOptions, ReplaceOptions
 from innoclone.operation.run import record_dead, recorded
 from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, Stage, StageStatus, State
+from innoclone.ops.status import CloneStatus, Stage, State
 
 __all__ = ["ReplaceResult", "replace_data", "settle"]
+
+LITTLE = 0.05  # of a file system
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,15 @@ class _Replacement:
         if (done := _settle(self.places, self.control)) is not None:
             self.status.notes.append(done)
         server = self._check()
-        self._copy()
-        if self.managed.trial:
-            self._trial()
-        first = not is_recovered(self.places.new)
-        note = self._swap(server)
+        try:
+            self._copy()
+            if self.managed.trial:
+                self._trial()
+            first = not is_recovered(self.places.new)
+            note = self._swap(server)
+        except (DiskFull, BootFailed):
+            self._make_room()
+            raise
         self._came_up(first=first)
         return self._drop(note)
 
@@ -169,8 +176,9 @@ class _Replacement:
 
     def _trial(self) -> None:
         """A private mysqld on the new data: what does not boot never stops the server, and recovery takes none of its
-        time. The stages are shown for as long as that lasts."""
-        trial = CloneStatus(state=State.IN_PROGRESS, stages=self.status.stages)
+        time."""
+        trial = CloneStatus(state=State.IN_PROGRESS)
+        self.status.start(Stage.TRIAL)
         try:
             boot(
                 BootOptions(self.places.new, mysqld=self.managed.mysqld, timeout=self.managed.start_timeout),
@@ -178,10 +186,9 @@ class _Replacement:
             )  # fmt: skip
         except (ServerNotFound, VersionUnsupported) as error:
             self.status.notes.append(f"the new data was not tried out before the server was stopped: {error.message}")
+        self.status.finish(Stage.TRIAL)
         self.status.binlog_file, self.status.binlog_position = trial.binlog_file, trial.binlog_position
         self.status.gtid_executed = trial.gtid_executed
-        for stage in (Stage.RESTART, Stage.RECOVERY):
-            self.status.stages[stage] = StageStatus(stage)
 
     # ---- while it does not ---------------------------------------------------------------------------------
 
@@ -226,6 +233,13 @@ class _Replacement:
         self._waiting()
         if self.status.stages[Stage.RESTART].state is State.IN_PROGRESS and self.control.running():
             self.status.start(Stage.RECOVERY)
+
+    def _make_room(self) -> None:
+        """After a failure: the server needs what is left of a full disk more than the next run needs the copy."""
+        if _is_tight(self.places) and self.places.read() is None and self.places.new.exists():
+            with suppress(CloneError, OSError):
+                remove_clone(self.places.new)
+                self.status.notes.append("the disk is full: what had been copied was removed, for the server's sake")
 
     # ---- afterwards ----------------------------------------------------------------------------------------
 
@@ -290,8 +304,20 @@ def _back(places: Places, control: Control, note: Note) -> None:
     if places.is_new(note):
         control.stop(force=True)
         places.exchange()
-    control.start()
+    try:
+        control.start()
+    except BootFailed:
+        if not (_is_tight(places) and places.new.exists()):
+            raise
+        remove_clone(places.new)
+        control.start()
     places.forget()
+
+
+def _is_tight(places: Places) -> bool:
+    """Whether hardly anything is free on the file system."""
+    usage = os.statvfs(places.folder)
+    return usage.f_bavail < LITTLE * usage.f_blocks
 
 
 def _drop(places: Places, note: Note) -> Path | None:
