@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 import time
@@ -15,7 +14,8 @@ from innoclone.engine.filetable import MAX_FILES, ClonedFile
 from innoclone.engine.holes import hole_writer
 from innoclone.errors import FileError, ProtocolError, from_donor
 from innoclone.files.delta import Delta, Write, write_differing
-from innoclone.files.direct import DirectFile
+from innoclone.files.direct import DIRECT_MIN, DirectFile
+from innoclone.files.memory import aligned_memory
 from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
 from innoclone.ops.chunks import Slot, stamp
 from innoclone.ops.limits import Limits
@@ -46,7 +46,6 @@ MAX_ERROR = 64 << 10  # bytes of an ERROR message
 BLOCK = 1 << 20  # bytes of a donor's block with the usual pages
 BUFFERS = 16 << 20  # bytes that the buffers of all connections may take together
 SMALLEST_BUFFER = 128 << 10
-DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor for O_DIRECT pays
 MEAL = 1 << 20  # bytes that a compressed connection must have got off the wire ...
 HUNGER = 25.0  # ... in so many seconds, or it goes on without a pause: the donor's patience is 60 s
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
@@ -122,7 +121,7 @@ class Link:
         self._counter = Counter()
         # Page-aligned, as O_DIRECT wants it, and the largest power of two that all connections can afford.
         size = max(SMALLEST_BUFFER, min(BLOCK, 1 << ((BUFFERS // connections).bit_length() - 1)))
-        self._buffer = memoryview(mmap.mmap(-1, size))
+        self._buffer = aligned_memory(size)
         self._direct: DirectFile | None = None
         self._old = memoryview(bytearray(size if course.target.base is not None else 0))
         self._open_file: ClonedFile | None = None
@@ -351,7 +350,7 @@ class Link:
                 and file.size >= DIRECT_MIN
                 and not (file.hole_block or file.adopted)
             ):
-                self._direct = DirectFile.open(file.path)
+                self._direct = DirectFile.of(self._fd)
         return self._fd
 
     def _close_file(self) -> None:
