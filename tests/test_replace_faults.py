@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,14 @@ from clones import rows
 from faults import tmpfs
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
-from innoclone.errors import (
-    BootFailed,
-    DiskFull,
-    DiskSpace,
-    Interrupted,
-)
+from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted
 from innoclone.files import replacing
 from innoclone.files.base import server_process
+from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Places
 from innoclone.operation import replace as operation
 from innoclone.operation.replace import replace_data, settle
-from innoclone.ops.status import CloneStatus, State
+from innoclone.ops.status import CloneStatus, Stage, State
 from managed import MakeManaged, ManagedServer, assert_new, assert_old
 from servers import ServerFactory
 
@@ -134,10 +131,11 @@ def test_a_disk_without_room_for_the_servers_own_files(make_managed: MakeManaged
 KILLED = """
 import os, pickle, sys
 from innoclone.engine.managed import Control
+from innoclone.engine.mysqld import Server
 from innoclone.files.replacing import Places
 from innoclone.operation import replace
 options, where, name, when = pickle.loads(bytes.fromhex(sys.argv[1]))
-home = {"Control": Control, "Places": Places, "replace": replace}[where]
+home = {"Control": Control, "Places": Places, "Server": Server, "replace": replace}[where]
 function = getattr(home, name)
 def killed(*arguments, **named):
     if when == "before":
@@ -153,9 +151,10 @@ OLD, NEW = assert_old, assert_new
 @pytest.mark.parametrize(
     ("where", "name", "when", "expected"),
     [
-        ("replace", "copy", "after", OLD), ("Control", "stop", "before", OLD), ("Control", "stop", "after", OLD),
-        ("replace", "carry", "after", OLD), ("Places", "exchange", "after", NEW), ("Control", "start", "after", NEW),
-        ("Places", "put_aside", "before", NEW), ("Places", "put_aside", "after", NEW),
+        ("replace", "copy", "after", OLD), ("Server", "_await_answer", "after", OLD),
+        ("Control", "stop", "before", OLD), ("Control", "stop", "after", OLD), ("replace", "carry", "after", OLD), ("Places", "exchange", "after", NEW),
+        ("Control", "start", "after", NEW), ("Places", "put_aside", "before", NEW),
+        ("Places", "put_aside", "after", NEW),
     ],
 )  # fmt: skip
 def test_a_kill_at_each_step(
@@ -166,16 +165,18 @@ def test_a_kill_at_each_step(
     when: str,
     expected: Callable[[ManagedServer], None],
 ) -> None:
-    server = make_managed(trial=False)
+    server = make_managed(trial=where == "Server")
     argument = pickle.dumps((server.options(small_donor), where, name, when)).hex()
     done = subprocess.run([sys.executable, "-c", KILLED, argument], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     settle(server.managed)
     expected(server)
-    if expected is OLD:
+    assert not server.places.new.exists() or server_process(server.places.new) is None
+    if name in ("copy", "_await_answer", "carry"):  # of the others nothing else is left
         replace_data(server.options(small_donor))
         assert_new(server)
-    assert [path.name for path in server.places.folder.iterdir() if path.is_dir()] == []
+    left = [path.name for path in server.places.folder.iterdir() if path.is_dir()]
+    assert left == (["new"] if name == "stop" else [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
@@ -205,3 +206,32 @@ def test_a_disk_that_is_full_when_the_server_comes_up(
             assert not server.places.new.exists()
         finally:
             server.end()
+
+
+def test_an_unfinished_clone_of_another_donor_makes_room(
+    make_managed: MakeManaged, make_server: ServerFactory, small_donor: Server
+) -> None:
+    server = make_managed(trial=False)
+    other = make_server()
+    stopped = threading.Event()
+    status = CloneStatus()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        options = server.options(other, threads=1, max_data_bandwidth=4)
+        try:
+            replace_data(options, status=status, stopped=stopped)
+        except Interrupted as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not status.stages[Stage.FILE_COPY].data:
+        time.sleep(0.05)
+    stopped.set()
+    thread.join(60)
+    assert failures
+    assert is_unfinished(server.places.new)
+    result = replace_data(server.options(small_donor))
+    assert any(note.startswith("an unfinished clone of") for note in result.notes)
+    assert_new(server)

@@ -43,7 +43,7 @@ VARIABLES = (
     *PLACES, "datadir", "version", "server_uuid", "innodb_page_size", "lower_case_table_names", "innodb_data_file_path",
     "innodb_temp_data_file_path",
 )  # fmt: skip
-SAME = ("innodb_page_size", "lower_case_table_names")
+SAME = ("innodb_page_size", "innodb_data_file_path", "lower_case_table_names")
 
 
 @dataclass(frozen=True)
@@ -239,11 +239,15 @@ class Control:
 
     def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program of a session of its own: it outlives us, and Ctrl-C in our terminal is not for it."""
+        environment = {
+            name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"
+        }  # systemd's, for us
         try:
             with self.log.open("ab") as log:
                 return subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-                )
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                    env=environment,
+                )  # fmt: skip
         except FileNotFoundError as error:
             raise ServerNotFound(f"{command[0]} can't be started: {error.strerror}") from error
         except OSError as error:

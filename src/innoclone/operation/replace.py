@@ -97,10 +97,12 @@ def settle(managed: Managed) -> str | None:
     Raises a `CloneError` where it can't be brought up.
     """
     places = Places(managed.datadir)
-    if places.read() is None:
+    if not places.folder.exists():
         return None
     with _claimed(places):
-        return _settle(places, _control(managed, places))
+        done = _settle(places, _control(managed, places))
+        _end_trial(managed, places)
+    return done
 
 
 @contextmanager
@@ -114,6 +116,11 @@ def _claimed(places: Places) -> Iterator[None]:
 
 def _control(managed: Managed, places: Places) -> Control:
     return Control(managed, places.data, places.server_log)
+
+
+def _end_trial(managed: Managed, places: Places) -> None:
+    """A private mysqld outlives the process that was killed while it tried the new data out. There is no note now."""
+    Control(replace(managed, stop=()), places.new, places.server_log).stop(force=True)
 
 
 class _Replacement:
@@ -131,6 +138,7 @@ class _Replacement:
         record_dead(self.places.new, self.status)
         if (done := _settle(self.places, self.control)) is not None:
             self.status.notes.append(done)
+        _end_trial(self.managed, self.places)
         server = self._check()
         try:
             self._copy()
