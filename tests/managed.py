@@ -20,7 +20,8 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.base import server_process
 from innoclone.files.replacing import Places
-from innoclone.operation.options import CloneOptions, Managed, ReplaceOptions
+from innoclone.operation.options import CloneOptions, ReplaceOptions
+from innoclone.ops.managed import Managed
 from innoclone.transport.endpoint import Endpoint
 from servers import endpoint_of
 

@@ -152,7 +152,8 @@ OLD, NEW = assert_old, assert_new
     ("where", "name", "when", "expected"),
     [
         ("replace", "copy", "after", OLD), ("Server", "_await_answer", "after", OLD),
-        ("Control", "stop", "before", OLD), ("Control", "stop", "after", OLD), ("replace", "carry", "after", OLD), ("Places", "exchange", "after", NEW),
+        ("Control", "stop", "before", OLD), ("Control", "stop", "after", OLD), ("replace", "carry", "after", OLD),
+        ("Places", "exchange", "after", NEW),
         ("Control", "start", "after", NEW), ("Places", "put_aside", "before", NEW),
         ("Places", "put_aside", "after", NEW),
     ],

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.engine.managed import Control, Managed, ServerFacts
+from innoclone.engine.managed import Control, ServerFacts
 from innoclone.errors import BootFailed, FileError, TargetBusy, TargetExists, TargetUnusable
 from innoclone.files import replacing
 from innoclone.files.replacing import Places, Step, belongings, carry
 from innoclone.operation import replace as operation
 from innoclone.operation.options import CloneOptions, ReplaceOptions
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Endpoint
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from innoclone.operation.clone import CloneResult
     from innoclone.operation.inspect import Condition, DirectoryStatus
     from innoclone.operation.local import LocalResult
-    from innoclone.operation.options import Managed
     from innoclone.operation.replace import ReplaceResult
     from innoclone.ops.limits import Limits
+    from innoclone.ops.managed import Managed
     from innoclone.ops.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
@@ -58,7 +58,7 @@ _HOMES = {
     "Endpoint": "transport.endpoint",
     "Limits": "ops.limits",
     "LocalResult": "operation.local",
-    "Managed": "operation.options",
+    "Managed": "ops.managed",
     "ReplaceResult": "operation.replace",
     "SslMode": "transport.endpoint",
     "check": "front.api",

@@ -21,13 +21,13 @@ from typing import Any
 from innoclone.engine.mysqld import answers, complaint
 from innoclone.engine.programs import find_programs
 from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, CloneError, ConfigurationMismatch, ServerNotFound, TargetUnusable
+from innoclone.errors import BootFailed, CloneError, ConfigurationMismatch, ServerNotFound, TargetUnusable, tamed
 from innoclone.files.base import server_process
 from innoclone.files.system import file_error
-from innoclone.transport.endpoint import Endpoint
+from innoclone.ops.managed import Managed
 from innoclone.transport.sql import Sql
 
-__all__ = ["Control", "Managed", "ServerFacts", "refuse_unlike"]
+__all__ = ["Control", "ServerFacts", "refuse_unlike"]
 
 POLL = 0.1  # seconds
 APPEARS = 60.0  # seconds in which a server must have opened its files after the command that starts it
@@ -41,25 +41,9 @@ PLACES = (
 )  # fmt: skip
 VARIABLES = (
     *PLACES, "datadir", "version", "server_uuid", "innodb_page_size", "lower_case_table_names", "innodb_data_file_path",
-    "innodb_temp_data_file_path",
+    "innodb_temp_data_file_path", "log_error",
 )  # fmt: skip
 SAME = ("innodb_page_size", "innodb_data_file_path", "lower_case_table_names")
-
-
-@dataclass(frozen=True)
-class Managed:
-    """What the user says of the server. Times are in seconds; ``start`` and ``stop`` are commands with arguments."""
-
-    datadir: Path
-    endpoint: Endpoint
-    start: tuple[str, ...] = ()  # none: mysqld itself, with the three below
-    stop: tuple[str, ...] = ()  # none: SIGTERM
-    mysqld: Path | None = None
-    defaults_file: Path | None = None
-    options: tuple[str, ...] = ()
-    trial: bool = True  # start a private mysqld on the new data before the server is stopped
-    start_timeout: float = 3600.0  # with its recovery
-    stop_timeout: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +66,12 @@ class ServerFacts:
 
 
 class Control:
-    """Asks, stops and starts one server. ``log`` takes what a mysqld says that we start ourselves."""
+    """Asks, stops and starts one server. ``log`` takes what our commands say."""
 
     def __init__(self, managed: Managed, data: Path, log: Path) -> None:
         """``data`` is the data directory with symbolic links followed."""
-        self.managed, self.data, self.log = managed, data, log
+        self.managed, self.data = managed, data
+        self.logs = [log]
         self._child: subprocess.Popen[bytes] | None = None
 
     # ---- asking --------------------------------------------------------------------------------------------
@@ -113,6 +98,8 @@ class Control:
                 hint="name the same server twice in the configuration",
             )
         self._refuse_outside([str(row[0]) for row in outside], facts.variables)
+        if (name := facts.variables.get("log_error", "stderr")) != "stderr":
+            self.logs[1:] = [self.data / name]
         return facts
 
     def _refuse_outside(self, files: Sequence[str], variables: Mapping[str, str]) -> None:
@@ -196,7 +183,7 @@ class Control:
         error, what ``waiting`` raises."""
         deadline = time.monotonic() + self.managed.start_timeout
         launched = answered = 0.0
-        said = self._log_size()
+        said = self._log_sizes()
         while True:
             if self.running():
                 answered = (answered or time.monotonic()) if self._answers() else 0.0
@@ -243,7 +230,7 @@ class Control:
             name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"
         }  # systemd's, for us
         try:
-            with self.log.open("ab") as log:
+            with self.logs[0].open("ab") as log:
                 return subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
                     env=environment,
@@ -255,7 +242,7 @@ class Control:
 
     def _command(self, command: Sequence[str], deadline: float, waiting: Callable[[], None] = lambda: None) -> None:
         """Run one of the user's commands to its end. Raises `BootFailed` if it fails, what ``waiting`` raises."""
-        said = self._log_size()
+        said = self._log_sizes()
         process = self._popen(command)
         try:
             while process.poll() is None:
@@ -270,15 +257,17 @@ class Control:
         if process.returncode:
             raise BootFailed(f"{' '.join(command)} ended with status {process.returncode}{self._why(said)}")
 
-    def _log_size(self) -> int:
-        return self.log.stat().st_size if self.log.exists() else 0
+    def _log_sizes(self) -> list[int]:
+        return [log.stat().st_size if log.exists() else 0 for log in self.logs]
 
-    def _why(self, said: int) -> str:
-        """What was written to our log since, shortened; and where that is."""
-        with suppress(OSError):
-            text = self.log.read_bytes()[said:].decode(errors="replace")
-            return f": {complaint(text)[:WORDS] or 'see its own error log'} (output: {self.log})"
-        return ""
+    def _why(self, said: Sequence[int]) -> str:
+        """What was written to the logs since, shortened; and where they are."""
+        text = ""
+        for log, before in zip(self.logs, said, strict=True):
+            with suppress(OSError):
+                text += log.read_bytes()[before:].decode(errors="replace")
+        where = " and ".join(map(str, self.logs))
+        return f": {tamed(complaint(text))[:WORDS] or 'nothing was said'} (logs: {where})"
 
     def _reap(self) -> None:
         if self._child is not None:

@@ -134,6 +134,8 @@ class Places:
             beside.replace(path)
             sync_directory(self.folder)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
             raise file_error(error, f"can't write {path}") from error
 
     def read(self) -> Note | None:

@@ -27,12 +27,12 @@ from innoclone.operation.options import (
     CheckOptions,
     CloneOptions,
     LocalOptions,
-    Managed,
     ReplaceOptions,
 )
 from innoclone.operation.replace import ReplaceResult
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Compression, Endpoint
 

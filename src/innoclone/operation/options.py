@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.engine.managed import Managed
 from innoclone.errors import UsageError
+from innoclone.ops.managed import Managed
 from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
-    "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "Managed", "ReplaceOptions", "ReplicateOptions",
+    "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
     "VerifyOptions",
 ]  # fmt: skip
 

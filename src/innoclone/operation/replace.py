@@ -16,6 +16,7 @@ brings the server up.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.engine.cloned import is_recovered, read_recovery
-from innoclone.engine.managed import Control, Managed, ServerFacts, refuse_unlike
+from innoclone.engine.managed import Control, ServerFacts, refuse_unlike
 from innoclone.engine.preflight import check
+from innoclone.engine.programs import find_programs
 from innoclone.engine.resume import find_resumable
 from innoclone.errors import (
     BootFailed,
@@ -36,8 +38,8 @@ from innoclone.errors import (
     Interrupted,
     ServerNotFound,
     SnapshotGone,
-    VersionUnsupported,
 )
+from innoclone.files.base import server_process
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.replacing import Note, Places, Step, belongings, carry, name_to_keep, size_of
@@ -46,6 +48,7 @@ from innoclone.operation.clone import copy
 from innoclone.operation.options import BootOptions, CloneOptions, ReplaceOptions
 from innoclone.operation.run import record_dead, recorded
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus, Stage, State
 
 __all__ = ["ReplaceResult", "replace_data", "settle"]
@@ -120,7 +123,8 @@ def _control(managed: Managed, places: Places) -> Control:
 
 def _end_trial(managed: Managed, places: Places) -> None:
     """A private mysqld outlives the process that was killed while it tried the new data out. There is no note now."""
-    Control(replace(managed, stop=()), places.new, places.server_log).stop(force=True)
+    if server_process(places.new) is not None:
+        Control(replace(managed, stop=()), places.new, places.server_log).stop(force=True)
 
 
 class _Replacement:
@@ -143,7 +147,7 @@ class _Replacement:
         try:
             self._copy()
             if self.managed.trial:
-                self._trial()
+                self._trial(server.variables["version"])
             first = not is_recovered(self.places.new)
             note = self._swap(server)
         except (DiskFull, BootFailed):
@@ -182,18 +186,24 @@ class _Replacement:
         copy(self._clone_options(), self.status, self.stopped, self.limits)
         self.places.new.chmod(self.places.data.stat().st_mode & 0o7777)
 
-    def _trial(self) -> None:
+    def _trial(self, version: str) -> None:
         """A private mysqld on the new data: what does not boot never stops the server, and recovery takes none of its
-        time."""
+        time. It must be of the server's ``version``: an older or a newer one could leave what the server refuses."""
         trial = CloneStatus(state=State.IN_PROGRESS)
-        self.status.start(Stage.TRIAL)
+        options = BootOptions(self.places.new, mysqld=self.managed.mysqld, timeout=self.managed.start_timeout)
         try:
-            boot(
-                BootOptions(self.places.new, mysqld=self.managed.mysqld, timeout=self.managed.start_timeout),
-                status=trial, stopped=self.stopped,
-            )  # fmt: skip
-        except (ServerNotFound, VersionUnsupported) as error:
+            programs = find_programs(options.mysqld)
+        except ServerNotFound as error:
             self.status.notes.append(f"the new data was not tried out before the server was stopped: {error.message}")
+            return
+        if not re.match(rf"{re.escape(programs.version)}(?!\d)", version):
+            self.status.notes.append(
+                "the new data was not tried out before the server was stopped: the server is MySQL"
+                f" {version}, {programs.mysqld[-1]} is {programs.version}"
+            )
+            return
+        self.status.start(Stage.TRIAL)
+        boot(options, status=trial, stopped=self.stopped)
         self.status.finish(Stage.TRIAL)
         self.status.binlog_file, self.status.binlog_position = trial.binlog_file, trial.binlog_position
         self.status.gtid_executed = trial.gtid_executed
@@ -257,7 +267,11 @@ class _Replacement:
         if restart.state is State.IN_PROGRESS:
             self.status.start(Stage.RECOVERY)
         self.status.finish(Stage.RECOVERY)
-        recovery = read_recovery(self.places.data) if first else None
+        recovery = None
+        try:
+            recovery = read_recovery(self.places.data) if first else None
+        except CloneError as error:
+            self.status.notes.append(f"the server is up, but where its binary log stood is not known: {error.message}")
         if recovery is not None:
             restart.end = row.begin = recovery.begin
             row.end = recovery.end

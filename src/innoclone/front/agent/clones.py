@@ -33,10 +33,11 @@ from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
-from innoclone.operation.options import CloneOptions, LocalOptions, Managed, ReplaceOptions
+from innoclone.operation.options import CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.operation.run import record_dead
 from innoclone.ops.history import DIED, append_history, read_history
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 

@@ -7,7 +7,7 @@ import threading
 
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, TargetBusy
-from innoclone.operation.options import Managed
+from innoclone.ops.managed import Managed
 from innoclone.transport.sql import Sql
 
 __all__ = ["binary_log_status", "settle_in_background"]

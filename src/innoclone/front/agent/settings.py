@@ -10,8 +10,8 @@ from typing import Any
 
 from innoclone.errors import UsageError
 from innoclone.front.managed import endpoint_of, managed_of
-from innoclone.operation.options import Managed
 from innoclone.ops.folders import state_directory
+from innoclone.ops.managed import Managed
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
