@@ -148,9 +148,10 @@ def test_the_statement_can_be_stopped_and_given_again(
     assert [path.name for path in server.places.folder.iterdir() if path.is_dir()] == []
 
 
+@pytest.mark.parametrize("by_itself", [False, True])
 @pytest.mark.parametrize("when", ["stop", "start"])
 def test_an_agent_that_is_killed_and_started_again(
-    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str, by_itself: bool
 ) -> None:
     """The commands that stop and start the server kill the agent, the first time."""
     script = tmp_path / "control"
@@ -172,14 +173,23 @@ def test_an_agent_that_is_killed_and_started_again(
     script.chmod(0o755)
     server.command(str(script))
     agent = start_agent(server)
+    if by_itself:
+        agent.rows("SET PERSIST clone_resume_on_start = ON")
+        agent.rows(f"SET PERSIST clone_valid_donor_list = '127.0.0.1:{small_donor.port}'")
     assert agent.mysql(statement(small_donor)).returncode != 0
     assert agent.process.wait(60) == -signal.SIGKILL
     assert server.places.read() is not None
     second = start_agent(server)
     end = time.monotonic() + 120
-    while not re.search("a broken off replacement was (undone|completed)", second.log.read_text()):
+    kept = agent.folder / "resume.json"
+    settled = re.compile("a broken off replacement was (undone|completed)")
+    while kept.exists() or not settled.search(second.log.read_text()):
         assert time.monotonic() < end, second.log.read_text()
         time.sleep(0.1)
+    if by_itself and when == "stop":
+        assert_new(server)
+        assert second.rows("SELECT STATE FROM performance_schema.clone_status") == [("Failed",), ("Completed",)]
+        return
     (assert_old if when == "stop" else assert_new)(server)
     shown = second.rows("SELECT STATE, BINLOG_FILE, BINLOG_POSITION FROM performance_schema.clone_status")
     there = rows(small_donor, "SHOW BINARY LOG STATUS")[0]

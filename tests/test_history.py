@@ -21,7 +21,7 @@ from innoclone.operation.clone import clone
 from innoclone.operation.options import CloneOptions
 from innoclone.ops import history
 from innoclone.ops.folders import state_directory
-from innoclone.ops.history import append_history, read_history
+from innoclone.ops.history import append_history, next_number, read_history
 from innoclone.ops.status import CloneStatus
 from servers import PASSWORD, endpoint_of
 from test_cli import environment, innoclone
@@ -190,3 +190,32 @@ def test_the_command(innoclone) -> None:
     assert package.history(2) == found["clones"][1:]
     assert len(package.history()) == 30
     assert package.history(0) == []
+
+
+# ---- numbers -----------------------------------------------------------------------------------------------
+
+
+def test_a_number_stays_when_older_records_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT", 3)
+    for number in range(5):
+        append_history(record(number))
+    assert [(row["id"], row["began"]) for row in read_history()] == [(3, 2), (4, 3), (5, 4)]
+
+
+def test_records_of_before_there_were_numbers(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "history.jsonl").write_text('{"state": "Completed", "began": 1}\n' * 2)
+    append_history(record(2))
+    assert [row["id"] for row in read_history()] == [0, 0, 1]
+
+
+def test_who_begins_first_has_the_lower_number_and_nobody_has_it_again(folder: Path) -> None:
+    slow = next_number()
+    append_history(record(2))
+    append_history(record(1) | {"id": slow})
+    given_up = next_number()
+    append_history(record(3))
+    assert [(row["id"], row["began"]) for row in read_history()] == [(slow + 1, 2), (slow, 1), (given_up + 1, 3)]
+    (folder / "history.lock").write_text("no number, and longer than one")
+    assert next_number() == given_up + 2
+    assert next_number() == given_up + 3

@@ -1,33 +1,27 @@
 """Where MySQL's own programs are: on this machine, or a private copy in the user's cache folder.
 
-The private copy is Debian's MySQL (unstable suite), downloaded by the machine's own apt from the mirror that it is
-configured with, into private apt directories, and unpacked without being installed. Its programs run through the
-unpacked dynamic loader, so neither the system's libraries nor root are needed.
+The private copy is Debian's MySQL (`engine.debian`). Its programs run through the unpacked dynamic loader, so the
+system's libraries aren't needed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from innoclone import errors
+from innoclone.engine.debian import NotFetched, provide_packages
 
-# Names only; the suite's package lists say which versions are the newest.
 _PACKAGES = ("mysql-server-core", "mysql-client-core")
-_SUITE = "unstable"
 # mysqldumpslow and the like want perl; nothing that we start does.
 _UNWANTED = ("perl", "libperl")
 # Packages put mysqld here, and it is not on everybody's PATH.
 _USUAL_FOLDER = "/usr/sbin"
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @dataclass(frozen=True)
@@ -77,15 +71,14 @@ def provide_programs(report: Callable[[str], None]) -> Programs:
         return find_programs()
     except errors.ServerNotFound:
         pass
-    cache = cache_directory()
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "mysql.lock"):
-        target = cache / "mysql"
-        if not target.is_dir():  # the process that held the lock before us may have made it
-            with tempfile.TemporaryDirectory(prefix="mysql.new-", dir=cache) as work:
-                _download(Path(work), report)
-                (Path(work) / "root").rename(target)
-    return _unpacked(target)
+    private = cache_directory() / "mysql"
+    try:
+        provide_packages(private, _PACKAGES, unwanted=_UNWANTED, report=report)
+    except NotFetched as error:
+        raise errors.ServerNotFound(
+            f"no mysqld on PATH, and none could be fetched: {error}", hint="install MySQL, so that mysqld is on PATH"
+        ) from error
+    return _unpacked(private)
 
 
 def _installed(mysqld: Path) -> Programs:
@@ -124,108 +117,3 @@ def _version(mysqld: tuple[str, ...]) -> str:
     if done.returncode or not match or "MariaDB" in done.stdout:
         raise errors.ServerNotFound(f"{mysqld[-1]} is not a MySQL server: {(done.stdout + done.stderr).strip()}")
     return match[1]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-# ---- downloading -------------------------------------------------------------------------------------------
-
-
-def _download(work: Path, report: Callable[[str], None]) -> None:
-    """Make ``work``/root, an unpacked MySQL with every library that it needs."""
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise _not_fetched(f"no mysqld on PATH, and no {tool} to fetch one with")
-    apt = _private_apt(work)
-    for mirror in _mirrors():
-        report(f"reading the package lists of Debian {_SUITE}")
-        signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-        (work / "sources.list").write_text(f"deb {signed}{mirror} {_SUITE} main\n")
-        if not (failure := _run([*apt, "-qq", "update"])):
-            break
-    else:
-        raise _not_fetched(f"no package mirror of this machine has Debian {_SUITE}: {failure}")
-    report("downloading MySQL and its libraries")
-    install = [*apt, "-qq", "--yes", "--no-install-recommends", "--download-only", "install", *_PACKAGES]
-    if failure := _run(install):
-        raise _not_fetched(f"MySQL could not be downloaded: {failure}")
-    packages = [p for p in sorted((work / "archives").glob("*.deb")) if not p.name.startswith(_UNWANTED)]
-    report(f"unpacking {len(packages)} packages")
-    for package in packages:
-        if failure := _run(["dpkg-deb", "-x", str(package), str(work / "root")]):
-            raise _not_fetched(f"{package.name} could not be unpacked: {failure}")
-
-
-def _not_fetched(message: str) -> errors.ServerNotFound:
-    return errors.ServerNotFound(message, hint="install MySQL, so that mysqld is on PATH")
-
-
-def _private_apt(work: Path) -> list[str]:
-    """An apt-get that keeps the machine's proxies and keys, but reads and writes its state below ``work``.
-
-    The status file is empty, so apt resolves every library down to libc; no hooks of the system run.
-    """
-    for folder in ("lists/partial", "archives/partial", "root"):
-        (work / folder).mkdir(parents=True)
-    (work / "status").touch()
-    (work / "apt.conf").write_text(
-        f"""
-Dir::State "{work}/";
-Dir::State::lists "{work}/lists/";
-Dir::State::status "{work}/status";
-Dir::Cache "{work}/";
-Dir::Cache::archives "{work}/archives/";
-Dir::Cache::pkgcache "{work}/pkgcache.bin";
-Dir::Etc::sourcelist "{work}/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::Log "{work}/";
-APT::Default-Release "";
-APT::Sandbox::User "";
-Acquire::Languages "none";
-Acquire::Retries "3";
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear DPkg::Pre-Invoke;
-#clear DPkg::Pre-Install-Pkgs;
-#clear DPkg::Post-Invoke;
-"""
-    )
-    return ["apt-get", f"--config-file={work / 'apt.conf'}"]
-
-
-def _mirrors() -> list[str]:
-    """The Debian mirrors of the machine's apt configuration; known by their Release files, or, where no lists were
-    fetched yet, every mirror but those for security updates."""
-    ask = ["apt-get", "indextargets"]
-    known = subprocess.run(
-        [*ask, "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Label: Debian"],
-        capture_output=True, text=True, check=False,
-    ).stdout.split()  # fmt: skip
-    if not known:
-        listed = subprocess.run(
-            [*ask, "--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages"],
-            capture_output=True, text=True, check=False,
-        ).stdout.split()  # fmt: skip
-        known = [uri for uri in listed if "security" not in uri]
-    if not known:
-        raise _not_fetched("no mysqld on PATH, and this machine's apt has no Debian mirror to fetch one from")
-    return list(dict.fromkeys(known))
-
-
-def _run(command: list[str]) -> str:
-    """Run a program; an empty string, or the last lines of what it complained of."""
-    environment = os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
-    )
-    if done.returncode == 0:
-        return ""
-    return "; ".join(done.stderr.strip().splitlines()[-3:]) or f"{command[0]} ended with status {done.returncode}"

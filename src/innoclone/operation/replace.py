@@ -51,9 +51,10 @@ from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus, Stage, State
 
-__all__ = ["ReplaceResult", "replace_data", "settle"]
+__all__ = ["COMPLETED", "ReplaceResult", "replace_data", "settle"]
 
 LITTLE = 0.05  # of a file system
+COMPLETED = "a broken off replacement was completed: the server runs on the new data"
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,7 @@ def _settle(places: Places, control: Control) -> str | None:
             return f"a broken off replacement was undone, the server runs on its old data: {error.message}"
         _drop(places, note)
         _record(places, note)
-        return "a broken off replacement was completed: the server runs on the new data"
+        return COMPLETED
     _back(places, control, note)
     return "a broken off replacement was undone: the server runs on its old data"
 

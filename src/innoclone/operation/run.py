@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from innoclone.errors import CloneError
 from innoclone.files.lock import holder_of
 from innoclone.files.marks import is_unfinished
 from innoclone.files.swap import fresh_sibling
-from innoclone.ops.history import DIED, append_history, read_history
+from innoclone.ops.history import DIED, append_history, next_number, read_history
 from innoclone.ops.status import COPY_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import outcome, read_status
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["record_completed", "record_dead", "recorded"]
+__all__ = ["begin", "record_completed", "record_dead", "record_died", "recorded"]
 
 
 @contextlib.contextmanager
@@ -29,8 +29,7 @@ def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStat
 
     A history that can't be written is a note. A run before this one that died in the directory is recorded first.
     """
-    status.source, status.destination = str(donor), str(directory)
-    status.state, status.begin = State.IN_PROGRESS, time.time()
+    begin(donor, directory, status)
     for place in (directory, fresh_sibling(directory)):
         record_dead(place, status)
     try:
@@ -49,27 +48,43 @@ def record_completed(operation: str, status: CloneStatus) -> None:
     _record(_record_of(operation, status), status)
 
 
+def begin(donor: Endpoint, directory: Path, status: CloneStatus) -> None:
+    """Let ``status`` say what is cloned, and give it its number in the history unless it has one."""
+    status.source, status.destination = str(donor), str(directory)
+    status.state, status.begin = State.IN_PROGRESS, time.time()
+    with contextlib.suppress(CloneError):  # `recorded` says that there is no history
+        status.number = status.number or next_number()
+
+
 def record_dead(directory: Path, status: CloneStatus) -> None:
     """Put a clone into the history whose process was killed, once; by itself it could not."""
     with contextlib.suppress(OSError, CloneError, KeyError, TypeError):  # it is of no importance to the next clone
         if not is_unfinished(directory) or holder_of(directory) is not None:
             return
         last = read_status(directory)
-        if last is None or last["state"] != State.IN_PROGRESS.value:
-            return
-        mark = (DIED, last["pid"], last["began"])
-        if any((old["state"], old.get("pid"), old.get("began")) == mark for old in read_history()):
-            return
-        taken = ("operation", "pid", "host", "source", "destination", "began", "data", "network", "connections")
-        record = {name: last[name] for name in (*taken, "donor_version", "restarts")}
-        seconds = round(last["updated"] - last["began"], 3)
-        _record(record | {"state": DIED, "ended": last["updated"], "seconds": seconds}, status)
+        if last is not None:
+            record_died(last, status)
+
+
+def record_died(last: Mapping[str, Any], status: CloneStatus) -> None:
+    """Put the clone of a status file into the history, unless that has it or it came to an end.
+
+    Raises a file error, KeyError and TypeError for what is no status.
+    """
+    number = last["id"]
+    if last["state"] != State.IN_PROGRESS.value or any(old.get("id") == number for old in read_history()):
+        return
+    taken = ("id", "operation", "pid", "host", "source", "destination", "began", "data", "network", "connections")
+    record = {name: last[name] for name in (*taken, "donor_version", "restarts")}
+    seconds = round(last["updated"] - last["began"], 3)
+    _record(record | {"state": DIED, "ended": last["updated"], "seconds": seconds}, status)
 
 
 def _record_of(operation: str, status: CloneStatus) -> dict[str, Any]:
     ended = status.end or time.time()
     copied = [status.stages[stage] for stage in COPY_STAGES]
     return {
+        "id": status.number,
         "operation": operation,
         "innoclone": __version__,
         "pid": os.getpid(),

@@ -2,6 +2,8 @@
 
 A record is appended with one write(2) under a lock, so that records of processes that end together don't mix. Only the
 newest are kept. What a crash tore is skipped by readers, and the next record begins on a line of its own.
+
+A clone gets its number (``id``) when it begins. The lock's file holds the last one, so that no number comes twice.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from innoclone.errors import FileError
 from innoclone.files.system import file_error
 from innoclone.ops.folders import state_directory
 
-__all__ = ["DIED", "KEPT", "append_history", "read_history"]
+__all__ = ["DIED", "KEPT", "append_history", "next_number", "read_history"]
 
 NAME, LOCK = "history.jsonl", "history.lock"
 KEPT = 1000  # records
@@ -28,22 +30,34 @@ LONGEST_GTIDS = 4000  # characters; a longer set is left out, the clone's manife
 DIED = "Died"  # state of a clone whose process never said how it ended; the others are those of status.json
 
 
-def append_history(record: Mapping[str, Any]) -> None:
-    """Add a record and drop those beyond the newest `KEPT`. Raises a file error."""
+def next_number() -> int:
+    """The number of a clone that begins: from 1 on, for this clone only. Raises a file error."""
     folder = state_directory()
-    gtids = record.get("gtid_executed", "")
-    line = json.dumps({**record, "gtid_executed": gtids if len(gtids) <= LONGEST_GTIDS else ""}) + "\n"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(folder / LOCK):
-            _append(folder / NAME, line.encode())
+        with _locked(folder / LOCK) as lock:
+            return _take_number(lock)
+    except OSError as error:
+        raise file_error(error, f"can't write {folder / LOCK}") from error
+
+
+def append_history(record: Mapping[str, Any]) -> None:
+    """Add a record, with a number where it has none, and drop those beyond the newest `KEPT`. Raises a file error."""
+    folder = state_directory()
+    gtids = record.get("gtid_executed", "")
+    kept = {**record, "gtid_executed": gtids if len(gtids) <= LONGEST_GTIDS else ""}
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(folder / LOCK) as lock:
+            numbered = kept if kept.get("id") else {**kept, "id": _take_number(lock)}
+            _append(folder / NAME, f"{json.dumps(numbered)}\n".encode())
             _trim(folder / NAME)
     except OSError as error:
         raise file_error(error, f"can't write {folder / NAME}") from error
 
 
 def read_history() -> list[dict[str, Any]]:
-    """All records, oldest first. Raises a file error."""
+    """All records, in the order in which the clones ended. Raises a file error."""
     path = state_directory() / NAME
     try:
         lines = path.read_text(errors="replace").splitlines()
@@ -59,7 +73,17 @@ def _parse(line: str) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and "state" in record else None
+    return {"id": 0, **record} if isinstance(record, dict) and "state" in record else None  # old ones have no number
+
+
+def _take_number(lock: int) -> int:
+    """One more than the last; a file that says nothing is made good by the records."""
+    try:
+        last = int(os.pread(lock, 20, 0))
+    except ValueError:
+        last = max((record["id"] for record in read_history()), default=0)
+    os.ftruncate(lock, os.pwrite(lock, f"{last + 1}\n".encode(), 0))
+    return last + 1
 
 
 def _append(path: Path, line: bytes) -> None:
@@ -86,7 +110,7 @@ def _trim(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[int]:
     """Keep others from writing; on a file of its own, because the history itself is replaced when it is trimmed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -99,6 +123,6 @@ def _locked(path: Path) -> Iterator[None]:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.01)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

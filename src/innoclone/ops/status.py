@@ -125,6 +125,7 @@ class CloneStatus:
     stages: dict[Stage, StageStatus] = field(default_factory=lambda: {stage: StageStatus(stage) for stage in Stage})
     notes: list[str] = field(default_factory=list)  # what the user should know, in order (warnings, DDL followed)
     decisions: list[Decision] = field(default_factory=list)  # about the number of connections, in order
+    number: int = 0  # its ID in the history, 0 before it has one
 
     def start(self, stage: Stage, *, estimate: int = 0, threads: int = 1) -> StageStatus:
         """Mark ``stage`` as running and every earlier running one as completed."""

@@ -22,7 +22,7 @@ from innoclone.files.names import OWN_DIR, STATUS
 from innoclone.ops.speed import Speed
 from innoclone.ops.status import COPY_STAGES, CloneStatus, Stage, State
 
-__all__ = ["FORMAT", "INTERRUPTED", "StatusFile", "outcome", "read_status"]
+__all__ = ["FORMAT", "INTERRUPTED", "StatusFile", "outcome", "read_status", "status_in"]
 
 FORMAT = 1
 EVERY = 1.0  # seconds
@@ -39,8 +39,8 @@ class StatusFile:
     """
 
     def __init__(self, own: Path, status: CloneStatus, *, operation: str, every: float = EVERY) -> None:
-        """``own`` is the directory's ``#innoclone``, which must exist; ``operation`` is ``clone`` or ``local``;
-        ``every`` is in seconds."""
+        """``own`` is the directory's ``#innoclone`` or another folder, which must exist; ``operation`` is ``clone`` or
+        ``local``; ``every`` is in seconds."""
         self.resumable_seconds: float | None = None
         """How long the donor keeps the snapshot when it hears nothing more of us; None: not known, or not at all."""
         self._status, self._operation, self._every = status, operation, every
@@ -93,6 +93,7 @@ class StatusFile:
         data, estimate = sum(row.data for row in copied), sum(max(row.estimate, row.data) for row in copied)
         return {
             "format": FORMAT,
+            "id": status.number,
             "operation": self._operation,
             "pid": self._me.pid,
             "process_started": self._me.started,
@@ -122,6 +123,7 @@ class StatusFile:
                     "state": row.state.value,
                     "begin": _rounded(row.begin),
                     "end": _rounded(row.end),
+                    "threads": row.threads,
                     "data": row.data,
                     "network": row.network,
                     "estimate": row.estimate,
@@ -145,8 +147,13 @@ def read_status(directory: Path) -> dict[str, Any] | None:
 
     Raises PermissionError.
     """
+    return status_in(directory / OWN_DIR)
+
+
+def status_in(own: Path) -> dict[str, Any] | None:
+    """`read_status` of a directory's ``#innoclone``, or of another folder that a `StatusFile` wrote to."""
     try:
-        fields = json.loads((directory / OWN_DIR / STATUS).read_text())
+        fields = json.loads((own / STATUS).read_text())
     except PermissionError:
         raise
     except (OSError, ValueError):

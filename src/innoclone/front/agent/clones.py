@@ -5,68 +5,40 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import (
-    AccessDenied,
-    AuthPluginUnsupported,
-    CloneError,
-    ConnectFailed,
-    DonorError,
-    Interrupted,
-    NetworkError,
-    NotMySQL,
-    PluginMissing,
-    PrivilegeMissing,
-    TargetExists,
-    TlsFailed,
-)
-from innoclone.files.replacing import Places
+from innoclone.errors import CloneError, Interrupted
+from innoclone.files.names import STATUS
+from innoclone.front.agent.clonefaults import Failure, in_answer, in_table
+from innoclone.front.agent.diary import told
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.recall import Pending, status_of
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
-from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.operation.run import record_dead
-from innoclone.ops.history import DIED, append_history, read_history
+from innoclone.operation.run import begin, record_died
+from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
+from innoclone.ops.statusfile import INTERRUPTED, StatusFile, status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = ["Clones", "Failure"]
 
+log = logging.getLogger("innoclone.agent")
 OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
-RUNNING, FLUSHED = "running.json", "flushed.json"
+FLUSHED = "flushed.json"
 LARGEST_INT = (1 << 31) - 1
-CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
-OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
-WRAPPED = {kind.number for kind in (*CONNECTING, NetworkError, PrivilegeMissing, PluginMissing)}
-DONOR = 3862  # ER_CLONE_DONOR
-GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
-"""The guide's own numbers: interrupted, network, disk space, privileges."""
-
-
-class Failure(CloneError):
-    """A clone failed: with the number that the recipient's user sees."""
-
-    def __init__(self, number: int, state: str, message: str) -> None:
-        """``number`` and ``state`` go to the client."""
-        super().__init__(message, hint="")
-        self.shown = number
-        self.sqlstate = state  # type: ignore[misc]  # one class for all of them
-
-    @property
-    def code(self) -> int:
-        """The number."""
-        return self.shown
 
 
 @dataclass
@@ -79,8 +51,13 @@ class _Run:
     status: CloneStatus = field(default_factory=CloneStatus)
     stopped: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
-    number: int = 0  # ID in the tables
     operation: str = "clone"
+    began: float = 0.0  # when the statement was given; a clone that goes on began earlier
+
+    @property
+    def number(self) -> int:
+        """ID in the tables."""
+        return self.status.number
 
 
 class Clones:
@@ -89,15 +66,35 @@ class Clones:
     def __init__(
         self, folder: Path, variables: Variables, local: Endpoint | None, managed: Managed | None = None
     ) -> None:
-        """``local`` is the server that CLONE LOCAL copies, ``managed`` the one whose data CLONE INSTANCE replaces. A
-        clone that was cut off with the last agent is put into the history."""
+        """``local`` is the server that CLONE LOCAL copies, ``managed`` the one whose data CLONE INSTANCE replaces. The
+        last agent's last clone is remembered; if it was cut off with that agent, it is put into the history."""
         self._folder, self._variables, self._local, self._managed = folder, variables, local, managed
         self._lock = threading.Lock()
         self._run: _Run | None = None  # the last one
         self._closing = False
+        self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
+        self._pending = Pending(folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
-            _record_cut_off(json.loads((folder / RUNNING).read_bytes()))
-        (folder / RUNNING).unlink(missing_ok=True)
+            if (last := status_in(folder)) is not None:
+                record_died(last, CloneStatus())
+                self._run = _Run(0, Path(last["destination"]), Limits(), status_of(last))
+                self._run.ended.set()
+
+    @property
+    def latest(self) -> CloneStatus | None:
+        """Of the clone that runs, or of the last one."""
+        return None if self._run is None else self._run.status
+
+    @property
+    def began(self) -> float:
+        """When the statement for `latest` was given, seconds since the epoch; 0 if to an earlier agent."""
+        return 0.0 if self._run is None else self._run.began
+
+    @property
+    def is_running(self) -> bool:
+        """Whether `latest` runs."""
+        run = self._run
+        return run is not None and not run.ended.is_set()
 
     # ---- statements ----------------------------------------------------------------------------------------
 
@@ -112,29 +109,60 @@ class Clones:
                 raise StatementError(1053)
             if self._run is not None and not self._run.ended.is_set():
                 raise StatementError(3874)
-            run.number = self._count() + 1
-            run.status.state, run.status.begin = State.IN_PROGRESS, time.time()
-            run.status.source, run.status.destination = str(options.donor), str(options.directory)
+            begin(options.donor, options.directory, run.status)
+            run.began = run.status.begin or 0.0
             run.operation = OPERATIONS[type(options)]
             self._run = run
+        outcome = State.FAILED.value
         try:
-            note = {
-                "operation": run.operation, "began": run.status.begin,
-                "source": run.status.source, "destination": run.status.destination,
-            }  # fmt: skip
-            (self._folder / RUNNING).write_text(json.dumps(note))
-            self._operate(options, run)
+            if self._variables["clone_resume_on_start"]:
+                self._pending.keep(statement)
+            with told(run.status), StatusFile(self._folder, run.status, operation=run.operation):
+                self._operate(options, run)
+            outcome = State.COMPLETED.value
         except CloneError as error:
             if run.status.state is not State.FAILED:
                 run.status.fail(error.code, error.message)
-            raise self._shown(error, options.directory) from error
+            if isinstance(error, Interrupted):
+                outcome = INTERRUPTED
+            raise in_answer(error, options.directory, guide=self._guide) from error
         except OSError as error:
             run.status.fail(CloneError.number, str(error))
             raise Failure(CloneError.number, CloneError.sqlstate, str(error)) from error
         finally:
-            (self._folder / RUNNING).unlink(missing_ok=True)
+            self.outcomes[outcome] += 1
+            if not self._closing:  # else it is for the next agent
+                self._pending.forget()
             run.ended.set()
         return list(run.status.notes)
+
+    def resume(self, settled: str | None = None) -> None:
+        """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent.
+
+        ``settled`` is what was done about the managed server: a replacement may have come to its end.
+        """
+        from innoclone.operation.replace import COMPLETED
+
+        statement = self._pending.take()
+        if statement is None:
+            return
+        wanted = self._variables["clone_resume_on_start"] and self._variables.installed
+        in_place = isinstance(statement, CloneInstance) and statement.directory is None
+        if not wanted or (in_place and settled == COMPLETED):
+            self._pending.forget()
+            return
+        threading.Thread(target=self._resume, args=(statement,), name="innoclone-resume", daemon=True).start()
+
+    def _resume(self, statement: CloneLocal | CloneInstance) -> None:
+        log.info("going on with the clone that the last agent's end cut off")
+        try:
+            self.run(statement, 0, threading.Event())
+        except StatementError as error:  # refused; another error was told of
+            log.error("it can't go on: ERROR %d (%s): %s", error.code, error.sqlstate, error.message)
+            if not self._closing:
+                self._pending.forget()
+        except CloneError:
+            pass
 
     def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: _Run) -> None:
         from innoclone.operation.clone import clone
@@ -166,9 +194,11 @@ class Clones:
             run.stopped.set()
             run.ended.wait(seconds)
 
-    def limits_changed(self) -> None:
-        """Bandwidths count at once, for the clone that runs too."""
+    def changed(self, name: str) -> None:
+        """A variable was set: bandwidths count at once, for the clone that runs too."""
         run = self._run
+        if name == "clone_resume_on_start" and not self._variables[name]:
+            self._pending.forget()
         if run is not None:
             run.limits.data = bandwidth(self._variables["clone_max_data_bandwidth"])
             run.limits.network = bandwidth(self._variables["clone_max_network_bandwidth"])
@@ -179,6 +209,7 @@ class Clones:
             (self._folder / FLUSHED).write_text(json.dumps({"until": time.time()}))
             if self._run is not None and self._run.ended.is_set():
                 self._run = None
+                (self._folder / STATUS).unlink(missing_ok=True)
 
     # ---- options -------------------------------------------------------------------------------------------
 
@@ -235,34 +266,14 @@ class Clones:
             boot=bool(variables["clone_boot"]),
         )  # fmt: skip
 
-    # ---- errors --------------------------------------------------------------------------------------------
-
-    def _shown(self, error: CloneError, directory: Path) -> CloneError:
-        """As the client sees it: a donor's and the network's errors in ER_CLONE_DONOR, as in a stock recipient."""
-        if isinstance(error, StatementError):
-            return error
-        number, message = error.code, error.message
-        if isinstance(error, TargetExists):
-            message = f"Can't create database '{directory}'; database exists ({message})"
-        elif isinstance(error, Interrupted):
-            message = "Query execution was interrupted"
-        elif isinstance(error, CONNECTING):
-            message = f"Connect failed: {number} : {message}"
-        elif isinstance(error, OF_THE_DONOR):
-            message = f"{getattr(error, 'donor_number', 0) or number} : {message}"
-        shown = self._numbered(number)
-        if isinstance(error, OF_THE_DONOR):
-            shown, message = (DONOR if shown == number else shown), f"Clone Donor Error: {message}."
-        return Failure(shown, error.sqlstate if shown != DONOR else CloneError.sqlstate, message)
-
-    def _numbered(self, number: int) -> int:
-        guide = self._variables["clone_error_numbering"] == "guide"
-        return GUIDE.get(number, number) if guide else number
+    @property
+    def _guide(self) -> bool:
+        return self._variables["clone_error_numbering"] == "guide"
 
     # ---- tables --------------------------------------------------------------------------------------------
 
-    def _records(self) -> list[tuple[int, dict[str, Any]]]:
-        """The history with its numbers, but for what was flushed."""
+    def records(self) -> list[dict[str, Any]]:
+        """The history in the order of its numbers, but for what was flushed."""
         try:
             until = float(json.loads((self._folder / FLUSHED).read_bytes())["until"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -271,44 +282,32 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        return [(n, record) for n, record in enumerate(records, 1) if (record.get("ended") or 0) > until]
-
-    def _count(self) -> int:
-        try:
-            return len(read_history())
-        except CloneError:
-            return 0
+        kept = [record for record in records if (record.get("ended") or 0) > until]
+        return sorted(kept, key=lambda record: record["id"])
 
     def status_rows(self) -> list[tuple[Value, ...]]:
         """Rows of clone_status, oldest first."""
         run = self._run
-        running = run is not None and not run.ended.is_set()
-        rows = [self._past(number, record) for number, record in self._records() if not running or number != run.number]  # type: ignore[union-attr]
-        if run is not None and running:
-            rows.append(self._present(run))
-        return rows
+        records = self.records()
+        if run is None or run.ended.is_set():
+            return [self._past(record) for record in records]
+        rows = [self._past(record) for record in records if record["id"] != run.number]
+        return sorted([*rows, self._present(run)], key=lambda row: int(str(row[0])))
 
-    def _past(self, number: int, record: Mapping[str, Any]) -> tuple[Value, ...]:
+    def _past(self, record: Mapping[str, Any]) -> tuple[Value, ...]:
         state, code = record["state"], record.get("error_number") or 0
         message = str(record.get("error_message") or "")
         if state not in (State.COMPLETED.value, State.FAILED.value):  # interrupted, died
             code, message = code or Interrupted.number, message or f"the clone was cut off ({state.lower()})"
             state = State.FAILED.value
-        code, message = self._table_error(code, message)
+        code, message = in_table(code, message, guide=self._guide)
         return (
-            number, 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
+            record["id"], 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
             _source(record.get("operation"), str(record.get("source") or "")),
             _directory(record.get("operation"), str(record.get("destination") or "")), code, message,
             str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
             str(record.get("gtid_executed") or ""), None,
         )  # fmt: skip
-
-    def _table_error(self, code: int, message: str) -> tuple[int, str]:
-        """As in the statement's own error."""
-        shown = self._numbered(code)
-        if code in WRAPPED:
-            shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {code} : {message}."
-        return shown, " ".join(message.split())[:MESSAGE_LENGTH]
 
     def _present(self, run: _Run) -> tuple[Value, ...]:
         status = run.status
@@ -321,14 +320,14 @@ class Clones:
         )  # fmt: skip
 
     def progress_rows(self) -> list[tuple[Value, ...]]:
-        """Rows of clone_progress: of the clone that runs, or of this agent's last one."""
+        """Rows of clone_progress: of the clone that runs, or of the last one."""
         run = self._run
         return [] if run is None else [self._stage(run, run.status.stages[stage]) for stage in CLONE_STAGES]
 
     def _stage(self, run: _Run, row: StageStatus) -> tuple[Value, ...]:
         message = ""
         if row.state is State.FAILED:
-            _, message = self._table_error(run.status.error_number, run.status.error_message)
+            _, message = in_table(run.status.error_number, run.status.error_message, guide=self._guide)
         data, network, seconds = row.data, row.network, row.seconds
         estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
         speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
@@ -343,17 +342,6 @@ class Clones:
             if row[9]:
                 return str(row[9]), int(str(row[10])), str(row[11])
         return None
-
-
-def _record_cut_off(note: Mapping[str, Any]) -> None:
-    """Put the clone that an agent was killed in into the history, unless it is there: its own status says more, but is
-    not written before it has a directory."""
-    directory, began = Path(note["destination"]), float(note["began"])
-    for place in (directory, Places(directory).new):
-        record_dead(place, CloneStatus())
-    ours = [record for record in read_history() if record.get("destination") == str(directory)]
-    if not any((record.get("ended") or 0) >= began for record in ours):
-        append_history({**note, "state": DIED, "ended": began, "seconds": 0.0})
 
 
 def _source(operation: str | None, source: str) -> str:

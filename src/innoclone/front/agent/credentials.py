@@ -43,6 +43,7 @@ class FailedLogins:
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
         self._lock = threading.Lock()
+        self.count = 0  # of all hosts, since the agent was started
         self._failed: dict[str, tuple[int, float]] = {}  # count, and when the last one was
 
     def is_blocked(self, host: str) -> bool:
@@ -54,12 +55,15 @@ class FailedLogins:
                 return False
             return count >= self._most
 
-    def failed(self, host: str) -> None:
-        """One more."""
+    def failed(self, host: str) -> bool:
+        """One more; whether the host has to wait from now on."""
         with self._lock:
             now = time.monotonic()
+            self.count += 1
             self._failed = {h: (n, last) for h, (n, last) in self._failed.items() if now - last <= self._seconds}
-            self._failed[host] = (self._failed.get(host, (0, 0.0))[0] + 1, now)
+            count = self._failed.get(host, (0, 0.0))[0] + 1
+            self._failed[host] = (count, now)
+            return count == self._most
 
     def succeeded(self, host: str) -> None:
         """Forgiven."""

@@ -10,6 +10,7 @@ from innoclone.front.agent import users
 from innoclone.front.agent.answers import Answer, Done, Rows, table
 from innoclone.front.agent.catalog import Catalog, SelectSession, plugin_rows, shown
 from innoclone.front.agent.credentials import ADMINISTRATOR
+from innoclone.front.agent.diary import noted
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.managed import binary_log_status
 from innoclone.front.agent.sql import statements as st
@@ -95,7 +96,8 @@ class Execution:
             raise StatementError(1065)
         select = tokens[0].is_word("SELECT")
         statement = None if select else parse_statement(text, tokens)
-        answer = self._select(text) if statement is None else self._run(statement)
+        with noted(self.shown_user, text, statement):
+            answer = self._select(text) if statement is None else self._run(statement)
         if not answer.keeps_notes:
             self.notes = answer.notes
         return answer

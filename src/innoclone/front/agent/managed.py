@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, TargetBusy
@@ -16,21 +17,27 @@ log = logging.getLogger("innoclone.agent")
 PATIENCE = 10.0  # seconds for an answer
 
 
-def settle_in_background(managed: Managed) -> threading.Thread:
-    """Bring the server up if a replacement was broken off when the last agent died; a CLONE meanwhile must wait."""
+def settle_in_background(managed: Managed, then: Callable[[str | None], None]) -> threading.Thread:
+    """Bring the server up if a replacement was broken off when the last agent died; a CLONE meanwhile must wait.
+
+    ``then`` is told what was done, unless the server is down.
+    """
 
     def settle() -> None:
         from innoclone.operation.replace import settle as run
 
+        done = None
         try:
             done = run(managed)
         except TargetBusy as error:
             log.info("%s", error.message)
         except CloneError as error:
             log.error("the managed server is down after a broken off replacement: %s", error.message)
+            return
         else:
             if done is not None:
                 log.warning("%s", done)
+        then(done)
 
     thread = threading.Thread(target=settle, name="innoclone-settle", daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from innoclone.errors import NetworkError
 from innoclone.front.agent.catalog import fixed_variables
@@ -16,6 +17,7 @@ from innoclone.front.agent.managed import settle_in_background
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.variables import Variables
+from innoclone.front.agent.web import Web
 from innoclone.ops.accounts import Accounts
 from innoclone.ops.folders import claim
 from innoclone.ops.keys import PasswordKey, own_certificate
@@ -49,6 +51,7 @@ class Agent:
         self._sessions: dict[int, tuple[Session, threading.Thread]] = {}
         self._last = 0
         self._began = time.monotonic()
+        self.started = time.time()
         self._listener = Listener(
             host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute()
         )
@@ -59,6 +62,9 @@ class Agent:
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
             self.clones = Clones(folder, self.variables, settings.server, settings.managed)
+            self.web: Web | None = None
+            if settings.web_port is not None:
+                self.web = Web(self, settings.web_bind_address, settings.web_port)
         except BaseException:
             self._listener.close()
             raise
@@ -92,16 +98,26 @@ class Agent:
         with self._lock:
             return [session for session, _ in self._sessions.values()]
 
-    def serve(self) -> None:
-        """Accept until `stop`, then end everything in order: clones can be continued, threads have ended."""
+    def serve(self, *, stopping: Callable[[], None] = lambda: None) -> None:
+        """Accept until `stop`, then end everything in order: clones can be continued, threads have ended.
+
+        ``stopping`` is called when that begins.
+        """
+        if self.web is not None:
+            self.web.start()
         if self.settings.managed is not None:
-            settle_in_background(self.settings.managed)
+            settle_in_background(self.settings.managed, then=self.clones.resume)
+        else:
+            self.clones.resume()
         try:
             for sock in self._listener.accept():
                 self._begin(sock)
         finally:
+            stopping()
             self._listener.close()
             self.clones.close(self.settings.stop_timeout)
+            if self.web is not None:
+                self.web.stop()
             with self._lock:
                 left = list(self._sessions.values())
             for session, _ in left:
@@ -116,8 +132,7 @@ class Agent:
         self._listener.wake()
 
     def _changed(self, name: str) -> None:
-        if "bandwidth" in name:
-            self.clones.limits_changed()
+        self.clones.changed(name)
 
     def _begin(self, sock: socket.socket) -> None:
         try:
@@ -140,6 +155,7 @@ class Agent:
                 thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
                 self._sessions[session.number] = (session, thread)
         if full:
+            log.warning("connection from %s refused: there are %d", host, self.settings.max_connections)
             self._refuse(connection, StatementError(1040))
             return
         thread.start()

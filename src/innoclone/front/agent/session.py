@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed
+from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
 from innoclone.front.agent.answers import Answer, Done, Rows, packets
 from innoclone.front.agent.catalog import SERVER_VERSION
 from innoclone.front.agent.credentials import HostCredentials
@@ -149,9 +149,9 @@ class Session:
         login.tls_started()
 
     def _failed(self, login: ServerLogin) -> None:
-        log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, login.user)
-        if self.connection.peer_uid is None:
-            self.agent.failed_logins.failed(self.host)
+        log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, tamed(login.user))
+        if self.connection.peer_uid is None and self.agent.failed_logins.failed(self.host):
+            log.warning("%s failed too often and must wait for %g s", self.host, self.agent.settings.block_time)
 
     def _logged_in(self, login: ServerLogin) -> bool:
         account = self._credentials.account(login.user, trusted=login.trusted)

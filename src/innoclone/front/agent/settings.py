@@ -17,6 +17,8 @@ from innoclone.transport.endpoint import Endpoint
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
 
 DEFAULT_PORT = 3307
+DEFAULT_WEB_PORT = 9307
+TABLES = ("server", "managed", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
 
 
 def _folder() -> Path:
@@ -42,12 +44,18 @@ class AgentSettings:
     block_time: float = 60.0
     stop_timeout: float = 60.0  # for a clone to end in order
     server: Endpoint | None = None  # what CLONE LOCAL copies
+    web_bind_address: str = "127.0.0.1"  # [web] in the file
+    web_port: int | None = None  # None: no page and no metrics; 0: any that is free
     managed: Managed | None = None  # whose data CLONE INSTANCE without a directory replaces
 
     def __post_init__(self) -> None:
         """Refuse what no agent could run with."""
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port must be from 0 to 65535, not {self.port}")
+        if self.web_port is not None and not 0 <= self.web_port <= 65535:
+            raise UsageError(f"the web port must be from 0 to 65535, not {self.web_port}")
+        if not self.web_bind_address:
+            raise UsageError("the web bind address must not be empty", hint="* is everywhere")
         if not 1 <= self.max_connections <= 100_000:
             raise UsageError(f"max_connections must be from 1 to 100000, not {self.max_connections}")
         if not 1024 <= self.max_allowed_packet <= 1 << 30:
@@ -75,9 +83,12 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{config}: {error}") from error
     server, managed = found.pop("server", None), found.pop("managed", None)
+    web = _web(found.pop("web", None), config)
     given = {name: value for name, value in options.items() if value is not None}
-    known = {one.name: str(one.type) for one in fields(AgentSettings) if one.name not in ("server", "managed")}
-    values = {name: _checked(name, value, known, config) for name, value in found.items()} | given
+    if "web_bind_address" in given:
+        web = {"web_port": DEFAULT_WEB_PORT} | web
+    known = {one.name: str(one.type) for one in fields(AgentSettings) if one.name not in TABLES}
+    values = {name: _checked(name, value, known, config) for name, value in found.items()} | web | given
     return AgentSettings(
         **values,
         server=None if server is None else endpoint_of(server, f"{config}: [server]"),
@@ -96,3 +107,12 @@ def _checked(name: str, value: Any, known: Mapping[str, str], config: Path | Non
     if right is None or not isinstance(value, right) or (isinstance(value, bool) and kind != "bool"):
         raise UsageError(f"{config}: {name} must be of type {kind.split()[0].lower()}")
     return value
+
+
+def _web(web: Any, config: Path | None) -> dict[str, Any]:
+    if web is None:
+        return {}
+    known = {"port": int, "bind_address": str}
+    if not isinstance(web, dict) or any(type(value) is not known.get(name) for name, value in web.items()):
+        raise UsageError(f"{config}: [web] may have port and bind_address")
+    return {f"web_{name}": value for name, value in ({"port": DEFAULT_WEB_PORT} | web).items()}

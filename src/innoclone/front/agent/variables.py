@@ -134,6 +134,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_max_concurrency": Number(16, 1, 128),
     "clone_max_data_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
     "clone_max_network_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
+    "clone_resume_on_start": Switch(False),  # ours: go on with a clone that the agent's end cut off
     "clone_ssl_ca": Text(),
     "clone_ssl_cert": Text(),
     "clone_ssl_key": Text(),

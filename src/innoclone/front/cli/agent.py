@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from innoclone.front.cli.common import OutputArgs, expand
+from innoclone.front.output import Output
 
 __all__ = ["agent"]
+
+
+class _ToOutput(logging.Handler):
+    """Lets the agent's log go where a command's messages go: to stderr and the log file."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record, with its traceback if it has one."""
+        for line in self.format(record).splitlines():
+            (self._out.warn if record.levelno >= logging.WARNING else self._out.message)(line)
 
 
 @expand
@@ -37,6 +52,15 @@ def agent(
         bool, typer.Option("--require-secure-transport", help="Let nobody log in over TCP without TLS.")
     ] = False,
     max_connections: Annotated[int | None, typer.Option(metavar="N", help="At the same time; default 151.")] = None,
+    web_port: Annotated[
+        int | None, typer.Option(metavar="N", help="Serve a status page and /metrics on this port; 0 is any free one.")
+    ] = None,
+    web_bind_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve them there; default 127.0.0.1, port 9307.")
+    ] = None,
+    systemd_unit: Annotated[
+        bool, typer.Option("--systemd-unit", help="Print a systemd unit for the agent with this --config, and end.")
+    ] = False,
     output: OutputArgs,
 ) -> None:
     """Answer CLONE statements and status queries of any MySQL client.
@@ -44,26 +68,39 @@ def agent(
     The first administrator is root, through the Unix socket: mysql -S agent.sock -u root. There, CREATE USER and GRANT
     make accounts for others.
     """
+    from innoclone.front.agent.notify import Notifier
     from innoclone.front.agent.service import Agent
     from innoclone.front.agent.settings import read_settings
 
+    if systemd_unit:
+        from innoclone.front.agent.unit import unit
+
+        sys.stdout.write(unit(config))
+        return
     out = output.open()
     settings = read_settings(
         config,
         {
             "folder": folder, "bind_address": bind_address, "port": port, "socket": socket, "ssl_cert": ssl_cert,
             "ssl_key": ssl_key, "require_secure_transport": require_secure_transport or None,
-            "max_connections": max_connections,
+            "max_connections": max_connections, "web_port": web_port, "web_bind_address": web_bind_address,
         },
     )  # fmt: skip
-    logging.basicConfig(format="innoclone: %(message)s", level=logging.INFO)
+    log = logging.getLogger("innoclone")
+    log.setLevel(logging.INFO)
+    log.addHandler(_ToOutput(out))
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what a client may not ask is for the client to know
     service = Agent(settings)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: service.stop())
+    if service.web is not None:
+        host = settings.web_bind_address
+        out.message(f"status page on http://{f'[{host}]' if ':' in host else host}:{service.web.port}/")
     where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
     out.message(f"listening on {where}{settings.socket_path.absolute()}")
-    service.serve()
+    notifier = Notifier(service.clones)
+    notifier.ready()
+    service.serve(stopping=notifier.stopping)
     out.message("stopped")
     out.completed()

@@ -1,0 +1,82 @@
+"""What an agent leaves to the next one: how far its last clone came, and the statement of one that it was cut off in.
+
+The statement has the donor's password. ``clone_resume_on_start`` has it kept, in a file for the agent's user only, from
+the beginning of a clone until its end: nothing else can log in to the donor while nobody is there to ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from innoclone.errors import Interrupted
+from innoclone.files.system import file_error
+from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
+from innoclone.ops.status import CloneStatus, Counter, Stage, StageStatus, State
+
+__all__ = ["Pending", "status_of"]
+
+NAME = "resume.json"
+CUT_OFF = "the clone was cut off: the agent ended"
+
+
+class Pending:
+    """``resume.json`` of the agent's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+
+    def keep(self, statement: CloneLocal | CloneInstance) -> None:
+        """Of the clone that begins. Raises a file error."""
+        beside = self._path.with_name(NAME + ".new")
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"local": isinstance(statement, CloneLocal), "statement": asdict(statement)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as error:
+            raise file_error(error, f"can't write {self._path}") from error
+
+    def forget(self) -> None:
+        """The clone came to an end."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def take(self) -> CloneLocal | CloneInstance | None:
+        """What the last agent was cut off in, if anything. It stays kept."""
+        try:
+            found = json.loads(self._path.read_bytes())
+            return (CloneLocal if found["local"] else CloneInstance)(**found["statement"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):  # torn, or of another version
+            self.forget()
+            return None
+
+
+def status_of(fields: Mapping[str, Any]) -> CloneStatus:
+    """The clone of a status file; one that was cut off has failed. Raises KeyError, TypeError, ValueError."""
+    status = CloneStatus(
+        number=fields["id"], source=fields["source"], destination=fields["destination"], begin=fields["began"],
+        end=fields["updated"], error_number=fields["error_number"], error_message=fields["error_message"],
+        connections=fields["connections"], restarts=fields["restarts"], donor_version=fields["donor_version"],
+    )  # fmt: skip
+    status.state = State.COMPLETED if fields["state"] == State.COMPLETED.value else State.FAILED
+    if fields["state"] == State.IN_PROGRESS.value:
+        status.error_number, status.error_message = Interrupted.number, CUT_OFF
+    for row in fields["stages"]:
+        state, end = State(row["state"]), row["end"]
+        if state is State.IN_PROGRESS:
+            state, end = State.FAILED, status.end
+        status.stages[Stage(row["stage"])] = StageStatus(
+            Stage(row["stage"]), state, row["begin"], end, row["threads"], row["estimate"],
+            [Counter(row["data"], row["network"])],
+        )  # fmt: skip
+    return status
