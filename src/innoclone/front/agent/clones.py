@@ -24,10 +24,11 @@ from innoclone.front.agent.recall import Pending, status_of
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.variables import Variables, bandwidth
-from innoclone.operation.options import CloneOptions, LocalOptions
+from innoclone.operation.options import CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.operation.run import begin, record_died
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
 from innoclone.ops.statusfile import INTERRUPTED, StatusFile, status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
@@ -35,6 +36,7 @@ from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 __all__ = ["Clones", "Failure"]
 
 log = logging.getLogger("innoclone.agent")
+OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 FLUSHED = "flushed.json"
 LARGEST_INT = (1 << 31) - 1
 
@@ -61,10 +63,12 @@ class _Run:
 class Clones:
     """Runs clones and tells of them."""
 
-    def __init__(self, folder: Path, variables: Variables, local: Endpoint | None) -> None:
-        """``local`` is the server that CLONE LOCAL copies. The last agent's last clone is remembered; if it was cut
-        off with that agent, it is put into the history."""
-        self._folder, self._variables, self._local = folder, variables, local
+    def __init__(
+        self, folder: Path, variables: Variables, local: Endpoint | None, managed: Managed | None = None
+    ) -> None:
+        """``local`` is the server that CLONE LOCAL copies, ``managed`` the one whose data CLONE INSTANCE replaces. The
+        last agent's last clone is remembered; if it was cut off with that agent, it is put into the history."""
+        self._folder, self._variables, self._local, self._managed = folder, variables, local, managed
         self._lock = threading.Lock()
         self._run: _Run | None = None  # the last one
         self._closing = False
@@ -97,7 +101,8 @@ class Clones:
     def run(self, statement: CloneLocal | CloneInstance, session: int, stopped: threading.Event) -> list[str]:
         """Clone, to its end; ``stopped`` ends it. The clone's notes. Raises a `StatementError`, `Failure`."""
         options = self._local_options(statement) if isinstance(statement, CloneLocal) else self._options(statement)
-        limits = Limits(data=options.max_data_bandwidth, network=getattr(options, "max_network_bandwidth", 0))
+        copy = options.clone if isinstance(options, ReplaceOptions) else options
+        limits = Limits(data=copy.max_data_bandwidth, network=getattr(copy, "max_network_bandwidth", 0))
         run = _Run(session, options.directory, limits, stopped=stopped)
         with self._lock:
             if self._closing:
@@ -106,7 +111,7 @@ class Clones:
                 raise StatementError(3874)
             begin(options.donor, options.directory, run.status)
             run.began = run.status.begin or 0.0
-            run.operation = "local" if isinstance(options, LocalOptions) else "clone"
+            run.operation = OPERATIONS[type(options)]
             self._run = run
         outcome = State.FAILED.value
         try:
@@ -131,12 +136,19 @@ class Clones:
             run.ended.set()
         return list(run.status.notes)
 
-    def resume(self) -> None:
-        """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent."""
+    def resume(self, settled: str | None = None) -> None:
+        """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent.
+
+        ``settled`` is what was done about the managed server: a replacement may have come to its end.
+        """
+        from innoclone.operation.replace import COMPLETED
+
         statement = self._pending.take()
         if statement is None:
             return
-        if not (self._variables["clone_resume_on_start"] and self._variables.installed):
+        wanted = self._variables["clone_resume_on_start"] and self._variables.installed
+        in_place = isinstance(statement, CloneInstance) and statement.directory is None
+        if not wanted or (in_place and settled == COMPLETED):
             self._pending.forget()
             return
         threading.Thread(target=self._resume, args=(statement,), name="innoclone-resume", daemon=True).start()
@@ -152,11 +164,14 @@ class Clones:
         except CloneError:
             pass
 
-    def _operate(self, options: CloneOptions | LocalOptions, run: _Run) -> None:
+    def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: _Run) -> None:
         from innoclone.operation.clone import clone
         from innoclone.operation.local import local
+        from innoclone.operation.replace import replace_data
 
-        if isinstance(options, LocalOptions):
+        if isinstance(options, ReplaceOptions):
+            replace_data(options, status=run.status, stopped=run.stopped, limits=run.limits)
+        elif isinstance(options, LocalOptions):
             local(options, status=run.status, stopped=run.stopped, limits=run.limits)
         else:
             clone(options, status=run.status, stopped=run.stopped, limits=run.limits)
@@ -203,14 +218,19 @@ class Clones:
             raise StatementError(1525, "path", text)
         return Path(text)
 
-    def _options(self, statement: CloneInstance) -> CloneOptions:
+    def _options(self, statement: CloneInstance) -> CloneOptions | ReplaceOptions:
         variables = self._variables
         host = statement.host
         address = f"[{host}]:{statement.port}" if ":" in host else f"{host}:{statement.port}"
         allowed = variables.text("clone_valid_donor_list")
         if address not in allowed.split(","):
             raise StatementError(3869, f"{address} is not found in clone_valid_donor_list: {allowed}")
-        if statement.directory is None:
+        managed = self._managed if statement.directory is None else None
+        if statement.directory is not None:
+            directory = self._directory(statement.directory)
+        elif managed is not None:
+            directory = managed.datadir
+        else:
             raise StatementError(
                 3869, "this agent manages no server whose data could be replaced: name a DATA DIRECTORY"
             )
@@ -221,8 +241,8 @@ class Clones:
             ssl_mode=SslMode.DISABLED if statement.ssl is False else mode,
             ssl_ca=paths.get("ca"), ssl_cert=paths.get("cert"), ssl_key=paths.get("key"),
         )  # fmt: skip
-        return CloneOptions(
-            donor, self._directory(statement.directory), threads=variables.number("clone_max_concurrency"),
+        options = CloneOptions(
+            donor, directory, threads=variables.number("clone_max_concurrency"),
             compression=Compression("zstd" if variables["clone_enable_compression"] else "off"),
             max_network_bandwidth=bandwidth(variables["clone_max_network_bandwidth"]),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
@@ -230,6 +250,9 @@ class Clones:
             write_changed_only=True, boot=bool(variables["clone_boot"]),
             retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
+        if managed is None:
+            return options
+        return ReplaceOptions(options, managed, keep_old_data=bool(variables["clone_keep_old_data"]))
 
     def _local_options(self, statement: CloneLocal) -> LocalOptions:
         variables = self._variables
@@ -281,7 +304,7 @@ class Clones:
         return (
             record["id"], 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
             _source(record.get("operation"), str(record.get("source") or "")),
-            _directory(str(record.get("destination") or "")), code, message,
+            _directory(record.get("operation"), str(record.get("destination") or "")), code, message,
             str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
             str(record.get("gtid_executed") or ""), None,
         )  # fmt: skip
@@ -291,7 +314,7 @@ class Clones:
         current = status.current
         return (
             run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
-            _source(run.operation, status.source), _directory(status.destination), 0, "",
+            _source(run.operation, status.source), _directory(run.operation, status.destination), 0, "",
             status.binlog_file, status.binlog_position, status.gtid_executed,
             current.stage.value if current is not None else None,
         )  # fmt: skip
@@ -326,8 +349,10 @@ def _source(operation: str | None, source: str) -> str:
     return "LOCAL INSTANCE" if operation == "local" else source
 
 
-def _directory(destination: str) -> str:
-    """With a slash at its end, as the plugin writes it."""
+def _directory(operation: str | None, destination: str) -> str:
+    """With a slash at its end, as the plugin writes it; a server's own data has a name of its own."""
+    if operation == "replace":
+        return "LOCAL INSTANCE"
     return destination if not destination or destination.endswith("/") else destination + "/"
 
 

@@ -12,6 +12,7 @@ from innoclone.front.agent.catalog import Catalog, SelectSession, plugin_rows, s
 from innoclone.front.agent.credentials import ADMINISTRATOR
 from innoclone.front.agent.diary import noted
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.managed import binary_log_status
 from innoclone.front.agent.sql import statements as st
 from innoclone.front.agent.sql.compiling import Table
 from innoclone.front.agent.sql.grammar import parse_statement
@@ -291,8 +292,11 @@ class Execution:
 
     def _show_position(self, statement: st.Show) -> Answer:
         names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
-        position = self.agent.clones.position()
         columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
+        managed = self.agent.settings.managed
+        if managed is not None and (rows := binary_log_status(managed)) is not None:
+            return table(columns, rows)
+        position = self.agent.clones.position()
         return table(columns, [] if position is None else [(position[0], position[1], "", "", position[2])])
 
 

@@ -13,6 +13,7 @@ from innoclone.front.agent.catalog import fixed_variables
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.credentials import FailedLogins, Memory
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.managed import settle_in_background
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.variables import Variables
@@ -60,7 +61,7 @@ class Agent:
                 settings.max_connections,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
-            self.clones = Clones(folder, self.variables, settings.server)
+            self.clones = Clones(folder, self.variables, settings.server, settings.managed)
             self.web: Web | None = None
             if settings.web_port is not None:
                 self.web = Web(self, settings.web_bind_address, settings.web_port)
@@ -104,7 +105,10 @@ class Agent:
         """
         if self.web is not None:
             self.web.start()
-        self.clones.resume()
+        if self.settings.managed is not None:
+            settle_in_background(self.settings.managed, then=self.clones.resume)
+        else:
+            self.clones.resume()
         try:
             for sock in self._listener.accept():
                 self._begin(sock)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from innoclone.errors import UsageError
+from innoclone.front.managed import endpoint_of, managed_of
 from innoclone.ops.folders import state_directory
-from innoclone.transport.endpoint import Endpoint, SslMode
+from innoclone.ops.managed import Managed
+from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
 
 DEFAULT_PORT = 3307
 DEFAULT_WEB_PORT = 9307
-TABLES = ("server", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
+TABLES = ("server", "managed", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
 
 
 def _folder() -> Path:
@@ -44,6 +46,7 @@ class AgentSettings:
     server: Endpoint | None = None  # what CLONE LOCAL copies
     web_bind_address: str = "127.0.0.1"  # [web] in the file
     web_port: int | None = None  # None: no page and no metrics; 0: any that is free
+    managed: Managed | None = None  # whose data CLONE INSTANCE without a directory replaces
 
     def __post_init__(self) -> None:
         """Refuse what no agent could run with."""
@@ -79,14 +82,18 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
             raise UsageError(f"can't read {config}: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{config}: {error}") from error
-    server = found.pop("server", None)
+    server, managed = found.pop("server", None), found.pop("managed", None)
     web = _web(found.pop("web", None), config)
     given = {name: value for name, value in options.items() if value is not None}
     if "web_bind_address" in given:
         web = {"web_port": DEFAULT_WEB_PORT} | web
     known = {one.name: str(one.type) for one in fields(AgentSettings) if one.name not in TABLES}
     values = {name: _checked(name, value, known, config) for name, value in found.items()} | web | given
-    return AgentSettings(**values, server=_endpoint(server, config) if server is not None else None)
+    return AgentSettings(
+        **values,
+        server=None if server is None else endpoint_of(server, f"{config}: [server]"),
+        managed=None if managed is None else managed_of(managed, config),
+    )
 
 
 def _checked(name: str, value: Any, known: Mapping[str, str], config: Path | None) -> Any:
@@ -109,12 +116,3 @@ def _web(web: Any, config: Path | None) -> dict[str, Any]:
     if not isinstance(web, dict) or any(type(value) is not known.get(name) for name, value in web.items()):
         raise UsageError(f"{config}: [web] may have port and bind_address")
     return {f"web_{name}": value for name, value in ({"port": DEFAULT_WEB_PORT} | web).items()}
-
-
-def _endpoint(server: Any, config: Path | None) -> Endpoint:
-    known = {"host": str, "port": int, "user": str, "password": str, "socket": str}
-    if not isinstance(server, dict) or any(not isinstance(value, known.get(k, ())) for k, value in server.items()):
-        raise UsageError(f"{config}: [server] may have {', '.join(known)}")
-    socket = Path(server["socket"]) if "socket" in server else None
-    endpoint = Endpoint(**{**server, "socket": socket})
-    return replace(endpoint, ssl_mode=SslMode.PREFERRED) if socket is not None else endpoint
