@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.compiling import Table
-from innoclone.front.agent.sql.expressions import Expr
+from innoclone.front.agent.sql.expressions import Expr, constant
 from innoclone.front.agent.sql.lexer import tokens_of
 from innoclone.front.agent.sql.parsing import parse_select
-from innoclone.front.agent.sql.select import Result, run_select
-from innoclone.front.agent.sql.types import Column, Value, text_of
+from innoclone.front.agent.sql.queries import run_select
+from innoclone.front.agent.sql.scope import Table
+from innoclone.front.agent.sql.select import Result
+from innoclone.front.agent.sql.types import NULL, Column, Value, text_of
 from innoclone.front.agent.sql.values import to_moment
 from innoclone.front.agent.tables import CLONE_PROGRESS, CLONE_STATUS
 
@@ -30,18 +31,24 @@ class NoSession:
     def variable(self, name: str) -> Expr:
         raise StatementError(1193, name)
 
+    def user_variable(self, name: str) -> Expr:
+        return constant(NULL, None)
+
+    def assign(self, name: str, value: Expr) -> Expr:
+        return value
+
 
 class GivenRows:
     """The recorded tables, which have only the real columns."""
 
     def table(self, schema: str, name: str, alias: str) -> Table:
-        if schema.lower() != "performance_schema" or name.lower() not in ("clone_status", "clone_progress"):
+        if schema.lower() not in ("", "performance_schema") or name.lower() not in ("clone_status", "clone_progress"):
             raise StatementError(1146, schema, name)
         defined = {"clone_status": CLONE_STATUS, "clone_progress": CLONE_PROGRESS}[name.lower()]
         given = CASES[name.lower()]
         columns = [next(c for c in defined if c.name == real) for real in given["columns"]]
         rows = [tuple(_given(v, c) for v, c in zip(row, columns, strict=True)) for row in given["rows"]]
-        return Table(alias, schema.lower(), name.lower(), columns, lambda: rows)
+        return Table(alias, schema.lower() or "performance_schema", name.lower(), columns, lambda: rows)
 
 
 def _given(value: Any, column: Column) -> Value:

@@ -6,14 +6,16 @@ import os
 import socket as sockets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.compiling import Table
-from innoclone.front.agent.sql.expressions import Expr, constant
+from innoclone.front.agent.sql.scope import Table
+from innoclone.front.agent.sql.expressions import Env, Expr, constant, derived
 from innoclone.front.agent.sql.types import (
     BIGINT,
     DATE,
+    NOT_FIXED,
     Column,
     SqlType,
     Value,
@@ -21,10 +23,12 @@ from innoclone.front.agent.sql.types import (
     time_type,
     varchar,
 )
+from innoclone.front.agent.sql.values import to_text
 from innoclone.front.agent.tables import CLONE_PROGRESS, CLONE_STATUS, GLOBAL_VARIABLES, PLUGINS, SCHEMAS
 from innoclone.front.agent.variables import Content, Variables
 from innoclone.ops.accounts import Account
 from innoclone.version import __version__
+from innoclone.wire.results import ColumnType
 
 __all__ = ["SERVER_VERSION", "Catalog", "SelectSession", "fixed_variables", "plugin_rows", "shown"]
 
@@ -111,10 +115,12 @@ class SelectSession:
     """What a SELECT asks about its session. NOW() is the same in all of a statement."""
 
     def __init__(
-        self, variables: Variables, account: Account, user: str, number: int, schema: str, session: dict[str, Content]
-    ) -> None:
-        """``user`` is ``name@host`` as the client logged in, ``session`` the session's own variables."""
-        self._variables, self._session = variables, session
+        self, variables: Variables, account: Account, user: str, number: int, schema: str,
+        session: dict[str, Content], mine: dict[str, tuple[SqlType, Value]],
+    ) -> None:  # fmt: skip
+        """``user`` is ``name@host`` as the client logged in, ``session`` the session's own variables, ``mine`` the
+        user's, ``@x``, by name in lower case."""
+        self._variables, self._session, self._mine = variables, session, mine
         self._texts: dict[str, str | None] = {
             "USER": user, "SESSION_USER": user, "SYSTEM_USER": user, "CURRENT_USER": str(account),
             "DATABASE": schema or None, "SCHEMA": schema or None, "VERSION": SERVER_VERSION, "CURRENT_ROLE": "NONE",
@@ -153,6 +159,32 @@ class SelectSession:
         if bare not in everything:
             raise StatementError(1193, bare)
         return _constant(everything[bare])
+
+    def user_variable(self, name: str) -> Expr:
+        """``@name``; NULL before it is set."""
+        name = name.lower()
+        kind = self._mine[name][0] if name in self._mine else _UNSET
+        return Expr(kind, lambda _: self._mine.get(name, (kind, None))[1])
+
+    def assign(self, name: str, value: Expr) -> Expr:
+        """``@name := value``."""
+
+        def assigned(env: Env) -> Value:
+            given = value.value(env)
+            self._mine[name.lower()] = kept(value.type, given)
+            return given
+
+        return derived(value.type, assigned, (value,))
+
+
+_UNSET = SqlType(ColumnType.MEDIUM_BLOB, 0, NOT_FIXED)
+
+
+def kept(kind: SqlType, value: Value) -> tuple[SqlType, Value]:
+    """What a user variable has of a value: a number as it is, everything else as text."""
+    if isinstance(value, bool | int | float | Decimal):
+        return kind, value
+    return SqlType(ColumnType.MEDIUM_BLOB, 0xFFFFFF // 4, NOT_FIXED), to_text(value, kind)
 
 
 def _constant(content: Content) -> Expr:

@@ -12,12 +12,12 @@ from innoclone.front.agent.catalog import Catalog, SelectSession, plugin_rows, s
 from innoclone.front.agent.credentials import ADMINISTRATOR
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql import statements as st
-from innoclone.front.agent.sql.compiling import Table
 from innoclone.front.agent.sql.grammar import parse_statement
 from innoclone.front.agent.sql.lexer import Kind, tokens_of
-from innoclone.front.agent.sql.parsing import parse_select
-from innoclone.front.agent.sql.select import run_select
-from innoclone.front.agent.sql.types import BIGINT, INT, Column, Value, varchar
+from innoclone.front.agent.sql.parsing import is_query, parse_select
+from innoclone.front.agent.sql.queries import run_select
+from innoclone.front.agent.sql.scope import Table
+from innoclone.front.agent.sql.types import BIGINT, INT, Column, SqlType, Value, varchar
 from innoclone.front.agent.sql.values import is_like
 from innoclone.front.agent.tables import SCHEMAS
 from innoclone.front.agent.variables import CLONE_VARIABLES, Content, Note
@@ -53,6 +53,7 @@ class Execution:
         self.notes: list[Note] = []
         self.interrupted = threading.Event()  # set by KILL; a new one for each statement
         self._session: dict[str, Content] = {}
+        self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
 
     def log_in(self, user: str, account: Account, schema: str) -> None:
         """A session as new. Raises errors 1044, 1049."""
@@ -64,7 +65,7 @@ class Execution:
 
     def reset(self) -> None:
         """COM_RESET_CONNECTION."""
-        self._session = {}
+        self._session, self._mine = {}, {}
         self.notes = []
 
     @property
@@ -92,7 +93,7 @@ class Execution:
         tokens = tokens_of(text)
         if tokens[0].kind is Kind.END or tokens[0].is_symbol(";"):
             raise StatementError(1065)
-        select = tokens[0].is_word("SELECT")
+        select = is_query(tokens)
         statement = None if select else parse_statement(text, tokens)
         answer = self._select(text) if statement is None else self._run(statement)
         if not answer.keeps_notes:
@@ -117,7 +118,7 @@ class Execution:
 
     def _select_session(self) -> SelectSession:
         return SelectSession(
-            self.agent.variables, self.account, self.shown_user, self.number, self.schema, self._session
+            self.agent.variables, self.account, self.shown_user, self.number, self.schema, self._session, self._mine
         )
 
     def _select(self, text: str) -> Rows:

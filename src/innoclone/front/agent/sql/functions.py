@@ -7,8 +7,8 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.dates import DATES
 from innoclone.front.agent.sql.expressions import (
-    DIVISION_DECIMALS,
     Env,
     Expr,
     arithmetic,
@@ -21,6 +21,9 @@ from innoclone.front.agent.sql.expressions import (
     scalar,
 )
 from innoclone.front.agent.sql.moments import MOMENTS
+from innoclone.front.agent.sql.numeric import NUMERIC
+from innoclone.front.agent.sql.regexps import REGEXPS
+from innoclone.front.agent.sql.texts import TEXTS
 from innoclone.front.agent.sql.types import (
     BIGINT,
     BOOL,
@@ -34,14 +37,13 @@ from innoclone.front.agent.sql.types import (
 from innoclone.front.agent.sql.values import (
     compare,
     rounded,
-    sort_key,
     to_integer,
     to_number,
     to_text,
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["AGGREGATES", "FUNCTIONS", "aggregate"]
+__all__ = ["FUNCTIONS"]
 
 LONGEST = 1 << 20  # characters that REPEAT and LPAD make
 Maker = Callable[..., Expr]
@@ -238,10 +240,6 @@ def _power(base: Expr, exponent: Expr) -> Expr:
     return scalar(DOUBLE, value, base, exponent)
 
 
-def _locate(needle: Expr, text: Expr) -> Expr:
-    return scalar(BIGINT, lambda n, t: _text(text)(t).casefold().find(_text(needle)(n).casefold()) + 1, needle, text)
-
-
 FUNCTIONS: dict[str, tuple[int, int | None, Maker]] = {
     "ROUND": (1, 2, _round), "TRUNCATE": (2, 2, _truncate), "ABS": (1, 1, _abs),
     "FLOOR": (1, 1, _whole(ROUND_FLOOR)), "CEIL": (1, 1, _whole(ROUND_CEILING)),
@@ -257,50 +255,10 @@ FUNCTIONS: dict[str, tuple[int, int | None, Maker]] = {
     "RIGHT": (2, 2, lambda text, size: scalar(
         varchar(text.type.length),
         lambda t, n: _text(text)(t)[-n:] if (n := to_integer(n) or 0) > 0 else "", text, size)),
-    "REPLACE": (3, 3, _replace), "FORMAT": (2, 2, _format), "LOCATE": (2, 2, _locate),
-    "INSTR": (2, 2, lambda text, needle: _locate(needle, text)),
+    "REPLACE": (3, 3, _replace), "FORMAT": (2, 2, _format),
     "UPPER": (1, 1, lambda a: _of_text(a, str.upper)), "UCASE": (1, 1, lambda a: _of_text(a, str.upper)),
     "LOWER": (1, 1, lambda a: _of_text(a, str.lower)), "LCASE": (1, 1, lambda a: _of_text(a, str.lower)),
-    "TRIM": (1, 1, lambda a: _of_text(a, lambda text: text.strip(" "))),
-    "LTRIM": (1, 1, lambda a: _of_text(a, lambda text: text.lstrip(" "))),
-    "RTRIM": (1, 1, lambda a: _of_text(a, lambda text: text.rstrip(" "))),
     "LENGTH": (1, 1, lambda a: _of_text(a, lambda text: len(text.encode("utf-8", "surrogateescape")), BIGINT)),
     "CHAR_LENGTH": (1, 1, lambda a: _of_text(a, len, BIGINT)),
-    **MOMENTS,
+    **MOMENTS, **DATES, **TEXTS, **NUMERIC, **REGEXPS,
 }  # fmt: skip
-
-AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
-
-
-def aggregate(name: str, arg: Expr | None, *, distinct: bool) -> Expr:
-    """COUNT(*) (no ``arg``), COUNT, SUM, AVG, MIN or MAX over the rows of a group."""
-    if arg is None:
-        return Expr(BIGINT, lambda env: len(env.group or ()), is_aggregate=True)
-    if arg.is_aggregate:
-        raise StatementError(1111)
-    exact = arg.type.is_integer or arg.type.kind is ColumnType.NEWDECIMAL
-    kind = arg.type
-    if name == "COUNT":
-        kind = BIGINT
-    elif name in ("SUM", "AVG"):
-        more = DIVISION_DECIMALS if name == "AVG" else 0
-        kind = decimal(digits_of(arg.type) + 22, arg.type.decimals + more) if exact else DOUBLE
-
-    def value(env: Env) -> Value:
-        values = [v for row in env.group or () if (v := arg.value(row)) is not None]
-        if distinct:
-            values = list({sort_key(v): v for v in values}.values())
-        if name == "COUNT":
-            return len(values)
-        if not values:
-            return None
-        if name in ("MIN", "MAX"):
-            return (min if name == "MIN" else max)(values, key=sort_key)
-        numbers = [to_number(v) for v in values]
-        if not exact:
-            total = math.fsum(float(n or 0) for n in numbers)
-            return total if name == "SUM" else total / len(numbers)
-        whole = sum((Decimal(n or 0) for n in numbers), Decimal(0))
-        return rounded(whole if name == "SUM" else whole / len(numbers), kind.decimals)
-
-    return Expr(kind, value, is_aggregate=True)

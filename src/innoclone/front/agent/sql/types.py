@@ -12,7 +12,8 @@ from decimal import Decimal
 from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnType
 
 __all__ = [
-    "BIGINT", "BLOB", "BOOL", "DATE", "DOUBLE", "INT", "NULL", "NUMBERS", "TEMPORAL", "Column", "SqlType", "Value",
+    "BIGINT", "BLOB", "BLOBS", "BOOL", "DATE", "DOUBLE", "INT", "NOT_FIXED", "NULL", "NUMBERS", "TEMPORAL",
+    "UNSIGNED", "Column", "SqlType", "Value",
     "char", "datetime_type", "decimal", "duration_text", "seconds_text", "text_of", "time_type", "varchar",
 ]  # fmt: skip
 
@@ -23,6 +24,7 @@ NOT_FIXED = 31  # decimals of a column that has no fixed number of them
 MOST_DIGITS, MOST_DECIMALS = 65, 30  # of a DECIMAL
 NUMBERS = (ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEWDECIMAL, ColumnType.DOUBLE)
 TEMPORAL = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE, ColumnType.TIME)
+BLOBS = (ColumnType.BLOB, ColumnType.MEDIUM_BLOB, ColumnType.LONG_BLOB)
 LARGEST_EXACT = 1e15  # a double is written with an exponent from here on
 
 
@@ -34,11 +36,12 @@ class SqlType:
     length: int
     decimals: int = 0
     unsigned: bool = False
+    collation: str = ""  # of text: "bin" compares characters, "binary" bytes; else neither case nor accents count
 
     @property
     def is_text(self) -> bool:
         """Compared by collation."""
-        return self.kind in (ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.BLOB)
+        return self.kind in (ColumnType.STRING, ColumnType.VAR_STRING, *BLOBS)
 
     @property
     def is_integer(self) -> bool:
@@ -54,13 +57,16 @@ class SqlType:
             flags |= ColumnFlag.BINARY | ColumnFlag.NUM
         elif not self.is_text:
             flags |= ColumnFlag.BINARY
-        elif self.kind is ColumnType.BLOB:
+        elif self.kind in BLOBS:
             flags |= ColumnFlag.BLOB
+        if self.collation:
+            flags |= ColumnFlag.BINARY
+        of_bytes = not self.is_text or self.collation == "binary"
         name = name.encode("utf-8", "replace").decode()  # a client may have sent what is no text
         return ColumnDefinition(
             name, self.kind, schema, alias, table, original,
-            length=min(self.length * BYTES if self.is_text else self.length, 0xFFFFFFFF), flags=flags,
-            decimals=self.decimals, **({} if self.is_text else {"collation": BINARY}),
+            length=min(self.length if of_bytes else self.length * BYTES, 0xFFFFFFFF), flags=flags,
+            decimals=self.decimals, **({"collation": BINARY} if of_bytes else {}),
         )  # fmt: skip
 
 
@@ -74,6 +80,7 @@ class Column:
 
 INT = SqlType(ColumnType.LONG, 11)
 BIGINT = SqlType(ColumnType.LONGLONG, 21)
+UNSIGNED = SqlType(ColumnType.LONGLONG, 21, unsigned=True)
 BOOL = SqlType(ColumnType.LONGLONG, 1)
 DOUBLE = SqlType(ColumnType.DOUBLE, 23, NOT_FIXED)
 DATE = SqlType(ColumnType.DATE, 10)
