@@ -38,13 +38,19 @@ def server(make_module_server: ServerFactory) -> Iterator[Connection[Any]]:
     connection.close()
 
 
+def described(name: str, kind: ColumnType, length: int, decimals: int, collation: int) -> tuple[Any, ...]:
+    """Decimals mean nothing for text, and depend on how MySQL runs the query."""
+    texts = (ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.BLOB, ColumnType.LONG_BLOB)
+    return name, kind.name, length, None if kind in texts else decimals, collation
+
+
 def ours(query: str) -> Any:
     """Columns and rows, or the error."""
     try:
         result = run(query)
     except StatementError as error:
         return error.code, error.message
-    columns = [(c.name, c.type.name, c.length, c.decimals, c.collation) for c in result.columns]
+    columns = [described(c.name, c.type, c.length, c.decimals, c.collation) for c in result.columns]
     rows = [[text_of(v, kind) for v, kind in zip(row, result.types, strict=True)] for row in result.rows]
     return columns, rows
 
@@ -56,7 +62,7 @@ def theirs(connection: Connection[Any], query: str) -> Any:
         except pymysql.Error as error:
             return error.args
         fields = cursor._result.fields  # type: ignore[union-attr]
-    columns = [(f.name, ColumnType(f.type_code).name, f.length, f.scale, f.charsetnr) for f in fields]
+    columns = [described(f.name, ColumnType(f.type_code), f.length, f.scale, f.charsetnr) for f in fields]
     return columns, raw_rows(connection, query)
 
 

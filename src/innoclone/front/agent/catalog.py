@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.scope import Table
 from innoclone.front.agent.sql.expressions import Env, Expr, constant, derived
+from innoclone.front.agent.sql.scope import Table
 from innoclone.front.agent.sql.types import (
     BIGINT,
     DATE,
@@ -125,7 +125,7 @@ class SelectSession:
             "USER": user, "SESSION_USER": user, "SYSTEM_USER": user, "CURRENT_USER": str(account),
             "DATABASE": schema or None, "SCHEMA": schema or None, "VERSION": SERVER_VERSION, "CURRENT_ROLE": "NONE",
         }  # fmt: skip
-        self._number = number
+        self._number, self.schema = number, schema
         self._now = datetime.now().astimezone()
 
     def function(self, name: str, decimals: int) -> Expr | None:

@@ -101,6 +101,7 @@ _TEXTS = {
     3696: ("HY000", "The regular expression contains an unclosed bracket expression."),
     3697: ("HY000", "The regular expression contains an [x-y] character range where x comes after y."),
     3699: ("HY000", "Timeout exceeded in regular expression match."),
+    3995: ("HY000", "Character set '{}' cannot be used in conjunction with '{}' in call to regexp_like."),
     3887: ("HY000", "A capture group has an invalid name."),
     3619: ("HY000", "Illegal privilege level specified for {}"),
     3869: ("HY000", "Clone system configuration: {}"),

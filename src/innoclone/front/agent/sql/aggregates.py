@@ -133,4 +133,4 @@ def group_concat(args: Sequence[Expr], order: Sequence[tuple[Expr, bool]], separ
         env.warnings.append((1260, f"Row {len(texts)} was cut by GROUP_CONCAT()"))
         return raw[:CONCATENATED].decode("utf-8", "ignore")
 
-    return Expr(SqlType(ColumnType.BLOB, CONCATENATED, NOT_FIXED), value, is_aggregate=True)
+    return Expr(SqlType(ColumnType.LONG_BLOB, 16384, NOT_FIXED), value, is_aggregate=True)

@@ -69,8 +69,7 @@ def collated(arg: Expr, name: str) -> Expr:
         raise StatementError(1273, name)
     if rest not in INSENSITIVE + EXACT:
         raise StatementError(1235, f"COLLATE {name}")
-    kind = arg.type if arg.type.is_text else varchar(max(arg.type.length, 1))
-    kind = replace(kind, collation="bin" if rest in EXACT else "")
+    kind = replace(varchar(max(arg.type.length, 1)), collation="bin" if rest in EXACT else "")
     return derived(kind, lambda env: to_text(arg.value(env), arg.type), (arg,))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -20,7 +20,7 @@ from innoclone.front.agent.sql.numeric import bitwise, complement
 from innoclone.front.agent.sql.plans import Plan, exists, in_subquery, quantified, scalar_subquery
 from innoclone.front.agent.sql.regexps import regexp_like
 from innoclone.front.agent.sql.scope import Session, Table
-from innoclone.front.agent.sql.types import BIGINT, BOOL, NULL, Value, varchar
+from innoclone.front.agent.sql.types import BOOL, NULL, Value, integer, varchar
 from innoclone.front.agent.sql.values import truth
 from innoclone.front.agent.sql.windows import NAMES, Filler, Window, window_function
 
@@ -76,9 +76,9 @@ class Compiler:
                 return constant(varchar(len(str(node.this))), str(node.this))
             case exp.HexString():
                 text = bytes.fromhex(_even(str(node.this))).decode("utf-8", "replace")
-                return constant(varchar(len(text)), text)
+                return constant(replace(varchar(len(str(node.this)) // 2), collation="binary"), text)
             case exp.BitString():
-                return constant(BIGINT, int(str(node.this), 2))
+                return constant(integer(len(str(node.this))), int(str(node.this), 2))
             case exp.Introducer():
                 return self.compile(node.args["expression"])
             case exp.Null():
@@ -252,7 +252,14 @@ class Compiler:
             return self._interval(node.this, right, -1 if sign == "-" else 1)
         if isinstance(node.this, exp.Interval) and sign == "+":
             return self._interval(right, node.this, 1)
-        return arithmetic(sign, *self._both(node), f"({node.sql(dialect='mysql')})")
+        left, other = (self._number(node.this), self._number(right))
+        return arithmetic(sign, left, other, f"({node.sql(dialect='mysql')})")
+
+    def _number(self, node: exp.Expression) -> Expr:
+        """In arithmetic a hexadecimal literal is a number."""
+        if not isinstance(node, exp.HexString):
+            return self.compile(node)
+        return constant(integer(len(str(node.this))), int(str(node.this) or "0", 16))
 
     def _interval(self, moment: exp.Expression, interval: exp.Interval, sign: int) -> Expr:
         unit = interval.args.get("unit")
@@ -332,7 +339,8 @@ class Compiler:
         if not args and (found := self.session.function(name, decimals)) is not None:
             return found
         if name not in FUNCTIONS:
-            raise StatementError(1305, "FUNCTION", name)
+            schema = self.session.schema
+            raise StatementError(1305, "FUNCTION", f"{schema}.{name}" if schema else name)
         least, most, make = FUNCTIONS[name]
         if len(args) < least or (most is not None and len(args) > most):
             raise StatementError(1582, name)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone, tzinfo
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.expressions import Env, Expr, constant, scalar
-from innoclone.front.agent.sql.intervals import week, week_and_year
+from innoclone.front.agent.sql.expressions import Expr, constant, scalar
+from innoclone.front.agent.sql.intervals import MOMENT_TEXT, fraction, week, week_and_year
 from innoclone.front.agent.sql.types import (
     BIGINT,
     DATE,
     NOT_FIXED,
-    TEMPORAL,
     SqlType,
     Value,
     datetime_type,
+    integer,
     text_of,
     time_type,
     varchar,
@@ -37,7 +36,7 @@ def _number(length: int, function: Callable[[datetime], int]) -> Maker:
         moment = to_moment(given)
         return None if moment is None else function(moment)
 
-    return lambda arg: scalar(replace(BIGINT, length=length), value, arg)
+    return lambda arg: scalar(integer(length), value, arg)
 
 
 def _name(pattern: str) -> Maker:
@@ -57,7 +56,7 @@ def _datediff(left: Expr, right: Expr) -> Expr:
         begin, end = to_moment(first), to_moment(second)
         return None if begin is None or end is None else _days(begin) - _days(end)
 
-    return scalar(replace(BIGINT, length=9), value, left, right)
+    return scalar(integer(8), value, left, right)
 
 
 def _from_days(arg: Expr) -> Expr:
@@ -84,7 +83,7 @@ def _week(arg: Expr, mode: Expr | None = None) -> Expr:
         moment = to_moment(given)
         return None if moment is None else week(moment, (to_integer(chosen) or 0) & 7)
 
-    return scalar(replace(BIGINT, length=2), value, arg, mode or constant(BIGINT, 0))
+    return scalar(integer(2), value, arg, mode or constant(BIGINT, 0))
 
 
 def _yearweek(arg: Expr, mode: Expr | None = None) -> Expr:
@@ -95,7 +94,7 @@ def _yearweek(arg: Expr, mode: Expr | None = None) -> Expr:
         number, year = week_and_year(moment, (to_integer(chosen) or 0) & 7 | 2)
         return year * 100 + number
 
-    return scalar(replace(BIGINT, length=6), value, arg, mode or constant(BIGINT, 0))
+    return scalar(integer(6), value, arg, mode or constant(BIGINT, 0))
 
 
 def _makedate(year: Expr, day: Expr) -> Expr:
@@ -127,7 +126,7 @@ def _maketime(hour: Expr, minute: Expr, second: Expr) -> Expr:
 
 def _timestamp(arg: Expr, time: Expr | None = None) -> Expr:
     given = [arg, time] if time is not None else [arg]
-    decimals = max(one.type.decimals if one.type.kind in TEMPORAL else 6 for one in given)
+    decimals = max(map(fraction, given))
 
     def value(first: Value, *second: Value) -> Value:
         moment = to_moment(first)
@@ -139,9 +138,9 @@ def _timestamp(arg: Expr, time: Expr | None = None) -> Expr:
 
 def _addtime(sign: int) -> Maker:
     def make(arg: Expr, time: Expr) -> Expr:
-        decimals = max(one.type.decimals if one.type.kind in TEMPORAL else 6 for one in (arg, time))
+        decimals = max(fraction(arg), fraction(time))
         kind = arg.type.kind
-        found = varchar(29) if arg.type.is_text else time_type(decimals) if kind is ColumnType.TIME else (
+        found = MOMENT_TEXT if arg.type.is_text else time_type(decimals) if kind is ColumnType.TIME else (
             datetime_type(decimals))  # fmt: skip
 
         def value(first: Value, second: Value) -> Value:
@@ -175,7 +174,7 @@ def _zone(text: str) -> tzinfo | None:
 
 
 def _convert_tz(arg: Expr, begin: Expr, end: Expr) -> Expr:
-    decimals = arg.type.decimals if arg.type.kind in TEMPORAL else 6 if arg.type.is_text else 0
+    decimals = fraction(arg)
 
     def value(given: Value, first: Value, second: Value) -> Value:
         moment = to_moment(given)
@@ -241,7 +240,7 @@ def _parsed(text: str, wanted: str) -> datetime | None:
 
 def _str_to_date(arg: Expr, pattern: Expr) -> Expr:
     """The type is known where the format is a constant."""
-    wanted = "" if pattern.columns or pattern.is_aggregate else to_text(pattern.value(Env(())), pattern.type) or ""
+    wanted = to_text(pattern.known, pattern.type) or ""
     letters = set(re.findall(r"%(.)", wanted))
     has_date, has_time = bool(letters & set("YymcdebMj")), bool(letters & set("HkhIlisSfpTr"))
     decimals = 6 if "f" in letters or not wanted else 0
@@ -257,8 +256,8 @@ def _str_to_date(arg: Expr, pattern: Expr) -> Expr:
 
 
 DATES: dict[str, tuple[int, int | None, Maker]] = {
-    "DATEDIFF": (2, 2, _datediff), "TO_DAYS": (1, 1, _number(8, _days)), "FROM_DAYS": (1, 1, _from_days),
-    "TO_SECONDS": (1, 1, _number(12, lambda t: _days(t) * 86400 + t.hour * 3600 + t.minute * 60 + t.second)),
+    "DATEDIFF": (2, 2, _datediff), "TO_DAYS": (1, 1, _number(7, _days)), "FROM_DAYS": (1, 1, _from_days),
+    "TO_SECONDS": (1, 1, _number(20, lambda t: _days(t) * 86400 + t.hour * 3600 + t.minute * 60 + t.second)),
     "LAST_DAY": (1, 1, _last_day), "DAYNAME": (1, 1, _name("%A")), "MONTHNAME": (1, 1, _name("%B")),
     "DAYOFWEEK": (1, 1, _number(1, lambda t: (t.weekday() + 1) % 7 + 1)), "WEEKDAY": (1, 1, _number(1, datetime.weekday)),
     "DAYOFYEAR": (1, 1, _number(3, lambda t: t.timetuple().tm_yday)), "QUARTER": (1, 1, _number(1, lambda t: (t.month + 2) // 3)),

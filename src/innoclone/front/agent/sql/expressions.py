@@ -22,7 +22,9 @@ from innoclone.front.agent.sql.types import (
     TEMPORAL,
     SqlType,
     Value,
+    datetime_type,
     decimal,
+    integer,
     varchar,
 )
 from innoclone.front.agent.sql.values import (
@@ -30,6 +32,7 @@ from innoclone.front.agent.sql.values import (
     compare,
     is_like,
     rounded,
+    to_moment,
     to_number,
     to_text,
     truth,
@@ -38,6 +41,7 @@ from innoclone.wire.results import ColumnType
 
 __all__ = ["Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
 
+MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
 LARGEST = (1 << 64) - 1
 SMALLEST = -(1 << 63)
@@ -62,11 +66,17 @@ class Expr:
     value: Callable[[Env], Value]
     columns: frozenset[tuple[int, int, str]] = frozenset()
     is_aggregate: bool = False
+    is_constant: bool = False
+
+    @property
+    def known(self) -> Value:
+        """A constant's value; NULL for anything else."""
+        return self.value(Env(())) if self.is_constant else None
 
 
 def constant(kind: SqlType, value: Value) -> Expr:
     """The same for every row."""
-    return Expr(kind, lambda _: value)
+    return Expr(kind, lambda _: value, is_constant=True)
 
 
 def scalar(kind: SqlType, function: Callable[..., Value], *args: Expr, nulls: bool = False) -> Expr:
@@ -83,14 +93,15 @@ def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) 
     """An expression made of others."""
     args = list(args)
     columns = frozenset().union(*(arg.columns for arg in args))
-    return Expr(kind, value, columns, any(arg.is_aggregate for arg in args))
+    is_constant = bool(args) and all(arg.is_constant for arg in args)
+    return Expr(kind, value, columns, any(arg.is_aggregate for arg in args), is_constant)
 
 
 def digits_of(kind: SqlType) -> int:
     """Digits before the point."""
     if kind.kind is ColumnType.NEWDECIMAL:
         return kind.length - kind.decimals - (2 if kind.decimals else 1)
-    return min(kind.length, 20)
+    return min(kind.length, 20) if not kind.is_integer or kind.unsigned else max(min(kind.length - 1, 20), 1)
 
 
 def _class(kind: SqlType) -> str:
@@ -107,14 +118,16 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
     kinds = {_class(left.type), _class(right.type)}
     scales = [0 if _class(arg.type) == "integer" else arg.type.decimals for arg in (left, right)]
     digits = [digits_of(arg.type) for arg in (left, right)]
+    unsigned = any(arg.type.unsigned for arg in (left, right))
     if sign == "DIV":
-        kind = BIGINT
+        kind = integer(digits[0], unsigned=unsigned)
     elif "double" in kinds:
         kind = DOUBLE
     elif sign == "/":
         kind = decimal(digits[0] + scales[1], scales[0] + DIVISION_DECIMALS)
     elif "decimal" not in kinds:
-        kind = BIGINT
+        most = sum(digits) if sign == "*" else max(digits) + (sign != "%")
+        kind = integer(most, unsigned=unsigned)
     elif sign == "*":
         kind = decimal(sum(digits), sum(scales))
     else:
@@ -171,6 +184,8 @@ def merged(types: Iterable[SqlType]) -> SqlType:
         if known[0].is_text and widest.kind not in BLOBS:
             return replace(varchar(widest.length), collation=_collation(known))
         return widest
+    if {kind.kind for kind in known} <= MOMENTS:
+        return datetime_type(max(kind.decimals for kind in known))
     classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
     if "text" in classes:
         return replace(varchar(max(kind.length for kind in known)), collation=_collation(known))
@@ -178,7 +193,7 @@ def merged(types: Iterable[SqlType]) -> SqlType:
         return DOUBLE
     if "decimal" in classes:
         return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-    return BIGINT
+    return replace(BIGINT, length=max(kind.length for kind in known))
 
 
 def _collation(kinds: Iterable[SqlType]) -> str:
@@ -201,6 +216,8 @@ def converted(arg: Expr, kind: SqlType) -> Expr:
             return float(to_number(given) or 0)
         if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int):
             return Decimal(given)
+        if kind.kind is ColumnType.DATETIME:
+            return to_moment(given)
         return given
 
     return derived(kind, value, (arg,))
@@ -216,10 +233,20 @@ def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
     exact = is_exact(left, right)
 
     def value(env: Env) -> Value:
-        order = compare(left.value(env), right.value(env), exact=exact)
+        try:
+            order = compare(left.value(env), right.value(env), exact=exact)
+        except StatementError as error:
+            raise _of_kind(error, left, right) from None
         return None if order is None else int(test(order))
 
     return derived(BOOL, value, (left, right))
+
+
+def _of_kind(error: StatementError, *args: Expr) -> StatementError:
+    """Error 1525 with the name of what text should have been."""
+    kinds = [arg.type.kind for arg in args if arg.type.kind in MOMENTS]
+    words = error.message.rpartition("'")[0].partition(": '")[2]
+    return StatementError(1525, kinds[0].name, words) if kinds and error.code == 1525 else error
 
 
 def logical(sign: str, left: Expr, right: Expr) -> Expr:
@@ -285,7 +312,7 @@ def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
 def negative(arg: Expr) -> Expr:
     """``-x``."""
     kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in TEMPORAL else DOUBLE
-    kind = BIGINT if kind.kind is ColumnType.LONG else kind
+    kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
     def value(given: Value) -> Value:
         number = to_number(given)
@@ -297,7 +324,7 @@ def negative(arg: Expr) -> Expr:
 def literal_number(text: str) -> Expr:
     """A number as it was typed."""
     if "e" in text.lower():
-        return constant(DOUBLE, _finite(float(text), text))
+        return constant(replace(DOUBLE, length=len(text)), _finite(float(text), text))
     if "." in text:
         whole, _, fraction = text.partition(".")
         return constant(decimal(len(whole) or 1, len(fraction)), Decimal(text))
@@ -306,4 +333,4 @@ def literal_number(text: str) -> Expr:
         raise StatementError(1235, f"a number of {len(text)} digits")
     if number > LARGEST:
         return constant(decimal(len(text), 0), Decimal(text))
-    return constant(SqlType(ColumnType.LONGLONG, len(text)), number)
+    return constant(integer(len(text)), number)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.expressions import Expr, scalar
-from innoclone.front.agent.sql.types import BIGINT, DATE, NOT_FIXED, Value, datetime_type, text_of, time_type, varchar
+from innoclone.front.agent.sql.types import (
+    DATE,
+    NOT_FIXED,
+    TEMPORAL,
+    Value,
+    char,
+    datetime_type,
+    integer,
+    text_of,
+    time_type,
+)
 from innoclone.front.agent.sql.values import to_duration, to_integer, to_moment, to_number
 from innoclone.wire.results import ColumnType
 
-__all__ = ["extract", "plus_interval", "week", "week_and_year"]
+__all__ = ["MOMENT_TEXT", "extract", "fraction", "plus_interval", "week", "week_and_year"]
 
 
 _UNITS = {"MICROSECOND": 1, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 * 10**6, "DAY": 86400 * 10**6}
@@ -20,6 +31,25 @@ _UNITS["WEEK"] = 7 * _UNITS["DAY"]
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 _PARTS = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MICROSECOND")
 _OF_DATES = ("DAY", "WEEK", "YEAR_MONTH", *_MONTHS)
+
+
+MOMENT_TEXT = replace(char(29), decimals=NOT_FIXED)
+_DIGITS = {
+    "YEAR": 4, "QUARTER": 1, "HOUR": 3, "MICROSECOND": 6, "YEAR_MONTH": 6, "DAY_HOUR": 8, "DAY_MINUTE": 10,
+    "DAY_SECOND": 12, "DAY_MICROSECOND": 19, "HOUR_MINUTE": 5, "HOUR_SECOND": 7, "HOUR_MICROSECOND": 13,
+    "MINUTE_SECOND": 4, "MINUTE_MICROSECOND": 10, "SECOND_MICROSECOND": 8,
+}  # fmt: skip
+"""Of what EXTRACT gives; 2 for the others."""
+
+
+def fraction(arg: Expr) -> int:
+    """How many decimals a moment or time made of this has: of a constant text as many as it shows."""
+    if arg.type.kind in TEMPORAL:
+        return arg.type.decimals
+    if arg.is_constant and isinstance(arg.known, str):
+        found = re.search(r"\.(\d*)", arg.known)
+        return min(len(found[1]), 6) if found else 0
+    return 6 if arg.type.is_text or arg.type.decimals == NOT_FIXED else min(arg.type.decimals, 6)
 
 
 def _parts(unit: str) -> tuple[str, ...]:
@@ -58,7 +88,7 @@ def plus_interval(moment: Expr, amount: Expr, unit: str, sign: int) -> Expr:
     decimals = 6 if "MICROSECOND" in unit else 0 if moment.type.decimals == NOT_FIXED else moment.type.decimals
     if unit == "SECOND":
         decimals = max(decimals, 6 if amount.type.is_text else min(amount.type.decimals, 6))
-    kind = varchar(29) if moment.type.is_text else DATE if is_date else datetime_type(decimals)
+    kind = MOMENT_TEXT if moment.type.is_text else DATE if is_date else datetime_type(decimals)
     is_time = moment.type.kind is ColumnType.TIME
     if is_time:
         kind = time_type(decimals)
@@ -103,7 +133,7 @@ def extract(unit: str, arg: Expr) -> Expr:
             found = found * 10**digits + int(getattr(moment, part.lower()))
         return found
 
-    return scalar(BIGINT, value, arg)
+    return scalar(integer(_DIGITS.get(unit, 2)), value, arg)
 
 
 def week(moment: datetime, mode: int) -> int:

@@ -66,7 +66,7 @@ def _sign(arg: Expr) -> Expr:
         number = to_number(given) or 0
         return (number > 0) - (number < 0)
 
-    return scalar(replace(BIGINT, length=17), value, arg)
+    return scalar(BIGINT, value, arg)
 
 
 def _atan2(first: Expr, second: Expr) -> Expr:
@@ -83,5 +83,5 @@ NUMERIC: dict[str, tuple[int, int | None, Maker]] = {
     "PI": (0, 0, lambda: derived(replace(DOUBLE, length=8, decimals=6), lambda _: math.pi, [])),
     "RAND": (0, 0, lambda: derived(DOUBLE, lambda _: random.random(), [])),  # noqa: S311
     "SIGN": (1, 1, _sign),
-    "BIT_COUNT": (1, 1, lambda arg: scalar(replace(BIGINT, length=2), lambda value: _bits(value).bit_count(), arg)),
+    "BIT_COUNT": (1, 1, lambda arg: scalar(BIGINT, lambda value: _bits(value).bit_count(), arg)),
 }  # fmt: skip

@@ -125,7 +125,10 @@ def _syntax(text: str, tokens: list[Token], error: ParseError) -> StatementError
 
 def _name(text: str, item: list[Token]) -> str:
     last = item[-1]
-    if len(item) == 1 and last.kind in (Kind.STRING, Kind.QUOTED):
+    first = item[0]
+    if all(token.kind is Kind.STRING and text[token.start] not in "xX0" for token in item):
+        return first.text
+    if len(item) == 1 and last.kind is Kind.QUOTED:
         return last.text
     if last.kind in (Kind.WORD, Kind.QUOTED) and len(item) in (3, 5) and all(t.is_symbol(".") for t in item[1::2]):
         return last.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -15,11 +15,12 @@ from innoclone.front.agent.sql.plans import Plan, Row
 from innoclone.front.agent.sql.scope import Session, Table
 from innoclone.front.agent.sql.select import Result, limited, ordered, ordering, plan_select, unique
 from innoclone.front.agent.sql.types import Column, SqlType
+from innoclone.wire.results import ColumnType
 
 __all__ = ["run_select"]
 
 
-def run_select(tree: exp.Expression, session: Session, catalog: Catalog, *, check: Callable[[], None]) -> Result:
+def run_select(tree: exp.Expr, session: Session, catalog: Catalog, *, check: Callable[[], None]) -> Result:
     """A query's answer. ``check`` is called now and then, and raises to end it. Raises a `StatementError`."""
     try:
         plan = _Planner(session, catalog, check).plan(tree, None, {})
@@ -38,7 +39,7 @@ class _Planner:
     catalog: Catalog
     check: Callable[[], None]
 
-    def plan(self, node: exp.Expression, outer: Compiler | None, named: Mapping[str, Plan]) -> Plan:
+    def plan(self, node: exp.Expr, outer: Compiler | None, named: Mapping[str, Plan]) -> Plan:
         """``outer`` is the query around a subquery, ``named`` are the tables of WITH."""
         common = node.args.get("with_")
         if common is not None:
@@ -74,20 +75,42 @@ class _Planner:
         known = {"this", "expression", "distinct", "with_", "order", "limit", "offset"}
         if any(value and name not in known for name, value in node.args.items()):
             raise StatementError(1235, "this kind of UNION")
-        left, right = (self.plan(part, outer, named) for part in (node.this, node.expression))
-        if len(left.types) != len(right.types):
+        parts, whole = _parts(node)
+        plans = [self.plan(part, outer, named) for part in parts]
+        left = plans[0]
+        if any(len(plan.types) != len(left.types) for plan in plans):
             raise StatementError(1222)
-        types = [merged(pair) for pair in zip(left.types, right.types, strict=True)]
-        sides = [_conversion(plan, types) for plan in (left, right)]
-        distinct = bool(node.args.get("distinct"))
+        types = [_of_union(kinds) for kinds in zip(*(plan.types for plan in plans), strict=True)]
+        sides = [_conversion(plan, types) for plan in plans]
 
         def find(env: Env) -> list[Row]:
-            rows = sides[0](env) + sides[1](env)
-            return unique(rows, lambda row: row, types) if distinct else rows
+            rows = [row for side in sides[: whole + 1] for row in side(env)]
+            rows = unique(rows, lambda row: row, types) if whole else rows
+            return rows + [row for side in sides[whole + 1 :] for row in side(env)]
 
         columns = [kind.definition(column.name) for kind, column in zip(types, left.columns, strict=True)]
-        plan = Plan(columns, types, find, [*left.references, *right.references])
+        plan = Plan(columns, types, find, [one for plan in plans for one in plan.references])
         return _arranged(plan, node, self._compiler(outer, named))
+
+
+def _parts(node: exp.Expression) -> tuple[list[exp.Expression], int]:
+    """The queries of a chain of UNIONs, and the number of the last one before which UNION isn't ALL, 0 for none."""
+    if not isinstance(node, exp.Union):
+        return [node], 0
+    plain = isinstance(node.this, exp.Union) and not any(
+        node.this.args.get(name) for name in ("order", "limit", "with_")
+    )
+    parts, whole = _parts(node.this) if plain else ([node.this], 0)
+    parts.append(node.expression)
+    return parts, len(parts) - 1 if node.args.get("distinct") else whole
+
+
+def _of_union(kinds: Sequence[SqlType]) -> SqlType:
+    """As `merged`; but CHARs stay CHAR."""
+    found = merged(kinds)
+    if found.is_text and all(kind.kind in (ColumnType.STRING, ColumnType.NULL) for kind in kinds):
+        return replace(found, kind=ColumnType.STRING)
+    return found
 
 
 def _conversion(plan: Plan, types: list[SqlType]) -> Callable[[Env], list[Row]]:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.automaton import Automaton, Match, compiled
 from innoclone.front.agent.sql.expressions import Expr, is_exact, scalar
-from innoclone.front.agent.sql.types import BIGINT, BOOL, Value, varchar
+from innoclone.front.agent.sql.types import BIGINT, BOOL, NOT_FIXED, SqlType, Value, varchar
 from innoclone.front.agent.sql.values import to_integer, to_text
+from innoclone.wire.results import ColumnType
 
 __all__ = ["REGEXPS", "regexp_like"]
 
 Maker = Callable[..., Expr]
+LONGEST = 1 << 24  # characters that REGEXP_REPLACE may give, says MySQL
 
 
 def _automaton(pattern: str, flags: str, *, exact: bool) -> Automaton:
@@ -28,12 +30,18 @@ def _automaton(pattern: str, flags: str, *, exact: bool) -> Automaton:
 def regexp_like(text: Expr, pattern: Expr, flags: Expr | None = None) -> Expr:
     """REGEXP and REGEXP_LIKE."""
     exact = is_exact(text, pattern)
+    if (text.type.collation == "binary") != (pattern.type.collation == "binary"):
+        raise StatementError(3995, *(_collation(one) for one in (text, pattern)))
 
     def value(given: Value, wanted: Value, *how: Value) -> Value:
         automaton = _automaton(to_text(wanted, pattern.type) or "", str(how[0]) if how else "", exact=exact)
         return int(automaton.search(to_text(given, text.type) or "", 0) is not None)
 
     return scalar(BOOL, value, text, pattern, *([flags] if flags is not None else []))
+
+
+def _collation(arg: Expr) -> str:
+    return {"": "utf8mb4_0900_ai_ci", "bin": "utf8mb4_bin"}.get(arg.type.collation, "binary")
 
 
 def _matches(automaton: Automaton, text: str, start: int) -> Iterator[Match]:
@@ -91,7 +99,7 @@ def _replace(text: Expr, pattern: Expr, new: Expr, *more: Expr) -> Expr:
             at = match.end
         return "".join([*parts, whole[at:]])
 
-    return scalar(varchar(text.type.length * 4), value, text, pattern, new, *more)
+    return scalar(SqlType(ColumnType.LONG_BLOB, LONGEST, NOT_FIXED), value, text, pattern, new, *more)
 
 
 def _filled(template: str, match: Match, text: str) -> str:

@@ -15,6 +15,8 @@ __all__ = ["Session", "Table"]
 class Session(Protocol):
     """What a statement may ask about its session."""
 
+    schema: str  # the default one, or empty
+
     def function(self, name: str, decimals: int) -> Expr | None:
         """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""
 

@@ -11,15 +11,14 @@ from dataclasses import replace
 
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.expressions import Env, Expr, derived, is_exact, scalar
-from innoclone.front.agent.sql.types import BIGINT, SqlType, Value, varchar
+from innoclone.front.agent.sql.types import BIGINT, SqlType, Value, integer, varchar
 from innoclone.front.agent.sql.values import compare, folded, to_integer, to_text
 
 __all__ = ["TEXTS"]
 
 LONGEST = 1 << 20  # characters that a function makes
 Maker = Callable[..., Expr]
-INT3 = replace(BIGINT, length=3)
-INT10 = replace(BIGINT, length=10)
+INT3, INT10 = integer(3), integer(10)
 
 
 def _read(arg: Expr, value: Value) -> str:
@@ -131,7 +130,7 @@ def _in_base(number: int, base: int) -> str:
 
 
 def _based(base: int) -> Maker:
-    return lambda arg: scalar(varchar(64), lambda given: _in_base(to_integer(given) or 0, base), arg)
+    return lambda arg: scalar(varchar(65), lambda given: _in_base(to_integer(given) or 0, base), arg)
 
 
 def _elt(number: Expr, *texts: Expr) -> Expr:
@@ -150,7 +149,7 @@ def _field(wanted: Expr, *others: Expr) -> Expr:
         given = wanted.value(env)
         return next((n for n, one in enumerate(others, 1) if compare(given, one.value(env), exact=exact) == 0), 0)
 
-    return derived(INT3, value, [wanted, *others])
+    return derived(INT10, value, [wanted, *others])
 
 
 def _find_in_set(wanted: Expr, members: Expr) -> Expr:
@@ -158,7 +157,7 @@ def _find_in_set(wanted: Expr, members: Expr) -> Expr:
         text, names = folded(_read(wanted, given)), folded(_read(members, listed)).split(",")
         return names.index(text) + 1 if text in names and _read(members, listed) else 0
 
-    return scalar(INT3, value, wanted, members)
+    return scalar(INT10, value, wanted, members)
 
 
 def _insert(arg: Expr, begin: Expr, length: Expr, new: Expr) -> Expr:
@@ -188,7 +187,8 @@ def _space(count: Expr) -> Expr:
         size = max(to_integer(number) or 0, 0)
         return " " * size if size <= LONGEST else None
 
-    return scalar(varchar(LONGEST), value, count)
+    size = to_integer(count.known) if count.is_constant else LONGEST
+    return scalar(varchar(max(min(size or 0, LONGEST), 0)), value, count)
 
 
 def _strcmp(left: Expr, right: Expr) -> Expr:
@@ -208,7 +208,7 @@ def _quote(arg: Expr) -> Expr:
             text = text.replace(char, escaped)
         return f"'{text}'"
 
-    return derived(varchar(arg.type.length * 2 + 2), value, [arg])
+    return derived(varchar(max(arg.type.length * 2 + 2, 4)), value, [arg])
 
 
 def _to_base64(raw: bytes) -> Value:
@@ -240,7 +240,8 @@ def _sha2(arg: Expr, size: Expr) -> Expr:
         name = names.get(to_integer(bits) or 0)
         return None if name is None else hashlib.new(name, _raw(arg, given)).hexdigest()
 
-    return scalar(varchar(128), value, arg, size)
+    bits = to_integer(size.known) if size.is_constant else 512
+    return scalar(varchar((bits or 256) // 4), value, arg, size)
 
 
 def _ord(text: str) -> Value:
@@ -256,10 +257,6 @@ def _collation(arg: Expr) -> Expr:
     names = {"": "utf8mb4_0900_ai_ci", "bin": "utf8mb4_bin", "binary": "binary"}
     found = names[arg.type.collation] if arg.type.is_text else "binary"
     return derived(varchar(64), lambda _: found, [arg])
-
-
-def _digest(name: str, digits: int) -> Maker:
-    return _of_bytes(lambda _: varchar(digits), lambda raw: hashlib.new(name, raw, usedforsecurity=False).hexdigest())
 
 
 def _format_bytes(arg: Expr) -> Expr:
@@ -290,10 +287,9 @@ TEXTS: dict[str, tuple[int, int | None, Maker]] = {
     "ELT": (2, None, _elt), "FIELD": (2, None, _field), "FIND_IN_SET": (2, 2, _find_in_set), "INSERT": (4, 4, _insert),
     "REVERSE": (1, 1, _plain(lambda a: varchar(a.type.length), lambda text: text[::-1])), "SPACE": (1, 1, _space),
     "STRCMP": (2, 2, _strcmp), "SUBSTRING_INDEX": (3, 3, _substring_index), "QUOTE": (1, 1, _quote),
-    "TO_BASE64": (1, 1, _of_bytes(lambda a: varchar(a.type.length * 6), _to_base64)),
+    "TO_BASE64": (1, 1, _of_bytes(lambda a: varchar((4 * a.type.length + 2) // 3 * 4), _to_base64)),
     "FROM_BASE64": (1, 1, _plain(lambda a: replace(varchar(a.type.length * 3), collation="binary"), _from_base64)),
     "CRC32": (1, 1, _of_bytes(lambda _: replace(BIGINT, length=10, unsigned=True), zlib.crc32)),
-    "MD5": (1, 1, _digest("md5", 32)), "SHA": (1, 1, _digest("sha1", 40)), "SHA1": (1, 1, _digest("sha1", 40)),
     "SHA2": (2, 2, _sha2), "CHARSET": (1, 1, _charset), "COLLATION": (1, 1, _collation),
     "FORMAT_BYTES": (1, 1, _format_bytes),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnT
 __all__ = [
     "BIGINT", "BLOB", "BLOBS", "BOOL", "DATE", "DOUBLE", "INT", "NOT_FIXED", "NULL", "NUMBERS", "TEMPORAL",
     "UNSIGNED", "Column", "SqlType", "Value",
-    "char", "datetime_type", "decimal", "duration_text", "seconds_text", "text_of", "time_type", "varchar",
+    "char", "datetime_type", "decimal", "duration_text", "integer", "seconds_text", "text_of", "time_type", "varchar",
 ]  # fmt: skip
 
 Value = int | Decimal | float | str | datetime | date | timedelta | None
@@ -22,7 +22,7 @@ Value = int | Decimal | float | str | datetime | date | timedelta | None
 BYTES = 4  # of a character in utf8mb4
 NOT_FIXED = 31  # decimals of a column that has no fixed number of them
 MOST_DIGITS, MOST_DECIMALS = 65, 30  # of a DECIMAL
-NUMBERS = (ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEWDECIMAL, ColumnType.DOUBLE)
+NUMBERS = (ColumnType.YEAR, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEWDECIMAL, ColumnType.DOUBLE)
 TEMPORAL = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE, ColumnType.TIME)
 BLOBS = (ColumnType.BLOB, ColumnType.MEDIUM_BLOB, ColumnType.LONG_BLOB)
 LARGEST_EXACT = 1e15  # a double is written with an exponent from here on
@@ -46,7 +46,7 @@ class SqlType:
     @property
     def is_integer(self) -> bool:
         """Of whole numbers."""
-        return self.kind in (ColumnType.LONG, ColumnType.LONGLONG)
+        return self.kind in (ColumnType.LONG, ColumnType.LONGLONG, ColumnType.YEAR)
 
     def definition(
         self, name: str, *, schema: str = "", table: str = "", original: str = "", alias: str = ""
@@ -85,7 +85,12 @@ BOOL = SqlType(ColumnType.LONGLONG, 1)
 DOUBLE = SqlType(ColumnType.DOUBLE, 23, NOT_FIXED)
 DATE = SqlType(ColumnType.DATE, 10)
 NULL = SqlType(ColumnType.NULL, 0)
-BLOB = SqlType(ColumnType.BLOB, 0x3FFFFFFF)
+BLOB = SqlType(ColumnType.BLOB, 0x40000000)
+
+
+def integer(digits: int, *, unsigned: bool = False) -> SqlType:
+    """A BIGINT of so many digits."""
+    return SqlType(ColumnType.LONGLONG, digits + (0 if unsigned else 1), unsigned=unsigned)
 
 
 def char(length: int) -> SqlType:
@@ -122,7 +127,8 @@ def text_of(value: Value, kind: SqlType) -> str | None:
     if isinstance(value, Decimal):
         return f"{value:.{kind.decimals}f}" if kind.kind is ColumnType.NEWDECIMAL else f"{value:f}"
     if isinstance(value, float):
-        return _double(value)
+        fixed = kind.kind is ColumnType.DOUBLE and kind.decimals != NOT_FIXED
+        return f"{value:.{kind.decimals}f}" if fixed else _double(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}".rjust(19, "0") + seconds_text(value.microsecond, kind.decimals)
     if isinstance(value, date):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.expressions import Env, Expr, constant, converted, derived, merged
-from innoclone.front.agent.sql.types import BIGINT, DOUBLE, NULL, UNSIGNED, SqlType, Value
+from innoclone.front.agent.sql.types import BIGINT, DOUBLE, NULL, UNSIGNED, SqlType, Value, varchar
 from innoclone.front.agent.sql.values import sort_key, to_integer
 
 __all__ = ["NAMES", "Window", "window_function"]
@@ -109,7 +109,8 @@ def _own(name: str, args: Sequence[Expr]) -> tuple[SqlType, Callable[[_Place], V
     if name == "NTILE":
         return UNSIGNED, lambda place: _tile(place, to_integer(args[0].value(place.rows[place.at])) or 0)
     if name in ("FIRST_VALUE", "LAST_VALUE"):
-        return args[0].type, lambda place: args[0].value(place.rows[0 if name == "FIRST_VALUE" else place.behind - 1])
+        kind = varchar(args[0].type.length) if args[0].type.is_text else args[0].type
+        return kind, lambda place: args[0].value(place.rows[0 if name == "FIRST_VALUE" else place.behind - 1])
     default = args[2] if len(args) > 2 else constant(NULL, None)
     kind = merged([args[0].type, default.type])
     taken, otherwise = converted(args[0], kind), converted(default, kind)
