@@ -74,6 +74,7 @@ _TEXTS = {
     1248: ("42000", "Every derived table must have its own alias"),
     1253: ("42000", "COLLATION '{}' is not valid for CHARACTER SET '{}'"),
     1273: ("HY000", "Unknown collation: '{}'"),
+    1286: ("42000", "Unknown storage engine '{}'"),
     1305: ("42000", "{} {} does not exist"),
     1317: ("70100", "Query execution was interrupted"),
     1353: (
@@ -103,6 +104,7 @@ _TEXTS = {
     3699: ("HY000", "Timeout exceeded in regular expression match."),
     3995: ("HY000", "Character set '{}' cannot be used in conjunction with '{}' in call to regexp_like."),
     3887: ("HY000", "A capture group has an invalid name."),
+    3615: ("HY000", "Variable {} does not exist in persisted config file"),
     3619: ("HY000", "Illegal privilege level specified for {}"),
     3869: ("HY000", "Clone system configuration: {}"),
     3874: ("HY000", "Concurrent clone in progress. Please try after clone is complete."),

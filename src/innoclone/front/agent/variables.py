@@ -17,7 +17,7 @@ from pathlib import Path
 from innoclone.errors import FileError
 from innoclone.files.system import file_error
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.statements import Setting
+from innoclone.front.agent.sql.statements import ResetPersist, Setting
 
 __all__ = ["CLONE_VARIABLES", "Note", "Switch", "Variables", "bandwidth"]
 
@@ -188,6 +188,23 @@ class Variables:
     def all(self) -> dict[str, Content]:
         """Everything that SHOW GLOBAL VARIABLES shows, by name."""
         return dict(sorted((self.fixed | (self._values if self.installed else {})).items()))
+
+    def persisted(self) -> dict[str, Content]:
+        """What SET PERSIST and PERSIST_ONLY keep."""
+        return dict(self._persisted)
+
+    def reset(self, statement: ResetPersist) -> list[Note]:
+        """RESET PERSIST: forget what is kept; values stay as they are. Raises error 3615, a file error."""
+        with self._lock:
+            if statement.name is not None and statement.name not in self._persisted:
+                missing = StatementError(3615, statement.name)
+                if not statement.if_exists:
+                    raise missing
+                return [("Warning", missing.code, missing.message)]
+            kept = {name: value for name, value in self._persisted.items() if statement.name not in (None, name)}
+            _write(self._path, kept)
+            self._persisted = kept
+        return []
 
     def knows(self, name: str) -> bool:
         """Whether there is such a variable."""

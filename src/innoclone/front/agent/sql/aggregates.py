@@ -27,7 +27,7 @@ CONCATENATED = 1024  # bytes: group_concat_max_len
 
 
 def aggregate(name: str, args: Sequence[Expr], *, distinct: bool) -> Expr:
-    """An aggregate by its name, over the rows of a group; COUNT(*) has no ``args``, COUNT(DISTINCT) may have several."""
+    """An aggregate by its name, over the rows of a group; COUNT(*) has no ``args``, others may have several."""
     if not args:
         return Expr(BIGINT, lambda env: len(env.group or ()), is_aggregate=True)
     if any(arg.is_aggregate for arg in args):
@@ -110,7 +110,7 @@ def _of_one(name: str, arg: Expr, *, distinct: bool) -> Expr:
 
 
 def group_concat(args: Sequence[Expr], order: Sequence[tuple[Expr, bool]], separator: str, *, distinct: bool) -> Expr:
-    """GROUP_CONCAT: each row's ``args`` one after another, but for rows with a NULL; cut with a warning where too long."""
+    """GROUP_CONCAT: each row's ``args`` one after another, but for those with a NULL; cut where too long."""
     if any(arg.is_aggregate for arg in args):
         raise StatementError(1111)
 

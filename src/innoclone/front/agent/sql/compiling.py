@@ -157,6 +157,8 @@ class Compiler:
         if not found:
             if not table and name in self.aliases and self.clause != "where clause":
                 return self.aliases[name]
+            if not table and name in ("utc_date", "utc_time", "utc_timestamp") and not node.this.quoted:
+                return self._function(name.upper(), [])
             return self._outer_column(node, full)
         if len(found) > 1 and (table or name not in self.shared):
             raise StatementError(1052, full, self.clause)
@@ -331,7 +333,7 @@ class Compiler:
         if name == "UNIX_TIMESTAMP" and not args:
             return FUNCTIONS[name][2](self._function("NOW", []))
         decimals = 0
-        if name in ("NOW", "SYSDATE", "CURRENT_TIMESTAMP", "UTC_TIMESTAMP", "CURTIME") and args:
+        if name in ("NOW", "SYSDATE", "CURRENT_TIMESTAMP", "UTC_TIMESTAMP", "CURTIME", "UTC_TIME") and args:
             decimals = int(args[0].name) if isinstance(args[0], exp.Literal) and args[0].name.isdigit() else 7
             if decimals > 6:
                 raise StatementError(1235, f"{name} with that precision")

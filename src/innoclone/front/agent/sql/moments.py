@@ -212,7 +212,8 @@ MOMENTS: dict[str, tuple[int, int | None, Maker]] = {
     "TIMEDIFF": (2, 2, _timediff), "SEC_TO_TIME": (1, 1, _sec_to_time), "TIME_TO_SEC": (1, 1, _time_to_sec),
     "DATE_FORMAT": (2, 2, _date_format), "UNIX_TIMESTAMP": (1, 1, _unix_timestamp),
     "FROM_UNIXTIME": (1, 1, _from_unixtime), "DATE": (1, 1, _date), "TIME": (1, 1, _time),
-    "YEAR": (1, 1, _part("year", SqlType(ColumnType.YEAR, 4, unsigned=True))), "MONTH": (1, 1, _part("month", integer(2))), "DAY": (1, 1, _part("day", integer(2))),
+    "YEAR": (1, 1, _part("year", SqlType(ColumnType.YEAR, 4, unsigned=True))),
+    "MONTH": (1, 1, _part("month", integer(2))), "DAY": (1, 1, _part("day", integer(2))),
     "DAYOFMONTH": (1, 1, _part("day", integer(2))), "HOUR": (1, 1, _part("hour", integer(3))), "MINUTE": (1, 1, _part("minute", integer(2))),
     "SECOND": (1, 1, _part("second", integer(2))), "MICROSECOND": (1, 1, _part("microsecond", BIGINT)),
 }  # fmt: skip
