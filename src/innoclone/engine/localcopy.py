@@ -19,7 +19,7 @@ from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.holes import hole_writer
 from innoclone.errors import CloneError, DonorFilesUnreadable
-from innoclone.files.copying import KERNEL_PIECE, Method, copy_file
+from innoclone.files.copying import Method, copy_file
 from innoclone.files.delta import update_file
 from innoclone.files.system import file_error, start_writeback, write_all
 from innoclone.files.target import Target
@@ -178,9 +178,9 @@ class FileCopier:
         else:
             rate = self._limits.rate
             piece = (
-                max(SMALL_PIECE, min(KERNEL_PIECE, int(rate / 8) // SMALL_PIECE * SMALL_PIECE))
+                max(SMALL_PIECE, min(self._limits.buffer, int(rate / 8) // SMALL_PIECE * SMALL_PIECE))
                 if rate
-                else KERNEL_PIECE
+                else self._limits.buffer
             )
             used = copy_file(source, fd, lambda count: account(count, count), methods=self._methods, piece=piece)
         if file.flags is None:

@@ -32,7 +32,7 @@ from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
-from innoclone.operation.options import CloneOptions, LocalOptions
+from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions
 from innoclone.operation.run import record_dead
 from innoclone.ops.history import DIED, append_history, read_history
 from innoclone.ops.limits import Limits
@@ -42,6 +42,7 @@ from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 __all__ = ["Clones", "Failure"]
 
 RUNNING, FLUSHED = "running.json", "flushed.json"
+COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
 LARGEST_INT = (1 << 31) - 1
 CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
 OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
@@ -99,7 +100,10 @@ class Clones:
     def run(self, statement: CloneLocal | CloneInstance, session: int, stopped: threading.Event) -> list[str]:
         """Clone, to its end; ``stopped`` ends it. The clone's notes. Raises a `StatementError`, `Failure`."""
         options = self._local_options(statement) if isinstance(statement, CloneLocal) else self._options(statement)
-        limits = Limits(data=options.max_data_bandwidth, network=getattr(options, "max_network_bandwidth", 0))
+        limits = Limits(
+            data=options.max_data_bandwidth, network=getattr(options, "max_network_bandwidth", 0),
+            buffer=self._variables.number("clone_buffer_size"),
+        )  # fmt: skip
         run = _Run(session, options.directory, limits, stopped=stopped)
         with self._lock:
             if self._closing:
@@ -197,7 +201,9 @@ class Clones:
             ssl_ca=paths.get("ca"), ssl_cert=paths.get("cert"), ssl_key=paths.get("key"),
         )  # fmt: skip
         return CloneOptions(
-            donor, self._directory(statement.directory), threads=variables.number("clone_max_concurrency"),
+            donor, self._directory(statement.directory),
+            threads=None if variables["clone_autotune_concurrency"] else variables.number("clone_max_concurrency"),
+            max_concurrency=variables.number("clone_max_concurrency"),
             compression=Compression("zstd" if variables["clone_enable_compression"] else "off"),
             max_network_bandwidth=bandwidth(variables["clone_max_network_bandwidth"]),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
@@ -211,8 +217,9 @@ class Clones:
         directory = self._directory(statement.directory)
         if self._local is None:
             raise StatementError(3869, "this agent knows of no server on this host: name one in its configuration")
+        most = COPYING if variables["clone_autotune_concurrency"] else MAX_THREADS
         return LocalOptions(
-            self._local, directory, threads=variables.number("clone_max_concurrency"),
+            self._local, directory, threads=min(most, variables.number("clone_max_concurrency")),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
             boot=bool(variables["clone_boot"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -186,10 +188,10 @@ class Execution:
                 raise StatementError(1142, "INSERT", self.account.user, self.host, "plugin")
             if statement.name.lower() != "clone" or statement.library != LIBRARY:
                 raise StatementError(1126, statement.library, "the agent has the plugin clone of mysql_clone.so only")
-            if variables.installed:
+            was_there = variables.installed
+            if not variables.install(there=True):
                 raise StatementError(1125, statement.name)
-            variables.install(there=True)
-            return Done()
+            return Done(notes=[("Note", 1105, "the clone plugin is part of the agent")] if was_there else [])
         if not self.account.may("DELETE", "mysql.plugin"):
             raise StatementError(1142, "DELETE", self.account.user, self.host, "plugin")
         if statement.name.lower() != "clone" or not variables.installed:
@@ -198,24 +200,30 @@ class Execution:
         return Done()
 
     def _set(self, statement: st.SetVariables) -> Answer:
+        """All or nothing: what can be wrong is looked at first. User variables are seen by what is behind them."""
         notes: list[Note] = []
-        for setting in statement.settings:
-            kind: SqlType | None = None
-            if setting.expression is not None:
-                kind, value = self._evaluated(setting)
-                setting = _with_value(setting, value)
-            if setting.scope == "user":
-                self._mine[setting.name.lower()] = kept(kind or _kind(setting.value), setting.value)
+        changes: list[Callable[[], None]] = []
+        for given in statement.settings:
+            if given.scope == "user":
+                changes.append(functools.partial(self._set_mine, given))
                 continue
+            setting = given if given.expression is None else _with_value(given, self._evaluated(given)[1])
             if setting.scope == "session" and setting.name in SESSION_VARIABLES:
-                self._session[setting.name] = SESSION_VARIABLES[setting.name]
-                if not setting.is_default:
-                    self._session[setting.name] = _session_value(setting)
+                value = SESSION_VARIABLES[setting.name] if setting.is_default else _session_value(setting)
+                changes.append(functools.partial(self._session.__setitem__, setting.name, value))
                 continue
             if setting.name in CLONE_VARIABLES and setting.scope != "session":
                 self.require("SYSTEM_VARIABLES_ADMIN", words="SUPER or SYSTEM_VARIABLES_ADMIN")
-            notes += self.agent.variables.set(setting)
+            value, more = self.agent.variables.read(setting)
+            notes += more
+            changes.append(functools.partial(self.agent.variables.set, setting, value))
+        for change in changes:
+            change()
         return Done(notes=notes)
+
+    def _set_mine(self, setting: st.Setting) -> None:
+        found = (_kind(setting.value), setting.value) if setting.expression is None else self._evaluated(setting)
+        self._mine[setting.name.lower()] = kept(*found)
 
     def _kill(self, statement: st.Kill) -> Answer:
         other = self.agent.session(statement.number)

@@ -180,9 +180,12 @@ class _Parser(ShowReader):
             return SetNames()
         if self.sees("TRANSACTION") or any(self.sees(scope, "TRANSACTION") for scope in ("SESSION", "GLOBAL")):
             return self.transaction()
-        found = [self.setting("session")]
-        while self.takes_symbol(","):
-            found.append(self.setting("session"))
+        scope = "session"  # a GLOBAL or PERSIST counts for the assignments behind it too
+        found: list[Setting] = []
+        while not found or self.takes_symbol(","):
+            if self.token.kind is Kind.WORD and self.token.text.upper() in SCOPES:
+                scope = self.next().text.lower()
+            found.append(self.setting(scope))
         return SetVariables(tuple(found))
 
     def transaction(self) -> Statement:
@@ -199,8 +202,6 @@ class _Parser(ShowReader):
         elif self.takes_symbol("@"):
             scope, name = "user", self.name_or_string()
         else:
-            if self.token.kind is Kind.WORD and self.token.text.upper() in SCOPES:
-                scope = self.next().text.lower()
             name = self.name().lower()
         if not self.takes_symbol("=", ":="):
             raise self.wrong()

@@ -214,6 +214,7 @@ MOMENTS: dict[str, tuple[int, int | None, Maker]] = {
     "FROM_UNIXTIME": (1, 1, _from_unixtime), "DATE": (1, 1, _date), "TIME": (1, 1, _time),
     "YEAR": (1, 1, _part("year", SqlType(ColumnType.YEAR, 4, unsigned=True))),
     "MONTH": (1, 1, _part("month", integer(2))), "DAY": (1, 1, _part("day", integer(2))),
-    "DAYOFMONTH": (1, 1, _part("day", integer(2))), "HOUR": (1, 1, _part("hour", integer(3))), "MINUTE": (1, 1, _part("minute", integer(2))),
+    "DAYOFMONTH": (1, 1, _part("day", integer(2))), "HOUR": (1, 1, _part("hour", integer(3))),
+    "MINUTE": (1, 1, _part("minute", integer(2))),
     "SECOND": (1, 1, _part("second", integer(2))), "MICROSECOND": (1, 1, _part("microsecond", BIGINT)),
 }  # fmt: skip

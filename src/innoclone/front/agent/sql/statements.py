@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 __all__ = [
     "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "DropUser",
-    "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "ResetPersist", "Revoke", "SetNames", "SetVariables",
+    "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "ResetPersist", "Revoke", "SetNames",
+    "SetVariables",
     "Setting", "Show", "ShowGrants", "Statement", "UninstallPlugin", "Use", "UserSpec",
 ]  # fmt: skip
 
@@ -209,5 +210,6 @@ class Revoke:
 
 Statement = (
     CloneLocal | CloneInstance | CloneStop | InstallPlugin | UninstallPlugin | SetVariables | SetNames | Show
-    | ResetPersist | ShowGrants | FlushLogs | FlushOther | Kill | Use | Begin | CreateUser | AlterUser | DropUser | Grant | Revoke
+    | ResetPersist | ShowGrants | FlushLogs | FlushOther | Kill | Use | Begin | CreateUser | AlterUser | DropUser
+    | Grant | Revoke
 )  # fmt: skip
