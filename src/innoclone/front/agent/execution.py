@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -80,15 +80,15 @@ class Execution:
             raise StatementError(1049, schema)
         self.schema = schema.lower()
 
-    def execute(self, text: str) -> Answer:
-        """One statement. Raises a `CloneError`."""
+    def execute(self, text: str, arguments: Sequence[str] = ()) -> Answer:
+        """One statement; ``arguments`` are literals for a query's question marks. Raises a `CloneError`."""
         self.interrupted = threading.Event()
         tokens = tokens_of(text)
         if tokens[0].kind is Kind.END or tokens[0].is_symbol(";"):
             raise StatementError(1065)
         select = is_query(tokens)
         statement = None if select else parse_statement(text, tokens)
-        answer = self._select(text) if statement is None else self._run(statement)
+        answer = self._select(text, arguments) if statement is None else self._run(statement)
         if not answer.keeps_notes:
             self.notes = answer.notes
         return answer
@@ -119,9 +119,9 @@ class Execution:
             self.agent.variables, self.account, self.shown_user, self.number, self.schema, self._session, self._mine
         )
 
-    def _select(self, text: str) -> Rows:
+    def _select(self, text: str, arguments: Sequence[str]) -> Rows:
         result = run_select(
-            parse_select(text, tokens_of(text)), self.select_session(), self.catalog(), check=self.check
+            parse_select(text, tokens_of(text), arguments), self.select_session(), self.catalog(), check=self.check
         )
         notes: list[Note] = [("Warning", number, message) for number, message in result.warnings]
         return Rows(result.columns, result.types, result.rows, notes)

@@ -79,10 +79,9 @@ class Prepared:
         if tokens[0].kind is Kind.END:
             raise StatementError(1065)
         statement = _Statement(text, [token.start for token in tokens if token.is_symbol("?")])
-        probe = statement.with_literals(["NULL"] * len(statement.places))
         columns: list[ColumnDefinition] = []
         if is_query(tokens) or (tokens[0].is_word("SHOW") and not statement.places):
-            answer = self._execution.execute(probe)
+            answer = self._execution.execute(text, ["NULL"] * len(statement.places))
             columns = answer.columns if isinstance(answer, Rows) else []
         elif not statement.places:
             parse_statement(text, tokens)
@@ -118,6 +117,8 @@ class Prepared:
         ]
         statement.long.clear()
         try:
+            if is_query(tokens_of(statement.text)):
+                return self._execution.execute(statement.text, literals)
             return self._execution.execute(statement.with_literals(literals))
         except UnicodeError as error:
             raise CloneError(str(error)) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import sqlglot
@@ -16,9 +17,10 @@ from sqlglot import exp
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.mysql import MySQLParser
+from sqlglot.tokenizer_core import TokenType
 
 from innoclone.front.agent.faults import StatementError, syntax_error
-from innoclone.front.agent.sql.lexer import Kind, Token
+from innoclone.front.agent.sql.lexer import Kind, Token, tokens_of
 
 __all__ = ["is_query", "name_of", "parse_select"]
 
@@ -26,12 +28,22 @@ LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
 NAME = "name"  # in a node's meta: the column's
+ARGUMENT = "argument"  # where a question mark stands
 SOURCE = "source"  # in a node's meta: where its text begins and ends
 
 
 class _Parser(MySQLParser):
     FUNCTIONS: ClassVar[dict[str, Any]] = {}
     FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {name: MySQLParser.FUNCTION_PARSERS[name] for name in KEPT}
+
+    PLACEHOLDER_PARSERS: ClassVar[dict[Any, Any]] = {
+        **MySQLParser.PLACEHOLDER_PARSERS, TokenType.PLACEHOLDER: lambda self: self._parse_argument(),
+    }  # fmt: skip
+
+    def _parse_argument(self) -> exp.Expr:
+        node = exp.Placeholder()
+        node.meta[ARGUMENT] = self._prev.start
+        return node
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         return self._parse_csv(self._parse_projection), None
@@ -54,9 +66,10 @@ def is_query(tokens: list[Token]) -> bool:
     return first.is_word("SELECT") or first.is_word("WITH")
 
 
-def parse_select(text: str, tokens: list[Token]) -> exp.Expr:
+def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = ()) -> exp.Expr:
     """A SELECT, UNION or WITH; `name_of` tells the names of its columns. ``tokens`` are those of ``text``.
 
+    ``arguments`` are literals for its question marks.
     Raises error 1064, or 1235 for what MySQL has and we have not.
     """
     if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
@@ -82,7 +95,25 @@ def parse_select(text: str, tokens: list[Token]) -> exp.Expr:
         for node in select.expressions:
             begin, end = node.meta[SOURCE]
             node.meta[NAME] = _name(text, tokens[bisect_left(starts, begin) : bisect_left(starts, end)])
-    return tree
+    marks = [token.start for token in tokens if token.is_symbol("?")]
+    if len(marks) > len(arguments):
+        raise syntax_error(text, marks[len(arguments)])
+    return tree.transform(_filled, dict(zip(marks, arguments, strict=True)), copy=False) if marks else tree
+
+
+def _filled(node: exp.Expr, arguments: Mapping[int, str]) -> exp.Expr:
+    """A literal in the place of a question mark."""
+    if not isinstance(node, exp.Placeholder):
+        return node
+    literal = arguments[node.meta[ARGUMENT]]
+    found: exp.Expr = exp.Null()
+    if literal.startswith("'"):
+        found = exp.Literal.string(tokens_of(literal)[0].text)
+    elif literal != "NULL":
+        found = exp.Literal.number(literal.removeprefix("-"))
+        found = exp.Neg(this=found) if literal.startswith("-") else found
+    found.meta.update(node.meta)
+    return found
 
 
 def name_of(node: exp.Expr) -> str:

@@ -73,21 +73,27 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Call
     types = [item.expr.type for item in items]
 
     def find(outer: Env) -> list[Row]:
-        rows = [env for env in combine(outer) if where is None or truth(where.value(env))]
+        rows = [env for env in _watched(combine(outer), check) if where is None or truth(where.value(env))]
         envs = list(_grouped(rows, groups, outer, len(tables))) if aggregated else rows
         if having is not None:
             envs = [env for env in envs if truth(having.value(env))]
         for window in compiler.windows:
             window(envs)
         found = []
-        for env in envs:
-            check()
+        for env in _watched(envs, check):
             found.append((tuple(item.expr.value(env) for item in items), env))
         if tree.args.get("distinct"):
             found = unique(found, lambda pair: pair[0], types)
         return limited([row for row, _ in ordered(found, lambda pair: pair[1], order)], tree)
 
     return Plan([item.definition for item in items], types, find, compiler.references)
+
+
+def _watched(rows: list[Env], check: Callable[[], None]) -> Iterator[Env]:
+    """With a look at whether the query was killed before each row."""
+    for env in rows:
+        check()
+        yield env
 
 
 def _items(tree: exp.Select, tables: Sequence[Table], compiler: Compiler) -> Iterator[_Item]:
@@ -209,6 +215,8 @@ def limited(rows: list[Row], node: exp.Expression) -> list[Row]:
 
 
 def _count(node: exp.Expression) -> int:
+    if isinstance(node, exp.Null) and node.meta:  # a question mark that nothing is bound to yet
+        return 0
     if not isinstance(node, exp.Literal) or not node.name.isdigit():
         raise StatementError(1235, "LIMIT with anything but numbers")
     return int(node.name)
