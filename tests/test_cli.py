@@ -108,8 +108,9 @@ def test_help_does_not_load_what_it_does_not_need():
     assert done.stderr.strip() == ""
 
 
-def test_version(innoclone):
-    done = innoclone("version")
+@pytest.mark.parametrize("how", ["version", "--version", "-V"])
+def test_version(innoclone, how):
+    done = innoclone(how)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("innoclone 0.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import os
 import random
 from pathlib import Path
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from innoclone.files.copying import BLOCK, Method, Reader, copy_file, data_segments
 from innoclone.files.delta import update_file
+from innoclone.files.memory import aligned_memory
+from innoclone.files.system import is_cached
 
 PAGE = 4096
 
@@ -58,7 +62,7 @@ def test_update_across_blocks(tmp_path: Path) -> None:
     assert delta.pages_written == len({place // PAGE for place in places})
 
 
-@pytest.mark.parametrize("methods", [tuple(Method), (Method.KERNEL,), (Method.READ_WRITE,)])
+@pytest.mark.parametrize("methods", [tuple(Method), (Method.DIRECT,), (Method.KERNEL,), (Method.READ_WRITE,)])
 def test_copy_keeps_content_size_and_holes(tmp_path: Path, methods: tuple[Method, ...]) -> None:
     """Data, holes at both ends and in the middle, an odd size."""
     source = tmp_path / "source"
@@ -77,6 +81,57 @@ def test_copy_keeps_content_size_and_holes(tmp_path: Path, methods: tuple[Method
     if method is not Method.REFLINK:
         assert sum(end - start for start, end in segments) < BLOCK
         assert sum(moved) < BLOCK
+
+
+def test_pieces_make_the_whole(tmp_path: Path) -> None:
+    """Copied and compared part by part, in any order, with holes across the borders."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    size = 10 * BLOCK + 3 * PAGE
+    with source.open("wb") as file:
+        for at in (0, 3 * BLOCK - PAGE, 7 * BLOCK):
+            file.seek(at)
+            file.write(os.urandom(2 * PAGE + BLOCK // 2))
+        file.truncate(size)
+    borders = [0, BLOCK, 3 * BLOCK, 5 * BLOCK, size]
+    for older in (b"", os.urandom(size + 5)):
+        target.write_bytes(older)
+        with source.open("rb") as one, target.open("r+b") as other:
+            os.ftruncate(other.fileno(), size)
+            for start, end in reversed(list(itertools.pairwise(borders))):
+                if older:
+                    update_file(one.fileno(), other.fileno(), PAGE, lambda *_: None, start=start, end=end)
+                else:
+                    seen: list[int] = []
+                    copy_file(one.fileno(), other.fileno(), seen.append, start=start, end=end)
+                    assert sum(seen) <= end - start
+        assert target.read_bytes() == source.read_bytes()
+
+
+def test_what_is_cached(tmp_path: Path) -> None:
+    """A range is cached when all of its pages are."""
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(BLOCK))
+    with path.open("rb") as file:
+        fd = file.fileno()
+        assert is_cached(fd, 0, BLOCK)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        assert not is_cached(fd, 0, BLOCK)
+        assert not is_cached(fd, 0, BLOCK), "asking does not read it"
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no reading ahead
+        os.pread(fd, 1, 5 * PAGE)
+        assert is_cached(fd, 5 * PAGE, PAGE)
+        assert not is_cached(fd, 4 * PAGE, 2 * PAGE)
+    assert not is_cached(-1, 0, PAGE)
+
+
+def test_memory_is_aligned_and_its_own() -> None:
+    """Buffers of any size: writable, at multiples of 4096, none in the place of another."""
+    views = [aligned_memory(size) for size in (1, 4096, 5000, 3 << 20, 1 << 20, 1 << 20, 2 << 20, 7)]
+    for number, view in enumerate(views):
+        assert ctypes.addressof(ctypes.c_char.from_buffer(view)) % 4096 == 0
+        view[:] = bytes([number]) * len(view)
+    assert all(bytes(view) == bytes([number]) * len(view) for number, view in enumerate(views))
 
 
 def test_copy_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

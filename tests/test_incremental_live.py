@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from clones import booted, clone_server, innochecksum, rows
+from innoclone.engine import localcopy
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, TargetUnusable
@@ -41,6 +42,7 @@ def test_generations_under_load_and_ddl(
     """One directory, brought up to date again and again while everything changes, then once in quiet: equal."""
     if page_size == "4k":  # once as for files that are not cached: with O_DIRECT
         monkeypatch.setattr(copying, "is_cached", lambda *_: False)
+        monkeypatch.setattr(localcopy, "PIECE", MIB)
     size = [f"--innodb-page-size={page_size}"]
     server = make_server(init=size)
     fill(server.connect, 16 * MIB)

@@ -29,13 +29,14 @@ from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
 from innoclone.operation.ddl import DdlLoop
 from innoclone.operation.fill import fill
 from innoclone.operation.load import Load
+from innoclone.operation.options import LocalOptions
 from innoclone.ops.manifest import read_manifest
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone
 from servers import ServerFactory
 from test_clone_layouts import outside_donor
 
-COPY, READ_WRITE = Method.KERNEL.value, Method.READ_WRITE.value
+COPY, DIRECT, READ_WRITE = Method.KERNEL.value, Method.DIRECT.value, Method.READ_WRITE.value
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +50,17 @@ def busy(make_module_server: ServerFactory) -> Server:
 
 
 @pytest.mark.parametrize(
-    ("methods", "direct"), [((COPY,), False), ((READ_WRITE,), False), ((READ_WRITE,), True)],
+    ("methods", "cached"), [((COPY,), True), ((READ_WRITE,), True), ((READ_WRITE, DIRECT), False)],
     ids=["kernel", "read-write", "direct"],
 )  # fmt: skip
 def test_full_clones_under_load_and_ddl(
-    methods: tuple[str, ...], direct: bool, busy: Server, programs: Programs, tmp_path: Path,
+    methods: tuple[str, ...], cached: bool, busy: Server, programs: Programs, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """While everything changes; it boots and keeps every invariant. Also with O_DIRECT, as for files not cached."""
-    if direct:
+    """While everything changes; it boots and keeps every invariant. Once with O_DIRECT and large files in pieces."""
+    if not cached:
         monkeypatch.setattr(copying, "is_cached", lambda *_: False)
+        monkeypatch.setattr(localcopy, "PIECE", MIB)
     with Load(busy.connect, threads=2) as load, DdlLoop(busy.connect) as ddl:
         result = local_clone(busy, tmp_path / "clone", copy_methods=methods, threads=3)
     assert (load.errors, ddl.errors) == ([], [])
@@ -156,6 +158,35 @@ def test_torn_pages_are_noticed_without_the_repair(
     assert not (tmp_path / "clone").exists()
 
 
+@pytest.mark.parametrize("methods", [LocalOptions.copy_methods, (READ_WRITE,), (COPY,)], ids=["all", "read", "kernel"])
+def test_damage_is_found_on_the_way(methods: tuple[str, ...], donor: Server, tmp_path: Path) -> None:
+    """In a full copy and in an update; where the kernel copies, only if all is to be read again."""
+    rows(donor, "CREATE TABLE shop.damaged (id INT PRIMARY KEY, b LONGBLOB)")
+    rows(donor, f"INSERT INTO shop.damaged VALUES (1, REPEAT('x', {6 * MIB}))")
+    with donor.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("FLUSH TABLES shop.damaged FOR EXPORT")  # what is on disk stays as it is
+    path, place = donor.datadir / "shop" / "damaged.ibd", 100 * 16384 + 5000
+    with path.open("r+b") as file:
+        sound = os.pread(file.fileno(), 1, place)
+        os.pwrite(file.fileno(), bytes([sound[0] ^ 1]), place)
+    try:
+        quick = None if COPY not in methods[:1] else True
+        with pytest.raises(BadPage, match=r"damaged\.ibd.* page 100"):
+            local_clone(donor, tmp_path / "clone", copy_methods=methods, verify_pages=quick)
+        assert not (tmp_path / "clone").exists()
+        local_clone(donor, tmp_path / "clone", copy_methods=methods, verify_pages=False)
+        with pytest.raises(BadPage, match=r"damaged\.ibd.* page 100"):
+            local_clone(donor, tmp_path / "clone", copy_methods=methods)
+        assert is_unfinished(tmp_path / "clone")
+    finally:
+        with path.open("r+b") as file:
+            os.pwrite(file.fileno(), sound, place)
+    result = local_clone(donor, tmp_path / "clone", copy_methods=methods)
+    sizes = sum(file.stat().st_size for file in (tmp_path / "clone").rglob("*.ibd"))
+    assert result.summary.pages_checked > sizes // 16384
+    rows(donor, "DROP TABLE shop.damaged")
+
+
 def test_files_that_move_between_listing_and_opening(
     busy: Server, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +257,7 @@ def other_file_system() -> Iterator[Path]:
 def test_copy_to_another_file_system(donor: Server, programs: Programs, other_file_system: Path) -> None:
     """copy_file_range says EXDEV: the bytes are read and written, all of them; the update likewise."""
     directory = other_file_system / "clone"
-    result = local_clone(donor, directory)
+    result = local_clone(donor, directory, copy_methods=(COPY,))
     assert result.summary.methods == {READ_WRITE}
     assert innochecksum(programs, directory) == []
     again = local_clone(donor, directory)

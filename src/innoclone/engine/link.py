@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from innoclone.engine.barrier import Barrier
 from innoclone.engine.course import STAGES, Course
 from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import MAX_FILES, ClonedFile
 from innoclone.engine.holes import hole_writer
+from innoclone.engine.writebehind import WriteBehind
 from innoclone.errors import FileError, ProtocolError, from_donor
 from innoclone.files.delta import Delta, Write, write_differing
-from innoclone.files.direct import DirectFile
+from innoclone.files.direct import DIRECT_MIN, DirectFile
+from innoclone.files.memory import aligned_memory
 from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
 from innoclone.ops.chunks import Slot, stamp
 from innoclone.ops.limits import Limits
@@ -46,9 +48,9 @@ MAX_ERROR = 64 << 10  # bytes of an ERROR message
 BLOCK = 1 << 20  # bytes of a donor's block with the usual pages
 BUFFERS = 4  # the buffers of all connections together, in units of `Limits.buffer`
 SMALLEST_BUFFER = 128 << 10
-DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor for O_DIRECT pays
 MEAL = 1 << 20  # bytes that a compressed connection must have got off the wire ...
 HUNGER = 25.0  # ... in so many seconds, or it goes on without a pause: the donor's patience is 60 s
+FEW = 4  # connections up to which each one writes on a thread of its own
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 
 
@@ -126,7 +128,9 @@ class Link:
         self._network = 0
         self._counter = Counter()
         size = buffer_size(limits.buffer, connections)
-        self._buffer = memoryview(mmap.mmap(-1, size))  # page-aligned, as O_DIRECT wants it
+        self._buffer = aligned_memory(size)  # page-aligned, as O_DIRECT wants it
+        ahead = connections <= FEW and not limits.rate
+        self._behind = WriteBehind(size, f"clone-{number}-write") if ahead else None
         self._direct: DirectFile | None = None
         self._old = memoryview(bytearray(size if course.target.base is not None else 0))
         self._open_file: ClonedFile | None = None
@@ -139,7 +143,10 @@ class Link:
             self._connection.write_packet(Execute().serialize())
             while self._step():
                 pass
+            self._settle()
         finally:
+            if self._behind is not None:
+                self._behind.close()
             self._close_file()
 
     def _step(self) -> bool:
@@ -194,8 +201,8 @@ class Link:
             self._on_state(state)
 
     def _leave_stage(self) -> None:
-        self._close_file()
         self._finish_chunk()
+        self._close_file()
         self._in_stage = False
         if self._stage is StageNumber.FILE_COPY:
             self._crew.feed_all()  # no chunk is left to begin, and all wait for those that were begun
@@ -258,8 +265,16 @@ class Link:
             raise ProtocolError(f"a block of {data.length} bytes is followed by {at - data.offset}")
         if data.stage is StageNumber.PAGE_COPY and data.offset == 0 and not file.dropped:
             self._table.grow(file, data.file_size)
-        self._course.dirty.add(file.path)
-        self._course.chunks.wrote(slot, data.block, self._stamp)
+        path, stamp = file.path, self._stamp
+
+        def note() -> None:
+            self._course.dirty.add(path)
+            self._course.chunks.wrote(slot, data.block, stamp)
+
+        if self._behind is None:
+            note()
+        else:
+            self._behind.put(note)
 
     def _chunk(self, data: DataDescriptor) -> Slot:
         """The slot of the block's chunk; a connection that gets another chunk has all of the one before."""
@@ -269,7 +284,13 @@ class Link:
         self._stamp = bytearray() if data.stage is StageNumber.FILE_COPY else None
         return self._slot
 
+    def _settle(self) -> None:
+        """Until all that was received is written."""
+        if self._behind is not None:
+            self._behind.drain()
+
     def _finish_chunk(self) -> None:
+        self._settle()
         if self._slot is not None:
             self._course.chunks.finish(self._slot)
             self._slot = None
@@ -291,9 +312,17 @@ class Link:
                 connection.splice(fd, offset, count)
                 self._stamp = None
             else:
-                view = self._buffer[:count]
+                behind = self._behind if self._direct is not None and fd >= 0 else None
+                buffer = self._buffer if behind is None else behind.buffer()
+                view = buffer[:count]
                 connection.read_into(view)
-                if fd >= 0:
+                if file.checker is not None and fd >= 0:
+                    first = file.first_page + offset // page
+                    bad = [item.number for item in file.checker.bad_pages(view, first)]
+                    self._course.suspects.update(file.metadata.index, first, count // page, bad)
+                if behind is not None:
+                    behind.put(partial(self._write, file, fd, view, offset, page), buffer)
+                elif fd >= 0:
                     self._write(file, fd, view, offset, page)
                 if self._stamp is not None:
                     whole = file.flags is not None and offset % page == 0 and count % page == 0
@@ -328,10 +357,6 @@ class Link:
                 self._counter.written += len(view)
         except OSError as error:
             raise file_error(error, f"can't write {file.path}") from error
-        if file.checker is not None:
-            first = file.first_page + offset // page
-            bad = [item.number for item in file.checker.bad_pages(view, first)]
-            self._course.suspects.update(file.metadata.index, first, len(view) // page, bad)
 
     def _writer(self, file: ClonedFile, page: int) -> Write:
         """How pages of ``file`` are written: with holes where it is page-compressed."""
@@ -342,6 +367,7 @@ class Link:
         if file.dropped:
             return -1
         if self._open_file is not file:
+            self._settle()
             self._close_file()
             try:
                 self._fd = self._target.open(file.path)
@@ -355,7 +381,7 @@ class Link:
                 and file.size >= DIRECT_MIN
                 and not (file.hole_block or file.adopted)
             ):
-                self._direct = DirectFile.open(file.path)
+                self._direct = DirectFile.of(self._fd)
         return self._fd
 
     def _close_file(self) -> None:

@@ -65,7 +65,7 @@ def copy_local(
     block_ddl: bool,
     ddl_timeout: int,
     stall_timeout: float,
-    verify_pages: bool,
+    verify_pages: bool | None,
     methods: tuple[Method, ...],
     status: CloneStatus,
     stopped: threading.Event,
@@ -73,8 +73,11 @@ def copy_local(
 ) -> CopiedLocally:
     """Clone the server whose ``files`` are here into ``target``, up to and including the sync. Raises a `CloneError`.
 
-    ``renew``: seconds of copying after which the donor's patience is renewed.
+    ``verify_pages``: check every page that passes through memory (None); what did not is read again (True); or no
+    page is checked (False). ``renew``: seconds of copying after which the donor's patience is renewed.
     """
+    if verify_pages is not False and Method.READ_WRITE in methods:
+        methods = tuple(method for method in methods if method is not Method.KERNEL)  # nobody sees what it copies
     session, master = begin(
         donor, Compression(), stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
         stopped=stopped, receive_buffer=limits.receive_buffer,
@@ -86,14 +89,14 @@ def copy_local(
                 " clone_donor_timeout_after_network_failure is 0",
                 hint="set that variable to 5, its default, on the donor; or use 'innoclone clone'",
             )
-        table = FileTable(target, version_number(session.parameters.version), verify=verify_pages)
+        table = FileTable(target, version_number(session.parameters.version), verify=verify_pages is not False)
         course = Course(target, table, Suspects(), status, None)
         run = _LocalRun(session, master, course, limits, Crew(1, None, status))
         run.prepare(files, threads, methods, renew)
         with contextlib.closing(course):
             received = run.run(stopped)
     finish_files(table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
-    if verify_pages:
+    if verify_pages and run.copier.unseen:
         _verify(received, target, stopped)
     if target.base is not None:
         run.copier.summary.renamed = target.base.renamed
@@ -112,7 +115,8 @@ class _LocalRun(Run):
         self._files, self._renew = files, renew
         self.reflink = Method.REFLINK in methods and files.can_reflink(self.target.root / OWN_DIR)
         self.copier = FileCopier(
-            self.table, files, self.target, limits=self.limits, stopped=self.barrier.stopped, threads=threads,
+            self.table, files, self.target, self.course.suspects, limits=self.limits, stopped=self.barrier.stopped,
+            threads=threads,
             methods=methods if self.reflink else tuple(method for method in methods if method is not Method.REFLINK),
         )  # fmt: skip
         self._copy_threads = threads
@@ -185,7 +189,7 @@ class _LocalRun(Run):
 
 
 def _verify(received: Received, target: Target, stopped: threading.Event) -> None:
-    """Check every page: kernel copies never pass through our hands. Raises `BadPage`, `Interrupted`."""
+    """Check every page, where some were copied without passing through our hands. Raises `BadPage`, `Interrupted`."""
     expected = [
         ExpectedFile(os.path.relpath(file.path, target.root), file.metadata.space_id, file.flags.raw)
         for file in received.table.all_files()

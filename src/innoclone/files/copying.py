@@ -1,7 +1,8 @@
 """Copying a file on one host, by the cheapest way that the file system has.
 
-Reflink shares the blocks (XFS, btrfs), copy_file_range lets the kernel move them, read and write always works: with
-O_DIRECT where the source is not in the page cache, so that a large copy does not push out what is. Holes stay holes.
+Reflink shares the blocks (XFS, btrfs). Otherwise a large file is written with O_DIRECT, and read so too where it is not
+in the page cache: that leaves the disk as the only limit, while copy_file_range fills the cache twice over. Small files
+are left to the kernel; read and write always works. Holes stay holes.
 """
 
 from __future__ import annotations
@@ -9,31 +10,33 @@ from __future__ import annotations
 import enum
 import errno
 import fcntl
-import mmap
 import os
 from collections.abc import Callable, Iterator
 
-from innoclone.files.system import write_all
+from innoclone.files.direct import DIRECT_MIN, DirectFile
+from innoclone.files.memory import aligned_memory
+from innoclone.files.system import is_cached, write_all
 
-__all__ = ["BLOCK", "Method", "Reader", "copy_file", "data_segments", "is_cached"]
+__all__ = ["BLOCK", "Look", "Method", "Reader", "Writer", "copy_file", "data_segments"]
 
 FICLONE = 0x40049409  # linux/fs.h
-BLOCK = 1 << 20  # bytes read at once
+BLOCK = 4 << 20  # bytes read at once: two huge pages
 KERNEL_PIECE = 16 << 20  # bytes of one copy_file_range, so that limits and stops come through
 ALIGNMENT = 4096
 NOT_POSSIBLE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EPERM, errno.EBADF)
-RWF_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Method(enum.Enum):
     """Ways to copy, best first."""
 
     REFLINK = "reflink"
+    DIRECT = "O_DIRECT"
     KERNEL = "copy_file_range"
     READ_WRITE = "read and write"
 
 
 Account = Callable[[int], None]  # told after each piece how many bytes were read
+Look = Callable[[memoryview, int], None]  # shown each block that was copied, and its offset
 
 
 def copy_file(
@@ -43,14 +46,20 @@ def copy_file(
     *,
     methods: tuple[Method, ...] = tuple(Method),
     piece: int = KERNEL_PIECE,
+    look: Look | None = None,
+    start: int = 0,
+    end: int | None = None,
 ) -> Method:
     """Make ``target`` (empty) equal to ``source`` up to the source's end as it is now; the method that did it.
 
-    ``piece``: bytes to copy at most before ``account`` is told, which may pause or raise to stop.
+    Or only from ``start`` to ``end``, never by REFLINK: then the size is the caller's business.
+
+    ``piece``: bytes to copy at most before ``account`` is told, which may pause or raise to stop. ``look`` sees what
+    passes through memory: all data, but not the holes, of a file that is copied by DIRECT or READ_WRITE.
 
     Raises OSError, also if the source gets shorter meanwhile: the caller knows what that means.
     """
-    if Method.REFLINK in methods:
+    if Method.REFLINK in methods and end is None:
         try:
             fcntl.ioctl(target, FICLONE, source)
         except OSError as error:
@@ -60,23 +69,49 @@ def copy_file(
             account(os.fstat(source).st_size)
             return Method.REFLINK
     size = os.fstat(source).st_size
-    used = Method.KERNEL if Method.KERNEL in methods else Method.READ_WRITE
-    with Reader(source) as reader:
-        for start, end in data_segments(source, size):
-            at = start
+    direct = Method.DIRECT in methods and size >= DIRECT_MIN
+    with Reader(source) as reader, Writer(target, direct=direct) as writer:
+        used = Method.DIRECT if writer.direct else Method.KERNEL if Method.KERNEL in methods else Method.READ_WRITE
+        for begin, stop in data_segments(source, size if end is None else end, start):
+            at = begin
             if used is Method.KERNEL:
-                at = _kernel_copy(source, target, start, end, account, piece)
-                if at == start and at < end:
+                at = _kernel_copy(source, target, begin, stop, account, piece)
+                if at == begin:
                     used = Method.READ_WRITE
-            while at < end:
-                block = reader.read(at, min(BLOCK, piece, end - at))
+            while at < stop:
+                block = reader.read(at, min(BLOCK, piece, stop - at))
                 if not block:
                     raise OSError(errno.EIO, "the source became shorter")
-                write_all(target, block, at)
+                writer.write(block, at)
+                if look is not None:
+                    look(block, at)
                 at += len(block)
                 account(len(block))
-    os.ftruncate(target, max(size, os.fstat(target).st_size))
+    if end is None:
+        os.ftruncate(target, max(size, os.fstat(target).st_size))
     return used
+
+
+class Writer:
+    """Writes to a file around the page cache where that is wanted and possible, else through it."""
+
+    def __init__(self, fd: int, *, direct: bool) -> None:
+        self._fd = fd
+        self.direct = DirectFile.of(fd) if direct else None
+
+    def write(self, block: memoryview, offset: int) -> None:
+        """Write all of ``block``. Raises OSError."""
+        if self.direct is None or not self.direct.write(block, offset):
+            write_all(self._fd, block, offset)
+
+    def __enter__(self) -> Writer:
+        """For ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the second descriptor."""
+        if self.direct is not None:
+            self.direct.close()
 
 
 def _kernel_copy(source: int, target: int, start: int, end: int, account: Account, piece: int) -> int:
@@ -96,9 +131,8 @@ def _kernel_copy(source: int, target: int, start: int, end: int, account: Accoun
     return at
 
 
-def data_segments(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of the parts of a file that are not holes, up to ``size``."""
-    at = 0
+def data_segments(fd: int, size: int, at: int = 0) -> Iterator[tuple[int, int]]:
+    """(start, end) of the parts of a file that are not holes, from ``at`` up to ``size``."""
     while at < size:
         try:
             start = os.lseek(fd, at, os.SEEK_DATA)
@@ -116,41 +150,23 @@ def data_segments(fd: int, size: int) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def is_cached(fd: int, size: int) -> bool:
-    """Whether a file seems to be in the page cache: most of some probes are (preadv2 with RWF_NOWAIT)."""
-    if not RWF_NOWAIT or not size:
-        return True
-    probe = bytearray(1)
-    hits, probes = 0, 8
-    for number in range(probes):
-        try:
-            os.preadv(fd, [probe], size * number // probes, RWF_NOWAIT)
-            hits += 1
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                return True
-    return hits > probes // 2
-
-
 class Reader:
-    """Reads blocks of a file: through the page cache where it is there already, with O_DIRECT where it is not.
+    """Reads blocks of a file: out of the page cache what is there already, with O_DIRECT what is not.
 
     The view that `read` returns is good until the next call.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._view = memoryview(mmap.mmap(-1, BLOCK + ALIGNMENT))  # page-aligned, as O_DIRECT wants it
-        self._direct = -1
-        if not is_cached(fd, os.fstat(fd).st_size):
-            try:
-                self._direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-            except OSError:
-                self._direct = -1  # tmpfs, or no /proc: the cache does it
+        self._view = aligned_memory(BLOCK)
+        try:
+            self._direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+        except OSError:
+            self._direct = -1  # tmpfs, or no /proc: the cache does it
 
     def read(self, offset: int, count: int) -> memoryview:
         """Up to ``count`` (at most `BLOCK`) bytes at ``offset``; fewer only at the end of the file."""
-        if self._direct >= 0 and offset % ALIGNMENT == 0:
+        if self._direct >= 0 and offset % ALIGNMENT == 0 and not is_cached(self._fd, offset, count):
             try:
                 wanted = -(-count // ALIGNMENT) * ALIGNMENT
                 got = os.preadv(self._direct, [self._view[:wanted]], offset)

@@ -11,10 +11,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from innoclone.files.copying import BLOCK, Reader
+from innoclone.files.copying import BLOCK, Look, Reader, Writer
+from innoclone.files.direct import DIRECT_MIN
 from innoclone.files.system import same_bytes, write_all
 
 __all__ = ["Delta", "update_file", "write_differing"]
+
+DIRECT_RUN = (
+    256 << 10
+)  # bytes of a run from which on it is written around the page cache; one page is quicker through it
 
 
 @dataclass
@@ -31,18 +36,34 @@ Write = Callable[[int, memoryview, int], None]
 
 
 def update_file(
-    source: int, target: int, page: int, account: Callable[[int, int], None], write: Write = write_all
+    source: int,
+    target: int,
+    page: int,
+    account: Callable[[int, int], None],
+    write: Write | None = None,
+    look: Look | None = None,
+    start: int = 0,
+    end: int | None = None,
 ) -> Delta:
     """Make ``target`` equal to ``source`` up to the source's end as it is now; ``page`` is the page size in bytes.
 
+    Or only from ``start`` to ``end``: then the size is the caller's business.
+
     ``account`` is told the bytes read of the source and written after each block. ``write`` gets the descriptor, a run
-    of differing pages and its offset. Raises OSError.
+    of differing pages and its offset. ``look`` sees every block of the source. Raises OSError.
     """
     delta = Delta()
-    size = os.fstat(source).st_size
+    size = os.fstat(source).st_size if end is None else end
     padded = memoryview(bytearray(BLOCK))  # the older content where its file ends early: zeros follow, as a hole
-    with Reader(source) as ours, Reader(target) as theirs:
-        at = 0
+    with Reader(source) as ours, Reader(target) as theirs, Writer(target, direct=size >= DIRECT_MIN) as writer:
+
+        def write_run(fd: int, run: memoryview, offset: int) -> None:
+            if len(run) < DIRECT_RUN:
+                write_all(fd, run, offset)
+            else:
+                writer.write(run, offset)
+
+        at = start
         while at < size:
             new = ours.read(at, min(BLOCK, size - at))
             if not new:
@@ -54,12 +75,14 @@ def update_file(
                 old = padded[: len(new)]
             before = delta.written
             if not same_bytes(new, old):
-                write_differing(target, at, new, old, page, delta, write)
+                write_differing(target, at, new, old, page, delta, write or write_run)
+            if look is not None:
+                look(new, at)
             delta.read += len(new)
             delta.pages_compared += -(-len(new) // page)
             account(len(new), delta.written - before)
             at += len(new)
-    if os.fstat(target).st_size != size:
+    if end is None and os.fstat(target).st_size != size:
         os.ftruncate(target, size)
     return delta
 

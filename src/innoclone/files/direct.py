@@ -1,17 +1,17 @@
 """Writing around the page cache: what is written once and not read soon has no business there.
 
-Blocks of FILE COPY are large and aligned. Written with O_DIRECT they cost a fraction of the CPU of buffered writes,
-leave other programs' files in memory, and little remains to be done when the files are synced.
+Blocks of FILE COPY and of local copies are large and aligned. Written with O_DIRECT they cost a fraction of the CPU of
+buffered writes, leave other programs' files in memory, and little remains to be done when the files are synced.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
-__all__ = ["DirectFile"]
+__all__ = ["DIRECT_MIN", "DirectFile"]
 
+DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor pays
 ALIGNMENT = 4096  # bytes; a multiple of every block size that O_DIRECT asks for on common devices
 
 
@@ -22,10 +22,10 @@ class DirectFile:
         self._fd = fd
 
     @classmethod
-    def open(cls, path: Path) -> DirectFile | None:
-        """None where the file system has no O_DIRECT (tmpfs)."""
+    def of(cls, fd: int) -> DirectFile | None:
+        """For the file that ``fd`` is open on. None where the file system has no O_DIRECT (tmpfs), or without /proc."""
         try:
-            return cls(os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_NOFOLLOW | os.O_CLOEXEC))
+            return cls(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC))
         except OSError:
             return None
 

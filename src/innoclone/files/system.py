@@ -1,21 +1,27 @@
-"""The Linux calls that Python has no name for: punching holes and starting writeback."""
+"""The Linux calls that Python has no name for: punching holes, starting writeback, looking into the page cache."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 from pathlib import Path
 
 from innoclone.errors import CloneError, DiskFull, FileError, TooManyOpenFiles
 
-__all__ = ["file_error", "punch_hole", "same_bytes", "start_writeback", "sync_directory", "write_all"]
+__all__ = ["file_error", "is_cached", "punch_hole", "same_bytes", "start_writeback", "sync_directory", "write_all"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+_libc.mmap.restype = ctypes.c_void_p
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 
+MAP_FAILED = ctypes.c_void_p(-1).value
 KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 
@@ -46,6 +52,21 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
     An optimisation only: fsync is what makes data durable, so a failure is of no interest here.
     """
     _libc.sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE)
+
+
+def is_cached(fd: int, offset: int, length: int) -> bool:
+    """Whether a range of a file, from a page's start on, is in the page cache as a whole (mincore(2)).
+
+    Reading with RWF_NOWAIT would tell too, but starts to read ahead where it isn't. False where it can't be known;
+    the kernel says yes to those who may not write to the file.
+    """
+    address = _libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, fd, offset)
+    if address == MAP_FAILED:
+        return False
+    found = ctypes.create_string_buffer(-(-length // mmap.PAGESIZE))
+    failed = _libc.mincore(address, length, found)
+    _libc.munmap(address, length)
+    return not failed and all(state & 1 for state in found.raw)
 
 
 def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:

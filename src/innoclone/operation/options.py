@@ -71,16 +71,16 @@ class LocalOptions:
     incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
     keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
     datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
-    threads: int = 2  # files copied at the same time, 1-128
+    threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
     generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
     full_copies: bool = False  # with generations: also where they can't share blocks
-    copy_methods: tuple[str, ...] = ("reflink", "copy_file_range", "read and write")  # in this order, where possible
+    copy_methods: tuple[str, ...] = ("reflink", "O_DIRECT", "copy_file_range", "read and write")  # in this order
     max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
     block_ddl: bool = False
     ddl_timeout: int = 300
     map_paths: tuple[tuple[str, str], ...] = ()
     fsync: bool = True
-    verify_pages: bool = False  # read every page again and check it: about as long as the copy itself
+    verify_pages: bool | None = None  # check every page on its way; True: also read again what only the kernel saw
     install_plugin: bool = False
     chown: str | None = None
     boot: bool = False

@@ -99,8 +99,9 @@ def run(args: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
             signal.signal(number, stop)
+    args = ["version"] if list(args) in (["--version"], ["-V"]) else list(args) or ["--help"]
     try:
-        status = app(args=list(args) or ["--help"], prog_name="innoclone", standalone_mode=False) or 0
+        status = app(args=args, prog_name="innoclone", standalone_mode=False) or 0
     except CloneError as error:
         return _report(error, SIGNALLED + stopped[0] if stopped else error.exit_status)
     except ClickException as error:

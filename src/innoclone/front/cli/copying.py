@@ -38,9 +38,13 @@ class CopyArgs:
         bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
     ] = CloneOptions.fsync
     verify_pages: Annotated[
-        bool,
-        typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.", rich_help_panel=COPY),
-    ] = CloneOptions.verify_pages
+        bool | None,
+        typer.Option(
+            "--verify-pages/--no-verify-pages",
+            help="Check every page's checksum. Default: but not of shared blocks.",
+            rich_help_panel=COPY,
+        ),
+    ] = None
     block_ddl: Annotated[
         bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
     ] = CloneOptions.block_ddl
@@ -65,6 +69,8 @@ class CopyArgs:
     def options(self) -> dict[str, Any]:
         """The same as fields of `CloneOptions` or `LocalOptions`. Raises UsageError."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "map_path"}
+        if self.verify_pages is None:
+            del values["verify_pages"]
         return values | {"map_paths": tuple(parse_map_path(text) for text in self.map_path or ())}
 
 

@@ -17,7 +17,12 @@ from innoclone.ops.status import CloneStatus
 
 __all__ = ["local"]
 
-METHODS = {"reflink": "reflink", "copy_file_range": "copy_file_range", "read-write": "read and write"}
+METHODS = {
+    "reflink": "reflink",
+    "direct": "O_DIRECT",
+    "copy_file_range": "copy_file_range",
+    "read-write": "read and write",
+}
 
 
 @expand
@@ -56,14 +61,17 @@ def local(
         typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
     ] = LocalOptions.datadir,
     threads: Annotated[
-        int, typer.Option("--threads", metavar="N", help="Files copied at the same time.", rich_help_panel=COPY)
+        int,
+        typer.Option(
+            "--threads", metavar="N", help="Files and parts of files copied at the same time.", rich_help_panel=COPY
+        ),
     ] = LocalOptions.threads,
     copy_method: Annotated[
         list[str] | None,
         typer.Option(
             "--copy-method",
             metavar="NAME",
-            help="One of reflink, copy_file_range, read-write; default: the first that works.",
+            help="One of reflink, direct, copy_file_range, read-write; default: the first that works.",
             rich_help_panel=COPY,
         ),
     ] = None,
