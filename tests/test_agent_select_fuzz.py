@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from innoclone.front.agent.answers import Rows, packets
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.functions import AGGREGATES, FUNCTIONS
+from innoclone.front.agent.sql.aggregates import AGGREGATES
+from innoclone.front.agent.sql.functions import FUNCTIONS
 from test_agent_select import run
 
 COLUMNS = ["ID", "STAGE", "STATE", "BEGIN_TIME", "END_TIME", "ESTIMATE", "DATA", "DATA_SPEED", "p.NETWORK"]

@@ -11,6 +11,7 @@ from innoclone.front.agent.answers import Answer, Rows
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.grammar import parse_statement
 from innoclone.front.agent.sql.lexer import Kind, tokens_of
+from innoclone.front.agent.sql.parsing import is_query
 from innoclone.front.agent.sql.types import datetime_type, text_of, time_type
 from innoclone.wire import commands as com
 from innoclone.wire.binary import Value, parse_parameters
@@ -78,10 +79,9 @@ class Prepared:
         if tokens[0].kind is Kind.END:
             raise StatementError(1065)
         statement = _Statement(text, [token.start for token in tokens if token.is_symbol("?")])
-        probe = statement.with_literals(["NULL"] * len(statement.places))
         columns: list[ColumnDefinition] = []
-        if tokens[0].is_word("SELECT") or (tokens[0].is_word("SHOW") and not statement.places):
-            answer = self._execution.execute(probe)
+        if is_query(tokens) or (tokens[0].is_word("SHOW") and not statement.places):
+            answer = self._execution.execute(text, ["NULL"] * len(statement.places))
             columns = answer.columns if isinstance(answer, Rows) else []
         elif not statement.places:
             parse_statement(text, tokens)
@@ -117,6 +117,8 @@ class Prepared:
         ]
         statement.long.clear()
         try:
+            if is_query(tokens_of(statement.text)):
+                return self._execution.execute(statement.text, literals)
             return self._execution.execute(statement.with_literals(literals))
         except UnicodeError as error:
             raise CloneError(str(error)) from error
