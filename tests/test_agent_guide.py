@@ -17,6 +17,7 @@ import pytest
 from agents import PATIENCE, RunningAgent
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
+from innoclone.front.agent.variables import CLONE_VARIABLES
 from innoclone.operation.sandbox import ACCOUNT
 from servers import PASSWORD
 
@@ -287,5 +288,5 @@ def test_uninstalled_it_refuses_to_clone(agent: RunningAgent, programs: Programs
     with RunningAgent(programs, tmp_path / "state") as second:
         assert agent.rows("SELECT 1 FROM information_schema.plugins WHERE PLUGIN_NAME = 'clone'") == []
         assert outcome_of(second.mysql(install)) == "0"
-        assert len(second.rows("SHOW VARIABLES LIKE 'clone%'")) == 16
+        assert len(second.rows("SHOW VARIABLES LIKE 'clone%'")) == len(CLONE_VARIABLES)
         assert outcome_of(second.mysql(install)) == "1125"
