@@ -16,12 +16,13 @@ from innoclone.engine.link import buffer_size
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.copying import Method, copy_file
+from innoclone.operation.options import LocalOptions
 from innoclone.operation.sandbox import ACCOUNT
 from innoclone.ops.limits import BUFFER, MIB, Limits
 from innoclone.ops.manifest import read_manifest
 from servers import PASSWORD, ServerFactory
 
-OURS = ("clone_boot", "clone_error_numbering")
+OURS = ("clone_boot", "clone_error_numbering", "clone_keep_old_data", "clone_resume_on_start")
 NAMES = (
     "clone_autotune_concurrency", "clone_block_ddl", "clone_buffer_size", "clone_ddl_timeout",
     "clone_delay_after_data_drop", "clone_donor_timeout_after_network_failure", "clone_enable_compression",
@@ -127,7 +128,7 @@ def test_autotune_decides_about_connections(agent: RunningAgent, donor: Server, 
 def test_autotune_decides_about_files_of_a_local_clone(agent: RunningAgent, tmp_path: Path) -> None:
     threads = "SELECT MAX(THREADS) FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'"
     agent.rows(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/a'")
-    assert agent.rows(threads) == [(2,)]
+    assert agent.rows(threads) == [(LocalOptions.threads,)]
     agent.rows("SET GLOBAL clone_autotune_concurrency = OFF, clone_max_concurrency = 5")
     agent.rows(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/b'")
     assert agent.rows(threads) == [(5,)]

@@ -204,7 +204,7 @@ def test_a_failure_of_the_way_back_too_is_told_and_put_right_later(
 
 def test_directories_that_somebody_moved_are_left_alone(tmp_path: Path) -> None:
     world = World(tmp_path / "w", "new", keep=False)
-    world.places.begin("")
+    world.places.begin("", "", 0.0)
     world.places.data.rename(tmp_path / "elsewhere")
     world.places.data.mkdir()
     with pytest.raises(FileError, match="neither the old data nor the new"):

@@ -56,12 +56,15 @@ class Step(enum.Enum):
 
 @dataclass(frozen=True)
 class Note:
-    """``replacing.json``. ``old`` and ``new`` are inodes; ``kept`` is the name under which old data stays, or ''."""
+    """``replacing.json``. ``old`` and ``new`` are inodes; ``kept`` is the name under which old data stays, or ''.
+    ``source`` is the donor and ``began`` when it all began (seconds since the epoch): for the history."""
 
     step: Step
     old: int
     new: int
     kept: str = ""
+    source: str = ""
+    began: float = 0.0
 
 
 class Places:
@@ -113,10 +116,10 @@ class Places:
             )
         return inode == note.new
 
-    def begin(self, kept: str) -> Note:
+    def begin(self, kept: str, source: str, began: float) -> Note:
         """The first note, of the two directories as they are. Raises a file error."""
         try:
-            note = Note(Step.FORTH, self.data.stat().st_ino, self.new.stat().st_ino, kept)
+            note = Note(Step.FORTH, self.data.stat().st_ino, self.new.stat().st_ino, kept, source, began)
         except OSError as error:
             raise file_error(error, f"can't look at {self.new}") from error
         self.write(note)
@@ -143,9 +146,12 @@ class Places:
         path = self.folder / NOTE
         try:
             fields = json.loads(path.read_text())
-            if fields.pop("format") != FORMAT:
+            if fields["format"] != FORMAT:
                 raise ValueError(f"it is not of format {FORMAT}")
-            return Note(Step(fields["step"]), int(fields["old"]), int(fields["new"]), str(fields["kept"]))
+            return Note(
+                Step(fields["step"]), int(fields["old"]), int(fields["new"]), str(fields["kept"]),
+                str(fields["source"]), float(fields["began"]),
+            )  # fmt: skip
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -46,7 +46,7 @@ from innoclone.files.replacing import Note, Places, Step, belongings, carry, nam
 from innoclone.operation.boot import boot
 from innoclone.operation.clone import copy
 from innoclone.operation.options import BootOptions, CloneOptions, ReplaceOptions
-from innoclone.operation.run import record_dead, recorded
+from innoclone.operation.run import record_completed, record_dead, recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus, Stage, State
@@ -221,7 +221,8 @@ class _Replacement:
             )
         self._waiting()
         self.status.start(Stage.RESTART)
-        note = self.places.begin(name_to_keep() if self.options.keep_old_data else "")
+        kept = name_to_keep() if self.options.keep_old_data else ""
+        note = self.places.begin(kept, self.status.source, self.status.begin or time.time())
         try:
             self.control.stop(self._waiting)
             carry(belongings(self.places.data, server.own_data), self.places.new)
@@ -315,9 +316,20 @@ def _settle(places: Places, control: Control) -> str | None:
             _back(places, control, note)
             return f"a broken off replacement was undone, the server runs on its old data: {error.message}"
         _drop(places, note)
+        _record(places, note)
         return COMPLETED
     _back(places, control, note)
     return "a broken off replacement was undone: the server runs on its old data"
+
+
+def _record(places: Places, note: Note) -> None:
+    """The history of whoever completed it says so; what the run that died noted of its copy is lost."""
+    status = CloneStatus(note.source, str(places.data), State.COMPLETED, note.began, time.time())
+    with suppress(CloneError):
+        if (recovery := read_recovery(places.data)) is not None:
+            status.binlog_file, status.binlog_position = recovery.binlog_file, recovery.binlog_position
+            status.gtid_executed = recovery.gtid_executed
+    record_completed("replace", status)
 
 
 def _back(places: Places, control: Control, note: Note) -> None:
