@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,21 @@ def test_a_kill_at_each_step(
     assert left == (["new"] if name == "stop" else [])
 
 
+def test_commands_that_run_the_server_in_the_foreground_and_that_fail(
+    make_managed: MakeManaged, small_donor: Server
+) -> None:
+    server = make_managed(trial=False)
+    start = (*server.control._mysqld(),)
+    server.managed = replace(server.managed, start=start, stop=("/bin/false", "--password=geheim"))
+    with pytest.raises(BootFailed, match=r"/bin/false ended with status 1") as failed:
+        replace_data(server.options(small_donor))
+    assert "geheim" not in str(failed.value)
+    assert_old(server)
+    server.managed = replace(server.managed, stop=())
+    replace_data(server.options(small_donor))
+    assert_new(server)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 def test_a_disk_that_is_full_when_the_server_comes_up(
     programs: Programs, make_server: ServerFactory, small_donor: Server, tmp_path: Path,
@@ -194,11 +210,10 @@ def test_a_disk_that_is_full_when_the_server_comes_up(
 
             def fill_the_disk(self: Places) -> None:
                 exchange(self)
-                ballast = disk / "ballast"
-                if not ballast.exists():
-                    free = os.statvfs(disk)
-                    with ballast.open("wb") as file:
-                        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+                usage = os.statvfs(disk)
+                ballast = disk / f"ballast-{len(list(disk.iterdir()))}"  # a start that fails frees a little
+                with ballast.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, max(1, usage.f_bavail * usage.f_frsize))
 
             monkeypatch.setattr(Places, "exchange", fill_the_disk)
             with pytest.raises(BootFailed, match="did not come up"):

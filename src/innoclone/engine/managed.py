@@ -31,6 +31,7 @@ __all__ = ["Control", "ServerFacts", "refuse_unlike"]
 
 POLL = 0.1  # seconds
 APPEARS = 60.0  # seconds in which a server must have opened its files after the command that starts it
+GRACE = 10.0  # seconds for a command of the user to end by itself
 STEADY = 1.0  # seconds for which a server that we did not start must answer
 PATIENCE = 30.0  # seconds for the server's answers to SQL
 WORDS = 400  # characters of a command's output in a message
@@ -211,7 +212,7 @@ class Control:
 
     def _launch(self, deadline: float, waiting: Callable[[], None]) -> None:
         if self.managed.start:
-            self._command(self.managed.start, deadline, waiting)
+            self._command(self.managed.start, deadline, waiting, lambda: self.running() and self._answers())
             return
         self._child = self._popen(self._mysqld())
 
@@ -226,9 +227,8 @@ class Control:
 
     def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program of a session of its own: it outlives us, and Ctrl-C in our terminal is not for it."""
-        environment = {
-            name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"
-        }  # systemd's, for us
+        # What systemd listens to is our unit's, not the server's.
+        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         try:
             with self.logs[0].open("ab") as log:
                 return subprocess.Popen(
@@ -240,22 +240,37 @@ class Control:
         except OSError as error:
             raise file_error(error, f"can't start {command[0]}") from error
 
-    def _command(self, command: Sequence[str], deadline: float, waiting: Callable[[], None] = lambda: None) -> None:
-        """Run one of the user's commands to its end. Raises `BootFailed` if it fails, what ``waiting`` raises."""
+    def _command(
+        self,
+        command: Sequence[str],
+        deadline: float,
+        waiting: Callable[[], None] = lambda: None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run one of the user's commands to its end, or until ``enough``: a server may run in its foreground.
+
+        Raises `BootFailed` if it fails, what ``waiting`` raises. No message shows its arguments: there may be a
+        password among them.
+        """
         said = self._log_sizes()
         process = self._popen(command)
         try:
             while process.poll() is None:
+                if enough():
+                    return
                 if time.monotonic() > deadline:
-                    raise BootFailed(f"{' '.join(command)} did not end in time{self._why(said)}")
+                    raise BootFailed(f"{command[0]} did not end in time{self._why(said)}")
                 waiting()
                 time.sleep(POLL)
         except BaseException:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+            process.kill()
             process.wait()
             raise
         if process.returncode:
-            raise BootFailed(f"{' '.join(command)} ended with status {process.returncode}{self._why(said)}")
+            raise BootFailed(f"{command[0]} ended with status {process.returncode}{self._why(said)}")
 
     def _log_sizes(self) -> list[int]:
         return [log.stat().st_size if log.exists() else 0 for log in self.logs]
