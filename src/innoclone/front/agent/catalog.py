@@ -161,8 +161,8 @@ class Catalog:
         return Table(alias, schema, shown_name, found[0], found[1])
 
     def names(self, schema: str) -> list[str]:
-        """The tables of a schema."""
-        return sorted(name for where, name in self._tables if where == schema.lower())
+        """The tables of a schema that may be read."""
+        return sorted(name for where, name in self._tables if where == schema.lower() and self._may_read(where, name))
 
 
 def _listed(values: Mapping[str, Content]) -> list[tuple[Value, ...]]:

@@ -200,6 +200,8 @@ def _warnings(execution: Execution, statement: st.Show) -> Answer:
 
 def _position(execution: Execution, statement: st.Show) -> Answer:
     names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
+    if not execution.account.may("SELECT", "performance_schema.clone_status"):  # which shows the same
+        execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
     position = execution.agent.clones.position()
     columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
     return table(columns, [] if position is None else [(position[0], position[1], "", "", position[2])])
