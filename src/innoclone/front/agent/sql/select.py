@@ -54,6 +54,8 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Call
     for name, value in tree.args.items():
         if value and name not in ALLOWED:
             raise StatementError(1235, f"SELECT with {name.rstrip('_').upper()}")
+    if "SQL_CALC_FOUND_ROWS" in (tree.args.get("operation_modifiers") or ()) and tree.args.get("limit"):
+        raise StatementError(1235, "SQL_CALC_FOUND_ROWS")
     tables, joins = sources(tree, catalog, empty.named, lambda node: empty.subplan(node, None, empty.named))
     compiler = replace(
         empty, tables=tables, shared=frozenset(shared_columns(joins)),
