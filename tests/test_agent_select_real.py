@@ -21,10 +21,8 @@ CASES = json.loads((Path(__file__).parent / "recorded" / "select-answers.json").
 QUERIES = Path(__file__).parent / "recorded" / "select-queries.txt"
 
 
-@pytest.fixture(scope="module")
-def server(make_module_server: ServerFactory) -> Iterator[Connection[Any]]:
+def given_rows(connection: Connection[Any]) -> None:
     """The recorded rows in tables of the same definition, in a schema that is the default one."""
-    connection = make_module_server().connect()
     with connection.cursor() as cursor:
         cursor.execute("SET NAMES utf8mb4 COLLATE utf8mb4_0900_ai_ci")
         cursor.execute("CREATE DATABASE given DEFAULT CHARACTER SET utf8mb4")
@@ -34,6 +32,12 @@ def server(make_module_server: ServerFactory) -> Iterator[Connection[Any]]:
             cursor.execute(f"CREATE TABLE {table} AS SELECT {names} FROM performance_schema.{table} LIMIT 0")
             for row in CASES[table]["rows"]:
                 cursor.execute(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+
+
+@pytest.fixture(scope="module")
+def server(make_module_server: ServerFactory) -> Iterator[Connection[Any]]:
+    connection = make_module_server().connect()
+    given_rows(connection)
     yield connection
     connection.close()
 

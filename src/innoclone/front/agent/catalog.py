@@ -30,7 +30,7 @@ from innoclone.front.agent.sql.types import (
 )
 from innoclone.front.agent.sql.values import to_text
 from innoclone.front.agent.tables import CLONE_PROGRESS, CLONE_STATUS, GLOBAL_VARIABLES, PLUGINS, SCHEMAS
-from innoclone.front.agent.variables import Content, Variables
+from innoclone.front.agent.variables import CLONE_VARIABLES, Content, Variables
 from innoclone.ops.accounts import Account
 from innoclone.version import __version__
 from innoclone.wire.results import ColumnType
@@ -161,8 +161,8 @@ class Catalog:
         return Table(alias, schema, shown_name, found[0], found[1])
 
     def names(self, schema: str) -> list[str]:
-        """The tables of a schema."""
-        return sorted(name for where, name in self._tables if where == schema.lower())
+        """The tables of a schema that may be read."""
+        return sorted(name for where, name in self._tables if where == schema.lower() and self._may_read(where, name))
 
 
 def _listed(values: Mapping[str, Content]) -> list[tuple[Value, ...]]:
@@ -174,16 +174,16 @@ class SelectSession:
 
     def __init__(
         self, variables: Variables, account: Account, user: str, number: int, schema: str,
-        session: dict[str, Content], mine: dict[str, tuple[SqlType, Value]],
+        session: dict[str, Content], mine: dict[str, tuple[SqlType, Value]], found: int,
     ) -> None:  # fmt: skip
         """``user`` is ``name@host`` as the client logged in, ``session`` the session's own variables, ``mine`` the
-        user's, ``@x``, by name in lower case."""
+        user's, ``@x``, by name in lower case, ``found`` the number of rows of the last SELECT."""
         self._variables, self._session, self._mine = variables, session, mine
         self._texts: dict[str, str | None] = {
             "USER": user, "SESSION_USER": user, "SYSTEM_USER": user, "CURRENT_USER": str(account),
             "DATABASE": schema or None, "SCHEMA": schema or None, "VERSION": SERVER_VERSION, "CURRENT_ROLE": "NONE",
         }  # fmt: skip
-        self._number, self.schema = number, schema
+        self._number, self.schema, self._found = number, schema, found
         self._now = datetime.now().astimezone()
 
     def function(self, name: str, decimals: int) -> Expr | None:
@@ -215,8 +215,9 @@ class SelectSession:
             )
             size = replace(time_type(decimals), length=8 + (decimals + 1 if decimals else 0))
             return constant(size, cut - datetime.combine(cut.date(), time()))
-        if name in ("LAST_INSERT_ID", "ROW_COUNT"):
-            return constant(BIGINT, -1 if name == "ROW_COUNT" else 0)
+        counts = {"LAST_INSERT_ID": 0, "ROW_COUNT": -1, "FOUND_ROWS": self._found}
+        if name in counts:
+            return constant(BIGINT, counts[name])
         return None
 
     def variable(self, name: str) -> Expr:
@@ -227,7 +228,7 @@ class SelectSession:
         everything = self._variables.all()
         if bare not in everything:
             raise StatementError(1193, bare)
-        if scope in ("session", "local") and bare not in SESSION_VARIABLES:
+        if scope in ("session", "local") and bare in CLONE_VARIABLES:
             raise StatementError(1238, bare, "GLOBAL")
         return _constant(everything[bare])
 

@@ -48,6 +48,7 @@ class Execution:
         self.interrupted = threading.Event()  # set by KILL; a new one for each statement
         self._session: dict[str, Content] = {}
         self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
+        self._found = 0  # rows of the last SELECT
 
     def log_in(self, user: str, account: Account, schema: str) -> None:
         """A session as new. Raises errors 1044, 1049."""
@@ -118,13 +119,21 @@ class Execution:
     def select_session(self) -> SelectSession:
         """What a SELECT may ask about this session."""
         return SelectSession(
-            self.agent.variables, self.account, self.shown_user, self.number, self.schema, self._session, self._mine
+            self.agent.variables,
+            self.account,
+            self.shown_user,
+            self.number,
+            self.schema,
+            self._session,
+            self._mine,
+            self._found,
         )
 
     def _select(self, text: str, arguments: Sequence[str]) -> Rows:
         result = run_select(
             parse_select(text, tokens_of(text), arguments), self.select_session(), self.catalog(), check=self.check
         )
+        self._found = len(result.rows)
         notes: list[Note] = [("Warning", number, message) for number, message in result.warnings]
         return Rows(result.columns, result.types, result.rows, notes)
 

@@ -201,6 +201,8 @@ def _warnings(execution: Execution, statement: st.Show) -> Answer:
 
 def _position(execution: Execution, statement: st.Show) -> Answer:
     names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
+    if not execution.account.may("SELECT", "performance_schema.clone_status"):  # which shows the same
+        execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
     columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
     managed = execution.agent.settings.managed
     if managed is not None and (rows := binary_log_status(managed)) is not None:

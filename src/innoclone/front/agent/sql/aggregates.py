@@ -119,11 +119,15 @@ def group_concat(args: Sequence[Expr], order: Sequence[tuple[Expr, bool]], separ
         for expr, descending in reversed(order):
             rows.sort(key=lambda row, expr=expr: _key(expr, expr.value(row)), reverse=descending)  # type: ignore[misc]
         texts: dict[object, str] = {}
+        size = 0
         for number, row in enumerate(rows):
             values = [arg.value(row) for arg in args]
             if None not in values:
                 key = tuple(_key(arg, one) for arg, one in zip(args, values, strict=True)) if distinct else number
                 texts.setdefault(key, "".join(to_text(v, a.type) or "" for v, a in zip(values, args, strict=True)))
+                size += len(texts[key])
+            if size > CONCATENATED:
+                break
         if not texts:
             return None
         whole = separator.join(texts.values())

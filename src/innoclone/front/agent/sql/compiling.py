@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from innoclone.front.agent.sql.expressions import Env, Expr, arithmetic, constan
 from innoclone.front.agent.sql.functions import FUNCTIONS
 from innoclone.front.agent.sql.intervals import extract, plus_interval
 from innoclone.front.agent.sql.moments import timestampdiff
-from innoclone.front.agent.sql.nodes import BITS, COMPARISONS, KNOWN, LOGIC, NAMED, SIGNS, USUAL
+from innoclone.front.agent.sql.nodes import BITS, COMPARISONS, KNOWN, LOGIC, NAMED, NOT_HERE, SIGNS, USUAL, even
 from innoclone.front.agent.sql.numeric import bitwise, complement
 from innoclone.front.agent.sql.plans import Plan, exists, in_subquery, quantified, scalar_subquery
 from innoclone.front.agent.sql.regexps import regexp_like
@@ -75,7 +76,7 @@ class Compiler:
             case exp.National() | exp.RawString():
                 return constant(varchar(len(str(node.this))), str(node.this))
             case exp.HexString():
-                text = bytes.fromhex(_even(str(node.this))).decode("utf-8", "replace")
+                text = bytes.fromhex(even(str(node.this))).decode("utf-8", "replace")
                 return constant(replace(varchar(len(str(node.this)) // 2), collation="binary"), text)
             case exp.BitString():
                 return constant(integer(len(str(node.this))), int(str(node.this), 2))
@@ -191,16 +192,31 @@ class Compiler:
     def _comparison(self, node: exp.Expression) -> Expr:
         """Also with ANY or ALL rows of a subquery."""
         test, right = COMPARISONS[type(node)], node.args["expression"]
+        if isinstance(node.this, exp.Tuple) and isinstance(right, exp.Tuple):
+            return self._rows_compared(node, list(node.this.expressions), list(right.expressions))
         if isinstance(right, exp.Any | exp.All):
             return quantified(test, self.compile(node.this), self._plan(right.this), every=isinstance(right, exp.All))
         return ops.comparison(test, *self._both(node))
 
+    def _rows_compared(self, node: exp.Expression, left: list[exp.Expression], right: list[exp.Expression]) -> Expr:
+        """``(a, b) = (c, d)``. Raises errors 1235, 1241."""
+        if not isinstance(node, exp.EQ | exp.NEQ | exp.In):
+            raise self._unknown(node)
+        if len(left) != len(right):
+            raise StatementError(1241, len(left))
+        pairs = [exp.EQ(this=one, expression=other) for one, other in zip(left, right, strict=True)]
+        same = functools.reduce(lambda a, b: ops.logical("AND", a, b), [self.compile(pair) for pair in pairs])
+        return scalar(BOOL, lambda value: int(not truth(value)), same) if isinstance(node, exp.NEQ) else same
+
     def _in(self, node: exp.In) -> Expr:
         query = node.args.get("query")
-        left = self.compile(node.this)
         if query is not None:
-            return in_subquery(left, self._plan(query))
-        return ops.one_of(left, [self.compile(one) for one in node.expressions])
+            return in_subquery(self.compile(node.this), self._plan(query))
+        if isinstance(node.this, exp.Tuple) and all(isinstance(one, exp.Tuple) for one in node.expressions):
+            row = list(node.this.expressions)
+            found = [self._rows_compared(node, row, list(one.expressions)) for one in node.expressions]
+            return functools.reduce(lambda a, b: ops.logical("OR", a, b), found)
+        return ops.one_of(self.compile(node.this), [self.compile(one) for one in node.expressions])
 
     def _window(self, node: exp.Window) -> Expr:
         if self.clause not in ("field list", "order clause"):
@@ -340,6 +356,8 @@ class Compiler:
             args = []
         if not args and (found := self.session.function(name, decimals)) is not None:
             return found
+        if name in NOT_HERE or name.startswith(("JSON_", "ST_", "GTID_", "INET", "UUID_", "IS_", "ASYMMETRIC_")):
+            raise StatementError(1235, f"{name}()")
         if name not in FUNCTIONS:
             schema = self.session.schema
             raise StatementError(1305, "FUNCTION", f"{schema}.{name}" if schema else name)
@@ -378,7 +396,3 @@ class Compiler:
             [self.compile(part) for part in parts], order, "," if separator is None else separator.name,
             distinct=distinct,
         )  # fmt: skip
-
-
-def _even(digits: str) -> str:
-    return digits if len(digits) % 2 == 0 else "0" + digits

@@ -7,7 +7,7 @@ a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from innoclone.front.agent.sql.types import (
     NULL,
     TEMPORAL,
     SqlType,
+    Unscaled,
     Value,
     datetime_type,
     decimal,
@@ -39,12 +40,13 @@ from innoclone.front.agent.sql.values import (
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
+__all__ = ["LONGEST", "Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
 
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
 LARGEST = (1 << 64) - 1
 SMALLEST = -(1 << 63)
+LONGEST = 1 << 20  # characters of a text that a function makes
 
 
 @dataclass
@@ -80,11 +82,12 @@ def constant(kind: SqlType, value: Value) -> Expr:
 
 
 def scalar(kind: SqlType, function: Callable[..., Value], *args: Expr, nulls: bool = False) -> Expr:
-    """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself."""
+    """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself, and for a text too long."""
 
     def value(env: Env) -> Value:
         values = [arg.value(env) for arg in args]
-        return None if not nulls and None in values else function(*values)
+        found = None if not nulls and None in values else function(*values)
+        return found if not isinstance(found, str) or len(found) <= LONGEST else None
 
     return derived(kind, value, args)
 
@@ -106,7 +109,7 @@ def digits_of(kind: SqlType) -> int:
 
 def _class(kind: SqlType) -> str:
     """How arithmetic takes it."""
-    if kind.is_text or kind.kind is ColumnType.DOUBLE:
+    if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
         return "double"
     if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in TEMPORAL and kind.decimals):
         return "decimal"
@@ -182,13 +185,13 @@ def merged(types: Iterable[SqlType]) -> SqlType:
         if known[0].kind is ColumnType.NEWDECIMAL:
             return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
         if known[0].is_text and widest.kind not in BLOBS:
-            return replace(varchar(widest.length), collation=_collation(known))
+            return _text_type(known)
         return widest
     if {kind.kind for kind in known} <= MOMENTS:
         return datetime_type(max(kind.decimals for kind in known))
     classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
     if "text" in classes:
-        return replace(varchar(max(kind.length for kind in known)), collation=_collation(known))
+        return _text_type(known)
     if "double" in classes:
         return DOUBLE
     if "decimal" in classes:
@@ -196,9 +199,12 @@ def merged(types: Iterable[SqlType]) -> SqlType:
     return replace(BIGINT, length=max(kind.length for kind in known))
 
 
-def _collation(kinds: Iterable[SqlType]) -> str:
-    """The strictest of them."""
-    return max(kind.collation for kind in kinds)
+def _text_type(kinds: Sequence[SqlType]) -> SqlType:
+    """CHAR if no other text is among them; of the strictest collation."""
+    is_char = all(kind.kind is ColumnType.STRING for kind in kinds if kind.is_text)
+    found = varchar(max(kind.length for kind in kinds))
+    found = replace(found, collation=max(kind.collation for kind in kinds))
+    return replace(found, kind=ColumnType.STRING) if is_char and any(kind.is_text for kind in kinds) else found
 
 
 def converted(arg: Expr, kind: SqlType) -> Expr:
@@ -214,7 +220,7 @@ def converted(arg: Expr, kind: SqlType) -> Expr:
             return to_text(given, arg.type)
         if kind.kind is ColumnType.DOUBLE:
             return float(to_number(given) or 0)
-        if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int):
+        if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int | Decimal):
             return Decimal(given)
         if kind.kind is ColumnType.DATETIME:
             return to_moment(given)
@@ -279,10 +285,14 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
     def value(env: Env) -> Value:
         for condition, result in branches:
             if truth(condition.value(env)):
-                return result.value(env)
-        return otherwise.value(env)
+                return _unscaled(result.value(env))
+        return _unscaled(otherwise.value(env))
 
     return derived(kind, value, [part for branch in branches for part in branch] + [otherwise])
+
+
+def _unscaled(value: Value) -> Value:
+    return Unscaled(value) if isinstance(value, Decimal) else value
 
 
 def one_of(left: Expr, choices: list[Expr]) -> Expr:

@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.dates import DATES
 from innoclone.front.agent.sql.expressions import (
+    LONGEST,
     Env,
     Expr,
     arithmetic,
@@ -49,7 +50,6 @@ from innoclone.wire.results import ColumnType
 __all__ = ["FUNCTIONS"]
 
 MOST_OF_BIGINT = 20  # digits and sign, from which FLOOR and CEIL stay a DECIMAL
-LONGEST = 1 << 20  # characters that REPEAT and LPAD make
 Maker = Callable[..., Expr]
 
 
@@ -93,7 +93,7 @@ def _to_places(
     places = places or constant(BIGINT, 0)
     asked = to_integer(places.known) or 0
     asked = max(min(asked, 30), -30)
-    if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE:
+    if arg.type.is_text or arg.type.kind in (ColumnType.DOUBLE, ColumnType.NULL):
         kind = DOUBLE
     elif arg.type.kind is ColumnType.NEWDECIMAL:
         kind = decimal(digits_of(arg.type) + more, min(max(asked, 0), arg.type.decimals))
@@ -119,7 +119,7 @@ def _whole(mode: str) -> Maker:
             return int(Decimal(number or 0).to_integral_value(mode))
 
         kind = arg.type
-        if kind.is_text or kind.kind is ColumnType.DOUBLE:
+        if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
             return scalar(DOUBLE, value, arg)
         large = kind.kind is ColumnType.NEWDECIMAL and kind.length - kind.decimals >= MOST_OF_BIGINT
         return scalar(decimal(digits_of(kind) + 1, 0) if large else BIGINT, value, arg)
@@ -128,7 +128,7 @@ def _whole(mode: str) -> Maker:
 
 
 def _abs(arg: Expr) -> Expr:
-    kind = DOUBLE if arg.type.is_text or arg.type.kind in TEMPORAL else arg.type
+    kind = DOUBLE if arg.type.is_text or arg.type.kind in (*TEMPORAL, ColumnType.NULL) else arg.type
     kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
     def value(given: Value) -> Value:
@@ -138,10 +138,14 @@ def _abs(arg: Expr) -> Expr:
     return scalar(kind, value, arg)
 
 
+def _joined(separator: str, words: list[str]) -> str | None:
+    return separator.join(words) if sum(map(len, words)) + len(separator) * len(words) <= LONGEST else None
+
+
 def _concat(*args: Expr) -> Expr:
     kind = varchar(sum(arg.type.length for arg in args))
     return scalar(
-        kind, lambda *given: "".join(to_text(v, a.type) or "" for v, a in zip(given, args, strict=True)), *args
+        kind, lambda *given: _joined("", [to_text(v, a.type) or "" for v, a in zip(given, args, strict=True)]), *args
     )
 
 
@@ -151,7 +155,7 @@ def _concat_ws(*args: Expr) -> Expr:
             return None
         pairs = list(zip(given, args, strict=True))
         words = [to_text(v, a.type) or "" for v, a in pairs[1:] if v is not None]
-        return (to_text(given[0], args[0].type) or "").join(words)
+        return _joined(to_text(given[0], args[0].type) or "", words)
 
     size = sum(arg.type.length for arg in args[1:]) + args[0].type.length * (len(args) - 2)
     return scalar(varchar(size), value, *args, nulls=True)
@@ -232,7 +236,10 @@ def _substring(arg: Expr, start: Expr, length: Expr | None = None) -> Expr:
 def _replace(arg: Expr, old: Expr, new: Expr) -> Expr:
     def value(given: Value, what: Value, by: Value) -> Value:
         text, wanted = _text(arg)(given), _text(old)(what)
-        return text.replace(wanted, _text(new)(by))[:LONGEST] if wanted else text
+        inserted = _text(new)(by)
+        if not wanted or len(text) + text.count(wanted) * (len(inserted) - len(wanted)) > LONGEST:
+            return None if wanted else text
+        return text.replace(wanted, inserted)
 
     return scalar(varchar(arg.type.length), value, arg, old, new)
 

@@ -39,8 +39,8 @@ __all__ = ["MOST_PORT", "PRIVILEGES", "parse_statement"]
 MOST_PORT = 65535
 _HOST = re.compile(r"[A-Za-z0-9._$]+")  # a host without quotes, as MySQL's lexer takes it
 PRIVILEGES = (
-    "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD", "SELECT",
-    "SYSTEM_VARIABLES_ADMIN",
+    "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD",
+    "REPLICATION CLIENT", "SELECT", "SYSTEM_VARIABLES_ADMIN",
 )  # fmt: skip
 SCOPES = ("GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY")
 
@@ -154,7 +154,7 @@ class _Parser(ShowReader):
         if self.takes("ALL"):
             self.takes("PRIVILEGES")
             return "ALL"
-        for words in ("CREATE USER", "GRANT OPTION"):
+        for words in ("CREATE USER", "GRANT OPTION", "REPLICATION CLIENT"):
             if self.takes(*words.split()):
                 return words
         name = self.name_or_string().upper()

@@ -16,9 +16,9 @@ from innoclone.front.agent.sql.plans import Plan, Row
 from innoclone.front.agent.sql.scope import Table
 from innoclone.front.agent.sql.values import truth
 
-__all__ = ["Catalog", "joined", "shared_columns", "sources"]
+__all__ = ["Catalog", "bounded", "joined", "shared_columns", "sources"]
 
-MOST_ROWS = 1_000_000  # that joins may look at
+MOST_ROWS = 1_000_000  # that a query may look at
 Rows = tuple[Row | None, ...]  # of each table one
 
 
@@ -46,6 +46,13 @@ def sources(
             raise StatementError(1066, table.alias)
         found.append(table)
     return found, joins
+
+
+def bounded(rows: list[Row]) -> list[Row]:
+    """Raises error 1104 for too many."""
+    if len(rows) > MOST_ROWS:
+        raise StatementError(1104)
+    return rows
 
 
 def _table(
@@ -98,7 +105,7 @@ def joined(
         steps.append((narrowed.compile(condition) if condition else None, left, by_hash, builds_right))
 
     def find(outer: Env) -> list[Env]:
-        found: list[Rows] = [(row,) for row in tables[0].rows()]
+        found: list[Rows] = [(row,) for row in bounded(list(tables[0].rows()))]
         looked_at = 0
         for table, (test, left, by_hash, builds_right) in zip(tables[1:], steps, strict=True):
             rows = table.rows()

@@ -28,6 +28,7 @@ from innoclone.wire.results import ColumnType
 
 __all__ = ["MOMENTS", "UNITS", "timestampdiff"]
 
+FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
 UNITS = ("MICROSECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
 Maker = Callable[..., Expr]
@@ -173,7 +174,7 @@ def _unix_timestamp(arg: Expr) -> Expr:
 
     def value(given: Value) -> Value:
         moment = to_moment(given)
-        if moment is None:
+        if moment is None or moment.year < FIRST_YEAR:
             return 0
         seconds = int(moment.replace(microsecond=0).timestamp())
         return seconds if not decimals else rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)

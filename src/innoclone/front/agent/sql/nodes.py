@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-__all__ = ["BITS", "COMPARISONS", "KNOWN", "LOGIC", "NAMED", "SIGNS", "USUAL"]
+__all__ = ["BITS", "COMPARISONS", "KNOWN", "LOGIC", "NAMED", "NOT_HERE", "SIGNS", "USUAL", "even"]
 
 KNOWN: dict[type[exp.Expression], set[str]] = {
     exp.Column: {"this", "table", "db"},
@@ -49,3 +49,13 @@ NAMED: dict[type[exp.Expression], str] = {
     exp.CurrentUser: "CURRENT_USER", exp.CurrentDatetime: "NOW", exp.Localtime: "NOW", exp.Localtimestamp: "NOW",
     exp.CurrentSchema: "DATABASE", exp.CurrentVersion: "VERSION",
 }  # fmt: skip
+NOT_HERE = (  # functions that MySQL has and we have not
+    "BENCHMARK", "COMPRESS", "EXPORT_SET", "FORMAT_PICO_TIME", "GET_FORMAT", "GET_LOCK", "LOAD_FILE", "MAKE_SET",
+    "PERIOD_ADD", "PERIOD_DIFF", "RANDOM_BYTES", "RELEASE_LOCK", "SLEEP", "SOUNDEX", "STATEMENT_DIGEST", "UNCOMPRESS",
+    "WEIGHT_STRING",
+)  # fmt: skip
+
+
+def even(digits: str) -> str:
+    """Hexadecimal digits as pairs."""
+    return digits if len(digits) % 2 == 0 else "0" + digits

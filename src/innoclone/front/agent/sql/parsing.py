@@ -80,7 +80,9 @@ def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = ()) 
         trees = [tree for tree in sqlglot.parse(_plain(text, tokens), dialect=_Dialect) if tree is not None]
     except ParseError as error:
         raise _syntax(text, tokens, error) from None
-    except (TokenError, RecursionError, ValueError):
+    except RecursionError:
+        raise StatementError(1235, "a SELECT as deep as this one") from None
+    except (TokenError, ValueError):
         raise syntax_error(text, tokens[-2].start) from None
     if len(trees) != 1:
         second = next(at for at, token in enumerate(tokens) if token.is_symbol(";"))

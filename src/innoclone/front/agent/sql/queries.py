@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -10,12 +10,11 @@ from sqlglot import exp
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.compiling import Compiler
 from innoclone.front.agent.sql.expressions import Env, Expr, converted, merged
-from innoclone.front.agent.sql.joins import Catalog
+from innoclone.front.agent.sql.joins import Catalog, bounded
 from innoclone.front.agent.sql.plans import Plan, Row
 from innoclone.front.agent.sql.scope import Session, Table
 from innoclone.front.agent.sql.select import Result, limited, ordered, ordering, plan_select, unique
 from innoclone.front.agent.sql.types import Column, SqlType
-from innoclone.wire.results import ColumnType
 
 __all__ = ["run_select"]
 
@@ -80,13 +79,13 @@ class _Planner:
         left = plans[0]
         if any(len(plan.types) != len(left.types) for plan in plans):
             raise StatementError(1222)
-        types = [_of_union(kinds) for kinds in zip(*(plan.types for plan in plans), strict=True)]
+        types = [merged(kinds) for kinds in zip(*(plan.types for plan in plans), strict=True)]
         sides = [_conversion(plan, types) for plan in plans]
 
         def find(env: Env) -> list[Row]:
             rows = [row for side in sides[: whole + 1] for row in side(env)]
             rows = unique(rows, lambda row: row, types) if whole else rows
-            return rows + [row for side in sides[whole + 1 :] for row in side(env)]
+            return bounded(rows + [row for side in sides[whole + 1 :] for row in side(env)])
 
         columns = [kind.definition(column.name) for kind, column in zip(types, left.columns, strict=True)]
         plan = Plan(columns, types, find, [one for plan in plans for one in plan.references])
@@ -103,14 +102,6 @@ def _parts(node: exp.Expression) -> tuple[list[exp.Expression], int]:
     parts, whole = _parts(node.this) if plain else ([node.this], 0)
     parts.append(node.expression)
     return parts, len(parts) - 1 if node.args.get("distinct") else whole
-
-
-def _of_union(kinds: Sequence[SqlType]) -> SqlType:
-    """As `merged`; but CHARs stay CHAR."""
-    found = merged(kinds)
-    if found.is_text and all(kind.kind in (ColumnType.STRING, ColumnType.NULL) for kind in kinds):
-        return replace(found, kind=ColumnType.STRING)
-    return found
 
 
 def _conversion(plan: Plan, types: list[SqlType]) -> Callable[[Env], list[Row]]:

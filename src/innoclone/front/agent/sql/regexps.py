@@ -91,11 +91,14 @@ def _replace(text: Expr, pattern: Expr, new: Expr, *more: Expr) -> Expr:
         start = _start(whole, rest[0] if rest else 1, "regexp_replace")
         only = to_integer(rest[1]) or 0 if len(rest) > 1 else 0
         automaton = _automaton(to_text(wanted, pattern.type) or "", str(rest[2]) if len(rest) > 2 else "", exact=exact)
-        parts, at = [whole[:start]], start
+        parts, at, size = [whole[:start]], start, len(whole)
         for number, match in enumerate(_matches(automaton, whole, start), 1):
             if only and number != only:
                 continue
             parts += [whole[at : match.begin], _filled(inserted, match, whole)]
+            size += len(parts[-1])
+            if size > LONGEST:
+                return None
             at = match.end
         return "".join([*parts, whole[at:]])
 

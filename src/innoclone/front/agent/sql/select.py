@@ -25,6 +25,7 @@ ALLOWED = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "kind",
     "with_", "windows", "operation_modifiers",
 }  # fmt: skip
+MOST_TEXT = 1 << 26  # characters of a result
 T = TypeVar("T")
 Order = list[tuple[Expr, bool]]  # and whether descending
 
@@ -53,6 +54,8 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Call
     for name, value in tree.args.items():
         if value and name not in ALLOWED:
             raise StatementError(1235, f"SELECT with {name.rstrip('_').upper()}")
+    if "SQL_CALC_FOUND_ROWS" in (tree.args.get("operation_modifiers") or ()) and tree.args.get("limit"):
+        raise StatementError(1235, "SQL_CALC_FOUND_ROWS")
     tables, joins = sources(tree, catalog, empty.named, lambda node: empty.subplan(node, None, empty.named))
     compiler = replace(
         empty, tables=tables, shared=frozenset(shared_columns(joins)),
@@ -80,8 +83,13 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Call
         for window in compiler.windows:
             window(envs)
         found = []
+        size = 0
         for env in _watched(envs, check):
-            found.append((tuple(item.expr.value(env) for item in items), env))
+            row = tuple(item.expr.value(env) for item in items)
+            size += sum(len(value) for value in row if isinstance(value, str))
+            if size > MOST_TEXT:
+                raise StatementError(1104)
+            found.append((row, env))
         if tree.args.get("distinct"):
             found = unique(found, lambda pair: pair[0], types)
         return limited([row for row, _ in ordered(found, lambda pair: pair[1], order)], tree)

@@ -24,6 +24,7 @@ FILTERED = (
     "VARIABLES", "STATUS", "DATABASES", "COLLATION", "CHARACTER SET", "COLUMNS", "FUNCTION STATUS", "PROCEDURE STATUS",
     *OF_A_SCHEMA,
 )  # fmt: skip
+MISSING = ("REPLICA STATUS", "BINARY LOGS", "REPLICAS", "PRIVILEGES", "PROFILES", "RELAYLOG EVENTS", "BINLOG EVENTS")
 SCOPED = ("VARIABLES", "STATUS")
 FULL = ("PROCESSLIST", "TABLES", "COLUMNS", "FIELDS")
 
@@ -51,6 +52,8 @@ class ShowReader(WordReader):
             (words for words in (*OTHERS, *OF_A_TABLE, *OF_A_SCHEMA, *SHOWN) if self.takes(*words.split())), None
         )
         allowed = {"": None, "FULL": FULL}.get(scope, SCOPED)
+        if what is None and any(self.sees(*words.split()) for words in MISSING):
+            raise StatementError(1235, f"SHOW {self.next().text.upper()} {self.next().text.upper()}")
         if what is None or (allowed is not None and what not in allowed):
             raise self.wrong(token)
         schema: str | None = None

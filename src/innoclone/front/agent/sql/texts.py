@@ -8,15 +8,15 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.expressions import Env, Expr, derived, is_exact, scalar
+from innoclone.front.agent.sql.expressions import LONGEST, Env, Expr, derived, is_exact, scalar
 from innoclone.front.agent.sql.types import BIGINT, SqlType, Value, integer, varchar
 from innoclone.front.agent.sql.values import compare, folded, to_integer, to_text
 
 __all__ = ["TEXTS"]
 
-LONGEST = 1 << 20  # characters that a function makes
 Maker = Callable[..., Expr]
 INT3, INT10 = integer(3), integer(10)
 
@@ -79,11 +79,8 @@ def _hex(arg: Expr) -> Expr:
     def value(given: Value) -> Value:
         if arg.type.is_text or isinstance(given, str):
             return _raw(arg, given).hex().upper()
-        return (
-            f"{(to_integer(given) or 0) % (1 << 64):X}"
-            if arg.type.is_integer
-            else _read(arg, given).encode().hex().upper()
-        )
+        is_number = isinstance(given, int | float | Decimal)
+        return f"{(to_integer(given) or 0) % (1 << 64):X}" if is_number else _raw(arg, given).hex().upper()
 
     return scalar(varchar(arg.type.length * 8 if arg.type.is_text else max(arg.type.length * 2, 16)), value, arg)
 
@@ -199,8 +196,7 @@ def _strcmp(left: Expr, right: Expr) -> Expr:
 
 
 def _quote(arg: Expr) -> Expr:
-    def value(env: Env) -> Value:
-        given = arg.value(env)
+    def value(given: Value) -> Value:
         if given is None:
             return "NULL"
         text = _read(arg, given)
@@ -208,7 +204,7 @@ def _quote(arg: Expr) -> Expr:
             text = text.replace(char, escaped)
         return f"'{text}'"
 
-    return derived(varchar(max(arg.type.length * 2 + 2, 4)), value, [arg])
+    return scalar(varchar(max(arg.type.length * 2 + 2, 4)), value, arg, nulls=True)
 
 
 def _to_base64(raw: bytes) -> Value:

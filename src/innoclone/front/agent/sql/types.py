@@ -13,7 +13,7 @@ from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnT
 
 __all__ = [
     "BIGINT", "BLOB", "BLOBS", "BOOL", "DATE", "DOUBLE", "INT", "NOT_FIXED", "NULL", "NUMBERS", "TEMPORAL",
-    "UNSIGNED", "Column", "SqlType", "Value",
+    "UNSIGNED", "Column", "SqlType", "Unscaled", "Value",
     "char", "datetime_type", "decimal", "duration_text", "integer", "seconds_text", "text_of", "time_type", "varchar",
 ]  # fmt: skip
 
@@ -26,6 +26,10 @@ NUMBERS = (ColumnType.YEAR, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEW
 TEMPORAL = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE, ColumnType.TIME)
 BLOBS = (ColumnType.BLOB, ColumnType.MEDIUM_BLOB, ColumnType.LONG_BLOB)
 LARGEST_EXACT = 1e15  # a double is written with an exponent from here on
+
+
+class Unscaled(Decimal):
+    """A DECIMAL out of IF or CASE, which MySQL writes with its own decimals and not those of the type."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ def text_of(value: Value, kind: SqlType) -> str | None:
     """The text form of a value of that type, as a text row has it."""
     if value is None:
         return None
+    if isinstance(value, Unscaled):
+        return f"{value:f}"
     if isinstance(value, Decimal):
         return f"{value:.{kind.decimals}f}" if kind.kind is ColumnType.NEWDECIMAL else f"{value:f}"
     if isinstance(value, float):
