@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import mysql.connector
@@ -238,6 +239,20 @@ def test_a_client_that_waits_ends_with_kill_query(connect: Connect, agent: Runni
         time.sleep(0.02)
     thread.join()
     assert caught in ([1317], [1104], [3699])
+
+
+def test_what_drivers_and_graphical_tools_ask(agent: RunningAgent) -> None:
+    text = (Path(__file__).parent / "recorded" / "client-queries.txt").read_text()
+    failed = []
+    with agent.root() as connection, connection.cursor() as cursor:
+        for query in text.splitlines():
+            try:
+                cursor.execute(query)
+                cursor.fetchall()
+            except pymysql.Error as error:
+                if not query.startswith("-- "):
+                    failed.append((query, error.args))
+    assert failed == []
 
 
 def test_hundreds_of_logins(connect: Connect) -> None:
