@@ -16,6 +16,7 @@ from innoclone.engine.link import buffer_size
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.copying import Method, copy_file
+from innoclone.operation.options import LocalOptions
 from innoclone.operation.sandbox import ACCOUNT
 from innoclone.ops.limits import BUFFER, MIB, Limits
 from innoclone.ops.manifest import read_manifest
@@ -127,10 +128,10 @@ def test_autotune_decides_about_connections(agent: RunningAgent, donor: Server, 
 def test_autotune_decides_about_files_of_a_local_clone(agent: RunningAgent, tmp_path: Path) -> None:
     threads = "SELECT MAX(THREADS) FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'"
     agent.rows(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/a'")
-    assert agent.rows(threads) == [(2,)]
-    agent.rows("SET GLOBAL clone_autotune_concurrency = OFF, clone_max_concurrency = 5")
+    assert agent.rows(threads) == [(LocalOptions.threads,)]
+    agent.rows("SET GLOBAL clone_autotune_concurrency = OFF, clone_max_concurrency = 7")
     agent.rows(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/b'")
-    assert agent.rows(threads) == [(5,)]
+    assert agent.rows(threads) == [(7,)]
 
 
 def test_the_buffer_size_bounds_what_is_moved_at_once(tmp_path: Path) -> None:
