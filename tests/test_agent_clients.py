@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import mysql.connector
@@ -194,6 +195,32 @@ def test_prepared_statements(connect: Connect) -> None:
     assert plugin.fetchall() == [("clone_max_concurrency", "16")]
 
 
+def test_prepared_statements_of_text(connect: Connect, agent: RunningAgent) -> None:
+    """The only ones of PyMySQL and of the ``mysql`` client."""
+    connection = connect()
+    for statement in (
+        "SET @a = 5, @b = 'it''s', @q = 'SELECT @@clone_max_concurrency'", "PREPARE s FROM 'SELECT ? + 1, ?, ?'",
+        "PREPARE Q FROM @q", "SET @q = NULL",
+    ):  # fmt: skip
+        rows_of_nothing(connection, statement)
+    assert rows(connection, "EXECUTE S USING @a, @b, @nothing") == [(6, "it's", None)]
+    assert rows(connection, "EXECUTE q") == [(16,)]
+    rows_of_nothing(connection, "DEALLOCATE PREPARE s")
+    for statement, number in (("EXECUTE s", 1243), ("EXECUTE q USING @a", 1210), ("DROP PREPARE s", 1243),
+                              ("PREPARE s FROM 'SELEC 1'", 1064), ("PREPARE s FROM 'EXECUTE q'", 1295),
+                              ("PREPARE s FROM ''", 1065)):  # fmt: skip
+        with pytest.raises(ERRORS) as failed:
+            rows_of_nothing(connection, statement)
+        assert number_of(failed.value) == number
+    text = "PREPARE s FROM 'SELECT ?'; SET @a = 'x'; EXECUTE s USING @a; DEALLOCATE PREPARE s"
+    assert agent.mysql(text, *agent.tcp("u", PASSWORD)).stdout == "?\nx\n"
+
+
+def rows_of_nothing(connection: Any, statement: str) -> None:
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(statement)
+
+
 def test_cursors_of_every_type(connect: Connect) -> None:
     connection, query = connect(), "SELECT 1 a, 'x' b UNION SELECT 2, 'y'"
     if isinstance(connection, MySQLConnectionAbstract):
@@ -238,6 +265,20 @@ def test_a_client_that_waits_ends_with_kill_query(connect: Connect, agent: Runni
         time.sleep(0.02)
     thread.join()
     assert caught in ([1317], [1104], [3699])
+
+
+def test_what_drivers_and_graphical_tools_ask(agent: RunningAgent) -> None:
+    text = (Path(__file__).parent / "recorded" / "client-queries.txt").read_text()
+    failed = []
+    with agent.root() as connection, connection.cursor() as cursor:
+        for query in text.splitlines():
+            try:
+                cursor.execute(query)
+                cursor.fetchall()
+            except pymysql.Error as error:
+                if not query.startswith("-- "):
+                    failed.append((query, error.args))
+    assert failed == []
 
 
 def test_hundreds_of_logins(connect: Connect) -> None:

@@ -129,9 +129,9 @@ def test_autotune_decides_about_files_of_a_local_clone(agent: RunningAgent, tmp_
     threads = "SELECT MAX(THREADS) FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'"
     agent.rows(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/a'")
     assert agent.rows(threads) == [(LocalOptions.threads,)]
-    agent.rows("SET GLOBAL clone_autotune_concurrency = OFF, clone_max_concurrency = 5")
+    agent.rows("SET GLOBAL clone_autotune_concurrency = OFF, clone_max_concurrency = 7")
     agent.rows(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/b'")
-    assert agent.rows(threads) == [(5,)]
+    assert agent.rows(threads) == [(7,)]
 
 
 def test_the_buffer_size_bounds_what_is_moved_at_once(tmp_path: Path) -> None:

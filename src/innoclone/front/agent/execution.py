@@ -15,6 +15,7 @@ from innoclone.front.agent.catalog import SESSION_VARIABLES, Catalog, SelectSess
 from innoclone.front.agent.credentials import ADMINISTRATOR
 from innoclone.front.agent.diary import noted
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.namedstatements import NamedStatements
 from innoclone.front.agent.shows import show
 from innoclone.front.agent.sql import statements as st
 from innoclone.front.agent.sql.grammar import parse_statement
@@ -49,6 +50,7 @@ class Execution:
         self._session: dict[str, Content] = {}
         self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
         self._found = 0  # rows of the last SELECT
+        self._named = NamedStatements(self)
 
     def log_in(self, user: str, account: Account, schema: str) -> None:
         """A session as new. Raises errors 1044, 1049."""
@@ -61,6 +63,7 @@ class Execution:
     def reset(self) -> None:
         """COM_RESET_CONNECTION."""
         self._session, self._mine = {}, {}
+        self._named.clear()
         self.notes = []
 
     @property
@@ -95,6 +98,10 @@ class Execution:
         if not answer.keeps_notes:
             self.notes = answer.notes
         return answer
+
+    def user_value(self, name: str) -> Value:
+        """The value of ``@name``."""
+        return self._mine[name.lower()][1] if name.lower() in self._mine else None
 
     def require(self, *privileges: str, words: str = "") -> None:
         """Raises error 1227 where the account has none of them; ``words`` are MySQL's for them, if others."""
@@ -163,6 +170,12 @@ class Execution:
                 return Done()
             case st.Show():
                 return show(self, statement)
+            case st.PrepareText():
+                return self._named.prepare(statement)
+            case st.ExecuteText():
+                return self._named.execute(statement)
+            case st.Deallocate():
+                return self._named.deallocate(statement)
             case st.ResetPersist():
                 self.require("SYSTEM_VARIABLES_ADMIN", words="SUPER or SYSTEM_VARIABLES_ADMIN")
                 return Done(notes=self.agent.variables.reset(statement))

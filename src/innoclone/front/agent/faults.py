@@ -75,6 +75,7 @@ _TEXTS = {
     1253: ("42000", "COLLATION '{}' is not valid for CHARACTER SET '{}'"),
     1273: ("HY000", "Unknown collation: '{}'"),
     1286: ("42000", "Unknown storage engine '{}'"),
+    1295: ("HY000", "This command is not supported in the prepared statement protocol yet"),
     1305: ("42000", "{} {} does not exist"),
     1317: ("70100", "Query execution was interrupted"),
     1353: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, PrepareOk
 if TYPE_CHECKING:
     from innoclone.front.agent.execution import Execution
 
-__all__ = ["Prepared"]
+__all__ = ["MOST", "Prepared", "with_literals"]
 
 MOST = 1000  # of one connection
 NUMERIC = (ColumnType.DECIMAL, ColumnType.NEWDECIMAL)
@@ -33,12 +34,14 @@ class _Statement:
     types: tuple[tuple[ColumnType, bool], ...] = ()
     long: dict[int, bytearray] = field(default_factory=dict)
 
-    def with_literals(self, literals: list[str]) -> str:
-        parts, at = [], 0
-        for place, literal in zip(self.places, literals, strict=True):
-            parts += [self.text[at:place], literal]
-            at = place + 1
-        return "".join(parts) + self.text[at:]
+
+def with_literals(text: str, places: Sequence[int], literals: Sequence[str]) -> str:
+    """The text with literals at the places of its question marks."""
+    parts, at = [], 0
+    for place, literal in zip(places, literals, strict=True):
+        parts += [text[at:place], literal]
+        at = place + 1
+    return "".join(parts) + text[at:]
 
 
 class Prepared:
@@ -119,7 +122,7 @@ class Prepared:
         try:
             if is_query(tokens_of(statement.text)):
                 return self._execution.execute(statement.text, literals)
-            return self._execution.execute(statement.with_literals(literals))
+            return self._execution.execute(with_literals(statement.text, statement.places, literals))
         except UnicodeError as error:
             raise CloneError(str(error)) from error
 

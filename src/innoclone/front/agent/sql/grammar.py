@@ -16,12 +16,15 @@ from innoclone.front.agent.sql.statements import (
     CloneLocal,
     CloneStop,
     CreateUser,
+    Deallocate,
     DropUser,
+    ExecuteText,
     FlushLogs,
     FlushOther,
     Grant,
     InstallPlugin,
     Kill,
+    PrepareText,
     ResetPersist,
     Revoke,
     SetNames,
@@ -128,6 +131,8 @@ class _Parser(ShowReader):
         return AlterUser(if_exists=self.takes("IF", "EXISTS"), users=self.users())
 
     def drop(self) -> Statement:
+        if self.sees("PREPARE"):
+            return self.deallocate()
         self.need("USER")
         return DropUser(if_exists=self.takes("IF", "EXISTS"), names=self.accounts())
 
@@ -290,6 +295,31 @@ class _Parser(ShowReader):
             self.takes("CONNECTION")
         return Kill(self.number(), query)
 
+    def variable(self) -> str:
+        """``@name``."""
+        self.need_symbol("@")
+        return self.name_or_string()
+
+    def prepare(self) -> Statement:
+        name = self.name()
+        self.need("FROM")
+        if self.token.is_symbol("@"):
+            return PrepareText(name, variable=self.variable())
+        return PrepareText(name, self.string())
+
+    def execute(self) -> Statement:
+        name = self.name()
+        found: list[str] = []
+        if self.takes("USING"):
+            found.append(self.variable())
+            while self.takes_symbol(","):
+                found.append(self.variable())
+        return ExecuteText(name, tuple(found))
+
+    def deallocate(self) -> Statement:
+        self.need("PREPARE")
+        return Deallocate(self.name())
+
     def use(self) -> Statement:
         return Use(self.name_or_string())
 
@@ -310,7 +340,8 @@ _STATEMENTS: dict[str, Callable[[_Parser], Statement]] = {
     "INSTALL": _Parser.install, "UNINSTALL": _Parser.uninstall, "FLUSH": _Parser.flush, "KILL": _Parser.kill,
     "USE": _Parser.use, "BEGIN": _Parser.begin, "COMMIT": _Parser.begin, "ROLLBACK": _Parser.begin,
     "START": _Parser.start, "DESCRIBE": _Parser.described, "DESC": _Parser.described, "EXPLAIN": _Parser.described,
-    "RESET": _Parser.reset,
+    "RESET": _Parser.reset, "PREPARE": _Parser.prepare, "EXECUTE": _Parser.execute,
+    "DEALLOCATE": _Parser.deallocate,
 }  # fmt: skip
 
 

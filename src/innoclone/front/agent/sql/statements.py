@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 __all__ = [
-    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "DropUser",
-    "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "ResetPersist", "Revoke", "SetNames",
-    "SetVariables",
-    "Setting", "Show", "ShowGrants", "Statement", "UninstallPlugin", "Use", "UserSpec",
+    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "Deallocate",
+    "DropUser", "ExecuteText", "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "PrepareText",
+    "ResetPersist", "Revoke", "SetNames", "SetVariables", "Setting", "Show", "ShowGrants", "Statement",
+    "UninstallPlugin", "Use", "UserSpec",
 ]  # fmt: skip
 
 
@@ -146,6 +146,30 @@ class ResetPersist:
 
 
 @dataclass(frozen=True)
+class PrepareText:
+    """PREPARE name FROM a text, or a user variable that has it."""
+
+    name: str
+    text: str = field(default="", repr=False)
+    variable: str | None = None
+
+
+@dataclass(frozen=True)
+class ExecuteText:
+    """EXECUTE name USING user variables."""
+
+    name: str
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deallocate:
+    """DEALLOCATE or DROP PREPARE name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Use:
     """USE schema."""
 
@@ -210,6 +234,7 @@ class Revoke:
 
 Statement = (
     CloneLocal | CloneInstance | CloneStop | InstallPlugin | UninstallPlugin | SetVariables | SetNames | Show
-    | ResetPersist | ShowGrants | FlushLogs | FlushOther | Kill | Use | Begin | CreateUser | AlterUser | DropUser
-    | Grant | Revoke
+    | ShowGrants | PrepareText | ExecuteText | Deallocate | ResetPersist | FlushLogs | FlushOther | Kill
+    | Use | Begin | CreateUser
+    | AlterUser | DropUser | Grant | Revoke
 )  # fmt: skip
