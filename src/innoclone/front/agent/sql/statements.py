@@ -235,6 +235,5 @@ class Revoke:
 Statement = (
     CloneLocal | CloneInstance | CloneStop | InstallPlugin | UninstallPlugin | SetVariables | SetNames | Show
     | ShowGrants | PrepareText | ExecuteText | Deallocate | ResetPersist | FlushLogs | FlushOther | Kill
-    | Use | Begin | CreateUser
-    | AlterUser | DropUser | Grant | Revoke
+    | Use | Begin | CreateUser | AlterUser | DropUser | Grant | Revoke
 )  # fmt: skip

@@ -237,7 +237,7 @@ def _sha2(arg: Expr, size: Expr) -> Expr:
         return None if name is None else hashlib.new(name, _raw(arg, given)).hexdigest()
 
     bits = to_integer(size.known) if size.is_constant else 512
-    return scalar(varchar((bits or 256) // 4), value, arg, size)
+    return scalar(varchar((bits if bits in (224, 256, 384, 512) else 256) // 4), value, arg, size)
 
 
 def _ord(text: str) -> Value:
