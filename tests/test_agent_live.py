@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import threading
@@ -207,3 +208,28 @@ def test_a_killed_agents_clone_is_shown_and_goes_on(
         ok(second.mysql(clone_statement(donor, target)))
         assert second.rows("SELECT STATE FROM performance_schema.clone_status") == [("Failed",), ("Completed",)]
     assert not is_unfinished(target)
+
+
+LOG = re.compile(
+    r"^(Log sequence number|Log flushed up to|Pages flushed up to|Last checkpoint at) +(\d+)$", re.MULTILINE
+)
+
+
+def test_log_positions_are_those_of_the_server_or_else_of_the_newest_clone(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    query = "SHOW ENGINE INNODB STATUS"
+    kind, name, status = agent.rows(query)[0]
+    assert (kind, name) == ("InnoDB", "")
+    assert "BUFFER POOL AND MEMORY" in status
+    flushed = int(dict(LOG.findall(status))["Log flushed up to"])
+    with RunningAgent(programs, tmp_path / "alone") as alone:
+        assert alone.rows(query) == []
+        allow(alone, donor)
+        ok(alone.mysql(clone_statement(donor, tmp_path / "copy")))
+        found = {name: int(number) for name, number in LOG.findall(alone.rows(query)[0][2])}
+        assert len(found) == 4
+        assert found["Last checkpoint at"] == found["Pages flushed up to"] <= found["Log sequence number"]
+        assert flushed - (1 << 20) < found["Log flushed up to"] == found["Log sequence number"] < flushed + (1 << 20)
+        (tmp_path / "copy").rename(tmp_path / "elsewhere")
+        assert alone.rows(query) == []

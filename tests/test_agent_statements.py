@@ -107,6 +107,7 @@ def test_passwords_are_nowhere():
     assert masked(text) == "CLONE INSTANCE FROM u@h:1 IDENTIFIED BY <secret> <secret> DATA DIRECTORY = '/d'"
     for hidden in (
         "create user a identified /* */ by X'41'", "ALTER USER a IDENTIFIED WITH x BY \"geheim\"",
+        "PREPARE s FROM 'CREATE USER a IDENTIFIED BY X'", "SET @a = 'CREATE USER a IDENTIFIED BY geheim'",
         "CLONE INSTANCE FROM u@h:1 IDENTIFIED BY 'geheim", "CREATE USER a IDENTIFIED BY N'geheim', b",
     ):  # fmt: skip
         assert "geheim" not in masked(hidden)

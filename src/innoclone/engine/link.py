@@ -46,7 +46,7 @@ __all__ = ["Link"]
 MAX_BLOCK = 16 << 20  # bytes of one DATA message; a donor's are 64 pages, 4 MiB at the most
 MAX_ERROR = 64 << 10  # bytes of an ERROR message
 BLOCK = 1 << 20  # bytes of a donor's block with the usual pages
-BUFFERS = 16 << 20  # bytes that the buffers of all connections may take together
+BUFFERS = 4  # the buffers of all connections together, in units of `Limits.buffer`
 SMALLEST_BUFFER = 128 << 10
 MEAL = 1 << 20  # bytes that a compressed connection must have got off the wire ...
 HUNGER = 25.0  # ... in so many seconds, or it goes on without a pause: the donor's patience is 60 s
@@ -81,6 +81,11 @@ class _Wire:
             self._count, self._since = 0, time.monotonic()
         if self._limits.rate:
             self._limits.pause(0, count, self._stopped)
+
+
+def buffer_size(buffer: int, connections: int) -> int:
+    """Bytes of each connection's buffer: the largest power of two that all can afford, at most a donor's block."""
+    return max(SMALLEST_BUFFER, min(BLOCK, 1 << ((BUFFERS * buffer // connections).bit_length() - 1)))
 
 
 class Link:
@@ -122,9 +127,8 @@ class Link:
         connection.slow_down(self._wire)
         self._network = 0
         self._counter = Counter()
-        # Page-aligned, as O_DIRECT wants it, and the largest power of two that all connections can afford.
-        size = max(SMALLEST_BUFFER, min(BLOCK, 1 << ((BUFFERS // connections).bit_length() - 1)))
-        self._buffer = aligned_memory(size)
+        size = buffer_size(limits.buffer, connections)
+        self._buffer = aligned_memory(size)  # page-aligned, as O_DIRECT wants it
         ahead = connections <= FEW and not limits.rate
         self._behind = WriteBehind(size, f"clone-{number}-write") if ahead else None
         self._direct: DirectFile | None = None

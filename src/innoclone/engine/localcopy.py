@@ -20,7 +20,7 @@ from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.holes import hole_writer
 from innoclone.engine.suspects import Suspects
 from innoclone.errors import CloneError, DonorFilesUnreadable
-from innoclone.files.copying import KERNEL_PIECE, Method, copy_file
+from innoclone.files.copying import Method, copy_file
 from innoclone.files.delta import Delta, update_file
 from innoclone.files.system import file_error, start_writeback
 from innoclone.files.target import Target
@@ -263,7 +263,8 @@ class FileCopier:
             done.delta = update_file(source, fd, page, account, write, look, piece.start, piece.end)
             return done
         rate = self._limits.rate
-        most = max(SMALL_PIECE, min(KERNEL_PIECE, int(rate / 8) // SMALL_PIECE * SMALL_PIECE)) if rate else KERNEL_PIECE
+        most = self._limits.buffer
+        most = max(SMALL_PIECE, min(most, int(rate / 8) // SMALL_PIECE * SMALL_PIECE)) if rate else most
         done.used = copy_file(
             source, fd, lambda count: account(count, count), methods=self._methods, piece=most, look=look,
             start=piece.start, end=piece.end,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-__all__ = ["MIB", "Limits"]
+__all__ = ["BUFFER", "MIB", "Limits"]
 
 MIB = 1 << 20
 LONGEST_SLEEP = 0.25  # seconds; a stop is noticed within this time, and no connection looks dead to the donor
@@ -14,6 +14,7 @@ BURST = 0.25  # seconds; what was not used of the last so long may be used later
 SMALLEST_SLICE = 16 << 10  # bytes
 LARGEST_SLICE = 256 << 10  # bytes: also the largest piece that is read at once without a limit
 SMALLEST_BUFFER, LARGEST_BUFFER = 32 << 10, 4 << 20  # bytes
+BUFFER = 4 << 20  # bytes, as the plugin's clone_buffer_size
 ROUND_TRIP = 0.25  # seconds
 PATIENCE = 20.0  # seconds that one connection may have to wait for its next block; the donor gives up after 60
 
@@ -62,9 +63,14 @@ class _Pace:
 
 
 class Limits:
-    """``data`` bounds file bytes, ``network`` bytes on the wire; both in MiB/s over all connections, 0 = none."""
+    """``data`` bounds file bytes, ``network`` bytes on the wire; both in MiB/s over all connections, 0 = none.
 
-    def __init__(self, *, data: float = 0.0, network: float = 0.0) -> None:
+    ``buffer``, in bytes, bounds what is moved at once: a local clone copies pieces of that size, and the buffers of a
+    remote clone's connections have four times as much together.
+    """
+
+    def __init__(self, *, data: float = 0.0, network: float = 0.0, buffer: int = BUFFER) -> None:
+        self.buffer = buffer
         self._data, self._network = _Pace(data * MIB), _Pace(network * MIB)
         self._connections = 1
 

@@ -71,7 +71,7 @@ def _fitted(value: Value, kind: SqlType) -> Value:
         if kind.kind is ColumnType.DOUBLE:
             return float(value)
         if kind.kind is ColumnType.NEWDECIMAL:
-            return Decimal(value)
+            return value if isinstance(value, Decimal) else Decimal(value)
         if kind.is_integer:
             return int(value)
     return value

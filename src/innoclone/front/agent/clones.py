@@ -24,7 +24,7 @@ from innoclone.front.agent.recall import Pending, status_of
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.variables import Variables, bandwidth
-from innoclone.operation.options import CloneOptions, LocalOptions, ReplaceOptions
+from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.operation.run import begin, record_died
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
@@ -38,6 +38,7 @@ __all__ = ["Clones", "Failure"]
 log = logging.getLogger("innoclone.agent")
 OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 FLUSHED = "flushed.json"
+COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
 LARGEST_INT = (1 << 31) - 1
 
 
@@ -102,7 +103,10 @@ class Clones:
         """Clone, to its end; ``stopped`` ends it. The clone's notes. Raises a `StatementError`, `Failure`."""
         options = self._local_options(statement) if isinstance(statement, CloneLocal) else self._options(statement)
         copy = options.clone if isinstance(options, ReplaceOptions) else options
-        limits = Limits(data=copy.max_data_bandwidth, network=getattr(copy, "max_network_bandwidth", 0))
+        limits = Limits(
+            data=copy.max_data_bandwidth, network=getattr(copy, "max_network_bandwidth", 0),
+            buffer=self._variables.number("clone_buffer_size"),
+        )  # fmt: skip
         run = _Run(session, options.directory, limits, stopped=stopped)
         with self._lock:
             if self._closing:
@@ -242,7 +246,9 @@ class Clones:
             ssl_ca=paths.get("ca"), ssl_cert=paths.get("cert"), ssl_key=paths.get("key"),
         )  # fmt: skip
         options = CloneOptions(
-            donor, directory, threads=variables.number("clone_max_concurrency"),
+            donor, directory,
+            threads=None if variables["clone_autotune_concurrency"] else variables.number("clone_max_concurrency"),
+            max_concurrency=variables.number("clone_max_concurrency"),
             compression=Compression("zstd" if variables["clone_enable_compression"] else "off"),
             max_network_bandwidth=bandwidth(variables["clone_max_network_bandwidth"]),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
@@ -259,8 +265,9 @@ class Clones:
         directory = self._directory(statement.directory)
         if self._local is None:
             raise StatementError(3869, "this agent knows of no server on this host: name one in its configuration")
+        most = COPYING if variables["clone_autotune_concurrency"] else MAX_THREADS
         return LocalOptions(
-            self._local, directory, threads=variables.number("clone_max_concurrency"),
+            self._local, directory, threads=min(most, variables.number("clone_max_concurrency")),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
             boot=bool(variables["clone_boot"]),

@@ -17,7 +17,9 @@ __all__ = ["noted", "told"]
 
 log = logging.getLogger("innoclone.agent")
 EVERY = 60.0  # seconds between two lines about a stage that runs
-READING = (st.Show, st.ShowGrants, st.SetNames, st.Begin, st.Use)
+READING = (
+    st.Show, st.ShowGrants, st.SetNames, st.Begin, st.Use, st.PrepareText, st.ExecuteText, st.Deallocate,
+)  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from innoclone.front.agent import users
-from innoclone.front.agent.answers import Answer, Done, Rows, table
-from innoclone.front.agent.catalog import Catalog, SelectSession, plugin_rows, shown
+from innoclone.front.agent.answers import Answer, Done, Rows
+from innoclone.front.agent.catalog import SESSION_VARIABLES, Catalog, SelectSession, kept
 from innoclone.front.agent.credentials import ADMINISTRATOR
 from innoclone.front.agent.diary import noted
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.managed import binary_log_status
+from innoclone.front.agent.namedstatements import NamedStatements
+from innoclone.front.agent.shows import show
 from innoclone.front.agent.sql import statements as st
-from innoclone.front.agent.sql.compiling import Table
 from innoclone.front.agent.sql.grammar import parse_statement
 from innoclone.front.agent.sql.lexer import Kind, tokens_of
-from innoclone.front.agent.sql.parsing import parse_select
-from innoclone.front.agent.sql.select import run_select
-from innoclone.front.agent.sql.types import BIGINT, INT, Column, Value, varchar
-from innoclone.front.agent.sql.values import is_like
+from innoclone.front.agent.sql.parsing import is_query, parse_select
+from innoclone.front.agent.sql.queries import run_select
+from innoclone.front.agent.sql.types import BIGINT, DOUBLE, SqlType, Value, text_of, varchar
 from innoclone.front.agent.tables import SCHEMAS
 from innoclone.front.agent.variables import CLONE_VARIABLES, Content, Note
 from innoclone.ops.accounts import Account
@@ -31,16 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Execution"]
 
 LIBRARY = "mysql_clone.so"
-NAME, VALUE = varchar(64, column=True), varchar(1024, column=True)
 NOBODY = Account("", "")
-SESSION_VARIABLES = (
-    "autocommit", "character_set_client", "character_set_connection", "character_set_results", "collation_connection",
-    "foreign_key_checks", "group_concat_max_len", "interactive_timeout", "lock_wait_timeout", "max_execution_time",
-    "net_read_timeout", "net_write_timeout", "session_track_gtids", "session_track_schema", "sql_auto_is_null",
-    "sql_log_bin", "sql_mode", "sql_notes", "sql_quote_show_create", "sql_safe_updates", "sql_select_limit",
-    "sql_warnings", "time_zone", "transaction_isolation", "transaction_read_only", "tx_isolation", "unique_checks",
-    "wait_timeout",
-)  # fmt: skip
 
 
 class Execution:
@@ -55,6 +48,9 @@ class Execution:
         self.notes: list[Note] = []
         self.interrupted = threading.Event()  # set by KILL; a new one for each statement
         self._session: dict[str, Content] = {}
+        self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
+        self._found = 0  # rows of the last SELECT
+        self._named = NamedStatements(self)
 
     def log_in(self, user: str, account: Account, schema: str) -> None:
         """A session as new. Raises errors 1044, 1049."""
@@ -66,7 +62,8 @@ class Execution:
 
     def reset(self) -> None:
         """COM_RESET_CONNECTION."""
-        self._session = {}
+        self._session, self._mine = {}, {}
+        self._named.clear()
         self.notes = []
 
     @property
@@ -88,19 +85,23 @@ class Execution:
             raise StatementError(1049, schema)
         self.schema = schema.lower()
 
-    def execute(self, text: str) -> Answer:
-        """One statement. Raises a `CloneError`."""
+    def execute(self, text: str, arguments: Sequence[str] = ()) -> Answer:
+        """One statement; ``arguments`` are literals for a query's question marks. Raises a `CloneError`."""
         self.interrupted = threading.Event()
         tokens = tokens_of(text)
         if tokens[0].kind is Kind.END or tokens[0].is_symbol(";"):
             raise StatementError(1065)
-        select = tokens[0].is_word("SELECT")
+        select = is_query(tokens)
         statement = None if select else parse_statement(text, tokens)
         with noted(self.shown_user, text, statement):
-            answer = self._select(text) if statement is None else self._run(statement)
+            answer = self._select(text, arguments) if statement is None else self._run(statement)
         if not answer.keeps_notes:
             self.notes = answer.notes
         return answer
+
+    def user_value(self, name: str) -> Value:
+        """The value of ``@name``."""
+        return self._mine[name.lower()][1] if name.lower() in self._mine else None
 
     def require(self, *privileges: str, words: str = "") -> None:
         """Raises error 1227 where the account has none of them; ``words`` are MySQL's for them, if others."""
@@ -116,31 +117,42 @@ class Execution:
 
     def catalog(self) -> Catalog:
         """The tables as this session may see them."""
-        return Catalog(self.agent.clones, self.agent.variables, self.account, self.host, self.schema)
+        return Catalog(self.agent, self.account, self.host, self.schema, self.variables(of_session=True))
 
-    def _select_session(self) -> SelectSession:
+    def variables(self, *, of_session: bool) -> dict[str, Content]:
+        """All system variables as SHOW has them, the session's own values before the global ones."""
+        return self.agent.variables.all() | (self._session if of_session else {})
+
+    def select_session(self) -> SelectSession:
+        """What a SELECT may ask about this session."""
         return SelectSession(
-            self.agent.variables, self.account, self.shown_user, self.number, self.schema, self._session
+            self.agent.variables,
+            self.account,
+            self.shown_user,
+            self.number,
+            self.schema,
+            self._session,
+            self._mine,
+            self._found,
         )
 
-    def _select(self, text: str) -> Rows:
+    def _select(self, text: str, arguments: Sequence[str]) -> Rows:
         result = run_select(
-            parse_select(text, tokens_of(text)), self._select_session(), self.catalog(), check=self.check
+            parse_select(text, tokens_of(text), arguments), self.select_session(), self.catalog(), check=self.check
         )
+        self._found = len(result.rows)
         notes: list[Note] = [("Warning", number, message) for number, message in result.warnings]
         return Rows(result.columns, result.types, result.rows, notes)
 
-    def _filtered(self, columns: Sequence[Column], rows: Sequence[tuple[Value, ...]], wanted: st.Filter) -> Rows:
-        """A SHOW with LIKE (on its first column) or WHERE, which is a SELECT over what it shows."""
-        if wanted.like is not None:
-            rows = [row for row in rows if is_like(str(row[0]), wanted.like)]
-        if wanted.where is None:
-            return table(columns, rows)
-        text = f"SELECT * FROM shown WHERE {wanted.where}"  # noqa: S608 - read by our own parser, over what is shown
+    def _evaluated(self, setting: st.Setting) -> tuple[SqlType, Value]:
+        """The value of one assignment of SET. Raises error 1241 for more than one."""
+        text = f"SELECT {setting.expression}"
         result = run_select(
-            parse_select(text, tokens_of(text)), self._select_session(), _Shown(columns, rows), check=self.check
+            parse_select(text, tokens_of(text)), self.select_session(), self.catalog(), check=self.check
         )
-        return table(columns, result.rows)
+        if len(result.types) != 1 or len(result.rows) != 1:
+            raise StatementError(1241, 1)
+        return result.types[0], result.rows[0][0]
 
     # ---- the others ----------------------------------------------------------------------------------------
 
@@ -157,7 +169,16 @@ class Execution:
             case st.SetNames() | st.Begin():
                 return Done()
             case st.Show():
-                return self._show(statement)
+                return show(self, statement)
+            case st.PrepareText():
+                return self._named.prepare(statement)
+            case st.ExecuteText():
+                return self._named.execute(statement)
+            case st.Deallocate():
+                return self._named.deallocate(statement)
+            case st.ResetPersist():
+                self.require("SYSTEM_VARIABLES_ADMIN", words="SUPER or SYSTEM_VARIABLES_ADMIN")
+                return Done(notes=self.agent.variables.reset(statement))
             case st.ShowGrants():
                 return users.show_grants(self, statement)
             case st.FlushLogs():
@@ -191,10 +212,10 @@ class Execution:
                 raise StatementError(1142, "INSERT", self.account.user, self.host, "plugin")
             if statement.name.lower() != "clone" or statement.library != LIBRARY:
                 raise StatementError(1126, statement.library, "the agent has the plugin clone of mysql_clone.so only")
-            if variables.installed:
+            was_there = variables.installed
+            if not variables.install(there=True):
                 raise StatementError(1125, statement.name)
-            variables.install(there=True)
-            return Done()
+            return Done(notes=[("Note", 1105, "the clone plugin is part of the agent")] if was_there else [])
         if not self.account.may("DELETE", "mysql.plugin"):
             raise StatementError(1142, "DELETE", self.account.user, self.host, "plugin")
         if statement.name.lower() != "clone" or not variables.installed:
@@ -203,17 +224,30 @@ class Execution:
         return Done()
 
     def _set(self, statement: st.SetVariables) -> Answer:
+        """All or nothing: what can be wrong is looked at first. User variables are seen by what is behind them."""
         notes: list[Note] = []
-        for setting in statement.settings:
-            if setting.scope == "user":
-                raise StatementError(1235, "user variables")
+        changes: list[Callable[[], None]] = []
+        for given in statement.settings:
+            if given.scope == "user":
+                changes.append(functools.partial(self._set_mine, given))
+                continue
+            setting = given if given.expression is None else _with_value(given, self._evaluated(given)[1])
             if setting.scope == "session" and setting.name in SESSION_VARIABLES:
-                self._session[setting.name] = _session_value(setting)
+                value = SESSION_VARIABLES[setting.name] if setting.is_default else _session_value(setting)
+                changes.append(functools.partial(self._session.__setitem__, setting.name, value))
                 continue
             if setting.name in CLONE_VARIABLES and setting.scope != "session":
                 self.require("SYSTEM_VARIABLES_ADMIN", words="SUPER or SYSTEM_VARIABLES_ADMIN")
-            notes += self.agent.variables.set(setting)
+            value, more = self.agent.variables.read(setting)
+            notes += more
+            changes.append(functools.partial(self.agent.variables.set, setting, value))
+        for change in changes:
+            change()
         return Done(notes=notes)
+
+    def _set_mine(self, setting: st.Setting) -> None:
+        found = (_kind(setting.value), setting.value) if setting.expression is None else self._evaluated(setting)
+        self._mine[setting.name.lower()] = kept(*found)
 
     def _kill(self, statement: st.Kill) -> Answer:
         other = self.agent.session(statement.number)
@@ -226,91 +260,21 @@ class Execution:
             raise StatementError(1317)
         return Done()
 
-    # ---- SHOW ----------------------------------------------------------------------------------------------
 
-    def _show(self, statement: st.Show) -> Answer:
-        what = statement.what.removeprefix("GLOBAL ").removeprefix("SESSION ").removeprefix("FULL ")
-        shows: dict[str, Callable[[st.Show], Answer]] = {
-            "VARIABLES": self._show_variables, "PLUGINS": self._show_plugins, "PROCESSLIST": self._show_processlist,
-            "DATABASES": self._show_databases, "TABLES": self._show_tables, "WARNINGS": self._show_warnings,
-            "ERRORS": self._show_warnings, "STATUS": self._show_status, "MASTER STATUS": self._show_position,
-            "BINARY LOG STATUS": self._show_position,
-        }  # fmt: skip
-        if what not in shows:
-            raise StatementError(1235, f"SHOW {what}")
-        return shows[what](statement)
-
-    def _show_variables(self, statement: st.Show) -> Answer:
-        values = self.agent.variables.all()
-        if not statement.what.startswith("GLOBAL"):
-            values = values | self._session
-        rows = [(name, shown(value) or "") for name, value in sorted(values.items())]
-        return self._filtered([Column("Variable_name", NAME), Column("Value", VALUE)], rows, statement.filter)
-
-    def _show_status(self, statement: st.Show) -> Answer:
-        rows = [("Threads_connected", str(self.agent.connected)), ("Uptime", str(self.agent.uptime))]
-        return self._filtered([Column("Variable_name", NAME), Column("Value", VALUE)], rows, statement.filter)
-
-    def _show_plugins(self, statement: st.Show) -> Answer:
-        names = ("Name", "Status", "Type", "Library", "License")
-        rows = [(row[0], row[2], row[3], row[5], row[9]) for row in plugin_rows(self.agent.variables)]
-        return table([Column(name, NAME) for name in names], rows)
-
-    def _show_processlist(self, statement: st.Show) -> Answer:
-        names = ("User", "Host", "db", "Command")
-        columns = [Column("Id", BIGINT), *(Column(name, varchar(64)) for name in names), Column("Time", INT)]
-        columns += [Column("State", varchar(30)), Column("Info", varchar(100))]
-        everybody = self.account.may("PROCESS")
-        long = statement.what.startswith("FULL")
-        rows = [
-            session.process_row(long=long)
-            for session in self.agent.sessions()
-            if everybody or session.execution.account.name == self.account.name
-        ]
-        return table(columns, rows)
-
-    def _show_databases(self, statement: st.Show) -> Answer:
-        return self._filtered([Column("Database", NAME)], [(name,) for name in SCHEMAS], statement.filter)
-
-    def _show_tables(self, statement: st.Show) -> Answer:
-        schema = (statement.schema or self.schema).lower()
-        if not schema:
-            raise StatementError(1046)
-        if schema not in SCHEMAS:
-            raise StatementError(1049, schema)
-        names = self.catalog().names(schema)
-        if statement.what.startswith("FULL"):
-            columns = [Column(f"Tables_in_{schema}", NAME), Column("Table_type", NAME)]
-            return self._filtered(columns, [(name, "BASE TABLE") for name in names], statement.filter)
-        return self._filtered([Column(f"Tables_in_{schema}", NAME)], [(name,) for name in names], statement.filter)
-
-    def _show_warnings(self, statement: st.Show) -> Answer:
-        columns = [Column("Level", varchar(7)), Column("Code", INT), Column("Message", varchar(512))]
-        errors_only = statement.what == "ERRORS"
-        rows = [note for note in self.notes if not errors_only or note[0] == "Error"]
-        return table(columns, rows, keeps_notes=True)
-
-    def _show_position(self, statement: st.Show) -> Answer:
-        names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
-        columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
-        managed = self.agent.settings.managed
-        if managed is not None and (rows := binary_log_status(managed)) is not None:
-            return table(columns, rows)
-        position = self.agent.clones.position()
-        return table(columns, [] if position is None else [(position[0], position[1], "", "", position[2])])
+def _kind(value: Value) -> SqlType:
+    """Of a value that SET gives to a user variable."""
+    if isinstance(value, int):
+        return BIGINT
+    return DOUBLE if isinstance(value, float) else varchar(len(str(value or "")))
 
 
-class _Shown:
-    """What a SHOW shows, as the only table."""
-
-    def __init__(self, columns: Sequence[Column], rows: Sequence[tuple[Value, ...]]) -> None:
-        self._columns, self._rows = columns, rows
-
-    def table(self, schema: str, name: str, alias: str) -> Table:
-        """The table."""
-        if schema or name != "shown":
-            raise StatementError(1235, "a subquery in SHOW")
-        return Table(alias, "", name, self._columns, lambda: self._rows)
+def _with_value(setting: st.Setting, value: Value) -> st.Setting:
+    """With what its expression gave."""
+    number = isinstance(value, float | Decimal)
+    plain = float(value) if isinstance(value, Decimal) and setting.scope != "user" else value
+    if not isinstance(plain, str | int | float | Decimal | None):
+        plain = text_of(plain, varchar(0))
+    return replace(setting, value=plain, is_number_with_point=number)  # type: ignore[arg-type]
 
 
 def _session_value(setting: st.Setting) -> Content:

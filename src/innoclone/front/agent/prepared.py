@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from innoclone.front.agent.answers import Answer, Rows
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.grammar import parse_statement
 from innoclone.front.agent.sql.lexer import Kind, tokens_of
+from innoclone.front.agent.sql.parsing import is_query
 from innoclone.front.agent.sql.types import datetime_type, text_of, time_type
 from innoclone.wire import commands as com
 from innoclone.wire.binary import Value, parse_parameters
@@ -19,7 +21,7 @@ from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, PrepareOk
 if TYPE_CHECKING:
     from innoclone.front.agent.execution import Execution
 
-__all__ = ["Prepared"]
+__all__ = ["MOST", "Prepared", "with_literals"]
 
 MOST = 1000  # of one connection
 NUMERIC = (ColumnType.DECIMAL, ColumnType.NEWDECIMAL)
@@ -32,12 +34,14 @@ class _Statement:
     types: tuple[tuple[ColumnType, bool], ...] = ()
     long: dict[int, bytearray] = field(default_factory=dict)
 
-    def with_literals(self, literals: list[str]) -> str:
-        parts, at = [], 0
-        for place, literal in zip(self.places, literals, strict=True):
-            parts += [self.text[at:place], literal]
-            at = place + 1
-        return "".join(parts) + self.text[at:]
+
+def with_literals(text: str, places: Sequence[int], literals: Sequence[str]) -> str:
+    """The text with literals at the places of its question marks."""
+    parts, at = [], 0
+    for place, literal in zip(places, literals, strict=True):
+        parts += [text[at:place], literal]
+        at = place + 1
+    return "".join(parts) + text[at:]
 
 
 class Prepared:
@@ -78,10 +82,9 @@ class Prepared:
         if tokens[0].kind is Kind.END:
             raise StatementError(1065)
         statement = _Statement(text, [token.start for token in tokens if token.is_symbol("?")])
-        probe = statement.with_literals(["NULL"] * len(statement.places))
         columns: list[ColumnDefinition] = []
-        if tokens[0].is_word("SELECT") or (tokens[0].is_word("SHOW") and not statement.places):
-            answer = self._execution.execute(probe)
+        if is_query(tokens) or (tokens[0].is_word("SHOW") and not statement.places):
+            answer = self._execution.execute(text, ["NULL"] * len(statement.places))
             columns = answer.columns if isinstance(answer, Rows) else []
         elif not statement.places:
             parse_statement(text, tokens)
@@ -117,7 +120,9 @@ class Prepared:
         ]
         statement.long.clear()
         try:
-            return self._execution.execute(statement.with_literals(literals))
+            if is_query(tokens_of(statement.text)):
+                return self._execution.execute(statement.text, literals)
+            return self._execution.execute(with_literals(statement.text, statement.places, literals))
         except UnicodeError as error:
             raise CloneError(str(error)) from error
 

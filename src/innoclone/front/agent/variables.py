@@ -17,17 +17,25 @@ from pathlib import Path
 from innoclone.errors import FileError
 from innoclone.files.system import file_error
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.statements import Setting
+from innoclone.front.agent.sql.statements import ResetPersist, Setting
 
 __all__ = ["CLONE_VARIABLES", "Note", "Switch", "Variables", "bandwidth"]
 
-NAME, UNINSTALLED = "variables.json", "clone-uninstalled"
+NAME, UNINSTALLED, INSTALLED = "variables.json", "clone-uninstalled", "clone-installed"
 MIB = 1 << 20
+SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
 LARGEST_MIB = 1 << 20  # MiB/s: what the real variables allow
 LARGEST_BYTES = LARGEST_MIB * MIB
 FORMAT_HINT = 'Invalid Format. Please enter "<hostname1>:<port1>,..."\' with no extra space'
 Note = tuple[str, int, str]  # level, number, message of SHOW WARNINGS
 Content = str | int | bool | None
+
+
+def _whole(name: str, setting: Setting) -> None:
+    """Raises error 1232 for a number that is none of 64 bits."""
+    too_large = isinstance(setting.value, int) and not SMALLEST <= setting.value <= LARGEST
+    if setting.is_number_with_point or too_large:
+        raise StatementError(1232, name)
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,11 @@ class Switch:
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
         """Raises error 1231."""
         given = setting.value
+        _whole(name, setting)
         if isinstance(given, str) and given.upper() in ("ON", "OFF", "TRUE", "FALSE"):
             return given.upper() in ("ON", "TRUE"), []
         if isinstance(given, int) and given in (0, 1):
             return bool(given), []
-        if setting.is_number_with_point:
-            raise StatementError(1232, name)
         raise StatementError(1231, name, "NULL" if given is None else given)
 
 
@@ -59,6 +66,7 @@ class Number:
 
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
         """Raises error 1232."""
+        _whole(name, setting)
         if not isinstance(setting.value, int):
             raise StatementError(1232, name)
         taken = max(self.least, min(self.most, setting.value)) // self.unit * self.unit
@@ -86,7 +94,7 @@ class Bandwidth(Number):
 class Text:
     """Any text, that ``check`` may refuse."""
 
-    default: str | None = ""
+    default: str | None = None
     check: Callable[[str], None] = lambda _: None
 
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
@@ -114,7 +122,7 @@ class Choice:
 
 def _donors(text: str) -> None:
     """``host:port`` with commas between, and no blanks."""
-    for entry in text.split(",") if text else []:
+    for entry in text.split(","):
         if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,]+):\d+", entry):
             raise StatementError(3869, FORMAT_HINT)
 
@@ -124,7 +132,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_autotune_concurrency": Switch(True),
     "clone_block_ddl": Switch(False),
     "clone_boot": Switch(False),  # ours: start a mysqld on each clone, for its recovery and binlog position
-    "clone_buffer_size": Number(4 << 20, 1 << 20, 256 << 20, 1024),
+    "clone_buffer_size": Number(4 << 20, 1 << 20, 256 << 20, 1 << 20),
     "clone_ddl_timeout": Number(300, 0, 2592000),
     "clone_delay_after_data_drop": Number(0, 0, 3600),
     "clone_donor_timeout_after_network_failure": Number(5, 0, 30),
@@ -158,22 +166,28 @@ class Variables:
         self._values: dict[str, Content] = {name: kind.default for name, kind in CLONE_VARIABLES.items()}
         self._persisted = _read(self._path)
         self._values |= self._persisted
-        self._uninstalled = folder / UNINSTALLED
+        self._uninstalled, self._installed = folder / UNINSTALLED, folder / INSTALLED
 
     @property
     def installed(self) -> bool:
         """Whether the plugin ``clone`` is there; UNINSTALL PLUGIN is remembered over a restart, as by a server."""
         return not self._uninstalled.exists()
 
-    def install(self, *, there: bool) -> None:
-        """INSTALL or UNINSTALL PLUGIN. Raises a file error."""
+    def install(self, *, there: bool) -> bool:
+        """INSTALL or UNINSTALL PLUGIN; False for an INSTALL after an INSTALL.
+
+        A new agent can clone at once, and the first INSTALL succeeds all the same, as on a new server. Raises a file
+        error.
+        """
+        if there and self.installed and self._installed.exists():
+            return False
+        present, absent = (self._installed, self._uninstalled) if there else (self._uninstalled, self._installed)
         try:
-            if there:
-                self._uninstalled.unlink(missing_ok=True)
-            else:
-                self._uninstalled.touch(mode=0o600)
+            present.touch(mode=0o600)
+            absent.unlink(missing_ok=True)
         except OSError as error:
-            raise file_error(error, f"can't write {self._uninstalled}") from error
+            raise file_error(error, f"can't write {present}") from error
+        return True
 
     def __getitem__(self, name: str) -> Content:
         """A clone variable's value."""
@@ -191,12 +205,29 @@ class Variables:
         """Everything that SHOW GLOBAL VARIABLES shows, by name."""
         return dict(sorted((self.fixed | (self._values if self.installed else {})).items()))
 
+    def persisted(self) -> dict[str, Content]:
+        """What SET PERSIST and PERSIST_ONLY keep."""
+        return dict(self._persisted)
+
+    def reset(self, statement: ResetPersist) -> list[Note]:
+        """RESET PERSIST: forget what is kept; values stay as they are. Raises error 3615, a file error."""
+        with self._lock:
+            if statement.name is not None and statement.name not in self._persisted:
+                missing = StatementError(3615, statement.name)
+                if not statement.if_exists:
+                    raise missing
+                return [("Warning", missing.code, missing.message)]
+            kept = {name: value for name, value in self._persisted.items() if statement.name not in (None, name)}
+            _write(self._path, kept)
+            self._persisted = kept
+        return []
+
     def knows(self, name: str) -> bool:
         """Whether there is such a variable."""
         return name in self.fixed or (name in CLONE_VARIABLES and self.installed)
 
-    def set(self, setting: Setting) -> list[Note]:
-        """SET GLOBAL, PERSIST or PERSIST_ONLY. Raises errors 1193, 1229, 1231, 1232, 1238, 3869, a file error."""
+    def read(self, setting: Setting) -> tuple[Content, list[Note]]:
+        """The value that SET GLOBAL, PERSIST or PERSIST_ONLY would set. Raises 1193, 1229, 1231, 1232, 1238, 3869."""
         name = setting.name
         if not self.knows(name):
             raise StatementError(1193, name)
@@ -205,7 +236,11 @@ class Variables:
         if setting.scope == "session":
             raise StatementError(1229, name)
         kind = CLONE_VARIABLES[name]
-        value, notes = (kind.default, []) if setting.is_default else kind.read(name, setting)
+        return (kind.default, []) if setting.is_default else kind.read(name, setting)
+
+    def set(self, setting: Setting, value: Content) -> None:
+        """Set what `read` gave. Raises a file error."""
+        name = setting.name
         with self._lock:
             if setting.scope in ("persist", "persist_only"):
                 persisted = self._persisted | {name: value}
@@ -215,7 +250,6 @@ class Variables:
                 self._values[name] = value
         if setting.scope != "persist_only":
             self._changed(name)
-        return notes
 
 
 def _read(path: Path) -> dict[str, Content]:

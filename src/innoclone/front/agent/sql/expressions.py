@@ -7,28 +7,25 @@ a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
-
-from sqlglot import exp
 
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.types import (
     BIGINT,
+    BLOBS,
     BOOL,
-    DATE,
     DOUBLE,
     NULL,
     TEMPORAL,
     SqlType,
+    Unscaled,
     Value,
     datetime_type,
     decimal,
-    text_of,
-    time_type,
+    integer,
     varchar,
 )
 from innoclone.front.agent.sql.values import (
@@ -36,8 +33,6 @@ from innoclone.front.agent.sql.values import (
     compare,
     is_like,
     rounded,
-    to_duration,
-    to_integer,
     to_moment,
     to_number,
     to_text,
@@ -45,20 +40,24 @@ from innoclone.front.agent.sql.values import (
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "merged", "scalar"]
+__all__ = ["LONGEST", "Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
 
+MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
 LARGEST = (1 << 64) - 1
 SMALLEST = -(1 << 63)
+LONGEST = 1 << 20  # characters of a text that a function makes
 
 
 @dataclass
 class Env:
-    """Where an expression is evaluated: a row of each table; and in an aggregated query the rows of the group."""
+    """Where an expression is evaluated: a row of each table; in an aggregated query also the rows of the group."""
 
     rows: tuple[tuple[Value, ...] | None, ...]
     group: list[Env] | None = None
     warnings: list[tuple[int, str]] = field(default_factory=list)
+    outer: Env | None = None  # of the query that this one is a subquery of
+    windows: dict[int, Value] = field(default_factory=dict)  # window functions' values for this row
 
 
 @dataclass(frozen=True)
@@ -69,19 +68,26 @@ class Expr:
     value: Callable[[Env], Value]
     columns: frozenset[tuple[int, int, str]] = frozenset()
     is_aggregate: bool = False
+    is_constant: bool = False
+
+    @property
+    def known(self) -> Value:
+        """A constant's value; NULL for anything else."""
+        return self.value(Env(())) if self.is_constant else None
 
 
 def constant(kind: SqlType, value: Value) -> Expr:
     """The same for every row."""
-    return Expr(kind, lambda _: value)
+    return Expr(kind, lambda _: value, is_constant=True)
 
 
 def scalar(kind: SqlType, function: Callable[..., Value], *args: Expr, nulls: bool = False) -> Expr:
-    """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself."""
+    """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself, and for a text too long."""
 
     def value(env: Env) -> Value:
         values = [arg.value(env) for arg in args]
-        return None if not nulls and None in values else function(*values)
+        found = None if not nulls and None in values else function(*values)
+        return found if not isinstance(found, str) or len(found) <= LONGEST else None
 
     return derived(kind, value, args)
 
@@ -90,19 +96,20 @@ def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) 
     """An expression made of others."""
     args = list(args)
     columns = frozenset().union(*(arg.columns for arg in args))
-    return Expr(kind, value, columns, any(arg.is_aggregate for arg in args))
+    is_constant = bool(args) and all(arg.is_constant for arg in args)
+    return Expr(kind, value, columns, any(arg.is_aggregate for arg in args), is_constant)
 
 
 def digits_of(kind: SqlType) -> int:
     """Digits before the point."""
     if kind.kind is ColumnType.NEWDECIMAL:
         return kind.length - kind.decimals - (2 if kind.decimals else 1)
-    return min(kind.length, 20)
+    return min(kind.length, 20) if not kind.is_integer or kind.unsigned else max(min(kind.length - 1, 20), 1)
 
 
 def _class(kind: SqlType) -> str:
     """How arithmetic takes it."""
-    if kind.is_text or kind.kind is ColumnType.DOUBLE:
+    if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
         return "double"
     if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in TEMPORAL and kind.decimals):
         return "decimal"
@@ -114,14 +121,16 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
     kinds = {_class(left.type), _class(right.type)}
     scales = [0 if _class(arg.type) == "integer" else arg.type.decimals for arg in (left, right)]
     digits = [digits_of(arg.type) for arg in (left, right)]
+    unsigned = any(arg.type.unsigned for arg in (left, right))
     if sign == "DIV":
-        kind = BIGINT
+        kind = integer(digits[0], unsigned=unsigned)
     elif "double" in kinds:
         kind = DOUBLE
     elif sign == "/":
         kind = decimal(digits[0] + scales[1], scales[0] + DIVISION_DECIMALS)
     elif "decimal" not in kinds:
-        kind = BIGINT
+        most = sum(digits) if sign == "*" else max(digits) + (sign != "%")
+        kind = integer(most, unsigned=unsigned)
     elif sign == "*":
         kind = decimal(sum(digits), sum(scales))
     else:
@@ -175,17 +184,27 @@ def merged(types: Iterable[SqlType]) -> SqlType:
         widest = max(known, key=lambda kind: kind.length)
         if known[0].kind is ColumnType.NEWDECIMAL:
             return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-        if known[0].is_text and widest.kind is not ColumnType.BLOB:
-            return varchar(widest.length)
+        if known[0].is_text and widest.kind not in BLOBS:
+            return _text_type(known)
         return widest
+    if {kind.kind for kind in known} <= MOMENTS:
+        return datetime_type(max(kind.decimals for kind in known))
     classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
     if "text" in classes:
-        return varchar(max(kind.length for kind in known))
+        return _text_type(known)
     if "double" in classes:
         return DOUBLE
     if "decimal" in classes:
         return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-    return BIGINT
+    return replace(BIGINT, length=max(kind.length for kind in known))
+
+
+def _text_type(kinds: Sequence[SqlType]) -> SqlType:
+    """CHAR if no other text is among them; of the strictest collation."""
+    is_char = all(kind.kind is ColumnType.STRING for kind in kinds if kind.is_text)
+    found = varchar(max(kind.length for kind in kinds))
+    found = replace(found, collation=max(kind.collation for kind in kinds))
+    return replace(found, kind=ColumnType.STRING) if is_char and any(kind.is_text for kind in kinds) else found
 
 
 def converted(arg: Expr, kind: SqlType) -> Expr:
@@ -201,21 +220,39 @@ def converted(arg: Expr, kind: SqlType) -> Expr:
             return to_text(given, arg.type)
         if kind.kind is ColumnType.DOUBLE:
             return float(to_number(given) or 0)
-        if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int):
+        if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int | Decimal):
             return Decimal(given)
+        if kind.kind is ColumnType.DATETIME:
+            return to_moment(given)
         return given
 
     return derived(kind, value, (arg,))
 
 
+def is_exact(*args: Expr) -> bool:
+    """Whether texts are compared as they are, since one of them has such a collation."""
+    return any(arg.type.collation for arg in args)
+
+
 def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
     """1, 0 or NULL."""
+    exact = is_exact(left, right)
 
     def value(env: Env) -> Value:
-        order = compare(left.value(env), right.value(env))
+        try:
+            order = compare(left.value(env), right.value(env), exact=exact)
+        except StatementError as error:
+            raise _of_kind(error, left, right) from None
         return None if order is None else int(test(order))
 
     return derived(BOOL, value, (left, right))
+
+
+def _of_kind(error: StatementError, *args: Expr) -> StatementError:
+    """Error 1525 with the name of what text should have been."""
+    kinds = [arg.type.kind for arg in args if arg.type.kind in MOMENTS]
+    words = error.message.rpartition("'")[0].partition(": '")[2]
+    return StatementError(1525, kinds[0].name, words) if kinds and error.code == 1525 else error
 
 
 def logical(sign: str, left: Expr, right: Expr) -> Expr:
@@ -248,18 +285,23 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
     def value(env: Env) -> Value:
         for condition, result in branches:
             if truth(condition.value(env)):
-                return result.value(env)
-        return otherwise.value(env)
+                return _unscaled(result.value(env))
+        return _unscaled(otherwise.value(env))
 
     return derived(kind, value, [part for branch in branches for part in branch] + [otherwise])
 
 
+def _unscaled(value: Value) -> Value:
+    return Unscaled(value) if isinstance(value, Decimal) else value
+
+
 def one_of(left: Expr, choices: list[Expr]) -> Expr:
     """IN with three values."""
+    exact = is_exact(left, *choices)
 
     def value(env: Env) -> Value:
         given = left.value(env)
-        orders = [compare(given, choice.value(env)) for choice in choices]
+        orders = [compare(given, choice.value(env), exact=exact) for choice in choices]
         if 0 in orders:
             return 1
         return None if None in orders else 0
@@ -269,69 +311,18 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
 
 def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
     """LIKE."""
+    exact = is_exact(left, pattern)
 
     def test(text: Value, wanted: Value) -> Value:
-        return int(is_like(to_text(text, left.type) or "", to_text(wanted, pattern.type) or "", escape))
+        return int(is_like(to_text(text, left.type) or "", to_text(wanted, pattern.type) or "", escape, exact=exact))
 
     return scalar(BOOL, test, left, pattern)
-
-
-def cast(arg: Expr, to: exp.DataType) -> Expr:
-    """CAST."""
-    sizes = [int(param.name) for param in to.expressions]
-    name = to.this.name
-    if name in ("DATETIME", "TIMESTAMP", "TIMESTAMPTZ"):
-        kind = datetime_type(_fraction(sizes))
-        return scalar(kind, lambda value: _rounded_moment(to_moment(value), kind.decimals), arg)
-    if name == "TIME":
-        kind = time_type(_fraction(sizes))
-        return scalar(kind, lambda value: _rounded_duration(to_duration(value), kind.decimals), arg)
-    if name == "DATE":
-        return scalar(DATE, lambda value: moment.date() if (moment := to_moment(value)) else None, arg)
-    if name == "DECIMAL":
-        kind = decimal((sizes or [10])[0] - (sizes[1] if len(sizes) > 1 else 0), sizes[1] if len(sizes) > 1 else 0)
-        return scalar(kind, lambda value: rounded(_exact(to_number(value)), kind.decimals), arg)
-    if name in ("BIGINT", "UBIGINT", "INT", "UINT"):
-        unsigned = name.startswith("U")
-        kind = SqlType(ColumnType.LONGLONG, 21, unsigned=unsigned)
-        return scalar(kind, lambda value: (to_integer(value) or 0) & LARGEST if unsigned else to_integer(value), arg)
-    if name in ("CHAR", "VARCHAR", "TEXT", "NCHAR"):
-        size = sizes[0] if sizes else max(arg.type.length, 1)
-        return scalar(varchar(size), lambda value: (to_text(value, arg.type) or "")[:size], arg)
-    if name in ("DOUBLE", "FLOAT"):
-        return scalar(DOUBLE, lambda value: float(to_number(value) or 0), arg)
-    raise StatementError(1235, f"CAST AS {name}")
-
-
-def _fraction(sizes: list[int]) -> int:
-    if sizes and not 0 <= sizes[0] <= 6:
-        raise StatementError(1235, f"{sizes[0]} decimals of a second")
-    return sizes[0] if sizes else 0
-
-
-def _exact(number: int | Decimal | float | None) -> int | Decimal:
-    return Decimal(repr(number)) if isinstance(number, float) else number or 0
-
-
-def _rounded_moment(moment: datetime | None, decimals: int) -> datetime | None:
-    if moment is None:
-        return None
-    step = 10 ** (6 - decimals)
-    return moment + timedelta(microseconds=(moment.microsecond + step // 2) // step * step - moment.microsecond)
-
-
-def _rounded_duration(value: timedelta | None, decimals: int) -> timedelta | None:
-    if value is None:
-        return None
-    step = timedelta(microseconds=10 ** (6 - decimals))
-    size = (abs(value) + step / 2) // step * step
-    return -size if value < timedelta() else size
 
 
 def negative(arg: Expr) -> Expr:
     """``-x``."""
     kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in TEMPORAL else DOUBLE
-    kind = BIGINT if kind.kind is ColumnType.LONG else kind
+    kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
     def value(given: Value) -> Value:
         number = to_number(given)
@@ -343,7 +334,7 @@ def negative(arg: Expr) -> Expr:
 def literal_number(text: str) -> Expr:
     """A number as it was typed."""
     if "e" in text.lower():
-        return constant(DOUBLE, _finite(float(text), text))
+        return constant(replace(DOUBLE, length=len(text)), _finite(float(text), text))
     if "." in text:
         whole, _, fraction = text.partition(".")
         return constant(decimal(len(whole) or 1, len(fraction)), Decimal(text))
@@ -352,49 +343,4 @@ def literal_number(text: str) -> Expr:
         raise StatementError(1235, f"a number of {len(text)} digits")
     if number > LARGEST:
         return constant(decimal(len(text), 0), Decimal(text))
-    return constant(SqlType(ColumnType.LONGLONG, len(text)), number)
-
-
-def plus_interval(moment: Expr, amount: Expr, unit: str, sign: int) -> Expr:
-    """``moment + INTERVAL amount unit``."""
-    if unit not in _UNITS and unit not in _MONTHS:
-        raise StatementError(1235, f"INTERVAL {unit}")
-    is_date = moment.type.kind is ColumnType.DATE and (unit in _MONTHS or unit in ("DAY", "WEEK"))
-    decimals = 6 if unit == "MICROSECOND" else moment.type.decimals
-    kind = DATE if is_date else moment.type if moment.type.is_text else datetime_type(0 if decimals == 31 else decimals)
-    kind = varchar(29) if moment.type.is_text else kind
-
-    def value(given: Value, count: Value) -> Value:
-        start, number = to_moment(given), to_number(count)
-        if start is None or number is None:
-            return None
-        try:
-            if unit in _MONTHS:
-                found = _plus_months(start, sign * (to_integer(count) or 0) * _MONTHS[unit])
-            else:
-                found = start + sign * timedelta(**{_UNITS[unit]: float(number)})
-        except (OverflowError, ValueError):
-            return None
-        if is_date:
-            return found.date()
-        return text_of(found, datetime_type(31)) if kind.is_text else found
-
-    return scalar(kind, value, moment, amount)
-
-
-_UNITS = {
-    "MICROSECOND": "microseconds", "SECOND": "seconds", "MINUTE": "minutes", "HOUR": "hours", "DAY": "days",
-    "WEEK": "weeks",
-}  # fmt: skip
-_MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
-
-
-def _plus_months(moment: datetime, months: int) -> datetime:
-    """The last day of a month that is too short."""
-    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
-    for day in range(moment.day, 27, -1):
-        try:
-            return moment.replace(year=year, month=month + 1, day=day)
-        except ValueError:
-            continue
-    return moment.replace(year=year, month=month + 1)
+    return constant(integer(len(text)), number)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.dates import DATES
 from innoclone.front.agent.sql.expressions import (
-    DIVISION_DECIMALS,
+    LONGEST,
     Env,
     Expr,
     arithmetic,
@@ -21,29 +23,33 @@ from innoclone.front.agent.sql.expressions import (
     scalar,
 )
 from innoclone.front.agent.sql.moments import MOMENTS
+from innoclone.front.agent.sql.numeric import NUMERIC
+from innoclone.front.agent.sql.regexps import REGEXPS
+from innoclone.front.agent.sql.texts import TEXTS
 from innoclone.front.agent.sql.types import (
     BIGINT,
     BOOL,
     DOUBLE,
+    MOST_DECIMALS,
     TEMPORAL,
     SqlType,
     Value,
     decimal,
+    integer,
     varchar,
 )
 from innoclone.front.agent.sql.values import (
     compare,
     rounded,
-    sort_key,
     to_integer,
     to_number,
     to_text,
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["AGGREGATES", "FUNCTIONS", "aggregate"]
+__all__ = ["FUNCTIONS"]
 
-LONGEST = 1 << 20  # characters that REPEAT and LPAD make
+MOST_OF_BIGINT = 20  # digits and sign, from which FLOOR and CEIL stay a DECIMAL
 Maker = Callable[..., Expr]
 
 
@@ -57,7 +63,7 @@ def _of_text(arg: Expr, function: Callable[[str], Value], kind: SqlType | None =
 
 
 def _round(arg: Expr, places: Expr | None = None) -> Expr:
-    return _to_places(arg, places, lambda number, count: rounded(number, count), _round_double)
+    return _to_places(arg, places, lambda number, count: rounded(number, count), _round_double, 1)
 
 
 def _truncate(arg: Expr, places: Expr) -> Expr:
@@ -81,15 +87,16 @@ def _to_places(
     places: Expr | None,
     exact: Callable[[Decimal, int], Decimal],
     double: Callable[[float, int], float],
+    more: int = 0,
 ) -> Expr:
     """ROUND and TRUNCATE. The type has as many decimals as are asked for, where that is a constant."""
     places = places or constant(BIGINT, 0)
-    asked = 0 if places.columns or places.is_aggregate else to_integer(places.value(Env(()))) or 0
+    asked = to_integer(places.known) or 0
     asked = max(min(asked, 30), -30)
-    if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE:
+    if arg.type.is_text or arg.type.kind in (ColumnType.DOUBLE, ColumnType.NULL):
         kind = DOUBLE
     elif arg.type.kind is ColumnType.NEWDECIMAL:
-        kind = decimal(digits_of(arg.type) + 1, min(max(asked, 0), arg.type.decimals))
+        kind = decimal(digits_of(arg.type) + more, min(max(asked, 0), arg.type.decimals))
     else:
         kind = BIGINT
 
@@ -111,13 +118,18 @@ def _whole(mode: str) -> Maker:
                 return float(math.floor(number) if mode == ROUND_FLOOR else math.ceil(number))
             return int(Decimal(number or 0).to_integral_value(mode))
 
-        return scalar(DOUBLE if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE else BIGINT, value, arg)
+        kind = arg.type
+        if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
+            return scalar(DOUBLE, value, arg)
+        large = kind.kind is ColumnType.NEWDECIMAL and kind.length - kind.decimals >= MOST_OF_BIGINT
+        return scalar(decimal(digits_of(kind) + 1, 0) if large else BIGINT, value, arg)
 
     return make
 
 
 def _abs(arg: Expr) -> Expr:
-    kind = DOUBLE if arg.type.is_text or arg.type.kind in TEMPORAL else BIGINT if arg.type.is_integer else arg.type
+    kind = DOUBLE if arg.type.is_text or arg.type.kind in (*TEMPORAL, ColumnType.NULL) else arg.type
+    kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
     def value(given: Value) -> Value:
         number = to_number(given) or 0
@@ -126,10 +138,14 @@ def _abs(arg: Expr) -> Expr:
     return scalar(kind, value, arg)
 
 
+def _joined(separator: str, words: list[str]) -> str | None:
+    return separator.join(words) if sum(map(len, words)) + len(separator) * len(words) <= LONGEST else None
+
+
 def _concat(*args: Expr) -> Expr:
     kind = varchar(sum(arg.type.length for arg in args))
     return scalar(
-        kind, lambda *given: "".join(to_text(v, a.type) or "" for v, a in zip(given, args, strict=True)), *args
+        kind, lambda *given: _joined("", [to_text(v, a.type) or "" for v, a in zip(given, args, strict=True)]), *args
     )
 
 
@@ -139,9 +155,10 @@ def _concat_ws(*args: Expr) -> Expr:
             return None
         pairs = list(zip(given, args, strict=True))
         words = [to_text(v, a.type) or "" for v, a in pairs[1:] if v is not None]
-        return (to_text(given[0], args[0].type) or "").join(words)
+        return _joined(to_text(given[0], args[0].type) or "", words)
 
-    return scalar(varchar(sum(arg.type.length + args[0].type.length for arg in args[1:])), value, *args, nulls=True)
+    size = sum(arg.type.length for arg in args[1:]) + args[0].type.length * (len(args) - 2)
+    return scalar(varchar(size), value, *args, nulls=True)
 
 
 def _coalesce(*args: Expr) -> Expr:
@@ -183,9 +200,15 @@ def _pad(*, left: bool) -> Maker:
             more = (pad * (size // max(len(pad), 1) + 1))[: max(size - len(text), 0)]
             return (more + text[:size]) if left else (text[:size] + more)
 
-        return scalar(varchar(arg.type.length), value, arg, length, filler)
+        return scalar(varchar(_known(length, arg.type.length)), value, arg, length, filler)
 
     return make
+
+
+def _known(count: Expr, otherwise: int) -> int:
+    """A length that is a constant."""
+    size = to_integer(count.known) if count.is_constant else None
+    return otherwise if size is None else max(min(size, LONGEST), 0)
 
 
 def _repeat(arg: Expr, times: Expr) -> Expr:
@@ -193,7 +216,7 @@ def _repeat(arg: Expr, times: Expr) -> Expr:
         text, number = _text(arg)(given), max(to_integer(count) or 0, 0)
         return text * number if len(text) * number <= LONGEST else None
 
-    return scalar(varchar(arg.type.length), value, arg, times)
+    return scalar(varchar(arg.type.length * _known(times, 1)), value, arg, times)
 
 
 def _substring(arg: Expr, start: Expr, length: Expr | None = None) -> Expr:
@@ -204,13 +227,19 @@ def _substring(arg: Expr, start: Expr, length: Expr | None = None) -> Expr:
             return ""
         return text[at:] if not size else text[at : at + max(to_integer(size[0]) or 0, 0)]
 
-    return scalar(varchar(arg.type.length), value, arg, start, *([length] if length else []))
+    begin, most = to_integer(start.known) or 1, arg.type.length
+    most = max(most - begin + 1, 0) if begin > 0 else min(most, -begin)
+    most = min(most, _known(length, most)) if length else most
+    return scalar(varchar(most), value, arg, start, *([length] if length else []))
 
 
 def _replace(arg: Expr, old: Expr, new: Expr) -> Expr:
     def value(given: Value, what: Value, by: Value) -> Value:
         text, wanted = _text(arg)(given), _text(old)(what)
-        return text.replace(wanted, _text(new)(by))[:LONGEST] if wanted else text
+        inserted = _text(new)(by)
+        if not wanted or len(text) + text.count(wanted) * (len(inserted) - len(wanted)) > LONGEST:
+            return None if wanted else text
+        return text.replace(wanted, inserted)
 
     return scalar(varchar(arg.type.length), value, arg, old, new)
 
@@ -221,7 +250,8 @@ def _format(arg: Expr, places: Expr) -> Expr:
         wanted = max(min(to_integer(count) or 0, 30), 0)
         return f"{rounded(Decimal(repr(number)) if isinstance(number, float) else number, wanted):,.{wanted}f}"
 
-    return scalar(varchar(48), value, arg, places)
+    size = arg.type.length
+    return scalar(varchar(size + size // 3 + 1 + MOST_DECIMALS + 1), value, arg, places)
 
 
 def _truth(arg: Expr) -> Expr:
@@ -238,10 +268,6 @@ def _power(base: Expr, exponent: Expr) -> Expr:
     return scalar(DOUBLE, value, base, exponent)
 
 
-def _locate(needle: Expr, text: Expr) -> Expr:
-    return scalar(BIGINT, lambda n, t: _text(text)(t).casefold().find(_text(needle)(n).casefold()) + 1, needle, text)
-
-
 FUNCTIONS: dict[str, tuple[int, int | None, Maker]] = {
     "ROUND": (1, 2, _round), "TRUNCATE": (2, 2, _truncate), "ABS": (1, 1, _abs),
     "FLOOR": (1, 1, _whole(ROUND_FLOOR)), "CEIL": (1, 1, _whole(ROUND_CEILING)),
@@ -255,52 +281,12 @@ FUNCTIONS: dict[str, tuple[int, int | None, Maker]] = {
     "SUBSTRING": (2, 3, _substring), "SUBSTR": (2, 3, _substring), "MID": (3, 3, _substring),
     "LEFT": (2, 2, lambda text, size: _substring(text, constant(BIGINT, 1), size)),
     "RIGHT": (2, 2, lambda text, size: scalar(
-        varchar(text.type.length),
+        varchar(min(text.type.length, _known(size, text.type.length))),
         lambda t, n: _text(text)(t)[-n:] if (n := to_integer(n) or 0) > 0 else "", text, size)),
-    "REPLACE": (3, 3, _replace), "FORMAT": (2, 2, _format), "LOCATE": (2, 2, _locate),
-    "INSTR": (2, 2, lambda text, needle: _locate(needle, text)),
+    "REPLACE": (3, 3, _replace), "FORMAT": (2, 2, _format),
     "UPPER": (1, 1, lambda a: _of_text(a, str.upper)), "UCASE": (1, 1, lambda a: _of_text(a, str.upper)),
     "LOWER": (1, 1, lambda a: _of_text(a, str.lower)), "LCASE": (1, 1, lambda a: _of_text(a, str.lower)),
-    "TRIM": (1, 1, lambda a: _of_text(a, lambda text: text.strip(" "))),
-    "LTRIM": (1, 1, lambda a: _of_text(a, lambda text: text.lstrip(" "))),
-    "RTRIM": (1, 1, lambda a: _of_text(a, lambda text: text.rstrip(" "))),
-    "LENGTH": (1, 1, lambda a: _of_text(a, lambda text: len(text.encode("utf-8", "surrogateescape")), BIGINT)),
-    "CHAR_LENGTH": (1, 1, lambda a: _of_text(a, len, BIGINT)),
-    **MOMENTS,
+    "LENGTH": (1, 1, lambda a: _of_text(a, lambda text: len(text.encode("utf-8", "surrogateescape")), integer(10))),
+    "CHAR_LENGTH": (1, 1, lambda a: _of_text(a, len, integer(10))),
+    **MOMENTS, **DATES, **TEXTS, **NUMERIC, **REGEXPS,
 }  # fmt: skip
-
-AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
-
-
-def aggregate(name: str, arg: Expr | None, *, distinct: bool) -> Expr:
-    """COUNT(*) (no ``arg``), COUNT, SUM, AVG, MIN or MAX over the rows of a group."""
-    if arg is None:
-        return Expr(BIGINT, lambda env: len(env.group or ()), is_aggregate=True)
-    if arg.is_aggregate:
-        raise StatementError(1111)
-    exact = arg.type.is_integer or arg.type.kind is ColumnType.NEWDECIMAL
-    kind = arg.type
-    if name == "COUNT":
-        kind = BIGINT
-    elif name in ("SUM", "AVG"):
-        more = DIVISION_DECIMALS if name == "AVG" else 0
-        kind = decimal(digits_of(arg.type) + 22, arg.type.decimals + more) if exact else DOUBLE
-
-    def value(env: Env) -> Value:
-        values = [v for row in env.group or () if (v := arg.value(row)) is not None]
-        if distinct:
-            values = list({sort_key(v): v for v in values}.values())
-        if name == "COUNT":
-            return len(values)
-        if not values:
-            return None
-        if name in ("MIN", "MAX"):
-            return (min if name == "MIN" else max)(values, key=sort_key)
-        numbers = [to_number(v) for v in values]
-        if not exact:
-            total = math.fsum(float(n or 0) for n in numbers)
-            return total if name == "SUM" else total / len(numbers)
-        whole = sum((Decimal(n or 0) for n in numbers), Decimal(0))
-        return rounded(whole if name == "SUM" else whole / len(numbers), kind.decimals)
-
-    return Expr(kind, value, is_aggregate=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.lexer import Kind, Token
+from innoclone.front.agent.sql.showing import ShowReader
 from innoclone.front.agent.sql.statements import (
     AccountName,
     AlterUser,
@@ -15,42 +16,39 @@ from innoclone.front.agent.sql.statements import (
     CloneLocal,
     CloneStop,
     CreateUser,
+    Deallocate,
     DropUser,
-    Filter,
+    ExecuteText,
     FlushLogs,
     FlushOther,
     Grant,
     InstallPlugin,
     Kill,
+    PrepareText,
+    ResetPersist,
     Revoke,
     SetNames,
     Setting,
     SetVariables,
-    Show,
     ShowGrants,
     Statement,
     UninstallPlugin,
     Use,
     UserSpec,
 )
-from innoclone.front.agent.sql.words import WordReader
 
 __all__ = ["MOST_PORT", "PRIVILEGES", "parse_statement"]
 
 MOST_PORT = 65535
 _HOST = re.compile(r"[A-Za-z0-9._$]+")  # a host without quotes, as MySQL's lexer takes it
 PRIVILEGES = (
-    "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD", "SELECT",
-    "SYSTEM_VARIABLES_ADMIN",
+    "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD",
+    "REPLICATION CLIENT", "SELECT", "SYSTEM_VARIABLES_ADMIN",
 )  # fmt: skip
 SCOPES = ("GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY")
-SHOWN = (
-    "PLUGINS", "DATABASES", "SCHEMAS", "PROCESSLIST", "WARNINGS", "ERRORS", "ENGINES", "COLLATION", "STATUS",
-    "VARIABLES", "TABLES",
-)  # fmt: skip
 
 
-class _Parser(WordReader):
+class _Parser(ShowReader):
     """Each method takes what follows its statement's first word."""
 
     # ---- CLONE ---------------------------------------------------------------------------------------------
@@ -133,6 +131,8 @@ class _Parser(WordReader):
         return AlterUser(if_exists=self.takes("IF", "EXISTS"), users=self.users())
 
     def drop(self) -> Statement:
+        if self.sees("PREPARE"):
+            return self.deallocate()
         self.need("USER")
         return DropUser(if_exists=self.takes("IF", "EXISTS"), names=self.accounts())
 
@@ -159,7 +159,7 @@ class _Parser(WordReader):
         if self.takes("ALL"):
             self.takes("PRIVILEGES")
             return "ALL"
-        for words in ("CREATE USER", "GRANT OPTION"):
+        for words in ("CREATE USER", "GRANT OPTION", "REPLICATION CLIENT"):
             if self.takes(*words.split()):
                 return words
         name = self.name_or_string().upper()
@@ -185,9 +185,12 @@ class _Parser(WordReader):
             return SetNames()
         if self.sees("TRANSACTION") or any(self.sees(scope, "TRANSACTION") for scope in ("SESSION", "GLOBAL")):
             return self.transaction()
-        found = [self.setting("session")]
-        while self.takes_symbol(","):
-            found.append(self.setting("session"))
+        scope = "session"  # a GLOBAL or PERSIST counts for the assignments behind it too
+        found: list[Setting] = []
+        while not found or self.takes_symbol(","):
+            if self.token.kind is Kind.WORD and self.token.text.upper() in SCOPES:
+                scope = self.next().text.lower()
+            found.append(self.setting(scope))
         return SetVariables(tuple(found))
 
     def transaction(self) -> Statement:
@@ -204,8 +207,6 @@ class _Parser(WordReader):
         elif self.takes_symbol("@"):
             scope, name = "user", self.name_or_string()
         else:
-            if self.token.kind is Kind.WORD and self.token.text.upper() in SCOPES:
-                scope = self.next().text.lower()
             name = self.name().lower()
         if not self.takes_symbol("=", ":="):
             raise self.wrong()
@@ -215,70 +216,47 @@ class _Parser(WordReader):
         return self.value(scope, name)
 
     def value(self, scope: str, name: str) -> Setting:
+        begin, token = self.token.start, self.token
         sign = -1 if self.takes_symbol("-") else 1
         if sign == 1:
             self.takes_symbol("+")
-        token = self.token
-        if token.kind is Kind.NUMBER:
-            self.next()
-            if token.text.isdigit():
-                return Setting(scope, name, sign * int(token.text[:30]))
-            return Setting(scope, name, sign * float(token.text), is_number_with_point=True)
-        if sign == -1:
-            raise self.wrong()
-        if token.kind is Kind.STRING:
-            return Setting(scope, name, self.string())
-        if self.takes("NULL"):
-            return Setting(scope, name, None)
-        if self.takes("TRUE"):
-            return Setting(scope, name, 1)
-        if self.takes("FALSE"):
-            return Setting(scope, name, 0)
-        if token.kind is Kind.VARIABLE:
-            raise StatementError(1235, "SET to the value of a variable")
-        return Setting(scope, name, self.name())
+        first = self.next()
+        value: str | int | float | None
+        if not self._at_end_of_value() or first.kind in (Kind.VARIABLE, Kind.SYMBOL):
+            return Setting(scope, name, None, expression=self.rest_of_value(begin))
+        if first.kind is Kind.NUMBER:
+            if not first.text.isdigit():
+                return Setting(scope, name, sign * float(first.text), is_number_with_point=True)
+            value = sign * int(first.text[:30])
+        elif sign == -1 or first.kind is Kind.END:
+            raise self.wrong(token if sign == -1 else first)
+        else:
+            words: dict[str, int | None] = {"NULL": None, "TRUE": 1, "FALSE": 0}
+            is_word = first.kind is Kind.WORD and first.text.upper() in words
+            value = words[first.text.upper()] if is_word else first.text
+        return Setting(scope, name, value)
+
+    def _at_end_of_value(self) -> bool:
+        return self.token.kind is Kind.END or self.token.is_symbol(",") or self.token.is_symbol(";")
+
+    def rest_of_value(self, begin: int) -> str:
+        """The text of an expression up to the next comma outside of parentheses."""
+        depth, end = int(self.tokens[self.at - 1].is_symbol("(")), self.tokens[self.at - 1].end
+        while self.token.kind is not Kind.END and (depth > 0 or not self._at_end_of_value()):
+            depth += self.token.is_symbol("(") - self.token.is_symbol(")")
+            end = self.next().end
+        return self.text[begin:end]
 
     # ---- SHOW ----------------------------------------------------------------------------------------------
 
     def show(self) -> Statement:
-        scope = ""
         if self.takes("GRANTS"):
             if not self.takes("FOR") or self.takes("CURRENT_USER"):
                 if self.takes_symbol("("):
                     self.need_symbol(")")
                 return ShowGrants(None)
             return ShowGrants(self.account())
-        for words in ("MASTER STATUS", "BINARY LOG STATUS", "ENGINE INNODB STATUS"):
-            if self.takes(*words.split()):
-                return Show(words)
-        for word in ("GLOBAL", "SESSION", "FULL"):
-            if self.takes(word):
-                scope = word + " "
-                break
-        token = self.token
-        what = self.next().text.upper() if token.kind is Kind.WORD else ""
-        if what not in SHOWN or (scope == "FULL " and what not in ("PROCESSLIST", "TABLES")):
-            raise self.wrong(token)
-        if scope in ("GLOBAL ", "SESSION ") and what not in ("VARIABLES", "STATUS"):
-            raise self.wrong(token)
-        schema = self.name() if what == "TABLES" and (self.takes("FROM") or self.takes("IN")) else None
-        what = "DATABASES" if what == "SCHEMAS" else what
-        if what in ("WARNINGS", "ERRORS") and self.takes("LIMIT"):
-            self.number()
-        filtered = what in ("VARIABLES", "STATUS", "DATABASES", "COLLATION", "TABLES")
-        return Show(scope + what, self.filter() if filtered else Filter(), schema)
-
-    def filter(self) -> Filter:
-        if self.takes("LIKE"):
-            return Filter(like=self.string())
-        if not self.takes("WHERE"):
-            return Filter()
-        begin = self.token.start
-        while self.token.kind is not Kind.END and not self.token.is_symbol(";"):
-            self.next()
-        if self.token.start == begin:
-            raise self.wrong()
-        return Filter(where=self.text[begin : self.token.start])
+        return self.shown()
 
     # ---- the rest ------------------------------------------------------------------------------------------
 
@@ -305,11 +283,42 @@ class _Parser(WordReader):
                 return FlushOther()
         raise self.wrong()
 
+    def reset(self) -> Statement:
+        self.need("PERSIST")
+        if_exists = self.takes("IF", "EXISTS")
+        at_end = self.token.kind is Kind.END or self.token.is_symbol(";")
+        return ResetPersist(None if at_end and not if_exists else self.name().lower(), if_exists)
+
     def kill(self) -> Statement:
         query = self.takes("QUERY")
         if not query:
             self.takes("CONNECTION")
         return Kill(self.number(), query)
+
+    def variable(self) -> str:
+        """``@name``."""
+        self.need_symbol("@")
+        return self.name_or_string()
+
+    def prepare(self) -> Statement:
+        name = self.name()
+        self.need("FROM")
+        if self.token.is_symbol("@"):
+            return PrepareText(name, variable=self.variable())
+        return PrepareText(name, self.string())
+
+    def execute(self) -> Statement:
+        name = self.name()
+        found: list[str] = []
+        if self.takes("USING"):
+            found.append(self.variable())
+            while self.takes_symbol(","):
+                found.append(self.variable())
+        return ExecuteText(name, tuple(found))
+
+    def deallocate(self) -> Statement:
+        self.need("PREPARE")
+        return Deallocate(self.name())
 
     def use(self) -> Statement:
         return Use(self.name_or_string())
@@ -330,7 +339,9 @@ _STATEMENTS: dict[str, Callable[[_Parser], Statement]] = {
     "GRANT": _Parser.grant, "REVOKE": _Parser.revoke, "SET": _Parser.set, "SHOW": _Parser.show,
     "INSTALL": _Parser.install, "UNINSTALL": _Parser.uninstall, "FLUSH": _Parser.flush, "KILL": _Parser.kill,
     "USE": _Parser.use, "BEGIN": _Parser.begin, "COMMIT": _Parser.begin, "ROLLBACK": _Parser.begin,
-    "START": _Parser.start,
+    "START": _Parser.start, "DESCRIBE": _Parser.described, "DESC": _Parser.described, "EXPLAIN": _Parser.described,
+    "RESET": _Parser.reset, "PREPARE": _Parser.prepare, "EXECUTE": _Parser.execute,
+    "DEALLOCATE": _Parser.deallocate,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def masked(text: str) -> str:
         return MASK
     parts, at, secret = [], 0, False
     for token in tokens:
-        if secret and token.kind is Kind.STRING:
+        if token.kind is Kind.STRING and (secret or "identified" in token.text.lower()):  # a statement in a string
             parts += [text[at : token.start], MASK]
             at = token.end
         elif not token.is_word("BY"):

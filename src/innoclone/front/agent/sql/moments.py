@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.expressions import Expr, scalar
-from innoclone.front.agent.sql.types import BIGINT, DATE, TEMPORAL, Value, datetime_type, decimal, time_type, varchar
+from innoclone.front.agent.sql.intervals import fraction, week, week_and_year
+from innoclone.front.agent.sql.types import (
+    BIGINT,
+    DATE,
+    SqlType,
+    Value,
+    datetime_type,
+    decimal,
+    integer,
+    time_type,
+    varchar,
+)
 from innoclone.front.agent.sql.values import rounded, to_duration, to_moment, to_number, to_text
 from innoclone.wire.results import ColumnType
 
 __all__ = ["MOMENTS", "UNITS", "timestampdiff"]
 
+FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
 UNITS = ("MICROSECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
 Maker = Callable[..., Expr]
 
 
 def _timediff(left: Expr, right: Expr) -> Expr:
-    fractions = [arg.type.decimals if arg.type.kind in TEMPORAL else 6 for arg in (left, right)]
+    fractions = [fraction(left), fraction(right)]
 
     def value(first: Value, second: Value) -> Value:
         moments = to_moment(first), to_moment(second)
@@ -56,7 +70,7 @@ def _time_to_sec(arg: Expr) -> Expr:
         time = to_duration(given)
         return None if time is None else math.trunc(time.total_seconds())
 
-    return scalar(BIGINT, value, arg)
+    return scalar(replace(BIGINT, length=10), value, arg)
 
 
 def timestampdiff(unit: str, begin: Expr, end: Expr) -> Expr:
@@ -86,7 +100,7 @@ def _months(start: datetime, stop: datetime) -> int:
     return months - later
 
 
-def _part(name: str) -> Maker:
+def _part(name: str, kind: SqlType) -> Maker:
     def make(arg: Expr) -> Expr:
         def value(given: Value) -> Value:
             if name in ("hour", "minute", "second", "microsecond") and (time := to_duration(given)) is not None:
@@ -98,9 +112,13 @@ def _part(name: str) -> Maker:
             moment = to_moment(given)
             return None if moment is None else int(getattr(moment, name))
 
-        return scalar(BIGINT, value, arg)
+        return scalar(kind, value, arg)
 
     return make
+
+
+def _ordinal(day: int) -> str:
+    return "th" if 10 <= day <= 19 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 
 _FORMATS: dict[str, Callable[[datetime], str]] = {
@@ -112,8 +130,25 @@ _FORMATS: dict[str, Callable[[datetime], str]] = {
     "f": lambda t: f"{t.microsecond:06}", "p": lambda t: "PM" if t.hour >= 12 else "AM",
     "T": lambda t: f"{t:%H:%M:%S}", "r": lambda t: f"{(t.hour - 1) % 12 + 1:02}:{t:%M:%S} {'AP'[t.hour >= 12]}M",
     "j": lambda t: f"{t:%j}", "W": lambda t: f"{t:%A}", "a": lambda t: f"{t:%a}", "M": lambda t: f"{t:%B}",
-    "b": lambda t: f"{t:%b}", "w": lambda t: f"{t:%w}",
+    "b": lambda t: f"{t:%b}", "w": lambda t: f"{t:%w}", "D": lambda t: f"{t.day}{_ordinal(t.day)}",
+    "U": lambda t: f"{week(t, 0):02}", "u": lambda t: f"{week(t, 1):02}", "V": lambda t: f"{week(t, 2):02}",
+    "v": lambda t: f"{week(t, 3):02}", "X": lambda t: f"{week_and_year(t, 2)[1]:04}",
+    "x": lambda t: f"{week_and_year(t, 3)[1]:04}",
 }  # fmt: skip
+
+
+_LENGTHS = {"M": 64, "W": 64, "D": 4, "Y": 4, "x": 4, "X": 4, "a": 32, "b": 32, "j": 3, "k": 7, "H": 7, "r": 11, "T": 8,
+            "f": 6, "w": 1, "%": 1}  # fmt: skip
+
+
+def _formatted_length(pattern: Expr) -> int:
+    """As MySQL's format_length counts; for a format that is not constant, ten for each character."""
+    if not isinstance(pattern.known, str):
+        return pattern.type.length * 10
+    return sum(
+        1 if found[1] is None else _LENGTHS.get(found[1], 2)
+        for found in re.finditer(r"%(.)|.", pattern.known, re.DOTALL)
+    )
 
 
 def _date_format(arg: Expr, pattern: Expr) -> Expr:
@@ -131,20 +166,20 @@ def _date_format(arg: Expr, pattern: Expr) -> Expr:
                 at += 1
         return "".join(parts)
 
-    return scalar(varchar(pattern.type.length * 10), value, arg, pattern)
+    return scalar(varchar(_formatted_length(pattern)), value, arg, pattern)
 
 
 def _unix_timestamp(arg: Expr) -> Expr:
-    decimals = arg.type.decimals if arg.type.kind in TEMPORAL else 0
+    decimals = 0 if arg.type.is_text and not arg.is_constant else fraction(arg)
 
     def value(given: Value) -> Value:
         moment = to_moment(given)
-        if moment is None:
+        if moment is None or moment.year < FIRST_YEAR:
             return 0
         seconds = int(moment.replace(microsecond=0).timestamp())
         return seconds if not decimals else rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)
 
-    return scalar(decimal(10, decimals) if decimals else BIGINT, value, arg)
+    return scalar(decimal(11, decimals) if decimals else BIGINT, value, arg)
 
 
 def _from_unixtime(arg: Expr) -> Expr:
@@ -168,14 +203,19 @@ def _date(arg: Expr) -> Expr:
 
 
 def _time(arg: Expr) -> Expr:
-    return scalar(time_type(arg.type.decimals if arg.type.kind in TEMPORAL else 6), to_duration, arg)
+    def value(given: Value) -> Value:
+        return to_duration(given) if (moment := to_moment(given)) is None else to_duration(moment)
+
+    return scalar(time_type(fraction(arg)), value, arg)
 
 
 MOMENTS: dict[str, tuple[int, int | None, Maker]] = {
     "TIMEDIFF": (2, 2, _timediff), "SEC_TO_TIME": (1, 1, _sec_to_time), "TIME_TO_SEC": (1, 1, _time_to_sec),
     "DATE_FORMAT": (2, 2, _date_format), "UNIX_TIMESTAMP": (1, 1, _unix_timestamp),
     "FROM_UNIXTIME": (1, 1, _from_unixtime), "DATE": (1, 1, _date), "TIME": (1, 1, _time),
-    "YEAR": (1, 1, _part("year")), "MONTH": (1, 1, _part("month")), "DAY": (1, 1, _part("day")),
-    "DAYOFMONTH": (1, 1, _part("day")), "HOUR": (1, 1, _part("hour")), "MINUTE": (1, 1, _part("minute")),
-    "SECOND": (1, 1, _part("second")), "MICROSECOND": (1, 1, _part("microsecond")),
+    "YEAR": (1, 1, _part("year", SqlType(ColumnType.YEAR, 4, unsigned=True))),
+    "MONTH": (1, 1, _part("month", integer(2))), "DAY": (1, 1, _part("day", integer(2))),
+    "DAYOFMONTH": (1, 1, _part("day", integer(2))), "HOUR": (1, 1, _part("hour", integer(3))),
+    "MINUTE": (1, 1, _part("minute", integer(2))),
+    "SECOND": (1, 1, _part("second", integer(2))), "MICROSECOND": (1, 1, _part("microsecond", BIGINT)),
 }  # fmt: skip

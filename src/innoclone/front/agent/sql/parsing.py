@@ -2,12 +2,14 @@
 
 MySQL's grammar without sqlglot's knowledge of functions: every function call stays what was typed, so that what it
 does is decided in one place, `innoclone.front.agent.sql.functions`. A column without an alias is named by the source
-text, which the tree does not keep; that comes from our own lexer.
+text, which is noted in the tree.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import sqlglot
@@ -15,56 +17,120 @@ from sqlglot import exp
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.mysql import MySQLParser
+from sqlglot.tokenizer_core import TokenType
 
 from innoclone.front.agent.faults import StatementError, syntax_error
-from innoclone.front.agent.sql.lexer import Kind, Token
+from innoclone.front.agent.sql.lexer import Kind, Token, tokens_of
 
-__all__ = ["Select", "parse_select"]
+__all__ = ["is_query", "name_of", "parse_select"]
 
 LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
-KEPT = ("CAST", "CONVERT")
+KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
+NAME = "name"  # in a node's meta: the column's
+ARGUMENT = "argument"  # where a question mark stands
+SOURCE = "source"  # in a node's meta: where its text begins and ends
 
 
 class _Parser(MySQLParser):
     FUNCTIONS: ClassVar[dict[str, Any]] = {}
     FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {name: MySQLParser.FUNCTION_PARSERS[name] for name in KEPT}
 
+    PLACEHOLDER_PARSERS: ClassVar[dict[Any, Any]] = {
+        **MySQLParser.PLACEHOLDER_PARSERS, TokenType.PLACEHOLDER: lambda self: self._parse_argument(),
+    }  # fmt: skip
+
+    def _parse_argument(self) -> exp.Expr:
+        node = exp.Placeholder()
+        node.meta[ARGUMENT] = self._prev.start
+        return node
+
+    def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
+        return self._parse_csv(self._parse_projection), None
+
+    def _parse_projection(self) -> exp.Expr | None:
+        begin = self._curr
+        node = self._parse_expression()
+        if node is not None:
+            node.meta[SOURCE] = (begin.start, self._prev.end + 1)
+        return node
+
 
 class _Dialect(MySQL):
     Parser = _Parser
 
 
-@dataclass(frozen=True)
-class Select:
-    """The tree, and for each expression of its list the name of the column (unused where it has an alias)."""
-
-    tree: exp.Select
-    names: list[str]
+def is_query(tokens: list[Token]) -> bool:
+    """Whether a statement begins as one that `parse_select` reads."""
+    first = next((token for token in tokens if not token.is_symbol("(")), tokens[-1])
+    return first.is_word("SELECT") or first.is_word("WITH")
 
 
-def parse_select(text: str, tokens: list[Token]) -> Select:
-    """``tokens`` are those of ``text``. Raises error 1064, or 1235 for what MySQL has and we have not."""
+def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = ()) -> exp.Expr:
+    """A SELECT, UNION or WITH; `name_of` tells the names of its columns. ``tokens`` are those of ``text``.
+
+    ``arguments`` are literals for its question marks.
+    Raises error 1064, or 1235 for what MySQL has and we have not.
+    """
     if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))
     try:
-        trees = [tree for tree in sqlglot.parse(text, dialect=_Dialect) if tree is not None]
+        trees = [tree for tree in sqlglot.parse(_plain(text, tokens), dialect=_Dialect) if tree is not None]
     except ParseError as error:
         raise _syntax(text, tokens, error) from None
-    except (TokenError, RecursionError, ValueError):
+    except RecursionError:
+        raise StatementError(1235, "a SELECT as deep as this one") from None
+    except (TokenError, ValueError):
         raise syntax_error(text, tokens[-2].start) from None
     if len(trees) != 1:
         second = next(at for at, token in enumerate(tokens) if token.is_symbol(";"))
         raise syntax_error(text, tokens[second + 1].start)
     tree = trees[0]
-    if not isinstance(tree, exp.Select):
+    if not isinstance(tree, exp.Query):
         raise StatementError(1235, type(tree).__name__.upper())
-    names = _names(text, tokens)
-    if not tree.expressions or len(names) != len(tree.expressions):
-        raise syntax_error(text, tokens[1].start)
-    return Select(tree, names)
+    starts = [token.start for token in tokens]
+    for select in tree.find_all(exp.Select):
+        if not select.expressions:
+            raise syntax_error(text, tokens[1].start)
+        for node in select.expressions:
+            begin, end = node.meta[SOURCE]
+            node.meta[NAME] = _name(text, tokens[bisect_left(starts, begin) : bisect_left(starts, end)])
+    marks = [token.start for token in tokens if token.is_symbol("?")]
+    if len(marks) > len(arguments):
+        raise syntax_error(text, marks[len(arguments)])
+    return tree.transform(_filled, dict(zip(marks, arguments, strict=True)), copy=False) if marks else tree
+
+
+def _filled(node: exp.Expr, arguments: Mapping[int, str]) -> exp.Expr:
+    """A literal in the place of a question mark."""
+    if not isinstance(node, exp.Placeholder):
+        return node
+    literal = arguments[node.meta[ARGUMENT]]
+    found: exp.Expr = exp.Null()
+    if literal.startswith("'"):
+        found = exp.Literal.string(tokens_of(literal)[0].text)
+    elif literal != "NULL":
+        found = exp.Literal.number(literal.removeprefix("-"))
+        found = exp.Neg(this=found) if literal.startswith("-") else found
+    found.meta.update(node.meta)
+    return found
+
+
+def name_of(node: exp.Expr) -> str:
+    """The name of a column without an alias: as it was typed."""
+    return str(node.meta[NAME])
+
+
+def _plain(text: str, tokens: list[Token]) -> str:
+    """Blanks for comments, also around those that MySQL executes; everything else stays at its place."""
+    parts, at = [], 0
+    for token in tokens:
+        between = text[at : token.start]
+        parts += [re.sub(r"\S", " ", between), text[token.start : token.end]]
+        at = token.end
+    return "".join(parts)
 
 
 def _depth(tokens: list[Token]) -> int:
@@ -90,43 +156,12 @@ def _syntax(text: str, tokens: list[Token], error: ParseError) -> StatementError
     return syntax_error(text, max(start, 0))
 
 
-_AFTER = ("FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "INTO", "UNION", "FOR", "LOCK", "WINDOW")
-_BEFORE = (
-    "ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY", "STRAIGHT_JOIN", "SQL_SMALL_RESULT", "SQL_BIG_RESULT",
-    "SQL_BUFFER_RESULT", "SQL_NO_CACHE", "SQL_CALC_FOUND_ROWS",
-)  # fmt: skip
-
-
-def _names(text: str, tokens: list[Token]) -> list[str]:
-    """The source text of each expression of the list."""
-    at, depth = 1, 0
-    while tokens[at].kind is Kind.WORD and tokens[at].text.upper() in _BEFORE:
-        at += 1
-    items: list[list[Token]] = [[]]
-    for token in tokens[at:]:
-        if token.kind is Kind.END or (depth == 0 and token.is_symbol(";")):
-            break
-        if depth == 0 and token.kind is Kind.WORD and token.text.upper() in _AFTER and not _is_part(items[-1]):
-            break
-        if token.is_symbol("("):
-            depth += 1
-        elif token.is_symbol(")"):
-            depth -= 1
-        if depth == 0 and token.is_symbol(","):
-            items.append([])
-        else:
-            items[-1].append(token)
-    return [_name(text, item) for item in items if item]
-
-
-def _is_part(item: list[Token]) -> bool:
-    """After a dot any word is a name."""
-    return bool(item) and item[-1].is_symbol(".")
-
-
 def _name(text: str, item: list[Token]) -> str:
     last = item[-1]
-    if len(item) == 1 and last.kind in (Kind.STRING, Kind.QUOTED):
+    first = item[0]
+    if all(token.kind is Kind.STRING and text[token.start] not in "xX0" for token in item):
+        return first.text
+    if len(item) == 1 and last.kind is Kind.QUOTED:
         return last.text
     if last.kind in (Kind.WORD, Kind.QUOTED) and len(item) in (3, 5) and all(t.is_symbol(".") for t in item[1::2]):
         return last.text

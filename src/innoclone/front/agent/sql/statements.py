@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 __all__ = [
-    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "DropUser",
-    "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "Revoke", "SetNames", "SetVariables",
-    "Setting", "Show", "ShowGrants", "Statement", "UninstallPlugin", "Use", "UserSpec",
+    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "Deallocate",
+    "DropUser", "ExecuteText", "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "PrepareText",
+    "ResetPersist", "Revoke", "SetNames", "SetVariables", "Setting", "Show", "ShowGrants", "Statement",
+    "UninstallPlugin", "Use", "UserSpec",
 ]  # fmt: skip
 
 
@@ -66,6 +67,7 @@ class Setting:
     value: str | int | float | None
     is_default: bool = False
     is_number_with_point: bool = False
+    expression: str | None = None  # the value's text, where it must be evaluated first
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Show:
 
     what: str
     filter: Filter = Filter()
-    schema: str | None = None  # FROM, of SHOW TABLES
+    schema: str | None = None
+    name: str | None = None  # of a table or an engine
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,38 @@ class Kill:
 
     number: int
     query_only: bool = False
+
+
+@dataclass(frozen=True)
+class ResetPersist:
+    """RESET PERSIST, of one variable or of all."""
+
+    name: str | None
+    if_exists: bool = False
+
+
+@dataclass(frozen=True)
+class PrepareText:
+    """PREPARE name FROM a text, or a user variable that has it."""
+
+    name: str
+    text: str = field(default="", repr=False)
+    variable: str | None = None
+
+
+@dataclass(frozen=True)
+class ExecuteText:
+    """EXECUTE name USING user variables."""
+
+    name: str
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deallocate:
+    """DEALLOCATE or DROP PREPARE name."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -199,5 +234,6 @@ class Revoke:
 
 Statement = (
     CloneLocal | CloneInstance | CloneStop | InstallPlugin | UninstallPlugin | SetVariables | SetNames | Show
-    | ShowGrants | FlushLogs | FlushOther | Kill | Use | Begin | CreateUser | AlterUser | DropUser | Grant | Revoke
+    | ShowGrants | PrepareText | ExecuteText | Deallocate | ResetPersist | FlushLogs | FlushOther | Kill
+    | Use | Begin | CreateUser | AlterUser | DropUser | Grant | Revoke
 )  # fmt: skip

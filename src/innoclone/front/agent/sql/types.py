@@ -12,8 +12,9 @@ from decimal import Decimal
 from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnType
 
 __all__ = [
-    "BIGINT", "BLOB", "BOOL", "DATE", "DOUBLE", "INT", "NULL", "NUMBERS", "TEMPORAL", "Column", "SqlType", "Value",
-    "char", "datetime_type", "decimal", "duration_text", "seconds_text", "text_of", "time_type", "varchar",
+    "BIGINT", "BLOB", "BLOBS", "BOOL", "DATE", "DOUBLE", "INT", "NOT_FIXED", "NULL", "NUMBERS", "TEMPORAL",
+    "UNSIGNED", "Column", "SqlType", "Unscaled", "Value",
+    "char", "datetime_type", "decimal", "duration_text", "integer", "seconds_text", "text_of", "time_type", "varchar",
 ]  # fmt: skip
 
 Value = int | Decimal | float | str | datetime | date | timedelta | None
@@ -21,9 +22,14 @@ Value = int | Decimal | float | str | datetime | date | timedelta | None
 BYTES = 4  # of a character in utf8mb4
 NOT_FIXED = 31  # decimals of a column that has no fixed number of them
 MOST_DIGITS, MOST_DECIMALS = 65, 30  # of a DECIMAL
-NUMBERS = (ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEWDECIMAL, ColumnType.DOUBLE)
+NUMBERS = (ColumnType.YEAR, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEWDECIMAL, ColumnType.DOUBLE)
 TEMPORAL = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE, ColumnType.TIME)
+BLOBS = (ColumnType.BLOB, ColumnType.MEDIUM_BLOB, ColumnType.LONG_BLOB)
 LARGEST_EXACT = 1e15  # a double is written with an exponent from here on
+
+
+class Unscaled(Decimal):
+    """A DECIMAL out of IF or CASE, which MySQL writes with its own decimals and not those of the type."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,17 @@ class SqlType:
     length: int
     decimals: int = 0
     unsigned: bool = False
+    collation: str = ""  # of text: "bin" compares characters, "binary" bytes; else neither case nor accents count
 
     @property
     def is_text(self) -> bool:
         """Compared by collation."""
-        return self.kind in (ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.BLOB)
+        return self.kind in (ColumnType.STRING, ColumnType.VAR_STRING, *BLOBS)
 
     @property
     def is_integer(self) -> bool:
         """Of whole numbers."""
-        return self.kind in (ColumnType.LONG, ColumnType.LONGLONG)
+        return self.kind in (ColumnType.LONG, ColumnType.LONGLONG, ColumnType.YEAR)
 
     def definition(
         self, name: str, *, schema: str = "", table: str = "", original: str = "", alias: str = ""
@@ -54,13 +61,16 @@ class SqlType:
             flags |= ColumnFlag.BINARY | ColumnFlag.NUM
         elif not self.is_text:
             flags |= ColumnFlag.BINARY
-        elif self.kind is ColumnType.BLOB:
+        elif self.kind in BLOBS:
             flags |= ColumnFlag.BLOB
+        if self.collation:
+            flags |= ColumnFlag.BINARY
+        of_bytes = not self.is_text or self.collation == "binary"
         name = name.encode("utf-8", "replace").decode()  # a client may have sent what is no text
         return ColumnDefinition(
             name, self.kind, schema, alias, table, original,
-            length=min(self.length * BYTES if self.is_text else self.length, 0xFFFFFFFF), flags=flags,
-            decimals=self.decimals, **({} if self.is_text else {"collation": BINARY}),
+            length=min(self.length if of_bytes else self.length * BYTES, 0xFFFFFFFF), flags=flags,
+            decimals=self.decimals, **({"collation": BINARY} if of_bytes else {}),
         )  # fmt: skip
 
 
@@ -74,11 +84,17 @@ class Column:
 
 INT = SqlType(ColumnType.LONG, 11)
 BIGINT = SqlType(ColumnType.LONGLONG, 21)
+UNSIGNED = SqlType(ColumnType.LONGLONG, 21, unsigned=True)
 BOOL = SqlType(ColumnType.LONGLONG, 1)
 DOUBLE = SqlType(ColumnType.DOUBLE, 23, NOT_FIXED)
 DATE = SqlType(ColumnType.DATE, 10)
 NULL = SqlType(ColumnType.NULL, 0)
-BLOB = SqlType(ColumnType.BLOB, 0x3FFFFFFF)
+BLOB = SqlType(ColumnType.BLOB, 0x40000000)
+
+
+def integer(digits: int, *, unsigned: bool = False) -> SqlType:
+    """A BIGINT of so many digits."""
+    return SqlType(ColumnType.LONGLONG, digits + (0 if unsigned else 1), unsigned=unsigned)
 
 
 def char(length: int) -> SqlType:
@@ -112,10 +128,13 @@ def text_of(value: Value, kind: SqlType) -> str | None:
     """The text form of a value of that type, as a text row has it."""
     if value is None:
         return None
+    if isinstance(value, Unscaled):
+        return f"{value:f}"
     if isinstance(value, Decimal):
         return f"{value:.{kind.decimals}f}" if kind.kind is ColumnType.NEWDECIMAL else f"{value:f}"
     if isinstance(value, float):
-        return _double(value)
+        fixed = kind.kind is ColumnType.DOUBLE and kind.decimals != NOT_FIXED
+        return f"{value:.{kind.decimals}f}" if fixed else _double(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}".rjust(19, "0") + seconds_text(value.microsecond, kind.decimals)
     if isinstance(value, date):

@@ -113,19 +113,19 @@ def folded(text: str) -> str:
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
-def sort_key(value: Value) -> tuple[int, object]:
+def sort_key(value: Value, *, exact: bool = False) -> tuple[int, object]:
     """For ORDER BY over values of one type: NULL first."""
     if value is None:
         return 0, 0
-    return 1, folded(value) if isinstance(value, str) else value
+    return 1, folded(value) if isinstance(value, str) and not exact else value
 
 
-def compare(left: Value, right: Value) -> int | None:
+def compare(left: Value, right: Value, *, exact: bool = False) -> int | None:
     """-1, 0 or 1; None where one is NULL. Text by collation, text with a moment as moments, the rest as numbers."""
     if left is None or right is None:
         return None
     if isinstance(left, str) and isinstance(right, str):
-        return _order(folded(left), folded(right))
+        return _order(left, right) if exact else _order(folded(left), folded(right))
     if isinstance(left, date) or isinstance(right, date):
         moments = _moments(left, right)
         if moments is not None:
@@ -154,10 +154,10 @@ def _order(left: object, right: object) -> int:
     return int(left > right) - int(left < right)  # type: ignore[operator]  # of one type each
 
 
-def is_like(text: str, pattern: str, escape: str = "\\") -> bool:
+def is_like(text: str, pattern: str, escape: str = "\\", *, exact: bool = False) -> bool:
     """LIKE. Never slower than the two lengths multiplied, whatever the pattern is."""
-    parts = _pattern(pattern, escape)
-    text = folded(text)
+    parts = _pattern(pattern, escape, exact=exact)
+    text = text if exact else folded(text)
     at = part = 0
     many, resume = -1, 0  # the last % met, and where the text after it goes on
     while at < len(text):
@@ -174,7 +174,7 @@ def is_like(text: str, pattern: str, escape: str = "\\") -> bool:
     return all(rest == "%" for rest in parts[part:])
 
 
-def _pattern(pattern: str, escape: str) -> list[str]:
+def _pattern(pattern: str, escape: str, *, exact: bool) -> list[str]:
     """``%``, ``_``, and ``=x`` for a character as it is."""
     parts: list[str] = []
     literal = False
@@ -184,6 +184,6 @@ def _pattern(pattern: str, escape: str) -> list[str]:
         elif not literal and char in "%_":
             parts.append(char)
         else:
-            parts += ["=" + one for one in folded(char)]
+            parts += ["=" + one for one in (char if exact else folded(char))]
             literal = False
     return parts + (["=" + escape] if literal else [])
