@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ from hypothesis import settings
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
 from innoclone.operation.fill import fill
+from managed import MakeManaged, ManagedServer
 from servers import ServerFactory
 
 
@@ -82,3 +84,37 @@ def donor(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPath
         yield server
     finally:
         factory.close()
+
+
+@pytest.fixture(scope="session")
+def small_donor(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A donor with 1000 rows in ``theirs.t``; only to be read."""
+    factory = ServerFactory(programs, tmp_path_factory.mktemp("small-donor"), templates)
+    try:
+        server = factory()
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE theirs")
+            cursor.execute("CREATE TABLE theirs.t (a INT PRIMARY KEY, b BLOB)")
+            rows = [(number,) for number in range(1000)]
+            cursor.executemany("INSERT INTO theirs.t VALUES (%s, REPEAT('x', 8000))", rows)
+        yield server
+    finally:
+        factory.close()
+
+
+@pytest.fixture
+def make_managed(programs: Programs, make_server: ServerFactory, tmp_path: Path) -> Iterator[MakeManaged]:
+    """Starts servers whose data may be replaced; their schema ``mine`` has one row. They end with the test."""
+    made: list[ManagedServer] = []
+
+    def make(*options: str, **settings: Any) -> ManagedServer:
+        server = ManagedServer(programs, make_server.template(()), tmp_path / f"m{len(made)}", *options, **settings)
+        made.append(server)
+        server.begin()
+        return server
+
+    try:
+        yield make
+    finally:
+        for server in made:
+            server.end()

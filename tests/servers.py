@@ -35,7 +35,7 @@ class ServerFactory:
         if any("/" in option for option in init):  # of this test alone: no template for later ones
             Server.initialize(self.programs, datadir, init)
         else:
-            shutil.copytree(self._template(init), datadir)
+            shutil.copytree(self.template(init), datadir)
         ours = [*DONOR_OPTIONS, f"--server-id={100 + self._count}"] if donor else []
         log = self._folder / f"server-{self._count}.log"
         server = Server.start(
@@ -56,7 +56,8 @@ class ServerFactory:
         server.kill()
         shutil.rmtree(server.datadir, ignore_errors=True)
 
-    def _template(self, init: Sequence[str]) -> Path:
+    def template(self, init: Sequence[str]) -> Path:
+        """An initialized data directory, to be copied."""
         name = hashlib.sha256(repr((self.programs, list(init))).encode()).hexdigest()[:16]
         template = self._templates / name
         if not template.is_dir():

@@ -287,5 +287,5 @@ def test_uninstalled_it_refuses_to_clone(agent: RunningAgent, programs: Programs
     with RunningAgent(programs, tmp_path / "state") as second:
         assert agent.rows("SELECT 1 FROM information_schema.plugins WHERE PLUGIN_NAME = 'clone'") == []
         assert outcome_of(second.mysql(install)) == "0"
-        assert len(second.rows("SHOW VARIABLES LIKE 'clone%'")) == 16
+        assert len(second.rows("SHOW VARIABLES LIKE 'clone%'")) == 17
         assert outcome_of(second.mysql(install)) == "1125"

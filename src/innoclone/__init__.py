@@ -13,11 +13,13 @@ from innoclone.version import __version__
 
 if TYPE_CHECKING:
     from innoclone.errors import CloneError
-    from innoclone.front.api import check, clone, discard, endpoint, history, local, status, stop
+    from innoclone.front.api import check, clone, discard, endpoint, history, local, replace_data, status, stop
     from innoclone.operation.clone import CloneResult
     from innoclone.operation.inspect import Condition, DirectoryStatus
     from innoclone.operation.local import LocalResult
+    from innoclone.operation.replace import ReplaceResult
     from innoclone.ops.limits import Limits
+    from innoclone.ops.managed import Managed
     from innoclone.ops.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
@@ -31,6 +33,8 @@ __all__ = [
     "Endpoint",
     "Limits",
     "LocalResult",
+    "Managed",
+    "ReplaceResult",
     "SslMode",
     "__version__",
     "check",
@@ -39,6 +43,7 @@ __all__ = [
     "endpoint",
     "history",
     "local",
+    "replace_data",
     "status",
     "stop",
 ]
@@ -53,6 +58,8 @@ _HOMES = {
     "Endpoint": "transport.endpoint",
     "Limits": "ops.limits",
     "LocalResult": "operation.local",
+    "Managed": "ops.managed",
+    "ReplaceResult": "operation.replace",
     "SslMode": "transport.endpoint",
     "check": "front.api",
     "clone": "front.api",
@@ -60,6 +67,7 @@ _HOMES = {
     "endpoint": "front.api",
     "history": "front.api",
     "local": "front.api",
+    "replace_data": "front.api",
     "status": "front.api",
     "stop": "front.api",
 }

@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pymysql
 from pymysql.connections import Connection
+from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
 from innoclone import errors
@@ -56,8 +57,8 @@ class Server:
         command = [*_command(programs, datadir), *options, "--initialize-insecure"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode:
-            complaint = _complaint(done.stderr.decode(errors="replace"))
-            raise errors.BootFailed(f"mysqld could not initialize {datadir}: {complaint}", hint="")
+            reason = complaint(done.stderr.decode(errors="replace"))
+            raise errors.BootFailed(f"mysqld could not initialize {datadir}: {reason}", hint="")
 
     @classmethod
     def start(
@@ -142,20 +143,13 @@ class Server:
                 time.sleep(0.05)
                 continue
             text = self.error_log.read_bytes()[log_offset:].decode(errors="replace")
-            complaint = _complaint(text)
+            said = complaint(text)
             raise errors.BootFailed(
-                f"mysqld did not come up on {self.datadir}: {complaint or reason} (error log: {self.error_log})"
+                f"mysqld did not come up on {self.datadir}: {said or reason} (error log: {self.error_log})"
             )
 
     def _answers(self) -> bool:
-        """Whether the server accepts logins; being turned away is an answer too."""
-        if not self.socket.exists():
-            return False
-        try:
-            pymysql.connect(unix_socket=str(self.socket), user=_PROBE_USER, connect_timeout=2, read_timeout=2).close()
-        except pymysql.err.MySQLError as error:
-            return bool(error.args) and isinstance(error.args[0], int) and 1000 <= error.args[0] < 2000
-        return True
+        return self.socket.exists() and answers(unix_socket=str(self.socket))
 
     # ---- using -----------------------------------------------------------------------------------------
 
@@ -232,6 +226,17 @@ class Server:
             self.stop()
 
 
+def answers(**where: Any) -> bool:
+    """Whether a server accepts logins; being turned away is an answer too. ``where`` is for `pymysql.connect`."""
+    try:
+        pymysql.connect(**where, user=_PROBE_USER, connect_timeout=2, read_timeout=2).close()
+    except pymysql.err.MySQLError as error:
+        number = error.args[0] if error.args else None
+        by_server = isinstance(number, int) and number >= 1000 and not 2000 <= number < 3000  # those are the client's
+        return by_server and number != ER.SERVER_SHUTDOWN
+    return True
+
+
 def _command(programs: Programs, datadir: Path, user: tuple[int, int] | None = None) -> list[str]:
     """What every start of mysqld has in common."""
     return [
@@ -262,7 +267,7 @@ def _free_port() -> int:
         return port
 
 
-def _complaint(log: str) -> str:
+def complaint(log: str) -> str:
     """The errors in an error log's text in short form, without time stamps; the last line where none is marked."""
     lines = [line.partition("[ERROR] ")[2] for line in log.splitlines() if "[ERROR]" in line]
     return "; ".join(lines[:5] or log.strip().splitlines()[-1:])

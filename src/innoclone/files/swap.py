@@ -15,7 +15,7 @@ from innoclone.files.marks import remove_clone
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory
 
-__all__ = ["exchange", "fresh_sibling", "kept"]
+__all__ = ["exchange", "exchange_names", "fresh_sibling", "kept"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -52,10 +52,16 @@ def exchange(new: Path, old: Path) -> None:
     Raises a file error; until the swap the older one is untouched. A removal that is cut short leaves what no server
     starts on, and what the next run recognizes. Raises `TargetBusy` if a server was started on the older one.
     """
+    exchange_names(new, old)
+    remove_clone(new)
+
+
+def exchange_names(new: Path, old: Path) -> None:
+    """Swap two directories atomically and durably. Raises a file error, `TargetBusy` if a server runs on the older."""
     refuse_running_server(old)
     names = [os.fsencode(path) for path in (new, old)]
     if _libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
         number = ctypes.get_errno()
         raise file_error(OSError(number, os.strerror(number)), f"can't swap {new}, which is complete, and {old}")
-    sync_directory(old.parent)
-    remove_clone(new)
+    for parent in {new.parent, old.parent}:
+        sync_directory(parent)

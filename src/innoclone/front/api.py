@@ -17,17 +17,26 @@ from typing import Any
 from innoclone.front.options import Sources, resolve
 from innoclone.operation import clone as clone_operation
 from innoclone.operation import local as local_operation
+from innoclone.operation import replace as replace_operation
 from innoclone.operation import steer
 from innoclone.operation.clone import CloneResult
 from innoclone.operation.inspect import DirectoryStatus, inspect
 from innoclone.operation.local import LocalResult
-from innoclone.operation.options import STOP_TIMEOUT, CheckOptions, CloneOptions, LocalOptions
+from innoclone.operation.options import (
+    STOP_TIMEOUT,
+    CheckOptions,
+    CloneOptions,
+    LocalOptions,
+    ReplaceOptions,
+)
+from innoclone.operation.replace import ReplaceResult
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Compression, Endpoint
 
-__all__ = ["check", "clone", "discard", "endpoint", "history", "local", "status", "stop"]
+__all__ = ["check", "clone", "discard", "endpoint", "history", "local", "replace_data", "status", "stop"]
 
 Progress = Callable[[CloneStatus], None]
 
@@ -90,6 +99,33 @@ def local(
     status = CloneStatus()
     with _watched(status, progress, progress_interval):
         return local_operation.local(choice, status=status, stopped=stopped, limits=limits)
+
+
+def replace_data(
+    donor: str | Endpoint,
+    managed: Managed,
+    *,
+    password: str | None = None,
+    keep_old_data: bool = False,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> ReplaceResult:
+    """Replace the data of ``managed``, a server on this host, by a clone of ``donor``, and restart it.
+
+    The arguments are those of `clone`; ``options`` are the other fields of `CloneOptions` that count for the copy.
+    After an error the server runs on its old data. Raises a `CloneError`.
+    """
+    choice = ReplaceOptions(
+        CloneOptions(donor=_server(donor, password), directory=managed.datadir, **options),
+        managed,
+        keep_old_data=keep_old_data,
+    )
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return replace_operation.replace_data(choice, status=status, stopped=stopped, limits=limits)
 
 
 def check(

@@ -25,7 +25,7 @@ from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.ops.statusfile import StatusFile
 
-__all__ = ["CloneResult", "clone"]
+__all__ = ["CloneResult", "clone", "copy"]
 
 BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapshot was lost
 
@@ -66,15 +66,16 @@ def clone(
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
     with recorded("clone", options.donor, options.directory, status):
-        received = _copy(options, status, stopped, limits)
+        received = copy(options, status, stopped, limits)
         if options.boot:
             _boot(options, status, stopped)
     return _result(options, status, *received)
 
 
-def _copy(
+def copy(
     options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
 ) -> tuple[DonorFacts, Received]:
+    """The clone itself, without its record and without a boot: for `clone` and what is made of clones."""
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     directory = options.directory

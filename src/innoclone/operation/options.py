@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.errors import UsageError
+from innoclone.ops.managed import Managed
 from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
-    "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplicateOptions", "VerifyOptions",
+    "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
+    "VerifyOptions",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -94,6 +96,25 @@ class LocalOptions:
         _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if self.incremental not in ("auto", "off", "require"):
             raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+
+
+@dataclass(frozen=True)
+class ReplaceOptions:
+    """A clone that takes the place of a managed server's data."""
+
+    clone: CloneOptions  # how the copy is made; directory, chown, fsync and boot of it don't count
+    managed: Managed
+    keep_old_data: bool = False  # beside the data directory, once the server is up on the new data
+
+    @property
+    def donor(self) -> Endpoint:
+        """The server that is cloned."""
+        return self.clone.donor
+
+    @property
+    def directory(self) -> Path:
+        """The data directory that is replaced."""
+        return self.managed.datadir
 
 
 @dataclass(frozen=True)

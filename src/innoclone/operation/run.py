@@ -20,7 +20,7 @@ from innoclone.ops.statusfile import outcome, read_status
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["record_dead", "recorded"]
+__all__ = ["record_completed", "record_dead", "recorded"]
 
 
 @contextlib.contextmanager
@@ -41,6 +41,11 @@ def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStat
         _record(_record_of(operation, status) | outcome(error), status)
         raise
     status.state, status.end = State.COMPLETED, time.time()
+    _record(_record_of(operation, status), status)
+
+
+def record_completed(operation: str, status: CloneStatus) -> None:
+    """Put a run into the history that another one brought to its end."""
     _record(_record_of(operation, status), status)
 
 

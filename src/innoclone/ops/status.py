@@ -24,6 +24,7 @@ class Stage(enum.Enum):
     FILE_SYNC = "FILE SYNC"
     RESTART = "RESTART"
     RECOVERY = "RECOVERY"
+    TRIAL = "TRIAL"
     PAGE_CHECK = "PAGE CHECK"
     CATCH_UP = "CATCH UP"
     COMPARE = "COMPARE"

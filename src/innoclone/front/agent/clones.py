@@ -27,20 +27,23 @@ from innoclone.errors import (
     TargetExists,
     TlsFailed,
 )
+from innoclone.files.replacing import Places
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.tables import MESSAGE_LENGTH
 from innoclone.front.agent.variables import Variables, bandwidth
-from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions
+from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.operation.run import record_dead
 from innoclone.ops.history import DIED, append_history, read_history
 from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = ["Clones", "Failure"]
 
+OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 RUNNING, FLUSHED = "running.json", "flushed.json"
 COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
 LARGEST_INT = (1 << 31) - 1
@@ -78,16 +81,18 @@ class _Run:
     stopped: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     number: int = 0  # ID in the tables
-    is_local: bool = False
+    operation: str = "clone"
 
 
 class Clones:
     """Runs clones and tells of them."""
 
-    def __init__(self, folder: Path, variables: Variables, local: Endpoint | None) -> None:
-        """``local`` is the server that CLONE LOCAL copies. A clone that was cut off with the last agent is put into the
-        history."""
-        self._folder, self._variables, self._local = folder, variables, local
+    def __init__(
+        self, folder: Path, variables: Variables, local: Endpoint | None, managed: Managed | None = None
+    ) -> None:
+        """``local`` is the server that CLONE LOCAL copies, ``managed`` the one whose data CLONE INSTANCE replaces. A
+        clone that was cut off with the last agent is put into the history."""
+        self._folder, self._variables, self._local, self._managed = folder, variables, local, managed
         self._lock = threading.Lock()
         self._run: _Run | None = None  # the last one
         self._closing = False
@@ -100,8 +105,9 @@ class Clones:
     def run(self, statement: CloneLocal | CloneInstance, session: int, stopped: threading.Event) -> list[str]:
         """Clone, to its end; ``stopped`` ends it. The clone's notes. Raises a `StatementError`, `Failure`."""
         options = self._local_options(statement) if isinstance(statement, CloneLocal) else self._options(statement)
+        copy = options.clone if isinstance(options, ReplaceOptions) else options
         limits = Limits(
-            data=options.max_data_bandwidth, network=getattr(options, "max_network_bandwidth", 0),
+            data=copy.max_data_bandwidth, network=getattr(copy, "max_network_bandwidth", 0),
             buffer=self._variables.number("clone_buffer_size"),
         )  # fmt: skip
         run = _Run(session, options.directory, limits, stopped=stopped)
@@ -113,11 +119,11 @@ class Clones:
             run.number = self._count() + 1
             run.status.state, run.status.begin = State.IN_PROGRESS, time.time()
             run.status.source, run.status.destination = str(options.donor), str(options.directory)
-            run.is_local = isinstance(options, LocalOptions)
+            run.operation = OPERATIONS[type(options)]
             self._run = run
         try:
             note = {
-                "operation": "local" if run.is_local else "clone", "began": run.status.begin,
+                "operation": run.operation, "began": run.status.begin,
                 "source": run.status.source, "destination": run.status.destination,
             }  # fmt: skip
             (self._folder / RUNNING).write_text(json.dumps(note))
@@ -134,11 +140,14 @@ class Clones:
             run.ended.set()
         return list(run.status.notes)
 
-    def _operate(self, options: CloneOptions | LocalOptions, run: _Run) -> None:
+    def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: _Run) -> None:
         from innoclone.operation.clone import clone
         from innoclone.operation.local import local
+        from innoclone.operation.replace import replace_data
 
-        if isinstance(options, LocalOptions):
+        if isinstance(options, ReplaceOptions):
+            replace_data(options, status=run.status, stopped=run.stopped, limits=run.limits)
+        elif isinstance(options, LocalOptions):
             local(options, status=run.status, stopped=run.stopped, limits=run.limits)
         else:
             clone(options, status=run.status, stopped=run.stopped, limits=run.limits)
@@ -182,14 +191,19 @@ class Clones:
             raise StatementError(1525, "path", text)
         return Path(text)
 
-    def _options(self, statement: CloneInstance) -> CloneOptions:
+    def _options(self, statement: CloneInstance) -> CloneOptions | ReplaceOptions:
         variables = self._variables
         host = statement.host
         address = f"[{host}]:{statement.port}" if ":" in host else f"{host}:{statement.port}"
         allowed = variables.text("clone_valid_donor_list")
         if address not in allowed.split(","):
             raise StatementError(3869, f"{address} is not found in clone_valid_donor_list: {allowed}")
-        if statement.directory is None:
+        managed = self._managed if statement.directory is None else None
+        if statement.directory is not None:
+            directory = self._directory(statement.directory)
+        elif managed is not None:
+            directory = managed.datadir
+        else:
             raise StatementError(
                 3869, "this agent manages no server whose data could be replaced: name a DATA DIRECTORY"
             )
@@ -200,8 +214,8 @@ class Clones:
             ssl_mode=SslMode.DISABLED if statement.ssl is False else mode,
             ssl_ca=paths.get("ca"), ssl_cert=paths.get("cert"), ssl_key=paths.get("key"),
         )  # fmt: skip
-        return CloneOptions(
-            donor, self._directory(statement.directory),
+        options = CloneOptions(
+            donor, directory,
             threads=None if variables["clone_autotune_concurrency"] else variables.number("clone_max_concurrency"),
             max_concurrency=variables.number("clone_max_concurrency"),
             compression=Compression("zstd" if variables["clone_enable_compression"] else "off"),
@@ -211,6 +225,9 @@ class Clones:
             write_changed_only=True, boot=bool(variables["clone_boot"]),
             retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
+        if managed is None:
+            return options
+        return ReplaceOptions(options, managed, keep_old_data=bool(variables["clone_keep_old_data"]))
 
     def _local_options(self, statement: CloneLocal) -> LocalOptions:
         variables = self._variables
@@ -287,8 +304,8 @@ class Clones:
         code, message = self._table_error(code, message)
         return (
             number, 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
-            _source(record.get("operation") == "local", str(record.get("source") or "")),
-            _directory(str(record.get("destination") or "")), code, message,
+            _source(record.get("operation"), str(record.get("source") or "")),
+            _directory(record.get("operation"), str(record.get("destination") or "")), code, message,
             str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
             str(record.get("gtid_executed") or ""), None,
         )  # fmt: skip
@@ -305,7 +322,7 @@ class Clones:
         current = status.current
         return (
             run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
-            _source(run.is_local, status.source), _directory(status.destination), 0, "",
+            _source(run.operation, status.source), _directory(run.operation, status.destination), 0, "",
             status.binlog_file, status.binlog_position, status.gtid_executed,
             current.stage.value if current is not None else None,
         )  # fmt: skip
@@ -339,19 +356,22 @@ def _record_cut_off(note: Mapping[str, Any]) -> None:
     """Put the clone that an agent was killed in into the history, unless it is there: its own status says more, but is
     not written before it has a directory."""
     directory, began = Path(note["destination"]), float(note["began"])
-    record_dead(directory, CloneStatus())
+    for place in (directory, Places(directory).new):
+        record_dead(place, CloneStatus())
     ours = [record for record in read_history() if record.get("destination") == str(directory)]
     if not any((record.get("ended") or 0) >= began for record in ours):
         append_history({**note, "state": DIED, "ended": began, "seconds": 0.0})
 
 
-def _source(is_local: bool, source: str) -> str:
+def _source(operation: str | None, source: str) -> str:
     """As the plugin writes it."""
-    return "LOCAL INSTANCE" if is_local else source
+    return "LOCAL INSTANCE" if operation == "local" else source
 
 
-def _directory(destination: str) -> str:
-    """With a slash at its end, as the plugin writes it."""
+def _directory(operation: str | None, destination: str) -> str:
+    """With a slash at its end, as the plugin writes it; a server's own data has a name of its own."""
+    if operation == "replace":
+        return "LOCAL INSTANCE"
     return destination if not destination or destination.endswith("/") else destination + "/"
 
 

@@ -12,6 +12,7 @@ from innoclone.front.agent.catalog import fixed_variables
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.credentials import FailedLogins, Memory
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.managed import settle_in_background
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.variables import Variables
@@ -57,7 +58,7 @@ class Agent:
                 settings.max_connections,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
-            self.clones = Clones(folder, self.variables, settings.server)
+            self.clones = Clones(folder, self.variables, settings.server, settings.managed)
         except BaseException:
             self._listener.close()
             raise
@@ -93,6 +94,8 @@ class Agent:
 
     def serve(self) -> None:
         """Accept until `stop`, then end everything in order: clones can be continued, threads have ended."""
+        if self.settings.managed is not None:
+            settle_in_background(self.settings.managed)
         try:
             for sock in self._listener.accept():
                 self._begin(sock)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from innoclone.errors import UsageError
+from innoclone.front.managed import endpoint_of, managed_of
 from innoclone.ops.folders import state_directory
-from innoclone.transport.endpoint import Endpoint, SslMode
+from innoclone.ops.managed import Managed
+from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
 
@@ -40,6 +42,7 @@ class AgentSettings:
     block_time: float = 60.0
     stop_timeout: float = 60.0  # for a clone to end in order
     server: Endpoint | None = None  # what CLONE LOCAL copies
+    managed: Managed | None = None  # whose data CLONE INSTANCE without a directory replaces
 
     def __post_init__(self) -> None:
         """Refuse what no agent could run with."""
@@ -71,11 +74,15 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
             raise UsageError(f"can't read {config}: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{config}: {error}") from error
-    server = found.pop("server", None)
+    server, managed = found.pop("server", None), found.pop("managed", None)
     given = {name: value for name, value in options.items() if value is not None}
-    known = {one.name: str(one.type) for one in fields(AgentSettings) if one.name != "server"}
+    known = {one.name: str(one.type) for one in fields(AgentSettings) if one.name not in ("server", "managed")}
     values = {name: _checked(name, value, known, config) for name, value in found.items()} | given
-    return AgentSettings(**values, server=_endpoint(server, config) if server is not None else None)
+    return AgentSettings(
+        **values,
+        server=None if server is None else endpoint_of(server, f"{config}: [server]"),
+        managed=None if managed is None else managed_of(managed, config),
+    )
 
 
 def _checked(name: str, value: Any, known: Mapping[str, str], config: Path | None) -> Any:
@@ -89,12 +96,3 @@ def _checked(name: str, value: Any, known: Mapping[str, str], config: Path | Non
     if right is None or not isinstance(value, right) or (isinstance(value, bool) and kind != "bool"):
         raise UsageError(f"{config}: {name} must be of type {kind.split()[0].lower()}")
     return value
-
-
-def _endpoint(server: Any, config: Path | None) -> Endpoint:
-    known = {"host": str, "port": int, "user": str, "password": str, "socket": str}
-    if not isinstance(server, dict) or any(not isinstance(value, known.get(k, ())) for k, value in server.items()):
-        raise UsageError(f"{config}: [server] may have {', '.join(known)}")
-    socket = Path(server["socket"]) if "socket" in server else None
-    endpoint = Endpoint(**{**server, "socket": socket})
-    return replace(endpoint, ssl_mode=SslMode.PREFERRED) if socket is not None else endpoint

@@ -10,6 +10,7 @@ from innoclone.front.agent.catalog import plugin_rows, shown
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.information import COLLATION, INFORMATION, type_text
 from innoclone.front.agent.innodbstatus import innodb_status
+from innoclone.front.agent.managed import binary_log_status
 from innoclone.front.agent.sql import statements as st
 from innoclone.front.agent.sql.lexer import tokens_of
 from innoclone.front.agent.sql.parsing import parse_select
@@ -202,8 +203,11 @@ def _position(execution: Execution, statement: st.Show) -> Answer:
     names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
     if not execution.account.may("SELECT", "performance_schema.clone_status"):  # which shows the same
         execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
-    position = execution.agent.clones.position()
     columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
+    managed = execution.agent.settings.managed
+    if managed is not None and (rows := binary_log_status(managed)) is not None:
+        return table(columns, rows)
+    position = execution.agent.clones.position()
     return table(columns, [] if position is None else [(position[0], position[1], "", "", position[2])])
 
 

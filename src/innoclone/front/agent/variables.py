@@ -138,6 +138,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_donor_timeout_after_network_failure": Number(5, 0, 30),
     "clone_enable_compression": Switch(False),
     "clone_error_numbering": Choice("mysql", ("mysql", "guide")),  # ours: the guide's own numbers
+    "clone_keep_old_data": Switch(False),  # ours: what a managed server's data was, beside it
     "clone_max_concurrency": Number(16, 1, 128),
     "clone_max_data_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
     "clone_max_network_bandwidth": Bandwidth(0, 0, LARGEST_MIB),

@@ -23,6 +23,7 @@ from innoclone.front.cli.diff import diff
 from innoclone.front.cli.discard import discard
 from innoclone.front.cli.history import history
 from innoclone.front.cli.local import local
+from innoclone.front.cli.replace import replace
 from innoclone.front.cli.replicate import replicate
 from innoclone.front.cli.sandbox import app as sandbox
 from innoclone.front.cli.status import status
@@ -67,7 +68,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would double the time it takes
     context_settings={"help_option_names": ["--help", "-?"]},
 )
-for command in (clone, local, check, status, stop, discard, history, boot, verify, diff, replicate, agent):
+for command in (clone, local, replace, check, status, stop, discard, history, boot, verify, diff, replicate, agent):
     app.command(cls=Command)(command)
 app.add_typer(sandbox)
 

@@ -1,0 +1,279 @@
+"""A managed server's data is replaced through the agent, as a stock server does it; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from agents import RunningAgent
+from clones import rows
+from innoclone.engine.mysqld import Server
+from innoclone.engine.programs import Programs
+from innoclone.errors import (
+    CloneError,
+    ConfigurationMismatch,
+    TargetUnusable,
+    UsageError,
+)
+from innoclone.files.base import server_process
+from innoclone.files.marks import is_unfinished
+from innoclone.front.agent.settings import read_settings
+from innoclone.front.managed import read_managed
+from innoclone.operation.replace import replace_data
+from innoclone.operation.sandbox import ACCOUNT
+from innoclone.ops.status import CLONE_STAGES, Stage
+from innoclone.transport.endpoint import Endpoint
+from managed import MakeManaged, ManagedServer, assert_new, assert_old
+from servers import PASSWORD, ServerFactory
+
+StartAgent = Callable[[ManagedServer], RunningAgent]
+
+
+# ---- through the agent ------------------------------------------------------------------------------------------
+
+
+def statement(small_donor: Server) -> str:
+    return f"CLONE INSTANCE FROM '{ACCOUNT}'@'127.0.0.1':{small_donor.port} IDENTIFIED BY '{PASSWORD}'"
+
+
+@pytest.fixture
+def start_agent(programs: Programs, tmp_path: Path, small_donor: Server) -> Iterator[StartAgent]:
+    agents: list[RunningAgent] = []
+
+    def start(server: ManagedServer) -> RunningAgent:
+        config = tmp_path / "agent.toml"
+        config.write_text(server.toml())
+        agent = RunningAgent(programs, tmp_path / "state", f"--config={config}")
+        agents.append(agent)
+        agent.rows(f"SET GLOBAL clone_valid_donor_list = '127.0.0.1:{small_donor.port}'")
+        return agent
+
+    yield start
+    for agent in agents:
+        agent.__exit__(None, None, None)
+
+
+def test_in_place_as_a_stock_server_does_it(
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent
+) -> None:
+    server = make_managed()
+    (server.data / "my.cnf").write_text("# the server's own\n")
+    (server.data / "scripts").mkdir()
+    (server.data / "scripts" / "backup.sh").write_text("true\n")
+    server.run("SET PERSIST max_connections = 88", "FLUSH BINARY LOGS", "CREATE USER nobody")
+    kept = {name: (server.data / name).read_bytes() for name in ("auto.cnf", "mysqld-auto.cnf", "ca.pem", "my.cnf")}
+    process = server_process(server.data)
+    agent = start_agent(server)
+    done = agent.mysql("SET GLOBAL clone_keep_old_data = ON; " + statement(small_donor))
+    assert done.returncode == 0, done.stderr
+    assert_new(server)
+    assert server_process(server.data) != process
+    assert {name: (server.data / name).read_bytes() for name in kept} == kept
+    assert (server.data / "scripts" / "backup.sh").read_text() == "true\n"
+    assert server.run("SELECT @@max_connections") == [(88,)]
+    # The donor's position, and its GTIDs; the server's own binary log begins anew.
+    name, position, gtids = agent.rows(
+        "SELECT BINLOG_FILE, BINLOG_POSITION, GTID_EXECUTED FROM performance_schema.clone_status"
+    )[0]
+    there = rows(small_donor, "SHOW BINARY LOG STATUS")[0]
+    assert (name, position, gtids) == (there[0], there[1], there[4])
+    assert server.run("SELECT @@gtid_executed, @@gtid_purged") == [(gtids, gtids)]
+    assert server.run("SHOW BINARY LOGS")[0][0] == "recbin.000001"
+    assert agent.rows("SHOW BINARY LOG STATUS") == server.run("SHOW BINARY LOG STATUS")
+    shown = agent.rows("SELECT STATE, DESTINATION, ERROR_NO FROM performance_schema.clone_status")
+    assert shown == server.run("SELECT STATE, DESTINATION, ERROR_NO FROM performance_schema.clone_status")
+    stages = agent.rows("SELECT STAGE, STATE, BEGIN_TIME, END_TIME FROM performance_schema.clone_progress")
+    assert [row[:2] for row in stages] == [
+        (stage.value, "Not Started" if stage is Stage.DROP_DATA else "Completed") for stage in CLONE_STAGES
+    ]
+    times = [moment for row in stages[1:] for moment in row[2:]]
+    assert times == sorted(times)
+    old = list(server.places.folder.glob("old-*"))
+    assert len(old) == 1
+    assert (old[0] / "mine" / "t.ibd").is_file()
+    assert (old[0] / "recbin.000002").is_file()
+
+
+@pytest.mark.parametrize("how", ["CLONE INSTANCE STOP", "KILL", "SIGTERM"])
+def test_the_statement_can_be_stopped_and_given_again(
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, how: str
+) -> None:
+    server = make_managed()
+    agent = start_agent(server)
+    agent.rows("SET GLOBAL clone_max_data_bandwidth = 4")
+    agent.rows("SET GLOBAL clone_max_concurrency = 1")
+    errors: list[pymysql.Error] = []
+
+    def run() -> None:
+        with agent.root() as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(statement(small_donor))
+            except pymysql.Error as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not agent.rows("SELECT 1 FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY' AND DATA > 0"):
+        time.sleep(0.05)
+    if how == "SIGTERM":
+        assert agent.terminate() == 0
+    elif how == "KILL":
+        number = next(row[0] for row in agent.rows("SHOW PROCESSLIST") if str(row[7]).startswith("CLONE"))
+        agent.rows(f"KILL {number}")
+    else:
+        agent.rows(how)
+    thread.join(60)
+    assert errors
+    assert_old(server)
+    assert is_unfinished(server.places.new)
+    agent = start_agent(server) if how == "SIGTERM" else agent
+    agent.rows("SET GLOBAL clone_max_data_bandwidth = 0")
+    done = agent.mysql(statement(small_donor) + "; SHOW WARNINGS")
+    assert done.returncode == 0, done.stderr
+    assert "anew" not in done.stdout  # it went on
+    assert_new(server)
+    states = agent.rows("SELECT STATE, DESTINATION FROM performance_schema.clone_status")
+    assert states == [("Failed", "LOCAL INSTANCE"), ("Completed", "LOCAL INSTANCE")]
+    assert [path.name for path in server.places.folder.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("when", ["stop", "start"])
+def test_an_agent_that_is_killed_and_started_again(
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str
+) -> None:
+    """The commands that stop and start the server kill the agent, the first time."""
+    script = tmp_path / "control"
+    server = make_managed(trial=False)
+    programs_mysqld = json.dumps(server.control._mysqld())
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import os, pathlib, signal, subprocess, sys, time\n"
+        f"killed = pathlib.Path({str(tmp_path / 'killed')!r})\n"
+        f"if sys.argv[1] == {when!r} and not killed.exists():\n"
+        "    killed.touch()\n"
+        "    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    sys.exit()\n"
+        "if sys.argv[1] == 'stop':\n"
+        f"    os.kill(int(pathlib.Path({str(server.data.parent / 'pid')!r}).read_text()), signal.SIGTERM)\n"
+        "else:\n"
+        f"    subprocess.Popen({programs_mysqld}, start_new_session=True)\n"
+    )
+    script.chmod(0o755)
+    server.command(str(script))
+    agent = start_agent(server)
+    assert agent.mysql(statement(small_donor)).returncode != 0
+    assert agent.process.wait(60) == -signal.SIGKILL
+    assert server.places.read() is not None
+    second = start_agent(server)
+    end = time.monotonic() + 120
+    while not re.search("a broken off replacement was (undone|completed)", second.log.read_text()):
+        assert time.monotonic() < end, second.log.read_text()
+        time.sleep(0.1)
+    (assert_old if when == "stop" else assert_new)(server)
+    shown = second.rows("SELECT STATE, BINLOG_FILE, BINLOG_POSITION FROM performance_schema.clone_status")
+    there = rows(small_donor, "SHOW BINARY LOG STATUS")[0]
+    assert shown == [("Failed", "", 0)] + ([("Completed", *there[:2])] if when == "start" else [])
+    if when == "stop":
+        second.rows(statement(small_donor))
+        assert_new(server)
+
+
+# ---- refused ----------------------------------------------------------------------------------------------------
+
+
+def assert_refused(
+    server: ManagedServer, small_donor: Server, kind: type[CloneError], words: str, **changes: Any
+) -> None:
+    """Before anything is touched."""
+    process = server_process(server.data)
+    options = server.options(small_donor)
+    with pytest.raises(kind, match=words):
+        replace_data(replace(options, managed=replace(options.managed, **changes)))
+    assert not server.places.new.exists()
+    assert server_process(server.data) == process
+
+
+def test_what_can_not_be_replaced_is_refused(make_managed: MakeManaged, small_donor: Server) -> None:
+    server = make_managed()
+    (server.data / "mine" / "dump.sql").touch()
+    assert_refused(server, small_donor, TargetUnusable, r"holds tables and also dump\.sql")
+    (server.data / "mine" / "dump.sql").unlink()
+    server.run("CREATE USER guest", "CREATE USER manager", "GRANT PROCESS ON *.* TO manager")
+    assert_refused(
+        server, small_donor, TargetUnusable, "PROCESS", endpoint=replace(server.managed.endpoint, user="guest")
+    )
+    assert_refused(
+        server, small_donor, TargetUnusable, "can't be asked", endpoint=replace(server.managed.endpoint, user="nobody")
+    )
+    assert_refused(
+        server, small_donor, TargetUnusable, "has the data directory",
+        endpoint=Endpoint(socket=small_donor.socket, user="root"),
+    )  # fmt: skip
+    assert_old(server)
+
+
+def test_binary_logs_and_tablespaces_outside_are_refused(
+    make_managed: MakeManaged, small_donor: Server, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    logging = make_managed(f"--log-bin={outside / 'binlog'}")
+    assert_refused(logging, small_donor, TargetUnusable, "log_bin_basename=.*, which is not its data directory")
+    assert_old(logging)
+    tables = make_managed(f"--innodb-directories={outside}")
+    tables.run(f"CREATE TABLE mine.far (a INT) DATA DIRECTORY = '{outside}'")
+    assert_refused(tables, small_donor, TargetUnusable, "tablespace outside its data directory")
+    pages = make_managed(f"--innodb-doublewrite-dir={outside}")
+    assert_refused(pages, small_donor, TargetUnusable, "innodb_doublewrite_dir=")
+
+
+def test_a_donor_that_does_not_fit_is_refused(make_managed: MakeManaged, make_server: ServerFactory) -> None:
+    server = make_managed()
+    other = make_server(init=["--innodb-page-size=8k"])
+    assert_refused(server, other, ConfigurationMismatch, "innodb_page_size is 8192 on the donor")
+    assert_old(server)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("[managed]", "needs datadir"),
+        ('[managed]\ndatadir = "data"', "datadir must be an absolute path"),
+        ('[managed]\ndatadir = "/data"\nstop = 5', "stop must be of type str"),
+        ('[managed]\ndatadir = "/data"\nport = true', "port must be of type int"),
+        ('[managed]\ndatadir = "/data"\nstart_timeout = 0', "start_timeout must be above 0"),
+        ('[managed]\ndatadir = "/data"\nbegin = "x"', "may have .*, not begin"),
+        ('managed = "data"', "must be a table"),
+        ("", "has no table"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense(tmp_path: Path, lines: str, words: str) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(lines)
+    with pytest.raises(UsageError, match=words):
+        read_managed(config)
+
+
+def test_commands_may_be_texts_or_lists(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        '[managed]\ndatadir = "/data"\nstart = "systemctl start mysql"\nstop = ["/opt/my tools/stop", "now"]\n'
+        'socket = "/run/mysqld.sock"\nuser = "manager"\npassword = "geheim"\n'
+    )
+    managed = read_managed(config)
+    assert managed.start == ("systemctl", "start", "mysql")
+    assert managed.stop == ("/opt/my tools/stop", "now")
+    assert managed.endpoint.password == "geheim"
+    assert "geheim" not in repr(managed)
+    assert read_settings(config, {}).managed == managed

@@ -1,0 +1,300 @@
+"""The steps of a replacement without servers: a crash at every one of them, and again while that is put right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from innoclone.engine.managed import Control, ServerFacts
+from innoclone.errors import BootFailed, FileError, TargetBusy, TargetExists, TargetUnusable
+from innoclone.files import replacing
+from innoclone.files.replacing import Places, Step, belongings, carry
+from innoclone.operation import replace as operation
+from innoclone.operation.options import CloneOptions, ReplaceOptions
+from innoclone.ops.limits import Limits
+from innoclone.ops.managed import Managed
+from innoclone.ops.status import CloneStatus
+from innoclone.transport.endpoint import Endpoint
+
+CRASHED = 9
+FACTS = ServerFacts({})
+
+
+class Events:
+    """Counts what happens, and ends the process, like a kill, at the one that was asked for."""
+
+    def __init__(self) -> None:
+        self.count, self.fatal = 0, -1
+
+    def __call__(self) -> None:
+        if self.count == self.fatal:
+            os._exit(CRASHED)
+        self.count += 1
+
+    def around(self, function: Callable[..., object]) -> Callable[..., object]:
+        """The function, with an event before and after it."""
+
+        def wrapped(*arguments: object, **named: object) -> object:
+            self()
+            result = function(*arguments, **named)
+            self()
+            return result
+
+        return wrapped
+
+
+class FakeServer(Control):
+    """Runs where the file ``running`` says so; comes up on all data but what is called bad."""
+
+    def __init__(self, places: Places, events: Events) -> None:
+        self.places, self.events, self.state = places, events, places.folder.with_name("running")
+
+    def running(self) -> bool:
+        return self.state.exists()
+
+    def start(self, waiting: Callable[[], None] = lambda: None) -> None:
+        self.events()
+        served = (self.places.data / "mysql.ibd").read_text()
+        if not self.running():
+            if served == "bad":
+                raise BootFailed("it does not start")
+            self.state.write_text(served)
+        self.events()
+
+    def stop(self, waiting: Callable[[], None] = lambda: None, *, force: bool = False) -> None:
+        self.events()
+        self.state.unlink(missing_ok=True)
+        self.events()
+
+
+class World:
+    """Old data that is served, and new beside it."""
+
+    def __init__(self, folder: Path, new: str, *, keep: bool) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.keep, self.events = keep, Events()
+        self.places = Places(folder / "data")
+        for path, content in ((self.places.data, "old"), (self.places.new, new)):
+            (path / "schema").mkdir(parents=True)
+            (path / "mysql.ibd").write_text(content)
+            (path / "schema" / "t.ibd").write_text(content)
+        (self.places.data / "auto.cnf").write_text("uuid")
+        self.server = FakeServer(self.places, self.events)
+        self.server.start()
+
+    def replace(self) -> None:
+        managed = Managed(self.places.data, Endpoint())
+        options = ReplaceOptions(CloneOptions(Endpoint(), self.places.data), managed, keep_old_data=self.keep)
+        run = operation._Replacement(options, self.places, CloneStatus(), threading.Event(), Limits())
+        run.control = self.server
+        run._drop(run._swap(FACTS))
+
+    def settle(self) -> None:
+        operation._settle(self.places, self.server)
+
+    def crashing(self, what: Callable[[], None], at: int) -> bool:
+        """Do it in a process that dies at that event; False if it came to its end before."""
+        child = os.fork()
+        if not child:
+            self.events.count, self.events.fatal = 0, at
+            try:
+                what()
+            except BootFailed:
+                pass
+            except BaseException:  # noqa: BLE001 - this is a copy of the test run, which nothing may go on with
+                os._exit(1)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, CRASHED)
+        return status == CRASHED
+
+    def assert_whole(self, allowed: set[str]) -> str:
+        """A server runs on one of the two, all of it."""
+        served = self.server.state.read_text()
+        assert served in allowed
+        assert {path.read_text() for path in self.places.data.rglob("*.ibd")} == {served}
+        assert (self.places.data / "auto.cnf").read_text() == "uuid"
+        assert self.places.read() is None
+        others = [path for path in self.places.folder.iterdir() if path.is_dir()]
+        if served == "new":
+            assert len(others) == self.keep
+            assert all((path / "mysql.ibd").read_text() == "old" for path in others)
+        else:
+            assert others == [self.places.new]
+        return served
+
+
+@pytest.fixture
+def events_everywhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
+    """An event before and after everything that a crash could come between."""
+
+    def prepare(world: World) -> None:
+        for name in ("write", "exchange", "forget", "put_aside"):
+            monkeypatch.setattr(world.places, name, world.events.around(getattr(world.places, name)))
+        monkeypatch.setattr(operation, "carry", world.events.around(carry))
+        monkeypatch.setattr(replacing, "sync_directory", world.events.around(lambda _: None))
+
+    return prepare
+
+
+@pytest.mark.parametrize(("new", "keep", "twice"), [("new", False, True), ("new", True, False), ("bad", False, True)])
+def test_a_crash_at_every_step_and_another_while_it_is_put_right(
+    tmp_path: Path, events_everywhere: Callable[[World], None], new: str, keep: bool, twice: bool
+) -> None:
+    first = outcomes = 0
+    seen = set()
+    while True:
+        second = 0
+        while True:
+            world = World(tmp_path / "w", new, keep=keep)
+            events_everywhere(world)
+            crashed = world.crashing(world.replace, first)
+            again = crashed and twice and world.crashing(world.settle, second)
+            world.settle()
+            seen.add(world.assert_whole({"old"} if new == "bad" else {"old", "new"}))
+            outcomes += 1
+            second += 1
+            if not again:
+                break
+        first += 1
+        if not crashed:
+            break
+    assert first > 20
+    assert outcomes > (100 if twice else 20)
+    assert seen == ({"old"} if new == "bad" else {"old", "new"})
+
+
+def test_without_a_crash_the_new_data_is_served_and_the_old_is_gone(tmp_path: Path) -> None:
+    world = World(tmp_path / "w", "new", keep=False)
+    world.replace()
+    assert world.assert_whole({"new"}) == "new"
+
+
+def test_new_data_that_no_server_comes_up_on_is_swapped_back(tmp_path: Path) -> None:
+    world = World(tmp_path / "w", "bad", keep=False)
+    with pytest.raises(BootFailed, match="it does not start"):
+        world.replace()
+    assert world.assert_whole({"old"}) == "old"
+
+
+def test_a_failure_of_the_way_back_too_is_told_and_put_right_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path / "w", "bad", keep=False)
+    start = world.server.start
+
+    def fails(*_: object) -> None:
+        raise BootFailed("not today")
+
+    monkeypatch.setattr(world.server, "start", fails)
+    with pytest.raises(BootFailed, match="could not be started on its old data: not today"):
+        world.replace()
+    note = world.places.read()
+    assert note is not None
+    assert note.step is Step.BACK
+    monkeypatch.setattr(world.server, "start", start)
+    world.settle()
+    assert world.assert_whole({"old"}) == "old"
+
+
+def test_directories_that_somebody_moved_are_left_alone(tmp_path: Path) -> None:
+    world = World(tmp_path / "w", "new", keep=False)
+    world.places.begin("", "", 0.0)
+    world.places.data.rename(tmp_path / "elsewhere")
+    world.places.data.mkdir()
+    with pytest.raises(FileError, match="neither the old data nor the new"):
+        world.settle()
+    assert (world.places.new / "mysql.ibd").read_text() == "new"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "nonsense", '{"format": 2}', '{"format": 1, "step": "x"}'])
+def test_a_damaged_note_is_no_reason_to_guess(tmp_path: Path, content: str) -> None:
+    world = World(tmp_path / "w", "new", keep=False)
+    (world.places.folder / replacing.NOTE).write_text(content)
+    with pytest.raises(FileError, match="damaged"):
+        world.settle()
+
+
+def test_only_one_process_replaces_a_servers_data(tmp_path: Path) -> None:
+    places = World(tmp_path / "w", "new", keep=False).places
+    lock = places.claim()
+    with pytest.raises(TargetBusy):
+        Places(places.data).claim()
+    os.close(lock)
+    os.close(places.claim())
+
+
+def test_what_is_no_data_directory_is_not_claimed(tmp_path: Path) -> None:
+    with pytest.raises(TargetUnusable, match="not a server's data directory"):
+        Places(tmp_path).claim()
+    assert not Places(tmp_path).folder.exists()
+
+
+# ---- what stays with the server --------------------------------------------------------------------------------
+
+DATA = (
+    "ibdata1", "ibtmp1", "mysql.ibd", "general.ibd", "undo_001", "more.ibu", "ib_buffer_pool", "ib_logfile0",
+    "#ib_16384_0.dblwr", "#innodb_redo/#ib_redo1", "#innodb_temp/temp_1.ibt", "mysql/general_log.CSV",
+    "mysql/general_log_1.sdi", "sys/x.ibd", "#clone/#view_status", "#innoclone/manifest.json", "shop/t.ibd",
+    "shop/m.MYD", "shop/m.MYI", "shop/m_1.sdi", "binlog.000001", "binlog.index", "system0",
+)  # fmt: skip
+OWN = (
+    "auto.cnf", "mysqld-auto.cnf", "my.cnf", "server-key.pem", "host.err", "host-slow.log", "relay.000001",
+    "relay.index", "mysql_upgrade_history", "scripts/backup.sh", "notes.txt", "undo_notes", "ibdata1.bak",
+    "binlog.tar", "exports/list.CSV", "exports/list.csv",
+)  # fmt: skip
+NAMES = [r"binlog\.(\d+|~rec~)", r"binlog\.index", "system0"]
+
+
+def fill(data: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        path = data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def test_what_belongs_to_the_server_and_what_is_data(tmp_path: Path) -> None:
+    fill(tmp_path, DATA + OWN)
+    (tmp_path / "empty_schema").mkdir()
+    stays = belongings(tmp_path, NAMES)
+    assert {path.name for path in stays} == {name.partition("/")[0] for name in OWN}
+
+
+def test_a_foreign_file_among_tables_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, (*DATA, "shop/dump.sql"))
+    with pytest.raises(TargetUnusable, match=r"shop holds tables and also dump\.sql"):
+        belongings(tmp_path, NAMES)
+
+
+def test_a_link_to_a_schema_elsewhere_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, ("elsewhere/t.ibd", "data/mysql.ibd"))
+    (tmp_path / "data" / "shop").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TargetUnusable, match="symbolic link"):
+        belongings(tmp_path / "data", [])
+
+
+def test_carrying_copies_and_touches_nothing(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    fill(old, OWN)
+    fill(new, ("mysql_upgrade_history", "mysql.ibd"))
+    (old / "scripts" / "backup.sh").chmod(0o700)
+    (old / "link").symlink_to("my.cnf")
+    carry(belongings(old, []), new)
+    for name in OWN:
+        assert (old / name).read_text() == (new / name).read_text() == name
+        assert (old / name).stat().st_ino != (new / name).stat().st_ino
+        assert (old / name).stat().st_mode == (new / name).stat().st_mode
+    assert (new / "link").readlink() == Path("my.cnf")
+
+
+def test_a_folder_that_the_clone_has_as_a_schema_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "old", ("scripts/backup.sh",))
+    fill(tmp_path / "new", ("scripts/t.ibd",))
+    with pytest.raises(TargetExists, match="scripts"):
+        carry(belongings(tmp_path / "old", []), tmp_path / "new")
+    assert not (tmp_path / "new" / "scripts" / "backup.sh").exists()
