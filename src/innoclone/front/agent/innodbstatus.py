@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["innodb_status"]
 
 log = logging.getLogger("innoclone.agent")
+PATIENCE = 10.0  # seconds for the server to answer
 SMALLEST_PAGE = 4096  # bytes; the size of the log's files is a multiple of the server's
 _RULE = "=" * 37
 
@@ -28,7 +29,7 @@ def innodb_status(agent: Agent) -> str | None:
     server = _server(agent)
     if server is not None:
         try:
-            with Sql(server) as sql:
+            with Sql(server, read_timeout=PATIENCE) as sql:
                 return str(sql.rows("SHOW ENGINE INNODB STATUS")[0][2])
         except CloneError as error:
             log.warning("SHOW ENGINE INNODB STATUS: %s; showing the newest clone instead", error.message)
@@ -39,8 +40,9 @@ def innodb_status(agent: Agent) -> str | None:
 
 
 def _server(agent: Agent) -> Endpoint | None:
-    """The server that is asked."""
-    return agent.settings.server
+    """The server that is asked: the managed one, else the one that CLONE LOCAL copies."""
+    managed = agent.settings.managed
+    return agent.settings.server if managed is None else managed.endpoint
 
 
 def _of_clone(directory: Path) -> str | None:

@@ -5,6 +5,7 @@ A value in Python: int, Decimal, float, str, datetime, date, timedelta (TIME), N
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +26,7 @@ MOST_DIGITS, MOST_DECIMALS = 65, 30  # of a DECIMAL
 NUMBERS = (ColumnType.YEAR, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.NEWDECIMAL, ColumnType.DOUBLE)
 TEMPORAL = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE, ColumnType.TIME)
 BLOBS = (ColumnType.BLOB, ColumnType.MEDIUM_BLOB, ColumnType.LONG_BLOB)
-LARGEST_EXACT = 1e15  # a double is written with an exponent from here on
+LARGEST_EXPONENT = 15  # of ten, of a double that is written without one
 
 
 class Unscaled(Decimal):
@@ -145,9 +146,15 @@ def text_of(value: Value, kind: SqlType) -> str | None:
 
 
 def _double(value: float) -> str:
-    if value == int(value) and abs(value) < LARGEST_EXACT:
-        return str(int(value))
-    return repr(value).replace("e+", "e").removesuffix(".0")
+    """With an exponent from 1e15 on and below 1e-15, as my_gcvt writes it."""
+    if not value:
+        return "0" if math.copysign(1, value) > 0 else "-0"
+    number = Decimal(repr(value)).normalize()
+    if -LARGEST_EXPONENT <= number.adjusted() < LARGEST_EXPONENT:
+        return f"{number:f}"
+    sign, digits, _ = number.as_tuple()
+    first, *rest = map(str, digits)
+    return f"{'-' * sign}{first}{'.' * bool(rest)}{''.join(rest)}e{number.adjusted()}"
 
 
 def seconds_text(microseconds: int, decimals: int) -> str:
