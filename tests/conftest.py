@@ -21,10 +21,13 @@ from servers import ServerFactory
 def pytest_configure() -> None:
     """Let SIGTERM (a time limit, a cancelled job) end the run like Ctrl-C does, so that servers are stopped.
 
+    Programs that are tested inherit which signals are ignored, and nohup or a shell's background job ignores some.
+
     Property tests try the same examples in each run, so that a change is judged by itself; INNOCLONE_RANDOM=1 looks
     for new ones.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     settings.register_profile("repeatable", derandomize=not os.environ.get("INNOCLONE_RANDOM"))
     settings.load_profile("repeatable")
 
