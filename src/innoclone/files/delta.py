@@ -17,9 +17,7 @@ from innoclone.files.system import same_bytes, write_all
 
 __all__ = ["Delta", "update_file", "write_differing"]
 
-DIRECT_RUN = (
-    256 << 10
-)  # bytes of a run from which on it is written around the page cache; one page is quicker through it
+DIRECT_RUN = 256 << 10  # bytes of a run from which on it is written around the page cache; single pages go through it
 
 
 @dataclass
