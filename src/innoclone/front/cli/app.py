@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -14,29 +15,19 @@ from typing import NoReturn, cast
 import typer
 
 from innoclone.errors import CloneError, Interrupted, LocalFault, RemoteFault, UsageError, registry
-from innoclone.front.cli.agent import agent
-from innoclone.front.cli.boot import boot
-from innoclone.front.cli.check import check
-from innoclone.front.cli.clone import clone
 from innoclone.front.cli.common import Command
-from innoclone.front.cli.diff import diff
-from innoclone.front.cli.discard import discard
-from innoclone.front.cli.history import history
-from innoclone.front.cli.local import local
-from innoclone.front.cli.replace import replace
-from innoclone.front.cli.replicate import replicate
-from innoclone.front.cli.sandbox import app as sandbox
-from innoclone.front.cli.status import status
-from innoclone.front.cli.stop import stop
-from innoclone.front.cli.verify import verify
 from innoclone.front.output import Output
-from innoclone.version import __version__
 
-__all__ = ["app", "exit_statuses", "main", "run"]
+__all__ = ["exit_statuses", "main", "program", "run"]
 
 # click has no public name within typer for the base of what its parser raises.
 ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 
+# Each one is a module of that name here, with a function of that name, or an application that holds more.
+COMMANDS = (
+    "clone", "local", "replace", "check", "status", "stop", "discard", "history", "boot", "verify", "diff",
+    "replicate", "agent", "sandbox", "version",
+)  # fmt: skip
 SIGNALLED = 128  # a shell's exit status for a process that ended by a signal is 128 + its number
 
 
@@ -59,24 +50,29 @@ def _epilog() -> str:
     return "\b\n" + "\n".join(["Exit status (docs/errors.md has the details):", *lines])
 
 
-app = typer.Typer(
-    name="innoclone",
-    help="MySQL's CLONE outside the server.",
-    epilog=_epilog(),
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: importing rich would double the time it takes
-    context_settings={"help_option_names": ["--help", "-?"]},
-)
-for command in (clone, local, replace, check, status, stop, discard, history, boot, verify, diff, replicate, agent):
-    app.command(cls=Command)(command)
-app.add_typer(sandbox)
+def program(name: str | None = None) -> typer.Typer:
+    """The program with all of its commands, or, to start quickly, with that of this ``name`` alone if there is one."""
+    app = typer.Typer(
+        name="innoclone",
+        help="MySQL's CLONE outside the server.",
+        epilog=_epilog(),
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: importing rich would double the time it takes
+        context_settings={"help_option_names": ["--help", "-?"]},
+    )
+    app.callback()(_group)  # what keeps a single command a command
+    for each in [name] if name in COMMANDS else COMMANDS:
+        found = getattr(importlib.import_module(f"innoclone.front.cli.{each}"), each)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found)
+        else:
+            app.command(cls=Command)(found)
+    return app
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    sys.stdout.write(f"innoclone {__version__}\n")
+def _group() -> None:
+    pass
 
 
 def main() -> NoReturn:
@@ -102,7 +98,7 @@ def run(args: Sequence[str]) -> int:
             signal.signal(number, stop)
     args = ["version"] if list(args) in (["--version"], ["-V"]) else list(args) or ["--help"]
     try:
-        status = app(args=args, prog_name="innoclone", standalone_mode=False) or 0
+        status = program(next(iter(args)))(args=args, prog_name="innoclone", standalone_mode=False) or 0
     except CloneError as error:
         return _report(error, SIGNALLED + stopped[0] if stopped else error.exit_status)
     except ClickException as error:
@@ -119,8 +115,7 @@ def run(args: Sequence[str]) -> int:
 def _usage(error: Exception, args: Sequence[str]) -> UsageError:
     """What click's parser found, as one of our errors."""
     text: str = getattr(error, "format_message", lambda: str(error))()
-    names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    where = f"innoclone {args[0]}" if args and args[0] in names else "innoclone"
+    where = f"innoclone {args[0]}" if args and args[0] in COMMANDS else "innoclone"
     return UsageError(text[:1].lower() + text[1:].rstrip("."), hint=f"see {where} --help")
 
 

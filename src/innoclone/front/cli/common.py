@@ -171,7 +171,7 @@ class Command(TyperCommand):
             args = _readable_password(args)
         if "defaults_file" in names and "--help" not in args:
             given = self.make_parser(ctx).parse_args(args=list(args))[0]
-            ctx.default_map = _defaults(self.params, _file_args(given), _every_option(ctx.find_root().command))
+            ctx.default_map = _defaults(self.params, _file_args(given))
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -224,25 +224,32 @@ def _file_args(given: Mapping[str, Any]) -> FileArgs:
     return FileArgs(login_path=given.get("login_path"), no_defaults=bool(given.get("no_defaults")), **paths)
 
 
-def _every_option(command: Any) -> set[str]:
-    """The long options of all commands that an option file may hold."""
+def _options(command: Any) -> set[str]:
+    """The long options of a command, or of all in a group, that an option file may hold."""
     found = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     for inner in getattr(command, "commands", {}).values():
-        found |= _every_option(inner)
+        found |= _options(inner)
     return found - ONLY_TYPED
 
 
-def _defaults(parameters: Sequence[Any], files: FileArgs, known: set[str]) -> dict[str, Any]:
+def _is_another_commands(option: str) -> bool:
+    from innoclone.front.cli.app import program  # all commands: it takes its time, and is rarely asked
+
+    return option in _options(typer.main.get_command(program()))
+
+
+def _defaults(parameters: Sequence[Any], files: FileArgs) -> dict[str, Any]:
     """What [innoclone] says about these parameters, by name. The connection's are left to `resolve`.
 
     Raises UsageError for an option that no command knows, unless it is a ``loose-`` one.
     """
     found: dict[str, Any] = {}
+    known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)} - ONLY_TYPED
     for setting in files.sources(lambda _: None).settings:
         if setting.group.lower() != "innoclone" or setting.key in (*CONNECTION_OPTIONS, "skip-password"):
             continue
         option = f"--{setting.key}"
-        if option not in known and not setting.loose:
+        if option not in known and not setting.loose and not _is_another_commands(option):
             raise UsageError(f"unknown option {setting.name} at {setting.origin}", hint="innoclone COMMAND --help")
         for parameter in parameters:
             if option in parameter.secondary_opts:

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from innoclone.errors import CloneError, registry
-from innoclone.front.cli.app import app, exit_statuses
+from innoclone.front.cli.app import exit_statuses, program
 from innoclone.front.cli.common import CONNECTION, OPTION_FILES, OUTPUT
 
 __all__ = ["PAGES", "commands", "refresh"]
@@ -28,7 +28,7 @@ BLOCK = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n).*?(<!-- end -->)", 
 
 def commands() -> dict[str, Any]:
     """Every command by its full name, ``clone`` or ``sandbox start``."""
-    return dict(_walk(typer.main.get_command(app), ""))
+    return dict(_walk(typer.main.get_command(program()), ""))
 
 
 def _walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:

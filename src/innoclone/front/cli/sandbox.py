@@ -19,9 +19,9 @@ from innoclone.front.units import amount, duration
 if TYPE_CHECKING:
     from innoclone.operation.sandbox import Sandbox
 
-__all__ = ["app", "parse_size"]
+__all__ = ["parse_size", "sandbox"]
 
-app = typer.Typer(
+sandbox = typer.Typer(
     name="sandbox",
     help="Private MySQL servers for trying things out.",
     rich_markup_mode=None,
@@ -32,7 +32,7 @@ Name = Annotated[str, typer.Argument(metavar="[NAME]", help=f"Name of the sandbo
 _SIZE_HELP = "Size of the data, as in 300M or 2G."
 
 
-@app.command(cls=Command)
+@sandbox.command(cls=Command)
 @expand
 def start(
     name: Name = DEFAULT_NAME,
@@ -58,7 +58,7 @@ def start(
     out.completed()
 
 
-@app.command(cls=Command)
+@sandbox.command(cls=Command)
 @expand
 def stop(
     name: Name = DEFAULT_NAME,
@@ -77,7 +77,7 @@ def stop(
     out.completed()
 
 
-@app.command("list", cls=Command)
+@sandbox.command("list", cls=Command)
 @expand
 def list_(*, output: OutputArgs) -> None:
     """Show all sandboxes."""
@@ -91,7 +91,7 @@ def list_(*, output: OutputArgs) -> None:
     out.result({"sandboxes": [_fields(box) for box in boxes]})
 
 
-@app.command(cls=Command)
+@sandbox.command(cls=Command)
 def shell(
     name: Name = DEFAULT_NAME,
     execute: Annotated[
@@ -113,7 +113,7 @@ def shell(
     os.execve(client[0], [*client, *arguments], environment)  # noqa: S606 - it takes over the terminal, without a shell
 
 
-@app.command(cls=Command)
+@sandbox.command(cls=Command)
 @expand
 def fill(
     name: Name = DEFAULT_NAME,
