@@ -200,6 +200,7 @@ def test_a_torn_file_is_thrown_away(agent: RunningAgent, state: Path, programs: 
         with RunningAgent(programs, state) as second:
             assert second.rows(STATUS) == []
             assert not (agent.folder / "resume.json").exists()
+            assert "resume.json can't be used" in second.log.read_text()
 
 
 # ---- the log -----------------------------------------------------------------------------------------------

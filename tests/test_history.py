@@ -175,14 +175,14 @@ def test_the_command(innoclone) -> None:
     for number in range(30):
         append_history(
             {
-                "state": "Failed" if number == 29 else "Completed", "operation": "clone", "source": "u@h:1",
+                "id": number + 1, "state": "Failed" if number == 29 else "Completed", "operation": "clone", "source": "u@h:1",
                 "destination": f"/clone/{number}", "began": 1e9 + number, "seconds": 83.2, "data": 5 << 30,
                 "error_number": 1158 if number == 29 else 0, "error_message": "the connection broke",
             }
         )  # fmt: skip
     lines = innoclone("history", TZ="UTC").stdout.splitlines()
     assert len(lines) == 1 + 20 + 1
-    assert " ".join(lines[-3].split()) == "2001-09-09 01:47:08 clone Completed 1:23 5,120.0 MiB u@h:1 -> /clone/28"
+    assert " ".join(lines[-3].split()) == "29 2001-09-09 01:47:08 clone Completed 1:23 5,120.0 MiB u@h:1 -> /clone/28"
     assert lines[-1].strip() == "error 1158: the connection broke"
     found = json.loads(innoclone("history", "--json", "--limit=3").stdout)
     assert [row["destination"] for row in found["clones"]] == ["/clone/27", "/clone/28", "/clone/29"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from innoclone.ops.status import CloneStatus, Counter, Stage, StageStatus, State
 
 __all__ = ["Pending", "status_of"]
 
+log = logging.getLogger("innoclone.agent")
 NAME = "resume.json"
 CUT_OFF = "the clone was cut off: the agent ended"
 
@@ -56,7 +58,8 @@ class Pending:
             return (CloneLocal if found["local"] else CloneInstance)(**found["statement"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):  # torn, or of another version
+        except (OSError, ValueError, KeyError, TypeError) as error:  # torn, or of another version
+            log.warning("%s can't be used: no clone goes on by itself (%s)", self._path, type(error).__name__)
             self.forget()
             return None
 
