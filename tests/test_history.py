@@ -175,9 +175,10 @@ def test_the_command(innoclone) -> None:
     for number in range(30):
         append_history(
             {
-                "id": number + 1, "state": "Failed" if number == 29 else "Completed", "operation": "clone", "source": "u@h:1",
-                "destination": f"/clone/{number}", "began": 1e9 + number, "seconds": 83.2, "data": 5 << 30,
-                "error_number": 1158 if number == 29 else 0, "error_message": "the connection broke",
+                "id": number + 1, "state": "Failed" if number == 29 else "Completed", "operation": "clone",
+                "source": "u@h:1", "destination": f"/clone/{number}", "began": 1e9 + number, "seconds": 83.2,
+                "data": 5 << 30, "error_number": 1158 if number == 29 else 0,
+                "error_message": "the connection broke",
             }
         )  # fmt: skip
     lines = innoclone("history", TZ="UTC").stdout.splitlines()

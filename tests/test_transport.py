@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hostile import CAPABILITIES, GREETING, Donor, Peer
 from innoclone.errors import ConnectFailed, NetworkError, ProtocolError
 from innoclone.transport.compression import CompressedStream
-from innoclone.transport.connection import READ_AHEAD, Connection
+from innoclone.transport.connection import BEFORE_BULK, READ_AHEAD, Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.wire.handshake import AuthMoreData, Capability, Ok
 from innoclone.wire.packets import MAX_PIECE, CompressedHeader, PacketHeader, split
@@ -101,7 +101,7 @@ def test_bytes_come_in_any_pieces(tmp_path, pieces):
             connection.read_exact(1)
 
 
-@pytest.mark.parametrize("read_ahead", [True, False])
+@pytest.mark.parametrize("read_ahead", [READ_AHEAD, BEFORE_BULK, 0])
 @pytest.mark.parametrize("first", [1, 4, 5000, READ_AHEAD])
 def test_splice_takes_the_read_ahead_bytes_too(tmp_path, read_ahead, first):
     """Into a file, at an offset; the bytes behind are still there for the next read."""

@@ -22,7 +22,7 @@ from innoclone.files.system import file_error, same_bytes, start_writeback, writ
 from innoclone.ops.chunks import Slot, stamp
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import Counter
-from innoclone.transport.connection import Connection
+from innoclone.transport.connection import BEFORE_BULK, READ_AHEAD, Connection
 from innoclone.wire.descriptors import (
     DataDescriptor,
     FileMetadata,
@@ -229,7 +229,7 @@ class Link:
         if self._stage in STAGES:
             self._counter = self._course.status.stages[STAGES[self._stage]].counter()
         # Single pages come buffered; big blocks are left in the socket until their place is known.
-        self._connection.read_ahead = self._stage is StageNumber.PAGE_COPY
+        self._connection.read_ahead = READ_AHEAD if self._stage is StageNumber.PAGE_COPY else BEFORE_BULK
 
     # ---- data ----------------------------------------------------------------------------------------------
 

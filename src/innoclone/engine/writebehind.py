@@ -6,8 +6,8 @@ Where there are few connections, network and disk would otherwise wait for each 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from innoclone.files.memory import aligned_memory
 
@@ -21,62 +21,55 @@ class WriteBehind:
 
     def __init__(self, size: int, name: str) -> None:
         """``size``: bytes of a buffer; ``name`` is the thread's, which starts with the first job."""
-        self._free = deque(aligned_memory(size) for _ in range(BUFFERS))
-        self._jobs: deque[tuple[Callable[[], None], memoryview | None]] = deque()
-        self._changed = threading.Condition()
-        self._busy = self._closed = False
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(BUFFERS):
+            self._free.put(aligned_memory(size))
+        # A job and its buffer, or a place in the queue that somebody waits for; None is the end.
+        self._jobs: SimpleQueue[tuple[Callable[[], None], memoryview | None] | threading.Event | None] = SimpleQueue()
         self._failure: BaseException | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def buffer(self) -> memoryview:
         """A buffer that no job uses; waits for one. Raises what a job raised."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free or self._failure is not None)
-            self._check()
-            return self._free.popleft()
+        found = self._free.get()
+        if self._failure is not None:
+            self._free.put(found)
+            raise self._failure
+        return found
 
     def put(self, job: Callable[[], None], buffer: memoryview | None = None) -> None:
         """Have ``job`` run, which frees ``buffer``. After a job that failed, no other is run."""
         if self._thread.ident is None:
             self._thread.start()
-        with self._changed:
-            self._jobs.append((job, buffer))
-            self._changed.notify_all()
+        self._jobs.put((job, buffer))
 
     def drain(self) -> None:
         """Wait until all jobs are done. Raises what one of them raised."""
-        with self._changed:
-            self._changed.wait_for(lambda: not (self._jobs or self._busy) or self._failure is not None)
-            self._check()
-
-    def close(self) -> None:
-        """Forget the jobs that were not begun, and wait for the one that was."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
         if self._thread.ident is not None:
-            self._thread.join()
-
-    def _check(self) -> None:
+            reached = threading.Event()
+            self._jobs.put(reached)
+            reached.wait()
         if self._failure is not None:
             raise self._failure
 
+    def close(self) -> None:
+        """Forget the jobs that were not begun, and wait for the one that was."""
+        self._closed = True
+        self._jobs.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closed)
-                if self._closed:
-                    return
-                job, buffer = self._jobs.popleft()
-                self._busy = True
-            try:
-                job()
-            except BaseException as error:  # noqa: BLE001 - raised again where the jobs come from
-                with self._changed:
+        while (found := self._jobs.get()) is not None:
+            if isinstance(found, threading.Event):
+                found.set()
+                continue
+            job, buffer = found
+            if self._failure is None and not self._closed:
+                try:
+                    job()
+                except BaseException as error:  # noqa: BLE001 - raised again where the jobs come from
                     self._failure = error
-                    self._changed.notify_all()
-                return
-            with self._changed:
-                self._busy = False
-                self._free.extend([] if buffer is None else [buffer])
-                self._changed.notify_all()
+            if buffer is not None:
+                self._free.put(buffer)

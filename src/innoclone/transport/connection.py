@@ -38,9 +38,10 @@ from innoclone.wire.handshake import Err, Greeting
 from innoclone.wire.login import ClientLogin
 from innoclone.wire.packets import HEADER, PacketHeader, split
 
-__all__ = ["Connection"]
+__all__ = ["BEFORE_BULK", "READ_AHEAD", "Connection"]
 
 READ_AHEAD = 1 << 16
+BEFORE_BULK = 64  # bytes before a block: its descriptor's packet, the header and first byte of its own
 POLL = 0.25  # seconds after which a silent connection looks whether it is to be stopped
 PIPE_SIZE = 1 << 20  # the largest that an ordinary user may ask for (fs.pipe-max-size)
 MAX_CONTROL = 1 << 20  # bytes of a packet that is not bulk data; a donor's largest are well below
@@ -75,7 +76,8 @@ class Connection:
         self._stream: CompressedStream | None = None
         self._plain_network = 0
         self._pipe: tuple[int, int] | None = None
-        self.read_ahead = True  # off where bulk bytes follow that must stay in the socket for splice
+        # Bytes that may be read before they are asked for; few where blocks follow, whose bytes are not to be copied.
+        self.read_ahead = READ_AHEAD
         self.greeting: Greeting
         self.cipher = ""  # TLS version and cipher in use
         try:
@@ -98,7 +100,7 @@ class Connection:
             secure=local, compression=compression.algorithm, zstd_level=compression.level,
         )  # fmt: skip
         done = False
-        self.read_ahead = False  # what follows an SSL request must not be read in the clear
+        self.read_ahead = 0  # what follows an SSL request must not be read in the clear
         while not done:
             try:
                 sequence, payload = self._read_packet_numbered()
@@ -126,7 +128,7 @@ class Connection:
         self.greeting = login.greeting
         if isinstance(self._sock, ssl.SSLSocket) and (used := self._sock.cipher()) is not None:
             self.cipher = f"{self._sock.version()} {used[0]}"
-        self.read_ahead = True
+        self.read_ahead = READ_AHEAD
         if login.compression != "off":
             self._stream = CompressedStream(login.compression, compression.level, self._read_outer, self._write)
 
@@ -228,7 +230,7 @@ class Connection:
         return self._stream is None and not isinstance(self._sock, ssl.SSLSocket)
 
     def splice(self, fd: int, offset: int, count: int) -> None:
-        """Move the next ``count`` bytes into file ``fd`` at ``offset``. Little is gained where `read_ahead` is on."""
+        """Move the next ``count`` bytes into file ``fd`` at ``offset``. Little is gained where much was read ahead."""
         ahead = min(self._end - self._start, count)
         if ahead:
             self._store(fd, offset, memoryview(self._buffer)[self._start : self._start + ahead])
@@ -272,7 +274,7 @@ class Connection:
             self._buffer[:have] = self._buffer[self._start : self._end]
             self._start, self._end = 0, have
             view = memoryview(self._buffer)
-            limit = READ_AHEAD if self.read_ahead else count
+            limit = max(count, self.read_ahead)
             while self._end < count:
                 self._end += self._receive(view[self._end : limit])
             have = self._end
