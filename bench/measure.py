@@ -33,6 +33,8 @@ class Sample:
     machine_cpu: float
     """Everything that ran on the machine: kernel threads that write to disk and the load are in here alone."""
     memory: int | None
+    disk: float | None
+    """Part of the time that the disk was busy; None where the kernel doesn't say it of this file system."""
     tps: float
     size: int
     load_average: float
@@ -55,9 +57,11 @@ class Meter:
         load_average = os.getloadavg()[0]
         server_cpu = _cpu(self._server.pid) if self._server else 0.0
         donor_cpu, machine_cpu, transactions = _cpu(self._donor.pid), _machine_cpu(), self._load.transactions
+        disk = _disk_time(self._donor.datadir)
         begin = time.monotonic()
         body()
         wall = time.monotonic() - begin
+        busy = None if disk is None else min(1.0, ((_disk_time(self._donor.datadir) or 0.0) - disk) / wall)
         transactions = self._load.transactions - transactions
         machine_cpu, donor_cpu = _machine_cpu() - machine_cpu, _cpu(self._donor.pid) - donor_cpu
         cpu, memory = self._children_cpu, self._children_memory
@@ -70,6 +74,7 @@ class Meter:
             recipient_cpu=cpu if self._recipient else None,
             machine_cpu=machine_cpu,
             memory=memory if self._recipient else None,
+            disk=busy,
             tps=transactions / wall,
             size=size(),
             load_average=load_average,
@@ -182,6 +187,16 @@ def _machine_cpu() -> float:
     """Seconds that all processors were not idle: user, nice, system, irq, softirq of /proc/stat."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     return (sum(fields[:3]) + sum(fields[5:7])) / _TICKS
+
+
+def _disk_time(path: Path) -> float | None:
+    """Seconds that the disk below ``path`` had work since the machine started (iostats.txt, field 10), if known."""
+    device = path.stat().st_dev
+    try:
+        fields = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
+    except OSError:
+        return None  # tmpfs, overlayfs, btrfs
+    return int(fields[9]) / 1000
 
 
 def _peak(pid: int) -> int:

@@ -70,8 +70,14 @@ def _clone_local(servers: Servers, target: Path, meter: Meter) -> Sample:
         return meter.run(lambda: _execute(cursor, statement), lambda: _size(target))
 
 
+def _raw(servers: Servers, target: Path, meter: Meter) -> Sample:
+    """What the disk alone needs."""
+    command = [sys.executable, "-m", "bench.raw", str(servers.donor.datadir), str(target)]
+    return meter.run(lambda: meter.child(command), lambda: _size(target))
+
+
 def _cp(servers: Servers, target: Path, meter: Meter) -> Sample:
-    """What the disk can do; the copy of a running server is not a usable one."""
+    """The copy of a running server is not a usable one."""
     script = 'cp -r "$0" "$1" && sync --file-system "$1"'
     command = ["sh", "-c", script, str(servers.donor.datadir), str(target)]
     return meter.run(lambda: meter.child(command), lambda: _size(target))
@@ -164,6 +170,7 @@ def _pairs() -> list[Method]:
 METHODS = [
     *_pairs(),
     Method("clone-local", "stock CLONE LOCAL", "stock", _clone_local),
+    Method("raw", "tablespaces read and written, no server", "other", _raw),
     Method("cp", "cp -r + sync (not consistent)", "other", _cp),
     Method("mysqldump", "mysqldump | mysql", "other", _mysqldump, slow=True),
     Method("mydumper", "mydumper, myloader (most schemas)", "other", _mydumper, slow=True),

@@ -127,6 +127,7 @@ _COLUMNS: list[tuple[str, Measure, float, int]] = [
     ("recipient CPU s", recipient_cpu, 1, 2),
     ("donor CPU s", lambda sample: sample.donor_cpu, 1, 2),
     ("machine CPU s", lambda sample: sample.machine_cpu, 1, 2),
+    ("disk busy %", lambda sample: sample.disk, 0.01, 0),
     ("peak MiB", lambda sample: sample.memory, 2**20, 0),
     ("donor tps", lambda sample: sample.tps, 1, 0),
 ]
@@ -222,4 +223,7 @@ NOTES = [
     "everything, also the load's client and the kernel's own threads that write to disk. Peak memory is what the",
     "receiving processes have resident, of a server with its buffer pool as far as it was touched. Ratios compare",
     "with the stock row of the same kind and number of connections, compressed with compressed.",
+    "",
+    "Donor and recipient share one disk here, and each byte is read and written. How long that takes without a server",
+    "and without a network is a row of its own; how busy the disk was is a column.",
 ]
