@@ -16,10 +16,22 @@ from typing import Any, Self
 import pymysql
 from pymysql.connections import Connection
 
+from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
+from innoclone.operation.sandbox import ACCOUNT
+from servers import PASSWORD
 
 PATIENCE = 30  # seconds for what takes far less
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
+
+
+def beside(server: Server, folder: Path) -> str:
+    """The option that tells an agent of the server on its host; its file goes into ``folder``."""
+    config = folder / "agent.toml"
+    config.write_text(
+        f'[server]\nhost = "127.0.0.1"\nport = {server.port}\nuser = "{ACCOUNT}"\npassword = "{PASSWORD}"\n'
+    )
+    return f"--config={config}"
 
 
 class RunningAgent:

@@ -67,17 +67,18 @@ def check_tables(server: Server) -> list[str]:
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE'"
         " AND TABLE_SCHEMA NOT IN ('performance_schema', 'information_schema')",
     )
-    for schema, name in names:
-        for row in rows(server, f"CHECK TABLE `{schema}`.`{name}` EXTENDED"):
-            if row[3] != "OK" and "doesn't support check" not in str(row[3]):
-                found.append(f"{schema}.{name}: {row[2]} {row[3]}")
+    with server.connect() as connection, connection.cursor() as cursor:
+        for schema, name in names:
+            cursor.execute(f"CHECK TABLE `{schema}`.`{name}` EXTENDED")
+            for row in cursor.fetchall():
+                if row[3] != "OK" and "doesn't support check" not in str(row[3]):
+                    found.append(f"{schema}.{name}: {row[2]} {row[3]}")
     assert names
     return found
 
 
 def innochecksum(programs: Programs, directory: Path) -> list[str]:
     """What MySQL's own page checker says about the tablespaces of a directory; empty is good."""
-    found = []
     files = [
         path
         for pattern in ("ibdata*", "undo_*", "*.ibu", "**/*.ibd")
@@ -86,13 +87,17 @@ def innochecksum(programs: Programs, directory: Path) -> list[str]:
     ]
     assert files
     assert programs.innochecksum is not None
-    for path in files:
-        done = subprocess.run(
-            [*programs.innochecksum, str(path)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
-        if done.returncode:
-            found.append(f"{path.name}: {done.stdout} {done.stderr}".strip()[:300])
-    return found
+    command = programs.innochecksum
+    if not (first := _complaint(command, files)):  # it ends at the first file that is bad
+        return []
+    return [complaint for path in files if (complaint := _complaint(command, [path]))] or [first]
+
+
+def _complaint(command: Sequence[str], files: Sequence[Path]) -> str:
+    done = subprocess.run(
+        [*command, *map(str, files)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    return f"{files[0].name}: {done.stdout} {done.stderr}".strip()[:300] if done.returncode else ""
 
 
 def assert_sound(programs: Programs, directory: Path, options: Sequence[str] = ()) -> None:

@@ -18,7 +18,7 @@ from innoclone.wire.packets import split
 from test_agent_protocol import Raw
 
 PASSWORD = "geheim"
-TRIES = 60
+TRIES = 40
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import PATIENCE, RunningAgent
+from agents import PATIENCE, RunningAgent, beside
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.front.agent.variables import CLONE_VARIABLES
@@ -141,11 +141,7 @@ F5|ok|FLUSH LOGS
 
 @pytest.fixture
 def agent(programs: Programs, tmp_path: Path, donor: Server) -> Iterator[RunningAgent]:
-    config = tmp_path / "agent.toml"
-    config.write_text(
-        f'[server]\nhost = "127.0.0.1"\nport = {donor.port}\nuser = "{ACCOUNT}"\npassword = "{PASSWORD}"\n'
-    )
-    with RunningAgent(programs, tmp_path / "state", f"--config={config}") as running:
+    with RunningAgent(programs, tmp_path / "state", beside(donor, tmp_path)) as running:
         yield running
 
 

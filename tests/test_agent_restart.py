@@ -12,11 +12,10 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from agents import PATIENCE, RunningAgent
+from agents import PATIENCE, RunningAgent, beside
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
-from innoclone.operation.sandbox import ACCOUNT
 from servers import PASSWORD
 from test_agent_live import allow, clone_statement, ok, start_slow_clone, wait_until_it_copies
 
@@ -122,18 +121,14 @@ def test_a_clone_goes_on_by_itself(
 
 
 def test_a_local_clone_goes_on_by_itself(state: Path, programs: Programs, donor: Server, tmp_path: Path) -> None:
-    config = tmp_path / "agent.toml"
-    config.write_text(
-        f'[server]\nhost = "127.0.0.1"\nport = {donor.port}\nuser = "{ACCOUNT}"\npassword = "{PASSWORD}"\n'
-    )
-    with RunningAgent(programs, state, f"--config={config}") as agent:
+    with RunningAgent(programs, state, beside(donor, tmp_path)) as agent:
         ok(agent.mysql("SET PERSIST clone_resume_on_start = ON; SET GLOBAL clone_max_data_bandwidth = 4"))
         client = threading.Thread(target=agent.mysql, args=(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path / 'copy'}'",))
         client.start()
         wait_until_it_copies(agent)
         agent.process.kill()
         client.join(PATIENCE)
-    with RunningAgent(programs, state, f"--config={config}") as second:
+    with RunningAgent(programs, state, beside(donor, tmp_path)) as second:
         wait_for(second, [(1, "Failed", 1317), (2, "Completed", 0)])
         assert not is_unfinished(tmp_path / "copy")
 

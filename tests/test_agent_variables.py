@@ -11,7 +11,7 @@ import pymysql
 import pytest
 from pymysql.connections import Connection
 
-from agents import RunningAgent
+from agents import RunningAgent, beside
 from innoclone.engine.link import buffer_size
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
@@ -47,11 +47,7 @@ def real(make_module_server: ServerFactory) -> Iterator[Connection[Any]]:
 
 @pytest.fixture
 def agent(programs: Programs, tmp_path: Path, donor: Server) -> Iterator[RunningAgent]:
-    config = tmp_path / "agent.toml"
-    config.write_text(
-        f'[server]\nhost = "127.0.0.1"\nport = {donor.port}\nuser = "{ACCOUNT}"\npassword = "{PASSWORD}"\n'
-    )
-    with RunningAgent(programs, tmp_path / "state", f"--config={config}") as running:
+    with RunningAgent(programs, tmp_path / "state", beside(donor, tmp_path)) as running:
         done = running.mysql(f"SET GLOBAL clone_valid_donor_list = '127.0.0.1:{donor.port}'")
         assert done.returncode == 0, done.stderr
         yield running

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,41 +131,45 @@ class World:
         return served
 
 
-@pytest.fixture
-def events_everywhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
+def events_everywhere(world: World, patch: pytest.MonkeyPatch) -> None:
     """An event before and after everything that a crash could come between."""
+    for name in ("write", "exchange", "forget", "put_aside"):
+        patch.setattr(world.places, name, world.events.around(getattr(world.places, name)))
+    patch.setattr(operation, "carry", world.events.around(carry))
+    patch.setattr(replacing, "sync_directory", world.events.around(lambda _: None))
 
-    def prepare(world: World) -> None:
-        for name in ("write", "exchange", "forget", "put_aside"):
-            monkeypatch.setattr(world.places, name, world.events.around(getattr(world.places, name)))
-        monkeypatch.setattr(operation, "carry", world.events.around(carry))
-        monkeypatch.setattr(replacing, "sync_directory", world.events.around(lambda _: None))
 
-    return prepare
+def crash_everywhere(folder: Path, new: str, keep: bool, twice: bool) -> tuple[int, int, set[str]]:
+    """A crash at every event, and, ``twice``, another at every one that follows: how many, and what is served."""
+    first = outcomes = 0
+    seen = set()
+    allowed = {"old"} if new == "bad" else {"old", "new"}
+    with pytest.MonkeyPatch.context() as patch:
+        while True:
+            second = 0
+            while True:
+                world = World(folder, new, keep=keep)
+                events_everywhere(world, patch)
+                crashed = world.crashing(world.replace, first)
+                again = crashed and twice and world.crashing(world.settle, second)
+                world.settle()
+                seen.add(world.assert_whole(allowed))
+                outcomes += 1
+                second += 1
+                if not again:
+                    break
+            first += 1
+            if not crashed:
+                return first, outcomes, seen
 
 
 @pytest.mark.parametrize(("new", "keep", "twice"), [("new", False, True), ("new", True, False), ("bad", False, True)])
 def test_a_crash_at_every_step_and_another_while_it_is_put_right(
-    tmp_path: Path, events_everywhere: Callable[[World], None], new: str, keep: bool, twice: bool
+    tmp_path: Path, new: str, keep: bool, twice: bool
 ) -> None:
-    first = outcomes = 0
-    seen = set()
-    while True:
-        second = 0
-        while True:
-            world = World(tmp_path / "w", new, keep=keep)
-            events_everywhere(world)
-            crashed = world.crashing(world.replace, first)
-            again = crashed and twice and world.crashing(world.settle, second)
-            world.settle()
-            seen.add(world.assert_whole({"old"} if new == "bad" else {"old", "new"}))
-            outcomes += 1
-            second += 1
-            if not again:
-                break
-        first += 1
-        if not crashed:
-            break
+    # In a process of its own: to fork this one a thousand times would take long, large as it is.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        first, outcomes, seen = pool.submit(crash_everywhere, tmp_path / "w", new, keep, twice).result()
     assert first > 20
     assert outcomes > (100 if twice else 20)
     assert seen == ({"old"} if new == "bad" else {"old", "new"})

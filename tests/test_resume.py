@@ -323,7 +323,7 @@ def test_a_journal_cut_anywhere(donor: Server, programs: Programs, tmp_path: Pat
     """As a crash of the system may leave it; the clone goes on or begins anew, and is right."""
     directory = tmp_path / "clone"
     chooser = random.Random(20)
-    for _ in range(4):
+    for _ in range(3):
         shutil.rmtree(directory, ignore_errors=True)
         break_off(donor, directory, copied(20 * MIB))
         path = directory / OWN / journal.JOURNAL

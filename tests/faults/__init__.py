@@ -30,7 +30,7 @@ LONG = 60.0  # seconds: far more than anything here takes, far less than a hang
 SLOW_DISK = """
 import os, time
 sync = os.fsync
-os.fsync = lambda fd: time.sleep(0.5) or sync(fd)
+os.fsync = lambda fd: time.sleep(0.2) or sync(fd)
 from innoclone.front.cli import main
 main()
 """
@@ -47,7 +47,7 @@ class Running:
     def __init__(
         self, *args: str, environment: Mapping[str, str], before: Sequence[str] = (), slow_disk: bool = False
     ) -> None:
-        """``before`` is a command that runs the program (setpriv, prlimit); ``slow_disk`` makes fsync take 0.5 s."""
+        """``before`` is a command that runs the program (setpriv, prlimit); ``slow_disk`` makes fsync take 0.2 s."""
         program = [sys.executable, "-c", SLOW_DISK] if slow_disk else [sys.executable, "-m", "innoclone"]
         self.process = subprocess.Popen(
             [*before, *program, args[0], "--json", *args[1:]],
