@@ -50,7 +50,7 @@ BUFFERS = 4  # the buffers of all connections together, in units of `Limits.buff
 SMALLEST_BUFFER = 128 << 10
 MEAL = 1 << 20  # bytes that a compressed connection must have got off the wire ...
 HUNGER = 25.0  # ... in so many seconds, or it goes on without a pause: the donor's patience is 60 s
-FEW = 4  # connections up to which each one writes on a thread of its own
+FEW = 2  # connections up to which each one writes on a thread of its own; more overlap anyhow
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 
 
