@@ -281,8 +281,8 @@ def test_what_drivers_and_graphical_tools_ask(agent: RunningAgent) -> None:
     assert failed == []
 
 
-def test_hundreds_of_logins(connect: Connect) -> None:
-    for at in range(200):
+def test_a_thousand_logins(connect: Connect) -> None:
+    for at in range(1000):
         connection = connect(tls=at % 20 == 0)
         assert rows(connection, "SELECT 1") == [(1,)]
         connection.close()

@@ -21,7 +21,7 @@ from clones import rows
 from faults import tmpfs
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
-from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted
+from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted, TargetUnusable
 from innoclone.files import replacing
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
@@ -57,6 +57,21 @@ def test_data_that_does_not_boot_never_stops_the_server(
     assert_old(server)
     monkeypatch.undo()
     replace_data(server.options(small_donor))
+    assert_new(server)
+
+
+def test_options_that_mysqld_refuses_never_stop_the_server(make_managed: MakeManaged, small_donor: Server) -> None:
+    server = make_managed()
+    process = server_process(server.data)
+    options = server.options(small_donor)
+    wrong = replace(options.managed, options=(*options.managed.options, "--secure-file-priv=/nowhere"))
+    with pytest.raises(TargetUnusable, match=r"refuses the options .*secure-file-priv") as caught:
+        replace_data(replace(options, managed=wrong))
+    assert "defaults_file" in caught.value.advice
+    assert server_process(server.data) == process
+    assert not server.places.new.exists()
+    assert_old(server)
+    replace_data(options)
     assert_new(server)
 
 

@@ -179,6 +179,21 @@ class Control:
 
     # ---- starting ------------------------------------------------------------------------------------------
 
+    def rehearse(self, waiting: Callable[[], None] = lambda: None) -> None:
+        """Let mysqld look at the options that we would start it with (--validate-config), while the server still runs.
+
+        Raises `TargetUnusable` where it refuses them, `ServerNotFound`, a file error, what ``waiting`` raises.
+        """
+        if self.managed.start:
+            return
+        try:
+            self._command([*self._mysqld(), "--validate-config"], time.monotonic() + PATIENCE, waiting)
+        except BootFailed as error:
+            raise TargetUnusable(
+                f"mysqld refuses the options that it would be started with: {error.message}",
+                hint="say in the configuration how the server is started: start, or defaults_file and options",
+            ) from error
+
     def start(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Start the server unless it runs, and return once it answers. Raises `BootFailed`, `ServerNotFound`, a file
         error, what ``waiting`` raises."""

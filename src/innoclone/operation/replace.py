@@ -162,6 +162,7 @@ class _Replacement:
     def _check(self) -> ServerFacts:
         """Everything that can be known before a byte is copied."""
         server = self.control.facts()
+        self.control.rehearse(self._waiting)
         belongings(self.places.data, server.own_data)  # it may refuse
         clone = self.options.clone
         donor = check(clone.donor, None, patience=clone.stall_timeout, install_plugin=clone.install_plugin)
