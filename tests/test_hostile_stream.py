@@ -21,6 +21,7 @@ from innoclone.errors import (
     ConfigurationMismatch,
     DonorError,
     Interrupted,
+    PageUnfit,
     ProtocolError,
     VersionUnsupported,
 )
@@ -353,6 +354,22 @@ def test_a_worker_that_is_refused_for_another_reason(arena):
 def test_an_acknowledgement_that_is_refused(arena):
     error = refused_at(arena, "aux ack complete", Failure(1317, "killed").serialize())
     assert isinstance(error, DonorError)
+
+
+def test_a_page_that_the_donor_finds_unfit(arena):
+    """Another connection hears first that the clone has failed; the reason counts."""
+    told = threading.Event()
+
+    def elsewhere(peer, _):
+        peer.send(Failure(1815, "Internal error: Innodb Clone error in concurrent task").serialize())
+        told.set()
+
+    def reason(peer, _):
+        told.wait(10)
+        peer.send(Failure(1815, "Internal error: Innodb Clone Corrupt Page").serialize())
+
+    donor = Donor(workers=1).at("worker file end", elsewhere).at("master file end", reason)
+    assert isinstance(arena.refused(donor, threads=2), PageUnfit)
 
 
 def test_the_redo_log_is_described_twice_and_differently(arena):

@@ -18,7 +18,7 @@ the user can do.
         ├── NetworkError
         ├── ProtocolError, PathRefused
         ├── DonorError             an error that the donor reported
-        │   ├── CloneRunning, DdlAborted, LockTimeout, SnapshotGone
+        │   └── CloneRunning, DdlAborted, LockTimeout, SnapshotGone (with PageUnfit)
         └── Mismatch               preflight; PreflightFailed holds several
             ├── VersionUnsupported, ConfigurationMismatch, EncryptionUnsupported, EncryptionNeedsTls
             └── PacketTooSmall, RedoDisabled
@@ -35,9 +35,9 @@ __all__ = [
     "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
-    "LockTimeout", "SnapshotGone", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
-    "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor",
-    "registry", "tamed",
+    "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
+    "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
+    "SqlError", "from_donor", "registry", "tamed",
 ]  # fmt: skip
 
 LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
@@ -296,10 +296,16 @@ class SnapshotGone(DonorError):
     number, symbol, retryable = 1815, "ER_INTERNAL_ERROR", True
     hint = "run the same command again: a new clone begins"
 
-    def __init__(self, message: str, *, lost: CloneError | None = None) -> None:
+    def __init__(self, message: str, *, lost: CloneError | None = None, donor_number: int = 0) -> None:
         """``lost``: the network error behind it, if nothing had been copied by then."""
-        super().__init__(message)
+        super().__init__(message, donor_number=donor_number)
         self.lost = lost
+
+
+class PageUnfit(SnapshotGone):
+    """The donor found a page in its own memory that it would not send, and gave the snapshot up."""
+
+    hint = "run the same command again; if it comes again, use CHECK TABLE on the donor and read its error log"
 
 
 class SqlError(RemoteFault):
@@ -384,18 +390,10 @@ class RedoDisabled(Mismatch):
 
 
 _BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
-    1045: AccessDenied,
-    1205: LockTimeout,
-    1227: PrivilegeMissing,
-    1524: PluginMissing,
-    3633: DdlAborted,
-    3634: CloneRunning,
-    3864: VersionUnsupported,
-    3868: ConfigurationMismatch,
-    3872: EncryptionNeedsTls,
-    3957: PacketTooSmall,
-    3983: RedoDisabled,
-}
+    1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
+    3634: CloneRunning, 3864: VersionUnsupported, 3868: ConfigurationMismatch, 3872: EncryptionNeedsTls,
+    3957: PacketTooSmall, 3983: RedoDisabled,
+}  # fmt: skip
 
 
 def from_donor(number: int, text: str) -> RemoteFault:
@@ -403,6 +401,8 @@ def from_donor(number: int, text: str) -> RemoteFault:
     kind = _BY_DONOR_NUMBER.get(number, DonorError)
     if number == 1815 and "idle clone" in text:
         kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
+    elif number == 1815 and "Corrupt Page" in text:
+        kind = PageUnfit
     message = f"donor error {number}: {tamed(text)}"
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)

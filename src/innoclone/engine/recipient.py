@@ -148,7 +148,8 @@ def _attempts(
             raise
         except CloneError as error:
             master = None
-            if course.journal is None or not retries.may_help(error, course):
+            # What counts is not the bytes that were moved: the same ones may come again and again.
+            if course.journal is None or not retries.may_help(error, course.reached, course.status):
                 raise
             if attempt is not None:
                 attempt.wait_for_threads(stopped)

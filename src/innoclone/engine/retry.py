@@ -6,14 +6,15 @@ import random
 import threading
 import time
 
-from innoclone.engine.course import Course
 from innoclone.errors import CloneError, ConnectFailed, DonorError, Interrupted, NetworkError, NotMySQL, TlsFailed
+from innoclone.ops.status import CloneStatus
 
-__all__ = ["Retries"]
+__all__ = ["LOST", "Retries"]
 
 FIRST, LONGEST = 0.25, 20.0  # seconds between tries
 GROWTH = 2.0
 MOST_NOTES = 20  # of lost connections; a line that breaks all the time has thousands
+LOST = (NetworkError, ConnectFailed, TlsFailed, NotMySQL)  # that a connection could be lost with
 # What a donor says that is starting, stopping, or has no connection left (mysqld_ername.h).
 BUSY = {1040, 1053, 1129, 1203}
 
@@ -28,17 +29,16 @@ class Retries:
         self._since: float | None = None
         self._reached: object = None
 
-    def may_help(self, error: CloneError, course: Course) -> bool:
-        """Whether to try again after ``error``."""
-        lost = isinstance(error, NetworkError | ConnectFailed | TlsFailed | NotMySQL)
-        if not self._seconds or not (lost or (isinstance(error, DonorError) and error.donor_number in BUSY)):
+    def may_help(self, error: CloneError, reached: object, status: CloneStatus) -> bool:
+        """Whether to try again after ``error``. ``reached`` is another value than last time if there was progress."""
+        busy = isinstance(error, DonorError) and error.donor_number in BUSY
+        if not self._seconds or not (busy or isinstance(error, LOST)):
             return False
         now = time.monotonic()
-        # Not the bytes that were moved: the same ones may come again and again.
-        if course.reached != self._reached or self._since is None:
-            self._reached, self._since, self._wait = course.reached, now, FIRST
-            if course.status.restarts < MOST_NOTES:
-                course.status.notes.append(f"{error.message}: trying to go on, for {self._seconds:.0f} seconds at most")
+        if reached != self._reached or self._since is None:
+            self._reached, self._since, self._wait = reached, now, FIRST
+            if status.restarts < MOST_NOTES:
+                status.notes.append(f"{error.message}: trying to go on, for {self._seconds:.0f} seconds at most")
         return now - self._since < self._seconds
 
     def wait(self, stopped: threading.Event) -> None:

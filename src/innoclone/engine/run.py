@@ -34,6 +34,7 @@ LAST_WORDS = 2.0  # seconds for a thread to end once its connection is shut
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: what a donor answers to COM_ATTACH when the clone is over
 PATIENCE = 5.0  # seconds for the donor's answer to COM_EXIT
 IMPATIENCE = 0.2  # the same, once one connection was left without an answer
+NOT_MINE = "error in concurrent task"  # how a donor's connection says that another one has failed
 COUNTING = 0.5  # seconds between notes of how many bytes were moved
 CHECKPOINT = 5.0  # seconds between checkpoints: what a crash of the system may cost
 
@@ -176,6 +177,8 @@ class Run:
         except Stopped:
             pass
         except CloneError as error:
+            if isinstance(error, DonorError) and NOT_MINE in error.message:
+                self.barrier.stopped.wait(LAST_WORDS)  # the one whose failure it was knows the reason
             self.barrier.fail(error)
         except Exception as error:  # noqa: BLE001 - a defect of ours must end the clone, not one thread of it
             fault = CloneError(f"unexpected {type(error).__name__}: {error}")

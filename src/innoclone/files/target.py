@@ -92,9 +92,11 @@ class Target:
         self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
 
-    def clear(self) -> None:
-        """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`."""
-        if self._reuse and not self._created:
+    def clear(self, *, reuse: bool = False) -> None:
+        """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`; with ``reuse``
+        also what this process itself has written so far."""
+        self.check_place()
+        if reuse or (self._reuse and not self._created):
             if self.fsync:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
             self.base = Base(self.root)

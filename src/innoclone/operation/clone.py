@@ -12,7 +12,7 @@ from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
 from innoclone.engine.resume import Resumable, find_resumable, is_resumable
-from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -156,6 +156,7 @@ def _receive(
     def begun(donor_waits: float) -> None:
         file.resumable_seconds = donor_waits
 
+    unfit = 0
     for more in range(BEGIN_ANEW, -1, -1):
         try:
             return receive(
@@ -166,7 +167,8 @@ def _receive(
                 facts=facts, resumable=left, on_begun=begun,
             )  # fmt: skip
         except SnapshotGone as error:
-            if not more or (left is None and options.retry_for == 0):
+            unfit += isinstance(error, PageUnfit)
+            if not more or unfit > 1 or (left is None and options.retry_for == 0):
                 raise error.lost or error from None
             if error.lost is not None and stopped.wait(random.uniform(0.5, 1.0)):  # noqa: S311 - only to spread
                 raise Interrupted("stopped while waiting for the donor") from None

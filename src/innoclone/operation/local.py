@@ -13,7 +13,8 @@ from innoclone.engine.local import CopiedLocally, copy_local
 from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
-from innoclone.errors import Interrupted, PathRefused, TargetExists, TargetUnusable
+from innoclone.engine.retry import LOST, Retries
+from innoclone.errors import CloneError, Interrupted, PathRefused, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
@@ -31,6 +32,8 @@ from innoclone.transport.sql import Sql
 __all__ = ["LocalResult", "local"]
 
 ANY_TABLE = 1  # the id of some ordinary tablespace
+BEGIN_ANEW = 3  # times in one run
+RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
 
 
 @dataclass(frozen=True)
@@ -99,27 +102,58 @@ class _Clone:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
         try:
             with StatusFile(target.root / OWN_DIR, status, operation="local"):
-                copied = copy_local(
-                    options.donor, self.files, target, threads=options.threads, limits=self.limits,
-                    block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-                    verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
-                    status=status, stopped=self.stopped,
-                )  # fmt: skip
+                copied = self._copy(target)
             note_changes(status, copied.received)
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
-        except (Interrupted, KeyboardInterrupt):
-            target.release()
+        except (Interrupted, KeyboardInterrupt, *LOST, SnapshotGone):
+            target.release()  # what is there serves the next run
             raise
         except BaseException:
             if target.base is None:
                 target.discard()
             else:
-                target.release()  # what is there of the earlier clone serves the next run
+                target.release()  # the same, for what is there of the earlier clone
             raise
         return copied
+
+    def _copy(self, target: Target) -> CopiedLocally:
+        """Where the donor is lost or gives its snapshot up, begin anew, and compare what was copied already."""
+        options, status = self.options, self.status
+        for more in range(BEGIN_ANEW, -1, -1):
+            try:
+                return copy_local(
+                    options.donor, self.files, target, threads=options.threads, limits=self.limits,
+                    block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                    verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
+                    status=status, stopped=self.stopped,
+                )  # fmt: skip
+            except (*LOST, SnapshotGone) as error:
+                if not more or options.retry_for == 0:
+                    raise
+                self._await_donor()
+                status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
+                status.restarts += 1
+                status.begin_anew()
+                target.clear(reuse=True)
+        raise AssertionError("the loop ends by itself")
+
+    def _await_donor(self) -> None:
+        """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
+        retries = Retries(RETRY_FOR if self.options.retry_for is None else self.options.retry_for)
+        while True:
+            retries.wait(self.stopped)
+            try:
+                self.facts = check(self.options.donor, None)
+                break
+            except CloneError as error:
+                if not retries.may_help(error, None, self.status):
+                    raise
+        self.facts.verdict()
+        with Sql(self.options.donor) as sql:
+            self.files = DonorFiles.find(sql, self.options.datadir)
 
 
 def _copy(
@@ -158,12 +192,13 @@ def _copy(
             )
     clone = _Clone(options, status, stopped, limits, facts, files, owner)
     if not beside:
-        return facts, clone.into(directory, reuse=has_base), has_base
+        copied = clone.into(directory, reuse=has_base)
+        return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     with kept(old):
         copied = clone.into(fresh_sibling(old), replace=True)
         exchange(fresh_sibling(old), old)
-    return facts, copied, False
+    return clone.facts, copied, False
 
 
 def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:

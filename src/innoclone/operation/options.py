@@ -88,10 +88,13 @@ class LocalOptions:
     boot: bool = False
     mysqld: Path | None = None
     stall_timeout: float = 60.0
+    retry_for: float | None = None  # seconds of tries to connect again; None: as long as donors wait by default
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
         _bounded("threads", self.threads, 1, MAX_THREADS)
+        if self.retry_for is not None:
+            _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if self.incremental not in ("auto", "off", "require"):

@@ -271,6 +271,7 @@ class Clones:
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
             boot=bool(variables["clone_boot"]),
+            retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
 
     @property

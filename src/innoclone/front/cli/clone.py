@@ -49,14 +49,6 @@ def clone(
     max_data_bandwidth: Annotated[
         float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
     ] = CloneOptions.max_data_bandwidth,
-    retry_for: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="Time to reconnect when the network fails; default: the donor's own patience.",
-            rich_help_panel=COPY,
-        ),
-    ] = CloneOptions.retry_for,
     write_changed_only: Annotated[
         bool,
         typer.Option(
@@ -81,7 +73,6 @@ def clone(
         compression=parse_compression(compress),
         max_network_bandwidth=max_network_bandwidth,
         max_data_bandwidth=max_data_bandwidth,
-        retry_for=retry_for,
         write_changed_only=write_changed_only,
         **copying.options,
     )

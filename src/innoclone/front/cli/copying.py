@@ -34,6 +34,14 @@ class CopyArgs:
     stall_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
     ] = CloneOptions.stall_timeout
+    retry_for: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Time to reconnect when a connection is lost; default: the donor's patience.",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.retry_for
     fsync: Annotated[
         bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
     ] = CloneOptions.fsync
