@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,11 @@ def test_life_of_a_sandbox(programs: Programs, state: Path) -> None:
             sandbox.find("one")
 
         again = sandbox.start("one", programs=programs)
-        assert again.password == box.password
+        assert (again.password, again.port) == (box.password, box.port)
+        sandbox.stop("one")
+        with socket.create_server(("127.0.0.1", box.port)):
+            again = sandbox.start("one", programs=programs)
+        assert again.port != box.port
         with again.connect("kept") as connection, connection.cursor() as cursor:
             cursor.execute("SELECT @@max_connections")
             assert cursor.fetchone() == (77,)
@@ -131,3 +136,11 @@ def test_commands(programs: Programs) -> None:
         removed = innoclone("stop", "--remove")
     assert removed.returncode == 0
     assert sandbox.list_sandboxes() == []
+
+
+def test_a_state_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert sandbox.list_sandboxes() == []
+    with pytest.raises(errors.TargetUnusable, match="Not a directory"):
+        sandbox.start("one")

@@ -14,6 +14,7 @@ import secrets
 import select
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -102,17 +103,20 @@ def start(
     programs: Programs | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Sandbox:
-    """Start a sandbox, made first where it is new; ``port`` 0 = any free one.
+    """Start a sandbox, made first where it is new; ``port`` 0 = the one it had, else any free one.
 
     ``options`` (mysqld's, also used to initialize) and ``password`` are remembered. Raises `errors.UsageError` where
-    it runs already, `errors.ServerNotFound`, `errors.BootFailed`.
+    it runs already, `errors.TargetUnusable`, `errors.ServerNotFound`, `errors.BootFailed`.
     """
     known = _load(name)
     if known and known.running():
         raise errors.UsageError(f"sandbox {name} runs already (pid {known.pid}, port {known.port})", hint="")
     programs = programs or provide_programs(report)
     directory = state_directory() / name
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise errors.TargetUnusable(f"can't create {directory}: {error.strerror}") from error
     sandbox = Sandbox(
         name=name,
         directory=directory.absolute(),
@@ -131,7 +135,7 @@ def start(
     server = Server.start(
         programs,
         sandbox.datadir,
-        port=port,
+        port=port or _still_free(known.port if known else 0),
         options=[*DONOR_OPTIONS, *sandbox.options],
         error_log=sandbox.directory / "error.log",
     )
@@ -145,6 +149,13 @@ def start(
         raise
     server.detach()
     return sandbox
+
+
+def _still_free(port: int) -> int:
+    """The port, or 0 where another process has taken it."""
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return port
+    return 0
 
 
 def prepare_donor(connection: Connection[Cursor], password: str) -> None:
@@ -208,7 +219,7 @@ def _load(name: str) -> Sandbox | None:
     directory = (state_directory() / name).absolute()
     try:
         values: dict[str, Any] = json.loads((directory / "sandbox.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return Sandbox(
         **values | {"directory": directory, "options": tuple(values["options"]), "socket": Path(values["socket"])}

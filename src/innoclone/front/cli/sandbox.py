@@ -37,7 +37,9 @@ _SIZE_HELP = "Size of the data, as in 300M or 2G."
 def start(
     name: Name = DEFAULT_NAME,
     *,
-    port: Annotated[int, typer.Option(metavar="N", help="TCP port on 127.0.0.1; default any free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", help="TCP port on 127.0.0.1; default: as last time, or any free one.")
+    ] = 0,
     size: Annotated[str | None, typer.Option(metavar="SIZE", help=_SIZE_HELP)] = None,
     option: Annotated[
         list[str] | None,
