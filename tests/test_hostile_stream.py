@@ -166,7 +166,7 @@ def test_a_number_of_files_that_no_donor_has(arena, files):
     [
         ("file", {"length": 1 << 31}), ("file", {"length": (1 << 32) - 1}), ("file", {"length": (16 << 20) + 1}),
         ("file", {"offset": 1 << 63}), ("file", {"offset": (1 << 64) - 1}), ("file", {"offset": (1 << 63) - 4}),
-        ("file", {"offset": (1 << 48) + 1}), ("file", {"chunk": 0}), ("file", {"chunk": 5}),
+        ("file", {"offset": (1 << 48) + 1}), ("file", {"offset": 1}), ("file", {"chunk": 0}), ("file", {"chunk": 5}),
         ("file", {"chunk": (1 << 32) - 1}), ("file", {"index": 4}), ("file", {"index": (1 << 32) - 1}),
         ("page", {"index": 4}), ("page", {"chunk": 2}), ("page", {"offset": 1 << 63}), ("redo", {"index": 1}),
         ("redo", {"index": (1 << 32) - 1}), ("redo", {"chunk": 0}), ("redo", {"length": 1 << 31}),

@@ -242,6 +242,8 @@ class Link:
         if data.stage is StageNumber.FILE_COPY and len(self._table.data) < self._files:
             raise ProtocolError("data before the list of files is complete")
         file = self._table.find(data.index, data.stage)
+        if data.stage is StageNumber.FILE_COPY and data.offset + data.length > file.size:
+            raise ProtocolError(f"data up to {data.offset + data.length} of a file of {file.size} bytes")
         slot = self._chunk(data)
         header = connection.read_header()
         if header.length < 1 or (code := connection.read_exact(1)[0]) != ResponseCode.DATA:
