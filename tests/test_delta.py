@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from innoclone.files.copying import BLOCK, Method, Reader, copy_file, data_segments
 from innoclone.files.delta import update_file
 from innoclone.files.memory import aligned_memory
-from innoclone.files.system import is_cached
+from innoclone.files.system import differing, is_cached
 
 PAGE = 4096
 
@@ -162,3 +162,20 @@ def test_reader_without_cache(tmp_path: Path) -> None:
             )
             assert bytes(reader.read(len(content), BLOCK)) == b""
     assert found == content
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 2), max_size=70), st.lists(st.integers(0, 2), max_size=70), st.integers(0, 15))
+def test_pages_that_differ(one: list[int], other: list[int], cut: int) -> None:
+    """Runs are those of a comparison page by page, whatever the groups; a page that isn't there as a whole differs."""
+    page = 16
+    left = bytearray(b"".join(bytes([value]) * page for value in one))
+    right = bytearray(b"".join(bytes([value]) * page for value in other))
+    left, right = left[: max(0, len(left) - cut)], right[: max(0, len(right) - cut)]
+    starts = range(0, len(left), page)
+    expected = {at for at in starts if left[at : at + page] != right[at : at + page]}
+    if len(left) != len(right):
+        expected |= {at for at in starts if at + page > min(len(left), len(right))}
+    runs = list(differing(memoryview(left), memoryview(right), page))
+    assert {at for start, end in runs for at in range(start, end, page)} == expected
+    assert all(start < end <= len(left) for start, end in runs)

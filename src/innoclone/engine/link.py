@@ -18,7 +18,7 @@ from innoclone.errors import FileError, ProtocolError, from_donor
 from innoclone.files.delta import Delta, Write, write_differing
 from innoclone.files.direct import DIRECT_MIN, DirectFile
 from innoclone.files.memory import aligned_memory
-from innoclone.files.system import file_error, same_bytes, start_writeback, write_all
+from innoclone.files.system import file_error, start_writeback, write_all
 from innoclone.ops.chunks import Slot, stamp
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import Counter
@@ -351,8 +351,7 @@ class Link:
             if file.adopted:
                 old = self._old[: os.preadv(fd, [self._old[: len(view)]], offset)]
                 delta = Delta()
-                if not same_bytes(view, old):
-                    write_differing(fd, offset, view, old, page, delta, self._writer(file, page))
+                write_differing(fd, offset, view, old, page, delta, self._writer(file, page))
                 self._counter.written += delta.written
             elif self._direct is None or not self._direct.write(view, offset):
                 self._writer(file, page)(fd, view, offset)

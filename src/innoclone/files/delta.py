@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from innoclone.files.copying import BLOCK, Look, Reader, Writer
 from innoclone.files.direct import DIRECT_MIN
-from innoclone.files.system import same_bytes, write_all
+from innoclone.files.system import differing, write_all
 
 __all__ = ["Delta", "update_file", "write_differing"]
 
@@ -72,8 +72,7 @@ def update_file(
                 padded[len(old) : len(new)] = bytes(len(new) - len(old))
                 old = padded[: len(new)]
             before = delta.written
-            if not same_bytes(new, old):
-                write_differing(target, at, new, old, page, delta, write or write_run)
+            write_differing(target, at, new, old, page, delta, write or write_run)
             if look is not None:
                 look(new, at)
             delta.read += len(new)
@@ -89,14 +88,8 @@ def write_differing(
     target: int, offset: int, new: memoryview, old: memoryview, page: int, delta: Delta, write: Write
 ) -> None:
     """Write the runs of pages of one block that differ."""
-    start = -1
-    for at in range(0, len(new) + page, page):
-        differs = at < len(new) and not same_bytes(new[at : at + page], old[at : at + page])
-        if differs and start < 0:
-            start = at
-        elif not differs and start >= 0:
-            run = new[start:at]
-            write(target, run, offset + start)
-            delta.written += len(run)
-            delta.pages_written += -(-len(run) // page)
-            start = -1
+    for start, end in differing(new, old, page):
+        run = new[start:end]
+        write(target, run, offset + start)
+        delta.written += len(run)
+        delta.pages_written += -(-len(run) // page)

@@ -6,16 +6,19 @@ import ctypes
 import errno
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from innoclone.errors import CloneError, DiskFull, FileError, TooManyOpenFiles
 
-__all__ = ["file_error", "is_cached", "punch_hole", "same_bytes", "start_writeback", "sync_directory", "write_all"]
+__all__ = ["differing", "file_error", "is_cached", "punch_hole", "start_writeback", "sync_directory", "write_all"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_quick_memcmp = ctypes.PyDLL(None).memcmp  # keeps the GIL
+_quick_memcmp.argtypes = _libc.memcmp.argtypes
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
 _libc.mmap.restype = ctypes.c_void_p
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -24,6 +27,7 @@ _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 MAP_FAILED = ctypes.c_void_p(-1).value
 KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+GROUP = 16  # pages that are compared together before one by one
 
 
 def file_error(error: OSError, doing: str) -> CloneError:
@@ -66,7 +70,8 @@ def is_cached(fd: int, offset: int, length: int) -> bool:
     found = ctypes.create_string_buffer(-(-length // mmap.PAGESIZE))
     failed = _libc.mincore(address, length, found)
     _libc.munmap(address, length)
-    return not failed and all(state & 1 for state in found.raw)
+    states = found.raw
+    return not failed and (states.count(1) == len(states) or all(state & 1 for state in states))
 
 
 def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
@@ -78,14 +83,37 @@ def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
         view = view[written:]
 
 
-def same_bytes(one: memoryview, other: memoryview) -> bool:
-    """memcmp(3) of two writable views: 50 times as fast as comparing the views in Python, and without the GIL."""
-    if len(one) != len(other):
-        return False
-    if not one:
-        return True
-    first, second = ctypes.c_char.from_buffer(one), ctypes.c_char.from_buffer(other)
-    return bool(_libc.memcmp(ctypes.addressof(first), ctypes.addressof(second), len(one)) == 0)
+def differing(one: memoryview, other: memoryview, page: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the runs of pages of ``page`` bytes in ``one`` that differ from ``other``, or are not in it as a
+    whole. Both are writable.
+
+    By memcmp(3): 50 times as fast as comparing the views in Python. What is equal as a whole, as most is, is compared
+    at once and without the GIL; giving it up for a single page would cost more than comparing that.
+    """
+    size = len(one) if len(one) == len(other) else min(len(one), len(other)) // page * page
+    if size < len(one):
+        yield from differing(one[:size], other[:size], page)
+        yield size, len(one)
+        return
+    if not size:
+        return
+    first, second = ctypes.c_char.from_buffer(one), ctypes.c_char.from_buffer(other)  # which keep the memory in place
+    left, right = ctypes.addressof(first), ctypes.addressof(second)
+    if not _libc.memcmp(left, right, size):
+        return
+    start = -1
+    for group in range(0, size, GROUP * page):
+        end = min(group + GROUP * page, size)
+        step = page if _quick_memcmp(left + group, right + group, end - group) else end - group
+        for at in range(group, end, step):
+            differs = step == page and _quick_memcmp(left + at, right + at, min(page, end - at))
+            if differs and start < 0:
+                start = at
+            elif not differs and start >= 0:
+                yield start, at
+                start = -1
+    if start >= 0:
+        yield start, size
 
 
 def sync_directory(directory: Path) -> None:

@@ -11,7 +11,7 @@ from innoclone.files.base import space_of, tablespaces
 from innoclone.files.copying import BLOCK, Reader
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import CLONE_DIR
-from innoclone.files.system import file_error, same_bytes
+from innoclone.files.system import differing, file_error
 from innoclone.files.target import WANT_RECOVERY_STATUS
 from innoclone.innodb.names import table_name
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
@@ -101,16 +101,12 @@ def _compare(one: Path, other: Path, page: int) -> tuple[int, int]:
     try:
         with one.open("rb") as first, other.open("rb") as second:
             sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
-            pages, differing = -(-max(sizes) // page), -(-(max(sizes) - min(sizes)) // page)
+            pages, found = -(-max(sizes) // page), -(-(max(sizes) - min(sizes)) // page)
             with Reader(first.fileno()) as a, Reader(second.fileno()) as b:
                 for at in range(0, min(sizes), BLOCK):
                     count = min(BLOCK, min(sizes) - at)
-                    left, right = a.read(at, count), b.read(at, count)
-                    if not same_bytes(left, right):
-                        differing += sum(
-                            not same_bytes(left[start : start + page], right[start : start + page])
-                            for start in range(0, count, page)
-                        )
+                    runs = differing(a.read(at, count), b.read(at, count), page)
+                    found += sum(-(-(end - start) // page) for start, end in runs)
     except OSError as error:
         raise file_error(error, f"can't compare {one} with {other}") from error
-    return pages, differing
+    return pages, found
