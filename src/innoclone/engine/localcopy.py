@@ -261,6 +261,9 @@ class FileCopier:
             page = file.flags.physical_page_size if file.flags is not None else 4096
             write = hole_writer(page, file.hole_block) if file.hole_block else None
             done.delta = update_file(source, fd, page, account, write, look, piece.start, piece.end)
+            if self._target.fsync and done.delta.written:
+                length = 0 if piece.end is None else piece.end - piece.start  # 0: to the file's end
+                start_writeback(fd, piece.start, length)
             return done
         rate = self._limits.rate
         most = self._limits.buffer
