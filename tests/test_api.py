@@ -11,7 +11,7 @@ import innoclone
 from clones import booted, rows
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
-from innoclone.errors import AccessDenied, Interrupted, TargetExists, UsageError
+from innoclone.errors import AccessDenied, Interrupted, TargetExists, UsageError, VerifyFailed
 from innoclone.ops.status import Stage, State
 from servers import PASSWORD
 
@@ -51,6 +51,29 @@ def test_check(donor: Server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (found,) = innoclone.check(dsn(donor), tmp_path, password=PASSWORD)
     assert found.startswith("1007: ")
+
+
+def test_boot_verify_replicate(donor: Server, tmp_path: Path) -> None:
+    """What comes after a clone, with typed results; a clone that was changed does not pass."""
+    target = tmp_path / "clone"
+    innoclone.clone(dsn(donor), target, password=PASSWORD)
+    seen: list[str] = []
+    result = innoclone.boot(target, progress=lambda status: seen.append(status.stages[Stage.RECOVERY].state.value))
+    assert result.gtid_executed == rows(donor, "SELECT @@GLOBAL.gtid_executed")[0][0]
+    assert (result.pid, seen[-1]) == (0, State.COMPLETED.value)
+    report = innoclone.verify(target, against=dsn(donor), password=PASSWORD)
+    assert isinstance(report, innoclone.VerifyReport)
+    assert report.tables
+    assert "0 differ" in str(report)
+    source = innoclone.endpoint(dsn(donor), password=PASSWORD)
+    change, start = innoclone.replicate(target, source)
+    assert f"SOURCE_PORT={donor.port}" in change.replace(" = ", "=")
+    assert start.startswith("START REPLICA")
+    with (target / "mysql.ibd").open("r+b") as file:
+        file.seek(5 * 16384 + 100)
+        file.write(b"?")
+    with pytest.raises(VerifyFailed):
+        innoclone.verify(target)
 
 
 def test_stop_and_limits(donor: Server, tmp_path: Path) -> None:

@@ -13,17 +13,33 @@ from innoclone.version import __version__
 
 if TYPE_CHECKING:
     from innoclone.errors import CloneError
-    from innoclone.front.api import check, clone, discard, endpoint, history, local, replace_data, status, stop
+    from innoclone.front.api import (
+        boot,
+        check,
+        clone,
+        discard,
+        endpoint,
+        history,
+        local,
+        replace_data,
+        replicate,
+        status,
+        stop,
+        verify,
+    )
+    from innoclone.operation.boot import BootResult
     from innoclone.operation.clone import CloneResult
     from innoclone.operation.inspect import Condition, DirectoryStatus
     from innoclone.operation.local import LocalResult
     from innoclone.operation.replace import ReplaceResult
+    from innoclone.operation.verify import VerifyReport
     from innoclone.ops.limits import Limits
     from innoclone.ops.managed import Managed
     from innoclone.ops.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
+    "BootResult",
     "CloneError",
     "CloneResult",
     "CloneStatus",
@@ -36,7 +52,9 @@ __all__ = [
     "Managed",
     "ReplaceResult",
     "SslMode",
+    "VerifyReport",
     "__version__",
+    "boot",
     "check",
     "clone",
     "discard",
@@ -44,11 +62,14 @@ __all__ = [
     "history",
     "local",
     "replace_data",
+    "replicate",
     "status",
     "stop",
+    "verify",
 ]
 
 _HOMES = {
+    "BootResult": "operation.boot",
     "CloneError": "errors",
     "CloneResult": "operation.clone",
     "CloneStatus": "ops.status",
@@ -61,6 +82,8 @@ _HOMES = {
     "Managed": "ops.managed",
     "ReplaceResult": "operation.replace",
     "SslMode": "transport.endpoint",
+    "VerifyReport": "operation.verify",
+    "boot": "front.api",
     "check": "front.api",
     "clone": "front.api",
     "discard": "front.api",
@@ -68,8 +91,10 @@ _HOMES = {
     "history": "front.api",
     "local": "front.api",
     "replace_data": "front.api",
+    "replicate": "front.api",
     "status": "front.api",
     "stop": "front.api",
+    "verify": "front.api",
 }
 
 

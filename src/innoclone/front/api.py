@@ -15,28 +15,39 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.front.options import Sources, resolve
+from innoclone.operation import boot as boot_operation
 from innoclone.operation import clone as clone_operation
 from innoclone.operation import local as local_operation
 from innoclone.operation import replace as replace_operation
+from innoclone.operation import replicate as replicate_operation
 from innoclone.operation import steer
+from innoclone.operation import verify as verify_operation
+from innoclone.operation.boot import BootResult
 from innoclone.operation.clone import CloneResult
 from innoclone.operation.inspect import DirectoryStatus, inspect
 from innoclone.operation.local import LocalResult
 from innoclone.operation.options import (
     STOP_TIMEOUT,
+    BootOptions,
     CheckOptions,
     CloneOptions,
     LocalOptions,
     ReplaceOptions,
+    ReplicateOptions,
+    VerifyOptions,
 )
 from innoclone.operation.replace import ReplaceResult
+from innoclone.operation.verify import VerifyReport
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Compression, Endpoint
 
-__all__ = ["check", "clone", "discard", "endpoint", "history", "local", "replace_data", "status", "stop"]
+__all__ = [
+    "boot", "check", "clone", "discard", "endpoint", "history", "local", "replace_data", "replicate", "status", "stop",
+    "verify",
+]  # fmt: skip
 
 Progress = Callable[[CloneStatus], None]
 
@@ -140,6 +151,58 @@ def check(
     target = None if directory is None else Path(directory).absolute()
     facts = run(CheckOptions(donor=_server(donor, password), directory=target))
     return [f"{problem.code}: {problem.message}" for problem in facts.problems]
+
+
+def boot(
+    directory: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    **options: Any,
+) -> BootResult:
+    """Start a mysqld on a clone and let it recover; its binary log position is in the result and in the manifest.
+
+    ``options`` are the other fields of `BootOptions` (``mysqld``, ``keep``, ``port``, ``timeout``). Raises a
+    `CloneError`.
+    """
+    choice = BootOptions(directory=Path(directory).absolute(), **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return boot_operation.boot(choice, status=status, stopped=stopped)
+
+
+def verify(
+    directory: str | os.PathLike[str],
+    *,
+    against: str | Endpoint | None = None,
+    password: str | None = None,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    **options: Any,
+) -> VerifyReport:
+    """Check every page of a clone; with ``against`` also compare its tables with that server's.
+
+    ``options`` are the other fields of `VerifyOptions` (``threads``, ``mysqld``). What could not be compared is in the
+    report. Raises `VerifyFailed` where something is damaged or differs, or another `CloneError`.
+    """
+    server = None if against is None else _server(against, password)
+    choice = VerifyOptions(directory=Path(directory).absolute(), against=server, **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return verify_operation.verify(choice, status=status, stopped=stopped)
+
+
+def replicate(
+    replica: Endpoint | os.PathLike[str], source: str | Endpoint, *, password: str | None = None, run: bool = False
+) -> list[str]:
+    """The statements that make a clone, a directory or a running server, replicate from ``source``.
+
+    With ``run`` they are executed on it. Raises a `CloneError`.
+    """
+    where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
+    return replicate_operation.replicate(ReplicateOptions(where, _server(source, password), run=run))
 
 
 def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
