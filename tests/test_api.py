@@ -67,6 +67,10 @@ def test_boot_verify_replicate(donor: Server, tmp_path: Path) -> None:
     assert "0 differ" in str(report)
     source = innoclone.endpoint(dsn(donor), password=PASSWORD)
     change, start = innoclone.replicate(target, source)
+    with pytest.raises(UsageError, match="no server runs on"):
+        innoclone.replicate(target, source, run=True)
+    with pytest.raises(AccessDenied):
+        innoclone.replicate(f"mysql://clone:wrong@127.0.0.1:{donor.port}", source)
     assert f"SOURCE_PORT={donor.port}" in change.replace(" = ", "=")
     assert start.startswith("START REPLICA")
     with (target / "mysql.ibd").open("r+b") as file:

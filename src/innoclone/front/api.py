@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from innoclone.front.dsn import is_dsn
 from innoclone.front.options import Sources, resolve
 from innoclone.operation import boot as boot_operation
 from innoclone.operation import clone as clone_operation
@@ -195,12 +196,19 @@ def verify(
 
 
 def replicate(
-    replica: Endpoint | os.PathLike[str], source: str | Endpoint, *, password: str | None = None, run: bool = False
+    replica: str | os.PathLike[str] | Endpoint,
+    source: str | Endpoint,
+    *,
+    password: str | None = None,
+    run: bool = False,
 ) -> list[str]:
     """The statements that make a clone, a directory or a running server, replicate from ``source``.
 
-    With ``run`` they are executed on it. Raises a `CloneError`.
+    ``password`` is the source account's, if its DSN has none. With ``run`` they are executed on the server. Raises a
+    `CloneError`.
     """
+    if isinstance(replica, str) and is_dsn(replica):
+        replica = endpoint(replica)
     where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
     return replicate_operation.replicate(ReplicateOptions(where, _server(source, password), run=run))
 
