@@ -38,6 +38,7 @@ __all__ = ["Clones", "Failure"]
 log = logging.getLogger("innoclone.agent")
 OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 FLUSHED = "flushed.json"
+POLL = 0.1  # seconds
 COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
 LARGEST_INT = (1 << 31) - 1
 
@@ -74,6 +75,8 @@ class Clones:
         self._run: _Run | None = None  # the last one
         self._closing = False
         self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
+        self.settled = threading.Event()  # what a replacement that was broken off needs, see `settle_in_background`
+        self.settled.set()
         self._pending = Pending(folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
             if (last := status_in(folder)) is not None:
@@ -174,6 +177,9 @@ class Clones:
         from innoclone.operation.replace import replace_data
 
         if isinstance(options, ReplaceOptions):
+            while not self.settled.wait(POLL):
+                if run.stopped.is_set():
+                    raise Interrupted("stopped while an earlier replacement was completed or undone")
             replace_data(options, status=run.status, stopped=run.stopped, limits=run.limits)
         elif isinstance(options, LocalOptions):
             local(options, status=run.status, stopped=run.stopped, limits=run.limits)

@@ -17,8 +17,9 @@ log = logging.getLogger("innoclone.agent")
 PATIENCE = 10.0  # seconds for an answer
 
 
-def settle_in_background(managed: Managed, then: Callable[[str | None], None]) -> threading.Thread:
-    """Bring the server up if a replacement was broken off when the last agent died; a CLONE meanwhile must wait.
+def settle_in_background(managed: Managed, settled: threading.Event, then: Callable[[str | None], None]) -> None:
+    """Bring the server up if a replacement was broken off when the last agent died. ``settled`` is set after that: a
+    CLONE meanwhile must wait.
 
     ``then`` is told what was done, unless the server is down.
     """
@@ -37,11 +38,12 @@ def settle_in_background(managed: Managed, then: Callable[[str | None], None]) -
         else:
             if done is not None:
                 log.warning("%s", done)
+        finally:
+            settled.set()
         then(done)
 
-    thread = threading.Thread(target=settle, name="innoclone-settle", daemon=True)
-    thread.start()
-    return thread
+    settled.clear()
+    threading.Thread(target=settle, name="innoclone-settle", daemon=True).start()
 
 
 def binary_log_status(managed: Managed) -> list[tuple[str, int, str, str, str]] | None:
