@@ -52,14 +52,13 @@ def check_trial(managed: Managed, version: str, data: Path, folder: Path) -> Non
 def _refuse_unreachable(folder: Path, user: tuple[int, int] | None) -> None:
     """Whether mysqld can pass through to the new data, as that user, or, without one, as ourselves."""
     whom: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
-    try:
-        subprocess.run(["/bin/true"], cwd=folder, check=False, **whom)
-    except PermissionError:
+    passes = ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)]  # subprocess's own cwd is taken before the user is
+    if subprocess.run(passes, stderr=subprocess.DEVNULL, check=False, **whom).returncode:
         raise TargetUnusable(
             f"new data can't be tried out: the owner of the data (user id {user[0] if user else os.geteuid()}) can't"
             f" reach {folder}",
             hint=f"let that user pass through (chmod o+x) each directory above; {LEFT_OUT}",
-        ) from None
+        )
 
 
 def account_visit(managed: Managed, variables: Mapping[str, str]) -> Visit:
