@@ -358,7 +358,7 @@ def test_a_second_replacement_from_a_donor_with_tables_of_all_engines(
     server = make_managed("--skip-networking=0", f"--port={port}", "--bind-address=127.0.0.1")
     server.run("CREATE USER manager IDENTIFIED BY 'geheim'", "GRANT PROCESS ON *.* TO manager")
     server.managed = replace(server.managed, endpoint=Endpoint("127.0.0.1", port, "manager", "geheim"))
-    with pytest.raises(PrivilegeMissing, match="account manager.* lacks PROCESS on the donor"):
+    with pytest.raises(PrivilegeMissing, match=r"account manager.* lacks PROCESS on the donor"):
         replace_data(server.options(donor))
     assert not server.places.new.exists()
     rows(donor, "GRANT PROCESS ON *.* TO manager")  # it sees no schema
