@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ from innoclone.ops.status import CLONE_STAGES, Stage
 from innoclone.transport.endpoint import Endpoint
 from managed import MakeManaged, ManagedServer, assert_new, assert_old, free_port
 from servers import PASSWORD, ServerFactory
+from users import passable
 
 StartAgent = Callable[[ManagedServer], RunningAgent]
 
@@ -323,19 +323,6 @@ def test_an_owner_that_could_not_try_the_data_out_is_refused(tmp_path: Path, pro
         tool.chmod(0o700)
         with pytest.raises(BootFailed, match=r"user id 4711\) can't execute"):
             check_trial(managed, programs.version, managed.datadir, folder)
-
-
-@contextmanager
-def passable(folder: Path) -> Iterator[None]:
-    """Everybody may pass through to it meanwhile."""
-    modes = {path: path.stat().st_mode for path in (folder, *folder.parents)}
-    try:
-        for path, mode in modes.items():
-            path.chmod(mode | 0o711)
-        yield
-    finally:
-        for path, mode in modes.items():
-            path.chmod(mode)
 
 
 def test_a_second_replacement_from_a_donor_with_tables_of_all_engines(

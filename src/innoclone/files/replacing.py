@@ -88,7 +88,7 @@ class Places:
                 raise TargetUnusable(f"{self.folder} is on another file system than {self.data}")
             return take_lock(self.folder, self.data)
         except TargetBusy as error:
-            raise TargetBusy(error.message, hint="wait for it") from error
+            raise TargetBusy(error.message, hint=f"wait for it, or: innoclone stop {self.data}") from error
         except OSError as error:
             raise file_error(error, f"can't use {self.folder}") from error
 

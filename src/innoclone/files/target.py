@@ -92,6 +92,11 @@ class Target:
         self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
 
+    @property
+    def lock(self) -> int:
+        """The descriptor of the lock, until `release`."""
+        return self._lock
+
     def clear(self, *, reuse: bool = False) -> None:
         """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`; with ``reuse``
         also what this process itself has written so far."""

@@ -222,11 +222,11 @@ def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
 
 
 def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) -> bool:
-    """End the process that makes a clone in ``directory`` (SIGTERM), and wait for that; False if there is none.
+    """End a clone that this or another process makes in ``directory``, or the replacement of that server's data, and
+    wait for that; False if there is none.
 
-    That is the whole process, as it is when the program ``innoclone`` makes the clone; to end a `clone` in this one,
-    set its ``stopped``. Raises `TargetUnusable`, `TargetBusy` where it can't be reached or doesn't end in ``timeout``
-    seconds.
+    Only that ends, and its call raises `Interrupted`. Raises `TargetUnusable`, `TargetBusy` where it can't be reached
+    or doesn't end in ``timeout`` seconds.
     """
     return steer.stop(Path(directory).absolute(), timeout=timeout) is not None
 

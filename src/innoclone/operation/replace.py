@@ -48,6 +48,7 @@ from innoclone.files.replacing import Note, Places, Step
 from innoclone.innodb.names import schema_folder
 from innoclone.operation.boot import boot
 from innoclone.operation.clone import copy
+from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, CloneOptions, ReplaceOptions
 from innoclone.operation.run import record_completed, record_dead, recorded
 from innoclone.ops.limits import Limits
@@ -91,7 +92,9 @@ def replace_data(
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.clone.max_data_bandwidth, network=options.clone.max_network_bandwidth)
     places = Places(options.directory)
-    with recorded("replace", options.donor, places.data, status), _claimed(places):
+    with (
+        recorded("replace", options.donor, places.data, status), _claimed(places) as lock, heeding(lock, stopped)
+    ):  # fmt: skip
         old_data = _Replacement(options, places, status, stopped, limits).run()
     return ReplaceResult(
         places.data, status.donor_version, (status.end or 0) - (status.begin or 0), status.binlog_file,
@@ -114,10 +117,10 @@ def settle(managed: Managed) -> str | None:
 
 
 @contextmanager
-def _claimed(places: Places) -> Iterator[None]:
+def _claimed(places: Places) -> Iterator[int]:
     lock = places.claim()
     try:
-        yield
+        yield lock
     finally:
         os.close(lock)
 
