@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -138,6 +140,39 @@ def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> N
     assert rows == [("Failed", 1317), ("Completed", 0)]
     ok(agent.mysql("FLUSH LOGS"))
     assert agent.rows("SELECT * FROM performance_schema.clone_status") == []
+
+
+def test_innoclone_stop_ends_the_clone_and_not_the_agent(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    thread, errors = start_slow_clone(agent, donor, target)
+    command = [sys.executable, "-m", "innoclone", "stop", "--json", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stopped"] == agent.process.pid
+    assert json.loads(done.stdout)["condition"] == "interrupted"
+    assert is_unfinished(target)
+    thread.join(PATIENCE)
+    assert [error.args[0] for error in errors] == [1317]
+    assert agent.rows("SELECT STATE, ERROR_NO FROM performance_schema.clone_status") == [("Failed", 1317)]
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 0"))
+    ok(agent.mysql(clone_statement(donor, target)))  # the same agent goes on
+    assert not is_unfinished(target)
+
+
+def test_the_binary_log_is_that_of_the_server_on_this_host(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    """Never a clone's: the guide compares a clone's position with it."""
+    for query in ("SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"):
+        with donor.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW BINARY LOG STATUS")
+            assert agent.rows(query) == list(cursor.fetchall())
+    config = tmp_path / "down.toml"
+    config.write_text(f'[server]\nsocket = "{tmp_path / "none"}"\nuser = "root"\n')
+    with RunningAgent(programs, tmp_path / "down", f"--config={config}") as down:
+        with pytest.raises(pymysql.Error, match="can't be asked for its binary log") as refused:
+            down.rows("SHOW MASTER STATUS")
+        assert refused.value.args[0] == 1105
 
 
 def test_kill_query_ends_a_clone_and_a_bandwidth_counts_at_once(

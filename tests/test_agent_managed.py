@@ -258,11 +258,11 @@ def test_an_account_that_is_not_enough_is_refused(
     socket = server.managed.endpoint
     server.run("CREATE USER guest", "CREATE USER manager", "GRANT PROCESS ON *.* TO manager")
     assert_refused(
-        server, small_donor, PrivilegeMissing, "lacks a privilege: .*PROCESS", "GRANT PROCESS",
+        server, small_donor, TargetUnusable, "lacks a privilege: .*PROCESS", "GRANT PROCESS",
         endpoint=replace(socket, user="guest"),
     )  # fmt: skip
     assert_refused(
-        server, small_donor, AccessDenied, "refuses its account", "accounts of the donor", "CREATE USER",
+        server, small_donor, TargetUnusable, "refuses its account", "accounts of the donor", "CREATE USER",
         endpoint=replace(socket, user="nobody"),
     )  # fmt: skip
     process = server_process(server.data)

@@ -177,7 +177,7 @@ def test_with_clone_boot_a_server_is_started_on_the_clone(agent: RunningAgent, d
     with donor.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SHOW BINARY LOG STATUS")
         assert (file, position) == cursor.fetchall()[0][:2]
-    assert [row[:2] for row in agent.rows("SHOW BINARY LOG STATUS")] == [(file, position)]
+    assert agent.rows("SHOW BINARY LOG STATUS") == []  # the clone is no server, and the agent knows of none
 
 
 def failed(agent: RunningAgent, statement: str) -> tuple[int, int]:

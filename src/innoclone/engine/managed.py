@@ -55,8 +55,7 @@ class Control:
     # ---- asking --------------------------------------------------------------------------------------------
 
     def facts(self) -> ServerFacts:
-        """Raises `AccessDenied` or `PrivilegeMissing` for its account; `TargetUnusable` where it can't be asked, is
-        another server, or has data where we don't handle it."""
+        """Raises `TargetUnusable` where it can't be asked, is another server, or has data where we don't handle it."""
         try:
             facts = ask(self.managed.endpoint)
         except CloneError as error:
@@ -73,17 +72,17 @@ class Control:
             self.logs[1:] = [self.data / name]
         return facts
 
-    def _unanswered(self, error: CloneError) -> CloneError:
-        """Why the server could not be asked."""
+    def _unanswered(self, error: CloneError) -> TargetUnusable:
+        """Why the server could not be asked; errors of accounts are otherwise the donor's."""
         managed = self.managed.endpoint
         if isinstance(error, AccessDenied):
-            return AccessDenied(
+            return TargetUnusable(
                 f"the managed server {managed} refuses its account in the configuration: {error.message}",
                 hint="after a replacement a server has the accounts of the donor; create this one there, and on the"
                 f" server itself: {account_words(managed)}",
             )
         if isinstance(error, PrivilegeMissing):
-            return PrivilegeMissing(
+            return TargetUnusable(
                 f"the account of the managed server {managed} lacks a privilege: {error.message}",
                 hint=f"on that server: {account_words(managed)}",
             )

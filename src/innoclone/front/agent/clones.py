@@ -350,13 +350,6 @@ class Clones:
             estimate, data, network, *speeds, message,
         )  # fmt: skip
 
-    def position(self) -> tuple[str, int, str] | None:
-        """Binary log file, position and GTID set of the newest clone that has them."""
-        for row in reversed(self.status_rows()):
-            if row[9]:
-                return str(row[9]), int(str(row[10])), str(row[11])
-        return None
-
 
 def _source(operation: str | None, source: str) -> str:
     """As the plugin writes it."""
