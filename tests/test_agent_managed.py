@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -117,7 +118,7 @@ def test_in_place_as_a_stock_server_does_it(
     assert (old[0] / "recbin.000002").is_file()
 
 
-@pytest.mark.parametrize("how", ["CLONE INSTANCE STOP", "KILL", "SIGTERM"])
+@pytest.mark.parametrize("how", ["CLONE INSTANCE STOP", "innoclone stop", "SIGTERM"])
 def test_the_statement_can_be_stopped_and_given_again(
     make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, how: str
 ) -> None:
@@ -140,9 +141,13 @@ def test_the_statement_can_be_stopped_and_given_again(
         time.sleep(0.05)
     if how == "SIGTERM":
         assert agent.terminate() == 0
-    elif how == "KILL":
-        number = next(row[0] for row in agent.rows("SHOW PROCESSLIST") if str(row[7]).startswith("CLONE"))
-        agent.rows(f"KILL {number}")
+    elif how == "innoclone stop":
+        done = subprocess.run(
+            [sys.executable, "-m", "innoclone", "stop", str(server.data)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"process {agent.process.pid} (started" in done.stderr
+        assert agent.process.poll() is None
     else:
         agent.rows(how)
     thread.join(60)

@@ -19,6 +19,7 @@ import pytest
 
 from clones import rows
 from faults import tmpfs
+from innoclone.engine.managed import Control
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted, TargetUnusable
@@ -102,6 +103,30 @@ def test_a_start_that_fails_brings_the_old_data_back(
     assert result.binlog_file == rows(small_donor, "SHOW BINARY LOG STATUS")[0][0]  # without a trial, too
 
 
+def test_a_server_that_ends_right_after_its_start_brings_the_old_data_back(
+    make_managed: MakeManaged, small_donor: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One answer to a login is not enough for the old data to be dropped."""
+    server = make_managed(trial=False)
+    answers = Control._answers
+    process = server_process(server.data)
+    killed = []
+
+    def then_killed(self: Control) -> bool:
+        answered = answers(self)
+        found = server_process(self.data)
+        if answered and found != process and found and not killed:
+            os.kill(found, signal.SIGKILL)
+            killed.append(found)
+        return answered
+
+    monkeypatch.setattr(Control, "_answers", then_killed)
+    with pytest.raises(BootFailed, match="did not come up"):
+        replace_data(server.options(small_donor))
+    assert killed
+    assert_old(server)
+
+
 def test_a_stop_while_the_server_comes_up_brings_the_old_data_back(
     make_managed: MakeManaged, small_donor: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +171,7 @@ def test_a_disk_without_room_for_the_servers_own_files(make_managed: MakeManaged
 
 KILLED = """
 import os, pickle, sys
+from innoclone.engine.managed import Control
 from innoclone.engine.managed import Control
 from innoclone.engine.mysqld import Server
 from innoclone.files.replacing import Places

@@ -368,6 +368,22 @@ def test_old_data_that_a_server_runs_on_is_left_alone(tmp_path: Path, keep: bool
     assert world.assert_whole({"new"}) == "new"
 
 
+def test_a_server_on_the_new_data_that_is_not_the_trials_is_left_alone(tmp_path: Path) -> None:
+    """Only a private mysqld that outlived its process is ended."""
+    world = World(tmp_path / "w", "new", keep=False)
+    command = [sys.executable, "-c", HELD, str(world.places.new / "mysql.ibd")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as somebody:
+        assert somebody.stdout is not None
+        somebody.stdout.readline()
+        with pytest.raises(TargetBusy, match="a server runs on"):
+            operation._end_trial(Managed(world.places.data, Endpoint()), world.places)
+        with pytest.raises(TargetBusy, match="a server runs on"):
+            world.places.remove_new(None)
+        assert somebody.poll() is None
+        somebody.communicate(b"\n")
+    assert (world.places.new / "mysql.ibd").read_text() == "new"
+
+
 def test_old_data_stays_where_the_server_ended_after_it_had_come_up(tmp_path: Path) -> None:
     world = World(tmp_path / "w", "new", keep=False)
     note = replaced(world)
