@@ -247,6 +247,10 @@ def test_what_can_not_be_replaced_is_refused(make_managed: MakeManaged, small_do
     )  # fmt: skip
     endpoint = Endpoint(socket=tmp_path / "none", user="root")
     assert_refused(server, small_donor, TargetUnusable, "can't be asked: .* a server runs on", endpoint=endpoint)
+    if os.geteuid() == 0:
+        os.chown(server.data, 4711, -1)
+        assert_refused(server, small_donor, TargetUnusable, "belongs to user id 4711, and the data in it to 0")
+        os.chown(server.data, 0, -1)
     identity = server.data / "auto.cnf"
     mine = identity.read_text()
     identity.write_text("[auto]\nserver-uuid=11111111-2222-3333-4444-555555555555\n")  # as another directory's

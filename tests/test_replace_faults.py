@@ -61,8 +61,11 @@ def test_data_that_does_not_boot_never_stops_the_server(
     assert_new(server)
 
 
-def test_options_that_mysqld_refuses_never_stop_the_server(make_managed: MakeManaged, small_donor: Server) -> None:
+def test_options_that_mysqld_refuses_never_stop_the_server(
+    make_managed: MakeManaged, small_donor: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     server = make_managed()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # for this process, and not for a server of maybe another user
     process = server_process(server.data)
     options = server.options(small_donor)
     wrong = replace(options.managed, options=(*options.managed.options, "--secure-file-priv=/nowhere"))
@@ -74,6 +77,7 @@ def test_options_that_mysqld_refuses_never_stop_the_server(make_managed: MakeMan
     assert_old(server)
     replace_data(options)
     assert_new(server)
+    assert server.run("SELECT @@tmpdir") != [(str(tmp_path),)]
 
 
 def test_a_start_that_fails_brings_the_old_data_back(

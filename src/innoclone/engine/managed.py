@@ -40,6 +40,9 @@ APPEARS = 60.0  # seconds in which a server must have opened its files after the
 GRACE = 10.0  # seconds for a command of the user to end by itself
 STEADY = 1.0  # seconds for which a server must answer before it counts as up
 PATIENCE = 30.0  # seconds for mysqld to look at its options
+# Of the environment: what systemd listens to is our unit's; mysqld takes the other for its tmpdir, and its user may not
+# be able to write there.
+OURS = ("NOTIFY_SOCKET", "TMPDIR")
 WORDS = 400  # characters of a command's output in a message
 
 
@@ -255,8 +258,7 @@ class Control:
 
     def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program of a session of its own: it outlives us, and Ctrl-C in our terminal is not for it."""
-        # What systemd listens to is our unit's, not the server's.
-        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        environment = {name: value for name, value in os.environ.items() if name not in OURS}
         try:
             with self.logs[0].open("ab") as log:
                 return subprocess.Popen(

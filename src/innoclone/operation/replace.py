@@ -175,11 +175,7 @@ class _Replacement:
 
     def _check(self) -> ServerFacts:
         """Everything that can be known before a byte is copied."""
-        owner = self.places.data.stat().st_uid
-        if os.geteuid() not in (0, owner):
-            raise TargetUnusable(
-                f"the owner of {self.places.data} is another user (user id {owner})", hint="run as root or as that user"
-            )
+        self._refuse_other_owner()
         server = self.control.facts()
         self.control.rehearse(self._waiting)
         stay = self._belongings(server)  # it may refuse
@@ -203,6 +199,18 @@ class _Replacement:
                     remove_unfinished_clone(self.places.new)
                     self.status.notes.append(f"an unfinished clone of {begun['address']} was removed")
         return server
+
+    def _refuse_other_owner(self) -> None:
+        """The new data will be the directory's owner's, and must be the server's."""
+        data = self.places.data
+        owner, user = data.stat().st_uid, (data / "mysql.ibd").stat().st_uid
+        if owner != user:
+            raise TargetUnusable(
+                f"{data} belongs to user id {owner}, and the data in it to {user}",
+                hint="let both belong to the server's",
+            )
+        if os.geteuid() not in (0, owner):
+            raise TargetUnusable(f"{data} belongs to another user (id {owner})", hint="run as root or as that user")
 
     def _belongings(self, server: ServerFacts) -> list[Path]:
         return belongings(self.places.data, server.own_data, server.schemas)
