@@ -128,7 +128,7 @@ def test_the_statement_can_be_stopped_and_given_again(
             [sys.executable, "-m", "innoclone", "stop", str(server.data)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert f"process {agent.process.pid} (started" in done.stderr
+        assert f"has ended its work on {server.data}" in done.stderr
         assert agent.process.poll() is None
     else:
         agent.rows(how)
@@ -152,7 +152,7 @@ def test_the_statement_can_be_stopped_and_given_again(
 def test_an_agent_that_is_killed_and_started_again(
     make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str, by_itself: bool
 ) -> None:
-    """The commands that stop and start the server kill the agent, the first time."""
+    """The commands that stop and start the server kill the agent and its clone, the first time."""
     script = tmp_path / "control"
     server = make_managed(trial=False)
     programs_mysqld = json.dumps(server.control._mysqld())
@@ -162,7 +162,10 @@ def test_an_agent_that_is_killed_and_started_again(
         f"killed = pathlib.Path({str(tmp_path / 'killed')!r})\n"
         f"if sys.argv[1] == {when!r} and not killed.exists():\n"
         "    killed.touch()\n"
-        "    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    clone = os.getppid()\n"
+        "    stat = pathlib.Path(f'/proc/{clone}/stat').read_text()\n"
+        "    for process in (int(stat.rpartition(')')[2].split()[1]), clone):\n"  # the agent first, then its clone's
+        "        os.kill(process, signal.SIGKILL)\n"
         "    sys.exit()\n"
         "if sys.argv[1] == 'stop':\n"
         f"    os.kill(int(pathlib.Path({str(server.data.parent / 'pid')!r}).read_text()), signal.SIGTERM)\n"

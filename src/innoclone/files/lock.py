@@ -25,7 +25,7 @@ from innoclone.errors import TargetBusy
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
 
-__all__ = ["LOCK", "Holder", "holder_in", "holder_of", "request_stop", "stop_is_wished", "take_lock"]
+__all__ = ["LOCK", "Holder", "holder_at", "holder_of", "request_stop", "stop_is_wished", "take_lock"]
 
 LOCK = "lock"
 STOP = "stop"
@@ -72,12 +72,12 @@ class Holder:
         return f"process {self.pid}{host} (started {started})"
 
 
-def take_lock(own: Path, directory: Path) -> int:
+def take_lock(own: Path, directory: Path, *, name: str = LOCK) -> int:
     """The descriptor that locks ``own``, the folder of ours in ``directory``, against other innoclone processes.
 
     Raises `TargetBusy` with who holds it, OSError.
     """
-    path = own / LOCK
+    path = own / name
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -99,12 +99,11 @@ def take_lock(own: Path, directory: Path) -> int:
 
 def holder_of(directory: Path) -> Holder | None:
     """Who works on a clone directory, None if nobody does. Raises a file error where that can't be seen."""
-    return holder_in(directory / OWN_DIR)
+    return holder_at(directory / OWN_DIR / LOCK)
 
 
-def holder_in(own: Path) -> Holder | None:
-    """The same for a folder of ours that has the lock."""
-    path = own / LOCK
+def holder_at(path: Path) -> Holder | None:
+    """Who holds that lock file, None if nobody does. Raises a file error where that can't be seen."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.lock import Holder, holder_in, request_stop
+from innoclone.files.lock import LOCK, Holder, holder_at, request_stop
 from innoclone.files.names import OWN_DIR
 from innoclone.files.replacing import Places
 from innoclone.files.system import file_error
@@ -39,7 +39,7 @@ def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Stopped | None:
     ``timeout`` seconds.
     """
     own, replacing = Places(directory).folder, True
-    holder = holder_in(own)
+    holder = holder_at(own / LOCK)
     if holder is None:
         own, replacing = directory / OWN_DIR, False
         holder = inspect(directory).holder
@@ -47,7 +47,7 @@ def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Stopped | None:
         return None
     _ask(holder, own, directory)
     end = time.monotonic() + timeout
-    while holder_in(own) == holder:
+    while holder_at(own / LOCK) == holder:
         if time.monotonic() > end:
             raise TargetBusy(
                 f"{holder} was told to end its work on {directory} and has not after {timeout:g} s",
@@ -75,7 +75,7 @@ def discard(directory: Path) -> bool:
 
 def _ask(holder: Holder, own: Path, directory: Path) -> None:
     try:
-        if request_stop(own, holder) or holder_in(own) != holder:
+        if request_stop(own, holder) or holder_at(own / LOCK) != holder:
             return
     except FileNotFoundError:
         return  # it has ended by itself, and nothing is left
