@@ -128,24 +128,26 @@ class _Servers:
         is_donor = False
         if not any(named.get(option) for option in PLACE):
             if login := chosen_login(self.logins):
-                found: dict[str, str | None] = dict(login.options)
-                named = {**found, **named}
+                named = {**login.options, **named}
             else:
                 is_donor = True
-                found = self._donor(replica)
-                typed = {**{name: value for name, value in found.items() if name not in named}, **typed}
-                named = {**found, **named}
+                donor, user = self._donor(replica)
+                named = {**donor, **named}
+                if not any(login.options.get("user") and login.fits(named, alone=self.alone) for login in self.logins):
+                    named = {"user": user, **named}
+                typed = {**named, **typed}
         endpoint = resolve(typed, self._sources_for(named), dsn=self.dsn, role="the source", warn=self.out.warn)
         return endpoint, is_donor
 
     @staticmethod
-    def _donor(replica: Path | Endpoint) -> dict[str, str | None]:
+    def _donor(replica: Path | Endpoint) -> tuple[dict[str, str | None], str]:
+        """Where the clone's donor is, and the account that it was cloned with."""
         from innoclone.operation.replicate import find_donor
 
         donor = find_donor(replica)
         if donor.host.startswith("/"):
-            return {"socket": donor.host, "user": donor.user}
-        return {"host": donor.host, "port": str(donor.port), "user": donor.user}
+            return {"socket": donor.host}, donor.user
+        return {"host": donor.host, "port": str(donor.port)}, donor.user
 
     def _sources_for(self, named: dict[str, str | None]) -> Sources:
         sources, out = only_for(self.sources, self.logins, named, alone=self.alone)
