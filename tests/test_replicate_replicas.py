@@ -290,6 +290,9 @@ def test_the_manifests_donor(small_donor: Server, tmp_path: Path) -> None:
     boot(BootOptions(clone))
     options = ReplicateOptions(clone, endpoint_of(small_donor), source_is_donor=True)
     assert replicate(options).statements
+    with pytest.raises(errors.AccessDenied, match=r"clone@127\.0\.0\.1:") as denied:
+        replicate(ReplicateOptions(clone, endpoint_of(small_donor, password="wrong")))
+    assert denied.value.advice.startswith("the account for the source is named by")
     update_manifest(clone, donor=read_manifest(clone)["donor"] | {"uuid": "of another server"})
     with pytest.raises(errors.ConfigurationMismatch, match="is not the clone's donor, although the manifest has"):
         replicate(options)

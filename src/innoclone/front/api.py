@@ -223,7 +223,7 @@ def _donor_of(clone: Path | Endpoint, password: str | None) -> Endpoint:
     donor = replicate_operation.find_donor(clone)
     if donor.host.startswith("/"):
         return Endpoint(socket=Path(donor.host), user=donor.user, password=password or "", ssl_mode=SslMode.DISABLED)
-    return Endpoint(donor.host, donor.port, donor.user, password or "")
+    return Endpoint(host=donor.host, port=donor.port, user=donor.user, password=password or "")
 
 
 def status(directory: str | os.PathLike[str]) -> DirectoryStatus:

@@ -32,7 +32,7 @@ from innoclone.engine.replication import (
 from innoclone.engine.session import version_number
 from innoclone.engine.snapshot import plain
 from innoclone.engine.starting import Start, start
-from innoclone.errors import CloneError, ConfigurationMismatch, SqlError, TargetUnusable, UsageError
+from innoclone.errors import AccessDenied, CloneError, ConfigurationMismatch, SqlError, TargetUnusable, UsageError
 from innoclone.operation.options import ReplicateOptions
 from innoclone.operation.source import read_source
 from innoclone.ops.manifest import read_manifest
@@ -43,6 +43,11 @@ __all__ = ["Donor", "ReplicateResult", "find_donor", "replicate"]
 
 _THIS_HOST = ("localhost", "127.0.0.1", "::1")
 NEW_CLONE = "make a new clone, or execute CHANGE REPLICATION SOURCE TO yourself from a position that you know"
+
+
+# Two servers, two accounts: which of them was refused must be clear.
+OF_SOURCE = "the account for the source is named by -u, -p, an option file that names that server, or in --source"
+OF_REPLICA = "the replica's account is the one in its DSN; --ask-replica-password asks for its password"
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,19 @@ class _Clone:
     uuid: str = ""
 
 
+def _login(server: Endpoint, hint: str) -> Sql:
+    try:
+        return Sql(server)
+    except AccessDenied as error:
+        raise AccessDenied(f"{server}: {error.message}", hint=hint) from error
+
+
 def find_donor(replica: Path | Endpoint) -> Donor:
     """The donor of a clone, by its manifest. Raises `UsageError` where that isn't known, or what connecting raises."""
     hint = "name the server to replicate from: --source mysql://user@host:port"
     try:
         if isinstance(replica, Endpoint):
-            with Sql(replica) as sql:
+            with _login(replica, OF_REPLICA) as sql:
                 manifest = _manifest_of(replica, sql)
         else:
             manifest = read_manifest(replica)
@@ -123,7 +135,7 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
                 "the server's channels; name the server instead of its directory to have that looked at"
             )
         return ReplicateResult(plan.statements(), notes=plan.notes)
-    with Sql(options.replica) as replica:
+    with _login(options.replica, OF_REPLICA) as replica:
         plan = _Plan(options, _running(options.replica, replica))
         plan.prove_unused(replica)
         statements = plan.statements()
@@ -139,7 +151,7 @@ class _Plan:
     def __init__(self, options: ReplicateOptions, clone: _Clone) -> None:
         self.options, self.clone = options, clone
         self.notes: list[str] = []
-        with Sql(options.source) as sql:
+        with _login(options.source, OF_SOURCE) as sql:
             self.facts = read_source(sql, options.source)
             self.endpoint = as_source(options.source, sql)
             self.missing = plain(
@@ -188,6 +200,11 @@ class _Plan:
             raise ConfigurationMismatch(
                 f"clone and source have the same server_id {facts.server_id}",
                 hint="on the clone: SET PERSIST server_id = N",
+            )
+        if _is_remote(self.options.replica) and self.endpoint.host in _THIS_HOST:
+            raise UsageError(
+                f"{self.endpoint.host} is not {facts.address} but the replica itself to a server on another host",
+                hint="name the source as the replica's host sees it: --source mysql://user@host:port",
             )
         if self.options.source_is_donor and not self.is_donor:
             raise ConfigurationMismatch(
@@ -325,12 +342,21 @@ def _noted(manifest: dict[str, Any]) -> list[Channel] | None:
 
 def _manifest_of(endpoint: Endpoint, sql: Sql) -> dict[str, Any]:
     """The manifest of the clone that a server runs on, if that is on this host and can be read; else empty."""
-    if endpoint.socket is None and endpoint.host not in _THIS_HOST:
+    if _is_remote(endpoint):
         return {}
+    directory = Path(sql.value("SELECT @@GLOBAL.datadir"))
     try:
-        return read_manifest(Path(sql.value("SELECT @@GLOBAL.datadir")))
-    except CloneError:
+        # A server in a container has its directory elsewhere, and another may be at that place here.
+        if sql.value("SELECT @@GLOBAL.server_uuid") not in (directory / "auto.cnf").read_text():
+            return {}
+        return read_manifest(directory)
+    except (CloneError, OSError, ValueError):
         return {}  # not a clone of ours, or not for our eyes
+
+
+def _is_remote(server: Path | Endpoint) -> bool:
+    """Whether a server is known to be on another host."""
+    return isinstance(server, Endpoint) and server.socket is None and server.host not in _THIS_HOST
 
 
 def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
