@@ -31,7 +31,7 @@ def replicate(
         typer.Option(
             "--source",
             metavar="DSN",
-            help="The server to replicate from; default the clone's donor. Connection options are for this server.",
+            help="The server to replicate from; default the donor. Connection options are for this one.",
         ),
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Execute the statements.")] = ReplicateOptions.run,
