@@ -30,6 +30,9 @@ __all__ = [
 
 GROUP = "group_replication_"  # begins the names of the channels of a replication group, which have no source
 MOST_LOG = 16 << 20  # bytes of binary log that are searched; a server that did nothing has a few hundred
+MOST_LOGS = 100  # relay logs of a channel; each start of the server makes one
+HEAD = 20  # events at the beginning of a relay log; a receiver's first ones are the third and fourth
+ER_ERROR_WHEN_EXECUTING_COMMAND = 1220  # could not find target log
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,14 @@ def running_channels(replica: Sql) -> list[str]:
 
 
 def own_channels(
-    replica: Sql, version: int, channels: Sequence[Channel], noted: Sequence[Channel] | None, gtids: str | None
+    replica: Sql, version: int, channels: Sequence[Channel], noted: Sequence[Channel], gtids: str | None
 ) -> str:
     """Why ``channels`` of a running server may be more than its donor's inheritance; empty where they are just that.
 
-    ``noted`` are those that the clone's first boot found, None if that isn't known; ``gtids`` the clone's GTID set,
-    None for a server that nothing proves to be a clone. Each of these is a reason: a thread runs; the server has
-    applied something since it was cloned; a channel differs from the donor's, or the relay log that it stands in is
-    there.
+    ``noted`` are those that the donor had, as far as that is known; ``gtids`` the clone's GTID set, None for a server
+    that nothing proves to be a clone. Each of these is a reason: a thread runs; the server has applied something since
+    it was cloned; a channel has received something here; or it is not the donor's, and never was connected anywhere.
+    One that knows its source's UUID was: where there is no trace of that here, it was on the donor.
     """
     if running := running_channels(replica):
         return f"a thread of {' and of '.join(_named(name) for name in running)} runs"
@@ -127,12 +130,17 @@ def own_channels(
         return "nothing proves that the server is a clone"
     if changes := applied_since(replica, version, gtids):
         return changes
-    before = {(each.name, each.host, each.port): each.applied for each in noted or ()}
+    before = {(each.name, each.host, each.port): each.applied for each in noted}
+    server_id = int(replica.value("SELECT @@GLOBAL.server_id"))
     for channel in channels:
         key = (channel.name, channel.host, channel.port)
-        same = noted is not None and key in before and before[key] == channel.applied
-        if not same and _has_relay_log(replica, channel):
-            return f"{channel} has a relay log here"
+        if channel.applied is not None and before.get(key) == channel.applied:
+            continue
+        received = _has_received(replica, channel, server_id)
+        if received:
+            return f"{channel} has received events here"
+        if received is not None and not channel.source_uuid and key not in before:
+            return f"{channel} has never been started, so it may have been set up here"
     return ""
 
 
@@ -140,15 +148,26 @@ def _named(name: str) -> str:
     return f"channel {name}" if name else "the default channel"
 
 
-def _has_relay_log(replica: Sql, channel: Channel) -> bool:
-    """Whether the relay log is there in which the channel stands; if not, it has never run here."""
-    try:
-        events = replica.rows(
-            "SHOW RELAYLOG EVENTS IN %s LIMIT 1 FOR CHANNEL %s", (channel.relay_log.rpartition("/")[2], channel.name)
-        )
-    except SqlError as error:
-        return error.server_number != 1220  # could not find target log
-    return bool(events)  # none: the channel could not be initialized without its relay log
+def _has_received(replica: Sql, channel: Channel, server_id: int) -> bool | None:
+    """Whether the channel has relay logs here with anything of a source; None: it could not be initialized here.
+
+    The first thing that a receiver writes to a log is what the source says of itself, under the source's id.
+    """
+    first = replica.rows("SHOW RELAYLOG EVENTS LIMIT 1 FOR CHANNEL %s", (channel.name,))
+    if not first:
+        return None
+    base, _, number = str(first[0][0]).rpartition(".")
+    for each in range(int(number), int(number) + MOST_LOGS):
+        log = f"{base}.{each:06}"
+        try:
+            events = replica.rows(f"SHOW RELAYLOG EVENTS IN %s LIMIT {HEAD} FOR CHANNEL %s", (log, channel.name))
+        except SqlError as error:
+            if error.server_number != ER_ERROR_WHEN_EXECUTING_COMMAND:
+                raise
+            return False  # that was the last one
+        if any(int(event[3]) != server_id for event in events):
+            return True
+    return True
 
 
 def applied_since(replica: Sql, version: int, gtids: str) -> str:

@@ -59,6 +59,7 @@ class DonorFacts:
     notes: list[str] = field(default_factory=list)
     problems: list[CloneError] = field(default_factory=list)
     good: list[str] = field(default_factory=list)  # checks that were passed, as text
+    channels: list[Channel] | None = None  # of the donor's own replication; None where the account may not see them
     started: int = 0  # when the donor was, see `donor_start`
 
     @property
@@ -207,8 +208,9 @@ def _check_channels(facts: DonorFacts, sql: Sql) -> None:
     """The settings of the donor's own replication come with the clone; a server on it would go by them."""
     with suppress(PrivilegeMissing, SqlError):  # only a word in advance: the clone is the same without it
         rows = sql.rows("SELECT CHANNEL_NAME, HOST, PORT FROM performance_schema.replication_connection_configuration")
-        if rows:
-            facts.notes.append(inheritance([Channel(name, host, int(port), "", None) for name, host, port in rows]))
+        facts.channels = [Channel(name, host, int(port), "", None) for name, host, port in rows]
+        if facts.channels:
+            facts.notes.append(inheritance(facts.channels))
 
 
 def _check_plugin(facts: DonorFacts, sql: Sql, install: bool, dry_run: bool) -> None:

@@ -81,6 +81,7 @@ def manifest_of(
             "collation_server": variables.get("collation_server", ""),
             "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
         },
+        **({} if facts.channels is None else {"channels": [channel.record() for channel in facts.channels]}),
         "options": dict(settings),
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,

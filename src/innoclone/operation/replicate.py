@@ -84,7 +84,7 @@ class _Clone:
     position: Position | None
     donor: dict[str, Any]  # as in the manifest, empty if that can't be read
     donor_address: str = ""  # as clone_status has it
-    noted: list[Channel] | None = None  # the channels that the first boot found; None: not known
+    noted: list[Channel] | None = None  # the donor's channels; None: not known
     channels: list[Channel] = field(default_factory=list)  # those that there are now
     gtid_mode: str = "ON"
     server_id: int = 0
@@ -265,8 +265,8 @@ class _Plan:
                     hint="name the clone's directory, after innoclone boot",
                 )
             return clone.position
-        channels = clone.noted if clone.noted is not None else clone.channels
-        channel = next((each for each in channels if each.source_uuid == facts.uuid), None)
+        channels = clone.noted or clone.channels
+        channel = next((each for each in [*channels, *clone.channels] if each.source_uuid == facts.uuid), None)
         if channel is None:
             raise ConfigurationMismatch(
                 f"{facts.address} is not the clone's donor, so the clone's binary log position means nothing there",
@@ -283,7 +283,7 @@ class _Plan:
             f"the position is where the donor stood as a replica of {facts.address}; what the donor filters out is "
             "not in the clone"
         )
-        if others := [str(each) for each in channels if each is not channel]:
+        if others := [str(each) for each in channels if each.name != channel.name]:
             self.notes.append(f"the clone follows no other of the donor's sources: {', '.join(others)}")
         return channel.applied
 
@@ -293,7 +293,7 @@ class _Plan:
         """Raise unless a reset of the server's channels loses nothing, and the position still holds."""
         clone = self.clone
         if clone.channels and not self.options.reset_channels:
-            reason = own_channels(replica, clone.version, clone.channels, clone.noted, clone.cloned_gtids)
+            reason = own_channels(replica, clone.version, clone.channels, clone.noted or [], clone.cloned_gtids)
             if reason:
                 raise UsageError(
                     f"the server's replication ({', '.join(map(str, clone.channels))}) may be more than what it "
@@ -385,7 +385,7 @@ def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
             donor=manifest.get("donor", {}), noted=_noted(manifest),
         )  # fmt: skip
     elif manifest and clone.cloned_gtids is not None and not known:
-        clone = replace(clone, donor=manifest.get("donor", {}))
+        clone = replace(clone, donor=manifest.get("donor", {}), noted=_noted(manifest))
     return replace(clone, channels=_channels(replica))
 
 
