@@ -147,6 +147,11 @@ def test_refused(clone: Path, source: Server, programs: Programs, make_server: S
         rows(replica, "SET GLOBAL server_id = 4711")
         with pytest.raises(errors.ConfigurationMismatch, match="gtid_mode=ON, the clone OFF"):
             replicate(ReplicateOptions(running, donor))
+    with (
+        booted(programs, clone, [*REPLICA, "--disable-log-bin"]) as silent,
+        pytest.raises(errors.ConfigurationMismatch, match="has no binary log: nothing can replicate from it"),
+    ):
+        replicate(ReplicateOptions(clone, Endpoint(socket=silent.socket)))
     stranger = make_server("--gtid-mode=OFF", "--enforce-gtid-consistency=OFF")
     with (
         booted(programs, clone, REPLICA) as replica,

@@ -5,14 +5,19 @@ One source, a second one and one donor serve all cases; the donor's channels are
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pymysql
 import pytest
 
 from clones import clone_server, rows
@@ -30,6 +35,7 @@ from innoclone.transport.endpoint import Endpoint
 from servers import PASSWORD, ServerFactory, endpoint_of
 
 CHANNELS = "SELECT CHANNEL_NAME, PORT FROM performance_schema.replication_connection_configuration ORDER BY 1"
+RUNNING = "SELECT CHANNEL_NAME FROM performance_schema.replication_connection_status WHERE SERVICE_STATE <> 'OFF'"
 DELAYS = "SELECT CHANNEL_NAME, DESIRED_DELAY FROM performance_schema.replication_applier_configuration"
 FAILOVER = "SELECT COUNT(*) FROM mysql.replication_asynchronous_connection_failover"
 GTIDS = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
@@ -86,6 +92,20 @@ def running(programs: Programs, directory: Path, *options: str) -> Iterator[Serv
         server.kill()
 
 
+@contextmanager
+def kept(directory: Path) -> Iterator[SimpleNamespace]:
+    """A server that ``boot`` keeps, thrown away as well."""
+    result = boot(BootOptions(directory, keep=True))
+    assert result.socket is not None
+    socket = str(result.socket)
+    try:
+        connect = functools.partial(pymysql.connect, unix_socket=socket, user="root", autocommit=True)
+        yield SimpleNamespace(socket=result.socket, connect=connect)
+    finally:
+        os.kill(result.pid, signal.SIGKILL)
+        shutil.rmtree(result.socket.parent)
+
+
 def at(server: Server) -> Endpoint:
     return Endpoint(socket=server.socket)
 
@@ -100,6 +120,7 @@ class Case:
 
     channels: Sequence[tuple[str, str, str]]
     booted: bool = False
+    kept: bool = False  # the server is one that innoclone starts
     options: Sequence[str] = ()
     after: Sequence[str] = field(default_factory=list)  # more to execute on the donor
 
@@ -122,6 +143,7 @@ CASES = {
             "SELECT asynchronous_connection_failover_add_source('', '127.0.0.1', 1, '', 50)",
             "CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE = (one.x) FOR CHANNEL ''",
         ],
+        kept=True,
     ),
 }  # fmt: skip
 
@@ -145,8 +167,9 @@ def test_what_is_inherited_has_no_effect(site: Site, programs: Programs, tmp_pat
         noted = read_manifest(clone)["channels"]
         assert [(each["name"], each["port"]) for each in noted] == inherited
         assert not list(clone.glob("*relay*"))
-    with running(programs, clone, SKIP, *GTIDS, *case.options) as replica:
+    with kept(clone) if case.kept else running(programs, clone, SKIP, *GTIDS, *case.options) as replica:
         assert rows(replica, CHANNELS) == inherited
+        assert rows(replica, RUNNING) == []
         printed = replicate(ReplicateOptions(at(replica), endpoint_of(donor))).statements
         assert printed[:3] == ["STOP REPLICA", "RESET REPLICA ALL", "SELECT asynchronous_connection_failover_reset()"]
         assert rows(replica, CHANNELS) == inherited
@@ -161,6 +184,8 @@ def test_what_is_inherited_has_no_effect(site: Site, programs: Programs, tmp_pat
         assert reached(replica, donor)
         assert rows(replica, "SELECT COUNT(*) FROM own.t") == rows(donor, "SELECT COUNT(*) FROM own.t")
         if name == "a replica":
+            notes = replicate(ReplicateOptions(clone, endpoint_of(donor))).notes
+            assert any("a server has run on the clone" in note for note in notes)
             refuse_its_own_channel(replica, site)
 
 
@@ -291,7 +316,7 @@ def sums(server: Server) -> list[tuple[object, ...]]:
     return [row for schema, name in names for row in rows(server, f"CHECKSUM TABLE `{schema}`.`{name}`")]
 
 
-def test_the_manifests_donor(small_donor: Server, tmp_path: Path) -> None:
+def test_the_manifests_donor(site: Site, small_donor: Server, tmp_path: Path) -> None:
     """Who a clone came from is known; where another server has its address now, that is found."""
     clone = tmp_path / "clone"
     clone_server(small_donor, clone)
@@ -300,6 +325,8 @@ def test_the_manifests_donor(small_donor: Server, tmp_path: Path) -> None:
     boot(BootOptions(clone))
     options = ReplicateOptions(clone, endpoint_of(small_donor), source_is_donor=True)
     assert replicate(options).statements
+    with pytest.raises(errors.ConfigurationMismatch, match="has none of the clone's transactions"):
+        replicate(ReplicateOptions(clone, endpoint_of(site.source)))
     with pytest.raises(errors.AccessDenied, match=r"clone@127\.0\.0\.1:") as denied:
         replicate(ReplicateOptions(clone, endpoint_of(small_donor, password="wrong")))
     assert denied.value.advice.startswith("the account for the source is named by")

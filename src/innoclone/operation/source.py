@@ -69,7 +69,7 @@ def _channels(sql: Sql) -> list[Channel] | None:
         )
     except (PrivilegeMissing, SqlError):
         return None
-    return [Channel(name, host, int(port), "", None) for name, host, port in rows]
+    return [Channel(name, host or "", int(port), "", None) for name, host, port in rows]
 
 
 def _binlog(sql: Sql) -> str:
