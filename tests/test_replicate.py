@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,15 @@ def clone(source: Server, tmp_path: Path) -> Path:
 
 def test_executed_on_a_running_clone(clone: Path, source: Server, programs: Programs) -> None:
     with booted(programs, clone, [*REPLICA, *GTIDS]) as replica:
-        options = ReplicateOptions(Endpoint(socket=replica.socket), endpoint_of(source), run=True)
-        result = replicate(options)
+        options = ReplicateOptions(Endpoint(socket=replica.socket), endpoint_of(source), run=True, wait=0.5)
+        rows(source, "INSERT INTO s.t SELECT COUNT(*) FROM s.t")
+        with replica.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("LOCK TABLES s.t READ")
+            result = replicate(options)
+        assert (result.executed, result.caught_up) == (True, False)
+        assert "but has not caught up within 0.5 s: it lacks" in result.notes[-1]
+        catch_up(replica, source)
+        result = replicate(replace(options, reset_channels=True, wait=60))
         assert result.statements[-1] == "START REPLICA"
         assert "SOURCE_PASSWORD='<password>'" in result.statements[-2]
         assert (result.executed, result.caught_up, len(result.notes)) == (True, True, 1)
