@@ -220,7 +220,10 @@ def test_channels_that_may_be_its_own(site: Site, programs: Programs, tmp_path: 
     assert reached(site.donor, site.source)
     clone = tmp_path / "clone"
     clone_server(site.donor, clone)
-    with running(programs, clone, *GTIDS, "--relay-log-recovery=ON") as replica:
+    with running(programs, clone, *GTIDS, "--relay-log-recovery=ON", "--bind-address=*") as replica:
+        # For a server that we know by another address than this host's, 127.0.0.1 is itself.
+        with pytest.raises(errors.UsageError, match="but the replica itself to a server on another host"):
+            replicate(ReplicateOptions(endpoint_of(replica, host="127.0.0.2"), endpoint_of(site.donor)))
         with pytest.raises(errors.UsageError, match="a thread of the default channel runs"):
             run(replica, site.donor)
         rows(replica, "STOP REPLICA")
