@@ -24,7 +24,6 @@ from innoclone.transport.endpoint import Endpoint
 __all__ = ["account_visit", "check_trial"]
 
 LEFT_OUT = "trial = false in the configuration leaves the trial out"
-NO_REPLICATION_GROUP = "--loose-group-replication-start-on-boot=OFF"  # of a plugin that the donor has
 
 
 def check_trial(managed: Managed, version: str, data: Path, folder: Path) -> None:
@@ -68,7 +67,7 @@ def account_visit(managed: Managed, variables: Mapping[str, str]) -> Visit:
     are, and is asked the same. The visit raises `AccessDenied` or `PrivilegeMissing`.
     """
     endpoint = managed.endpoint
-    options = [NO_REPLICATION_GROUP, "--super-read-only=ON"]  # whoever else gets in changes nothing
+    options = ["--super-read-only=ON"]  # whoever else gets in changes nothing
     if endpoint.socket is None:  # the account's host depends on the address and on what the server makes of it
         options += [f"--bind-address={endpoint.host}", f"--skip-name-resolve={variables['skip_name_resolve']}"]
         for name in ("ssl_ca", "ssl_cert", "ssl_key"):
