@@ -26,6 +26,11 @@ from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 SECRET = "s3cr3t-pass"
 
 
+def names_of(command) -> set[str]:
+    """Its options, by the names of their values."""
+    return {parameter.name for parameter in command.params}
+
+
 @pytest.fixture
 def environment(tmp_path):
     """Nothing of this machine's MySQL configuration but what the machine's administrator wrote."""
@@ -54,7 +59,20 @@ def innoclone(environment):
 
 
 @pytest.fixture
-def cloned(monkeypatch, environment):
+def in_this_process(monkeypatch, environment):
+    """`program.run` can be called."""
+    monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
+    monkeypatch.setattr(Output, "current", None)
+    for name in ("HOME", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def cloned(monkeypatch, in_this_process):
     """Run in this process, with an operation that only notes its options; gives (exit status, options)."""
     seen: list[CloneOptions] = []
     stand_in = types.ModuleType("innoclone.operation.clone")
@@ -65,20 +83,13 @@ def cloned(monkeypatch, environment):
 
     stand_in.clone = clone  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "innoclone.operation.clone", stand_in)
-    monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
-    monkeypatch.setattr(Output, "current", None)
-    for name in ("HOME", "COLUMNS"):
-        monkeypatch.setenv(name, environment[name])
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def run(*args: str) -> tuple[int, CloneOptions | None]:
         seen.clear()
         status = program.run(["clone", *args])
         return status, seen[0] if seen else None
 
-    yield run
-    for number, handler in kept.items():
-        signal.signal(number, handler)
+    return run
 
 
 # ---- help and usage ----------------------------------------------------------------------------------------
@@ -165,11 +176,153 @@ def test_bad_usage_has_no_traceback(innoclone, args):
     assert "Traceback" not in done.stderr
 
 
-def test_a_usage_error_in_json(innoclone):
-    done = innoclone("clone", "--json", "--threads=0", "/x")
-    event = json.loads(done.stdout)
-    assert (event["event"], event["number"], event["exit_status"]) == ("error", 1210, 2)
-    assert "ERROR 1210" in done.stderr
+def test_a_bare_h_and_the_word_help(innoclone):
+    """In front of a command -h is help; behind one it is the host, unless nothing follows."""
+    top, clone, start = innoclone("--help"), innoclone("clone", "--help"), innoclone("sandbox", "start", "--help")
+    for words, wanted in [
+        (["-h"], top), (["help"], top), (["help", "clone"], clone), (["clone", "-h"], clone),
+        (["help", "sandbox", "start"], start), (["sandbox", "help", "start"], start), (["help", "help"], top),
+    ]:  # fmt: skip
+        done = innoclone(*words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, wanted.stdout, "")
+    assert "Commands:" in innoclone("sandbox", "-h").stdout
+    done = innoclone("help", "nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no such command 'nonsense'" in done.stderr
+
+
+# ---- --json ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, command in commands().items() if "json" in names_of(command)])
+def test_a_usage_error_of_every_command_in_json(in_this_process, capsys, name):
+    """An option that there is not, one without its value, an argument too many."""
+    for words in (["--nonsense"], ["--log-file"], ["a", "b", "c", "d"]):
+        assert program.run([*name.split(), "--json", *words]) == 2
+        assert_error(capsys, 1210, 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"], [], ["--nonsense"], ["help", "nonsense"], ["sandbox"], ["sandbox", "nonsense"], ["version"],
+        ["clone", "--threads=0", "/x"], ["clone", "--max-concurrency=x", "/x"], ["clone", "--port=x", "/x"],
+        ["clone", "--defaults-file=/nonexistent", "/x"], ["clone", "--log-file=/nonexistent/log", "/x"],
+        ["clone", "--login-path=nonexistent", "/x"], ["clone", "--no-defaults", "--defaults-file=/dev/null", "/x"],
+        ["history", "--limit=-1"], ["sandbox", "shell", "--json"], ["sandbox", "fill", "--size=x"],
+        ["agent", "--config=/nonexistent"], ["replace", "--config=/nonexistent"], ["local", "--generations=1", "/x"],
+    ],
+)  # fmt: skip
+def test_every_usage_error_in_json(in_this_process, capsys, words):
+    assert program.run([*words, "--json"]) == 2
+    assert_error(capsys, 1210, 2)
+
+
+def test_json_in_the_option_file_counts_as_well(cloned, capsys, tmp_path):
+    path = tmp_path / "my.cnf"
+    path.write_text("[innoclone]\njson\n")
+    assert cloned(f"--defaults-file={path}", "--threads=0", "/x")[0] == 2
+    assert_error(capsys, 1210, 2)
+    assert cloned(f"--defaults-file={path}", "--max-concurrency=x", "/x")[0] == 2
+    assert_error(capsys, 1210, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "exit_status"),
+    [
+        (["boot", "/nonexistent"], 1006, 10), (["status", "/nonexistent"], 1006, 10),
+        (["stop", "/nonexistent"], 1006, 10), (["discard", "/nonexistent"], 1006, 10),
+        (["verify", "/nonexistent"], 1006, 10),
+        (["diff", "/nonexistent", "/x"], 1006, 10), (["check", "mysql://u@127.0.0.1:1"], 2003, 3),
+        (["replicate", "--run", "mysql://u@127.0.0.1:1"], 2003, 3), (["sandbox", "stop", "nonexistent"], 1210, 2),
+        (["local", "mysql://u@127.0.0.1:1", "/nonexistent"], 2003, 3),
+        (["clone", "mysql://u@127.0.0.1:1", "/nonexistent"], 2003, 3),
+        (["agent", "--folder=/proc/nonexistent"], 1026, 9),
+    ],
+)  # fmt: skip
+def test_another_failure_in_json(in_this_process, capsys, words, number, exit_status):
+    assert program.run([*words, "--json"]) == exit_status
+    assert_error(capsys, number, exit_status)
+
+
+def test_what_nobody_expected_in_json(cloned, monkeypatch, capsys):
+    def fail(options: CloneOptions, *, status: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    assert cloned("--json", "/x")[0] == 1
+    assert_error(capsys, 1105, 1)
+
+
+def test_several_problems_in_json(cloned, monkeypatch, capsys):
+    def fail(options: CloneOptions, *, status: object) -> None:
+        raise errors.PreflightFailed([errors.RedoDisabled("redo is off"), errors.DiskSpace("too small")])
+
+    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    assert cloned("--json", "/x")[0] == errors.RedoDisabled.exit_status
+    event = assert_error(capsys, 3983, errors.RedoDisabled.exit_status)
+    assert [(each["number"], each["message"]) for each in event["problems"]] == [
+        (3983, "redo is off"),
+        (3873, "too small"),
+    ]
+
+
+def test_a_warning_in_json(cloned, capsys):
+    assert cloned("--json", "-hdb1", f"-p{SECRET}", "/x")[0] == 0
+    first, *_, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (first["event"], "password" in first["text"], last["event"]) == ("warning", True, "result")
+
+
+def assert_error(capsys, number: int, exit_status: int) -> dict[str, object]:
+    """One event and nothing else on stdout; the same on stderr, without a traceback."""
+    out, err = capsys.readouterr()
+    (event,) = map(json.loads, out.splitlines())
+    assert (event["event"], event["number"], event["exit_status"]) == ("error", number, exit_status)
+    assert f"ERROR {number} " in err
+    assert "Traceback" not in err
+    return event
+
+
+# ---- streams -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["history --json", "history", "--help", "version", "sandbox list --json"])
+def test_a_stdout_that_can_not_be_written_is_an_error(environment, words):
+    with Path("/dev/full").open("w") as full:
+        done = run_with(environment, words, stdout=full)
+    assert done.returncode == errors.DiskFull.exit_status
+    assert done.stderr.splitlines() == [
+        "innoclone: ERROR 1021 (HY000): can't write to stdout: No space left on device",
+        "innoclone: hint: what was to be done is done, only its output is missing",
+    ]
+
+
+@pytest.mark.parametrize("words", ["history --json", "history", "--help", "version", "nonsense --json"])
+def test_a_stdout_that_nobody_reads_is_no_error(environment, words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_with(environment, words, stdout=writer)
+    os.close(writer)
+    assert done.returncode == (2 if words.startswith("nonsense") else 0)
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["history --json", "nonsense --json", "--help"])
+def test_streams_that_were_closed(environment, words):
+    """No file that is opened later may get the number of stdout or stderr."""
+    command = f"{Path(sys.executable).with_name('innoclone')} {words}"
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["bash", "-c", f"{command} {closed}"], env=environment, capture_output=True, check=False)
+        assert done.returncode == (2 if "nonsense" in words else 0)
+        assert b"Traceback" not in done.stderr
+        assert bool(done.stdout) == (closed == "2>&-")
+
+
+def run_with(environment, words: str, **more) -> subprocess.CompletedProcess[str]:
+    """The program with one of its streams elsewhere."""
+    command = [str(Path(sys.executable).with_name("innoclone")), *words.split()]
+    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False, **more)
 
 
 # ---- what reaches the operation ----------------------------------------------------------------------------
@@ -229,12 +382,22 @@ def test_a_result_in_json(cloned, capsys):
         (["-p", "x"], ["--ask-password", "x"]),
         (["--password", "x"], ["--ask-password", "x"]),
         (["-psecret"], ["--password=secret"]),
+        (["-p=text"], ["--password==text"]),
+        (["-vp", "x"], ["-v", "--ask-password", "x"]),
+        (["-qvpsecret"], ["-qv", "--password=secret"]),
+        (["-hp", "-up"], ["-hp", "-up"]),
         (["--password=secret", "-P", "1"], ["--password=secret", "-P", "1"]),
         (["--", "-p"], ["--", "-p"]),
     ],
 )
 def test_the_password_option_is_mysqls(typed, read):
-    assert _readable_password(typed) == read
+    assert _readable_password(typed, "qv") == read
+
+
+def test_what_follows_p_is_the_password_to_the_last_sign(cloned):
+    """As mysql -p=text, which says (using password: YES) and means "=text"."""
+    for word, password in [("-p=text", "=text"), ("-ptext", "text"), ("-vptext", "text"), ("--password=text", "text")]:
+        assert cloned("-hdb1", word, "/x")[1].donor.password == password
 
 
 def test_compression_and_paths():

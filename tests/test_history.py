@@ -185,10 +185,12 @@ def test_the_command(innoclone) -> None:
     assert len(lines) == 1 + 20 + 1
     assert " ".join(lines[-3].split()) == "29 2001-09-09 01:47:08 clone Completed 1:23 5,120.0 MiB u@h:1 -> /clone/28"
     assert lines[-1].strip() == "error 1158: the connection broke"
-    found = json.loads(innoclone("history", "--json", "--limit=3").stdout)
-    assert [row["destination"] for row in found["clones"]] == ["/clone/27", "/clone/28", "/clone/29"]
+    *found, last = map(json.loads, innoclone("history", "--json", "--limit=3").stdout.splitlines())
+    assert (last["event"], last["clones"]) == ("result", 3)
+    assert [row["destination"] for row in found] == ["/clone/27", "/clone/28", "/clone/29"]
+    kept = [{name: value for name, value in row.items() if name not in ("event", "time")} for row in found]
     assert len(innoclone("history", "--limit=0").stdout.splitlines()) == 1 + 30 + 1
-    assert package.history(2) == found["clones"][1:]
+    assert package.history(2) == kept[1:]
     assert len(package.history()) == 30
     assert package.history(0) == []
 
