@@ -267,7 +267,7 @@ def test_result_table(status):
         "FILE COPY       2.00        300.0     150.0",
         "REDO COPY       0.50          1.0       2.0",
         "FILE SYNC       0.50",
-        "total           4.00        301.0     100.3",
+        "total           4.00        301.0      75.2",
         "binary log position: binlog.000004:157",
         "GTID set: uuid:1-7",
         "verdict: identical",

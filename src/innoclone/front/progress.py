@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from operator import itemgetter, methodcaller
 from typing import Any, Protocol, Self, TextIO
 
-from innoclone.front.result import is_copy
 from innoclone.front.units import amount, duration, speed
 from innoclone.ops.speed import Speed
 from innoclone.ops.status import COPY_STAGES, RATED_STAGES, CloneStatus, Decision, Stage, StageStatus, State
@@ -39,7 +38,7 @@ class Row:
     threads: int
     speed: float | None
     seconds: float
-    copies: bool = True  # its time may count for the speed of the whole (`result.is_copy`)
+    copies: bool = True  # its time may count for the speed of the whole (`StageStatus.copies`)
 
     @property
     def name(self) -> str:
@@ -180,7 +179,7 @@ class Watcher:
             rate = self._speeds[status.stage].add(now, data)
         return Row(
             status.stage, state, data, status.network, status.estimate, status.threads, rate, status.seconds,
-            is_copy([status]),
+            status.copies,
         )  # fmt: skip
 
 

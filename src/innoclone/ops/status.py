@@ -100,6 +100,11 @@ class StageStatus:
         return (time.time() if self.end is None else self.end) - self.begin
 
     @property
+    def copies(self) -> bool:
+        """Whether its time was spent with copying in one go, so that it counts for the speed of the whole."""
+        return self.stage in (*COPY_STAGES, Stage.FILE_SYNC) and not self.paused
+
+    @property
     def rate(self) -> float | None:
         """Mean of the payload bytes per second, None where that would say nothing."""
         data, seconds = self.data, self.seconds
@@ -173,6 +178,24 @@ class CloneStatus:
         for row in self.stages.values():
             if row.state is State.IN_PROGRESS:
                 row.state, row.end = State.FAILED, self.end
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its end or to now; where that is not known, the sum of the stages."""
+        if self.begin is None:
+            return sum(row.seconds for row in self.begun)
+        return (time.time() if self.end is None else self.end) - self.begin
+
+    @property
+    def data(self) -> int:
+        """Payload bytes of all stages; FILE SYNC makes the same bytes durable and counts them once more."""
+        return sum(row.data for row in self.begun if row.stage is not Stage.FILE_SYNC)
+
+    @property
+    def rate(self) -> float | None:
+        """Mean of the payload bytes per second, None where the time has something else in it, as a boot or a pause."""
+        seconds, data = self.seconds, self.data
+        return data / seconds if data and seconds > 0 and all(row.copies for row in self.begun) else None
 
     @property
     def begun(self) -> list[StageStatus]:

@@ -129,6 +129,7 @@ class StatusFile:
                     "data": row.data,
                     "network": row.network,
                     "estimate": row.estimate,
+                    "paused": row.paused,
                 }
                 for row in status.stages.values()
                 if row.state is not State.NOT_STARTED

@@ -25,7 +25,7 @@ from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.operation.run import begin, record_died
+from innoclone.operation.run import begin, is_refusal, record_died
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
@@ -53,6 +53,7 @@ class _Run:
     stopped: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     operation: str = "clone"
+    file: StatusFile | None = None  # it looks at the speed
     began: float = 0.0  # when the statement was given; a clone that goes on began earlier
 
     @property
@@ -116,12 +117,13 @@ class Clones:
             begin(options.donor, options.directory, run.status)
             run.began = run.status.begin or 0.0
             run.operation = OPERATIONS[type(options)]
-            self._run = run
+            before, self._run = self._run, run
+            kept = _read_bytes(self._folder / STATUS)
         outcome = State.FAILED.value
         try:
             if self._variables["clone_resume_on_start"]:
                 self._pending.keep(statement)
-            with told(run.status), StatusFile(self._folder, run.status, operation=run.operation):
+            with told(run.status), StatusFile(self._folder, run.status, operation=run.operation) as run.file:
                 self._operate(options, run)
             outcome = State.COMPLETED.value
         except CloneError as error:
@@ -129,16 +131,32 @@ class Clones:
                 run.status.fail(error.code, error.message)
             if isinstance(error, Interrupted):
                 outcome = INTERRUPTED
+            elif is_refusal(error, run.status):
+                outcome = ""
+                self._take_back(before, kept)
             raise in_answer(error, options.directory, guide=self._guide) from error
         except OSError as error:
             run.status.fail(CloneError.number, str(error))
             raise Failure(CloneError.number, CloneError.sqlstate, str(error)) from error
         finally:
-            self.outcomes[outcome] += 1
+            if outcome:
+                self.outcomes[outcome] += 1
             if not self._closing:  # else it is for the next agent
                 self._pending.forget()
             run.ended.set()
         return list(run.status.notes)
+
+    def _take_back(self, before: _Run | None, kept: bytes | None) -> None:
+        """A clone was refused: what the tables tell of, and another agent finds, is the one before it."""
+        with self._lock:
+            self._run = before
+            with contextlib.suppress(OSError):
+                if kept is None:
+                    (self._folder / STATUS).unlink(missing_ok=True)
+                else:
+                    beside = self._folder / f"{STATUS}.new"
+                    beside.write_bytes(kept)
+                    beside.replace(self._folder / STATUS)
 
     def resume(self, settled: str | None = None) -> None:
         """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent.
@@ -336,9 +354,10 @@ class Clones:
         message = ""
         if row.state is State.FAILED:
             _, message = in_table(run.status.error_number, run.status.error_message, guide=self._guide)
-        data, network, seconds = row.data, row.network, row.seconds
+        data, network = row.data, row.network
         estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
-        speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
+        now = run.file.speeds if run.file is not None and row.state is State.IN_PROGRESS else (0.0, 0.0)
+        speeds = [min(round(speed), LARGEST_INT) for speed in now]  # of the moment: 0 but for the stage that runs
         return (
             run.number, row.stage.value, row.state.value, _moment(row.begin, 6), _moment(row.end, 6), row.threads,
             estimate, data, network, *speeds, message,
@@ -349,6 +368,14 @@ class Clones:
         for row in reversed(self.status_rows()):
             if row[9]:
                 return str(row[9]), int(str(row[10])), str(row[11])
+        return None
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    """What is in a file, None where there is none."""
+    try:
+        return path.read_bytes()
+    except OSError:
         return None
 
 
