@@ -37,7 +37,7 @@ __all__ = [
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
     "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
-    "SqlError", "from_donor", "registry", "tamed",
+    "SqlError", "escaped", "from_donor", "registry", "tamed",
 ]  # fmt: skip
 
 LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
@@ -65,6 +65,12 @@ class CloneError(Exception):
     def code(self) -> int:
         """MySQL's number of this error."""
         return self.number
+
+    @property
+    def lines(self) -> list[str]:
+        """It and its hint as lines for a terminal or a log."""
+        found = [f"ERROR {self.code} ({self.sqlstate}): {self.message}"]
+        return [escaped(line) for line in (*found, *([f"hint: {self.advice}"] if self.advice else ()))]
 
 
 class LocalFault(CloneError):
@@ -335,12 +341,8 @@ class PreflightFailed(Mismatch):
 
     def __init__(self, problems: list[CloneError]) -> None:
         """Put the problems into one message, each with its hint."""
-        lines = [f"{len(problems)} problems"]
-        for problem in problems:
-            lines.append(f"  ERROR {problem.code} ({problem.sqlstate}): {problem.message}")
-            if problem.advice:
-                lines.append(f"    hint: {problem.advice}")
-        super().__init__("\n".join(lines))
+        inner = [f"{'    ' if number else '  '}{line}" for each in problems for number, line in enumerate(each.lines)]
+        super().__init__("\n".join([f"{len(problems)} problems", *inner]))
         self.problems = problems
         self.exit_status = problems[0].exit_status  # type: ignore[misc]
 
@@ -348,6 +350,14 @@ class PreflightFailed(Mismatch):
     def code(self) -> int:
         """The first problem's number."""
         return self.problems[0].code
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem and each hint behind the number of them."""
+        return [
+            f"ERROR {self.code} ({self.sqlstate}): {line}" if not number else line
+            for number, line in enumerate(self.message.split("\n"))
+        ]
 
 
 class VersionUnsupported(Mismatch):
@@ -407,6 +417,13 @@ def from_donor(number: int, text: str) -> RemoteFault:
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)
     return kind(message)
+
+
+def escaped(text: str) -> str:
+    """A line for a terminal or a log: what isn't printable, as \\n or \\x1b, so that it can't begin a line or steer."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def tamed(text: str) -> str:

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from innoclone.errors import escaped
 from innoclone.front.progress import LOOK_EVERY, Row
 from innoclone.front.units import amount, duration, speed
 from innoclone.ops.status import COPY_STAGES, Decision, State
@@ -46,7 +47,7 @@ class LiveRenderer:
 
     def note(self, text: str) -> None:
         """Print above the display."""
-        self._console.print(f"innoclone: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"innoclone: {escaped(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def decision(self, decision: Decision) -> None:
         """Print above the display, if asked for."""

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from innoclone.errors import CloneError, UsageError
+from innoclone.errors import CloneError, UsageError, escaped
 from innoclone.front.progress import JsonRenderer, PlainRenderer, Renderer, Watcher
 from innoclone.ops.status import CloneStatus
 
@@ -100,15 +100,13 @@ class Output:
 
     def error(self, error: CloneError, exit_status: int) -> None:
         """The last lines of failure."""
-        text = f"ERROR {error.code} ({error.sqlstate}): {error.message}"
         problems = [_fields(problem) for problem in getattr(error, "problems", ())]
         self.event(
             "error", _fields(error) | {"exit_status": exit_status} | ({"problems": problems} if problems else {})
         )
-        for line, colour in ((text, "31"), (f"hint: {error.advice}" if error.advice else "", "")):
-            if line:
-                self._err(line, colour)
-                self._log(line)
+        for number, line in enumerate(error.lines):
+            self._err(line, "" if number else "31")
+            self._log(line)
 
     def watch(self, status: CloneStatus) -> Watcher:
         """Show ``status`` for as long as the ``with`` block runs."""
@@ -133,7 +131,7 @@ class Output:
 
     def _err(self, text: str, colour: str = "") -> None:
         """One line to stderr; who closed it does not want to hear more."""
-        line = f"{PROGRAM}: {text}"
+        line = f"{PROGRAM}: {escaped(text)}"
         if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             line = f"\x1b[{colour}m{line}\x1b[0m"
         try:
@@ -153,7 +151,7 @@ class Output:
     def _append(self, text: str) -> None:
         if self._log_file is not None:
             with self._log_file.open("a", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {PROGRAM}: {text}\n")
+                stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {PROGRAM}: {escaped(text)}\n")
 
 
 def stdout_error(error: OSError) -> CloneError:
