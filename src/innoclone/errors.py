@@ -7,7 +7,7 @@ the user can do.
     CloneError
     ├── LocalFault                 this side: usage, disk, target, local server
     │   ├── UsageError
-    │   ├── TargetExists, TargetUnusable, TargetBusy
+    │   ├── TargetExists, TargetUnusable (with TargetMisplaced), TargetBusy
     │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
     │   ├── ServerNotFound, BootFailed
     │   ├── VerifyFailed, BadPage
@@ -28,19 +28,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from innoclone.lines import escaped, tamed
+
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault",
-    "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
-    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
+    "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced", "TargetBusy", "DiskSpace", "DiskFull",
+    "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
     "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
     "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
-    "SqlError", "escaped", "from_donor", "registry", "tamed",
+    "SqlError", "escaped", "registry", "tamed",
 ]  # fmt: skip
-
-LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
 
 
 class CloneError(Exception):
@@ -69,8 +69,8 @@ class CloneError(Exception):
     @property
     def lines(self) -> list[str]:
         """It and its hint as lines for a terminal or a log."""
-        found = [f"ERROR {self.code} ({self.sqlstate}): {self.message}"]
-        return [escaped(line) for line in (*found, *([f"hint: {self.advice}"] if self.advice else ()))]
+        hint = [f"hint: {self.advice}"] if self.advice else []
+        return [escaped(line) for line in (f"ERROR {self.code} ({self.sqlstate}): {self.message}", *hint)]
 
 
 class LocalFault(CloneError):
@@ -103,6 +103,13 @@ class TargetUnusable(LocalFault):
 
     number, symbol, exit_status = 1006, "ER_CANT_CREATE_DB", 10
     hint = "choose a directory that this user can create and write"
+
+
+class TargetMisplaced(TargetUnusable):
+    """The target lies within a data directory, a clone or what is the agent's."""
+
+    number, symbol = 3632, "ER_PATH_IN_DATADIR"
+    hint = "choose a directory outside of it"
 
 
 class TargetBusy(LocalFault):
@@ -354,10 +361,8 @@ class PreflightFailed(Mismatch):
     @property
     def lines(self) -> list[str]:
         """A line for each problem and each hint behind the number of them."""
-        return [
-            f"ERROR {self.code} ({self.sqlstate}): {line}" if not number else line
-            for number, line in enumerate(self.message.split("\n"))
-        ]
+        first, *others = self.message.split("\n")
+        return [f"ERROR {self.code} ({self.sqlstate}): {first}", *others]
 
 
 class VersionUnsupported(Mismatch):
@@ -397,38 +402,6 @@ class RedoDisabled(Mismatch):
 
     number, symbol = 3983, "ER_INNODB_REDO_DISABLED"
     hint = "on the donor: ALTER INSTANCE ENABLE INNODB REDO_LOG"
-
-
-_BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
-    1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
-    3634: CloneRunning, 3864: VersionUnsupported, 3868: ConfigurationMismatch, 3872: EncryptionNeedsTls,
-    3957: PacketTooSmall, 3983: RedoDisabled,
-}  # fmt: skip
-
-
-def from_donor(number: int, text: str) -> RemoteFault:
-    """The error for what a donor reported: its own class where we know one, else `DonorError`."""
-    kind = _BY_DONOR_NUMBER.get(number, DonorError)
-    if number == 1815 and "idle clone" in text:
-        kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
-    elif number == 1815 and "Corrupt Page" in text:
-        kind = PageUnfit
-    message = f"donor error {number}: {tamed(text)}"
-    if issubclass(kind, DonorError):
-        return kind(message, donor_number=number)
-    return kind(message)
-
-
-def escaped(text: str) -> str:
-    """A line for a terminal or a log: what isn't printable, as \\n or \\x1b, so that it can't begin a line or steer."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def tamed(text: str) -> str:
-    """What a peer says, fit for a terminal and a log: on one line, nothing but printable characters, not endless."""
-    return "".join(char if char.isprintable() else "?" for char in text[:LONGEST_TEXT])
 
 
 def registry() -> list[type[CloneError]]:

@@ -14,6 +14,7 @@ from innoclone.errors import CloneError, TargetBusy, TargetExists, TargetUnusabl
 from innoclone.files.lock import holder_of
 from innoclone.files.marks import is_unfinished
 from innoclone.files.swap import fresh_sibling
+from innoclone.operation.placing import check_place
 from innoclone.ops.history import DIED, append_history, next_number, read_history
 from innoclone.ops.status import COPY_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import outcome, read_status
@@ -31,7 +32,10 @@ def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStat
     """Begin and end ``status``, and put the run into the history, however it ends, unless it was refused.
 
     A history that can't be written is a note. A run before this one that died in the directory is recorded first.
+    Raises what `check_place` does of the directory.
     """
+    if operation != "replace":  # there it is the server's own
+        check_place(directory)
     begin(donor, directory, status)
     for place in (directory, fresh_sibling(directory)):
         record_dead(place, status)

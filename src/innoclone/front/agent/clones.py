@@ -15,16 +15,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import CloneError, Interrupted
+from innoclone.errors import CloneError, Interrupted, TargetMisplaced, escaped
 from innoclone.files.names import STATUS
 from innoclone.front.agent.clonefaults import Failure, in_answer, in_table
 from innoclone.front.agent.diary import told
+from innoclone.front.agent.donorlist import is_listed
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.recall import Pending, status_of
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
+from innoclone.operation.placing import LONGEST_PATH, check_place
 from innoclone.operation.run import begin, is_refusal, record_died
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
@@ -236,16 +238,24 @@ class Clones:
     # ---- options -------------------------------------------------------------------------------------------
 
     def _directory(self, text: str) -> Path:
-        if not text.startswith("/") or "\0" in text:
-            raise StatementError(1525, "path", text)
+        if not text.startswith("/") or not text.isprintable():
+            raise StatementError(1525, "path", escaped(text))
+        if len(text.encode("utf-8", "surrogateescape")) > LONGEST_PATH:
+            raise StatementError(1680, "DATA DIRECTORY")
+        try:
+            check_place(Path(text), taken=[self._folder])
+        except TargetMisplaced as error:
+            raise StatementError(3632, text) from error
+        except CloneError as error:
+            raise in_answer(error, Path(text), guide=self._guide) from error
         return Path(text)
 
     def _options(self, statement: CloneInstance) -> CloneOptions | ReplaceOptions:
         variables = self._variables
-        host = statement.host
+        host = statement.host.lower()
         address = f"[{host}]:{statement.port}" if ":" in host else f"{host}:{statement.port}"
         allowed = variables.text("clone_valid_donor_list")
-        if address not in allowed.split(","):
+        if not is_listed(host, statement.port, allowed):
             raise StatementError(3869, f"{address} is not found in clone_valid_donor_list: {allowed}")
         managed = self._managed if statement.directory is None else None
         if statement.directory is not None:
