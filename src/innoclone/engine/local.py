@@ -127,7 +127,7 @@ class _LocalRun(Run):
             with contextlib.suppress(_Handover):
                 self._link(0, self.master, master=True).run()
             stage = self.status.stages[Stage.FILE_COPY]
-            stage.threads = self._copy_threads
+            stage.threads, stage.measured = self._copy_threads, not self.reflink
             self.copier.start(stage)
             while True:
                 self._replace_master()

@@ -75,7 +75,7 @@ class StageStatus:
     threads: int = 0
     estimate: int = 0
     counters: list[Counter] = field(default_factory=list)
-    paused: bool = False  # another process began it: its time has a pause in it
+    measured: bool = True  # False: its time tells no speed, as where another process began it, or blocks were shared
 
     @property
     def data(self) -> int:
@@ -102,13 +102,13 @@ class StageStatus:
     @property
     def copies(self) -> bool:
         """Whether its time was spent with copying in one go, so that it counts for the speed of the whole."""
-        return self.stage in (*COPY_STAGES, Stage.FILE_SYNC) and not self.paused
+        return self.stage in (*COPY_STAGES, Stage.FILE_SYNC) and self.measured
 
     @property
     def rate(self) -> float | None:
         """Mean of the payload bytes per second, None where that would say nothing."""
         data, seconds = self.data, self.seconds
-        if self.stage not in RATED_STAGES or self.paused or data < LEAST or seconds <= 0:
+        if self.stage not in RATED_STAGES or not self.measured or data < LEAST or seconds <= 0:
             return None
         return data / seconds
 

@@ -129,7 +129,7 @@ class StatusFile:
                     "data": row.data,
                     "network": row.network,
                     "estimate": row.estimate,
-                    "paused": row.paused,
+                    "measured": row.measured,
                 }
                 for row in status.stages.values()
                 if row.state is not State.NOT_STARTED

@@ -80,6 +80,6 @@ def status_of(fields: Mapping[str, Any]) -> CloneStatus:
             state, end = State.FAILED, status.end
         status.stages[Stage(row["stage"])] = StageStatus(
             Stage(row["stage"]), state, row["begin"], end, row["threads"], row["estimate"],
-            [Counter(row["data"], row["network"])], bool(row.get("paused")),
+            [Counter(row["data"], row["network"])], bool(row.get("measured", True)),
         )  # fmt: skip
     return status
