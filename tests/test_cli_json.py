@@ -148,3 +148,29 @@ def run_with(environment, words: str, **more) -> subprocess.CompletedProcess[str
     """The program with one of its streams elsewhere."""
     command = [str(Path(sys.executable).with_name("innoclone")), *words.split()]
     return subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False, **more)
+
+
+def test_a_signal_during_the_imports_in_json(environment):
+    """Before anything of ours is there, the same words as later."""
+    code = """
+import os, signal, sys
+import innoclone.front.cli
+
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "innoclone.front.cli.app":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["innoclone", "history", "--json"]
+innoclone.front.cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 143
+    event = json.loads(done.stdout)
+    late = errors.Interrupted("interrupted")
+    assert event | {"time": 0} == {
+        "event": "error", "time": 0, "number": late.code, "symbol": late.symbol, "sqlstate": late.sqlstate,
+        "message": late.message, "hint": late.advice, "retryable": late.retryable, "exit_status": 143,
+    }  # fmt: skip
+    assert done.stderr.splitlines() == [f"innoclone: {line}" for line in late.lines]
