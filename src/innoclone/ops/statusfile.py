@@ -114,11 +114,15 @@ class StatusFile:
             "network": sum(row.network for row in copied),
             "estimate": estimate,
             "speed": round(self._look_at_speed(current)),
+            "network_speed": round(self.speeds[1]),
             "connections": status.connections,
             "restarts": status.restarts,
             "resumable_until": None if self.resumable_seconds is None else round(now + self.resumable_seconds, 3),
             "error_number": status.error_number,
             "error_message": status.error_message,
+            "binlog_file": status.binlog_file,
+            "binlog_position": status.binlog_position,
+            "gtid_executed": status.gtid_executed,
             "stages": [
                 {
                     "stage": row.stage.value,
