@@ -67,6 +67,22 @@ def test_a_remote_clone_and_what_the_tables_say_of_it(agent: RunningAgent, donor
     assert [line.split("\t")[2] for line in lines[1:]] == ["Not Started", *["Completed"] * 4, *["Not Started"] * 2]
 
 
+def test_a_refused_clone_is_none(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    """A directory that exists, or whose parent doesn't: as a server's, the tables tell of the clone before it."""
+    (tmp_path / "full" / "mine").mkdir(parents=True)
+    ok(agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/copy'"))
+    progress = "SELECT ID, STAGE, STATE, ESTIMATE, DATA, NETWORK FROM performance_schema.clone_progress"
+    tables = ("SELECT * FROM performance_schema.clone_status", progress)
+    before = [agent.rows(table) for table in tables]
+    for directory, number in ((tmp_path / "full", 1007), (tmp_path / "none" / "copy", 1006)):
+        done = agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{directory}'")
+        assert f"ERROR {number} (HY000)" in done.stderr
+        assert [agent.rows(table) for table in tables] == before
+    assert agent.terminate() == 0
+    with RunningAgent(agent._programs, agent.folder.parent) as second:
+        assert [second.rows(table) for table in tables] == before
+
+
 def test_a_local_clone(agent: RunningAgent, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     ok(agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{target}'"))
@@ -128,6 +144,13 @@ def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> N
     thread, errors = start_slow_clone(agent, donor, target)
     running = agent.rows("SELECT STATE, STAGE, END_TIME FROM performance_schema.clone_status")
     assert running == [("In Progress", "FILE COPY", None)]
+    fast = "SELECT DATA_SPEED, NETWORK_SPEED FROM performance_schema.clone_progress WHERE DATA_SPEED > 0"
+    end = time.monotonic() + PATIENCE
+    while not (speeds := agent.rows(fast)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert len(speeds) == 1  # of the stage that runs
+    assert max(speeds[0]) < 1 << 30
     assert agent.mysql(clone_statement(donor, tmp_path / "other")).stderr.startswith("ERROR 3874 (HY000)")
     ok(agent.mysql("CLONE INSTANCE STOP"))
     thread.join(PATIENCE)
@@ -138,6 +161,7 @@ def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> N
     assert not is_unfinished(target)
     rows = agent.rows("SELECT STATE, ERROR_NO FROM performance_schema.clone_status ORDER BY BEGIN_TIME")
     assert rows == [("Failed", 1317), ("Completed", 0)]
+    assert agent.rows(fast) == []  # as a server's: speeds are those of the moment
     ok(agent.mysql("FLUSH LOGS"))
     assert agent.rows("SELECT * FROM performance_schema.clone_status") == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -43,6 +45,18 @@ def test_clone_with_progress(donor: Server, programs: Programs, tmp_path: Path) 
         assert rows(clone, "SELECT COUNT(*) FROM information_schema.TABLES") == rows(
             donor, "SELECT COUNT(*) FROM information_schema.TABLES"
         )
+
+
+def test_its_names_are_listed() -> None:
+    """Though they are loaded when they are first used."""
+    code = "import innoclone, sys; print(*dir(innoclone)); print('innoclone.front.api' in sys.modules)"
+    names, loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split("\n", 1)
+    assert set(innoclone.__all__) <= set(names.split())
+    assert loaded == "False\n"
+    for name in dir(innoclone):
+        assert getattr(innoclone, name) is not None
 
 
 def test_check(donor: Server, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from innoclone.engine.replication import change_source, literal, read_threads, r
 from innoclone.engine.session import version_number
 from innoclone.errors import FileError, Interrupted, VerifyFailed
 from innoclone.files.names import OWN_DIR
+from innoclone.ops.units import amount
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 
@@ -46,7 +47,7 @@ def reason_against_copy(directory: Path, manifest: dict[str, Any]) -> str:
         needed = int(sum(path.lstat().st_blocks * 512 for path in directory.rglob("*")) * _SPARE)
         usage = os.statvfs(directory.parent)
         if usage.f_bavail * usage.f_frsize < needed:
-            return f"a copy of it needs {needed} bytes in {directory.parent}"
+            return f"a copy of it needs {amount(needed)} in {directory.parent}"
     return ""
 
 

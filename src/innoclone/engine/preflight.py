@@ -23,12 +23,13 @@ from innoclone.errors import (
     PrivilegeMissing,
     RedoDisabled,
     SqlError,
-    TargetExists,
     TargetUnusable,
     VersionUnsupported,
 )
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import Mapping, place
+from innoclone.files.occupied import occupied
+from innoclone.ops.units import amount
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
@@ -189,7 +190,7 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
             facts.allocated_bytes += int(allocated)
     if encrypted := sum(int(row[4]) for row in rows):
         raise EncryptionUnsupported(f"the donor has {encrypted} encrypted tablespace{'s' if encrypted > 1 else ''}")
-    facts.good.append(f"{facts.data_bytes / (1 << 20):.1f} MiB of tablespaces, none encrypted")
+    facts.good.append(f"{amount(facts.data_bytes)} of tablespaces, none encrypted")
 
 
 def _check_engines(facts: DonorFacts, sql: Sql) -> None:
@@ -273,7 +274,7 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
     parent = directory.parent
     if directory.exists() or directory.is_symlink():
         if not directory.is_dir() or (any(directory.iterdir()) and not is_unfinished(directory)):
-            raise TargetExists(f"{directory} exists and is not empty")
+            raise occupied(directory)
         parent = directory
     elif not parent.is_dir():
         raise TargetUnusable(f"{parent} is not a directory")
@@ -286,8 +287,8 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
     if parent == directory:  # the remains of an unfinished clone make room
         free += sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
     if facts.allocated_bytes is not None and facts.allocated_bytes > free:
-        raise DiskSpace(f"{facts.allocated_bytes} bytes are needed in {directory}, {free} are free")
-    facts.good.append(f"{free / (1 << 30):.1f} GiB free for {directory}")
+        raise DiskSpace(f"{amount(facts.allocated_bytes)} are needed in {directory}, {amount(free)} are free")
+    facts.good.append(f"{amount(free)} free for {directory}")
 
 
 def _check_mapping(facts: DonorFacts, directory: Path, mapping: Mapping) -> None:

@@ -25,6 +25,7 @@ from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.ops.statusfile import StatusFile
+from innoclone.ops.units import amount
 
 __all__ = ["CloneResult", "clone", "copy"]
 
@@ -114,7 +115,7 @@ def copy(
             written = sum(row.written for row in status.stages.values())
             removed = target.base.remove_rest()
             status.notes.append(
-                f"brought an earlier clone up to date: {written} bytes written, {target.base.renamed} tablespaces"
+                f"brought an earlier clone up to date: {amount(written)} written, {target.base.renamed} tablespaces"
                 f" renamed, {removed} removed"
             )
         finished = time.time()

@@ -171,7 +171,10 @@ def _copy(
             f"{directory} holds no earlier clone", hint="leave --incremental=require out for the first one"
         )
     if has_base and options.incremental == "off" and not options.keep_base:
-        raise TargetExists(f"{directory} holds an earlier clone", hint="use --incremental or --keep-base")
+        raise TargetExists(
+            f"{directory} holds an earlier clone",
+            hint="--incremental=auto brings it up to date; --keep-base makes a new one and keeps it until then",
+        )
     programs = find_programs(options.mysqld) if options.boot else None
     facts = check(
         options.donor, None if has_base else directory, mapping=options.map_paths,

@@ -54,6 +54,7 @@ from innoclone.operation.run import record_completed, record_dead, recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.ops.units import amount
 from innoclone.transport.sql import Sql
 
 __all__ = ["COMPLETED", "ReplaceResult", "replace_data", "settle"]
@@ -249,7 +250,7 @@ class _Replacement:
         needed, usage = size_of(stay), os.statvfs(self.places.folder)
         if needed > (free := usage.f_bavail * usage.f_frsize):
             raise DiskSpace(
-                f"{needed} bytes are needed in {self.places.new} for the server's own files, {free} are free"
+                f"{amount(needed)} are needed in {self.places.new} for the server's own files, {amount(free)} are free"
             )
         self._waiting()
         self.status.start(Stage.RESTART)

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from innoclone.errors import TargetBusy, TargetExists
+from innoclone.errors import CloneError, TargetBusy, TargetExists
+from innoclone.files.base import server_process
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.lock import LOCK, Holder, holder_at, request_stop
 from innoclone.files.names import OWN_DIR
@@ -68,9 +69,24 @@ def discard(directory: Path) -> bool:
     if found.holder is not None:
         raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
     if found.condition is Condition.COMPLETE:
-        raise TargetExists(f"{directory} holds a finished clone", hint="remove it with rm -r if you mean it")
+        raise _finished(directory)
     record_dead(directory, CloneStatus())
     return remove_unfinished_clone(directory)
+
+
+def _finished(directory: Path) -> CloneError:
+    """Why a finished clone isn't removed. Nobody is told to remove one that a server may run on."""
+    try:
+        server = server_process(directory)
+    except CloneError:
+        return TargetExists(f"{directory} holds a finished clone", hint="only unfinished clones are removed")
+    if server is not None:
+        who = f"a server runs on the clone in {directory}" + (f", process {server}" if server else "")
+        return TargetBusy(who, hint="only unfinished clones are removed; this one is in use")
+    return TargetExists(
+        f"{directory} holds a finished clone",
+        hint="only unfinished clones are removed; if nobody needs it any more, remove it with rm -r",
+    )
 
 
 def _ask(holder: Holder, own: Path, directory: Path) -> None:
