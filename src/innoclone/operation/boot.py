@@ -21,6 +21,7 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import PRIVATE_MARK
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
@@ -118,6 +119,7 @@ class _Boot:
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
         log.parent.mkdir(exist_ok=True)
+        (log.parent / PRIVATE_MARK).unlink(missing_ok=True)  # what is there from now on is a real server's
         server = Server.start(
             programs,
             self.directory,

@@ -72,6 +72,8 @@ def add_generation(
             new.rmdir()  # empty, where nothing of the clone was worth keeping
         raise
     point_latest(folder, new)
-    gone, kept = remove_generations(series_of(folder, donor)[: -options.generations])
+    gone, kept = remove_generations(
+        series_of(folder, donor)[: -options.generations], discard_changes=options.discard_changes
+    )
     status.notes += [f"removed generation {path.name}" for path in gone]
     return replace(result, kept=tuple(kept), notes=list(status.notes))

@@ -181,8 +181,9 @@ class _Replacement:
         owner = self.places.data.stat()
         chown = f"{owner.st_uid}:{owner.st_gid}" if os.geteuid() == 0 else None
         return replace(
-            self.options.clone, directory=self.places.new, write_changed_only=True, fsync=True, boot=False, chown=chown
-        )
+            self.options.clone, directory=self.places.new, write_changed_only=True, discard_changes=True, fsync=True,
+            boot=False, chown=chown,
+        )  # fmt: skip
 
     def _copy(self) -> None:
         copy(self._clone_options(), self.status, self.stopped, self.limits)
