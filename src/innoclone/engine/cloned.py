@@ -29,8 +29,8 @@ from innoclone.files.system import file_error
 from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 
 __all__ = [
-    "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server",
-    "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
+    "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
+    "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -64,6 +64,20 @@ class Recovery:
     def seconds(self) -> float:
         """How long it took."""
         return max(0.0, self.end - self.begin)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What else a private server is to be, and to be asked at the end.
+
+    With ``accounts`` the clone's own accounts count, and its plugins are loaded; then there may be a ``port``, as in
+    `Server.start`.
+    """
+
+    accounts: bool = False
+    port: int | None = None
+    options: tuple[str, ...] = ()
+    then: Callable[[Server], None] = lambda _: None
 
 
 def check_bootable(directory: Path) -> None:
@@ -135,6 +149,7 @@ def private_server(
     manifest: dict[str, Any],
     *,
     options: Sequence[str] = (),
+    visit: Visit | None = None,
     timeout: float = 3600.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Server]:
@@ -143,6 +158,7 @@ def private_server(
     ``timeout`` (seconds) is for the start with its recovery; ``waiting`` is called meanwhile.
     """
     check_bootable(directory)
+    visit = visit or Visit()
     own = directory / OWN_DIR
     mark, uuid = own / PRIVATE_MARK, directory / AUTO_CNF
     had_uuid = uuid.exists() and not mark.exists()
@@ -158,10 +174,12 @@ def private_server(
         raise file_error(error, f"can't create {own}") from error
     try:
         with Server.start(
-            programs, directory, options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options],
-            error_log=own / BOOT_LOG, skip_grants=True, user=user, timeout=timeout, waiting=waiting,
+            programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
+            options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options, *visit.options],
+            timeout=timeout, waiting=waiting,
         ) as server:  # fmt: skip
             yield server
+            visit.then(server)
     finally:
         if not had_uuid:
             uuid.unlink(missing_ok=True)  # every copy of the directory would share it
@@ -169,6 +187,15 @@ def private_server(
             if as_left:
                 update_manifest(directory, **{LEFT: left_behind(directory)})
             mark.unlink(missing_ok=True)
+
+
+def is_private_server(process: int) -> bool:
+    """Whether a process is such a server, by its arguments."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    return {*PRIVATE} <= {*words}
 
 
 def recovery_has_begun(directory: Path) -> bool:

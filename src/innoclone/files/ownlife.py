@@ -18,10 +18,10 @@ from typing import Any
 
 from innoclone.errors import CloneError, FileError, TargetExists
 from innoclone.files.base import is_earlier_clone
+from innoclone.files.belongings import belongings
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_recovered, is_unfinished
 from innoclone.files.names import OWN_DIR, REDO_DIR
-from innoclone.files.replacing import belongings
 from innoclone.files.system import file_error
 from innoclone.innodb.redo import FILE_HEADER_SIZE
 
@@ -83,9 +83,10 @@ def losses(directory: Path) -> list[str]:
     except CloneError as error:
         found.append(error.message)
         strangers = []
-    if (directory / OWN_DIR / PRIVATE_MARK).exists():
-        strangers = [path for path in strangers if path.name != AUTO_CNF]
-    return found + _told(strangers)
+    is_ours = (directory / OWN_DIR / PRIVATE_MARK).exists()
+    return found + _told(
+        [path for path in strangers if not (is_ours and path.name == AUTO_CNF) and not _is_empty_folder(path)]
+    )
 
 
 def refuse_losses(directory: Path) -> None:
@@ -113,6 +114,11 @@ def _told(strangers: list[Path]) -> list[str]:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         told.append(", ".join(path.name for path in others[:SHOWN]) + more)
     return told
+
+
+def _is_empty_folder(path: Path) -> bool:
+    """As an empty schema has it."""
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _is_binary_log(path: Path) -> bool:
