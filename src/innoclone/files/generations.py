@@ -29,6 +29,7 @@ from innoclone.files.lock import Holder, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR, SERIES
+from innoclone.files.ownership import give
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory
 
@@ -125,14 +126,18 @@ def shares_blocks(folder: Path) -> bool:
     return True
 
 
-def begin_generation(new: Path, donor_uuid: str, series: str) -> str:
+def begin_generation(new: Path, donor_uuid: str, series: str, *, like: Path | None = None) -> str:
     """Make the directory of a new generation, as an unfinished clone that says of which series it is and who makes it.
 
-    The id, a new one where ``series`` is ''. Raises `TargetExists` if something of that name is there, a file error.
+    Owner and mode are those of ``like``. The id, a new one where ``series`` is ''. Raises `TargetExists` if something
+    of that name is there, a file error.
     """
     series = series or secrets.token_hex(8)
     try:
         new.mkdir(mode=0o750)
+        if like is not None:
+            give(new, like)
+            new.chmod(like.stat().st_mode & 0o7777)
         begin_directory(new)
         note = {"donor": donor_uuid, "series": series, **asdict(Holder.this_process())}
         (new / OWN_DIR / SERIES).write_text(json.dumps(note) + "\n")
@@ -151,6 +156,7 @@ def reflink_base(older: Path, new: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as source, place.open("xb") as copy:
                 fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+                os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o7777)
     except OSError as error:
         raise file_error(error, f"can't share blocks between {older} and {new}") from error
 

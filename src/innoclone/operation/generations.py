@@ -59,7 +59,7 @@ def add_generation(
         )
     new = folder / name_for(time.time())
     older = series_of(folder, donor)
-    series = begin_generation(new, donor, series)
+    series = begin_generation(new, donor, series, like=older[-1].path if older else None)
     one = replace(options, directory=new, generations=0, keep_base=False, incremental="off", series=series)
     try:
         if older and shares and not reflinks:

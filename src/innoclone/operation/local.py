@@ -95,13 +95,15 @@ class _Clone:
     files: DonorFiles
     owner: tuple[int, int] | None
 
-    def into(self, directory: Path, *, reuse: bool = False, replace: bool = False) -> CopiedLocally:
+    def into(
+        self, directory: Path, *, reuse: bool = False, replace: bool = False, like: Path | None = None
+    ) -> CopiedLocally:
         """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
-        is removed first."""
+        is removed first. Owner and modes are those of what was there, or of ``like``."""
         options, status = self.options, self.status
         target = Target(
             directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace,
-            discard_changes=options.discard_changes,
+            discard_changes=options.discard_changes, like=like,
         )  # fmt: skip
         if target.restarted:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
@@ -204,7 +206,7 @@ def _copy(
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     with kept(old):
-        copied = clone.into(fresh_sibling(old), replace=True)
+        copied = clone.into(fresh_sibling(old), replace=True, like=old)
         try:
             if not options.discard_changes:
                 refuse_losses(old)  # it was a whole clone all the time: a server may have run on it

@@ -12,6 +12,7 @@ from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.errors import FileError, UsageError
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.ownlife import LEFT, left_behind, losses, refuse_losses
 from innoclone.files.target import Target
 from innoclone.ops.manifest import FORMAT, timestamp
@@ -86,6 +87,7 @@ def manifest_of(
         },
         "options": dict(settings),
         "series": None,
+        "outside": target.outside.for_manifest,
         LEFT: left_behind(target.root),
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
@@ -132,8 +134,9 @@ def note_changes(status: CloneStatus, received: Received) -> None:
 def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
     """Before an earlier clone is updated: what has become its own goes only where that is wished, and is named first.
 
-    Raises `TargetExists` otherwise, a file error.
+    Raises `TargetExists` otherwise, `TargetBusy` if somebody uses it, a file error.
     """
+    refuse_in_use(directory, Deed.UPDATE)
     if not discard:
         refuse_losses(directory)
     elif found := losses(directory):
