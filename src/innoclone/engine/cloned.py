@@ -10,17 +10,17 @@ the recovery's record in ``#clone/``.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from innoclone.engine.asuser import refuse_without_mysqld
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, CloneError, FileError, TargetUnusable, VersionUnsupported
+from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
@@ -131,15 +131,9 @@ def run_as(directory: Path, programs: Programs) -> tuple[int, int] | None:
     owner = directory.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         return None
-    command = [*programs.mysqld, "--no-defaults", "--version"]
-    try:
-        subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=[], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise BootFailed(
-            f"the owner of {directory} (user id {owner.st_uid}) can't execute {programs.mysqld[-1]}",
-            hint="name a mysqld that everybody can execute with --mysqld",
-        ) from None
-    return owner.st_uid, owner.st_gid
+    user = (owner.st_uid, owner.st_gid)
+    refuse_without_mysqld(programs, user)
+    return user
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from innoclone.ops.views import view_files
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["COPY_STAGES", "manifest_of", "note_changes", "owner_of", "settle_losses", "views_of"]
+__all__ = ["COPY_STAGES", "manifest_of", "note_changes", "owner_of", "places_of", "settle_losses", "views_of"]
 
 SHOWN = 3  # changes by DDL that a note names
 COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
@@ -129,6 +129,11 @@ def note_changes(status: CloneStatus, received: Received) -> None:
     if changes:
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         status.notes.append(f"followed DDL on the donor: {', '.join(changes[:SHOWN])}{more}")
+
+
+def places_of(directory: Path, mapping: tuple[tuple[str, str], ...]) -> list[Path]:
+    """The directory of a clone, and those to which files outside are mapped."""
+    return [directory, *(Path(new) for _, new in mapping)]
 
 
 def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
