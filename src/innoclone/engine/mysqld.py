@@ -107,8 +107,8 @@ class Server:
             *options,
         ]
         seen = log.stat().st_size if log.exists() else 0
-        # The log's mode is that of mysqld's own files. Its own session: Ctrl-C in our terminal is for us, and we stop the
-        # server in order.
+        # The log's mode is that of mysqld's own files. Its own session: Ctrl-C in our terminal is for us, and we stop
+        # the server in order.
         with open(log, "ab", opener=lambda name, flags: os.open(name, flags, FILE_MODE)) as output:
             if user is not None and os.geteuid() == 0:
                 for path in (runtime, log):

@@ -104,13 +104,14 @@ class Outside:
             row = {"path": str(path), "identity": known, "of": identity_of(self._directory)}
             record.write(json.dumps(row) + "\n")
 
+    def is_ours(self, path: Path) -> bool:
+        """Whether what is at a path is proven to be the very thing that the clone made."""
+        known, here = self._known.get(path, []), identity_of(path)
+        return here is not None and (here == known or (known is None and _is_empty(path)))
+
     def ours(self) -> Iterator[Path]:
-        """Those that are there and proven to be the very ones; files before their folders, the deepest first."""
-        for path in sorted(self._known, key=lambda one: -len(one.parts)):
-            known, here = self._known[path], identity_of(path)
-            is_new = known is None and here is not None and _is_empty(path)
-            if here is not None and (here == known or is_new):
-                yield path
+        """What is there and ours; files before their folders, the deepest first."""
+        return (path for path in sorted(self._known, key=lambda one: -len(one.parts)) if self.is_ours(path))
 
     @property
     def files(self) -> list[Path]:

@@ -249,8 +249,10 @@ class Target:
             raise file_error(error, f"can't rename {old} to {new}") from error
 
     def unlink(self, path: Path) -> None:
-        """Remove a file; one that is gone is fine."""
+        """Remove a file; one that is gone is fine, and one outside that isn't ours is left alone."""
         self.check_place()
+        if not path.is_relative_to(self.root) and not self.outside.is_ours(path):
+            return
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -12,6 +12,7 @@ from innoclone.errors import TargetUnusable
 from innoclone.files.copying import Method
 from innoclone.files.generations import (
     begin_generation,
+    check_latest,
     name_for,
     point_latest,
     reflink_base,
@@ -43,6 +44,7 @@ def add_generation(
     status = status if status is not None else CloneStatus()
     folder = options.directory
     folder.mkdir(mode=0o750, exist_ok=True)
+    check_latest(folder)
     for path in folder.iterdir():
         record_dead(path, status)
     with Sql(options.donor) as sql:

@@ -155,8 +155,8 @@ def start(
 
 
 def _begin(sandbox: Sandbox) -> None:
-    """Remove what a first start left that was broken off, as its mark proves. Raises `errors.TargetExists` for any other
-    data, `errors.TargetBusy` where a server runs on it."""
+    """Remove what a first start left that was broken off, as its mark proves. Raises `errors.TargetExists` for any
+    other data, `errors.TargetBusy` where a server runs on it."""
     mark = sandbox.directory / _BEGUN
     if sandbox.datadir.is_dir() and any(sandbox.datadir.iterdir()):
         refuse_in_use(sandbox.datadir, Deed.REMOVE)
