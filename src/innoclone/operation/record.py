@@ -13,7 +13,7 @@ from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.errors import FileError, UsageError
 from innoclone.files.inuse import Deed, refuse_in_use
-from innoclone.files.ownlife import LEFT, left_behind, losses, refuse_losses
+from innoclone.files.ownlife import LEFT, losses, refuse_losses
 from innoclone.files.target import Target
 from innoclone.ops.manifest import FORMAT, timestamp
 from innoclone.ops.status import CloneStatus, Stage
@@ -88,7 +88,7 @@ def manifest_of(
         "options": dict(settings),
         "series": None,
         "outside": target.outside.for_manifest,
-        LEFT: left_behind(target.root),
+        LEFT: None,
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
         "snapshot_id": received.locator.snapshot_id,
