@@ -24,6 +24,7 @@ from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsup
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.outside import borrowed
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, is_as_left, left_behind
 from innoclone.files.system import file_error
 from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
@@ -81,7 +82,8 @@ class Visit:
 
 
 def check_bootable(directory: Path) -> None:
-    """Raise `TargetUnusable` for what is no data directory or an unfinished clone, `TargetBusy` where a server runs."""
+    """Raise `TargetUnusable` for what is no data directory, an unfinished clone, or a copy that shares files with its
+    original; `TargetBusy` where a server runs."""
     if not directory.is_dir():
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
@@ -90,6 +92,11 @@ def check_bootable(directory: Path) -> None:
         )
     if not (directory / "mysql.ibd").is_file():
         raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
+    if (path := borrowed(directory)) is not None:
+        raise TargetUnusable(
+            f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",
+            hint="clone once more, with --map-path to a place of its own",
+        )
     refuse_in_use(directory, Deed.START)
 
 

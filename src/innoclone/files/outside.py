@@ -22,7 +22,7 @@ from typing import Any
 from innoclone.files.manifest import MANIFEST
 from innoclone.files.names import OWN_DIR, Mapping
 
-__all__ = ["EXTERNAL", "Outside", "earlier_outside", "identity_of"]
+__all__ = ["EXTERNAL", "Outside", "borrowed", "earlier_outside", "identity_of"]
 
 EXTERNAL = "external-files.json"  # a line for each, while the clone is unfinished
 GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
@@ -132,6 +132,18 @@ class Outside:
 def earlier_outside(directory: Path, mapping: Mapping) -> list[Outside]:
     """What an earlier clone in the directory made outside, whether it came to its end or not."""
     return [Outside.recorded(directory), Outside.of_finished(directory, mapping)]
+
+
+def borrowed(directory: Path) -> Path | None:
+    """A file outside that a copied clone (cp -a) shares with the clone that it was copied from, if there is one: a
+    server on the copy would write into the original's data."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        listed = json.loads((directory / OWN_DIR / MANIFEST).read_text())["outside"]
+        if listed["of"] != identity_of(Path(os.path.realpath(directory))):
+            for row in listed["files"]:
+                if identity_of(Path(row["path"])) == row["identity"]:
+                    return Path(row["path"])
+    return None
 
 
 def _is_empty(path: Path) -> bool:
