@@ -368,13 +368,14 @@ class Target:
             owner = (was.uid if owner[0] < 0 else owner[0], was.gid if owner[1] < 0 else owner[1])
         if not was and not owner:
             return
-        for path in [self.root, *self.root.rglob("*"), *self.outside.ours()]:
+        root = Path(os.path.realpath(self.root))  # not the link that may lead to it
+        for path in [root, *root.rglob("*"), *self.outside.ours()]:
             if owner:
                 os.chown(path, *owner, follow_symlinks=False)
             state = path.lstat()
             if was and not stat.S_ISLNK(state.st_mode):
                 inner = was.folder_mode if stat.S_ISDIR(state.st_mode) else was.file_mode
-                mode = was.mode if path == self.root else inner
+                mode = was.mode if path == root else inner
                 if stat.S_IMODE(state.st_mode) != mode:
                     path.chmod(mode)
 
