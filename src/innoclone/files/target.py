@@ -203,7 +203,7 @@ class Target:
             if is_outside:
                 self.outside.give_up(path)
             raise PathRefused(
-                f"{path} exists already", hint="remove the file, or map its directory elsewhere"
+                f"{path} exists already", hint="it may be another clone's: map its directory elsewhere"
             ) from error
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
@@ -287,7 +287,7 @@ class Target:
     def _refuse_existing(self, path: Path) -> None:
         """What is there already, outside the directory, is not ours."""
         if not path.is_relative_to(self.root) and os.path.lexists(path):
-            raise PathRefused(f"{path} exists already", hint="remove the file, or map its directory elsewhere")
+            raise PathRefused(f"{path} exists already", hint="it may be another clone's: map its directory elsewhere")
 
     @property
     def external(self) -> list[Path]:
