@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 
 from innoclone.errors import NetworkError
+from innoclone.front.agent.attempts import FailedLogins, peer_of
 from innoclone.front.agent.catalog import fixed_variables
+from innoclone.front.agent.cloneprocess import Words
 from innoclone.front.agent.clones import Clones
-from innoclone.front.agent.credentials import FailedLogins, Memory
+from innoclone.front.agent.credentials import Memory
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.managed import settle_in_background
+from innoclone.front.agent.room import Client, Room
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.variables import Variables
@@ -34,7 +37,7 @@ END_WITHIN = 5.0  # seconds for threads after their connections were shut
 class Agent:
     """Made ready by the constructor, run by `serve`, ended by `stop` from any thread or signal handler."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, words: Words = Words()) -> None:  # noqa: B008  # frozen
         """Everything that can fail fails here: files, keys, addresses. Raises a `CloneError`."""
         self.settings = settings
         folder = settings.folder
@@ -52,16 +55,18 @@ class Agent:
         self._last = 0
         self._began = time.monotonic()
         self.started = time.time()
+        self.room = Room.for_connections(settings.max_connections)
         self._listener = Listener(
-            host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute()
-        )
+            host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute(),
+            short=log.warning,
+        )  # fmt: skip
         try:
             fixed = fixed_variables(
                 self.port, str(settings.socket_path.absolute()), str(folder), settings.max_allowed_packet,
-                settings.max_connections,
+                self.room.connections,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
-            self.clones = Clones(folder, self.variables, settings.server, settings.managed)
+            self.clones = Clones(folder, self.variables, settings.server, settings.managed, words)
             self.web: Web | None = None
             if settings.web_port is not None:
                 self.web = Web(self, settings.web_bind_address, settings.web_port)
@@ -139,23 +144,24 @@ class Agent:
             connection = ServedConnection(
                 sock, most=self.settings.max_allowed_packet, timeout=self.settings.connect_timeout
             )
-            host, local = connection.peer_host, connection.peer_uid is not None
+            host, uid = connection.peer_host, connection.peer_uid
         except OSError:  # gone before it began
             sock.close()
             return
-        if not local and self.failed_logins.is_blocked(host):
+        kind = Client.of(uid)
+        if kind is not Client.ADMINISTRATOR and self.failed_logins.is_blocked(peer_of(host, uid)):
             self._refuse(connection, StatementError(1129, host))
             return
         with self._lock:
-            full = not local and len(self._sessions) >= self.settings.max_connections  # one can always look from here
+            full = self.room.is_full(kind, [session.kind for session, _ in self._sessions.values()])
             if not full:
                 self._last += 1
-                session = Session(self, connection, self._last)
+                session = Session(self, connection, self._last, kind)
                 name = f"innoclone-client-{session.number}"
                 thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
                 self._sessions[session.number] = (session, thread)
         if full:
-            log.warning("connection from %s refused: there are %d", host, self.settings.max_connections)
+            log.warning("connection from %s refused: there are %d", host, self.room.most(kind))
             self._refuse(connection, StatementError(1040))
             return
         thread.start()
