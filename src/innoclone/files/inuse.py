@@ -21,7 +21,7 @@ from innoclone.files.base import server_process
 from innoclone.files.lock import holder_of
 from innoclone.files.system import file_error
 
-__all__ = ["Deed", "Use", "User", "mounts_below", "refuse_in_use", "users_of"]
+__all__ = ["Deed", "Use", "User", "mounts_below", "refuse_in_use", "server_on", "users_of"]
 
 PROC = Path("/proc")
 SERVERS = re.compile(r"(mysqld|mariadbd)(-debug)?\Z")
@@ -101,6 +101,15 @@ def users_of(directory: Path, outside: Iterable[Path] = ()) -> list[User]:
     found += [user for user in _processes(real, files, folders) if user.pid not in known]
     found += _mounts(real)
     return sorted(found, key=lambda user: list(Use).index(user.use))
+
+
+def server_on(directory: Path) -> int | None:
+    """The process id of the server on a directory, also of one that has no lock yet or none any more; 0 for one that
+    can't be seen from here, None if there is none. Raises a file error."""
+    locked = server_process(directory)
+    if locked is not None:
+        return locked
+    return next((user.pid for user in users_of(directory) if user.use is Use.SERVER), None)
 
 
 def mounts_below(directory: Path) -> list[Path]:
