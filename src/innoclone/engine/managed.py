@@ -148,6 +148,8 @@ class Control:
         """A clean shutdown; nothing to do where none runs. With ``force``, for data that is given up, a server that
         does not stop is killed. Raises `BootFailed`, a file error, what ``waiting`` raises."""
         process = server_on(self.data)
+        if process is None and self._child is not None and self._child.poll() is None:
+            process = self._child.pid  # it was only just started, and has nothing open yet
         if process is None and not force:
             return
         descriptor = -1
