@@ -40,6 +40,7 @@ class CloneOptions:
     fsync: bool = True  # make files and directories durable before the clone counts as complete
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    discard_changes: bool = False  # also where a server has run on that one: what it has of its own goes
     install_plugin: bool = False  # install the clone plugin on the donor if it is missing
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
@@ -72,10 +73,12 @@ class LocalOptions:
     directory: Path
     incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
     keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    discard_changes: bool = False  # also where a server has run on it: what it has of its own goes
     datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
     threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
     generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
     full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
     copy_methods: tuple[str, ...] = ("reflink", "O_DIRECT", "copy_file_range", "read and write")  # in this order
     max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
     block_ddl: bool = False
