@@ -14,8 +14,7 @@ from clones import booted, rows
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, TargetUnusable
-from innoclone.files.generations import generations, point_latest, remove_old, shares_blocks
-from innoclone.files.marks import begin_directory, is_unfinished
+from innoclone.files.generations import begin_generation, point_latest, series_of, shares_blocks
 from innoclone.operation.diff import diff
 from innoclone.operation.fill import fill
 from innoclone.operation.generations import add_generation
@@ -44,13 +43,14 @@ def test_three_generations_of_which_two_are_kept(
     if not shares:
         with pytest.raises(TargetUnusable, match="can't share blocks"):
             add_generation(options(server, folder, 2, full_copies=False))
+    donor = str(rows(server, "SELECT @@server_uuid")[0][0])
     interrupted = folder / "2020-01-01T00-00-00Z"
-    begin_directory(interrupted)
+    begin_generation(interrupted, donor, "")
     for number in range(3):
         rows(server, f"INSERT INTO counting.n VALUES ({number})")
         add_generation(options(server, folder, 2, full_copies=not shares))
         time.sleep(1.1)  # names are made of seconds
-    kept = generations(folder)
+    kept = [one.path for one in series_of(folder, donor)]
     assert len(kept) == 2
     assert not interrupted.exists()
     assert (folder / "latest").resolve() == kept[-1]
@@ -95,14 +95,7 @@ def test_diff_names_tables_and_pages(make_server: ServerFactory, tmp_path: Path)
 
 
 def test_latest_is_never_taken_from_somebody(tmp_path: Path) -> None:
-    """A real directory of that name stays; the newest generation is never removed."""
+    """A real directory of that name stays."""
     (tmp_path / "latest").mkdir()
     with pytest.raises(TargetExists):
         point_latest(tmp_path, tmp_path / "2026-01-01T00-00-00Z")
-    newest = tmp_path / "2026-01-02T00-00-00Z"
-    for path in (tmp_path / "2026-01-01T00-00-00Z", newest, tmp_path / "something else"):
-        path.mkdir()
-    assert [path.name for path in remove_old(tmp_path, 1)] == ["2026-01-01T00-00-00Z"]
-    assert newest.is_dir()
-    assert not is_unfinished(newest)
-    assert (tmp_path / "something else").is_dir()

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from innoclone.errors import FileError
+from innoclone.files.manifest import MANIFEST
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import sync_directory
 
 __all__ = [
     "FILE_MODE",
     "IN_PROGRESS",
-    "MANIFEST",
     "begin_directory",
     "is_mark",
     "is_unfinished",
@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
-MANIFEST = "manifest.json"
 IN_PROGRESS = "#status_in_progress"  # of clone0api.cc; a server refuses to start while it is there
 
 

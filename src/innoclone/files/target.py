@@ -19,11 +19,12 @@ from pathlib import Path
 from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
-from innoclone.files.marks import FILE_MODE, IN_PROGRESS, MANIFEST, is_mark, is_unfinished, make_directory, remove
-from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, STATUS, Mapping, place
+from innoclone.files.manifest import MANIFEST
+from innoclone.files.marks import FILE_MODE, IN_PROGRESS, is_mark, is_unfinished, make_directory, remove
+from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping, place
 from innoclone.files.system import file_error, sync_directory, write_all
 
-__all__ = ["EXTERNAL", "MANIFEST", "WANT_RECOVERY_STATUS", "Target"]
+__all__ = ["EXTERNAL", "WANT_RECOVERY_STATUS", "Target"]
 
 FIX_AFTER_BOOT = (
     "#status_fix"  # of clone0api.cc: the booting server re-creates schema directories and empty non-InnoDB tables
@@ -136,7 +137,7 @@ class Target:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
         for entry in (self.root / OWN_DIR).iterdir():
-            if entry.name not in (LOCK, ASIDE, STATUS):
+            if entry.name not in (LOCK, ASIDE, STATUS, SERIES):
                 remove(entry)
 
     def _earlier_external(self) -> list[str]:

@@ -50,6 +50,7 @@ class LocalResult:
     binlog_position: int = 0
     gtid_executed: str = ""
     notes: list[str] = field(default_factory=list)
+    kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
 
 def local(
@@ -107,6 +108,7 @@ class _Clone:
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
+            manifest["series"] = options.series or None
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
         except (Interrupted, KeyboardInterrupt, *LOST, SnapshotGone):
             target.release()  # what is there serves the next run

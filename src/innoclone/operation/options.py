@@ -76,6 +76,7 @@ class LocalOptions:
     threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
     generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
     full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
     copy_methods: tuple[str, ...] = ("reflink", "O_DIRECT", "copy_file_range", "read and write")  # in this order
     max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
     block_ddl: bool = False

@@ -84,6 +84,7 @@ def manifest_of(
             "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
         },
         "options": dict(settings),
+        "series": None,
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
         "snapshot_id": received.locator.snapshot_id,
