@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,8 @@ from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
 
 __all__ = [
-    "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server",
-    "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
+    "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "needed_variables",
+    "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -89,19 +89,22 @@ def check_series(donor_version: str, programs: Programs) -> None:
         )
 
 
-def settings(manifest: dict[str, Any]) -> list[str]:
-    """The options without which a server would not find or not take the clone's files. The manifest may be empty."""
-    donor: dict[str, Any] = manifest.get("donor", {})
-    found = []
-    if page_size := donor.get("page_size"):
-        found.append(f"--innodb-page-size={page_size}")
-    if (lower := donor.get("lower_case_table_names")) is not None:
-        found.append(f"--lower-case-table-names={lower}")
-    if data_files := donor.get("data_file_path"):
-        found.append(f"--innodb-data-file-path={data_files}")
-    if outside := manifest.get("external_directories"):
-        found.append(f"--innodb-directories={';'.join(outside)}")
-    return found
+def needed_variables(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The server variables without which a server would not find or not take the clone's files. The manifest may be
+    empty."""
+    donor: Mapping[str, Any] = manifest.get("donor", {})
+    found = {
+        "innodb_page_size": donor.get("page_size"),
+        "lower_case_table_names": donor.get("lower_case_table_names"),
+        "innodb_data_file_path": donor.get("data_file_path"),
+        "innodb_directories": ";".join(manifest.get("external_directories") or ()),
+    }
+    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+
+
+def settings(manifest: Mapping[str, Any]) -> list[str]:
+    """The same as options of mysqld."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in needed_variables(manifest).items()]
 
 
 def skip_replica_start(programs: Programs) -> str:

@@ -11,7 +11,7 @@ from innoclone.front.units import amount, duration, moment, speed
 from innoclone.operation.inspect import Condition, DirectoryStatus
 from innoclone.ops.status import State
 
-__all__ = ["history_table", "progress_words", "resume_words", "status_lines"]
+__all__ = ["history_table", "printable", "progress_words", "resume_words", "status_lines"]
 
 STALE = 10.0  # seconds without a new status after which that is worth a word
 SHOWN_NOTES = 5
@@ -20,10 +20,10 @@ SHOWN_NOTES = 5
 def status_lines(found: DirectoryStatus) -> list[str]:
     """Aligned lines: what it is, how far, from where, by whom, what one can do."""
     rows = _complete(found) if found.condition is Condition.COMPLETE else _unfinished(found)
-    return [f"{label:<12} {_printable(text)}" for label, text in [("directory", str(found.directory)), *rows]]
+    return [f"{label:<12} {printable(text)}" for label, text in [("directory", str(found.directory)), *rows]]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """On one line, and nothing in it for the terminal: the directory may be somebody else's."""
     return "".join(char if char.isprintable() else "?" for char in text)
 

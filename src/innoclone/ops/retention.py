@@ -1,7 +1,8 @@
 """Which clones of a series are kept: rules by number and by age, named and meant as those of ``restic forget``.
 
-Each rule keeps some, and what any rule keeps is kept. Without a rule all are. Days, weeks (ISO 8601), months and years are
-those of UTC, as the names of generations are: the same folder gives the same answer from cron, from a service and by hand.
+Each rule keeps some, and what any rule keeps is kept. Without a rule all are. Days, weeks (ISO 8601), months and years
+are those of UTC, as the names of generations are: the same folder gives the same answer from cron, from a service and
+by hand.
 """
 
 from __future__ import annotations
@@ -70,6 +71,13 @@ class Policy:
     monthly: int = 0
     yearly: int = 0
     within: Span = Span()
+
+    def __post_init__(self) -> None:
+        """Refuse what keeps less than nothing. Raises UsageError."""
+        for name, _ in _BUCKETS:
+            if getattr(self, name) < 0:
+                option = "generations" if name == "last" else f"keep-{name}"
+                raise UsageError(f"{option} must be 0 or more, not {getattr(self, name)}")
 
     def __bool__(self) -> bool:
         """Whether there is any rule."""

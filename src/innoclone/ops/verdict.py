@@ -1,8 +1,8 @@
 """What ``verify`` found, as a record in the clone's manifest, and whether it is still true.
 
-With it goes a fingerprint of the clone's files (name, size, time of change, inode). A server that ran on the directory, an
-update or a copy has another one, so a verdict ends with what it was about; no one has to remember to remove it. What a
-disk does to a file by itself is not seen: for that the record has its date.
+With it goes a fingerprint of the clone's files (name, size, time of change, inode). A server that ran on the directory,
+an update or a copy has another one, so a verdict ends with what it was about; no one has to remember to remove it. What
+a disk does to a file by itself is not seen: for that the record has its date.
 """
 
 from __future__ import annotations
@@ -50,11 +50,15 @@ def fingerprint(directory: Path, outside: Mapping[str, Any] | None = None) -> st
     for path, state in regular_files(directory):
         name = path.relative_to(directory)
         if name.parts[0] != OWN_DIR:
-            found.update(f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ino}\n".encode(errors="surrogateescape"))
+            found.update(
+                f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ino}\n".encode(errors="surrogateescape")
+            )
     for row in (outside or {}).get("files", []):
         if (path := Path(row["path"])).is_absolute():
             state = path.stat()
-            found.update(f"{path}\0{state.st_size} {state.st_mtime_ns} {state.st_ino}\n".encode(errors="surrogateescape"))
+            found.update(
+                f"{path}\0{state.st_size} {state.st_mtime_ns} {state.st_ino}\n".encode(errors="surrogateescape")
+            )
     return found.hexdigest()
 
 

@@ -25,8 +25,8 @@ ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 # Each one is a module of that name here, with a function of that name, or an application that holds more.
 COMMANDS = (
-    "clone", "local", "replace", "check", "status", "stop", "discard", "history", "boot", "verify", "diff",
-    "replicate", "agent", "sandbox", "version",
+    "clone", "local", "replace", "check", "list", "restore", "status", "stop", "discard", "history", "boot", "verify",
+    "diff", "replicate", "agent", "sandbox", "version",
 )  # fmt: skip
 SIGNALLED = 128  # a shell's exit status for a process that ended by a signal is 128 + its number
 
