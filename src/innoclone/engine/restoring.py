@@ -114,7 +114,9 @@ class Copying:
 
     @contextlib.contextmanager
     def _stage(self, stage: Stage) -> Iterator[Callable[[Iterable[Callable[[], None]]], None]]:
-        row = self._status.start(stage, estimate=sum(item.size for item in self._items), threads=self._threads)
+        moved = [item.size for item in self._items if not (item.shared and stage is Stage.FILE_COPY)]
+        threads = 0 if stage is Stage.FILE_COPY else self._threads  # of FILE COPY they would be connections
+        row = self._status.start(stage, estimate=sum(moved), threads=threads)
         self._local = threading.local()
 
         def count(read: int) -> None:
@@ -125,9 +127,6 @@ class Copying:
             counter.data += read
 
         self._count = count
-        for item in self._items:
-            if item.shared and stage is Stage.FILE_COPY:
-                count(item.size)
         yield self._run
         self._status.finish(stage)
 

@@ -77,6 +77,8 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
             yield "position", f"{position['binlog_file']}:{position['binlog_position']}"
         if position["gtid_executed"]:
             yield "GTID set", position["gtid_executed"]
+    if restored := manifest.get("restored"):
+        yield "restored", f"{moment(_epoch(restored['at']))} from {restored['from']}"
     if found.holder is not None:
         yield "in use", f"by {found.holder}"
     if found.successor is not None:
@@ -96,6 +98,8 @@ def progress_words(last: Mapping[str, Any]) -> str:
 def resume_words(last: Mapping[str, Any], now: float, *, running: bool = False) -> str:
     """What the same command does with what is there."""
     until = last.get("resumable_until")
+    if last.get("operation") == "restore":
+        return "the same command begins anew"
     if until is None:
         return "the same command continues it"
     if running:

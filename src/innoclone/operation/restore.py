@@ -226,8 +226,6 @@ class _Restore:
         if self.options.chown is not None:
             return owner_of(self.options.chown)
         state = self.clone.stat()
-        if os.geteuid() == 0 and state.st_uid == 0:
-            self.status.notes.append("the files belong to root: --chown USER makes them a server's that runs as USER")
         return (state.st_uid, state.st_gid) if os.geteuid() == 0 and state.st_uid != 0 else None
 
     def _programs(self) -> Programs | None:
@@ -307,6 +305,8 @@ class _Restore:
         target = Target(self.directory, options.map_paths, fsync=options.fsync)
         if target.restarted:
             self.status.notes.append(f"what an earlier restore had left unfinished in {self.directory} was removed")
+        if os.geteuid() == 0 and owner is None:
+            self.status.notes.append("the files will be root's: --chown USER makes them those of a server's user")
         try:
             with StatusFile(target.root / OWN_DIR, self.status, operation=OPERATION):
                 for folder in folders:
