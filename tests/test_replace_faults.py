@@ -22,7 +22,7 @@ from faults import tmpfs
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted, TargetUnusable
-from innoclone.files import replacing
+from innoclone.files import belongings as staying
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Places
@@ -127,7 +127,7 @@ def test_a_disk_that_runs_full_while_the_server_is_down(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(replacing, "copy_file", full)
+    monkeypatch.setattr(staying, "copy_file", full)
     with pytest.raises(DiskFull):
         replace_data(server.options(small_donor))
     assert_old(server)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,23 @@ from typing import Any
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, FileError, TargetUnusable, VersionUnsupported
-from innoclone.files.base import refuse_running_server
-from innoclone.files.marks import is_unfinished
+from innoclone.errors import BootFailed, CloneError, FileError, TargetUnusable, VersionUnsupported
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, is_as_left, left_behind
 from innoclone.files.system import file_error
+from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 
 __all__ = [
-    "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "needed_variables",
-    "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
+    "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
+    "needed_variables", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
+    "skip_replica_start", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
 STATUS_RECOVERY = "#status_recovery"  # written by the booting server, lines as in clone0api.cc
 VIEW_STATUS = "#view_status"  # the clone plugin's copy of it, once clone_status was read
-WANT_RECOVERY_STATUS = "#replace_files"  # there until the first boot has recovered the clone
 COMPLETED = 2  # the state of a clone in #view_status
 
 # What keeps a server from leaving anything of its own behind. loose-: not every series knows all of them.
@@ -47,7 +49,6 @@ PRIVATE = (
     "--loose-sha256-password-auto-generate-rsa-keys=OFF",
     "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF",
 )
-_LEFT_BEHIND = ("auto.cnf",)  # a UUID that every copy of the directory would share
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,20 @@ class Recovery:
         return max(0.0, self.end - self.begin)
 
 
+@dataclass(frozen=True)
+class Visit:
+    """What else a private server is to be, and to be asked at the end.
+
+    With ``accounts`` the clone's own accounts count, and its plugins are loaded; then there may be a ``port``, as in
+    `Server.start`.
+    """
+
+    accounts: bool = False
+    port: int | None = None
+    options: tuple[str, ...] = ()
+    then: Callable[[Server], None] = lambda _: None
+
+
 def check_bootable(directory: Path) -> None:
     """Raise `TargetUnusable` for what is no data directory or an unfinished clone, `TargetBusy` where a server runs."""
     if not directory.is_dir():
@@ -76,7 +91,7 @@ def check_bootable(directory: Path) -> None:
         )
     if not (directory / "mysql.ibd").is_file():
         raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
-    refuse_running_server(directory)
+    refuse_in_use(directory, Deed.START)
 
 
 def check_series(donor_version: str, programs: Programs) -> None:
@@ -138,6 +153,7 @@ def private_server(
     manifest: dict[str, Any],
     *,
     options: Sequence[str] = (),
+    visit: Visit | None = None,
     timeout: float = 3600.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Server]:
@@ -146,24 +162,44 @@ def private_server(
     ``timeout`` (seconds) is for the start with its recovery; ``waiting`` is called meanwhile.
     """
     check_bootable(directory)
-    before = {name for name in _LEFT_BEHIND if (directory / name).exists()}
+    visit = visit or Visit()
     own = directory / OWN_DIR
+    mark, uuid = own / PRIVATE_MARK, directory / AUTO_CNF
+    had_uuid = uuid.exists() and not mark.exists()
+    as_left = (own / MANIFEST).exists() and is_as_left(directory, read_manifest(directory))
     user = run_as(directory, programs)
     try:
         own.mkdir(exist_ok=True)
+        mark.touch(FILE_MODE)
         if user is not None:
-            os.chown(own, *user)
+            for path in (own, mark):
+                os.chown(path, *user)
     except OSError as error:
         raise file_error(error, f"can't create {own}") from error
     try:
         with Server.start(
-            programs, directory, options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options],
-            error_log=own / BOOT_LOG, skip_grants=True, user=user, timeout=timeout, waiting=waiting,
+            programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
+            options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options, *visit.options],
+            timeout=timeout, waiting=waiting,
         ) as server:  # fmt: skip
             yield server
+            visit.then(server)
     finally:
-        for name in set(_LEFT_BEHIND) - before:
-            (directory / name).unlink(missing_ok=True)
+        if not had_uuid:
+            uuid.unlink(missing_ok=True)  # every copy of the directory would share it
+        with suppress(CloneError):  # a full disk: then the mark stays, which says the same
+            if as_left:
+                update_manifest(directory, **{LEFT: left_behind(directory)})
+            mark.unlink(missing_ok=True)
+
+
+def is_private_server(process: int) -> bool:
+    """Whether a process is such a server, by its arguments."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    return {*PRIVATE} <= {*words}
 
 
 def recovery_has_begun(directory: Path) -> bool:
@@ -171,14 +207,9 @@ def recovery_has_begun(directory: Path) -> bool:
     return (directory / CLONE_DIR / STATUS_RECOVERY).exists()
 
 
-def is_recovered(directory: Path) -> bool:
-    """Whether a server has recovered the clone."""
-    return not (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
-
-
 def was_kept(directory: Path) -> bool:
     """Whether a server other than a private one has run on the clone: it gave itself a UUID."""
-    return (directory / "auto.cnf").exists()
+    return (directory / AUTO_CNF).exists()
 
 
 def read_recovery(directory: Path) -> Recovery | None:

@@ -13,13 +13,12 @@ import shutil
 import struct
 from pathlib import Path
 
-from innoclone.errors import TargetBusy
 from innoclone.files.lock import FLOCK
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.space import SpaceFlags, SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "server_process", "space_of", "tablespaces"]
+__all__ = ["ASIDE", "Base", "is_earlier_clone", "server_process", "space_of", "tablespaces"]
 
 ASIDE = "base"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
@@ -71,12 +70,6 @@ def server_process(directory: Path) -> int | None:
             if kind != fcntl.F_UNLCK:
                 return max(0, int(holder))
     return None
-
-
-def refuse_running_server(directory: Path) -> None:
-    """Raise `TargetBusy` if a mysqld runs on the directory, a file error where that can't be seen."""
-    if server_process(directory) is not None:
-        raise TargetBusy(f"a server runs on {directory}", hint="stop that server first")
 
 
 class Base:

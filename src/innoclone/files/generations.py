@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.errors import CloneError, TargetBusy, TargetExists
-from innoclone.files.base import refuse_running_server, tablespaces
+from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
 from innoclone.files.discard import remove_unfinished_clone
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import Holder, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR, SERIES
+from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory
 
 __all__ = [
@@ -187,11 +189,16 @@ def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> list[Path]:
     return gone
 
 
-def remove_generations(old: Sequence[Generation]) -> tuple[list[Path], list[CloneError]]:
-    """Remove generations; they are made unbootable first. What was removed, and why each other one had to stay."""
+def remove_generations(
+    old: Sequence[Generation], *, discard_changes: bool = False
+) -> tuple[list[Path], list[CloneError]]:
+    """Remove generations; they are made unbootable first. What was removed, and why each other one had to stay: it is
+    in use, or it has, without ``discard_changes``, what nobody else has (`innoclone.files.ownlife`)."""
     gone, kept = [], []
     for one in old:
         try:
+            if not discard_changes:
+                refuse_losses(one.path)
             _remove(one.path)
         except CloneError as error:
             kept.append(error)
@@ -202,7 +209,7 @@ def remove_generations(old: Sequence[Generation]) -> tuple[list[Path], list[Clon
 
 def _remove(path: Path) -> None:
     """Raises `TargetBusy` if somebody uses it, a file error."""
-    refuse_running_server(path)
+    refuse_in_use(path, Deed.REMOVE)
     try:
         lock = take_lock(path / OWN_DIR, path)
     except OSError as error:

@@ -16,20 +16,29 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
-from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
+from innoclone.errors import CloneError, FileError, PathRefused, TargetExists, TargetUnusable
+from innoclone.files.base import ASIDE, Base, is_earlier_clone
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST
-from innoclone.files.marks import FILE_MODE, IN_PROGRESS, is_mark, is_unfinished, make_directory, remove
+from innoclone.files.marks import (
+    FILE_MODE,
+    IN_PROGRESS,
+    WANT_RECOVERY_STATUS,
+    is_mark,
+    is_unfinished,
+    make_directory,
+    remove,
+)
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping, place
+from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory, write_all
 
-__all__ = ["EXTERNAL", "WANT_RECOVERY_STATUS", "Target"]
+__all__ = ["EXTERNAL", "Target"]
 
 FIX_AFTER_BOOT = (
     "#status_fix"  # of clone0api.cc: the booting server re-creates schema directories and empty non-InnoDB tables
 )
-WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
 EXTERNAL = "external-files.json"
 
 
@@ -45,18 +54,20 @@ class Target:
         reuse: bool = False,
         replace: bool = False,
         keep: bool = False,
+        discard_changes: bool = False,
     ) -> None:
         """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one, with
         ``replace`` it is removed. With ``keep`` that is left to `clear` or `go_on`, and nothing is touched yet.
+        What the earlier clone has of its own (`innoclone.files.ownlife`) goes only with ``discard_changes``.
 
-        Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if another
-        process works on it; `TargetUnusable` if it can't be created.
+        Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if somebody uses
+        it; `TargetUnusable` if it can't be created.
         """
         self.root = root.absolute()
         self.mapping = mapping
         self.fsync = fsync
         self.base: Base | None = None
-        self._reuse, self._replace = reuse, replace
+        self._reuse, self._replace, self._discard_changes = reuse, replace, discard_changes
         self.restarted = False  # an unfinished clone was there and has been removed
         self._external: list[str] = []
         self._made: set[Path] = set()
@@ -84,7 +95,9 @@ class Target:
         elif any(self.root.iterdir()) and not self._may_take():
             raise TargetExists(f"{self.root} exists and is not empty")
         else:
-            refuse_running_server(self.root)
+            refuse_in_use(self.root, Deed.UPDATE)
+            if not self._discard_changes:
+                refuse_losses(self.root)
         self._identity = _identity(self.root)
         self._disks[self._identity[0]] = self.root
         self._made.add(self.root)  # it may well be reached by a symbolic link, unlike what is in it
@@ -373,7 +386,7 @@ class Target:
 
     def discard(self) -> None:
         """Undo everything: the files outside, the content, and the directory if this run created it."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, CloneError):
             for path in self.external:
                 path.unlink(missing_ok=True)
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.

@@ -21,6 +21,7 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import PRIVATE_MARK
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
@@ -48,19 +49,23 @@ class BootResult:
 
 
 def boot(
-    options: BootOptions, *, status: CloneStatus | None = None, stopped: threading.Event | None = None
+    options: BootOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    visit: cloned.Visit | None = None,
 ) -> BootResult:
-    """Start a mysqld on a clone and wait for its recovery; see `BootOptions`.
+    """Start a mysqld on a clone and wait for its recovery; see `BootOptions`. ``visit`` is for a private server.
 
     Raises `TargetUnusable` (unfinished, no data directory), `TargetBusy`, `ServerNotFound`, `VersionUnsupported`,
-    `BootFailed`, `Interrupted` when ``stopped`` is set during recovery.
+    `BootFailed`, `Interrupted` when ``stopped`` is set during recovery; what ``visit`` raises.
     """
     status = status if status is not None else CloneStatus()
     alone = status.state is State.NOT_STARTED  # else the boot is the last part of a clone
     if alone:
         status.destination, status.state, status.begin = str(options.directory), State.IN_PROGRESS, time.time()
     try:
-        result = _Boot(options, status, stopped or threading.Event()).run()
+        result = _Boot(options, status, stopped or threading.Event(), visit).run()
     except CloneError as error:
         status.fail(error.code, error.message)
         raise
@@ -72,8 +77,10 @@ def boot(
 class _Boot:
     """State of one boot."""
 
-    def __init__(self, options: BootOptions, status: CloneStatus, stopped: threading.Event) -> None:
-        self.options, self.status, self.stopped = options, status, stopped
+    def __init__(
+        self, options: BootOptions, status: CloneStatus, stopped: threading.Event, visit: cloned.Visit | None
+    ) -> None:
+        self.options, self.status, self.stopped, self.visit = options, status, stopped, visit
         self.directory = options.directory.absolute()
         self.manifest: dict[str, Any] = {}
         self.first = False  # whether this boot is the one that recovers the clone
@@ -93,8 +100,9 @@ class _Boot:
         if self.options.keep or self.options.port is not None:
             return self._keep(programs)
         with cloned.private_server(
-            programs, self.directory, self.manifest, timeout=self.options.timeout, waiting=self._waiting
-        ):
+            programs, self.directory, self.manifest, visit=self.visit, timeout=self.options.timeout,
+            waiting=self._waiting,
+        ):  # fmt: skip
             result = self._came_up(programs)
         return result
 
@@ -118,6 +126,7 @@ class _Boot:
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
         log.parent.mkdir(exist_ok=True)
+        (log.parent / PRIVATE_MARK).unlink(missing_ok=True)  # what is there from now on is a real server's
         server = Server.start(
             programs,
             self.directory,

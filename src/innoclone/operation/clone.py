@@ -18,7 +18,7 @@ from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
-from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, views_of
+from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, settle_losses, views_of
 from innoclone.operation.run import recorded
 from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
@@ -86,6 +86,8 @@ def copy(
         except SnapshotGone as error:
             status.notes.append(_begins_anew(directory, error))
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
+    if reuse and left is None:
+        settle_losses(directory, options.discard_changes, status)
     if left is None or left.needs_donor:
         facts = check(
             options.donor, None if reuse or left else directory, patience=options.stall_timeout,
@@ -102,7 +104,10 @@ def copy(
             hint=f"name another directory, or remove what is there: innoclone discard {directory}",
         )
     status.donor_version = facts.version
-    target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True)
+    target = Target(
+        directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
+        discard_changes=options.discard_changes,
+    )  # fmt: skip
     try:
         with StatusFile(target.root / OWN_DIR, status, operation="clone") as file:
             received = _receive(options, target, facts, left, status, stopped, limits, file)

@@ -27,6 +27,7 @@ from innoclone.files.generations import (
 from innoclone.operation.local import LocalResult, local
 from innoclone.operation.options import LocalOptions
 from innoclone.operation.run import record_dead
+from innoclone.ops.limits import Limits
 from innoclone.ops.retention import Policy, apply
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.sql import Sql
@@ -45,7 +46,11 @@ class Preview:
 
 
 def add_generation(
-    options: LocalOptions, *, status: CloneStatus | None = None, stopped: threading.Event | None = None
+    options: LocalOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
 ) -> LocalResult:
     """Add a clone to the folder ``options.directory``, and remove what of its series no rule of ``options`` keeps.
 
@@ -83,13 +88,14 @@ def add_generation(
             reflink_base(older[-1].path, new)
             methods = tuple(name for name in options.copy_methods if name != Method.REFLINK.value)
             one = replace(one, incremental="require", copy_methods=methods)
-        result = local(one, status=status, stopped=stopped)
+        result = local(one, status=status, stopped=stopped, limits=limits)
     except BaseException:
         with contextlib.suppress(OSError):
             new.rmdir()  # empty, where nothing of the clone was worth keeping
         raise
     point_latest(folder, new)
-    gone, kept = remove_generations(_outlived(series_of(folder, donor), options.policy, new))
+    outlived = _outlived(series_of(folder, donor), options.policy, new)
+    gone, kept = remove_generations(outlived, discard_changes=options.discard_changes)
     status.notes += [f"removed generation {path.name}" for path in gone]
     return replace(result, kept=tuple(kept), notes=list(status.notes))
 

@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.engine.cloned import was_kept
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.base import is_earlier_clone, server_process
 from innoclone.files.extents import SHARING, Usage, file_system_of, regular_files, usage_of
@@ -23,6 +22,7 @@ from innoclone.files.lock import Holder, holder_of
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import is_as_left
 from innoclone.files.system import file_error
 from innoclone.operation.inspect import Condition, inspect
 from innoclone.ops import retention
@@ -53,7 +53,8 @@ class Sharing(enum.Enum):
 @dataclass(frozen=True)
 class Listed:
     """One directory. ``finished`` is in seconds since the epoch; ``server`` is the process id of a mysqld that runs on
-    it, 0 if that can't be seen from here, None if none runs; ``problem`` is why something isn't known.
+    it, 0 if that can't be seen from here, None if none runs; ``was_server``: a server of its own has run on the clone;
+    ``problem`` is why something isn't known.
 
     ``reasons``, with a policy: the rules that keep it, none if it would go, None for what is no generation.
     """
@@ -209,13 +210,13 @@ def _look(path: Path, *, generation: bool, latest: bool) -> Listed:
             data = is_earlier_clone(path) or (path / "mysql.ibd").exists()
             kind = Kind.DATA if data else Kind.FOREIGN
             size = _usage(path, {}) if data else None
-            kept = data and was_kept(path)
-            return Listed(path, kind, latest, usage=size, server=server, was_server=kept, problem=problem)
+            return Listed(path, kind, latest, usage=size, server=server, problem=problem)
         manifest = read_manifest(path)
         return Listed(
             path, Kind.GENERATION if generation else Kind.CLONE, latest,
             datetime.fromisoformat(manifest["finished"]).timestamp(), _usage(path, manifest), manifest,
-            verdict_of(path, manifest), Condition.COMPLETE, holder_of(path), server, was_kept(path), problem,
+            verdict_of(path, manifest), Condition.COMPLETE, holder_of(path), server,
+            not is_as_left(path, manifest), problem,
         )  # fmt: skip
     except CloneError as error:
         return Listed(path, Kind.FOREIGN, latest, problem=error.message)

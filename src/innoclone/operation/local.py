@@ -19,10 +19,11 @@ from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR, place
+from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, LocalOptions
-from innoclone.operation.record import manifest_of, note_changes, owner_of, views_of
+from innoclone.operation.record import manifest_of, note_changes, owner_of, settle_losses, views_of
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -98,7 +99,10 @@ class _Clone:
         """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
         is removed first."""
         options, status = self.options, self.status
-        target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace)
+        target = Target(
+            directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace,
+            discard_changes=options.discard_changes,
+        )  # fmt: skip
         if target.restarted:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
         try:
@@ -173,6 +177,8 @@ def _copy(
         )
     if has_base and options.incremental == "off" and not options.keep_base:
         raise TargetExists(f"{directory} holds an earlier clone", hint="use --incremental or --keep-base")
+    if has_base:
+        settle_losses(directory, options.discard_changes, status)
     programs = find_programs(options.mysqld) if options.boot else None
     facts = check(
         options.donor, None if has_base else directory, mapping=options.map_paths,
@@ -199,7 +205,13 @@ def _copy(
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     with kept(old):
         copied = clone.into(fresh_sibling(old), replace=True)
-        exchange(fresh_sibling(old), old)
+        try:
+            if not options.discard_changes:
+                refuse_losses(old)  # it was a whole clone all the time: a server may have run on it
+            exchange(fresh_sibling(old), old)
+        except CloneError as error:
+            error.advice = f"the new clone is complete, in {fresh_sibling(old)}; {error.advice}"
+            raise
     return clone.facts, copied, False
 
 

@@ -41,6 +41,7 @@ class CloneOptions:
     fsync: bool = True  # make files and directories durable before the clone counts as complete
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    discard_changes: bool = False  # also where a server has run on that one: what it has of its own goes
     install_plugin: bool = False  # install the clone plugin on the donor if it is missing
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
@@ -73,6 +74,7 @@ class LocalOptions:
     directory: Path
     incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
     keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    discard_changes: bool = False  # also where a server has run on it: what it has of its own goes
     datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
     threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
     generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one

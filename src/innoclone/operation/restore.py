@@ -15,36 +15,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from innoclone.engine import cloned
-from innoclone.engine.pagecheck import Plan, plan_files
 from innoclone.engine.programs import Programs, find_programs
+from innoclone.engine.restoreplan import check_space, plan_copy, rows_of
 from innoclone.engine.restoring import Copying, Item, refuse_changed
 from innoclone.engine.session import version_number
-from innoclone.engine.wholeness import expected_files, other_problems
+from innoclone.engine.wholeness import other_problems
 from innoclone.errors import (
     BootFailed,
-    DiskSpace,
-    FileError,
     TargetExists,
     TargetUnusable,
     VerifyFailed,
 )
-from innoclone.files.base import is_earlier_clone, refuse_running_server
-from innoclone.files.copying import Method, share_blocks
-from innoclone.files.extents import regular_files
+from innoclone.files.base import is_earlier_clone
+from innoclone.files.copying import Method
 from innoclone.files.generations import LATEST
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished
-from innoclone.files.names import OWN_DIR, place
+from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import LEFT, is_as_left, left_behind
 from innoclone.files.system import file_error
 from innoclone.files.target import Target
 from innoclone.operation.boot import boot
@@ -61,14 +59,7 @@ from innoclone.version import __version__
 __all__ = ["OPERATION", "RestoreResult", "restore", "server_settings"]
 
 OPERATION = "restore"  # in the status file and the history
-ANY_TABLE = 1  # the id of some ordinary tablespace
 NAMED = 5  # problems that an error names
-LITTLE = 0.01  # of what is copied: directories and what the file system keeps for itself
-# A server's own, made anew: its identity (a copy with the same UUID is taken for the same server) and what it only has
-# while it runs.
-LEFT_OUT = ("auto.cnf", "ibtmp1")
-LEFT_OUT_DIRECTORIES = (OWN_DIR, "#innodb_temp", "lost+found")
-LEFT_OUT_ENDS = (".pid", ".sock.lock")
 
 
 @dataclass(frozen=True)
@@ -139,6 +130,7 @@ class _Restore:
         self.stopped, self.limits = stopped, limits
         self.directory = options.directory.absolute()
         self.manifest: dict[str, Any] = {}
+        self.changed = False  # a server of its own has run on the clone
         self.programs: Programs | None = None
 
     def run(self) -> RestoreResult:
@@ -204,7 +196,8 @@ class _Restore:
             raise file_error(error, f"can't look at {clone}") from error
 
     def _refuse_changed_clone(self) -> None:
-        if not cloned.was_kept(self.clone):
+        self.changed = not is_as_left(self.clone, self.manifest)
+        if not self.changed:
             return
         if not self.options.accept_changes:
             raise TargetUnusable(
@@ -252,56 +245,26 @@ class _Restore:
             if (parent / "mysql.ibd").exists() or (parent / OWN_DIR / MANIFEST).exists():
                 raise TargetUnusable(f"{target} lies in the data directory {parent}", hint="name a directory elsewhere")
 
-    # ---- what there is to copy -------------------------------------------------------------------------------
+    # ---- the copy --------------------------------------------------------------------------------------------
 
     def _plan(self) -> tuple[list[Item], list[Path]]:
         """Every file with where it goes, and the directories. Raises `VerifyFailed` where the clone isn't whole."""
-        plans, extra = plan_files(self.clone, expected_files(self.clone, self.manifest))
-        problems = [f"{plan.report.name}: {problem}" for plan in plans for problem in plan.report.problems]
-        problems += [f"{name}: not part of the clone" for name in extra]
-        problems += other_problems(self.clone, self.manifest)
+        try:
+            items, folders, problems = plan_copy(self.clone, self.manifest, self.directory, self.options.map_paths)
+        except OSError as error:
+            raise file_error(error, f"can't look through {self.clone}") from error
         if problems:
             more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
             self.status.notes += problems
             raise VerifyFailed(
                 f"{self.clone} is not whole: {'; '.join(problems[:NAMED])}{more}", hint="restore another clone"
             )
-        known = {plan.path: plan for plan in plans}
-        items = [self._item(path, state, known) for path, state in self._inside()]
-        for row in self.manifest.get("files", []):
-            if (path := Path(row["path"])).is_absolute():
-                items.append(self._item(path, path.lstat(), known, int(row["space_id"])))
-        folders = [path for path in self.clone.rglob("*") if path.is_dir() and not self._left_out(path)]
-        return items, sorted(folders)
-
-    def _inside(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for path in self.clone.rglob("*"):
-            if path.is_symlink() and not self._left_out(path):
-                raise TargetUnusable(
-                    f"{path} is a symbolic link, which a clone has none of", hint="restore another clone"
-                )
-        for path, state in regular_files(self.clone):
-            if not self._left_out(path):
-                yield path, state
-
-    def _left_out(self, path: Path) -> bool:
-        parts = path.relative_to(self.clone).parts
-        alone = len(parts) == 1 and (parts[0] in LEFT_OUT or parts[0].endswith(LEFT_OUT_ENDS))
-        return alone or parts[0] in LEFT_OUT_DIRECTORIES
-
-    def _item(self, path: Path, state: os.stat_result, known: Mapping[Path, Plan], space_id: int = ANY_TABLE) -> Item:
-        if not stat.S_ISREG(state.st_mode):
-            raise FileError(f"{path} is no regular file")
-        if path.is_relative_to(self.clone):
-            return Item(path, self.directory / path.relative_to(self.clone), state, known.get(path))
-        target = place(str(PurePosixPath(path)), space_id, self.directory, self.options.map_paths)
-        return Item(path, target, state, known.get(path))
-
-    # ---- the copy --------------------------------------------------------------------------------------------
+        return items, folders
 
     def _copy(self, items: list[Item], folders: list[Path], owner: tuple[int, int] | None) -> Copying:
         options = self.options
-        self._check_space(items)
+        shares = Method.REFLINK.value in options.copy_methods
+        check_space(self.clone, items, shares=shares)
         target = Target(self.directory, options.map_paths, fsync=options.fsync)
         if target.restarted:
             self.status.notes.append(f"what an earlier restore had left unfinished in {self.directory} was removed")
@@ -327,41 +290,9 @@ class _Restore:
             raise
         return copying
 
-    def _check_space(self, items: list[Item]) -> None:
-        """Raises `DiskSpace`; where blocks are shared little is needed, and that is only seen when it is tried."""
-        needed: dict[int, int] = {}  # by the file system's device
-        folders: dict[int, Path] = {}
-        try:
-            for item in items:
-                folder = next(parent for parent in item.target.parents if parent.is_dir())
-                device = folder.stat().st_dev
-                folders.setdefault(device, folder)
-                needed[device] = needed.get(device, 0) + item.state.st_blocks * 512
-            for device, folder in folders.items():
-                usage = os.statvfs(folder)
-                free, wanted = usage.f_bavail * usage.f_frsize, int(needed[device] * (1 + LITTLE))
-                if free < wanted and not self._shares(folder, device):
-                    raise DiskSpace(f"{self.clone} takes {wanted} bytes, and {free} are free in {folder}")
-        except OSError as error:
-            raise TargetUnusable(f"can't use {self.directory}: {error.strerror}") from error
-
-    def _shares(self, folder: Path, device: int) -> bool:
-        """Whether a file in ``folder`` can have blocks of the clone's."""
-        sample = self.clone / "mysql.ibd"
-        if Method.REFLINK.value not in self.options.copy_methods or sample.stat().st_dev != device:
-            return False
-        probe = folder / f".innoclone-probe-{os.getpid()}"
-        try:
-            with sample.open("rb") as source, probe.open("xb") as copy:
-                return share_blocks(source.fileno(), copy.fileno())
-        except OSError:
-            return False
-        finally:
-            probe.unlink(missing_ok=True)
-
     def _prove(self, items: list[Item], target: Target) -> None:
         """The clone is still what was copied, and the copy has a whole redo log."""
-        refuse_running_server(self.clone)
+        refuse_in_use(self.clone, Deed.START)
         refuse_changed(items)
         if problems := other_problems(target.root, self.manifest):
             raise VerifyFailed(f"the copy is not whole: {'; '.join(problems[:NAMED])}")
@@ -373,7 +304,8 @@ class _Restore:
         return {
             **{name: value for name, value in self.manifest.items() if name != FIELD},
             "series": None,
-            "files": rows,
+            LEFT: left_behind(target.root),
+            "files": rows_of(items, self.directory) if self.changed else rows,
             "external_directories": sorted({str(path.parent) for path in target.external}),
             "restored": {"from": str(self.clone), "at": timestamp(time.time()), "innoclone": __version__},
         }

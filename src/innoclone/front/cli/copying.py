@@ -69,6 +69,14 @@ class CopyArgs:
     install_plugin: Annotated[
         bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
     ] = CloneOptions.install_plugin
+    discard_changes: Annotated[
+        bool,
+        typer.Option(
+            "--discard-changes",
+            help="Update an earlier clone though a server ran on it: what it has of its own goes.",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.discard_changes
     chown: Annotated[
         str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
     ] = CloneOptions.chown
