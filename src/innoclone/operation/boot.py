@@ -9,6 +9,7 @@ A data directory without a manifest is booted too; then the settings are mysqld'
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.engine import cloned
-from innoclone.engine.mysqld import Server
+from innoclone.engine.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import OWN_DIR
@@ -28,6 +29,7 @@ from innoclone.ops.status import CloneStatus, Stage, State
 
 __all__ = ["BootResult", "boot"]
 
+RUNTIME = "run"  # in #innoclone: pid file and temporary files of a server that is kept
 GTID_VARIABLES = ("enforce_gtid_consistency", "gtid_mode")  # as the manifest names them: the donor's
 
 
@@ -127,6 +129,9 @@ class _Boot:
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
         log.parent.mkdir(exist_ok=True)
         (log.parent / PRIVATE_MARK).unlink(missing_ok=True)  # what is there from now on is a real server's
+        # All that it has is in its directory, so that nothing is left elsewhere when it ends; where sun_path allows it.
+        socket = self.directory / "mysql.sock"
+        fits = len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH
         server = Server.start(
             programs,
             self.directory,
@@ -141,6 +146,8 @@ class _Boot:
             ],
             error_log=log,
             user=cloned.run_as(self.directory, programs),
+            socket=socket if fits else None,
+            runtime=log.parent / RUNTIME if fits else None,
             timeout=self.options.timeout,
             waiting=self._waiting,
         )
