@@ -17,7 +17,7 @@ from agents import PATIENCE, RunningAgent
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
-from innoclone.front.agent.unit import _quoted
+from innoclone.front.systemd import quoted
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 
 
@@ -106,8 +106,8 @@ def test_the_unit_starts_this_program(tmp_path: Path) -> None:
 
 
 def test_quoting() -> None:
-    assert _quoted("/usr/bin/innoclone") == "/usr/bin/innoclone"
-    assert _quoted('a $b "c" \\ %d') == '"a $$b \\"c\\" \\\\ %%d"'
+    assert quoted("/usr/bin/innoclone") == "/usr/bin/innoclone"
+    assert quoted('a $b "c" \\ %d') == '"a $$b \\"c\\" \\\\ %%d"'
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,10 @@ from innoclone.front.output import Output
 from innoclone.front.result import result_fields, result_table
 from innoclone.front.units import MIB
 from innoclone.operation.options import LocalOptions
+from innoclone.ops.retention import Policy
 from innoclone.ops.status import CloneStatus
 
-__all__ = ["local"]
+__all__ = ["local", "split_local"]
 
 KEEPING = "innoclone local [DSN] --to FOLDER --generations N --keep-daily N ..."
 
@@ -81,14 +83,8 @@ def local(
 ) -> None:
     """Clone a server on this host at file-copy speed, in full or only what changed."""
     out = output.open()
-    dsn, directories = split_targets(targets or [])
     policy = keeping.policy
-    if bool(policy) != (to is not None):
-        raise UsageError("--to goes together with --generations or a --keep rule", hint=KEEPING)
-    if dry_run and to is None:
-        raise UsageError("--dry-run goes together with --to", hint=KEEPING)
-    if len(directories) != (0 if to is not None else 1):
-        raise UsageError("name one directory, or a folder with --to", hint="innoclone local [DSN] DIRECTORY")
+    dsn, directories = split_local(targets, to, policy, dry_run=dry_run)
     options = LocalOptions(
         donor=connection.endpoint(dsn, files, out),
         directory=directories[0] if to is None else to.absolute(),
@@ -132,6 +128,20 @@ def local(
         | fields
     )
     out.completed()
+
+
+def split_local(
+    targets: Sequence[str] | None, to: Path | None, policy: Policy, *, dry_run: bool
+) -> tuple[str | None, list[Path]]:
+    """The DSN, if there is one, and the directory, if it isn't a folder that is cloned to. Raises UsageError."""
+    dsn, directories = split_targets(targets or [])
+    if bool(policy) != (to is not None):
+        raise UsageError("--to goes together with --generations or a --keep rule", hint=KEEPING)
+    if dry_run and to is None:
+        raise UsageError("--dry-run goes together with --to", hint=KEEPING)
+    if len(directories) != (0 if to is not None else 1):
+        raise UsageError("name one directory, or a folder with --to", hint="innoclone local [DSN] DIRECTORY")
+    return dsn, directories
 
 
 def _preview(options: LocalOptions, out: Output) -> None:
