@@ -14,6 +14,7 @@ from hypothesis import settings
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
 from innoclone.operation.fill import fill
+from local_clones import local_clone
 from managed import MakeManaged, ManagedServer
 from servers import ServerFactory
 
@@ -103,6 +104,14 @@ def small_donor(programs: Programs, templates: Path, tmp_path_factory: pytest.Te
         yield server
     finally:
         factory.close()
+
+
+@pytest.fixture(scope="session")
+def small_clone(small_donor: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of `small_donor` that no server has run on; only to be read."""
+    directory = tmp_path_factory.mktemp("small-clone") / "clone"
+    local_clone(small_donor, directory)
+    return directory
 
 
 @pytest.fixture
