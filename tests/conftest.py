@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,24 @@ def small_clone(small_donor: Server, tmp_path_factory: pytest.TempPathFactory) -
     directory = tmp_path_factory.mktemp("small-clone") / "clone"
     local_clone(small_donor, directory)
     return directory
+
+
+@pytest.fixture
+def mounted_xfs(tmp_path: Path) -> Iterator[Path]:
+    """A mounted XFS, whose files can share blocks."""
+    if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
+        pytest.skip("needs root and mkfs.xfs; tests/test_delta.py tests the choice of the method without them")
+    image, mounted = tmp_path / "xfs.img", tmp_path / "xfs"
+    with image.open("wb") as file:
+        file.truncate(1500 << 20)
+    mounted.mkdir()
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True, timeout=60)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=False, timeout=60).returncode:
+        pytest.skip("loop devices can't be mounted here")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", "-l", str(mounted)], check=True, timeout=60)
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from agents import PATIENCE, RunningAgent
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
-from innoclone.front.systemd import quoted
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 
 
@@ -103,11 +102,6 @@ def test_the_unit_starts_this_program(tmp_path: Path) -> None:
     done = subprocess.run([*words[:-1], "--help"], capture_output=True, text=True, check=True)
     assert "--systemd-unit" in done.stdout
     assert "Type=notify\n" in printed_unit()
-
-
-def test_quoting() -> None:
-    assert quoted("/usr/bin/innoclone") == "/usr/bin/innoclone"
-    assert quoted('a $b "c" \\ %d') == '"a $$b \\"c\\" \\\\ %%d"'
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

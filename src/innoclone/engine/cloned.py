@@ -31,7 +31,7 @@ from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
     "needed_variables", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
-    "skip_replica_start", "was_kept",
+    "skip_replica_start", "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -210,6 +210,14 @@ def recovery_has_begun(directory: Path) -> bool:
 def was_kept(directory: Path) -> bool:
     """Whether a server other than a private one has run on the clone: it gave itself a UUID."""
     return (directory / AUTO_CNF).exists()
+
+
+def was_changed(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a server other than a private one has run on the recovered clone, and it isn't what was cloned any more.
+
+    Raises a file error.
+    """
+    return is_recovered(directory) and not is_as_left(directory, manifest)
 
 
 def read_recovery(directory: Path) -> Recovery | None:

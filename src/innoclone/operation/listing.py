@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from innoclone.engine.cloned import was_changed
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.base import is_earlier_clone, server_process
 from innoclone.files.extents import SHARING, Usage, file_system_of, regular_files, usage_of
@@ -22,7 +23,6 @@ from innoclone.files.lock import Holder, holder_of
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.files.ownlife import is_as_left
 from innoclone.files.system import file_error
 from innoclone.operation.inspect import Condition, inspect
 from innoclone.ops import retention
@@ -216,7 +216,7 @@ def _look(path: Path, *, generation: bool, latest: bool) -> Listed:
             path, Kind.GENERATION if generation else Kind.CLONE, latest,
             datetime.fromisoformat(manifest["finished"]).timestamp(), _usage(path, manifest), manifest,
             verdict_of(path, manifest), Condition.COMPLETE, holder_of(path), server,
-            not is_as_left(path, manifest), problem,
+            was_changed(path, manifest), problem,
         )  # fmt: skip
     except CloneError as error:
         return Listed(path, Kind.FOREIGN, latest, problem=error.message)

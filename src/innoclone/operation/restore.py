@@ -42,7 +42,7 @@ from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.files.ownlife import LEFT, is_as_left, left_behind
+from innoclone.files.ownlife import LEFT, left_behind
 from innoclone.files.system import file_error
 from innoclone.files.target import Target
 from innoclone.operation.boot import boot
@@ -196,7 +196,7 @@ class _Restore:
             raise file_error(error, f"can't look at {clone}") from error
 
     def _refuse_changed_clone(self) -> None:
-        self.changed = not is_as_left(self.clone, self.manifest)
+        self.changed = cloned.was_changed(self.clone, self.manifest)
         if not self.changed:
             return
         if not self.options.accept_changes:

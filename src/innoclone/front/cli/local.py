@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from innoclone.errors import UsageError
+from innoclone.files.generations import LATEST
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.front.cli.copying import COPY, DONOR, CopyArgs, parse_copy_methods
 from innoclone.front.cli.keeping import KEEP, KeepArgs
@@ -121,6 +122,8 @@ def local(
         )
     how = "shared blocks" if result.reflink else f"wrote {summary.written / MIB:,.1f} MiB"
     out.message(how + (f" by {', '.join(sorted(summary.methods))}" if summary.methods else ""))
+    if policy:
+        out.message(f"the clone is {result.directory}, and {options.directory / LATEST} leads to it")
     fields = {name: value for name, value in vars(summary).items() if name != "methods"}
     out.result(
         result_fields(status)
