@@ -7,7 +7,7 @@ the user can do.
     CloneError
     ├── LocalFault                 this side: usage, disk, target, local server
     │   ├── UsageError
-    │   ├── TargetExists, TargetUnusable, TargetBusy
+    │   ├── TargetExists, TargetUnusable, TargetBusy, GenerationKept
     │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
     │   ├── ServerNotFound, BootFailed
     │   ├── VerifyFailed, BadPage
@@ -30,8 +30,8 @@ from typing import ClassVar
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault",
-    "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
-    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
+    "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull",
+    "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
     "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
@@ -100,10 +100,17 @@ class TargetUnusable(LocalFault):
 
 
 class TargetBusy(LocalFault):
-    """Another innoclone process works on this directory."""
+    """Somebody uses this directory: a server, another innoclone process, any process with files open in it."""
 
     number, symbol, exit_status = 3874, "ER_CLONE_IN_PROGRESS", 10
     hint = "wait for the other process, or stop it"
+
+
+class GenerationKept(LocalFault):
+    """The new generation is complete, but an old one could not go: somebody uses it, or a server has changed it."""
+
+    number, symbol, exit_status = 1010, "ER_DB_DROP_RMDIR", 14
+    hint = "the new clone is complete; end what uses the old one, or say --discard-changes: the next run removes it"
 
 
 class DiskSpace(LocalFault):

@@ -10,20 +10,21 @@ the recovery's record in ``#clone/``.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from innoclone.engine.asuser import refuse_without_mysqld
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, CloneError, FileError, TargetUnusable, VersionUnsupported
+from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.outside import borrowed
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, is_as_left, left_behind
 from innoclone.files.system import file_error
 from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
@@ -82,7 +83,8 @@ class Visit:
 
 
 def check_bootable(directory: Path) -> None:
-    """Raise `TargetUnusable` for what is no data directory or an unfinished clone, `TargetBusy` where a server runs."""
+    """Raise `TargetUnusable` for what is no data directory, an unfinished clone, or a copy that shares files with its
+    original; `TargetBusy` where a server runs."""
     if not directory.is_dir():
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
@@ -91,6 +93,11 @@ def check_bootable(directory: Path) -> None:
         )
     if not (directory / "mysql.ibd").is_file():
         raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
+    if (path := borrowed(directory)) is not None:
+        raise TargetUnusable(
+            f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",
+            hint="clone once more, with --map-path to a place of its own",
+        )
     refuse_in_use(directory, Deed.START)
 
 
@@ -135,15 +142,9 @@ def run_as(directory: Path, programs: Programs) -> tuple[int, int] | None:
     owner = directory.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         return None
-    command = [*programs.mysqld, "--no-defaults", "--version"]
-    try:
-        subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=[], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise BootFailed(
-            f"the owner of {directory} (user id {owner.st_uid}) can't execute {programs.mysqld[-1]}",
-            hint="name a mysqld that everybody can execute with --mysqld",
-        ) from None
-    return owner.st_uid, owner.st_gid
+    user = (owner.st_uid, owner.st_gid)
+    refuse_without_mysqld(programs, user)
+    return user
 
 
 @contextmanager

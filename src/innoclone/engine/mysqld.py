@@ -27,9 +27,10 @@ from pymysql.cursors import Cursor
 
 from innoclone import errors
 from innoclone.engine.programs import Programs
+from innoclone.files.marks import FILE_MODE
 
-LOG_MODE = 0o640
 LONGEST_SOCKET_PATH = 107
+_RUNTIME = "innoclone-"  # how the private directories begin
 # Nobody has this account, so asking for it never counts as a failed login of a real one.
 _PROBE_USER = "innoclone.probe"
 
@@ -109,8 +110,9 @@ class Server:
             *options,
         ]
         seen = log.stat().st_size if log.exists() else 0
-        # Its own session: Ctrl-C in our terminal is for us, and we stop the server in order.
-        with open(log, "ab", opener=_open_log) as output:
+        # The log's mode is that of mysqld's own files. Its own session: Ctrl-C in our terminal is for us, and we stop
+        # the server in order.
+        with open(log, "ab", opener=lambda name, flags: os.open(name, flags, FILE_MODE)) as output:
             if user is not None and os.geteuid() == 0:
                 for path in (runtime, log):
                     os.chown(path, *user)
@@ -257,10 +259,10 @@ def _command(programs: Programs, datadir: Path, user: tuple[int, int] | None = N
 
 def _runtime_directory() -> Path:
     """A private directory with a path short enough for a socket, whatever TMPDIR says."""
-    folder = tempfile.mkdtemp(prefix="innoclone-")
+    folder = tempfile.mkdtemp(prefix=_RUNTIME)
     if len(os.fsencode(folder)) + len("/mysql.sock") > LONGEST_SOCKET_PATH:
         Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="innoclone-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix=_RUNTIME, dir="/tmp")
     return Path(folder).absolute()
 
 
@@ -270,11 +272,10 @@ def _own_directory(folder: Path) -> Path:
     return folder.absolute()
 
 
-def _open_log(name: str, flags: int) -> int:
-    """With the mode of mysqld's other files, whatever the umask is."""
-    descriptor = os.open(name, flags, LOG_MODE)
-    os.fchmod(descriptor, LOG_MODE)
-    return descriptor
+def remove_runtime(folder: Path) -> None:
+    """Remove the private directory of a server that has ended, which a `Server.detach` left; nothing but such a one."""
+    if folder.name.startswith(_RUNTIME) and folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from innoclone.files.lock import FLOCK
@@ -47,28 +48,28 @@ def space_of(path: Path) -> SpaceHeader | None:
     return SpaceHeader.parse(head) if len(head) == SpaceHeader.LAYOUT.size else None
 
 
-def server_process(directory: Path) -> int | None:
+def server_process(directory: Path, more: Iterable[Path] = ()) -> int | None:
     """The process id of the mysqld that runs on the directory, None if none does: it locks the files that it has open
     (os_file_lock()). 0 for one in another container, whose id can't be seen from here.
 
-    A server that has served a clone has lost the locks on its tablespaces, but not on the others (tested): so both
-    are probed. Raises a file error where a file can't be opened.
+    It may have locked ``more`` files elsewhere. A server that has served a clone has lost the locks on its
+    tablespaces, but not on the others (tested): so both are probed. Raises a file error where a file can't be opened.
     """
-    for pattern in ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr"):
-        for path in directory.glob(pattern):
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to ask: the clone may be read-only
-            except FileNotFoundError:
-                continue  # a server that ends or starts just now
-            except OSError as error:
-                raise file_error(error, f"can't open {path}") from error
-            try:
-                found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-            finally:
-                os.close(descriptor)
-            kind, *_, holder = struct.unpack(FLOCK, found)
-            if kind != fcntl.F_UNLCK:
-                return max(0, int(holder))
+    patterns = ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr")
+    for path in (*(path for pattern in patterns for path in directory.glob(pattern)), *more):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to ask: the clone may be read-only
+        except FileNotFoundError:
+            continue  # a server that ends or starts just now
+        except OSError as error:
+            raise file_error(error, f"can't open {path}") from error
+        try:
+            found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        finally:
+            os.close(descriptor)
+        kind, *_, holder = struct.unpack(FLOCK, found)
+        if kind != fcntl.F_UNLCK:
+            return max(0, int(holder))
     return None
 
 
@@ -111,7 +112,7 @@ class Base:
         if self._names[best] not in ("", wanted):  # an interrupted run has left no name
             self.renamed += 1
         best.rename(path)
-        path.chmod(0o640)
+        path.chmod(path.stat().st_mode & 0o777 | 0o600)
         return True
 
     def remove_rest(self) -> int:

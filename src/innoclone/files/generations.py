@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,15 +30,17 @@ from innoclone.files.lock import Holder, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR, SERIES
+from innoclone.files.ownership import give
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory
 
 __all__ = [
-    "LATEST", "Generation", "begin_generation", "generations_of", "name_for", "point_latest", "reflink_base",
-    "remove_generations", "remove_unfinished", "series_id", "series_of", "shares_blocks",
+    "LATEST", "Generation", "begin_generation", "check_latest", "generations_of", "name_for", "point_latest",
+    "reflink_base", "remove_generations", "remove_unfinished", "series_id", "series_of", "shares_blocks",
 ]  # fmt: skip
 
 LATEST = "latest"
+NEXT_LATEST = ".latest.new"  # for the moment in which it is put in its place
 NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z\Z")
 FORMAT = "%Y-%m-%dT%H-%M-%SZ"
 
@@ -112,27 +115,31 @@ def series_of(folder: Path, donor_uuid: str) -> list[Generation]:
 
 def shares_blocks(folder: Path) -> bool:
     """Whether files in ``folder`` can share blocks with one another (FICLONE)."""
-    one, other = folder / ".innoclone-probe-1", folder / ".innoclone-probe-2"
     try:
-        one.write_bytes(b"probe")
-        with one.open("rb") as source, other.open("wb") as copy:
+        with (
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".innoclone-") as source,
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".innoclone-") as copy,
+        ):
+            source.write(b"probe")
+            source.flush()
             fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
     except OSError:
         return False
-    finally:
-        one.unlink(missing_ok=True)
-        other.unlink(missing_ok=True)
     return True
 
 
-def begin_generation(new: Path, donor_uuid: str, series: str) -> str:
+def begin_generation(new: Path, donor_uuid: str, series: str, *, like: Path | None = None) -> str:
     """Make the directory of a new generation, as an unfinished clone that says of which series it is and who makes it.
 
-    The id, a new one where ``series`` is ''. Raises `TargetExists` if something of that name is there, a file error.
+    Owner and mode are those of ``like``. The id, a new one where ``series`` is ''. Raises `TargetExists` if something
+    of that name is there, a file error.
     """
     series = series or secrets.token_hex(8)
     try:
         new.mkdir(mode=0o750)
+        if like is not None:
+            give(new, like)
+            new.chmod(like.stat().st_mode & 0o7777)
         begin_directory(new)
         note = {"donor": donor_uuid, "series": series, **asdict(Holder.this_process())}
         (new / OWN_DIR / SERIES).write_text(json.dumps(note) + "\n")
@@ -151,15 +158,25 @@ def reflink_base(older: Path, new: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as source, place.open("xb") as copy:
                 fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+                os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o7777)
     except OSError as error:
         raise file_error(error, f"can't share blocks between {older} and {new}") from error
 
 
+def check_latest(folder: Path) -> None:
+    """Raise `TargetExists` if ``latest`` is anything but a symbolic link to a generation, which only we make."""
+    for name in (LATEST, NEXT_LATEST):
+        link = folder / name
+        if os.path.lexists(link) and not (link.is_symlink() and NAME.match(str(link.readlink()))):
+            raise TargetExists(
+                f"{link} is not a symbolic link to a generation", hint="rename it: innoclone keeps that name up to date"
+            )
+
+
 def point_latest(folder: Path, newest: Path) -> None:
-    """Let ``latest`` name the newest generation, in one step. Raises `TargetExists` if it is not a symbolic link."""
-    link, beside = folder / LATEST, folder / f".{LATEST}.new"
-    if link.exists() and not link.is_symlink():
-        raise TargetExists(f"{link} is not a symbolic link", hint="rename it: innoclone keeps that name up to date")
+    """Let ``latest`` name the newest generation, in one step. Raises what `check_latest` does."""
+    check_latest(folder)
+    link, beside = folder / LATEST, folder / NEXT_LATEST
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     beside.symlink_to(newest.name)

@@ -12,7 +12,7 @@ import contextlib
 import enum
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +61,10 @@ class User:
     pid: int = 0
 
 
-def refuse_in_use(directory: Path, deed: Deed) -> None:
+def refuse_in_use(directory: Path, deed: Deed, *, outside: Iterable[Path] = ()) -> None:
     """Raise `TargetBusy` if somebody uses ``directory`` so that ``deed`` would harm, a file error where that can't be
-    seen."""
-    found = [user for user in users_of(directory) if user.use in deed.value]
+    seen. ``outside`` are more files, which belong to what is in the directory."""
+    found = [user for user in users_of(directory, outside) if user.use in deed.value]
     if not found:
         return
     if found[0].use is Use.CLONE:
@@ -78,14 +78,14 @@ def refuse_in_use(directory: Path, deed: Deed) -> None:
     )
 
 
-def users_of(directory: Path) -> list[User]:
+def users_of(directory: Path, outside: Iterable[Path] = ()) -> list[User]:
     """Whoever uses a directory, in the order of `Use`; an empty list for one that is not there. Raises a file error
     where the directory can't be looked through."""
     real = Path(os.path.realpath(directory))
     if not real.is_dir():
         return []
     found = []
-    locked = server_process(real)
+    locked = server_process(real, outside)
     if locked is not None:
         text = f"process {locked}" if locked else "its process can't be seen from here"
         found.append(User(Use.SERVER, text, locked))
@@ -94,6 +94,7 @@ def users_of(directory: Path) -> list[User]:
         found.append(User(Use.CLONE, f"{holder} is working on", holder.pid))
     try:
         files, folders = _inodes(real)
+        files |= {(state.st_dev, state.st_ino): str(path) for path in outside for state in [path.lstat()]}
     except OSError as error:
         raise file_error(error, f"can't look through {real}") from error
     known = {user.pid for user in found}

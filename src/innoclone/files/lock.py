@@ -78,6 +78,9 @@ def take_lock(own: Path, directory: Path) -> int:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
             if _is_at(descriptor, path):
                 _sign(descriptor)
+                if os.geteuid() == 0:  # the directory's owner is to be able to take it later
+                    state = own.stat()
+                    os.fchown(descriptor, state.st_uid, state.st_gid)
                 return descriptor
         except BlockingIOError as error:
             os.close(descriptor)

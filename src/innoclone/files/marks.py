@@ -13,6 +13,7 @@ from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import sync_directory
 
 __all__ = [
+    "DIR_MODE",
     "FILE_MODE",
     "IN_PROGRESS",
     "WANT_RECOVERY_STATUS",

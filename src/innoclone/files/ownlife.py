@@ -1,10 +1,10 @@
 """Has a clone had a life of its own? Then an update would lose what nobody else has.
 
 A server that was started on a clone leaves a UUID, binary logs, certificates, and a redo log that is not the clone's
-any more: each start makes a checkpoint, so the headers of the redo files differ from those that the manifest's ``left``
-tells of (tested with 9.7, also after kill -9). What somebody put into the directory counts as well. A private server of
-ours (`innoclone.engine.cloned`) takes its traces away and brings ``left`` up to date; while one runs, and after it was
-cut off, there is a mark, and UUID and redo log then say nothing.
+any more (tested with 9.7, also after kill -9). The first one also recovers the clone, which is seen by another file.
+What somebody put into the directory counts as well. A private server of ours (`innoclone.engine.cloned`) takes its
+traces away, and what it leaves of the redo log is in the manifest's ``left``; while one runs, and after it was cut off,
+there is a mark, and UUID and redo log then say nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_recovered, is_unfinished
 from innoclone.files.names import OWN_DIR, REDO_DIR
 from innoclone.files.system import file_error
-from innoclone.innodb.redo import FILE_HEADER_SIZE
+from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoFile, RedoHeader, newest_checkpoint
 
 __all__ = ["AUTO_CNF", "LEFT", "PRIVATE_MARK", "is_as_left", "left_behind", "losses", "refuse_losses"]
 
-LEFT = "left"  # in the manifest: what `left_behind` said at the end of the clone, or of a private server
+LEFT = "left"  # in the manifest: what `left_behind` said at the end of a private server; None until one ran
 PRIVATE_MARK = "private-server"  # in #innoclone, as long as a private server may run, or was cut off
 AUTO_CNF = "auto.cnf"
 SHOWN = 4  # names in a message
@@ -36,14 +36,25 @@ MADE_BY_ANY_BOOT = (r"mysql_upgrade_(history|info)",)
 
 
 def left_behind(directory: Path) -> str:
-    """A digest of the redo log's files: names, sizes, headers with the checkpoints. Raises a file error."""
+    """A digest of the redo log: its files' names, sizes and headers, and the block that the newest checkpoint names.
+
+    After a clean end that block is the last one, and the next change goes into it. Raises a file error.
+    """
     found = hashlib.sha256()
+    log: list[tuple[Path, RedoFile]] = []
     files = [*directory.glob("ib_logfile*"), *(directory / REDO_DIR).glob("#ib_redo*")]
     try:
         for path in sorted(path for path in files if not path.name.endswith("_tmp")):  # spare files hold no log
             with path.open("rb") as file:
-                head = file.read(FILE_HEADER_SIZE)
-            found.update(f"{path.name} {path.stat().st_size} ".encode() + head)
+                head, size = file.read(FILE_HEADER_SIZE), path.stat().st_size
+            found.update(f"{path.name} {size} ".encode() + head)
+            with contextlib.suppress(ValueError):  # before 8.0.30: there the headers must do
+                log.append((path, RedoFile(0, size, RedoHeader.parse(head))))
+        if (newest := newest_checkpoint([one for _, one in log])) is not None:
+            holder, lsn = newest
+            with next(path for path, one in log if one is holder).open("rb") as file:
+                file.seek(holder.offset(lsn // BLOCK_SIZE * BLOCK_SIZE))
+                found.update(file.read(BLOCK_SIZE))
     except OSError as error:
         raise file_error(error, f"can't read the redo log of {directory}") from error
     return found.hexdigest()
@@ -51,11 +62,11 @@ def left_behind(directory: Path) -> str:
 
 def is_as_left(directory: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether no server but a private one has run on a clone, as far as its redo log tells. Raises a file error."""
-    if (directory / OWN_DIR / PRIVATE_MARK).exists():
+    if (directory / OWN_DIR / PRIVATE_MARK).exists() or not is_recovered(directory):
         return True
     if LEFT in manifest:
         return bool(manifest[LEFT] == left_behind(directory))
-    return not is_recovered(directory) or not (directory / AUTO_CNF).exists()
+    return not (directory / AUTO_CNF).exists()  # recovered before there was such a field
 
 
 def losses(directory: Path) -> list[str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from innoclone.errors import TargetUnusable
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import take_lock
-from innoclone.files.marks import remove_clone
+from innoclone.files.marks import make_directory, remove_clone
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownership import give
 from innoclone.files.system import file_error, sync_directory
 
 __all__ = ["exchange", "exchange_names", "fresh_sibling", "kept"]
@@ -38,7 +39,11 @@ def kept(directory: Path) -> Iterator[None]:
         raise TargetUnusable(f"{directory} is a mount point: it can't be swapped", hint="name a directory below it")
     refuse_in_use(directory, Deed.REMOVE)
     own = directory / OWN_DIR
-    own.mkdir(exist_ok=True)
+    try:
+        make_directory(own)
+        give(own, directory)
+    except OSError as error:
+        raise file_error(error, f"can't use {own}") from error
     lock = take_lock(own, directory)
     try:
         yield

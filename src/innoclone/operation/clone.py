@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from innoclone.engine.asuser import owner_to_be, refuse_unfit_user
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
@@ -18,7 +19,15 @@ from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, CloneOptions
-from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, owner_of, settle_losses, views_of
+from innoclone.operation.record import (
+    COPY_STAGES,
+    manifest_of,
+    note_changes,
+    owner_of,
+    places_of,
+    settle_losses,
+    views_of,
+)
 from innoclone.operation.run import recorded
 from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
@@ -79,6 +88,8 @@ def copy(
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     directory = options.directory
+    if local is not None:
+        refuse_unfit_user(local, owner_to_be(directory, owner), places_of(directory, options.map_paths))
     left: Resumable | None = None
     if directory.is_dir() and is_unfinished(directory):
         try:

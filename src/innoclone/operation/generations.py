@@ -15,6 +15,7 @@ from innoclone.files.copying import Method
 from innoclone.files.generations import (
     Generation,
     begin_generation,
+    check_latest,
     name_for,
     point_latest,
     reflink_base,
@@ -62,6 +63,7 @@ def add_generation(
     status = status if status is not None else CloneStatus()
     folder = options.directory
     folder.mkdir(mode=0o750, exist_ok=True)
+    check_latest(folder)
     for path in folder.iterdir():
         record_dead(path, status)
     with Sql(options.donor) as sql:
@@ -79,7 +81,7 @@ def add_generation(
     new = folder / name_for(time.time())
     status.notes.append(f"cloning {options.donor} into {new}")
     older = series_of(folder, donor)
-    series = begin_generation(new, donor, series)
+    series = begin_generation(new, donor, series, like=older[-1].path if older else None)
     one = replace(
         options, directory=new, generations=0, keep=Policy(), keep_base=False, incremental="off", series=series
     )

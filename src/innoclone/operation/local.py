@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from innoclone.engine.asuser import owner_to_be, refuse_unfit_user
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.local import CopiedLocally, copy_local
 from innoclone.engine.localcopy import CopySummary
@@ -23,7 +24,7 @@ from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, LocalOptions
-from innoclone.operation.record import manifest_of, note_changes, owner_of, settle_losses, views_of
+from innoclone.operation.record import manifest_of, note_changes, owner_of, places_of, settle_losses, views_of
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -95,13 +96,15 @@ class _Clone:
     files: DonorFiles
     owner: tuple[int, int] | None
 
-    def into(self, directory: Path, *, reuse: bool = False, replace: bool = False) -> CopiedLocally:
+    def into(
+        self, directory: Path, *, reuse: bool = False, replace: bool = False, like: Path | None = None
+    ) -> CopiedLocally:
         """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
-        is removed first."""
+        is removed first. Owner and modes are those of what was there, or of ``like``."""
         options, status = self.options, self.status
         target = Target(
             directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace,
-            discard_changes=options.discard_changes,
+            discard_changes=options.discard_changes, like=like,
         )  # fmt: skip
         if target.restarted:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
@@ -180,6 +183,8 @@ def _copy(
     if has_base:
         settle_losses(directory, options.discard_changes, status)
     programs = find_programs(options.mysqld) if options.boot else None
+    if programs is not None:
+        refuse_unfit_user(programs, owner_to_be(directory, owner), places_of(directory, options.map_paths))
     facts = check(
         options.donor, None if has_base else directory, mapping=options.map_paths,
         install_plugin=options.install_plugin, local=programs,
@@ -204,7 +209,7 @@ def _copy(
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     with kept(old):
-        copied = clone.into(fresh_sibling(old), replace=True)
+        copied = clone.into(fresh_sibling(old), replace=True, like=old)
         try:
             if not options.discard_changes:
                 refuse_losses(old)  # it was a whole clone all the time: a server may have run on it

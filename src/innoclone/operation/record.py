@@ -12,7 +12,8 @@ from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.errors import FileError, UsageError
-from innoclone.files.ownlife import LEFT, left_behind, losses, refuse_losses
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.ownlife import LEFT, losses, refuse_losses
 from innoclone.files.target import Target
 from innoclone.ops.manifest import FORMAT, timestamp
 from innoclone.ops.status import CloneStatus, Stage
@@ -20,7 +21,7 @@ from innoclone.ops.views import view_files
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["COPY_STAGES", "manifest_of", "note_changes", "owner_of", "settle_losses", "views_of"]
+__all__ = ["COPY_STAGES", "manifest_of", "note_changes", "owner_of", "places_of", "settle_losses", "views_of"]
 
 SHOWN = 3  # changes by DDL that a note names
 COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
@@ -86,7 +87,8 @@ def manifest_of(
         },
         "options": dict(settings),
         "series": None,
-        LEFT: left_behind(target.root),
+        "outside": target.outside.for_manifest,
+        LEFT: None,
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
         "snapshot_id": received.locator.snapshot_id,
@@ -129,11 +131,17 @@ def note_changes(status: CloneStatus, received: Received) -> None:
         status.notes.append(f"followed DDL on the donor: {', '.join(changes[:SHOWN])}{more}")
 
 
+def places_of(directory: Path, mapping: tuple[tuple[str, str], ...]) -> list[Path]:
+    """The directory of a clone, and those to which files outside are mapped."""
+    return [directory, *(Path(new) for _, new in mapping)]
+
+
 def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
     """Before an earlier clone is updated: what has become its own goes only where that is wished, and is named first.
 
-    Raises `TargetExists` otherwise, a file error.
+    Raises `TargetExists` otherwise, `TargetBusy` if somebody uses it, a file error.
     """
+    refuse_in_use(directory, Deed.UPDATE)
     if not discard:
         refuse_losses(directory)
     elif found := losses(directory):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.discard import remove_unfinished_clone
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import Holder, holder_of
 from innoclone.operation.inspect import Condition, inspect
 from innoclone.operation.options import STOP_TIMEOUT
@@ -45,13 +46,14 @@ def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Holder | None:
 def discard(directory: Path) -> bool:
     """Remove an unfinished clone with its files outside by mapping; whether the directory itself could go too.
 
-    Raises `TargetExists` for a finished one, `TargetBusy` if a process works on it, `TargetUnusable` if no clone of
+    Raises `TargetExists` for a finished one, `TargetBusy` if somebody uses it, `TargetUnusable` if no clone of
     ours is there, a file error.
     """
     found = inspect(directory)
     if found.holder is not None:
         raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
     if found.condition is Condition.COMPLETE:
+        refuse_in_use(directory, Deed.REMOVE)  # nobody is to be told how to remove what is in use
         raise TargetExists(f"{directory} holds a finished clone", hint="remove it with rm -r if you mean it")
     record_dead(directory, CloneStatus())
     return remove_unfinished_clone(directory)

@@ -253,7 +253,8 @@ class Clones:
             max_network_bandwidth=bandwidth(variables["clone_max_network_bandwidth"]),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
-            write_changed_only=True, boot=bool(variables["clone_boot"]),
+            write_changed_only=True, discard_changes=bool(variables["clone_discard_changes"]),
+            boot=bool(variables["clone_boot"]),
             retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
         if managed is None:
@@ -270,7 +271,7 @@ class Clones:
             self._local, directory, threads=min(most, variables.number("clone_max_concurrency")),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
-            boot=bool(variables["clone_boot"]),
+            boot=bool(variables["clone_boot"]), discard_changes=bool(variables["clone_discard_changes"]),
             retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.errors import UsageError
+from innoclone.errors import GenerationKept, UsageError
 from innoclone.files.generations import LATEST
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.front.cli.copying import COPY, DONOR, CopyArgs, parse_copy_methods
@@ -130,6 +130,11 @@ def local(
         | {"incremental": result.incremental, "reflink": result.reflink, "methods": sorted(summary.methods)}
         | fields
     )
+    if result.kept:
+        raise GenerationKept(
+            f"{result.directory} is complete, but {len(result.kept)} old generation{'s' * (len(result.kept) > 1)} had"
+            f" to stay: {'; '.join(error.message for error in result.kept)}"
+        )
     out.completed()
 
 
