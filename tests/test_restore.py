@@ -489,10 +489,13 @@ def test_owner_and_modes(linked: Path, small_clone: Path, tmp_path: Path) -> Non
     os.chown(linked, theirs, -1)
     restored(linked, tmp_path / "new")
     restored(small_clone, tmp_path / "told", chown=str(theirs))
-    for name in ("new", "told"):
+    (tmp_path / "there").mkdir()
+    os.chown(tmp_path / "there", theirs, -1)
+    restored(small_clone, tmp_path / "there")
+    for name in ("new", "told", "there"):
         paths = [tmp_path / name, *(tmp_path / name).rglob("*")]
         assert {path.stat().st_uid for path in paths} == {theirs}
-        assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o750}
+        assert {path.stat().st_mode & 0o777 for path in paths[1:] if path.is_dir()} == {0o750}
         assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o640}
     with pytest.raises(CloneError, match="no such user"):
         restored(small_clone, tmp_path / "other", chown="nobody.of.that.name")

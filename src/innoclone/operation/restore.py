@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.engine import cloned
+from innoclone.engine.asuser import owner_to_be, refuse_unfit_user
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.engine.restoreplan import check_space, plan_copy, rows_of
 from innoclone.engine.restoring import Copying, Item, refuse_changed
@@ -47,7 +48,7 @@ from innoclone.files.system import file_error
 from innoclone.files.target import Target
 from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions, RestoreOptions
-from innoclone.operation.record import owner_of
+from innoclone.operation.record import owner_of, places_of
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.manifest import timestamp
@@ -141,7 +142,7 @@ class _Restore:
             self.manifest = read_manifest(self.clone)
             self._refuse_changed_clone()
             owner = self._owner()
-            self.programs = self._programs()
+            self.programs = self._programs(owner)
             self._refuse_nesting()
             items, folders = self._plan()
             copying = self._copy(items, folders, owner)
@@ -215,17 +216,22 @@ class _Restore:
         )
 
     def _owner(self) -> tuple[int, int] | None:
-        """As asked for; else root leaves the files to whom the clone belongs: a server of theirs shall use them."""
+        """As asked for; else root leaves the files to whom the directory that is there belongs, or else the clone: a
+        server of theirs shall use them."""
         if self.options.chown is not None:
             return owner_of(self.options.chown)
-        state = self.clone.stat()
+        there = self.directory.is_dir() and not is_unfinished(self.directory)
+        state = (self.directory if there else self.clone).stat()
         return (state.st_uid, state.st_gid) if os.geteuid() == 0 and state.st_uid != 0 else None
 
-    def _programs(self) -> Programs | None:
+    def _programs(self, owner: tuple[int, int] | None) -> Programs | None:
+        """What checks the copy, where that is wished; the owner-to-be can run it."""
         if not self.options.mysqld_check:
             return None
         programs = find_programs(self.options.mysqld)
         cloned.check_series(self.manifest.get("donor", {}).get("version", ""), programs)
+        places = places_of(self.directory, self.options.map_paths)
+        refuse_unfit_user(programs, owner_to_be(self.directory, owner), places)
         return programs
 
     def _refuse_nesting(self) -> None:
@@ -307,6 +313,7 @@ class _Restore:
             LEFT: left_behind(target.root),
             "files": rows_of(items, self.directory) if self.changed else rows,
             "external_directories": sorted({str(path.parent) for path in target.external}),
+            "outside": target.outside.for_manifest,
             "restored": {"from": str(self.clone), "at": timestamp(time.time()), "innoclone": __version__},
         }
 
