@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,8 +41,9 @@ from innoclone.files.marks import is_unfinished
 from innoclone.operation import restore as restore_module
 from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions, RestoreOptions, VerifyOptions
-from innoclone.operation.restore import OPERATION, RestoreResult, restore
+from innoclone.operation.restore import RestoreResult, restore
 from innoclone.operation.verify import verify
+from innoclone.ops.history import RESTORE
 from innoclone.ops.manifest import read_manifest
 from innoclone.ops.verdict import verdict_of
 from local_clones import local_clone, refuses_to_boot
@@ -308,7 +310,7 @@ def test_killed_and_begun_anew(small_clone: Path, programs: Programs, tmp_path: 
             break
         found = innoclone.status(target)
         assert found.condition is innoclone.Condition.DIED
-        assert found.last["operation"] == OPERATION
+        assert found.last["operation"] == RESTORE
         assert refuses_to_boot(programs, target)
         with pytest.raises(TargetUnusable, match="unfinished"):
             boot(BootOptions(target))
@@ -435,8 +437,12 @@ def test_a_clone_that_became_a_server(recovered: Path, programs: Programs, tmp_p
     """Only with a word; then with what was written there, but with an identity of its own."""
     kept = tmp_path / "kept"
     restored(recovered, kept)
+    folders_before = set(Path(tempfile.gettempdir()).iterdir())
     server = boot(BootOptions(kept, keep=True))
     try:
+        assert server.socket == kept / "mysql.sock"
+        assert set(Path(tempfile.gettempdir()).iterdir()) == folders_before
+        assert server.error_log.stat().st_mode & 0o777 == 0o640
         with pytest.raises(TargetBusy, match="a server runs on"):
             restored(kept, tmp_path / "new")
         assert server.socket is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 from innoclone.front.units import amount, duration, moment, speed
 from innoclone.operation.inspect import Condition, DirectoryStatus
+from innoclone.ops.history import RESTORE
 from innoclone.ops.status import State
 
 __all__ = ["history_table", "printable", "progress_words", "resume_words", "status_lines"]
@@ -98,7 +99,7 @@ def progress_words(last: Mapping[str, Any]) -> str:
 def resume_words(last: Mapping[str, Any], now: float, *, running: bool = False) -> str:
     """What the same command does with what is there."""
     until = last.get("resumable_until")
-    if last.get("operation") == "restore":
+    if last.get("operation") == RESTORE:
         return "the same command begins anew"
     if until is None:
         return "the same command continues it"

@@ -50,6 +50,7 @@ from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions, RestoreOptions
 from innoclone.operation.record import owner_of, places_of
 from innoclone.operation.run import recorded
+from innoclone.ops.history import RESTORE
 from innoclone.ops.limits import Limits
 from innoclone.ops.manifest import timestamp
 from innoclone.ops.status import CloneStatus
@@ -57,9 +58,8 @@ from innoclone.ops.statusfile import StatusFile, read_status
 from innoclone.ops.verdict import FIELD, record_verdict
 from innoclone.version import __version__
 
-__all__ = ["OPERATION", "RestoreResult", "restore", "server_settings"]
+__all__ = ["RestoreResult", "restore", "server_settings"]
 
-OPERATION = "restore"  # in the status file and the history
 NAMED = 5  # problems that an error names
 
 
@@ -99,7 +99,7 @@ def restore(
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth)
     clone = Path(os.path.realpath(options.clone))  # wherever `latest` will lead by then
-    with recorded(OPERATION, clone, options.directory, status):
+    with recorded(RESTORE, clone, options.directory, status):
         return _Restore(options, clone, status, stopped, limits).run()
 
 
@@ -171,7 +171,7 @@ class _Restore:
                 return
             if is_unfinished(self.directory):
                 last = read_status(self.directory)
-                if last is not None and last.get("operation") != OPERATION:
+                if last is not None and last.get("operation") != RESTORE:
                     raise TargetExists(
                         f"{self.directory} holds an unfinished clone of {last.get('source', 'a server')}",
                         hint=f"the same {last.get('operation', 'clone')} command continues it, "
@@ -277,7 +277,7 @@ class _Restore:
         if os.geteuid() == 0 and owner is None:
             self.status.notes.append("the files will be root's: --chown USER makes them those of a server's user")
         try:
-            with StatusFile(target.root / OWN_DIR, self.status, operation=OPERATION):
+            with StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE):
                 for folder in folders:
                     target.make_directory(self.directory / folder.relative_to(self.clone))
                 copying = Copying(
