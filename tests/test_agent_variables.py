@@ -65,10 +65,12 @@ def answer(connection: Connection[Any], statement: str) -> Any:
         return cursor.fetchall(), rows
 
 
+def of(donor: Server, target: Path) -> str:
+    return f"CLONE INSTANCE FROM {ACCOUNT}@127.0.0.1:{donor.port} IDENTIFIED BY '{PASSWORD}' DATA DIRECTORY '{target}'"
+
+
 def clone(agent: RunningAgent, donor: Server, target: Path) -> None:
-    done = agent.mysql(
-        f"CLONE INSTANCE FROM {ACCOUNT}@127.0.0.1:{donor.port} IDENTIFIED BY '{PASSWORD}' DATA DIRECTORY '{target}'"
-    )
+    done = agent.mysql(of(donor, target))
     assert done.returncode == 0, done.stderr
 
 
@@ -178,6 +180,17 @@ def test_with_clone_boot_a_server_is_started_on_the_clone(agent: RunningAgent, d
         cursor.execute("SHOW BINARY LOG STATUS")
         assert (file, position) == cursor.fetchall()[0][:2]
     assert [row[:2] for row in agent.rows("SHOW BINARY LOG STATUS")] == [(file, position)]
+    # The private server was nobody's; with a UUID of its own the clone is updated only where that is wished.
+    clone(agent, donor, tmp_path / "c")
+    for statement in (of(donor, tmp_path / "c"), f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/c'"):
+        (tmp_path / "c" / "auto.cnf").write_text("[auto]\n")
+        agent.rows("SET GLOBAL clone_boot = OFF, clone_discard_changes = OFF")
+        done = agent.mysql(statement)
+        assert "ERROR 1007" in done.stderr
+        assert "auto.cnf" in done.stderr
+        agent.rows("SET GLOBAL clone_discard_changes = ON")
+        assert agent.mysql(statement).returncode == 0
+        assert not (tmp_path / "c" / "auto.cnf").exists()
 
 
 def failed(agent: RunningAgent, statement: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Every error innoclone can end with, in one place.
+"""Every error innoclone can end with, in one place, and so a long one.
 
 Each class carries MySQL's number and SQLSTATE (server numbers from mysqld_ername.h, client numbers from
 errmsg.h), the exit status of the command line, whether trying again can help and whether a clone goes on then, and what

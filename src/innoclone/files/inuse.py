@@ -241,7 +241,10 @@ def _mounts(directory: Path) -> Iterator[User]:
             continue
         seen.add(namespace)
         for mount in _mount_table(pid):
-            if _shows(mount, home.device, inside) and mount not in ours:
+            if not _shows(mount, home.device, inside) or mount in ours:
+                continue
+            # At its own place it is no other name: systemd's ReadWritePaths= makes such mounts.
+            if mount.point != home.point / mount.root.relative_to(home.root):
                 yield User(Use.CONTAINER, f"it is mounted at {mount.point} for process {pid} ({_name(pid)[0]})", pid)
 
 

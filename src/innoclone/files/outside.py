@@ -141,8 +141,9 @@ def borrowed(directory: Path) -> Path | None:
         listed = json.loads((directory / OWN_DIR / MANIFEST).read_text())["outside"]
         if listed["of"] != identity_of(Path(os.path.realpath(directory))):
             for row in listed["files"]:
-                if identity_of(Path(row["path"])) == row["identity"]:
-                    return Path(row["path"])
+                path = Path(row["path"])
+                if path.is_file() and identity_of(path) == row["identity"]:
+                    return path
     return None
 
 

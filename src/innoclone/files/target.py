@@ -204,7 +204,7 @@ class Target:
             if is_outside:
                 self.outside.give_up(path)
             raise PathRefused(
-                f"{path} exists already", hint="remove the file, or map its directory elsewhere"
+                f"{path} exists already", hint="it may be another clone's: map its directory elsewhere"
             ) from error
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
@@ -293,7 +293,7 @@ class Target:
     def _refuse_existing(self, path: Path) -> None:
         """What is there already, outside the directory, is not ours."""
         if not path.is_relative_to(self.root) and os.path.lexists(path):
-            raise PathRefused(f"{path} exists already", hint="remove the file, or map its directory elsewhere")
+            raise PathRefused(f"{path} exists already", hint="it may be another clone's: map its directory elsewhere")
 
     @property
     def external(self) -> list[Path]:
@@ -381,13 +381,14 @@ class Target:
             owner = (was.uid if owner[0] < 0 else owner[0], was.gid if owner[1] < 0 else owner[1])
         if not was and not owner:
             return
-        for path in [self.root, *self.root.rglob("*"), *self.outside.ours()]:
+        root = Path(os.path.realpath(self.root))  # not the link that may lead to it
+        for path in [root, *root.rglob("*"), *self.outside.ours()]:
             if owner:
                 os.chown(path, *owner, follow_symlinks=False)
             state = path.lstat()
             if was and not stat.S_ISLNK(state.st_mode):
                 inner = was.folder_mode if stat.S_ISDIR(state.st_mode) else was.file_mode
-                mode = was.mode if path == self.root else inner
+                mode = was.mode if path == root else inner
                 if stat.S_IMODE(state.st_mode) != mode:
                     path.chmod(mode)
 

@@ -15,16 +15,24 @@ from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.retry import LOST, Retries
-from innoclone.errors import CloneError, Interrupted, PathRefused, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
-from innoclone.files.names import OWN_DIR, place
+from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, LocalOptions
-from innoclone.operation.record import manifest_of, note_changes, owner_of, places_of, settle_losses, views_of
+from innoclone.operation.record import (
+    manifest_of,
+    note_changes,
+    owner_of,
+    places_of,
+    refuse_occupied,
+    settle_losses,
+    views_of,
+)
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -33,7 +41,6 @@ from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
 
-ANY_TABLE = 1  # the id of some ordinary tablespace
 BEGIN_ANEW = 3  # times in one run
 RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
 
@@ -196,13 +203,8 @@ def _copy(
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
     beside = has_base and options.keep_base
-    for name in facts.outside:  # what is wrong with a mapping is to be known before the earlier clone is touched
-        placed = place(name, ANY_TABLE, directory, options.map_paths)
-        if beside and placed.exists():
-            raise PathRefused(
-                f"{placed} may be the earlier clone's, which --keep-base leaves whole",
-                hint="map its directory elsewhere with --map-path",
-            )
+    if has_base:
+        refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
     clone = _Clone(options, status, stopped, limits, facts, files, owner)
     if not beside:
         copied = clone.into(directory, reuse=has_base)
