@@ -15,9 +15,12 @@ from hypothesis import settings
 
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
+from innoclone.operation.boot import boot
 from innoclone.operation.fill import fill
+from innoclone.operation.options import BootOptions
 from local_clones import local_clone
 from managed import MakeManaged, ManagedServer
+from restores import linked_clone, restored
 from servers import ServerFactory
 
 
@@ -114,6 +117,21 @@ def small_clone(small_donor: Server, tmp_path_factory: pytest.TempPathFactory) -
     directory = tmp_path_factory.mktemp("small-clone") / "clone"
     local_clone(small_donor, directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def small_recovered(small_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, booted once; only to be read."""
+    directory = tmp_path_factory.mktemp("small-recovered") / "clone"
+    restored(small_clone, directory)
+    boot(BootOptions(directory))
+    return directory
+
+
+@pytest.fixture
+def linked(small_clone: Path, tmp_path: Path) -> Path:
+    """`small_clone` as hard links, whose files may be replaced but not written to."""
+    return linked_clone(small_clone, tmp_path / "linked")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from innoclone.operation.restore import restore
 from innoclone.operation.verify import verify
 from innoclone.ops.manifest import update_manifest
 from innoclone.ops.retention import Policy, Span
+from restores import linked_clone
 from servers import PASSWORD, endpoint_of
 
 MIB = 1 << 20
@@ -42,23 +43,13 @@ def innoclone_program(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def linked(clone: Path, directory: Path) -> Path:
-    """A clone of hard links, to be moved, marked and listed, not written to."""
-    subprocess.run(["cp", "-al", str(clone), str(directory)], check=True)
-    manifest = directory / "#innoclone" / "manifest.json"
-    text = manifest.read_text()
-    manifest.unlink()
-    manifest.write_text(text)
-    return directory
-
-
 @pytest.fixture
 def series(small_clone: Path, tmp_path: Path) -> Path:
     """A folder with a clone of each of ten days, of one series, the newest a day old."""
     folder = tmp_path / "series"
     folder.mkdir()
     for days in range(10, 0, -1):
-        one = linked(small_clone, folder / name_for(NOW - days * DAY))
+        one = linked_clone(small_clone, folder / name_for(NOW - days * DAY))
         update_manifest(one, series="abc")
     point_latest(folder, one)
     return folder
@@ -66,8 +57,8 @@ def series(small_clone: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_with_everything(small_clone: Path, small_donor: Server, series: Path) -> None:
     """Generations, a plain clone, another series, unfinished and foreign ones: each as what it is."""
-    linked(small_clone, series / "by hand")
-    other = linked(small_clone, series / name_for(NOW))
+    linked_clone(small_clone, series / "by hand")
+    other = linked_clone(small_clone, series / name_for(NOW))
     update_manifest(other, series="of another folder")
     unfinished = series / name_for(NOW + 1)
     begin_directory(unfinished)
@@ -160,7 +151,7 @@ def test_a_clone_and_its_rules(
     now = operation.time.time()
     ages = (7, 8, 14, 15, 30, -400)
     for days in ages:
-        update_manifest(linked(small_clone, folder / name_for(now - days * DAY)), series=series)
+        update_manifest(linked_clone(small_clone, folder / name_for(now - days * DAY)), series=series)
     there = {path.name for path in folder.iterdir()}
 
     dry = innoclone_program(*options, "--dry-run", "--json")
@@ -240,7 +231,7 @@ def test_verify_leaves_a_record(small_clone: Path, small_donor: Server, tmp_path
 def test_a_clone_that_nobody_may_write_to_is_verified_all_the_same(
     small_clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clone = linked(small_clone, tmp_path / "clone")
+    clone = linked_clone(small_clone, tmp_path / "clone")
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
