@@ -70,6 +70,10 @@ def test_a_folder_with_everything(small_clone: Path, small_donor: Server, series
     (series / "damaged" / "#innoclone").mkdir(parents=True)
     (series / "damaged" / "#innoclone" / "manifest.json").write_text("{")
     (series / "elsewhere").symlink_to(small_clone)
+    odd = linked_clone(small_clone, series / "odd")
+    update_manifest(odd, donor="db1", position=[1])
+    bare = linked_clone(small_clone, series / "bare")
+    update_manifest(bare, donor={"host": "db1"}, position={"binlog_file": "b.1"}, restored={}, verified={})
     before = sorted(str(path) for path in series.rglob("*"))
     holder = take_lock(series / "by hand" / "#innoclone", series / "by hand")
     try:
@@ -85,7 +89,8 @@ def test_a_folder_with_everything(small_clone: Path, small_donor: Server, series
     assert kinds[unfinished.name] is Kind.UNFINISHED
     assert kinds["2020-01-01"] is kinds["damaged"] is Kind.FOREIGN
     assert kinds["data"] is Kind.DATA
-    assert len(kinds) == 16
+    assert kinds["odd"] is kinds["bare"] is Kind.FOREIGN
+    assert len(kinds) == 18
     assert [entry.path.name for entry in found.entries if entry.latest] == [name_for(NOW - DAY)]
     one = next(entry for entry in found.entries if entry.latest)
     size = sum(row["size"] for row in one.manifest["files"])

@@ -48,7 +48,7 @@ def _row(entry: Listed, sharing: Sharing) -> tuple[str, ...]:
     exclusive = "" if usage is None or usage.exclusive is None or sharing is Sharing.NO else amount(usage.exclusive)
     where = "unknown until booted" if position is None else "none"
     if position and position.get("binlog_file"):
-        where = f"{position['binlog_file']}:{position['binlog_position']}"
+        where = f"{position['binlog_file']}:{position.get('binlog_position', '')}"
     return (
         entry.path.name + (" (latest)" if entry.latest else ""), moment(entry.finished or 0),
         amount(usage.size) if usage else "", exclusive, entry.donor, where, verdict_words(entry),

@@ -32,6 +32,9 @@ from innoclone.ops.verdict import Verdict, verdict_of
 __all__ = ["Kind", "Listed", "Listing", "Sharing", "list_clones"]
 
 
+OBJECTS = ("donor", "position", "restored", "verified")  # of a manifest
+
+
 class Kind(enum.Enum):
     """What a directory in the folder is."""
 
@@ -77,10 +80,9 @@ class Listed:
     def donor(self) -> str:
         """``user@host:port``, or the socket."""
         donor = self.manifest.get("donor") or {}
-        if not donor.get("host"):
-            return ""
-        where = donor["host"] if str(donor["host"]).startswith("/") else f"{donor['host']}:{donor['port']}"
-        return f"{donor['user']}@{where}"
+        host = str(donor.get("host") or "")
+        where = host if host.startswith("/") else f"{host}:{donor.get('port', '')}"
+        return f"{donor.get('user', '')}@{where}" if host else ""
 
     @property
     def position(self) -> Mapping[str, Any] | None:
@@ -212,6 +214,10 @@ def _look(path: Path, *, generation: bool, latest: bool) -> Listed:
             size = _usage(path, {}) if data else None
             return Listed(path, kind, latest, usage=size, server=server, problem=problem)
         manifest = read_manifest(path)
+        if not all(
+            isinstance(manifest.get(name) or {}, dict) for name in ("donor", "position", "restored", "verified")
+        ):
+            raise ValueError("a field that is no object")
         return Listed(
             path, Kind.GENERATION if generation else Kind.CLONE, latest,
             datetime.fromisoformat(manifest["finished"]).timestamp(), _usage(path, manifest), manifest,
