@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -10,17 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.engine import restoreplan
+from innoclone.engine import restoreplan, restoring
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.restoring import PART, Copying
 from innoclone.errors import (
     CloneError,
+    DiskFull,
     DiskSpace,
     FileError,
     Interrupted,
@@ -28,6 +31,7 @@ from innoclone.errors import (
     TargetUnusable,
     VerifyFailed,
 )
+from innoclone.files.copying import Method, copy_file
 from innoclone.files.lock import take_lock
 from innoclone.operation import restore as restore_module
 from innoclone.operation.boot import boot
@@ -227,6 +231,23 @@ def test_no_room(small_clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(restore_module, "Target", None)
     with pytest.raises(DiskSpace, match=f"and {1000 * real.f_frsize} are free"):
         restored(small_clone, tmp_path / "new", copy_methods=("read and write",))
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_disk_runs_full(small_clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is written, which nobody could foresee: nothing is left, neither of the files that were complete."""
+    copied = []
+
+    def copy_until(*args: Any, **options: Any) -> Method:
+        if len(copied) >= 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copied.append(args)
+        return copy_file(*args, **options)
+
+    monkeypatch.setattr(restoring, "copy_file", copy_until)
+    with pytest.raises(DiskFull, match="No space left"):
+        restored(small_clone, tmp_path / "new", copy_methods=("read and write",))
+    assert len(copied) >= 20
     assert not (tmp_path / "new").exists()
 
 
