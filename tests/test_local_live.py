@@ -25,10 +25,11 @@ from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
+from innoclone.operation.boot import boot
 from innoclone.operation.ddl import DdlLoop
 from innoclone.operation.fill import fill
 from innoclone.operation.load import Load
-from innoclone.operation.options import LocalOptions
+from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.ops.manifest import read_manifest
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone
@@ -331,6 +332,13 @@ def test_files_outside_the_data_directory(make_server: ServerFactory, programs: 
     content = mine.read_bytes()
     with pytest.raises(PathRefused, match="keep-base"):
         local_clone(server, directory, map_paths=mapping, keep_base=True)
+    assert mine.read_bytes() == content
+    copy = Path(shutil.copytree(directory, tmp_path / "copy"))  # its manifest tells of the same files
+    with pytest.raises(PathRefused, match="not from the clone in"):
+        local_clone(server, copy, map_paths=mapping)
+    with pytest.raises(TargetUnusable, match="is the original's"):
+        boot(BootOptions(copy))
+    assert not is_unfinished(copy)
     assert mine.read_bytes() == content
     rows(server, "INSERT INTO away.t VALUES (5, 50)")
     rows(server, "ALTER TABLE away.p TRUNCATE PARTITION a")

@@ -263,7 +263,7 @@ def test_generations_in_use_stay_and_the_status_tells(small_donor: Server, tmp_p
         assert done.returncode == 14
         events = [json.loads(line) for line in done.stdout.splitlines()]
         assert [one["event"] for one in events if one["event"] in ("result", "error")] == ["result", "error"]
-        assert str(first) in events[-1]["message"]
+        assert f"a server runs on {first}" in events[-1]["message"]
         assert "is complete" in events[-1]["message"]
         assert "completed OK!" not in done.stderr
         assert rows(server, "SELECT COUNT(*) FROM theirs.t") == [(1000,)]

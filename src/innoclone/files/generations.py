@@ -214,9 +214,7 @@ def remove_generations(
     gone, kept = [], []
     for one in old:
         try:
-            if not discard_changes:
-                refuse_losses(one.path)
-            _remove(one.path)
+            _remove(one.path, discard_changes)
         except CloneError as error:
             kept.append(error)
         else:
@@ -224,9 +222,11 @@ def remove_generations(
     return gone, kept
 
 
-def _remove(path: Path) -> None:
-    """Raises `TargetBusy` if somebody uses it, a file error."""
+def _remove(path: Path, discard_changes: bool) -> None:
+    """Raises `TargetBusy` if somebody uses it, `TargetExists` if it has something of its own, a file error."""
     refuse_in_use(path, Deed.REMOVE)
+    if not discard_changes:
+        refuse_losses(path)
     try:
         lock = take_lock(path / OWN_DIR, path)
     except OSError as error:

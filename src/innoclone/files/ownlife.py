@@ -101,10 +101,10 @@ def losses(directory: Path) -> list[str]:
 
 
 def refuse_losses(directory: Path) -> None:
-    """Raise `TargetExists` where an update of a clone would lose something; it says what."""
+    """Raise `TargetExists` where the update or removal of a clone would lose something; it says what."""
     if found := losses(directory):
         raise TargetExists(
-            f"{directory} is no longer what was cloned, and an update would lose: {'; '.join(found)}",
+            f"{directory} is no longer what was cloned, and this would be lost: {'; '.join(found)}",
             hint="name another directory, or say --discard-changes if all of that may go",
         )
 
