@@ -10,15 +10,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import CloneError, Interrupted
+from innoclone.errors import CloneError
 from innoclone.files.names import STATUS
-from innoclone.front.agent.clonefaults import Failure, in_answer, in_table
-from innoclone.front.agent.cloneprocess import CloneProcess, Job, LastWords, Orders, Words
+from innoclone.front.agent.clonefaults import Failure, in_answer
+from innoclone.front.agent.cloneprocess import CloneProcess, Job, LastWords, Words
+from innoclone.front.agent.clonerows import past_row, present_row, stage_row
+from innoclone.front.agent.clonerun import CloneRun
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.managed import settle_in_background
 from innoclone.front.agent.recall import Pending, fill
@@ -29,7 +29,7 @@ from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions,
 from innoclone.operation.run import begin, record_died
 from innoclone.ops.history import RESTORE, read_history
 from innoclone.ops.managed import Managed
-from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
+from innoclone.ops.status import CLONE_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
@@ -39,52 +39,6 @@ log = logging.getLogger("innoclone.agent")
 OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 FLUSHED = "flushed.json"
 COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
-LARGEST_INT = (1 << 31) - 1
-
-
-@dataclass
-class _Run:
-    """The clone that runs, or the last one that did. ``process`` is its process, None once there was one."""
-
-    session: int
-    folder: Path
-    status: CloneStatus = field(default_factory=CloneStatus)
-    process: CloneProcess | None = None
-    stopped: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-    operation: str = "clone"
-    began: float = 0.0  # when the statement was given; a clone that goes on began earlier
-    limits: tuple[float, float] = (0, 0)  # of data and network, bytes per second
-    _read: tuple[int, int] = (0, 0)  # the status file that was taken in: inode and time
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def number(self) -> int:
-        """ID in the tables."""
-        return self.status.number
-
-    def look(self) -> None:
-        """Take in what its process tells."""
-        with self._lock, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            seen = (self.folder / STATUS).stat()
-            if (seen.st_ino, seen.st_mtime_ns) == self._read:
-                return
-            fields = status_in(self.folder)
-            if fields is not None and fields["id"] == self.number:
-                fill(self.status, fields, lives=not self.ended.is_set())
-                self._read = seen.st_ino, seen.st_mtime_ns
-
-    def end(self) -> None:
-        """Its process has ended: what it told last counts."""
-        self.process = None
-        self.ended.set()
-        self._read = (0, 0)
-        self.look()
-
-    def order(self) -> None:
-        """Tell its process what has changed. Raises a file error."""
-        with self._lock:
-            Orders(self.number, *self.limits, stop=self.stopped.is_set()).write(self.folder)
 
 
 class Clones:
@@ -104,7 +58,7 @@ class Clones:
         self._folder, self._variables, self._local, self._managed = folder, variables, local, managed
         self._words = words
         self._lock = threading.Lock()
-        self._run: _Run | None = None  # the last one
+        self._run: CloneRun | None = None  # the last one
         self._closing = False
         self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
         self._pending = Pending(folder)
@@ -115,7 +69,7 @@ class Clones:
     def _take_up(self, last: Mapping[str, Any]) -> None:
         """The clone of a status file that an earlier agent left. Raises what a damaged file and its history do."""
         process = CloneProcess.find(self._folder)
-        run = _Run(0, self._folder, CloneStatus(number=last["id"]), process, operation=last["operation"])
+        run = CloneRun(0, self._folder, CloneStatus(number=last["id"]), process, operation=last["operation"])
         fill(run.status, last, lives=process is not None)
         if process is None:
             record_died(last, CloneStatus())
@@ -125,7 +79,7 @@ class Clones:
             threading.Thread(target=self._follow, args=(run, process), name="innoclone-follow", daemon=True).start()
         self._run = run
 
-    def _follow(self, run: _Run, process: CloneProcess) -> None:
+    def _follow(self, run: CloneRun, process: CloneProcess) -> None:
         """To the end of a clone that another agent began."""
         process.wait(run.look, time.sleep)
         fields = status_in(self._folder) or {}
@@ -137,7 +91,7 @@ class Clones:
             self._settle(run)
         self._end(run, state)
 
-    def _end(self, run: _Run, outcome: str) -> None:
+    def _end(self, run: CloneRun, outcome: str) -> None:
         self.outcomes[outcome] += 1
         if not self._closing:  # else it is for the next agent
             self._pending.forget()
@@ -169,7 +123,7 @@ class Clones:
         """Clone, to its end; ``stopped`` ends it. The clone's notes. Raises a `StatementError`, `Failure`."""
         options = self._local_options(statement) if isinstance(statement, CloneLocal) else self._options(statement)
         copy = options.clone if isinstance(options, ReplaceOptions) else options
-        run = _Run(session, self._folder, stopped=stopped, operation=OPERATIONS[type(options)])
+        run = CloneRun(session, self._folder, stopped=stopped, operation=OPERATIONS[type(options)])
         run.limits = copy.max_data_bandwidth, getattr(copy, "max_network_bandwidth", 0)
         with self._lock:
             if self._closing:
@@ -196,7 +150,7 @@ class Clones:
             raise Failure(words.number, words.sqlstate, words.message)
         return words.notes
 
-    def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: _Run) -> LastWords:
+    def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: CloneRun) -> LastWords:
         """In a process of its own, to its end. Raises `Failure` where that was killed, a file error."""
         buffer = self._variables.number("clone_buffer_size")
         job = Job(options, run.operation, run.number, buffer, self._folder, self._guide, self._words)
@@ -223,7 +177,7 @@ class Clones:
         self._settle(run)
         raise failure
 
-    def _settle(self, run: _Run) -> None:
+    def _settle(self, run: CloneRun) -> None:
         """What a replacement that was killed in its middle needs: the managed server may be down."""
         if run.operation == "replace" and self._managed is not None:
             settle_in_background(self._managed, then=lambda _: None).join()
@@ -392,34 +346,9 @@ class Clones:
             run.look()
         records = self.records()
         if run is None or run.ended.is_set():
-            return [self._past(record) for record in records]
-        rows = [self._past(record) for record in records if record["id"] != run.number]
-        return sorted([*rows, self._present(run)], key=lambda row: int(str(row[0])))
-
-    def _past(self, record: Mapping[str, Any]) -> tuple[Value, ...]:
-        state, code = record["state"], record.get("error_number") or 0
-        message = str(record.get("error_message") or "")
-        if state not in (State.COMPLETED.value, State.FAILED.value):  # interrupted, died
-            code, message = code or Interrupted.number, message or f"the clone was cut off ({state.lower()})"
-            state = State.FAILED.value
-        code, message = in_table(code, message, guide=self._guide)
-        return (
-            record["id"], 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
-            _source(record.get("operation"), str(record.get("source") or "")),
-            _directory(record.get("operation"), str(record.get("destination") or "")), code, message,
-            str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
-            str(record.get("gtid_executed") or ""), None,
-        )  # fmt: skip
-
-    def _present(self, run: _Run) -> tuple[Value, ...]:
-        status = run.status
-        current = status.current
-        return (
-            run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
-            _source(run.operation, status.source), _directory(run.operation, status.destination), 0, "",
-            status.binlog_file, status.binlog_position, status.gtid_executed,
-            current.stage.value if current is not None else None,
-        )  # fmt: skip
+            return [past_row(record, guide=self._guide) for record in records]
+        rows = [past_row(record, guide=self._guide) for record in records if record["id"] != run.number]
+        return sorted([*rows, present_row(run)], key=lambda row: int(str(row[0])))
 
     def progress_rows(self) -> list[tuple[Value, ...]]:
         """Rows of clone_progress: of the clone that runs, or of the last one."""
@@ -427,19 +356,7 @@ class Clones:
         if run is None:
             return []
         run.look()
-        return [self._stage(run, run.status.stages[stage]) for stage in CLONE_STAGES]
-
-    def _stage(self, run: _Run, row: StageStatus) -> tuple[Value, ...]:
-        message = ""
-        if row.state is State.FAILED:
-            _, message = in_table(run.status.error_number, run.status.error_message, guide=self._guide)
-        data, network, seconds = row.data, row.network, row.seconds
-        estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
-        speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
-        return (
-            run.number, row.stage.value, row.state.value, _moment(row.begin, 6), _moment(row.end, 6), row.threads,
-            estimate, data, network, *speeds, message,
-        )  # fmt: skip
+        return [stage_row(run, run.status.stages[stage], guide=self._guide) for stage in CLONE_STAGES]
 
     def position(self) -> tuple[str, int, str] | None:
         """Binary log file, position and GTID set of the newest clone that has them."""
@@ -447,20 +364,3 @@ class Clones:
             if row[9]:
                 return str(row[9]), int(str(row[10])), str(row[11])
         return None
-
-
-def _source(operation: str | None, source: str) -> str:
-    """As the plugin writes it."""
-    return "LOCAL INSTANCE" if operation == "local" else source
-
-
-def _directory(operation: str | None, destination: str) -> str:
-    """With a slash at its end, as the plugin writes it; a server's own data has a name of its own."""
-    if operation == "replace":
-        return "LOCAL INSTANCE"
-    return destination if not destination or destination.endswith("/") else destination + "/"
-
-
-def _moment(seconds: float | None, decimals: int) -> datetime | None:
-    """Seconds since the epoch as the local time."""
-    return None if seconds is None else datetime.fromtimestamp(round(seconds, decimals))
