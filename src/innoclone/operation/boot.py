@@ -21,7 +21,9 @@ from innoclone.engine import cloned
 from innoclone.engine.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.errors import CloneError, Interrupted
+from innoclone.files.marks import make_directory
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownership import give
 from innoclone.files.ownlife import PRIVATE_MARK
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
@@ -127,7 +129,8 @@ class _Boot:
         donor = self.manifest.get("donor", {})
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
-        log.parent.mkdir(exist_ok=True)
+        make_directory(log.parent)
+        give(log.parent, self.directory)
         (log.parent / PRIVATE_MARK).unlink(missing_ok=True)  # what is there from now on is a real server's
         # All that it has is in its directory, so that nothing is left elsewhere when it ends; where sun_path allows it.
         socket = self.directory / "mysql.sock"
