@@ -33,6 +33,7 @@ from innoclone.errors import (
 )
 from innoclone.files.copying import Method, copy_file
 from innoclone.files.lock import take_lock
+from innoclone.front.agent.metrics import _last_success
 from innoclone.operation import restore as restore_module
 from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions
@@ -143,6 +144,7 @@ def test_mysqld_check(small_clone: Path, small_donor: Server, tmp_path: Path) ->
     assert contents(small_clone) == before
     record = innoclone.history(1)[0]
     assert (record["operation"], record["state"], record["source"]) == ("restore", "Completed", str(small_clone))
+    assert _last_success() != record["ended"], "the agent's metric tells of clones"
 
 
 # ---- or not at all ----------------------------------------------------------------------------------------------
