@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,11 +116,13 @@ def test_a_clone_that_became_a_server(small_recovered: Path, programs: Programs,
     """Only with a word; then with what was written there, but with an identity of its own."""
     kept = tmp_path / "kept"
     restored(small_recovered, kept)
-    folders_before = set(Path(tempfile.gettempdir()).iterdir())
     server = boot(BootOptions(kept, keep=True))
     try:
         assert server.socket == kept / "mysql.sock"
-        assert set(Path(tempfile.gettempdir()).iterdir()) == folders_before
+        words = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode().split("\0")
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        for name in ("--socket", "--pid-file", "--tmpdir"):
+            assert Path(options[name]).is_relative_to(kept), "nothing is left elsewhere when it ends"
         assert server.error_log.stat().st_mode & 0o777 == 0o640
         with pytest.raises(TargetBusy, match="a server runs on"):
             restored(kept, tmp_path / "new")
