@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import errno
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ import pytest
 import innoclone
 from innoclone.engine.mysqld import Server
 from innoclone.errors import TargetUnusable, VerifyFailed
+from innoclone.files import extents
 from innoclone.files import generations as folder_of_generations
 from innoclone.files.extents import file_system_of, usage_of
 from innoclone.files.generations import name_for, point_latest
@@ -273,6 +276,39 @@ def test_where_blocks_are_shared(small_donor: Server, small_clone: Path, mounted
         assert entry.usage.shared > entry.usage.allocated - 3 * MIB
         assert MIB <= entry.usage.exclusive < 3 * MIB
     assert "can't share" not in "\n".join(listing_lines(found))
+
+
+def test_extents_are_counted_however_many_calls_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's answer in its own layout, as of a file system that shares blocks; without one, nothing is known."""
+    path = tmp_path / "one"
+    path.write_bytes(os.urandom(1_000_000))
+    step = 100_000
+    asked = []
+
+    def answer(_: int, request: int, room: array.array[int], __: bool) -> int:
+        start, length, flags, mapped, count, _reserved = extents.HEADER.unpack_from(room)
+        assert (request, length, flags, mapped) == (0xC020660B, extents.WHOLE - start, extents.SYNC, 0)
+        assert len(room) == extents.HEADER.size + count * extents.EXTENT.size
+        asked.append(start)
+        found = range(start // step, min(10, start // step + count))
+        for index, number in enumerate(found):
+            marks = (extents.SHARED if number % 2 else 0) | (extents.LAST if number == 9 else 0)
+            place = extents.HEADER.size + index * extents.EXTENT.size
+            extents.EXTENT.pack_into(room, place, number * step, 7, step, 0, 0, marks, 0, 0, 0)
+        extents.HEADER.pack_into(room, 0, start, length, flags, len(found), count, 0)
+        return 0
+
+    monkeypatch.setattr(extents, "AT_ONCE", 4)
+    monkeypatch.setattr(extents.fcntl, "ioctl", answer)
+    assert usage_of(path).shared == 5 * step
+    assert asked == [0, 4 * step, 8 * step]
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(extents.fcntl, "ioctl", refuse)
+    assert (usage_of(path).shared, usage_of(path).exclusive) == (None, None)
+    assert (usage_of(path) + usage_of(path)).size == 2_000_000
 
 
 def test_where_they_are_not(small_clone: Path, tmp_path: Path) -> None:
