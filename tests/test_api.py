@@ -66,8 +66,10 @@ def test_boot_verify_replicate(donor: Server, tmp_path: Path) -> None:
     assert report.tables
     assert "0 differ" in str(report)
     source = innoclone.endpoint(dsn(donor), password=PASSWORD)
-    change, start = innoclone.replicate(target, source)
-    with pytest.raises(UsageError, match="no server runs on"):
+    result = innoclone.replicate(target, password=PASSWORD)  # from its donor
+    assert result == innoclone.replicate(target, source)
+    *_, change, start = result.statements
+    with pytest.raises(UsageError, match="no server is named that could execute"):
         innoclone.replicate(target, source, run=True)
     with pytest.raises(AccessDenied):
         innoclone.replicate(f"mysql://clone:wrong@127.0.0.1:{donor.port}", source)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from innoclone.operation.listing import Listing
     from innoclone.operation.local import LocalResult
     from innoclone.operation.replace import ReplaceResult
+    from innoclone.operation.replicate import ReplicateResult
     from innoclone.operation.restore import RestoreResult
     from innoclone.operation.verify import VerifyReport
     from innoclone.ops.limits import Limits
@@ -58,6 +59,7 @@ __all__ = [
     "Managed",
     "Policy",
     "ReplaceResult",
+    "ReplicateResult",
     "RestoreResult",
     "Span",
     "SslMode",
@@ -94,6 +96,7 @@ _HOMES = {
     "Managed": "ops.managed",
     "Policy": "ops.retention",
     "ReplaceResult": "operation.replace",
+    "ReplicateResult": "operation.replicate",
     "RestoreResult": "operation.restore",
     "Span": "ops.retention",
     "SslMode": "transport.endpoint",

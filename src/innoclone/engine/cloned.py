@@ -31,8 +31,8 @@ from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
-    "needed_variables", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
-    "skip_replica_start", "was_changed", "was_kept",
+    "needed_variables", "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
+    "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -129,9 +129,10 @@ def settings(manifest: Mapping[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in needed_variables(manifest).items()]
 
 
-def skip_replica_start(programs: Programs) -> str:
-    """The option that keeps a clone of a replica from replicating; it got its present name in 8.0.26."""
-    return "--skip-replica-start" if version_number(programs.version) >= 80026 else "--skip-slave-start"
+def no_replication(programs: Programs) -> list[str]:
+    """The options that keep a clone of a replica, or of a member of a group, from replicating as its donor does."""
+    skip = "--skip-replica-start" if version_number(programs.version) >= 80026 else "--skip-slave-start"
+    return [skip, "--loose-group-replication-start-on-boot=OFF"]
 
 
 def run_as(directory: Path, programs: Programs) -> tuple[int, int] | None:
@@ -180,7 +181,7 @@ def private_server(
     try:
         with Server.start(
             programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
-            options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options, *visit.options],
+            options=[*settings(manifest), *no_replication(programs), *PRIVATE, *options, *visit.options],
             timeout=timeout, waiting=waiting,
         ) as server:  # fmt: skip
             yield server

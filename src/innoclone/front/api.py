@@ -42,6 +42,7 @@ from innoclone.operation.options import (
     VerifyOptions,
 )
 from innoclone.operation.replace import ReplaceResult
+from innoclone.operation.replicate import ReplicateResult
 from innoclone.operation.restore import RestoreResult
 from innoclone.operation.verify import VerifyReport
 from innoclone.ops.history import read_history
@@ -49,7 +50,7 @@ from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.retention import Policy
 from innoclone.ops.status import CloneStatus
-from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
@@ -234,20 +235,32 @@ def verify(
 
 def replicate(
     replica: str | os.PathLike[str] | Endpoint,
-    source: str | Endpoint,
+    source: str | Endpoint | None = None,
     *,
     password: str | None = None,
-    run: bool = False,
-) -> list[str]:
+    **options: Any,
+) -> ReplicateResult:
     """The statements that make a clone, a directory or a running server, replicate from ``source``.
 
-    ``password`` is the source account's, if its DSN has none. With ``run`` they are executed on the server. Raises a
+    Without a ``source`` that is the clone's donor, with the account that the clone was made with. ``password`` is the
+    source account's, if its DSN has none; a replica's is in its own DSN. ``options`` are the other fields of
+    `ReplicateOptions`: with ``run`` the statements are executed on the server, and ``wait`` is for how many seconds it
+    may catch up; ``reset_channels`` drops replication channels also if they may be the server's own. Raises a
     `CloneError`.
     """
     if isinstance(replica, str) and is_dsn(replica):
         replica = endpoint(replica)
     where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
-    return replicate_operation.replicate(ReplicateOptions(where, _server(source, password), run=run))
+    server = _donor_of(where, password) if source is None else _server(source, password)
+    choice = ReplicateOptions(where, server, source_is_donor=source is None, **options)
+    return replicate_operation.replicate(choice)
+
+
+def _donor_of(clone: Path | Endpoint, password: str | None) -> Endpoint:
+    donor = replicate_operation.find_donor(clone)
+    if donor.host.startswith("/"):
+        return Endpoint(socket=Path(donor.host), user=donor.user, password=password or "", ssl_mode=SslMode.DISABLED)
+    return Endpoint(host=donor.host, port=donor.port, user=donor.user, password=password or "")
 
 
 def status(directory: str | os.PathLike[str]) -> DirectoryStatus:

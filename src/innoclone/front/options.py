@@ -103,11 +103,13 @@ def resolve(
     sources: Sources,
     *,
     dsn: str | None = None,
+    role: str = "",
     warn: Callable[[str], None],
     ask: Callable[[str], str] | None = None,
 ) -> Endpoint:
     """The server that the user means. ``typed`` has the options of `CONNECTION_OPTIONS` that were on the command line;
-    a password of None is asked for with ``ask``, by default on the terminal. Raises UsageError.
+    a password of None is asked for with ``ask``, by default on the terminal. ``role`` says which of several servers
+    that is for. Raises UsageError.
     """
     given = _merge(typed, sources, dsn)
     socket = _socket(given)
@@ -124,7 +126,7 @@ def resolve(
         raise UsageError("--ssl-cert and --ssl-key go together", hint="name both or none")
     host = (_text(given, "host") if socket is None else "") or "localhost"
     user = _text(given, "user") or default_user()
-    shown = user + "@" + (str(socket) if socket else host)
+    shown = f"{role} {user}@{socket or host}".lstrip()
     return Endpoint(
         host=host,
         port=_number(given, "port", 65535) or DEFAULT_PORT,

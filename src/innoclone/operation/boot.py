@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.engine import cloned
+from innoclone.engine.channels import inheritance, read_channels
 from innoclone.engine.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.errors import CloneError, Interrupted
@@ -28,6 +29,8 @@ from innoclone.files.ownlife import PRIVATE_MARK
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.sql import Sql
 
 __all__ = ["BootResult", "boot"]
 
@@ -106,9 +109,20 @@ class _Boot:
         with cloned.private_server(
             programs, self.directory, self.manifest, visit=self.visit, timeout=self.options.timeout,
             waiting=self._waiting,
-        ):  # fmt: skip
+        ) as server:  # fmt: skip
             result = self._came_up(programs)
+            if self.first and not (self.visit and self.visit.accounts):  # else nobody gets in without a password
+                self._note_channels(server)
         return result
+
+    def _note_channels(self, server: Server) -> None:
+        """What the clone has of its donor's replication, before any server could change that."""
+        with Sql(Endpoint(socket=server.socket)) as sql:
+            channels = read_channels(sql)
+        if self.manifest:
+            update_manifest(self.directory, channels=[channel.record() for channel in channels])
+        if channels and (note := inheritance(channels)) not in self.status.notes:
+            self.status.notes.append(note)
 
     def _manifest(self) -> dict[str, Any]:
         if (self.directory / OWN_DIR / MANIFEST).exists():
@@ -141,7 +155,7 @@ class _Boot:
             port=self.options.port,
             options=[
                 *cloned.settings(self.manifest),
-                cloned.skip_replica_start(programs),
+                *cloned.no_replication(programs),
                 "--event-scheduler=OFF",
                 # Any number will do as long as the donor has another one: both may replicate from each other.
                 f"--server-id={secrets.randbelow(2**31) + 2**31}",

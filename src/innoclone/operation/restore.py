@@ -106,8 +106,8 @@ def restore(
 def server_settings(manifest: Mapping[str, Any], directory: Path) -> dict[str, str]:
     """The variables that my.cnf must have for a server on ``directory``.
 
-    Undo, system and redo files are all in it, wherever the donor has them; and a clone of a replica would begin to
-    replicate when it starts.
+    Undo, system and redo files are all in it, wherever the donor has them; and a clone of a replica or of a member of a
+    group would begin to replicate when it starts.
     """
     donor = manifest.get("donor", {})
     places = ("datadir", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory")
@@ -118,6 +118,7 @@ def server_settings(manifest: Mapping[str, Any], directory: Path) -> dict[str, s
         **cloned.needed_variables(manifest),
         **gtids,
         "skip_slave_start" if old else "skip_replica_start": "ON",
+        "loose_group_replication_start_on_boot": "OFF",
     }
 
 
