@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -268,41 +267,23 @@ def test_copy_to_another_file_system(donor: Server, programs: Programs, other_fi
     assert_equal(programs, directory, checksums(donor))
 
 
-@pytest.fixture
-def xfs(tmp_path: Path) -> Iterator[Path]:
-    """A mounted XFS, whose files can share blocks."""
-    if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
-        pytest.skip("needs root and mkfs.xfs; tests/test_delta.py tests the choice of the method without them")
-    image, mounted = tmp_path / "xfs.img", tmp_path / "xfs"
-    with image.open("wb") as file:
-        file.truncate(1500 * MIB)
-    mounted.mkdir()
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True, timeout=60)
-    if subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=False, timeout=60).returncode:
-        pytest.skip("loop devices can't be mounted here")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", "-l", str(mounted)], check=True, timeout=60)
-
-
-def test_reflink(xfs: Path, programs: Programs, templates: Path) -> None:
+def test_reflink(mounted_xfs: Path, programs: Programs, templates: Path) -> None:
     """Blocks are shared under load; an update of the clone does not reach the donor, nor the other way round."""
-    factory = ServerFactory(programs, xfs, templates)
+    factory = ServerFactory(programs, mounted_xfs, templates)
     try:
         server = factory()
         fill(server.connect, 24 * MIB)
         with Load(server.connect, threads=2) as load:
-            result = local_clone(server, xfs / "clone")
+            result = local_clone(server, mounted_xfs / "clone")
         assert load.errors == []
         assert result.reflink
         assert result.summary.methods == {Method.REFLINK.value}
         assert result.summary.written < MIB
-        again = local_clone(server, xfs / "clone")
+        again = local_clone(server, mounted_xfs / "clone")
         assert again.incremental
         assert again.summary.reused > again.summary.new
         expected = checksums(server)
-        assert_equal(programs, xfs / "clone", expected)
+        assert_equal(programs, mounted_xfs / "clone", expected)
         assert checksums(server) == expected
         assert check_tables(server) == []
     finally:

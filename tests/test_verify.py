@@ -25,6 +25,7 @@ from innoclone.operation.options import BootOptions, VerifyOptions
 from innoclone.operation.verify import VerifyReport, verify
 from innoclone.ops.manifest import read_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.ops.verdict import FIELD
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
@@ -334,6 +335,7 @@ def test_a_busy_donor_is_met_at_one_gtid_set(busy: Server, tmp_path: Path) -> No
     assert rows(busy, f"SELECT GTID_SUBSET('{report.position}', @@gtid_executed)") == [(1,)]
     assert status.stages[Stage.CATCH_UP].state is State.COMPLETED
     after = read_manifest(directory)
+    assert after.pop(FIELD)["position"] == report.position
     assert after | {LEFT: before[LEFT]} == before, "the clone itself has not moved"
     assert not (directory / "auto.cnf").exists()
     assert [path.name for path in tmp_path.glob("clone*")] == ["clone"], "the copy is gone"

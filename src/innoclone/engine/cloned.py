@@ -10,7 +10,7 @@ the recovery's record in ``#clone/``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,8 @@ from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
-    "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings", "was_kept",
+    "needed_variables", "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
+    "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -110,19 +111,22 @@ def check_series(donor_version: str, programs: Programs) -> None:
         )
 
 
-def settings(manifest: dict[str, Any]) -> list[str]:
-    """The options without which a server would not find or not take the clone's files. The manifest may be empty."""
-    donor: dict[str, Any] = manifest.get("donor", {})
-    found = []
-    if page_size := donor.get("page_size"):
-        found.append(f"--innodb-page-size={page_size}")
-    if (lower := donor.get("lower_case_table_names")) is not None:
-        found.append(f"--lower-case-table-names={lower}")
-    if data_files := donor.get("data_file_path"):
-        found.append(f"--innodb-data-file-path={data_files}")
-    if outside := manifest.get("external_directories"):
-        found.append(f"--innodb-directories={';'.join(outside)}")
-    return found
+def needed_variables(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The server variables without which a server would not find or not take the clone's files. The manifest may be
+    empty."""
+    donor: Mapping[str, Any] = manifest.get("donor", {})
+    found = {
+        "innodb_page_size": donor.get("page_size"),
+        "lower_case_table_names": donor.get("lower_case_table_names"),
+        "innodb_data_file_path": donor.get("data_file_path"),
+        "innodb_directories": ";".join(manifest.get("external_directories") or ()),
+    }
+    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+
+
+def settings(manifest: Mapping[str, Any]) -> list[str]:
+    """The same as options of mysqld."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in needed_variables(manifest).items()]
 
 
 def no_replication(programs: Programs) -> list[str]:
@@ -208,6 +212,14 @@ def recovery_has_begun(directory: Path) -> bool:
 def was_kept(directory: Path) -> bool:
     """Whether a server other than a private one has run on the clone: it gave itself a UUID."""
     return (directory / AUTO_CNF).exists()
+
+
+def was_changed(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a server other than a private one has run on the recovered clone, and it isn't what was cloned any more.
+
+    Raises a file error.
+    """
+    return is_recovered(directory) and not is_as_left(directory, manifest)
 
 
 def read_recovery(directory: Path) -> Recovery | None:

@@ -58,7 +58,7 @@ def server_process(directory: Path, more: Iterable[Path] = ()) -> int | None:
     patterns = ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr")
     for path in (*(path for pattern in patterns for path in directory.glob(pattern)), *more):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to ask: the clone may be read-only
         except FileNotFoundError:
             continue  # a server that ends or starts just now
         except OSError as error:

@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from innoclone.errors import CloneError, FileError, PathRefused, TargetUnusable
@@ -212,6 +213,11 @@ class Target:
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
 
+    def make_directory(self, directory: Path) -> None:
+        """Make a directory in this one, for what a server will put there. Raises `PathRefused`, a file error."""
+        self.check_place()
+        self._make_directory(directory)
+
     def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
         """Take a file of the base, if there is one of this tablespace, as ``path``, cut to ``size`` bytes."""
         if self.base is None:
@@ -321,16 +327,23 @@ class Target:
 
     # ---- the end -------------------------------------------------------------------------------------------
 
-    def finish(self, manifest: dict[str, object], views: dict[str, str], *, owner: tuple[int, int] | None) -> None:
+    def finish(
+        self,
+        manifest: dict[str, object],
+        views: dict[str, str],
+        *,
+        owner: tuple[int, int] | None,
+        markers: Iterable[str] = (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS),
+    ) -> None:
         """Make the directory bootable: markers, manifest, ownership, syncs, and last of all the removal of the mark.
 
-        ``views`` are files of ``#clone/`` that a booted server shows in performance_schema. Data files must have been
-        synced before.
+        ``views`` are files of ``#clone/`` that a booted server shows in performance_schema, ``markers`` those that tell
+        it what a first boot has to do. Data files must have been synced before.
         """
         clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
         self.check_place()
         try:
-            for name in (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS):
+            for name in markers:
                 self._write(clone_dir / name, "")
             for name, content in views.items():
                 self._write(clone_dir / name, content)

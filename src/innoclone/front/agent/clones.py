@@ -29,7 +29,7 @@ from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.operation.placing import LONGEST_PATH, check_place
 from innoclone.operation.run import begin, record_died
-from innoclone.ops.history import read_history
+from innoclone.ops.history import RESTORE, read_history
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import status_in
@@ -368,7 +368,8 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        kept = [record for record in records if (record.get("ended") or 0) > until]
+        clones = [record for record in records if record.get("operation") != RESTORE]
+        kept = [record for record in clones if (record.get("ended") or 0) > until]
         return sorted(kept, key=lambda record: record["id"])
 
     def status_rows(self) -> list[tuple[Value, ...]]:
