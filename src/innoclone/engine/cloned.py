@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from innoclone.engine.asuser import refuse_without_mysqld
 from innoclone.engine.mysqld import Server
@@ -25,7 +26,7 @@ from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.outside import borrowed
-from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, is_as_left, left_behind
+from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uuid, is_as_left, left_behind
 from innoclone.files.system import file_error
 from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 
@@ -167,16 +168,22 @@ def private_server(
     visit = visit or Visit()
     own = directory / OWN_DIR
     mark, uuid = own / PRIVATE_MARK, directory / AUTO_CNF
-    had_uuid = uuid.exists() and not mark.exists()
+    had_uuid = uuid.exists() and not has_private_uuid(directory)
     as_left = (own / MANIFEST).exists() and is_as_left(directory, read_manifest(directory))
     user = run_as(directory, programs)
     try:
         own.mkdir(exist_ok=True)
         mark.touch(FILE_MODE)
+        if not had_uuid:
+            identity = str(uuid4())
+            mark.write_text(f"{identity}\n")
+            uuid.write_text(f"[auto]\nserver-uuid={identity}\n")
         if user is not None:
-            for path in (own, mark):
+            for path in (own, mark, *([] if had_uuid else [uuid])):
                 os.chown(path, *user)
     except OSError as error:
+        if not had_uuid:
+            uuid.unlink(missing_ok=True)  # half-written it would be nobody's
         raise file_error(error, f"can't create {own}") from error
     try:
         with Server.start(
@@ -184,6 +191,9 @@ def private_server(
             options=[*settings(manifest), *no_replication(programs), *PRIVATE, *options, *visit.options],
             timeout=timeout, waiting=waiting,
         ) as server:  # fmt: skip
+            if not had_uuid:
+                # It has read it. Who is killed from here on leaves none: one that is there later is a real server's.
+                uuid.unlink(missing_ok=True)
             yield server
             visit.then(server)
     finally:

@@ -30,6 +30,7 @@ from innoclone.files.lock import Holder, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR, SERIES
+from innoclone.files.outside import identity_of
 from innoclone.files.ownership import give
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory
@@ -70,6 +71,15 @@ class Generation:
         options = self.manifest.get("options")
         return isinstance(options, dict) and options.get("local") is True
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether somebody copied it here: it is another directory than the one that was made, by inode and generation.
+
+        The device says nothing: its number may be another one after a reboot."""
+        outside = self.manifest.get("outside")
+        made, here = outside.get("of") if isinstance(outside, dict) else None, identity_of(self.path)
+        return made is not None and (here is None or made[1:] != here[1:])
+
 
 def name_for(moment: float) -> str:
     """The directory name of a generation: its time in UTC, fit for every file system."""
@@ -93,15 +103,16 @@ def generations_of(folder: Path) -> list[Generation]:
 
 def series_id(folder: Path, donor_uuid: str) -> str:
     """The id of the series that ``folder`` has of this donor: that of ``latest``, or else of its newest generation with
-    one; '' if there is none yet. Copies from another folder, which have that one's id, don't change it."""
-    own = [one for one in generations_of(folder) if one.donor == donor_uuid and one.series]
+    one; '' if there is none yet. Copies, which have the id of their original's series, don't change it."""
+    own = [one for one in generations_of(folder) if one.donor == donor_uuid and one.series and not one.is_copy]
     latest = (folder / LATEST).resolve()
     chosen = next((one for one in own if one.path.resolve() == latest), own[-1] if own else None)
     return chosen.series or "" if chosen else ""
 
 
 def series_of(folder: Path, donor_uuid: str) -> list[Generation]:
-    """The generations that count and may go, oldest first: finished, of this donor, of the folder's own series.
+    """The generations that count and may go, oldest first: finished, of this donor, of the folder's own series, and no
+    copies: those are somebody's who wants to keep them.
 
     Those that were made before series had ids count if they are local clones of the donor. Raises OSError.
     """
@@ -109,7 +120,9 @@ def series_of(folder: Path, donor_uuid: str) -> list[Generation]:
     return [
         one
         for one in generations_of(folder)
-        if one.donor == donor_uuid and (one.is_local if one.series is None else one.series == series != "")
+        if one.donor == donor_uuid
+        and not one.is_copy
+        and (one.is_local if one.series is None else one.series == series != "")
     ]
 
 
@@ -187,23 +200,37 @@ def point_latest(folder: Path, newest: Path) -> None:
 def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> list[Path]:
     """Remove what interrupted runs of the series left, unless one is at work there. What was removed.
 
-    Without a ``series`` (none was ever finished) that is what they left of this donor.
+    That may be a generation that was being removed. Without a ``series`` (none was ever finished) it is what they left
+    of this donor.
     """
     gone = []
     for path in folder.iterdir():
         if not NAME.match(path.name) or path.is_symlink() or not is_unfinished(path):
             continue
         with contextlib.suppress(TargetBusy, OSError, ValueError, KeyError, TypeError):
-            text = (path / OWN_DIR / SERIES).read_text()
-            maker = Holder.parse(text)
-            note = json.loads(text)
-            if note["donor"] != donor_uuid or note["series"] != (series or note["series"]):
-                continue
-            if maker.is_here and maker.pid != os.getpid():
-                continue  # it has not come to locking it yet
-            remove_unfinished_clone(path)
-            gone.append(path)
+            if _was_going(path, donor_uuid, series) or _was_coming(path, donor_uuid, series):
+                remove_unfinished_clone(path)
+                gone.append(path)
     return gone
+
+
+def _was_coming(path: Path, donor_uuid: str, series: str) -> bool:
+    """Whether an unfinished clone is a generation that was begun, and whoever made it is not about to lock it. Raises
+    OSError, ValueError, KeyError, TypeError for what is none."""
+    text = (path / OWN_DIR / SERIES).read_text()
+    maker = Holder.parse(text)
+    note = json.loads(text)
+    if note["donor"] != donor_uuid or note["series"] != (series or note["series"]):
+        return False
+    return not maker.is_here or maker.pid == os.getpid()
+
+
+def _was_going(path: Path, donor_uuid: str, series: str) -> bool:
+    """Whether an unfinished clone is a generation whose removal was cut short: its manifest goes last."""
+    with contextlib.suppress(CloneError):
+        one = Generation(path, read_manifest(path), 0.0)
+        return one.donor == donor_uuid and bool(one.series) and one.series == (series or one.series) and not one.is_copy
+    return False
 
 
 def remove_generations(

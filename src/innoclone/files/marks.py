@@ -61,8 +61,12 @@ def remove_clone(directory: Path) -> None:
     """
     refuse_in_use(directory, Deed.UPDATE)
     begin_directory(directory)
-    for entry in sorted(directory.iterdir(), key=is_mark):
-        remove(entry)
+    for entry in directory.iterdir():
+        if not is_mark(entry):
+            remove(entry)
+    (directory / OWN_DIR / MANIFEST).unlink(missing_ok=True)  # before the mark of the unfinished
+    for name in (CLONE_DIR, OWN_DIR):
+        remove(directory / name)
     directory.rmdir()
 
 

@@ -3,8 +3,9 @@
 A server that was started on a clone leaves a UUID, binary logs, certificates, and a redo log that is not the clone's
 any more (tested with 9.7, also after kill -9). The first one also recovers the clone, which is seen by another file.
 What somebody put into the directory counts as well. A private server of ours (`innoclone.engine.cloned`) takes its
-traces away, and what it leaves of the redo log is in the manifest's ``left``; while one runs, and after it was cut off,
-there is a mark, and UUID and redo log then say nothing.
+traces away, and what it leaves of the redo log is in the manifest's ``left``. While one runs, and after it was cut off,
+there is a mark, and the redo log says nothing; but the UUID that it has is in the mark, and any other one is that of a
+server that came later.
 """
 
 from __future__ import annotations
@@ -25,10 +26,19 @@ from innoclone.files.names import OWN_DIR, REDO_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoFile, RedoHeader, newest_checkpoint
 
-__all__ = ["AUTO_CNF", "LEFT", "PRIVATE_MARK", "is_as_left", "left_behind", "losses", "refuse_losses"]
+__all__ = [
+    "AUTO_CNF",
+    "LEFT",
+    "PRIVATE_MARK",
+    "has_private_uuid",
+    "is_as_left",
+    "left_behind",
+    "losses",
+    "refuse_losses",
+]
 
 LEFT = "left"  # in the manifest: what `left_behind` said at the end of a private server; None until one ran
-PRIVATE_MARK = "private-server"  # in #innoclone, as long as a private server may run, or was cut off
+PRIVATE_MARK = "private-server"  # in #innoclone, as long as a private server may run, or was cut off: its UUID
 AUTO_CNF = "auto.cnf"
 SHOWN = 4  # names in a message
 BINLOG_MAGIC = b"\xfebin"  # log_event.h; relay logs have it, too
@@ -62,11 +72,24 @@ def left_behind(directory: Path) -> str:
 
 def is_as_left(directory: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether no server but a private one has run on a clone, as far as its redo log tells. Raises a file error."""
-    if (directory / OWN_DIR / PRIVATE_MARK).exists() or not is_recovered(directory):
+    if not is_recovered(directory):
         return True
+    if (directory / OWN_DIR / PRIVATE_MARK).exists():
+        return not (directory / AUTO_CNF).exists() or has_private_uuid(directory)
     if LEFT in manifest:
         return bool(manifest[LEFT] == left_behind(directory))
     return not (directory / AUTO_CNF).exists()  # recovered before there was such a field
+
+
+def has_private_uuid(directory: Path) -> bool:
+    """Whether ``auto.cnf`` is of a private server that was cut off. Raises a file error."""
+    try:
+        uuid = (directory / OWN_DIR / PRIVATE_MARK).read_text().strip()
+        return bool(uuid) and uuid in (directory / AUTO_CNF).read_text(errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise file_error(error, f"can't tell whose UUID {directory} has") from error
 
 
 def losses(directory: Path) -> list[str]:
@@ -94,7 +117,7 @@ def losses(directory: Path) -> list[str]:
     except CloneError as error:
         found.append(error.message)
         strangers = []
-    is_ours = (directory / OWN_DIR / PRIVATE_MARK).exists()
+    is_ours = has_private_uuid(directory)
     return found + _told(
         [path for path in strangers if not (is_ours and path.name == AUTO_CNF) and not _is_empty_folder(path)]
     )

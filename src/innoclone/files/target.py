@@ -94,6 +94,9 @@ class Target:
             raise
 
     def _open(self) -> None:
+        for own in (self.root / OWN_DIR, self.root / CLONE_DIR):
+            if own.is_symlink():  # what it leads to would be emptied
+                raise TargetUnusable(f"{own} is a symbolic link", hint="put the folder itself there")
         if not self.root.exists():
             make_directory(self.root)
             self._created = True

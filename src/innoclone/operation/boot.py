@@ -88,7 +88,7 @@ class _Boot:
         self, options: BootOptions, status: CloneStatus, stopped: threading.Event, visit: cloned.Visit | None
     ) -> None:
         self.options, self.status, self.stopped, self.visit = options, status, stopped, visit
-        self.directory = options.directory.absolute()
+        self.directory = Path(os.path.realpath(options.directory))  # wherever `latest` will lead by then
         self.manifest: dict[str, Any] = {}
         self.first = False  # whether this boot is the one that recovers the clone
 

@@ -27,6 +27,7 @@ from innoclone.operation.record import (
     owner_of,
     places_of,
     settle_losses,
+    settle_other_donor,
     views_of,
 )
 from innoclone.operation.run import recorded
@@ -109,6 +110,9 @@ def copy(
         )  # fmt: skip
         status.notes += facts.notes
         facts.verdict()
+        if reuse and left is None:
+            uuid = facts.variables.get("server_uuid", "")
+            settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
     else:
         facts = DonorFacts(variables=left.variables)
     if left is not None and left.needs_donor and facts.variables.get("server_uuid") != left.begin["donor"]["uuid"]:

@@ -32,6 +32,7 @@ from innoclone.operation.record import (
     places_of,
     refuse_occupied,
     settle_losses,
+    settle_other_donor,
     views_of,
 )
 from innoclone.operation.run import recorded
@@ -203,6 +204,9 @@ def _copy(
     status.notes += facts.notes
     status.donor_version = facts.version
     facts.verdict()
+    if has_base:
+        uuid = facts.variables.get("server_uuid", "")
+        settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)

@@ -11,9 +11,11 @@ from pathlib import Path
 from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
-from innoclone.errors import FileError, PathRefused, UsageError
+from innoclone.errors import FileError, PathRefused, TargetExists, UsageError
 from innoclone.files.inuse import Deed, refuse_in_use
-from innoclone.files.names import place
+from innoclone.files.manifest import MANIFEST, read_manifest
+from innoclone.files.marks import is_unfinished
+from innoclone.files.names import OWN_DIR, place
 from innoclone.files.outside import earlier_outside
 from innoclone.files.ownlife import LEFT, losses, refuse_losses
 from innoclone.files.target import Target
@@ -31,6 +33,7 @@ __all__ = [
     "places_of",
     "refuse_occupied",
     "settle_losses",
+    "settle_other_donor",
     "views_of",
 ]
 
@@ -186,3 +189,22 @@ def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
         refuse_losses(directory)
     elif found := losses(directory):
         status.notes.append(f"what {directory} has of its own goes: {'; '.join(found)}")
+
+
+def settle_other_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool, status: CloneStatus) -> None:
+    """Before a whole clone is updated or replaced: one of another server than ``donor``, whose UUID is ``uuid``, goes
+    only where that is wished, and is named first. Raises `TargetExists` otherwise, `FileError` for a damaged manifest.
+    """
+    if is_unfinished(directory) or not (directory / OWN_DIR / MANIFEST).exists():
+        return
+    manifest = read_manifest(directory)
+    was = manifest.get("donor") or {}
+    if not uuid or not was.get("uuid") or was["uuid"] == uuid:
+        return
+    text = f"{was.get('host')}:{was.get('port')} ({was['uuid']}), finished {manifest.get('finished')}"
+    if not discard:
+        raise TargetExists(
+            f"{directory} is a clone of another server than {donor} ({uuid}), and would be lost: of {text}",
+            hint="name another directory, or say --discard-changes if that clone may go",
+        )
+    status.notes.append(f"the clone of another server in {directory} goes: of {text}")

@@ -18,6 +18,7 @@ Then, with ``against``, the tables are compared with those of a running server, 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ def verify(
     """
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
+    options = replace(options, directory=Path(os.path.realpath(options.directory)))  # as `latest` leads now
     status.destination, status.state, status.begin = str(options.directory), State.IN_PROGRESS, time.time()
     try:
         report = _pages(options, status, stopped)
@@ -179,7 +181,7 @@ class _Comparison:
     ) -> None:
         self.options, self.donor, self.report = options, donor, report
         self.status, self.stopped = status, stopped
-        self.directory = options.directory.absolute()
+        self.directory = options.directory
         self.programs = find_programs(options.mysqld)
         self.manifest: dict[str, Any] = {}
         self.gtids = False  # whether positions are GTID sets, else file:offset in the binary log
