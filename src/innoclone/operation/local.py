@@ -111,12 +111,13 @@ class _Clone:
         """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
         is removed first. Owner and modes are those of what was there, or of ``like``."""
         options, status = self.options, self.status
+        what = "an unfinished clone" if is_unfinished(directory) else "an earlier clone that was not needed any more"
         target = Target(
             directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace,
             discard_changes=options.discard_changes, like=like,
         )  # fmt: skip
         if target.restarted:
-            status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
+            status.notes.append(f"{directory} held {what}: it was removed, this one begins anew")
         try:
             with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
                 copied = self._copy(target)
@@ -218,16 +219,28 @@ def _copy(
         copied = clone.into(directory, reuse=has_base)
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
+    new = fresh_sibling(old)
     with kept(old) as lock, heeding(lock, stopped):
-        copied = clone.into(fresh_sibling(old), replace=True, like=old)
+        _settle_sibling(clone, new)
+        copied = clone.into(new, replace=True, like=old)
         try:
             if not options.discard_changes:
                 refuse_losses(old)  # it was a whole clone all the time: a server may have run on it
-            exchange(fresh_sibling(old), old)
+            exchange(new, old)
         except CloneError as error:
-            error.advice = f"the new clone is complete, in {fresh_sibling(old)}; {error.advice}"
+            error.advice = f"the new clone is complete, in {new}; {error.advice}"
             raise
     return clone.facts, copied, False
+
+
+def _settle_sibling(clone: _Clone, new: Path) -> None:
+    """What an earlier run has left where a successor is made may be a whole clone by now, even a server's data."""
+    if new.is_symlink():
+        raise TargetExists(f"{new} is a symbolic link", hint="the new clone is made there: remove the link")
+    if new.is_dir() and is_earlier_clone(new) and not is_unfinished(new):
+        discard, status = clone.options.discard_changes, clone.status
+        settle_losses(new, discard, status)
+        settle_other_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
 
 
 def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:
