@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from innoclone.engine.donorfiles import DonorFiles
-from innoclone.errors import TargetUnusable
+from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.copying import Method
+from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.generations import (
     Generation,
     begin_generation,
@@ -25,6 +26,7 @@ from innoclone.files.generations import (
     series_of,
     shares_blocks,
 )
+from innoclone.files.marks import is_mark, is_unfinished
 from innoclone.operation.local import LocalResult, local
 from innoclone.operation.options import LocalOptions
 from innoclone.operation.placing import check_place
@@ -94,8 +96,11 @@ def add_generation(
             one = replace(one, incremental="require", copy_methods=methods)
         result = local(one, status=status, stopped=stopped, limits=limits)
     except BaseException:
-        with contextlib.suppress(OSError):
-            new.rmdir()  # empty, where nothing of the clone was worth keeping
+        with contextlib.suppress(CloneError, OSError):
+            if is_unfinished(new) and all(is_mark(entry) for entry in new.iterdir()):
+                remove_unfinished_clone(new)  # it was refused before anything was copied
+            else:
+                new.rmdir()  # empty, where nothing of the clone was worth keeping
         raise
     point_latest(folder, new)
     outlived = _outlived(series_of(folder, donor), options.policy, new)

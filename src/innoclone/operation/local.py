@@ -31,6 +31,7 @@ from innoclone.operation.record import (
     owner_of,
     places_of,
     refuse_occupied,
+    refuse_unfinished_of_other,
     settle_losses,
     settle_other_donor,
     views_of,
@@ -205,8 +206,9 @@ def _copy(
     status.notes += facts.notes
     status.donor_version = facts.version
     facts.verdict()
+    uuid = facts.variables.get("server_uuid", "")
+    refuse_unfinished_of_other(directory, options.map_paths, uuid)
     if has_base:
-        uuid = facts.variables.get("server_uuid", "")
         settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)

@@ -6,12 +6,14 @@ import grp
 import os
 import pwd
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
-from innoclone.errors import FileError, PathRefused, TargetExists, UsageError
+from innoclone.engine.resume import find_resumable
+from innoclone.errors import FileError, PathRefused, SnapshotGone, TargetExists, UsageError
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished
@@ -32,6 +34,7 @@ __all__ = [
     "owner_of",
     "places_of",
     "refuse_occupied",
+    "refuse_unfinished_of_other",
     "settle_losses",
     "settle_other_donor",
     "views_of",
@@ -189,6 +192,20 @@ def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
         refuse_losses(directory)
     elif found := losses(directory):
         status.notes.append(f"what {directory} has of its own goes: {'; '.join(found)}")
+
+
+def refuse_unfinished_of_other(directory: Path, mapping: tuple[tuple[str, str], ...], uuid: str) -> None:
+    """Raise `TargetExists` where a clone over the network of another server than that with this UUID could be gone on
+    with in the directory."""
+    if not directory.is_dir() or not is_unfinished(directory):
+        return
+    with suppress(SnapshotGone):
+        donor = find_resumable(directory, mapping).begin["donor"]
+        if donor["uuid"] != uuid:
+            raise TargetExists(
+                f"{directory} holds an unfinished clone of another server, {donor['address']}",
+                hint=f"name another directory, or remove what is there: innoclone discard {directory}",
+            )
 
 
 def settle_other_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool, status: CloneStatus) -> None:
