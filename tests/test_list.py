@@ -22,6 +22,7 @@ from innoclone.files.extents import file_system_of, usage_of
 from innoclone.files.generations import name_for, point_latest
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import begin_directory
+from innoclone.files.outside import identity_of
 from innoclone.front.listing import listing_lines
 from innoclone.operation import generations as operation
 from innoclone.operation.boot import boot
@@ -53,7 +54,7 @@ def series(small_clone: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     for days in range(10, 0, -1):
         one = linked_clone(small_clone, folder / name_for(NOW - days * DAY))
-        update_manifest(one, series="abc")
+        update_manifest(one, series="abc", outside={"of": identity_of(one), "files": []})
     point_latest(folder, one)
     return folder
 

@@ -30,6 +30,7 @@ from local_clones import local_clone
 from servers import PASSWORD
 
 ROOT = os.geteuid() == 0
+UUID = "188faaef-e715-11f1-9fe9-02fc00000001"
 SOMEBODY = 65534  # nobody's user id
 QUIET = ("--disable-log-bin", "--loose-auto-generate-certs=OFF", "--loose-sha256-password-auto-generate-rsa-keys=OFF",
          "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF")  # fmt: skip
@@ -68,8 +69,8 @@ def test_our_own_looks_are_no_life(original: Path, clone: Path, small_donor: Ser
     assert losses(clone) == []
     boot(BootOptions(clone))
     assert losses(clone) == []
-    (clone / "auto.cnf").write_text("[auto]\nserver-uuid=188faaef-e715-11f1-9fe9-02fc00000001\n")
-    (clone / "#innoclone" / PRIVATE_MARK).touch()
+    (clone / "auto.cnf").write_text(f"[auto]\nserver-uuid={UUID}\n")
+    (clone / "#innoclone" / PRIVATE_MARK).write_text(f"{UUID}\n")
     assert losses(clone) == []
     boot(BootOptions(clone))
     assert not (clone / "auto.cnf").exists()

@@ -29,7 +29,7 @@ from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.descriptors import StageNumber
 from innoclone.wire.rpc import Ack
-from local_clones import checksums
+from local_clones import checksums, local_clone
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
@@ -313,10 +313,12 @@ def test_an_unfinished_clone_of_another_server(donor: Server, make_server: Serve
     directory = tmp_path / "clone"
     break_off(donor, directory, copied(10 * MIB))
     before = sorted(directory.rglob("*"))
-    with pytest.raises(TargetExists, match="unfinished clone of another server") as caught:
-        clone_server(make_server(), directory)
-    assert "innoclone discard" in caught.value.advice
-    assert sorted(directory.rglob("*")) == before
+    other = make_server()
+    for again in (clone_server, local_clone):
+        with pytest.raises(TargetExists, match="unfinished clone of another server") as caught:
+            again(other, directory)
+        assert "innoclone discard" in caught.value.advice
+        assert sorted(directory.rglob("*")) == before
 
 
 def test_a_journal_cut_anywhere(donor: Server, programs: Programs, tmp_path: Path) -> None:

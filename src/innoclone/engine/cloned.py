@@ -83,9 +83,9 @@ class Visit:
     then: Callable[[Server], None] = lambda _: None
 
 
-def check_bootable(directory: Path) -> None:
+def check_bootable(directory: Path, deed: Deed = Deed.START) -> None:
     """Raise `TargetUnusable` for what is no data directory, an unfinished clone, or a copy that shares files with its
-    original; `TargetBusy` where a server runs."""
+    original; `TargetBusy` where somebody uses it so that ``deed`` would harm: a restore reads it, for instance."""
     if not directory.is_dir():
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
@@ -99,7 +99,7 @@ def check_bootable(directory: Path) -> None:
             f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",
             hint="clone once more, with --map-path to a place of its own",
         )
-    refuse_in_use(directory, Deed.START)
+    refuse_in_use(directory, deed)
 
 
 def check_series(donor_version: str, programs: Programs) -> None:

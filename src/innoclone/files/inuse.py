@@ -44,7 +44,9 @@ class Use(enum.Enum):
 class Deed(enum.Enum):
     """What is to be done with a directory; the value holds the uses that are in the way of it."""
 
-    START = frozenset({Use.SERVER})
+    LOOK = frozenset({Use.SERVER})
+    """Read what is in it."""
+    START = frozenset({Use.SERVER, Use.CLONE})
     """Start a server on it."""
     UPDATE = frozenset({Use.SERVER, Use.CLONE, Use.FILES, Use.INSIDE, Use.CONTAINER})
     """Overwrite or remove what is in it; the directory itself stays."""

@@ -13,7 +13,7 @@ from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
 from innoclone.engine.resume import Resumable, find_resumable, is_resumable
-from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone, TargetExists
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -26,6 +26,7 @@ from innoclone.operation.record import (
     note_changes,
     owner_of,
     places_of,
+    refuse_unfinished_of_other,
     settle_losses,
     settle_other_donor,
     views_of,
@@ -115,11 +116,8 @@ def copy(
             settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
     else:
         facts = DonorFacts(variables=left.variables)
-    if left is not None and left.needs_donor and facts.variables.get("server_uuid") != left.begin["donor"]["uuid"]:
-        raise TargetExists(
-            f"{directory} holds an unfinished clone of another server, {left.begin['donor']['address']}",
-            hint=f"name another directory, or remove what is there: innoclone discard {directory}",
-        )
+    if left is not None and left.needs_donor:
+        refuse_unfinished_of_other(directory, left, facts.variables.get("server_uuid"))
     status.donor_version = facts.version
     target = Target(
         directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,

@@ -82,7 +82,8 @@ def add_generation(
             f"the file system of {folder} can't share blocks, so every generation would be a full copy",
             hint="use XFS or btrfs, or say --full-copies",
         )
-    new = folder / name_for(time.time())
+    while (new := folder / name_for(time.time())).exists():
+        time.sleep(0.1)  # another run was within this second
     status.notes.append(f"cloning {options.donor} into {new}")
     older = series_of(folder, donor)
     series = begin_generation(new, donor, series, like=older[-1].path if older else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from innoclone.engine.local import CopiedLocally, copy_local
 from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
+from innoclone.engine.resume import find_resumable
 from innoclone.engine.retry import LOST, Retries
 from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
@@ -207,7 +209,9 @@ def _copy(
     status.donor_version = facts.version
     facts.verdict()
     uuid = facts.variables.get("server_uuid", "")
-    refuse_unfinished_of_other(directory, options.map_paths, uuid)
+    if directory.is_dir() and is_unfinished(directory):
+        with suppress(SnapshotGone):  # it could not be gone on with
+            refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
     if has_base:
         settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
     with Sql(options.donor) as sql:

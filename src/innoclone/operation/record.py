@@ -6,14 +6,13 @@ import grp
 import os
 import pwd
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
-from innoclone.engine.resume import find_resumable
-from innoclone.errors import FileError, PathRefused, SnapshotGone, TargetExists, UsageError
+from innoclone.engine.resume import Resumable
+from innoclone.errors import FileError, PathRefused, TargetExists, UsageError
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished
@@ -194,18 +193,14 @@ def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
         status.notes.append(f"what {directory} has of its own goes: {'; '.join(found)}")
 
 
-def refuse_unfinished_of_other(directory: Path, mapping: tuple[tuple[str, str], ...], uuid: str) -> None:
-    """Raise `TargetExists` where a clone over the network of another server than that with this UUID could be gone on
-    with in the directory."""
-    if not directory.is_dir() or not is_unfinished(directory):
-        return
-    with suppress(SnapshotGone):
-        donor = find_resumable(directory, mapping).begin["donor"]
-        if donor["uuid"] != uuid:
-            raise TargetExists(
-                f"{directory} holds an unfinished clone of another server, {donor['address']}",
-                hint=f"name another directory, or remove what is there: innoclone discard {directory}",
-            )
+def refuse_unfinished_of_other(directory: Path, left: Resumable, uuid: str | None) -> None:
+    """Raise `TargetExists` where what is ``left`` in the directory is of another server than the one with this UUID."""
+    donor = left.begin["donor"]
+    if donor["uuid"] != uuid:
+        raise TargetExists(
+            f"{directory} holds an unfinished clone of another server, {donor['address']}",
+            hint=f"name another directory, or remove what is there: innoclone discard {directory}",
+        )
 
 
 def settle_other_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool, status: CloneStatus) -> None:

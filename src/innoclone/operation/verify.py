@@ -46,6 +46,7 @@ from innoclone.engine.replication import as_source
 from innoclone.engine.snapshot import Snapshot, binlog_status, open_snapshots, plain
 from innoclone.engine.wholeness import check_pages, expected_bytes
 from innoclone.errors import CloneError, Interrupted, SqlError, VerifyFailed
+from innoclone.files.inuse import Deed
 from innoclone.files.names import OWN_DIR
 from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions, VerifyOptions
@@ -152,7 +153,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
 
 
 def _pages(options: VerifyOptions, status: CloneStatus, stopped: threading.Event) -> VerifyReport:
-    cloned.check_bootable(options.directory)
+    cloned.check_bootable(options.directory, Deed.LOOK)
     row = status.start(Stage.PAGE_CHECK, estimate=expected_bytes(options.directory), threads=options.threads)
     counter = row.counter()
     lock = threading.Lock()
