@@ -73,7 +73,7 @@ class CopyArgs:
         bool,
         typer.Option(
             "--discard-changes",
-            help="Update an earlier clone though a server ran on it: what it has of its own goes.",
+            help="Update an earlier clone though a server ran on it, or it is of another server: that goes.",
             rich_help_panel=COPY,
         ),
     ] = CloneOptions.discard_changes
