@@ -47,14 +47,20 @@ def innoclone_program(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+def as_if_made(clone: Path, directory: Path, series: str) -> Path:
+    """A generation; a copy of one would not count."""
+    linked_clone(clone, directory)
+    update_manifest(directory, series=series, outside={"of": identity_of(directory), "files": []})
+    return directory
+
+
 @pytest.fixture
 def series(small_clone: Path, tmp_path: Path) -> Path:
     """A folder with a clone of each of ten days, of one series, the newest a day old."""
     folder = tmp_path / "series"
     folder.mkdir()
     for days in range(10, 0, -1):
-        one = linked_clone(small_clone, folder / name_for(NOW - days * DAY))
-        update_manifest(one, series="abc", outside={"of": identity_of(one), "files": []})
+        one = as_if_made(small_clone, folder / name_for(NOW - days * DAY), "abc")
     point_latest(folder, one)
     return folder
 
@@ -160,7 +166,7 @@ def test_a_clone_and_its_rules(
     now = operation.time.time()
     ages = (7, 8, 14, 15, 30, -400)
     for days in ages:
-        update_manifest(linked_clone(small_clone, folder / name_for(now - days * DAY)), series=series)
+        as_if_made(small_clone, folder / name_for(now - days * DAY), series)
     there = {path.name for path in folder.iterdir()}
 
     dry = innoclone_program(*options, "--dry-run", "--json")
@@ -168,11 +174,17 @@ def test_a_clone_and_its_rules(
     said = json.loads(dry.stdout.splitlines()[-1])
     assert {path.name for path in folder.iterdir()} == there
     going = {Path(path).name for path in said["removed"]}
+    assert said["stuck"] == []
     assert name_for(now - 30 * DAY) in going
     assert name_for(now + 400 * DAY) not in going, "made when a clock was wrong"
     donor = endpoint_of(small_donor)
     choice = LocalOptions(donor=donor, directory=folder, generations=1, keep=Policy(weekly=3), full_copies=True)
     assert {path.name for path in preview(choice).removed} == going
+    (folder / name_for(now - 30 * DAY) / "notes.txt").touch()
+    found = preview(choice)
+    assert {path.name for path in found.removed} == going - {name_for(now - 30 * DAY)}
+    assert [(path.name, "notes.txt" in why) for path, why in found.stuck] == [(name_for(now - 30 * DAY), True)]
+    (folder / name_for(now - 30 * DAY) / "notes.txt").unlink()
 
     monkeypatch.setattr(operation, "local", failing)
     with pytest.raises(RuntimeError):

@@ -60,6 +60,9 @@ def test_what_is_installed(config: Path, tmp_path: Path) -> None:
     assert service.read_text() == "# somebody's own\n"
     assert unit("--install", "--replace", place, *nightly_words(config)).returncode == 0
     assert "ExecStart=" in service.read_text()
+    for user, warns in (("root", False), ("nobody-has-this", True)):
+        done = unit("--install", "--replace", place, f"--user={user}", *nightly_words(config))
+        assert (f"no user {user} on this host" in done.stderr) is warns
 
 
 def test_what_is_printed(config: Path) -> None:

@@ -37,7 +37,8 @@ from innoclone.files.system import file_error, sync_directory
 
 __all__ = [
     "LATEST", "Generation", "begin_generation", "check_latest", "generations_of", "name_for", "point_latest",
-    "reflink_base", "remove_generations", "remove_unfinished", "series_id", "series_of", "shares_blocks",
+    "reflink_base", "refuse_removal", "remove_generations", "remove_unfinished", "series_id", "series_of",
+    "shares_blocks",
 ]  # fmt: skip
 
 LATEST = "latest"
@@ -249,11 +250,16 @@ def remove_generations(
     return gone, kept
 
 
-def _remove(path: Path, discard_changes: bool) -> None:
+def refuse_removal(path: Path, *, discard_changes: bool = False) -> None:
     """Raises `TargetBusy` if somebody uses it, `TargetExists` if it has something of its own, a file error."""
     refuse_in_use(path, Deed.REMOVE)
     if not discard_changes:
         refuse_losses(path)
+
+
+def _remove(path: Path, discard_changes: bool) -> None:
+    """Raises what `refuse_removal` does."""
+    refuse_removal(path, discard_changes=discard_changes)
     try:
         lock = take_lock(path / OWN_DIR, path)
     except OSError as error:

@@ -90,6 +90,8 @@ def _remarks(entry: Listed) -> Iterator[str]:
     elif entry.was_server and entry.manifest:
         yield "a server of its own has run on it since it was cloned"
     if entry.reasons is not None:
-        yield f"kept ({', '.join(entry.reasons)})" if entry.reasons else "would be removed"
+        stuck = ", but not without --discard-changes" if entry.was_server else ""
+        stuck = ", but not while a server runs on it" if entry.server is not None else stuck
+        yield f"kept ({', '.join(entry.reasons)})" if entry.reasons else f"would be removed{stuck}"
     if entry.problem:
         yield entry.problem

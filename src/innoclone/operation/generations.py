@@ -20,6 +20,7 @@ from innoclone.files.generations import (
     name_for,
     point_latest,
     reflink_base,
+    refuse_removal,
     remove_generations,
     remove_unfinished,
     series_id,
@@ -42,11 +43,13 @@ __all__ = ["Preview", "add_generation", "preview"]
 @dataclass(frozen=True)
 class Preview:
     """What a clone that began now would do to a folder: ``new`` is its directory; ``kept`` has the older generations of
-    its series with the rules that keep each, ``removed`` those that would go."""
+    its series with the rules that keep each, ``removed`` those that would go, ``stuck`` those that should and can't as they
+    are now, with the reason."""
 
     new: Path
     kept: tuple[tuple[Path, tuple[str, ...]], ...]
     removed: tuple[Path, ...]
+    stuck: tuple[tuple[Path, str], ...] = ()
 
 
 def add_generation(
@@ -119,10 +122,18 @@ def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
     older = series_of(options.directory, donor) if options.directory.is_dir() else []
     verdicts = apply([*(one.moment for one in older), now], options.policy, now)
     pairs = list(zip(older, verdicts[:-1], strict=True))
+    removed, stuck = [], []
+    for path in (one.path for one, verdict in pairs if not verdict.stays):
+        try:
+            refuse_removal(path, discard_changes=options.discard_changes)
+            removed.append(path)
+        except CloneError as error:
+            stuck.append((path, error.message))
     return Preview(
         new,
         tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
-        tuple(one.path for one, verdict in pairs if not verdict.stays),
+        tuple(removed),
+        tuple(stuck),
     )
 
 

@@ -162,9 +162,12 @@ def _preview(options: LocalOptions, out: Output) -> None:
         out.data(f"keep    {path}  ({', '.join(reasons)})")
     for path in found.removed:
         out.data(f"remove  {path}")
+    for path, why in found.stuck:
+        out.data(f"stays   {path}  ({why})")
     out.result({
         "dry_run": True,
         "new": str(found.new),
         "kept": [{"path": str(path), "reasons": list(reasons)} for path, reasons in found.kept],
         "removed": [str(path) for path in found.removed],
+        "stuck": [{"path": str(path), "reason": why} for path, why in found.stuck],
     })  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -77,10 +78,21 @@ def unit(
         return
     for file, text in found.items():
         out.message(f"wrote {_write(directory / file, text, replace=replace)}")
+    if command != "agent" and not _is_known(user):
+        out.warn(f"there is no user {user} on this host: the service will not run until there is")
     start = f"{name}.timer" if command != "agent" else f"{name}.service"
     out.message(f"to start it: systemctl daemon-reload && systemctl enable --now {start}")
     out.result({"units": found, "installed": True})
     out.completed()
+
+
+def _is_known(user: str) -> bool:
+    """Whether this host has a user of that name or number."""
+    try:
+        _ = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
