@@ -34,7 +34,7 @@ from innoclone.operation.verify import verify
 from innoclone.ops.manifest import read_manifest, update_manifest
 from innoclone.ops.status import CloneStatus
 from local_clones import local_clone
-from restores import restored
+from restores import linked_clone, restored
 from servers import endpoint_of
 
 QUIET = ("--disable-log-bin", "--loose-auto-generate-certs=OFF", "--loose-sha256-password-auto-generate-rsa-keys=OFF",
@@ -230,6 +230,21 @@ def test_a_server_after_a_private_one_that_was_killed(clone: Path, tmp_path: Pat
     assert any("auto.cnf" in one for one in found)
     with pytest.raises(TargetUnusable, match="server of its own"):
         restored(cut, tmp_path / "new")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_no_server_is_started_on_hard_links(keep: bool, clone: Path, tmp_path: Path) -> None:
+    """It would write into the clone that they are links to; a restore of them is a copy of its own."""
+    before = contents(clone)
+    links = linked_clone(clone, tmp_path / "links")
+    with pytest.raises(TargetUnusable, match="hard link") as caught:
+        boot(BootOptions(links, keep=keep))
+    assert "innoclone restore" in caught.value.advice
+    verify(VerifyOptions(links))
+    restored(links, tmp_path / "new")
+    assert contents(clone) == before
+    shutil.rmtree(links)
+    boot(BootOptions(tmp_path / "new"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
+from innoclone.files.base import hard_linked
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
@@ -99,7 +100,22 @@ def check_bootable(directory: Path, deed: Deed = Deed.START) -> None:
             f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",
             hint="clone once more, with --map-path to a place of its own",
         )
+    if deed is Deed.START:
+        _refuse_hard_links(directory)
     refuse_in_use(directory, deed)
+
+
+def _refuse_hard_links(directory: Path) -> None:
+    """A server writes into its files, and would change the directory that they are linked from."""
+    try:
+        path = hard_linked(directory)
+    except OSError as error:
+        raise file_error(error, f"can't look at {directory}") from error
+    if path is not None:
+        raise TargetUnusable(
+            f"{path} has a second name (hard link): a server on {directory} would change the files at the other, too",
+            hint=f"innoclone restore {directory} DIRECTORY makes a copy that shares none",
+        )
 
 
 def check_series(donor_version: str, programs: Programs) -> None:

@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from innoclone.files.lock import FLOCK
-from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.space import SpaceFlags, SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "Base", "is_earlier_clone", "server_process", "space_of", "tablespaces"]
+__all__ = ["ASIDE", "Base", "hard_linked", "is_earlier_clone", "server_process", "space_of", "tablespaces"]
 
 ASIDE = "base"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
@@ -36,6 +36,13 @@ def tablespaces(root: Path) -> list[Path]:
     """The files below ``root`` that are tablespaces by their names."""
     found = {path for pattern in PATTERNS for path in root.rglob(pattern) if path.is_file() and not path.is_symlink()}
     return sorted(found)
+
+
+def hard_linked(root: Path) -> Path | None:
+    """A tablespace or redo file below ``root`` that has a name elsewhere, too (``cp -al``, a backup of hard links), so
+    that what is written is written to both. None if there is none. Raises OSError."""
+    files = [*tablespaces(root), *root.glob("ib_logfile*"), *(root / REDO_DIR).glob("#ib_redo*")]
+    return next((path for path in files if path.lstat().st_nlink > 1), None)
 
 
 def space_of(path: Path) -> SpaceHeader | None:

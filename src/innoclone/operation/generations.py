@@ -43,8 +43,8 @@ __all__ = ["Preview", "add_generation", "preview"]
 @dataclass(frozen=True)
 class Preview:
     """What a clone that began now would do to a folder: ``new`` is its directory; ``kept`` has the older generations of
-    its series with the rules that keep each, ``removed`` those that would go, ``stuck`` those that should and can't as they
-    are now, with the reason."""
+    its series with the rules that keep each, ``removed`` those that would go, ``stuck`` those that should and could not
+    as they are now, with the reason."""
 
     new: Path
     kept: tuple[tuple[Path, tuple[str, ...]], ...]

@@ -195,7 +195,7 @@ class _Restore:
                     f"{clone} holds clones, and is none itself",
                     hint=f"innoclone list {clone} shows them; the newest is {clone / LATEST}",
                 )
-            cloned.check_bootable(clone)
+            cloned.check_bootable(clone, Deed.LOOK)
         except OSError as error:
             raise file_error(error, f"can't look at {clone}") from error
 
