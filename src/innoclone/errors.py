@@ -13,10 +13,10 @@ the user can do.
     │   ├── VerifyFailed, BadPage
     │   └── Interrupted
     └── RemoteFault                the other side: donor or network
-        ├── ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported
+        ├── ConnectFailed (with ConnectionLimit), TlsFailed, NotMySQL, AuthPluginUnsupported, UnsafeLogin
         ├── AccessDenied, PrivilegeMissing, PluginMissing
         ├── NetworkError
-        ├── ProtocolError, PathRefused
+        ├── ProtocolError, PathRefused, AnswerTooLarge
         ├── DonorError             an error that the donor reported
         │   └── CloneRunning, DdlAborted, LockTimeout, SnapshotGone (with PageUnfit)
         └── Mismatch               preflight; PreflightFailed holds several
@@ -33,9 +33,9 @@ __all__ = [
     "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
     "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
     "Interrupted",
-    "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
-    "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
-    "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
+    "ConnectFailed", "ConnectionLimit", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin",
+    "AccessDenied", "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
+    "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
     "SqlError", "from_donor", "registry", "tamed",
 ]  # fmt: skip
@@ -191,6 +191,23 @@ class ConnectFailed(RemoteFault):
     hint = "check host, port and firewall, and that the server runs"
 
 
+class ConnectionLimit(ConnectFailed):
+    """The server has no connection left, or the account has used up what it is allowed."""
+
+    number, symbol, sqlstate = 1040, "ER_CON_COUNT_ERROR", "08004"
+    hint = "end connections to the server, or raise the limit there"
+
+    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
+        """Keep which of the limits it was: 1040, 1203 or 1226."""
+        super().__init__(message, hint=hint)
+        self.server_number = server_number
+
+    @property
+    def code(self) -> int:
+        """The server's own number where it gave one."""
+        return self.server_number or self.number
+
+
 class TlsFailed(RemoteFault):
     """TLS is not offered, or the certificate was not accepted."""
 
@@ -211,6 +228,16 @@ class AuthPluginUnsupported(RemoteFault):
 
     number, symbol, exit_status = 2059, "CR_AUTH_PLUGIN_CANNOT_LOAD", 4
     hint = "use an account with caching_sha2_password"
+
+
+class UnsafeLogin(RemoteFault):
+    """The password would have to be told to a peer that nothing proves to be the server."""
+
+    number, symbol, exit_status = 2061, "CR_AUTH_PLUGIN_ERR", 4
+    hint = (
+        "use TLS (--ssl-mode=REQUIRED or better), or name the server's RSA key with --server-public-key-path;"
+        " --get-server-public-key takes whatever key the peer sends"
+    )
 
 
 class AccessDenied(RemoteFault):
@@ -255,6 +282,13 @@ class PathRefused(ProtocolError):
 
     number, symbol, exit_status = 1525, "ER_WRONG_VALUE", 8
     hint = "for tablespaces outside the donor's data directory use --map-path OLD=NEW"
+
+
+class AnswerTooLarge(RemoteFault):
+    """The answer to an SQL statement is larger than what we ask for can be; it was not taken into memory."""
+
+    number, symbol, sqlstate, exit_status = 2020, "CR_NET_PACKET_TOO_LARGE", "HY000", 8
+    hint = "a server with so many tables or such long definitions has not been met yet: is it the right one?"
 
 
 class DonorError(RemoteFault):

@@ -25,7 +25,7 @@ from innoclone.transport.sql import LOST, Sql
 
 __all__ = [
     "Outcome", "Side", "Table", "TableResult", "compare_objects", "compare_tables", "list_objects", "list_tables",
-    "prepare_session", "quote", "read_definitions",
+    "quote", "read_definitions",
 ]  # fmt: skip
 
 _SYSTEM_SCHEMAS = "('information_schema', 'performance_schema', 'mysql', 'sys')"
@@ -36,13 +36,6 @@ _AS_BYTES = {
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
     "geomcollection", "geometrycollection",
 }  # fmt: skip
-# Values must read the same on both sides; a snapshot needs REPEATABLE READ.
-_SESSION = (
-    "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, max_execution_time = 0, "
-    "transaction_isolation = 'REPEATABLE-READ', wait_timeout = 86400, net_write_timeout = 3600, "
-    # Ask the engine: what the server caches instead it writes into mysql.table_stats.
-    "information_schema_stats_expiry = 0"
-)
 # What SHOW CREATE TABLE tells of this server, not of the table.
 _NOT_THE_TABLES = re.compile(r" AUTO_INCREMENT=\d+| (?:DATA|INDEX) DIRECTORY ?= ?'(?:[^']|'')*'")
 
@@ -120,11 +113,6 @@ class _Content:
 def quote(name: str) -> str:
     """An identifier, quoted."""
     return "`" + name.replace("`", "``") + "`"
-
-
-def prepare_session(sql: Sql) -> None:
-    """Make values read the same on every server."""
-    sql.rows(_SESSION)
 
 
 def list_tables(sql: Sql) -> dict[str, Table]:

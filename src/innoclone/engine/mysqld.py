@@ -27,6 +27,7 @@ from pymysql.cursors import Cursor
 
 from innoclone import errors
 from innoclone.engine.programs import Programs
+from innoclone.transport.sql import own_server
 
 _LONGEST_SOCKET_PATH = 107
 # Nobody has this account, so asking for it never counts as a failed login of a real one.
@@ -166,10 +167,7 @@ class Server:
         self, user: str = "root", password: str = "", database: str | None = None, *, autocommit: bool = True
     ) -> Connection[Cursor]:
         """A connection over the socket; raises `pymysql.err.MySQLError`."""
-        return pymysql.connect(
-            unix_socket=str(self.socket), user=user, password=password, database=database,
-            charset="utf8mb4", autocommit=autocommit,
-        )  # fmt: skip
+        return own_server(self.socket, user, password, database, autocommit=autocommit)
 
     # ---- ending ----------------------------------------------------------------------------------------
 

@@ -55,12 +55,18 @@ def as_source(endpoint: Endpoint, sql: Sql) -> Endpoint:
     """
     changes: dict[str, Any] = {}
     if endpoint.socket is not None:
-        changes |= {"socket": None, "host": "127.0.0.1", "port": int(sql.value("SELECT @@GLOBAL.port"))}
-    elif endpoint.host == "localhost":
+        # What we need no TLS for is TCP for the replica. A server that has a certificate says how long it is good.
+        certified = sql.rows("SHOW GLOBAL STATUS LIKE 'Ssl_server_not_after'")
+        changes |= {
+            "socket": None,
+            "host": "127.0.0.1",
+            "port": int(sql.value("SELECT @@GLOBAL.port")),
+            "ssl_mode": SslMode.REQUIRED if certified and certified[0][1] else SslMode.DISABLED,
+        }
+    elif endpoint.ssl_mode is SslMode.PREFERRED:
+        changes["ssl_mode"] = SslMode.REQUIRED if sql.connection.cipher else SslMode.DISABLED
+    if endpoint.socket is None and endpoint.host == "localhost":
         changes["host"] = "127.0.0.1"
-    if endpoint.socket is None and endpoint.ssl_mode is SslMode.PREFERRED:
-        encrypted = sql.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
-        changes["ssl_mode"] = SslMode.REQUIRED if encrypted else SslMode.DISABLED
     return replace(endpoint, **changes)
 
 
@@ -85,8 +91,10 @@ def change_source(
 
 def _tls(source: Endpoint) -> list[str]:
     if source.ssl_mode is SslMode.DISABLED:
-        # Without TLS caching_sha2_password needs the server's key for its full path.
-        return ["SOURCE_SSL=0", "GET_SOURCE_PUBLIC_KEY=1"]
+        # Without TLS caching_sha2_password needs the server's key for its full path: as we were told, and only then.
+        if source.server_public_key_path is not None:
+            return ["SOURCE_SSL=0", f"SOURCE_PUBLIC_KEY_PATH={literal(str(source.server_public_key_path))}"]
+        return ["SOURCE_SSL=0", f"GET_SOURCE_PUBLIC_KEY={int(source.get_server_public_key)}"]
     options = ["SOURCE_SSL=1"]
     files = (("CA", source.ssl_ca), ("CERT", source.ssl_cert), ("KEY", source.ssl_key))
     options += [f"SOURCE_SSL_{name}={literal(str(path))}" for name, path in files if path is not None]

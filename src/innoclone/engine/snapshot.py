@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from innoclone.engine.compare import prepare_session
 from innoclone.engine.session import version_number
 from innoclone.errors import SqlError
 from innoclone.transport.endpoint import Endpoint
@@ -60,8 +59,6 @@ def open_snapshots(server: Endpoint, threads: int, *, gtids: bool) -> Iterator[S
     snapshots of different states, if even that fails."""
     with ExitStack() as opened:
         connections = [opened.enter_context(Sql(server, several=True)) for _ in range(threads)]
-        for connection in connections:
-            prepare_session(connection)
         for several in (connections, connections[:1]):
             label = _by_gtids(several) if gtids else _by_position(several)
             if label is not None:

@@ -29,6 +29,7 @@ from innoclone import errors
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
 from innoclone.ops import folders
+from innoclone.transport.sql import own_server
 
 __all__ = [
     "ACCOUNT", "DONOR_OPTIONS", "Sandbox",
@@ -82,9 +83,7 @@ class Sandbox:
     def connect(self, database: str | None = None) -> Connection[Cursor]:
         """Root over the socket; raises `errors.ConnectFailed`."""
         try:
-            return pymysql.connect(
-                unix_socket=str(self.socket), user="root", database=database, charset="utf8mb4", autocommit=True
-            )
+            return own_server(self.socket, database=database)
         except pymysql.err.OperationalError as error:
             raise errors.ConnectFailed(f"sandbox {self.name}: {error.args[-1]}") from error
 

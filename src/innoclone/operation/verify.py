@@ -36,7 +36,6 @@ from innoclone.engine.compare import (
     compare_tables,
     list_objects,
     list_tables,
-    prepare_session,
     read_definitions,
 )
 from innoclone.engine.pagecheck import PageReport
@@ -51,7 +50,7 @@ from innoclone.operation.options import BootOptions, VerifyOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import LARGE, Sql
 
 __all__ = ["VerifyReport", "verify"]
 
@@ -173,7 +172,7 @@ class _Comparison:
             boot(BootOptions(self.directory, mysqld=self.options.mysqld), status=self.status, stopped=self.stopped)
         self.manifest = _manifest(self.directory)
         cloned.check_series(self.manifest.get("donor", {}).get("version", ""), self.programs)
-        with Sql(self.donor) as sql:
+        with Sql(self.donor, most=LARGE) as sql:
             self.gtids = sql.value("SELECT @@GLOBAL.gtid_mode") == "ON"
             with self._private_server() as clone:
                 if self._stands(sql) == self.position:
@@ -254,7 +253,6 @@ class _Comparison:
     @contextmanager
     def _snapshots(self, sql: Sql) -> Iterator[tuple[Snapshot, Side]]:
         """Snapshots of the donor, with what it had before them."""
-        prepare_session(sql)
         tables = list_tables(sql)
         donor = Side((), tables, read_definitions(sql, tables), list_objects(sql))
         with open_snapshots(self.donor, self.options.threads, gtids=self.gtids) as snapshot:
@@ -263,9 +261,7 @@ class _Comparison:
     def _compare(self, sql: Sql, donor: Side, clone: Endpoint, position: str) -> VerifyReport:
         """The report with the outcomes; without a ``position`` that both are at, differences are in doubt."""
         with ExitStack() as opened:
-            connections = [opened.enter_context(Sql(clone)) for _ in donor.connections]
-            for connection in connections:
-                prepare_session(connection)
+            connections = [opened.enter_context(Sql(clone, most=LARGE)) for _ in donor.connections]
             here = Side(connections, list_tables(connections[0]), {}, list_objects(connections[0]))
             sizes = {**donor.tables, **here.tables}.values()
             row = self.status.start(

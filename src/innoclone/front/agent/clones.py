@@ -284,10 +284,13 @@ class Clones:
             )
         paths = {name: Path(text) for name in ("ca", "cert", "key") if (text := variables.text(f"clone_ssl_{name}"))}
         mode = SslMode.VERIFY_CA if "ca" in paths else SslMode.REQUIRED
+        key = variables.text("clone_server_public_key_path")
         donor = Endpoint(
             host, statement.port, statement.user, statement.password,
             ssl_mode=SslMode.DISABLED if statement.ssl is False else mode,
             ssl_ca=paths.get("ca"), ssl_cert=paths.get("cert"), ssl_key=paths.get("key"),
+            server_public_key_path=Path(key) if key else None,
+            get_server_public_key=bool(variables["clone_get_server_public_key"]),
         )  # fmt: skip
         options = CloneOptions(
             donor, directory,

@@ -138,11 +138,13 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_donor_timeout_after_network_failure": Number(5, 0, 30),
     "clone_enable_compression": Switch(False),
     "clone_error_numbering": Choice("mysql", ("mysql", "guide")),  # ours: the guide's own numbers
+    "clone_get_server_public_key": Switch(False),  # ours: REQUIRE NO SSL takes the RSA key that the donor sends
     "clone_keep_old_data": Switch(False),  # ours: what a managed server's data was, beside it
     "clone_max_concurrency": Number(16, 1, 128),
     "clone_max_data_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
     "clone_max_network_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
     "clone_resume_on_start": Switch(False),  # ours: go on with a clone that the agent's end cut off
+    "clone_server_public_key_path": Text(),  # ours: the donor's RSA key for REQUIRE NO SSL
     "clone_ssl_ca": Text(),
     "clone_ssl_cert": Text(),
     "clone_ssl_key": Text(),
