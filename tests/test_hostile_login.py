@@ -29,6 +29,7 @@ from innoclone.wire.handshake import AuthMoreData, AuthSwitch, Capability, Err
 from innoclone.wire.login import ClientLogin, KeyTrust
 from receiving import receive_into
 
+TRUSTING = KeyTrust(from_peer=True)
 SHA2, NATIVE, SHA256 = "caching_sha2_password", "mysql_native_password", "sha256_password"
 
 
@@ -194,7 +195,7 @@ def test_a_nonce_that_is_too_short(plugin, nonce):
         login.receive(b"\xfe" + plugin.encode() + b"\0" + nonce)
 
 
-def started(key: KeyTrust = KeyTrust(from_peer=True), password: str = "secret") -> ClientLogin:  # noqa: B008 - frozen
+def started(key: KeyTrust = TRUSTING, password: str = "secret") -> ClientLogin:  # noqa: S107 - what hostile.py has
     login = ClientLogin("clone", password, tls=False, tls_required=False, key=key)
     login.receive(GREETING.serialize())
     return login

@@ -162,7 +162,7 @@ def test_words_of_older_servers_and_tls() -> None:
     plain = Endpoint("db.example", ssl_mode=SslMode.DISABLED)
     assert change_source(plain, 80022, Position("binlog.000007", 157), user="u") == (
         "CHANGE MASTER TO MASTER_HOST='db.example', MASTER_PORT=3306, MASTER_USER='u', MASTER_PASSWORD='<password>',"
-        " MASTER_SSL=0, GET_MASTER_PUBLIC_KEY=1, MASTER_AUTO_POSITION=0, MASTER_LOG_FILE='binlog.000007',"
+        " MASTER_SSL=0, GET_MASTER_PUBLIC_KEY=0, MASTER_AUTO_POSITION=0, MASTER_LOG_FILE='binlog.000007',"
         " MASTER_LOG_POS=157"
     )
     assert [start_replica(version) for version in (80021, 80022, 90704)] == [

@@ -29,15 +29,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
-    "CloneError", "LocalFault", "RemoteFault",
-    "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
-    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
-    "Interrupted",
-    "ConnectFailed", "ConnectionLimit", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin",
-    "AccessDenied", "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
-    "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
-    "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
-    "SqlError", "from_donor", "registry", "tamed",
+    "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetBusy",
+    "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed",
+    "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed", "ConnectionLimit", "TlsFailed", "NotMySQL",
+    "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied", "PrivilegeMissing", "PluginMissing", "NetworkError",
+    "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning", "DdlAborted", "LockTimeout",
+    "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
+    "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor",
+    "registry", "tamed",
 ]  # fmt: skip
 
 LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds

@@ -27,7 +27,7 @@ from innoclone.errors import (
 )
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import Mapping, place
-from innoclone.transport.connection import Connection
+from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
 from innoclone.wire.rpc import COM_CLONE, Exit
@@ -90,6 +90,7 @@ def check(
     facts = DonorFacts()
     # Our own login comes first: it tells best what is wrong with the peer, with TLS or with the account.
     with Connection(donor, Compression(), timeout=patience) as connection:
+        connection.command(bytes([COM_QUERY]) + b"SET SESSION wait_timeout=28800")  # until it is used, at the end
         with Sql(donor, read_timeout=patience) as sql:
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)

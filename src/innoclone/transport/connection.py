@@ -37,7 +37,7 @@ from innoclone.wire.handshake import Err, Greeting
 from innoclone.wire.packets import HEADER, PacketHeader, split
 from innoclone.wire.refusals import AFTER_LOGIN, refusal
 
-__all__ = ["BEFORE_BULK", "READ_AHEAD", "Connection"]
+__all__ = ["BEFORE_BULK", "COM_QUERY", "READ_AHEAD", "Connection"]
 
 READ_AHEAD = 1 << 16
 BEFORE_BULK = 64  # bytes before a block: its descriptor's packet, the header and first byte of its own

@@ -22,6 +22,7 @@ __all__ = ["LARGE", "LOST", "Sql", "own_server", "sql_error", "understood"]
 
 LOST = "the SQL connection was lost before"
 ER_CLIENT_INTERACTION_TIMEOUT = 4031
+ER_VARIABLE_NOT_SETTABLE_IN_TRANSACTION = 1766
 USUAL, LARGE = 1 << 29, 1 << 32  # bytes of memory that one result may take
 
 
@@ -94,7 +95,13 @@ class Sql:
     def _settle(self) -> None:
         """Make the session ours."""
         try:
-            self.rows(statement(READING))
+            try:
+                self.rows(statement(READING))
+            except SqlError as error:
+                if error.code != ER_VARIABLE_NOT_SETTABLE_IN_TRANSACTION:
+                    raise
+                self.rows("ROLLBACK AND NO CHAIN NO RELEASE")  # what an init_connect began
+                self.rows(statement(READING))
         except CloneError as error:
             if error.code not in UNSETTABLE:
                 raise

@@ -15,6 +15,7 @@ __all__ = ["OWN_SERVER", "READING", "UNSETTABLE", "statement"]
 
 DAY = 86400  # seconds
 
+# Texts have an introducer: the whole statement is read in the character set that was there before it.
 READING = (
     "NAMES utf8mb4 COLLATE utf8mb4_0900_ai_ci",
     # What is cut off, left out, or refused.
@@ -27,9 +28,9 @@ READING = (
     "sort_buffer_size=262144",
     "max_execution_time=0",
     # How statements and values read.
-    "sql_mode=''",
+    "sql_mode=0",
     "sql_auto_is_null=0",
-    "time_zone='+00:00'",
+    "time_zone=_utf8mb4'+00:00'",
     "timestamp=DEFAULT",
     "div_precision_increment=4",
     "lc_messages=en_US",
@@ -43,10 +44,10 @@ READING = (
     # Which rows are read, and from where.
     "autocommit=1",
     "completion_type=0",
-    "transaction_isolation='REPEATABLE-READ'",
+    "transaction_isolation=2",  # REPEATABLE-READ
     "transaction_read_only=0",
     "use_secondary_engine=OFF",
-    "optimizer_switch='default'",
+    "optimizer_switch=_utf8mb4'default'",
     "/*!80014 group_replication_consistency=EVENTUAL*/",
     # How long the server waits for us, and for others.
     f"wait_timeout={DAY}",
@@ -58,7 +59,7 @@ READING = (
 
 OWN_SERVER = (
     *READING,
-    "sql_mode='ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
+    "sql_mode=_utf8mb4'ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
     "NO_ENGINE_SUBSTITUTION'",
     "default_storage_engine=InnoDB",
     "default_tmp_storage_engine=InnoDB",
