@@ -20,7 +20,7 @@ the user can do.
         ├── DonorError             an error that the donor reported
         │   └── CloneRunning, DdlAborted, LockTimeout, SnapshotGone (with PageUnfit)
         └── Mismatch               preflight; PreflightFailed holds several
-            ├── VersionUnsupported, ConfigurationMismatch, EncryptionUnsupported, EncryptionNeedsTls
+            ├── VersionUnsupported, ConfigurationMismatch, FileNameClash, EncryptionUnsupported, EncryptionNeedsTls
             └── PacketTooSmall, RedoDisabled
 """
 
@@ -35,8 +35,8 @@ __all__ = [
     "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied", "PrivilegeMissing", "PluginMissing", "NetworkError",
     "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning", "DdlAborted", "LockTimeout",
     "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch",
-    "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "from_donor",
-    "registry", "tamed",
+    "FileNameClash", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError",
+    "from_donor", "registry", "tamed",
 ]  # fmt: skip
 
 LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
@@ -392,6 +392,14 @@ class VersionUnsupported(Mismatch):
 
 class ConfigurationMismatch(Mismatch):
     """A setting of the donor does not fit."""
+
+
+class FileNameClash(Mismatch):
+    """The donor has two undo or system tablespace files of one name in different directories; a clone has no room for
+    both."""
+
+    number, symbol = 3869, "ER_CLONE_SYS_CONFIG"
+    hint = "a server can't be cloned with the files of its system tablespace as they are: use a logical backup"
 
 
 class EncryptionUnsupported(Mismatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,8 @@ from innoclone.errors import (
     VersionUnsupported,
 )
 from innoclone.files.marks import is_unfinished
-from innoclone.files.names import Mapping, place
+from innoclone.files.names import Mapping, clash, place, same_names
+from innoclone.innodb.space import SYSTEM_SPACE, UNDO_SPACE_MAX
 from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
@@ -95,9 +97,8 @@ def check(
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)
             facts.good.append(f"login to {donor}, MySQL {facts.version}")
-            for step in (_check_version, _check_settings, _check_redo, _check_encryption, _check_tablespaces):
+            for step in CHECKS:
                 _collect(facts, step, sql)
-            _collect(facts, _check_engines, sql)
             _collect(facts, _check_plugin, sql, install_plugin, dry_run)
             plugins = sql.rows(
                 "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
@@ -188,6 +189,20 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
     facts.good.append(f"{facts.data_bytes / (1 << 20):.1f} MiB of tablespaces, none encrypted")
 
 
+def _check_names(facts: DonorFacts, sql: Sql) -> None:
+    """Undo and system tablespace files come without their directory, so each name can be there once."""
+    try:
+        rows = sql.rows("SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'")
+    except (PrivilegeMissing, SqlError):
+        rows = []  # without PROCESS: said already
+    system = [part.partition(":")[0] for part in facts.variables.get("innodb_data_file_path", "").split(";")]
+    for space_id, paths in ((UNDO_SPACE_MAX, [str(name) for (name,) in rows]), (SYSTEM_SPACE, system)):
+        names = Counter(PurePosixPath(path).name for path in paths)
+        for name, count in names.items():
+            if count > 1:
+                raise same_names(space_id, name)
+
+
 def _check_engines(facts: DonorFacts, sql: Sql) -> None:
     rows = sql.rows(
         "SELECT ENGINE, COUNT(*) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'"
@@ -236,6 +251,17 @@ def _check_clone_mode(facts: DonorFacts, connection: Connection) -> None:
     connection.quit()
 
 
+CHECKS = (
+    _check_version,
+    _check_settings,
+    _check_redo,
+    _check_encryption,
+    _check_tablespaces,
+    _check_names,
+    _check_engines,
+)
+
+
 def _check_series(facts: DonorFacts, local: str) -> None:
     """A clone can't be upgraded while it recovers: the server must be of the donor's series."""
     theirs, ours = version_number(facts.version), version_number(local)
@@ -278,7 +304,11 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
 
 
 def _check_mapping(facts: DonorFacts, directory: Path, mapping: Mapping) -> None:
+    taken: dict[Path, str] = {}
     for name in facts.outside:
         placed = place(name, 1, directory, mapping)
+        if placed in taken:
+            raise clash(placed, taken[placed], name)
+        taken[placed] = name
         if placed.exists():
             raise PathRefused(f"{placed} exists already", hint="map its directory elsewhere with --map-path")

@@ -196,9 +196,10 @@ class Target:
             finally:
                 os.close(fd)
         except FileExistsError as error:
-            raise PathRefused(
-                f"{path} exists already", hint="remove the file, or map its directory elsewhere"
-            ) from error
+            hint = "remove the file, or map its directory elsewhere"
+            if path.is_relative_to(self.root):  # the directory was empty: only another name of the donor's can be it
+                hint = "this file system takes two names of the donor's for one: use one that tells A from a"
+            raise PathRefused(f"{path} exists already", hint=hint) from error
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
 
