@@ -243,12 +243,10 @@ class FileTable:
         name = PurePosixPath(meta.name)
         if is_undo(meta.space_id) or (meta.space_id == SYSTEM_SPACE and len(name.parts) == 1):
             return same_names(meta.space_id, name.name)
-        other = next(
-            (file for file in self.data if file.final == path and not file.dropped and file.metadata is not meta), None
-        )
-        if other is not None and (there := PurePosixPath(other.metadata.name)) != name:
-            if name.is_absolute() or there.is_absolute():
-                return clash(path, str(there), str(name))
+        there = [PurePosixPath(file.metadata.name) for file in self.data if file.final == path and not file.dropped]
+        for other in there:
+            if other != name and (other.is_absolute() or name.is_absolute()):
+                return clash(path, str(other), str(name))
         return ProtocolError(f"two files are named {meta.name!r}")
 
     def _first_page(self, meta: FileMetadata, flags: SpaceFlags | None) -> int:
