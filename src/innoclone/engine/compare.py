@@ -44,6 +44,9 @@ POLL = 0.2  # seconds between looks for a wish to stop
 NO_SUCH_TABLE = 1146
 _DENIED = (1142, 1143, 1044)
 _NO_SUCH_COLUMN = 1054
+# Tablespace discarded (ALTER TABLE ... DISCARD TABLESPACE), missing; table corrupt; not of the storage engine. A clone
+# of such a table is as its donor's is.
+_NO_DATA = (1814, 1812, 1877, 194, 1030, 1712)
 
 
 class Outcome(enum.Enum):
@@ -226,6 +229,8 @@ def _compare_table(
 def _judge(name: str, donor: _Content, clone: _Content, before: str | None) -> TableResult:
     """``before`` is the donor's definition from before the snapshot, None where there was no such table."""
     number = donor.error.code if donor.error else 0
+    if number in _NO_DATA and clone.error is not None and clone.error.code == number:
+        return TableResult(name, Outcome.NOT_COMPARED, f"neither can be read: {clone.error.message}")
     if number in _DENIED:
         return TableResult(name, Outcome.NOT_COMPARED, "the account may not read it on the donor")
     if number == NO_SUCH_TABLE and before is None:

@@ -59,6 +59,7 @@ class DonorFacts:
     problems: list[CloneError] = field(default_factory=list)
     good: list[str] = field(default_factory=list)  # checks that were passed, as text
     started: int = 0  # when the donor was, see `donor_start`
+    connections: int = 0  # that the account may have at a time, 0 = any number
 
     @property
     def version(self) -> str:
@@ -96,6 +97,7 @@ def check(
         with Sql(donor, read_timeout=patience) as sql:
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)
+            facts.connections = int(sql.value("SELECT @@SESSION.max_user_connections"))
             facts.good.append(f"login to {donor}, MySQL {facts.version}")
             for step in CHECKS:
                 _collect(facts, step, sql)

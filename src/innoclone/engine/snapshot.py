@@ -20,13 +20,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from innoclone.engine.session import version_number
-from innoclone.errors import SqlError
+from innoclone.errors import ConnectionLimit, SqlError
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import LARGE, Sql
 
 __all__ = ["Snapshot", "binlog_status", "open_snapshots"]
 
 PATIENCE = 5.0  # seconds of asking before fewer connections are tried
+POLL = 0.2
 _START = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 _LABELLED = (
     f"ROLLBACK; SELECT @@GLOBAL.gtid_executed; {_START}; SELECT @@GLOBAL.gtid_owned; SELECT @@GLOBAL.gtid_executed"
@@ -35,10 +36,12 @@ _LABELLED = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Connections with an open snapshot each. ``label`` None: they may be of different states."""
+    """Connections with an open snapshot each. ``label`` None: they may be of different states; ``refusal``: why they
+    are fewer than were wanted."""
 
     connections: Sequence[Sql]
     label: str | None
+    refusal: str = ""
 
 
 def plain(gtids: str) -> str:
@@ -55,18 +58,30 @@ def binlog_status(sql: Sql) -> str:
 
 @contextmanager
 def open_snapshots(server: Endpoint, threads: int, *, gtids: bool) -> Iterator[Snapshot]:
-    """``threads`` snapshots of one state, or a single one if the server changes too fast for so many; without a label,
-    snapshots of different states, if even that fails."""
+    """``threads`` snapshots of one state, fewer where the server allows no more connections, or a single one if it
+    changes too fast for so many; without a label, snapshots of different states, if even that fails."""
     with ExitStack() as opened:
-        connections = [opened.enter_context(Sql(server, several=True)) for _ in range(threads)]
+        connections: list[Sql] = []
+        refusal = ""
+        deadline = time.monotonic() + PATIENCE
+        while len(connections) < threads:
+            try:
+                connections.append(opened.enter_context(Sql(server, several=True, most=LARGE)))
+            except ConnectionLimit as error:
+                refusal = error.message
+                if connections:
+                    break
+                if time.monotonic() > deadline:  # servers count for a moment those that have just gone
+                    raise
+                time.sleep(POLL)
         for several in (connections, connections[:1]):
             label = _by_gtids(several) if gtids else _by_position(several)
             if label is not None:
-                yield Snapshot(several, label)
+                yield Snapshot(several, label, refusal)
                 return
         for connection in connections:
             connection.results(f"ROLLBACK; {_START}")
-        yield Snapshot(connections, None)
+        yield Snapshot(connections, None, refusal)
 
 
 def _by_gtids(connections: Sequence[Sql]) -> str | None:

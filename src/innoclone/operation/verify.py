@@ -43,7 +43,7 @@ from innoclone.engine.programs import find_programs
 from innoclone.engine.replication import as_source
 from innoclone.engine.snapshot import Snapshot, binlog_status, open_snapshots, plain
 from innoclone.engine.wholeness import check_pages, expected_bytes
-from innoclone.errors import CloneError, Interrupted, SqlError, VerifyFailed
+from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SqlError, VerifyFailed
 from innoclone.files.names import OWN_DIR
 from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions, VerifyOptions
@@ -54,6 +54,7 @@ from innoclone.transport.sql import LARGE, Sql
 
 __all__ = ["VerifyReport", "verify"]
 
+FOLLOWING = 3  # connections to the donor: the replica's, one that asks, one with a snapshot
 NAMED = 5  # findings that an error message names
 
 
@@ -181,7 +182,10 @@ class _Comparison:
                             return self._compare(sql, donor, clone, self.position)
             why = self._reason_not_to_follow(sql)
             if not why:
-                report, why = self._follow(sql)
+                try:
+                    report, why = self._follow(sql)
+                except ConnectionLimit as error:  # the replica takes one, too
+                    report, why = self.report, error.message
                 if not why:
                     return report
             self.status.notes.append(f"the donor has moved on, and the clone can't follow it: {why}")
@@ -218,6 +222,8 @@ class _Comparison:
         """Empty where a copy of the clone may follow. Raises `VerifyFailed` where it has what the donor lacks."""
         if not self.gtids:
             return "the donor has no GTIDs"
+        if 0 < int(sql.value("SELECT @@SESSION.max_user_connections")) < FOLLOWING:
+            return f"that takes {FOLLOWING} connections at a time, the account may have fewer (max_user_connections)"
         extra = plain(sql.value("SELECT GTID_SUBTRACT(%s, @@GLOBAL.gtid_executed)", (self.position,)))
         if extra:
             raise VerifyFailed(
@@ -256,6 +262,9 @@ class _Comparison:
         tables = list_tables(sql)
         donor = Side((), tables, read_definitions(sql, tables), list_objects(sql))
         with open_snapshots(self.donor, self.options.threads, gtids=self.gtids) as snapshot:
+            if snapshot.refusal:
+                note = f"comparing over fewer connections: {snapshot.refusal}"
+                self.status.notes += [note] * (note not in self.status.notes)
             yield snapshot, replace(donor, connections=snapshot.connections)
 
     def _compare(self, sql: Sql, donor: Side, clone: Endpoint, position: str) -> VerifyReport:

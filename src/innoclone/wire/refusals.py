@@ -44,9 +44,10 @@ _CONNECTION = {
 }
 _LIMIT = {
     1040: "the server has no connection left (max_connections): end some, or raise the limit there",
-    1203: "the account has no connection left (max_user_connections): end some, or raise the limit",
+    1203: "the account has no connection left (max_user_connections), and two at a time are needed: end some, or raise"
+    " the limit",
     1226: "raise the account's limit (ALTER USER ... WITH MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR,"
-    " MAX_QUERIES_PER_HOUR 0), or use one without",
+    " MAX_QUERIES_PER_HOUR), or use one without; two connections at a time are needed",
 }
 _NO_PROTOCOL = (1043, 1156, 1158)
 AFTER_LOGIN = frozenset((1053, 1184, 1226, 1820, 3032, 3168))
