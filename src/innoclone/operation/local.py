@@ -14,7 +14,15 @@ from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.retry import LOST, Retries
-from innoclone.errors import CloneError, Interrupted, PathRefused, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.errors import (
+    CloneError,
+    ConnectionLimit,
+    Interrupted,
+    PathRefused,
+    SnapshotGone,
+    TargetExists,
+    TargetUnusable,
+)
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
@@ -34,6 +42,10 @@ __all__ = ["LocalResult", "local"]
 ANY_TABLE = 1  # the id of some ordinary tablespace
 BEGIN_ANEW = 3  # times in one run
 RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
+
+
+ER_USER_LIMIT_REACHED = 1226
+CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
 
 
 @dataclass(frozen=True)
@@ -179,6 +191,12 @@ def _copy(
     status.notes += facts.notes
     status.donor_version = facts.version
     facts.verdict()
+    if 0 < facts.connections < CONNECTIONS:
+        raise ConnectionLimit(
+            f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
+            server_number=ER_USER_LIMIT_REACHED,
+            hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
+        )
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)

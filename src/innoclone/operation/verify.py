@@ -62,8 +62,9 @@ NAMED = 5  # findings that an error message names
 class VerifyReport:
     """What was found.
 
-    ``tables`` and ``objects`` (views, routines, triggers, events, accounts) are empty without a server to compare with;
-    ``position`` is the GTID set, or file:offset, at which they were, empty where both stood at different ones.
+    ``compared`` says whether there was a server to compare with. Without one ``tables`` and ``objects`` (views,
+    routines, triggers, events, accounts) are empty. ``position`` is the GTID set, or file:offset, at which both were,
+    empty where they stood at different ones.
     """
 
     pages: PageReport
@@ -71,6 +72,7 @@ class VerifyReport:
     tables: tuple[TableResult, ...] = ()
     objects: tuple[TableResult, ...] = ()
     position: str = ""
+    compared: bool = False
 
     def count(self, outcome: Outcome) -> int:
         """Tables with that outcome."""
@@ -83,6 +85,8 @@ class VerifyReport:
 
     def gaps(self) -> list[str]:
         """A line for each thing that could not be compared, or that a clone does not carry."""
+        if not self.compared:
+            return ["tables: not compared (no server was named)"]
         results = (*self.tables, *self.objects)
         return [str(result) for result in results if result.outcome in (Outcome.NOT_COMPARED, Outcome.NOT_CLONED)]
 
@@ -90,8 +94,8 @@ class VerifyReport:
         """The verdict in one line."""
         text = f"{self.pages.pages} pages of {len(self.pages.files)} files"
         text += f", {len(self.problems)} problems" if self.problems else " sound"
-        if not self.tables:
-            return text
+        if not self.compared:
+            return f"{text}; tables not compared"
         counts = [f"{self.count(Outcome.EQUAL)} tables equal", f"{self.count(Outcome.NOT_COMPARED)} not compared"]
         if cloned_not := self.count(Outcome.NOT_CLONED):
             counts.append(f"{cloned_not} not cloned")
@@ -118,7 +122,8 @@ def verify(
         if findings := report.findings():
             status.notes += findings
             more = f" and {len(findings) - NAMED} more" if len(findings) > NAMED else ""
-            raise VerifyFailed(f"{'; '.join(findings[:NAMED])}{more}")
+            left = "" if report.compared else "; tables were not compared"
+            raise VerifyFailed(f"{'; '.join(findings[:NAMED])}{more}{left}")
     except CloneError as error:
         status.fail(error.code, error.message)
         raise
@@ -286,7 +291,7 @@ class _Comparison:
             objects = compare_objects(sql, donor.objects, here.objects, ours=f"{follow.ACCOUNT}@localhost")
             if not position:
                 results, objects = [_in_doubt(result) for result in results], [_in_doubt(result) for result in objects]
-            return replace(self.report, tables=tuple(results), objects=tuple(objects), position=position)
+            return replace(self.report, tables=tuple(results), objects=tuple(objects), position=position, compared=True)
 
 
 def _in_doubt(result: TableResult) -> TableResult:

@@ -19,8 +19,8 @@ from typer.core import TyperCommand
 
 from innoclone.errors import UsageError
 from innoclone.front.dsn import is_dsn
-from innoclone.front.option_files import Files, Setting
-from innoclone.front.options import CONNECTION_OPTIONS, SWITCHES, Sources, find_settings, resolve
+from innoclone.front.option_files import Files, Setting, read, settings_of
+from innoclone.front.options import CONNECTION_OPTIONS, GROUPS, SWITCHES, Sources, find_settings, resolve
 from innoclone.front.output import Output
 from innoclone.transport.endpoint import Endpoint
 
@@ -127,6 +127,14 @@ class FileArgs:
         """The settings in them."""
         files = Files(self.defaults_file, self.defaults_extra_file, self.no_defaults)
         return find_settings(files, login=self.login_path, warn=warn)
+
+    def name_a_server(self) -> bool:
+        """Whether an option file that was named in this very command says where a server is or who logs in, or a login
+        path was named. Raises UsageError."""
+        named = [path for path in (self.defaults_file, self.defaults_extra_file) if path is not None]
+        settings = [setting for path in named for setting in read(path, required=True, warn=lambda _: None)]
+        found = {setting.key for setting in settings_of(settings, GROUPS)}
+        return self.login_path is not None or not found.isdisjoint(("host", "port", "socket", "user"))
 
 
 @dataclass(frozen=True)
