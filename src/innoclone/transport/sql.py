@@ -28,7 +28,7 @@ USUAL, LARGE = 1 << 29, 1 << 32  # bytes of memory that one result may take
 
 def sql_error(error: pymysql.MySQLError) -> CloneError:
     """The error class for what a server answers to a statement, or for a connection that is lost."""
-    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    number = error.args[0] & 0xFFFF if error.args and isinstance(error.args[0], int) else 0  # PyMySQL reads a sign
     message = str(error.args[1]) if len(error.args) > 1 else str(error)
     text = tamed(message)
     if number == ER.SPECIFIC_ACCESS_DENIED_ERROR:
