@@ -115,7 +115,7 @@ class ClientLogin:
         self._phase = _Phase.GREETING
         self._nonce = b""
         self._packets = 0
-        self._encrypted = False
+        self._encrypted, self._local = False, secure
         self._plugin = SHA2
         self.greeting: Greeting | None = None
         self.compression = "off"  # what was agreed
@@ -207,7 +207,7 @@ class ClientLogin:
     def _refused(self, error: Err) -> Exception:
         known = refusal(
             error.number, error.message,
-            encrypted=self._encrypted or self._secure, certificate=self._certificate or self._secure,
+            encrypted=self._encrypted or self._local, certificate=self._certificate or self._local,
         )  # fmt: skip
         if known is not None:
             return known
