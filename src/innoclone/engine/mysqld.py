@@ -232,6 +232,8 @@ def answers(**where: Any) -> bool:
         number = error.args[0] if error.args else None
         by_server = isinstance(number, int) and number >= 1000 and not 2000 <= number < 3000  # those are the client's
         return by_server and number != ER.SERVER_SHUTDOWN
+    except Exception:  # noqa: BLE001 - what PyMySQL makes of the answers of something else
+        return False
     return True
 
 

@@ -115,6 +115,8 @@ def verify(
     stopped = stopped if stopped is not None else threading.Event()
     status.destination, status.state, status.begin = str(options.directory), State.IN_PROGRESS, time.time()
     try:
+        if options.against is not None:
+            Sql(options.against).close()  # who can't log in is to know before all pages are read
         report = _pages(options, status, stopped)
         if options.against is not None and not report.findings():
             status.source = str(options.against)

@@ -69,10 +69,15 @@ def own_server(
     Its session, too, doesn't depend on the options that the server was started with.
     """
     settings = OWN_SERVER if user == "root" else READING
-    return pymysql.connect(
-        unix_socket=str(socket), user=user, password=password, database=database, charset="utf8mb4",
-        init_command=statement(settings), autocommit=autocommit,
-    )  # fmt: skip
+    try:
+        return pymysql.connect(
+            unix_socket=str(socket), user=user, password=password, database=database, charset="utf8mb4",
+            init_command=statement(settings), autocommit=autocommit,
+        )  # fmt: skip
+    except pymysql.MySQLError:
+        raise
+    except Exception as error:  # what PyMySQL makes of the answers of something else
+        raise pymysql.err.OperationalError(CR.CR_SERVER_HANDSHAKE_ERR, f"{socket} is no server's: {error}") from error
 
 
 class Sql:

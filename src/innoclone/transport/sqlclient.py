@@ -38,6 +38,7 @@ LONGEST_PACKET = 1 << 26  # bytes of one row or error message: a server's own de
 MOST_COLUMNS = 4096  # of a table or a result (manual, "Limits on Table Column Count")
 MOST_RESULTS = 64  # of one call; ours have up to five statements
 ROW, VALUE = 128, 64  # bytes that a row and a value take in memory besides what was sent
+COLUMN = 16  # values that a column's description is worth
 LOCAL_FILE, ERROR = 0xFB, 0xFF  # what an answer starts with that asks for a file, or that is an error
 
 
@@ -145,11 +146,13 @@ class SqlClient(_Connection):
     def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
         if self._current_timeout != self._read_timeout:
             self.wait(self._read_timeout)
+        values = self._width
         if packet_type is FieldDescriptorPacket:
             self._width += 1
+            values = COLUMN
             if self._width > MOST_COLUMNS:
                 raise ProtocolError(f"a result of more than {MOST_COLUMNS} columns")
-        payload = self._payload()
+        payload = self._payload(ROW + VALUE * values)
         if self._beginning and payload[:1] == bytes([LOCAL_FILE]):
             raise ProtocolError("the server asks for a file of this host (LOAD DATA LOCAL), which nobody told it to")
         self._beginning = False
@@ -158,14 +161,15 @@ class SqlClient(_Connection):
             packet.raise_for_error()
         return packet
 
-    def _payload(self) -> bytes:
+    def _payload(self, more: int) -> bytes:
+        """The next packet; it takes ``more`` bytes of memory than it has."""
         pieces: list[bytes] = []
         whole = 0
         last = False
         while not last:
             header = PacketHeader.parse(self._bytes(HEADER))
             whole += header.length
-            self._left -= header.length + (0 if pieces else ROW + VALUE * self._width)
+            self._left -= header.length + (0 if pieces else more)
             if self._left < 0 or whole > LONGEST_PACKET:
                 what = (
                     f"more than {self._most} bytes" if self._left < 0 else f"a row of more than {LONGEST_PACKET} bytes"
