@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from innoclone.errors import CloneError, Interrupted, NetworkError, SqlError
-from innoclone.transport.sql import LOST, Sql
+from innoclone.transport.sql import LOST, Sql, understood
 
 __all__ = [
     "Outcome", "Side", "Table", "TableResult", "compare_objects", "compare_tables", "list_objects", "list_tables",
@@ -118,6 +118,7 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+@understood("its tables")
 def list_tables(sql: Sql) -> dict[str, Table]:
     """Every base table that the account may see, but the server's own, by full name."""
     columns: dict[tuple[str, str], list[tuple[str, str]]] = {}
@@ -273,6 +274,7 @@ def _savepoint(sql: Sql) -> Iterator[None]:
         sql.rows("ROLLBACK TO SAVEPOINT one_table")
 
 
+@understood("a table")
 def _read(sql: Sql, table: Table, tolerated: type[CloneError]) -> _Content:
     """Definition and checksum; an error of the kind ``tolerated`` is part of the answer."""
     definition = ""
@@ -284,6 +286,7 @@ def _read(sql: Sql, table: Table, tolerated: type[CloneError]) -> _Content:
     return _Content(definition, int(rows), int(checksum))
 
 
+@understood("a table")
 def _definition(sql: Sql, table: Table) -> str:
     text: str = sql.rows(f"SHOW CREATE TABLE {quote(table.schema)}.{quote(table.name)}")[0][1]
     return _NOT_THE_TABLES.sub("", text)
@@ -307,6 +310,7 @@ _SHOWN_BY = {
 }
 
 
+@understood("its views and routines")
 def list_objects(sql: Sql) -> dict[str, set[str]]:
     """The names of views, routines, triggers, events and accounts that the account may see, by kind."""
     found = {
@@ -326,6 +330,7 @@ def list_objects(sql: Sql) -> dict[str, set[str]]:
     return found
 
 
+@understood("its views and routines")
 def compare_objects(
     donor: Sql, before: dict[str, set[str]], clone: dict[str, set[str]], *, ours: str = ""
 ) -> list[TableResult]:

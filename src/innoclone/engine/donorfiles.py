@@ -18,7 +18,7 @@ from innoclone.files.base import space_of
 from innoclone.files.copying import FICLONE
 from innoclone.files.names import BUFFER_POOL
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceHeader, is_undo
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileMetadata
 
 __all__ = ["DonorFiles"]
@@ -35,6 +35,7 @@ class DonorFiles:
         self._lock = threading.Lock()
 
     @classmethod
+    @understood("its files")
     def find(cls, sql: Sql, root: Path | None = None) -> DonorFiles:
         """Ask the server, and prove that its files are here. ``root`` replaces @@datadir (a container's, for instance).
 

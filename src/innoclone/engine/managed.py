@@ -25,7 +25,7 @@ from innoclone.errors import BootFailed, CloneError, ConfigurationMismatch, Serv
 from innoclone.files.base import server_process
 from innoclone.files.system import file_error
 from innoclone.ops.managed import Managed
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = ["Control", "ServerFacts", "refuse_unlike"]
 
@@ -77,6 +77,7 @@ class Control:
 
     # ---- asking --------------------------------------------------------------------------------------------
 
+    @understood("itself")
     def facts(self) -> ServerFacts:
         """Raises `TargetUnusable` where it can't be asked, is another server, or has data where we don't handle it."""
         try:

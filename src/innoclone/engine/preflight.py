@@ -31,7 +31,7 @@ from innoclone.files.names import Mapping, clash, place, same_names
 from innoclone.innodb.space import SYSTEM_SPACE, UNDO_SPACE_MAX
 from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 from innoclone.wire.rpc import COM_CLONE, Exit
 
 __all__ = ["DonorFacts", "check", "donor_start"]
@@ -97,7 +97,8 @@ def check(
         with Sql(donor, read_timeout=patience) as sql:
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)
-            facts.connections = int(sql.value("SELECT @@SESSION.max_user_connections"))
+            with understood("the account's limits"):
+                facts.connections = int(sql.value("SELECT @@SESSION.max_user_connections"))
             facts.good.append(f"login to {donor}, MySQL {facts.version}")
             for step in CHECKS:
                 _collect(facts, step, sql)
@@ -117,17 +118,20 @@ def check(
 
 def _collect(facts: DonorFacts, step: Callable[..., None], *arguments: object) -> None:
     try:
-        step(facts, *arguments)
+        with understood("itself"):
+            step(facts, *arguments)
     except CloneError as error:
         facts.problems.append(error)
 
 
+@understood("its start")
 def donor_start(sql: Sql) -> int:
     """When the server was started: seconds since the epoch by its own clock, to a second or so."""
     uptime = sql.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")
     return int(sql.value("SELECT UNIX_TIMESTAMP()")) - int(uptime[0][1] if uptime else 0)
 
 
+@understood("its variables")
 def _variables(sql: Sql) -> dict[str, str]:
     marks = ", ".join(["%s"] * len(VARIABLES))
     rows = sql.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({marks})", VARIABLES)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from innoclone.transport.endpoint import Endpoint, SslMode
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = [
     "PASSWORD",
@@ -48,6 +48,7 @@ def words(statement: str, version: int) -> str:
     return statement if version >= 80022 else statement.replace("REPLICA", "SLAVE")
 
 
+@understood("itself")
 def as_source(endpoint: Endpoint, sql: Sql) -> Endpoint:
     """How a replica on this host reaches the server that we reach with ``endpoint`` and are connected to by ``sql``.
 
@@ -118,6 +119,7 @@ class Threads:
     applier_error: str
 
 
+@understood("its replication")
 def read_threads(replica: Sql) -> Threads:
     """The state of the default channel's threads, from performance_schema."""
     receiver = replica.rows(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from innoclone.engine.session import version_number
 from innoclone.errors import ConnectionLimit, SqlError
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import LARGE, Sql
+from innoclone.transport.sql import LARGE, Sql, understood
 
 __all__ = ["Snapshot", "binlog_status", "open_snapshots"]
 
@@ -49,6 +49,7 @@ def plain(gtids: str) -> str:
     return "".join(gtids.split())
 
 
+@understood("its binary log")
 def binlog_status(sql: Sql) -> str:
     """``file:position`` of the binary log, empty without one. Raises `SqlError` (REPLICATION CLIENT is needed)."""
     version = version_number(sql.value("SELECT VERSION()"))
@@ -94,6 +95,7 @@ def _by_gtids(connections: Sequence[Sql]) -> str | None:
     return None
 
 
+@understood("its GTIDs")
 def _labelled(connection: Sql) -> str | None:
     _, before, _, owned, after = connection.results(_LABELLED)
     return plain(after[0][0]) if before == after and not owned[0][0] else None

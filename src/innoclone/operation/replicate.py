@@ -22,7 +22,7 @@ from innoclone.errors import CloneError, ConfigurationMismatch, SqlError, Target
 from innoclone.operation.options import ReplicateOptions
 from innoclone.ops.manifest import read_manifest
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = ["replicate"]
 
@@ -93,6 +93,7 @@ def _known(position: dict[str, Any]) -> Position | None:
     return Position(position["binlog_file"], position["binlog_position"]) if position.get("binlog_file") else None
 
 
+@understood("itself")
 def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
     version, gtid_executed, gtid_mode, server_id, datadir = replica.rows(
         "SELECT VERSION(), @@GLOBAL.gtid_executed, @@GLOBAL.gtid_mode, @@GLOBAL.server_id, @@GLOBAL.datadir"
@@ -114,6 +115,7 @@ def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
     return _Clone(version_number(version), plain(gtid_executed), position, uuid, gtid_mode, int(server_id))
 
 
+@understood("itself")
 def _position(source: Sql, clone: _Clone, endpoint: Endpoint) -> Position | None:
     """Where to begin; None = the GTID set says it. Raises `ConfigurationMismatch` where that can't work."""
     gtid_mode, server_id, uuid = source.rows("SELECT @@GLOBAL.gtid_mode, @@GLOBAL.server_id, @@GLOBAL.server_uuid")[0]

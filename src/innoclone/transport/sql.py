@@ -23,7 +23,7 @@ __all__ = ["LARGE", "LOST", "Sql", "own_server", "sql_error", "understood"]
 LOST = "the SQL connection was lost before"
 ER_CLIENT_INTERACTION_TIMEOUT = 4031
 ER_VARIABLE_NOT_SETTABLE_IN_TRANSACTION = 1766
-USUAL, LARGE = 1 << 29, 1 << 32  # bytes of memory that one result may take
+USUAL, LARGE = 1 << 30, 1 << 32  # bytes of memory that one result may take
 
 
 def sql_error(error: pymysql.MySQLError) -> CloneError:
@@ -54,7 +54,9 @@ def _translated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def understood(what: str) -> Iterator[None]:
-    """For code that reads ``what`` a server answered: values that nobody can read are a `ProtocolError`."""
+    """For code that reads ``what`` a server answered: values that nobody can read are a `ProtocolError`.
+
+    A decorator, too."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

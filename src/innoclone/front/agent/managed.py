@@ -9,7 +9,7 @@ from collections.abc import Callable
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, TargetBusy
 from innoclone.ops.managed import Managed
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = ["binary_log_status", "settle_in_background"]
 
@@ -47,10 +47,10 @@ def settle_in_background(managed: Managed, then: Callable[[str | None], None]) -
 def binary_log_status(managed: Managed) -> list[tuple[str, int, str, str, str]] | None:
     """What the server answers to SHOW BINARY LOG STATUS; None where it can't be asked."""
     try:
-        with Sql(managed.endpoint, read_timeout=PATIENCE) as sql:
+        with Sql(managed.endpoint, read_timeout=PATIENCE) as sql, understood("its binary log"):
             renamed = version_number(str(sql.value("SELECT @@version"))) >= 80200
             rows = sql.rows("SHOW BINARY LOG STATUS" if renamed else "SHOW MASTER STATUS")
+            return [(str(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]
     except CloneError as error:
         log.warning("the managed server can't be asked for its binary log: %s", error.message)
         return None
-    return [(str(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]
