@@ -21,7 +21,15 @@ from hostile_sql import EOF, PASSWORD, Answer, HostileSql, Login, Stranger, colu
 from innoclone.engine import preflight
 from innoclone.engine.managed import Control
 from innoclone.engine.mysqld import answers
-from innoclone.errors import AnswerTooLarge, AuthPluginUnsupported, CloneError, ProtocolError, TlsFailed, UnsafeLogin
+from innoclone.errors import (
+    AccessDenied,
+    AnswerTooLarge,
+    AuthPluginUnsupported,
+    CloneError,
+    ProtocolError,
+    TlsFailed,
+    UnsafeLogin,
+)
 from innoclone.front.agent.managed import binary_log_status
 from innoclone.operation.clone import copy
 from innoclone.operation.options import CloneOptions
@@ -32,7 +40,8 @@ from innoclone.ops.status import CloneStatus
 from innoclone.transport import sqlclient
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sql import Sql
-from innoclone.wire.handshake import AuthMoreData, Capability, Ok
+from innoclone.transport.sqlsession import READING, statement
+from innoclone.wire.handshake import AuthMoreData, Capability, Err, Ok
 
 KEY = rsa.generate_private_key(65537, 2048)
 PEM = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -282,3 +291,26 @@ def test_what_is_said_of_them() -> None:
     ):
         with HostileSql(good_login, ANSWERS[name]) as server, pytest.raises(kind, match=words):
             Sql(server.endpoint(), most=MOST)
+
+
+# ---- sessions ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_knows_or_allows_less() -> None:
+    """What is unknown to it, or not for this account, is left out; all the rest is set."""
+    seen: list[str] = []
+
+    def answer(peer: Stranger, statement: str) -> None:
+        seen.append(statement)
+        for word, number in (("lc_messages", 1193), ("use_secondary_engine", 1227), ("COLLATE", 1273)):
+            if word in statement:
+                peer.send(Err(number, "HY000", "no").serialize())
+                return
+        peer.send(Ok().serialize())
+
+    with HostileSql(good_login, answer) as server:
+        Sql(server.endpoint()).close()
+        assert seen == [statement(READING), *(statement((setting,)) for setting in READING)]
+        server.answer = saying(Err(1820, "HY000", "expired").serialize())
+        with pytest.raises(AccessDenied, match="1820"):
+            Sql(server.endpoint())

@@ -84,7 +84,7 @@ class Sandbox:
         """Root over the socket; raises `errors.ConnectFailed`."""
         try:
             return own_server(self.socket, database=database)
-        except pymysql.err.OperationalError as error:
+        except pymysql.MySQLError as error:
             raise errors.ConnectFailed(f"sandbox {self.name}: {error.args[-1]}") from error
 
 
