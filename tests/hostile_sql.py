@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -189,3 +190,11 @@ def column(name: str = "c", kind: int = 0xFD) -> bytes:
     words = [b"def", b"", b"", b"", name.encode(), name.encode()]
     text = b"".join(bytes([len(word)]) + word for word in words)
     return text + b"\x0c" + (255).to_bytes(2, "little") + (100).to_bytes(4, "little") + bytes([kind, 0, 0, 0, 0, 0])
+
+
+def pretend_clone(directory: Path) -> None:
+    """What passes for a clone whose position is known."""
+    position = {"binlog_file": "binlog.000001", "binlog_position": 157, "gtid_executed": ""}
+    manifest = {"format": 1, "position": position, "donor": {"version": "9.7.4", "uuid": "u"}, "files": []}
+    (directory / "#innoclone").mkdir(parents=True, exist_ok=True)
+    (directory / "#innoclone" / "manifest.json").write_text(json.dumps(manifest))

@@ -17,7 +17,19 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 import innoclone
 from arena import open_descriptors
 from hostile import CAPABILITIES
-from hostile_sql import EOF, PASSWORD, Answer, HostileSql, Login, Stranger, column, full_login, good_login, switching
+from hostile_sql import (
+    EOF,
+    PASSWORD,
+    Answer,
+    HostileSql,
+    Login,
+    Stranger,
+    column,
+    full_login,
+    good_login,
+    pretend_clone,
+    switching,
+)
 from innoclone.engine import preflight
 from innoclone.engine.managed import Control
 from innoclone.engine.mysqld import answers
@@ -30,7 +42,9 @@ from innoclone.errors import (
     TlsFailed,
     UnsafeLogin,
 )
+from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.managed import binary_log_status
+from innoclone.front.agent.settings import AgentSettings
 from innoclone.operation.clone import copy
 from innoclone.operation.options import CloneOptions
 from innoclone.operation.sandbox import Sandbox
@@ -90,7 +104,8 @@ def verify(to: Endpoint, folder: Path) -> None:
 
 
 def source(to: Endpoint, folder: Path) -> None:
-    innoclone.replicate(folder, to)
+    pretend_clone(folder / "source")
+    innoclone.replicate(folder / "source", to)
 
 
 def replica(to: Endpoint, folder: Path) -> None:
@@ -132,7 +147,8 @@ def test_no_agent_and_no_sandbox_tells_the_password(
     attack: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with HostileSql(ATTACKS[attack][0]) as server, caplog.at_level(logging.WARNING):
-        assert binary_log_status(Managed(tmp_path, server.endpoint())) is None
+        with pytest.raises(StatementError, match="can't be asked"):
+            binary_log_status(AgentSettings(tmp_path, server=server.endpoint()))
         assert not told(server.heard)
         assert "can't be asked" in caplog.text
         answers(host="127.0.0.1", port=server.endpoint().port)  # whatever comes of it

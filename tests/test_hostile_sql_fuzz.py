@@ -6,7 +6,6 @@ conversations are damaged, INNOCLONE_FUZZ_SEED with which number to begin; a rou
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from arena import open_descriptors
-from hostile_sql import HostileSql, Stranger, good_login
+from hostile_sql import HostileSql, Stranger, good_login, pretend_clone
 from innoclone.engine import snapshot
 from innoclone.engine.compare import compare_objects, list_objects, list_tables, read_definitions
 from innoclone.engine.donorfiles import DonorFiles
@@ -83,10 +82,7 @@ def all_that_we_ask(to: Endpoint, folder: Path) -> list[Callable[[], object]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What passes for a clone whose position is known."""
     path: Path = tmp_path_factory.mktemp("clone")
-    (path / "#innoclone").mkdir()
-    position = {"binlog_file": "binlog.000001", "binlog_position": 157, "gtid_executed": ""}
-    manifest = {"format": 1, "position": position, "donor": {"version": "9.7.4", "uuid": "u"}, "files": []}
-    (path / "#innoclone" / "manifest.json").write_text(json.dumps(manifest))
+    pretend_clone(path)
     return path
 
 

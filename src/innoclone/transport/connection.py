@@ -27,9 +27,9 @@ from innoclone.errors import (
     ProtocolError,
     TlsFailed,
     TooManyOpenFiles,
-    from_donor,
 )
 from innoclone.transport.compression import CompressedStream, Throttle
+from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.login import cipher_of, log_in
 from innoclone.transport.sockets import open_socket, set_timeout, start_tls
