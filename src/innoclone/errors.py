@@ -1,27 +1,7 @@
 """Every error innoclone can end with, in one place.
 
-Each class carries MySQL's number and SQLSTATE (server numbers from mysqld_ername.h, client numbers from
-errmsg.h), the exit status of the command line, whether trying again can help and whether a clone goes on then, and what
-the user can do.
-
-    CloneError
-    ├── LocalFault                 this side: usage, disk, target, local server
-    │   ├── UsageError
-    │   ├── TargetExists, TargetUnusable (with TargetMisplaced), TargetBusy
-    │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
-    │   ├── ServerNotFound, BootFailed
-    │   ├── VerifyFailed, BadPage
-    │   └── Interrupted
-    └── RemoteFault                the other side: donor or network
-        ├── ConnectFailed (with ConnectionLimit), TlsFailed, NotMySQL, AuthPluginUnsupported, UnsafeLogin
-        ├── AccessDenied, PrivilegeMissing, PluginMissing
-        ├── NetworkError
-        ├── ProtocolError, PathRefused, AnswerTooLarge
-        ├── DonorError             an error that the donor reported
-        │   └── CloneRunning, DdlAborted, LockTimeout, SnapshotGone (with PageUnfit)
-        └── Mismatch               preflight; PreflightFailed holds several
-            ├── VersionUnsupported, ConfigurationMismatch, FileNameClash, EncryptionUnsupported, EncryptionNeedsTls
-            └── PacketTooSmall, RedoDisabled
+Each class carries MySQL's number and SQLSTATE (mysqld_ername.h, errmsg.h), the exit status of the command line, whether
+trying again can help and whether a clone goes on then, and what to do. `docs/errors.md` shows the tree of them.
 """
 
 from __future__ import annotations
@@ -195,6 +175,20 @@ class Interrupted(LocalFault):
 # ---- the other side ----------------------------------------------------------------------------------------
 
 
+class _Numbered(RemoteFault):
+    """An error whose number the server gave."""
+
+    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
+        """Keep the server's own error number beside the text."""
+        super().__init__(message, hint=hint)
+        self.server_number = server_number
+
+    @property
+    def code(self) -> int:
+        """The server's own number where it gave one."""
+        return self.server_number or self.number
+
+
 class ConnectFailed(RemoteFault):
     """No connection to the donor."""
 
@@ -203,21 +197,11 @@ class ConnectFailed(RemoteFault):
     hint = "check host, port and firewall, and that the server runs"
 
 
-class ConnectionLimit(ConnectFailed):
+class ConnectionLimit(_Numbered, ConnectFailed):
     """The server has no connection left, or the account has used up what it is allowed."""
 
     number, symbol, sqlstate = 1040, "ER_CON_COUNT_ERROR", "08004"
     hint = "end connections to the server, or raise the limit there"
-
-    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
-        """Keep which of the limits it was: 1040, 1203 or 1226."""
-        super().__init__(message, hint=hint)
-        self.server_number = server_number
-
-    @property
-    def code(self) -> int:
-        """The server's own number where it gave one."""
-        return self.server_number or self.number
 
 
 class TlsFailed(RemoteFault):
@@ -246,10 +230,7 @@ class UnsafeLogin(RemoteFault):
     """The password would have to be told to a peer that nothing proves to be the server."""
 
     number, symbol, exit_status = 2061, "CR_AUTH_PLUGIN_ERR", 4
-    hint = (
-        "use TLS (--ssl-mode=REQUIRED or better), or name the server's RSA key with --server-public-key-path;"
-        " --get-server-public-key takes whatever key the peer sends"
-    )
+    hint = "use TLS (--ssl-mode=REQUIRED), --server-public-key-path, or --get-server-public-key if no one sits between"
 
 
 class AccessDenied(RemoteFault):
@@ -354,20 +335,10 @@ class PageUnfit(SnapshotGone):
     hint = "run the same command again; if it comes again, use CHECK TABLE on the donor and read its error log"
 
 
-class SqlError(RemoteFault):
-    """A statement on a server failed; ``donor_number`` is the server's number."""
+class SqlError(_Numbered):
+    """A statement on a server failed; ``server_number`` is the server's number."""
 
     number, symbol, exit_status = 3862, "ER_CLONE_DONOR", 6
-
-    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
-        """Keep the server's own error number beside the text."""
-        super().__init__(message, hint=hint)
-        self.server_number = server_number
-
-    @property
-    def code(self) -> int:
-        """The server's own number where it gave one."""
-        return self.server_number or self.number
 
 
 class Mismatch(RemoteFault):
@@ -410,8 +381,7 @@ class ConfigurationMismatch(Mismatch):
 
 
 class FileNameClash(Mismatch):
-    """The donor has two undo or system tablespace files of one name in different directories; a clone has no room for
-    both."""
+    """Undo or system tablespace files of one name in different directories: a clone has no room for both."""
 
     number, symbol = 3869, "ER_CLONE_SYS_CONFIG"
     hint = "a server can't be cloned with the files of its system tablespace as they are: use a logical backup"
