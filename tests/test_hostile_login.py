@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from arena import Arena
 from hostile import CAPABILITIES, GREETING, NONCE, Action, Donor, Peer
+from innoclone.engine import session
 from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,
@@ -129,7 +130,8 @@ def test_tls_is_offered_and_not_spoken(tmp_path):
         (1524, "clone ok", PluginMissing, 5),
     ],
 )
-def test_the_server_says_no(arena, number, step, kind, exit_status):
+def test_the_server_says_no(arena, monkeypatch, number, step, kind, exit_status):
+    monkeypatch.setattr(session, "LIMIT_WAITS", ())  # the script knows its connections by their order
     answer = Err(number, "HY000", "this is why").serialize()
     error = arena.refused(Donor().at(f"master {step}", lambda peer, _: peer.send(answer)))
     assert type(error) is kind
