@@ -1,4 +1,4 @@
-"""Every error innoclone can end with, in one place.
+"""Every error innoclone can end with, in one place, and so a long one.
 
 Each class carries MySQL's number and SQLSTATE (mysqld_ername.h, errmsg.h), the exit status of the command line, whether
 trying again can help and whether a clone goes on then, and what to do. `docs/errors.md` shows the tree of them.
@@ -12,11 +12,11 @@ from innoclone.lines import escaped, tamed
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
-    "TargetBusy", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound",
-    "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed", "ConnectionLimit", "TlsFailed",
-    "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied", "PrivilegeMissing", "PluginMissing",
-    "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning", "DdlAborted",
-    "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
+    "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable", "TooManyOpenFiles",
+    "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed", "ConnectionLimit",
+    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied", "PrivilegeMissing",
+    "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
+    "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall",
     "RedoDisabled", "SqlError", "escaped", "registry", "tamed",
 ]  # fmt: skip
@@ -60,9 +60,6 @@ class RemoteFault(CloneError):
     """Something on the other side, or between the two."""
 
 
-# ---- this side ---------------------------------------------------------------------------------------------
-
-
 class UsageError(LocalFault):
     """The command, an option or an option file is wrong."""
 
@@ -92,10 +89,17 @@ class TargetMisplaced(TargetUnusable):
 
 
 class TargetBusy(LocalFault):
-    """Another innoclone process works on this directory."""
+    """Somebody uses this directory: a server, another innoclone process, any process with files open in it."""
 
     number, symbol, exit_status = 3874, "ER_CLONE_IN_PROGRESS", 10
     hint = "wait for the other process, or stop it"
+
+
+class GenerationKept(LocalFault):
+    """The new generation is complete, but an old one could not go: somebody uses it, or a server has changed it."""
+
+    number, symbol, exit_status = 1010, "ER_DB_DROP_RMDIR", 14
+    hint = "the new clone is complete; end what uses the old one, or say --discard-changes: the next run removes it"
 
 
 class DiskSpace(LocalFault):
@@ -170,9 +174,6 @@ class Interrupted(LocalFault):
     number, symbol, sqlstate, exit_status = 1317, "ER_QUERY_INTERRUPTED", "70100", 130
     retryable, resumable, guide_number = True, True, 3862
     hint = "run the same command again"
-
-
-# ---- the other side ----------------------------------------------------------------------------------------
 
 
 class _Numbered(RemoteFault):
