@@ -37,6 +37,7 @@ class ServedConnection:
         self.sequence = 0
         self.is_tls = False
         self._deadline: float | None = None
+        self._idle = self._reading = self._writing = timeout
         self._out = bytearray()
         sock.settimeout(timeout)
         if sock.family != socket.AF_UNIX:
@@ -60,16 +61,20 @@ class ServedConnection:
 
     def set_timeout(self, seconds: float) -> None:
         """Seconds until a read or write is given up."""
+        self.set_timeouts(seconds, seconds, seconds)
+
+    def set_timeouts(self, idle: float, reading: float, writing: float) -> None:
+        """Seconds until the wait for a packet is given up, for more of one that has begun, and for a write."""
         self._deadline = None
-        self._sock.settimeout(seconds)
+        self._idle, self._reading, self._writing = idle, reading, writing
 
     def set_deadline(self, seconds: float) -> None:
-        """Everything until the next `set_timeout` must be done in that time; a client can't stretch it by bytes."""
+        """Everything until the next `set_timeouts` must be done in that time; a client can't stretch it by bytes."""
         self._deadline = time.monotonic() + seconds
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         """TLS on the connection. Raises `NetworkError` when the client can't."""
-        self._limit()
+        self._limit(self._reading)
         try:
             self._sock = context.wrap_socket(self._sock, server_side=True)
         except (OSError, ValueError) as error:
@@ -117,7 +122,7 @@ class ServedConnection:
 
     def _flush(self) -> None:
         if self._out:
-            self._limit()
+            self._limit(self._writing)
             try:
                 self._sock.sendall(self._out)
             except OSError as error:
@@ -127,7 +132,7 @@ class ServedConnection:
     def _take(self, count: int, *, may_end: bool = False) -> bytes | None:
         data = bytearray()
         while len(data) < count:
-            self._limit()
+            self._limit(self._idle if may_end and not data else self._reading)
             try:
                 piece = self._sock.recv(min(count - len(data), READ_AT_ONCE))
             except OSError as error:
@@ -139,10 +144,10 @@ class ServedConnection:
             data += piece
         return bytes(data)
 
-    def _limit(self) -> None:
-        """Let the next call wait no longer than the deadline allows."""
+    def _limit(self, seconds: float) -> None:
+        """Let the next call wait no longer than that, or than the deadline allows."""
         if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
+            seconds = self._deadline - time.monotonic()
+            if seconds <= 0:
                 raise NetworkError("the client took too long")
-            self._sock.settimeout(left)
+        self._sock.settimeout(seconds)

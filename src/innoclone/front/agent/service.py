@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 
 from innoclone.errors import NetworkError
-from innoclone.front.agent.catalog import fixed_variables
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.credentials import FailedLogins, Memory
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import fixed_variables
 from innoclone.front.agent.managed import settle_in_background
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
+from innoclone.front.agent.sql.budget import Pool
 from innoclone.front.agent.variables import Variables
 from innoclone.front.agent.web import Web
 from innoclone.ops.accounts import Accounts
@@ -41,6 +42,7 @@ class Agent:
         self._claim = claim(folder)  # until the process ends
         self.accounts = Accounts(folder)
         self.memory = Memory()
+        self.pool = Pool()
         self.password_key = PasswordKey(folder)
         if settings.ssl_cert is not None and settings.ssl_key is not None:
             self.tls = server_context(settings.ssl_cert, settings.ssl_key)
@@ -58,7 +60,7 @@ class Agent:
         try:
             fixed = fixed_variables(
                 self.port, str(settings.socket_path.absolute()), str(folder), settings.max_allowed_packet,
-                settings.max_connections,
+                settings.max_connections, settings.wait_timeout,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
             self.clones = Clones(folder, self.variables, settings.server, settings.managed)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
 from innoclone.front.agent.answers import Answer, Done, Rows, packets
-from innoclone.front.agent.catalog import SERVER_VERSION
 from innoclone.front.agent.credentials import HostCredentials
 from innoclone.front.agent.execution import Execution
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import SERVER_VERSION
 from innoclone.front.agent.prepared import Prepared
+from innoclone.front.agent.sql.budget import Budget, running
 from innoclone.front.agent.sql.masking import masked
 from innoclone.front.agent.sql.types import Value
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
@@ -55,7 +56,7 @@ class Session:
         self.logged_in = False
         self._prepared = Prepared(self.execution)
         self._login: ServerLogin | None = None
-        self._killed = False
+        self._killed = self._is_writing = False
         settings = agent.settings
         self._credentials = HostCredentials(
             agent.accounts, agent.memory, agent.password_key, self.host, connection.peer_uid
@@ -69,8 +70,8 @@ class Session:
         if not query_only:
             self._killed = True
         self.execution.interrupted.set()
-        if not query_only and self.info == "":
-            self.connection.shut()  # it waits for a command
+        if not query_only and (self.info == "" or self._is_writing):
+            self.connection.shut()  # it waits for a command, or for a client that doesn't read
 
     def process_row(self, *, long: bool) -> tuple[Value, ...]:
         """The row of SHOW PROCESSLIST."""
@@ -98,6 +99,7 @@ class Session:
             self._say_last(StatementError(1835))
         finally:
             self.connection.close()
+            self.execution.kept.clear()
 
     def _say_last(self, error: CloneError) -> None:
         with contextlib.suppress(NetworkError):
@@ -116,7 +118,7 @@ class Session:
         connection.write([login.greeting.serialize()])
         if not self._converse(login, None):
             return False
-        connection.set_timeout(settings.wait_timeout)
+        self._set_timeouts()
         connection.most = settings.max_allowed_packet
         return True
 
@@ -194,7 +196,25 @@ class Session:
                 if not self._change_user(command):
                     return
                 continue
-            self.connection.write(self._answer(command))
+            with running(self.execution.begin()) as budget:
+                self._write(self._answer(command, len(payload), budget))
+            self._set_timeouts()
+
+    def _write(self, answer: list[bytes]) -> None:
+        self._is_writing = True  # before it is looked at whether it was killed: `kill` ends a writer by its socket
+        try:
+            if not self._killed or len(answer) == 1:
+                self.connection.write(answer)
+        finally:
+            self._is_writing = False
+
+    def _set_timeouts(self) -> None:
+        """As the session's variables say."""
+        values = self.execution.session
+        idle: float = values.number("wait_timeout")
+        if idle == values.begin_number("wait_timeout"):
+            idle = self.agent.settings.wait_timeout  # which may be a fraction
+        self.connection.set_timeouts(idle, values.number("net_read_timeout"), values.number("net_write_timeout"))
 
     def _now(self, command: str, info: str) -> None:
         self.command, self.since, self.info = command, time.time(), info
@@ -210,12 +230,13 @@ class Session:
         login, step = ServerLogin.changing_user(self._credentials, command, self._login, nonce())
         if not self._converse(login, step):
             return False
-        self.connection.set_timeout(self.agent.settings.wait_timeout)
+        self._set_timeouts()
         return True
 
-    def _answer(self, command: com.Command) -> list[bytes]:
-        """The packets that a command is answered with; none for some."""
+    def _answer(self, command: com.Command, size: int, budget: Budget) -> list[bytes]:
+        """The packets that a command of so many bytes is answered with; none for some."""
         try:
+            budget.hold(2 * size)
             return self._command(command)
         except ProtocolError:
             return [refusal(StatementError(1835))]
@@ -229,17 +250,17 @@ class Session:
     def _command(self, command: com.Command) -> list[bytes]:
         match command:
             case com.Query():
-                self._now("Query", masked(command.text))
+                self._now("Query", masked(command.text, self.execution.modes))
                 return self._packets(self.execution.execute(command.text))
             case com.InitDb():
                 self.execution.use(command.text)
-                return packets(Done(), 0)
+                return self._packets(Done())
             case com.Ping() | com.Debug():
-                return packets(Done(), 0)
+                return self._packets(Done())
             case com.ResetConnection():
                 self.execution.reset()
                 self._prepared.clear()
-                return packets(Done(), 0)
+                return self._packets(Done())
             case com.Statistics():
                 return [self.agent.statistics().encode()]
             case com.ProcessKill():
@@ -249,12 +270,12 @@ class Session:
             case com.FieldList():
                 return self._fields(command)
             case com.StmtPrepare():
-                self._now("Prepare", masked(command.text))
+                self._now("Prepare", masked(command.text, self.execution.modes))
                 return self._prepared.prepare(command.text)
             case com.StmtExecute():
-                self._now("Execute", masked(self._prepared.text(command.number)))
+                self._now("Execute", masked(self._prepared.text(command.number), self.execution.modes))
                 answer = self._prepared.execute(command)
-                return packets(answer, len(self.execution.notes), in_binary=isinstance(answer, Rows))
+                return self._packets(answer, in_binary=isinstance(answer, Rows))
             case com.StmtSendLongData():
                 self._prepared.long_data(command, self.agent.settings.max_allowed_packet)
                 return []
@@ -263,11 +284,11 @@ class Session:
                 return []
             case com.StmtReset():
                 self._prepared.reset(command.number)
-                return packets(Done(), 0)
+                return self._packets(Done())
         raise StatementError(1047)
 
-    def _packets(self, answer: Answer) -> list[bytes]:
-        return packets(answer, len(self.execution.notes))
+    def _packets(self, answer: Answer, *, in_binary: bool = False) -> list[bytes]:
+        return packets(answer, len(self.execution.notes), in_binary=in_binary, status=self.execution.session.status)
 
     def _fields(self, command: com.FieldList) -> list[bytes]:
         table = self.execution.catalog().table("", command.table, command.table)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from innoclone.front.agent.answers import Answer, Rows, table
-from innoclone.front.agent.catalog import plugin_rows, shown
+from innoclone.front.agent.catalog import plugin_rows
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import shown
 from innoclone.front.agent.information import COLLATION, INFORMATION, type_text
 from innoclone.front.agent.innodbstatus import innodb_status
 from innoclone.front.agent.managed import binary_log_status
@@ -67,10 +68,10 @@ def filtered(
     if wanted.like is not None:
         rows = [row for row in rows if is_like(str(row[0]), wanted.like)]
     if wanted.where is None:
-        return table(columns, rows)
+        return table(columns, rows[: execution.session.settings.limit])
     text = f"SELECT * FROM shown WHERE {wanted.where}"  # noqa: S608 - read by our own parser, over what is shown
-    session, tree = execution.select_session(), parse_select(text, tokens_of(text))
-    result = run_select(tree, session, _Shown(columns, rows), check=execution.check)
+    tree = parse_select(text, tokens_of(text, execution.modes), modes=execution.modes)
+    result = run_select(tree, execution.select_session(limited=True), _Shown(columns, rows))
     return table(columns, result.rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.lexer import Kind, tokens_of
+from innoclone.front.agent.sql.lexer import NO_MODES, Kind, Modes, Token, lexed
 
 __all__ = ["masked"]
 
@@ -11,10 +11,14 @@ MASK = "<secret>"
 SHOWN = 1000  # characters
 
 
-def masked(text: str) -> str:
+def masked(text: str, modes: Modes = NO_MODES) -> str:
     """The text with MySQL's own mask in place of each string that follows BY; all of a text that can't be read."""
+    tokens: list[Token] = []
     try:
-        tokens = tokens_of(text)
+        for token in lexed(text, modes):
+            tokens.append(token)
+            if token.end > SHOWN:  # what is shown ends here
+                break
     except StatementError:
         return MASK
     parts, at, secret = [], 0, False
@@ -26,4 +30,4 @@ def masked(text: str) -> str:
             secret = False
         if token.is_word("BY"):
             secret = True
-    return ("".join(parts) + text[at:])[:SHOWN]
+    return ("".join(parts) + text[at : tokens[-1].end])[:SHOWN]
