@@ -172,4 +172,4 @@ def test_a_join_without_an_end_is_refused() -> None:
     tables = ", ".join(f"performance_schema.clone_progress t{n}" for n in range(9))
     with pytest.raises(StatementError) as failed:
         run(f"SELECT COUNT(*) FROM {tables}")
-    assert failed.value.code == 1104
+    assert failed.value.code in (1104, 3170)

@@ -54,6 +54,7 @@ class Execution:
         self.interrupted = threading.Event()  # set by KILL; a new one for each command
         self.session = SessionVariables(agent.variables.fixed)
         self.kept = Kept(agent.pool)
+        self.is_cloning = False
         self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
         self._found = 0  # rows of the last SELECT
         self._named = NamedStatements(self)
@@ -231,7 +232,11 @@ class Execution:
             raise StatementError(1524, "clone")
         in_place = isinstance(statement, st.CloneInstance) and statement.directory is None
         self.require("CLONE_ADMIN" if in_place else "BACKUP_ADMIN")
-        notes = self.agent.clones.run(statement, self.number, self.interrupted)
+        self.is_cloning = True
+        try:
+            notes = self.agent.clones.run(statement, self.number, self.interrupted)
+        finally:
+            self.is_cloning = False
         return Done(notes=[("Note", 1105, note) for note in notes])
 
     def _plugin(self, statement: st.InstallPlugin | st.UninstallPlugin) -> Answer:

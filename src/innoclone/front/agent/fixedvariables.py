@@ -59,11 +59,13 @@ def fixed_variables(
 def check_fixed(setting: Setting, value: Content) -> None:
     """SET of a variable that can't be set: nothing if it is its value already, where a server could set it.
 
-    Raises errors 1229, 1235, 1238, 1621.
+    Raises errors 1229, 1232, 1235, 1238, 1621.
     """
     name = setting.name
     if name not in SETTABLE and name not in SETTABLE_BY_SESSION:
         raise StatementError(1238, name, "read only")
+    if name == "net_buffer_length" and not isinstance(setting.value, int) and not setting.is_default:
+        raise StatementError(1232, name)
     if setting.scope == "session" and name in GLOBAL_OF_SESSION:
         raise StatementError(1621, name)
     if setting.scope == "session" and name not in SETTABLE_BY_SESSION:

@@ -117,11 +117,14 @@ class Agent:
         finally:
             stopping()
             self._listener.close()
+            with self._lock:
+                left = list(self._sessions.values())
+            for session, _ in left:
+                if not session.waits_for_clone:  # which is stopped in order, so that it can be continued
+                    session.kill(query_only=False)
             self.clones.close(self.settings.stop_timeout)
             if self.web is not None:
                 self.web.stop()
-            with self._lock:
-                left = list(self._sessions.values())
             for session, _ in left:
                 session.kill(query_only=False)
             end = time.monotonic() + END_WITHIN

@@ -73,6 +73,11 @@ class Session:
         if not query_only and (self.info == "" or self._is_writing):
             self.connection.shut()  # it waits for a command, or for a client that doesn't read
 
+    @property
+    def waits_for_clone(self) -> bool:
+        """Whether its statement is a clone that runs."""
+        return self.execution.is_cloning
+
     def process_row(self, *, long: bool) -> tuple[Value, ...]:
         """The row of SHOW PROCESSLIST."""
         info = self.info if long else self.info[:100]

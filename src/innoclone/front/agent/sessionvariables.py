@@ -39,6 +39,10 @@ UTF8_NOTE = (
     "'utf8' is currently an alias for the character set UTF8MB3, but will be an alias for UTF8MB4 in a future release."
     " Please consider using UTF8MB4 in order to be unambiguous."
 )
+UTF8MB3_NOTE = (
+    "'{}' is a collation of the deprecated character set UTF8MB3. Please consider using UTF8MB4 with an appropriate"
+    " collation instead."
+)
 STRICTNESS_NOTE = (
     "'NO_ZERO_DATE', 'NO_ZERO_IN_DATE' and 'ERROR_FOR_DIVISION_BY_ZERO' sql modes should be used with strict mode. They"
     " will be merged with strict mode in a future release."
@@ -186,7 +190,8 @@ class Collation:
             raise StatementError(1235, f"{name} by number") if setting.value > 0 else StatementError(
                 1273, setting.value
             )  # fmt: skip
-        return collation(_words(name, setting)), []
+        found = collation(_words(name, setting))
+        return found, [("Warning", 3778, UTF8MB3_NOTE.format(found))] if found.startswith("utf8mb3") else []
 
 
 def collation(given: str) -> str:
@@ -207,7 +212,7 @@ SESSION_VARIABLES: dict[str, Definition] = {
     # of effect
     "character_set_client": Charset(of_client=True), "character_set_connection": Charset(),
     "character_set_results": Charset(null=True), "collation_connection": Collation(),
-    "group_concat_max_len": Number(1024, 4, LARGEST), "max_execution_time": Number(0, 0, 0xFFFFFFFF),
+    "group_concat_max_len": Number(1024, 4, LARGEST), "max_execution_time": Number(0, 0, LARGEST),
     "max_join_size": Number(LARGEST, 1, LARGEST), "net_read_timeout": Number(30, 1, LARGEST_TIMEOUT),
     "net_write_timeout": Number(60, 1, LARGEST_TIMEOUT), "sql_big_selects": _ON, "sql_mode": Mode(), "sql_notes": _ON,
     "sql_quote_show_create": _ON, "sql_select_limit": Number(LARGEST, 0, LARGEST), "time_zone": Zone(),
@@ -272,6 +277,8 @@ class SessionVariables:
         name = setting.name
         if name in OF_A_SESSION:
             raise StatementError(1228, name)
+        if setting.scope != "global":
+            raise StatementError(1235, f"SET {setting.scope.upper()} {name}")
         kind = SESSION_VARIABLES[name]
         value, notes = (kind.default, []) if setting.is_default else kind.read(name, setting)
         if value != self._begin[name]:

@@ -142,17 +142,21 @@ def group_concat(
                 key = tuple(_key(arg, one) for arg, one in zip(args, values, strict=True)) if distinct else number
                 if key not in texts:
                     texts[key] = "".join(to_text(v, a.type) or "" for v, a in zip(values, args, strict=True))
-                    size += len(texts[key]) + len(separator)
+                    size += len(_raw(texts[key])) + (len(_raw(separator)) if len(texts) > 1 else 0)
                     hold(size_of(texts[key]))
-            if size > most + len(separator):
+            if size > most:
                 break
         if not texts:
             return None
         whole = separator.join(texts.values())
-        raw = whole.encode("utf-8", "surrogateescape")
+        raw = _raw(whole)
         if len(raw) <= most:
             return whole
         env.warn(1260, f"Row {len(texts)} was cut by GROUP_CONCAT()")
         return raw[:most].decode("utf-8", "ignore")
 
     return Expr(SqlType(ColumnType.LONG_BLOB, 16384, NOT_FIXED), value, is_aggregate=True)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -29,6 +29,8 @@ from innoclone.front.agent.sql.windows import NAMES, Filler, Window, window_func
 
 __all__ = ["Compiler"]
 
+BITS_OF_A_NUMBER = 64
+
 
 @dataclass
 class Compiler:
@@ -82,6 +84,8 @@ class Compiler:
                 text = bytes.fromhex(even(str(node.this))).decode("utf-8", "replace")
                 return constant(replace(varchar(len(str(node.this)) // 2), collation="binary"), text)
             case exp.BitString():
+                if len(str(node.this)) > BITS_OF_A_NUMBER:
+                    raise StatementError(1235, f"a value of more than {BITS_OF_A_NUMBER} bits")
                 return constant(integer(len(str(node.this))), int(str(node.this), 2))
             case exp.Introducer():
                 return self.compile(node.args["expression"])
@@ -283,6 +287,8 @@ class Compiler:
         """In arithmetic a hexadecimal literal is a number."""
         if not isinstance(node, exp.HexString):
             return self.compile(node)
+        if len(str(node.this)) > BITS_OF_A_NUMBER // 4:
+            raise StatementError(1235, f"a number of more than {BITS_OF_A_NUMBER} bits")
         return constant(integer(len(str(node.this))), int(str(node.this) or "0", 16))
 
     def _interval(self, moment: exp.Expression, interval: exp.Interval, sign: int) -> Expr:

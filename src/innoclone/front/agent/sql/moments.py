@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import spend
 from innoclone.front.agent.sql.expressions import Expr, scalar
 from innoclone.front.agent.sql.intervals import fraction, week, week_and_year
 from innoclone.front.agent.sql.types import (
@@ -159,6 +160,7 @@ def _date_format(arg: Expr, pattern: Expr) -> Expr:
             return None
         parts, at = [], 0
         while at < len(text):
+            spend(2)
             if text[at] == "%" and at + 1 < len(text):
                 parts.append(_FORMATS.get(text[at + 1], lambda _, char=text[at + 1]: char)(moment))
                 at += 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.budget import hold, spend
+from innoclone.front.agent.sql.budget import Budget, current, hold, running, spend
 from innoclone.front.agent.sql.compiling import Compiler
 from innoclone.front.agent.sql.expressions import Env, Expr, converted, merged
 from innoclone.front.agent.sql.joins import Catalog, bounded
@@ -23,12 +23,15 @@ BY_ZERO = 1365
 
 
 def run_select(tree: exp.Expr, session: Session, catalog: Catalog) -> Result:
-    """A query's answer, within this thread's budget if it has one. Raises a `StatementError`."""
+    """A query's answer, within this thread's budget, or one of its own. Raises a `StatementError`."""
+    if current() is None:
+        with running(Budget()):
+            return run_select(tree, session, catalog)
     try:
         plan = _Planner(session, catalog).plan(tree, None, {})
         warnings: list[tuple[int, str]] = []
         rows = plan.rows(Env((), warnings=warnings))
-        if session.settings.limit is not None and tree.args.get("limit") is None:
+        if session.settings.limit is not None and not _has_limit(tree):
             rows = rows[: session.settings.limit]
     except RecursionError:
         raise StatementError(1235, "a SELECT as deep as this one") from None
@@ -37,6 +40,11 @@ def run_select(tree: exp.Expr, session: Session, catalog: Catalog) -> Result:
     if "ERROR_FOR_DIVISION_BY_ZERO" not in session.settings.modes:
         warnings = [warning for warning in warnings if warning[0] != BY_ZERO]
     return Result(plan.columns, plan.types, rows, warnings)
+
+
+def _has_limit(node: exp.Expr) -> bool:
+    """Of its own, also if it is in parentheses."""
+    return node.args.get("limit") is not None or (isinstance(node, exp.Subquery) and _has_limit(node.this))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.budget import spend
 from innoclone.front.agent.sql.expressions import LONGEST, Env, Expr, derived, is_exact, scalar
 from innoclone.front.agent.sql.types import BIGINT, SqlType, Value, integer, varchar
-from innoclone.front.agent.sql.values import compare, folded, to_integer, to_text
+from innoclone.front.agent.sql.values import compare, folded, paced, to_integer, to_text
 
 __all__ = ["TEXTS"]
 
@@ -69,10 +69,10 @@ def _locate(needle: Expr, text: Expr, start: Expr | None = None) -> Expr:
             return inside.find(what, at) + 1
         if inside.isascii() and what.isascii():
             return inside.lower().find(what.lower(), at) + 1
-        spend(len(inside))
-        parts = [folded(char) for char in inside]
+        parts = [folded(char) for char in paced(inside)]
         found = "".join(parts).find(folded(what), sum(map(len, parts[:at])))
         length = 0
+        spend(len(parts) // 8)
         for number, part in enumerate(parts):
             if length == found:
                 return number + 1
