@@ -279,7 +279,7 @@ class Execution:
                 notes += self.session.read_global(setting)
                 continue
             if setting.name in self.agent.variables.fixed:
-                check_fixed(setting, self.agent.variables.fixed[setting.name])
+                notes += check_fixed(setting, self.agent.variables.fixed[setting.name])
                 continue
             value, more = self.agent.variables.read(setting)
             notes += more

@@ -7,21 +7,25 @@ import socket as sockets
 from datetime import datetime
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sessionvariables import SESSION_VARIABLES, default_values
+from innoclone.front.agent.sessionvariables import SESSION_VARIABLES, Charset, Collation, Definition, default_values
 from innoclone.front.agent.sql.budget import MOST_PREPARED
 from innoclone.front.agent.sql.statements import Setting
-from innoclone.front.agent.variables import Content
+from innoclone.front.agent.variables import Content, Note, Number
 from innoclone.version import __version__
 
 __all__ = ["OF_BOTH", "SERVER_VERSION", "check_fixed", "fixed_variables", "shown"]
 
 SERVER_VERSION = f"9.7.0-innoclone-{__version__}"
 COMMENT = "innoclone agent"
-GLOBAL_OF_SESSION = ("max_allowed_packet", "net_buffer_length")  # that a session has, and can't set
-SETTABLE_BY_SESSION = (
-    "auto_increment_increment", "character_set_database", "character_set_filesystem", "character_set_server",
-    "collation_database", "collation_server",
-)  # fmt: skip
+LARGEST = (1 << 64) - 1
+GLOBAL_OF_SESSION = {"max_allowed_packet": Number(1, 0, LARGEST), "net_buffer_length": Number(1, 0, LARGEST)}
+"""That a session has, and can't set."""
+
+SETTABLE_BY_SESSION: dict[str, Definition] = {
+    "auto_increment_increment": Number(1, 1, 65535), "character_set_database": Charset(),
+    "character_set_filesystem": Charset("binary"), "character_set_server": Charset(), "collation_database": Collation(),
+    "collation_server": Collation(),
+}  # fmt: skip
 SETTABLE = (
     *GLOBAL_OF_SESSION, "init_connect", "max_connections", "max_prepared_stmt_count", "read_only", "server_id",
     "super_read_only",
@@ -56,21 +60,25 @@ def fixed_variables(
     }  # fmt: skip
 
 
-def check_fixed(setting: Setting, value: Content) -> None:
-    """SET of a variable that can't be set: nothing if it is its value already, where a server could set it.
+def check_fixed(setting: Setting, value: Content) -> list[Note]:
+    """SET of a variable that can't be set: nothing but its notes if it is its value already, where a server could.
 
-    Raises errors 1229, 1232, 1235, 1238, 1621.
+    Raises errors 1229, 1235, 1238, 1621, and those of a wrong value.
     """
-    name = setting.name
-    if name not in SETTABLE and name not in SETTABLE_BY_SESSION:
+    name, of_session = setting.name, setting.scope == "session"
+    kind = SETTABLE_BY_SESSION.get(name) or GLOBAL_OF_SESSION.get(name)
+    if kind is None and name not in SETTABLE:
         raise StatementError(1238, name, "read only")
-    if name == "net_buffer_length" and not isinstance(setting.value, int) and not setting.is_default:
-        raise StatementError(1232, name)
-    if setting.scope == "session" and name in GLOBAL_OF_SESSION:
+    given: Content | float = value if setting.is_default else setting.value
+    notes: list[Note] = []
+    if kind is not None and not setting.is_default and given != kind.default:
+        given, notes = kind.read(name, setting)
+    if of_session and name in GLOBAL_OF_SESSION:
         raise StatementError(1621, name)
-    if setting.scope == "session" and name not in SETTABLE_BY_SESSION:
+    if of_session and name not in SETTABLE_BY_SESSION:
         raise StatementError(1229, name)
-    given = setting.value.lower() if isinstance(setting.value, str) else setting.value
-    same = {value, str(shown(value)).lower(), str(int(value)) if isinstance(value, bool) else value}
-    if not setting.is_default and given not in same:
+    given = given.lower() if isinstance(given, str) else given
+    if given not in (value, str(shown(value)).lower(), str(int(value)) if isinstance(value, bool) else value):
         raise StatementError(1235, f"SET {setting.scope.upper()} {name}")
+    deprecated = f"Updating '{name}' is deprecated. It will be made read-only in a future release."
+    return [*notes, ("Warning", 1681, deprecated)] if name.endswith("_database") else notes

@@ -18,7 +18,15 @@ from innoclone.front.agent.sql.statements import SetNames, Setting
 from innoclone.front.agent.variables import Choice, Content, Note, Number, Switch, whole
 from innoclone.wire.results import ServerStatus
 
-__all__ = ["OF_A_SESSION", "SESSION_VARIABLES", "SessionVariables", "default_values"]
+__all__ = [
+    "OF_A_SESSION",
+    "SESSION_VARIABLES",
+    "Charset",
+    "Collation",
+    "Definition",
+    "SessionVariables",
+    "default_values",
+]
 
 LARGEST, LARGEST_TIMEOUT = (1 << 64) - 1, 31536000
 MILLISECONDS = 1000
@@ -34,11 +42,13 @@ FOREIGN = (
     "koi8u", "latin1", "latin2", "latin5", "latin7", "macce", "macroman", "sjis", "swe7", "tis620", "ucs2", "ujis",
     "utf16", "utf16le", "utf32",
 )  # fmt: skip
+MOST_COLLATIONS = 324  # their numbers are below
 NO_CLIENTS = ("ucs2", "utf16", "utf16le", "utf32")  # nobody can send a statement in these
 UTF8_NOTE = (
     "'utf8' is currently an alias for the character set UTF8MB3, but will be an alias for UTF8MB4 in a future release."
     " Please consider using UTF8MB4 in order to be unambiguous."
 )
+MB3_NOTE = "'utf8mb3' is deprecated and will be removed in a future release. Please use utf8mb4 instead"
 UTF8MB3_NOTE = (
     "'{}' is a collation of the deprecated character set UTF8MB3. Please consider using UTF8MB4 with an appropriate"
     " collation instead."
@@ -144,6 +154,12 @@ def _minutes(text: str) -> int | None:
     return size if -14 * 60 < size <= 14 * 60 else None
 
 
+def _by_number(unknown: int, name: str, number: int) -> StatementError:
+    return (
+        StatementError(1235, f"{name} by number") if 0 < number < MOST_COLLATIONS else StatementError(unknown, number)
+    )
+
+
 @dataclass(frozen=True)
 class Charset:
     """A character set that is spoken."""
@@ -158,13 +174,15 @@ class Charset:
         if setting.value is None and self.null:
             return None, []
         if isinstance(setting.value, int):  # the number of a collation
-            raise StatementError(1235, f"{name} by number") if setting.value > 0 else StatementError(
-                1115, setting.value
-            )  # fmt: skip
+            raise _by_number(1115, name, setting.value)
         given = _words(name, setting)
         if self.of_client and given.lower() in NO_CLIENTS:
             raise StatementError(1231, name, given)
-        return charset(given), [("Warning", 3719, UTF8_NOTE)] if given.lower() == "utf8" else []
+        notes: dict[str, list[Note]] = {
+            "utf8": [("Warning", 3719, UTF8_NOTE)],
+            "utf8mb3": [("Warning", 1287, MB3_NOTE)],
+        }
+        return charset(given), notes.get(given.lower(), [])
 
 
 def charset(given: str) -> str:
@@ -187,9 +205,7 @@ class Collation:
         """Raises errors 1231, 1232, 1235, 1273."""
         whole(name, setting)
         if isinstance(setting.value, int):
-            raise StatementError(1235, f"{name} by number") if setting.value > 0 else StatementError(
-                1273, setting.value
-            )  # fmt: skip
+            raise _by_number(1273, name, setting.value)
         found = collation(_words(name, setting))
         return found, [("Warning", 3778, UTF8MB3_NOTE.format(found))] if found.startswith("utf8mb3") else []
 
