@@ -36,6 +36,7 @@ class ServedConnection:
         self.most = most
         self.sequence = 0
         self.is_tls = False
+        self.received = self.sent = 0  # bytes, of packets
         self._deadline: float | None = None
         self._idle = self._reading = self._writing = timeout
         self._out = bytearray()
@@ -127,6 +128,7 @@ class ServedConnection:
                 self._sock.sendall(self._out)
             except OSError as error:
                 raise NetworkError(f"can't write to the client: {error}") from error
+            self.sent += len(self._out)
             self._out.clear()
 
     def _take(self, count: int, *, may_end: bool = False) -> bytes | None:
@@ -142,6 +144,7 @@ class ServedConnection:
                     return None
                 raise NetworkError("the client is gone in the middle of a packet")
             data += piece
+            self.received += len(piece)
         return bytes(data)
 
     def _limit(self, seconds: float) -> None:

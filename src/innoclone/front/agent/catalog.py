@@ -10,6 +10,8 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from innoclone.front.agent.counters import status_values
+from innoclone.front.agent.empties import empty_tables
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import OF_BOTH, SERVER_VERSION, shown
 from innoclone.front.agent.information import INFORMATION, Source, information_rows
@@ -82,12 +84,13 @@ class Catalog:
             ("performance_schema", "session_status"): (GLOBAL_VARIABLES, self.status),
             ("information_schema", "plugins"): (PLUGINS, lambda: plugin_rows(variables)),
         }
+        self._tables |= empty_tables()
         for name, columns in INFORMATION.items():
             self._tables["information_schema", name.lower()] = columns, functools.partial(self.information, name)
 
     def status(self) -> list[tuple[Value, ...]]:
         """SHOW STATUS."""
-        return [("Threads_connected", str(self._agent.connected)), ("Uptime", str(self._agent.uptime))]
+        return [*status_values(self._agent).items()]
 
     def processes(self, *, long: bool) -> list[tuple[Value, ...]]:
         """The connections that the account may see."""

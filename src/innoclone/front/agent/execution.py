@@ -38,6 +38,10 @@ __all__ = ["Execution"]
 
 SESSION_ADMIN = "SUPER, SYSTEM_VARIABLES_ADMIN or SESSION_VARIABLES_ADMIN"
 LIBRARY = "mysql_clone.so"
+_COUNTED: dict[type[object], str] = {
+    st.SetVariables: "Com_set_option", st.SetNames: "Com_set_option", st.Kill: "Com_kill", st.CloneLocal: "Com_clone",
+    st.CloneInstance: "Com_clone",
+}  # fmt: skip
 NOBODY = Account("", "")
 
 
@@ -111,6 +115,7 @@ class Execution:
             raise StatementError(1065)
         select = is_query(tokens)
         statement = None if select else parse_statement(text, tokens)
+        self.agent.counters.add("Com_select" if statement is None else _COUNTED.get(type(statement), "Com_others"))
         with noted(self.shown_user, masked(text, self.modes), statement):
             answer = self._select(text, tokens, arguments) if statement is None else self._run(statement)
         if not answer.keeps_notes:

@@ -47,6 +47,9 @@ def fixed_variables(
     """Everything but the clone_* variables; of what sessions may set the global values. ``timeout`` is in seconds."""
     seconds = max(int(timeout), 1)
     return default_values() | {
+        "binlog_format": "ROW", "enforce_gtid_consistency": "OFF", "gtid_executed": "", "gtid_mode": "OFF",
+        "gtid_purged": "", "innodb_page_size": 16384,
+        "general_log": False, "slow_query_log": False, "event_scheduler": "OFF",
         "auto_increment_increment": 1, "character_set_database": "utf8mb4", "character_set_filesystem": "binary",
         "character_set_server": "utf8mb4", "character_set_system": "utf8mb3",
         "collation_database": "utf8mb4_0900_ai_ci", "collation_server": "utf8mb4_0900_ai_ci", "datadir": folder,

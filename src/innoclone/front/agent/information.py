@@ -11,6 +11,7 @@ from datetime import datetime
 
 from innoclone.front.agent.sql.types import (
     BLOB,
+    DOUBLE,
     INT,
     Column,
     SqlType,
@@ -79,7 +80,8 @@ _NUMBER, _UNSIGNED = SqlType(ColumnType.LONGLONG, 20), SqlType(ColumnType.LONGLO
 _PLAIN = {
     "int": INT, "int unsigned": SqlType(ColumnType.LONG, 10, unsigned=True), "bigint": _NUMBER,
     "bigint unsigned": _UNSIGNED, "longtext": BLOB, "datetime": datetime_type(),
-    "timestamp": datetime_type(0, ColumnType.TIMESTAMP),
+    "timestamp": datetime_type(0, ColumnType.TIMESTAMP), "timestamp(6)": datetime_type(6, ColumnType.TIMESTAMP),
+    "double": DOUBLE,
 }  # fmt: skip
 
 
@@ -102,11 +104,11 @@ INFORMATION = {name: columns_of(specification) for name, specification in _SPECI
 def type_text(kind: SqlType) -> str:
     """A column's type as SHOW COLUMNS writes it."""
     unsigned = " unsigned" if kind.unsigned else ""
-    decimals = f"({kind.decimals})" if kind.decimals else ""
+    decimals = f"({kind.decimals})" if kind.decimals and kind.kind is not ColumnType.DOUBLE else ""
     names = {
         ColumnType.LONG: f"int{unsigned}", ColumnType.LONGLONG: f"bigint{unsigned}", ColumnType.BLOB: "longtext",
         ColumnType.STRING: f"char({kind.length})", ColumnType.VAR_STRING: f"varchar({kind.length})",
-        ColumnType.TIMESTAMP: f"timestamp{decimals}", ColumnType.DATETIME: f"datetime{decimals}",
+        ColumnType.DOUBLE: "double", ColumnType.TIMESTAMP: f"timestamp{decimals}", ColumnType.DATETIME: f"datetime{decimals}",
     }  # fmt: skip
     return names[kind.kind]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from innoclone.errors import NetworkError
 from innoclone.front.agent.clones import Clones
+from innoclone.front.agent.counters import Counters
 from innoclone.front.agent.credentials import FailedLogins, Memory
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import fixed_variables
@@ -43,6 +44,7 @@ class Agent:
         self.accounts = Accounts(folder)
         self.memory = Memory()
         self.pool = Pool()
+        self.counters = Counters()
         self.password_key = PasswordKey(folder)
         if settings.ssl_cert is not None and settings.ssl_key is not None:
             self.tls = server_context(settings.ssl_cert, settings.ssl_key)
@@ -160,9 +162,12 @@ class Agent:
                 thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
                 self._sessions[session.number] = (session, thread)
         if full:
+            self.counters.add("Connection_errors_max_connections")
             log.warning("connection from %s refused: there are %d", host, self.settings.max_connections)
             self._refuse(connection, StatementError(1040))
             return
+        self.counters.add("Connections")
+        self.counters.peak("Max_used_connections", self.connected)
         thread.start()
 
     def _run(self, session: Session) -> None:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Session", "nonce", "refusal"]
 
 log = logging.getLogger("innoclone.agent")
+COUNTED: dict[type[com.Command], tuple[str, ...]] = {
+    com.Query: ("Queries", "Questions"), com.StmtExecute: ("Queries", "Questions", "Com_stmt_execute"),
+    com.StmtPrepare: ("Queries", "Com_stmt_prepare"), com.Ping: ("Queries",), com.StmtClose: ("Queries",),
+}  # fmt: skip
 LOGIN_PACKET = 1 << 16  # bytes; a login's packets are short, and whoever sends them is not known yet
 
 
@@ -56,7 +60,7 @@ class Session:
         self.logged_in = False
         self._prepared = Prepared(self.execution)
         self._login: ServerLogin | None = None
-        self._killed = self._is_writing = False
+        self._killed = self._is_writing = self._has_quit = False
         settings = agent.settings
         self._credentials = HostCredentials(
             agent.accounts, agent.memory, agent.password_key, self.host, connection.peer_uid
@@ -103,6 +107,10 @@ class Session:
         except ProtocolError:
             self._say_last(StatementError(1835))
         finally:
+            self.agent.counters.add("Bytes_received", self.connection.received)
+            self.agent.counters.add("Bytes_sent", self.connection.sent)
+            if self.logged_in and not self._has_quit:
+                self.agent.counters.add("Aborted_clients")
             self.connection.close()
             self.execution.kept.clear()
 
@@ -196,11 +204,14 @@ class Session:
                 self.connection.write([refusal(StatementError(1835))])
                 continue
             if isinstance(command, com.Quit):
+                self._has_quit = True
                 return
             if isinstance(command, com.ChangeUser):
                 if not self._change_user(command):
                     return
                 continue
+            for name in COUNTED.get(type(command), ()):
+                self.agent.counters.add(name)
             with running(self.execution.begin()) as budget:
                 self._write(self._answer(command, len(payload), budget))
             self._set_timeouts()

@@ -67,6 +67,11 @@ class Pool:
                 raise StatementError(3170, self._most, "all sessions", "Try again later.")
             self._taken += count
 
+    @property
+    def prepared(self) -> int:
+        """How many prepared statements there are."""
+        return self._prepared
+
     def count_prepared(self, more: int) -> None:
         """So many prepared statements more, or less. Raises error 1461."""
         with self._lock:
