@@ -17,11 +17,19 @@ from innoclone.ops.folders import claim
         ("192.168.1.%", "192x168.1.7", False), ("10.0.0.0/8", "10.9.9.9", True), ("10.0.0.0/8", "11.0.0.1", False),
         ("10.0.0.0/255.0.0.0", "10.9.9.9", True), ("10.0.0.0/nonsense", "10.9.9.9", False),
         ("localhost", "127.0.0.1", True), ("localhost", "localhost", True), ("localhost", "::1", True),
+        ("10.%.%.1", "10.0.0.1", True), ("%0%", "10.0.0.1", True), ("%%%", "10.0.0.1", True),
+        ("%.1", "10.0.0.1", True), ("%_.1", "10.0.0.1", True), ("_%", "", False), ("10.0.0.1%", "10.0.0.1", True),
         ("localhost", "10.0.0.1", False), ("127.0.0.1", "localhost", False), ("", "10.0.0.1", False),
     ],
 )  # fmt: skip
 def test_which_addresses_a_host_pattern_means(pattern, address, fits):
     assert host_matches(pattern, address) is fits
+
+
+def test_a_host_pattern_of_many_wildcards_takes_no_time():
+    """A backtracking expression would take longer than anybody lives."""
+    assert not host_matches("%x" * 120, "x" * 64)
+    assert host_matches("%x" * 20 + "%", "x" * 64)
 
 
 def test_the_most_specific_account_counts(tmp_path):

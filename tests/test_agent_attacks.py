@@ -170,3 +170,42 @@ def test_a_failed_change_of_user_leaves_nobody(agent: RunningAgent) -> None:
         raw.send(b"\0", sequence + 1)
         assert Err.parse(raw.read()[1]).number == 1045
         assert not got_in(sock)
+
+
+def test_who_may_create_accounts_takes_over_none_that_has_more(agent: RunningAgent) -> None:
+    agent.rows("CREATE USER maker IDENTIFIED BY 'm', strong IDENTIFIED BY 's', weak IDENTIFIED BY 'w'")
+    agent.rows("GRANT CREATE USER, PROCESS ON *.* TO maker WITH GRANT OPTION")
+    agent.rows("GRANT CLONE_ADMIN, PROCESS ON *.* TO strong")
+    agent.rows("GRANT PROCESS ON *.* TO weak")
+    with agent.connect("strong", "s") as theirs, agent.connect("maker", "m") as connection:
+        for statement in (
+            "ALTER USER strong IDENTIFIED BY 'mine'", "DROP USER strong", "DROP USER weak, strong",
+            "REVOKE PROCESS ON *.* FROM strong", "GRANT PROCESS ON *.* TO weak, strong",
+            "ALTER USER root@localhost IDENTIFIED BY 'mine'",
+        ):  # fmt: skip
+            with connection.cursor() as cursor, pytest.raises(pymysql.Error) as failed:
+                cursor.execute(statement)
+            assert failed.value.args[0] in (1227, 1396), statement
+        with connection.cursor() as cursor:
+            with pytest.raises(pymysql.Error) as failed:
+                cursor.execute(f"KILL {theirs.thread_id()}")
+            assert failed.value.args[0] == 1095
+            cursor.execute("ALTER USER weak IDENTIFIED BY 'other'")
+            cursor.execute("DROP USER weak")
+        theirs.ping(reconnect=False)
+    agent.connect("strong", "s").close()
+    agent.rows("GRANT CONNECTION_ADMIN ON *.* TO maker")
+    with agent.connect("strong", "s") as theirs, agent.connect("maker", "m") as connection:
+        with connection.cursor() as cursor, pytest.raises(pymysql.Error) as failed:
+            cursor.execute(f"KILL {theirs.thread_id()}")
+        assert failed.value.args[0] == 1227
+        theirs.ping(reconnect=False)
+    agent.rows("DROP USER maker, strong")
+
+
+def test_names_longer_than_mysqls_are_refused(agent: RunningAgent) -> None:
+    for name, what in ((f"'{'u' * 33}'", "user name"), (f"u@'{'%x' * 128}'", "host name")):
+        with pytest.raises(pymysql.Error) as failed:
+            agent.rows(f"CREATE USER {name}")
+        assert failed.value.args[0] == 1470
+        assert what in failed.value.args[1]

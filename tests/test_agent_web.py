@@ -198,8 +198,13 @@ def raw(agent: Agent, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:1", ""]
-)
+    "host",
+    [
+        "evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:1", "",
+        "localhost:80@evil.example", "localhost:evil.example", "[::1].evil.example", "[::1", "localhost/",
+        "localhost evil.example", "127.0.0.1:123456", "localhost,evil.example", "[127.0.0.1]x:1",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("path", ANSWERS)
 def test_another_hosts_name_gets_nothing(served: Agent, host: str, path: str) -> None:
     """DNS rebinding: a web site lets its own name lead to this machine."""
@@ -281,13 +286,24 @@ def test_who_is_slow_loses_the_connection(served: Agent) -> None:
         pytest.fail("it lasted")
 
 
-def test_connections_are_limited(served: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_make_room(served: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens connections and says nothing keeps nobody from the page."""
     monkeypatch.setattr(web, "PATIENCE", PATIENCE)
-    idle = [socket.create_connection(("127.0.0.1", web_port(served)), timeout=PATIENCE) for _ in range(web.MOST)]
-    assert raw(served, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
+    idle = [socket.create_connection(("127.0.0.1", web_port(served)), timeout=PATIENCE) for _ in range(3 * web.MOST)]
+    assert raw(served, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+    assert idle[0].recv(1) == b""  # the oldest had to go
     for sock in idle:
         sock.close()
-    until(lambda: raw(served, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200 "))
+
+
+def test_a_request_names_one_host_and_it_counts(served: Agent) -> None:
+    for head in (
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ):
+        answer = raw(served, head)
+        assert answer.startswith(b"HTTP/1.0 400 ")
+        assert b"innoclone_" not in answer
 
 
 def test_no_secret_is_told(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:

@@ -94,9 +94,26 @@ def host_matches(pattern: str, address: str) -> bool:
             return ipaddress.ip_address(address) in ipaddress.ip_network(pattern)
         except ValueError:
             return False
-    words = (re.escape(part) for part in re.split(r"([%_])", pattern.lower()))
-    regex = "".join({"%": ".*", "_": "."}.get(word, word) for word in words)
-    return any(re.fullmatch(regex, name) for name in names)
+    return any(_fits(pattern.lower(), name) for name in names)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    """LIKE without an escape, in time that grows with the product of the lengths at most: when a letter does not fit,
+    only the last ``%`` takes one more."""
+    at = here = 0
+    last, taken = -1, 0
+    while here < len(name):
+        if at < len(pattern) and pattern[at] == "%":
+            last, taken = at, here
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("_", name[here]):
+            at, here = at + 1, here + 1
+        elif last >= 0:
+            taken += 1
+            at, here = last + 1, taken
+        else:
+            return False
+    return not pattern[at:].strip("%")
 
 
 class Accounts:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import selectors
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from innoclone.errors import ConnectFailed, TlsFailed, UsageError
@@ -16,14 +17,20 @@ from innoclone.errors import ConnectFailed, TlsFailed, UsageError
 __all__ = ["Listener", "server_context"]
 
 BACKLOG = 128
+PAUSE = 0.5  # seconds without accepting once there are no descriptors left
 SOCKET_MODE = 0o777  # as MySQL's: who may log in is for the accounts to say
 
 
 class Listener:
     """A TCP and a Unix socket, either may be missing. `accept` gives connections until `close`."""
 
-    def __init__(self, *, host: str | None, port: int, path: Path | None) -> None:
-        """Raises `ConnectFailed` if an address can't be had, `UsageError` if another process listens on the path."""
+    def __init__(
+        self, *, host: str | None, port: int, path: Path | None, short: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """``short`` is told when there are no descriptors left for more connections, once until there are again.
+
+        Raises `ConnectFailed` if an address can't be had, `UsageError` if another process listens on the path."""
+        self._short = short
         self._sockets: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._path = path
@@ -45,6 +52,7 @@ class Listener:
 
     def accept(self) -> Iterator[socket.socket]:
         """Connections as they come; ends after `wake`."""
+        is_short = False
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is self._woken:
@@ -52,9 +60,14 @@ class Listener:
                 try:
                     accepted, _ = key.fileobj.accept()  # type: ignore[union-attr]
                 except OSError as error:
-                    if error.errno in (errno.EMFILE, errno.ENFILE):
-                        self._selector.select(0.1)  # the others must end first
+                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        if not is_short:
+                            self._short(f"no more connections for now: {error.strerror}")
+                        is_short = True
+                        select.select([self._woken], [], [], PAUSE)  # others must end first; who waits stays readable
+                        break
                     continue  # the client is gone again
+                is_short = False
                 accepted.setblocking(True)
                 yield accepted
 

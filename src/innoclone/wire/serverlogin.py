@@ -145,6 +145,10 @@ class ServerLogin:
         """The TLS handshake that a step asked for is done."""
         self._private = True
 
+    def is_guess(self, payload: bytes) -> bool:
+        """Whether `receive` would compare what the client sends with something secret, and its answer tell of that."""
+        return not (self._phase is _Phase.RESPONSE and len(payload) == SSL_REQUEST)
+
     def receive(self, payload: bytes) -> ServerStep:
         """Take one packet of the client. Never raises: a packet that makes no sense is refused with MySQL's error."""
         try:

@@ -1,24 +1,27 @@
-"""Who may log in: the accounts as a login sees them, what is remembered of right passwords, and hosts that guess."""
+"""Who may log in: the accounts as a login sees them, and what is remembered of right passwords."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import pwd
-import threading
-import time
 from dataclasses import dataclass
 
 from innoclone.front.agent.sql.grammar import PRIVILEGES
 from innoclone.ops.accounts import EVERYWHERE, GRANT_OPTION, NOBODY, Account, Accounts
 from innoclone.ops.keys import PasswordKey
 
-__all__ = ["ADMINISTRATOR", "FailedLogins", "HostCredentials", "Memory"]
+__all__ = ["ADMINISTRATOR", "HostCredentials", "Memory", "is_administrator"]
 
 ADMINISTRATOR = Account(
     "root", "localhost", None, frozenset((name, EVERYWHERE) for name in (*PRIVILEGES, GRANT_OPTION))
 )
 """Whoever is root or the agent's own user on the agent's host, through the Unix socket; it is not in the file."""
+
+
+def is_administrator(uid: int | None) -> bool:
+    """Whether the user id that the kernel names is root's or the agent's own."""
+    return uid in (0, os.geteuid())
 
 
 class Memory:
@@ -35,40 +38,6 @@ class Memory:
         """Remember a password that was right."""
         self._digests = {known: d for known, d in self._digests.items() if known.name != account.name}
         self._digests[account] = hashlib.sha256(hashlib.sha256(password).digest()).digest()
-
-
-class FailedLogins:
-    """Hosts that failed often in a row are not let in for a while."""
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self._most, self._seconds = most, seconds
-        self._lock = threading.Lock()
-        self.count = 0  # of all hosts, since the agent was started
-        self._failed: dict[str, tuple[int, float]] = {}  # count, and when the last one was
-
-    def is_blocked(self, host: str) -> bool:
-        """Whether ``host`` has to wait."""
-        with self._lock:
-            count, last = self._failed.get(host, (0, 0.0))
-            if time.monotonic() - last > self._seconds:
-                self._failed.pop(host, None)
-                return False
-            return count >= self._most
-
-    def failed(self, host: str) -> bool:
-        """One more; whether the host has to wait from now on."""
-        with self._lock:
-            now = time.monotonic()
-            self.count += 1
-            self._failed = {h: (n, last) for h, (n, last) in self._failed.items() if now - last <= self._seconds}
-            count = self._failed.get(host, (0, 0.0))[0] + 1
-            self._failed[host] = (count, now)
-            return count == self._most
-
-    def succeeded(self, host: str) -> None:
-        """Forgiven."""
-        with self._lock:
-            self._failed.pop(host, None)
 
 
 @dataclass
@@ -92,7 +61,7 @@ class HostCredentials:
 
     def is_trusted(self, user: str) -> bool:
         """Root or the agent's own user, by the name ``root`` or by their own."""
-        return self.peer in (0, os.geteuid()) and user in ("root", _name_of(self.peer))
+        return is_administrator(self.peer) and user in ("root", _name_of(self.peer))
 
     def has_empty_password(self, user: str) -> bool:
         """The account exists and has no password."""

@@ -307,8 +307,10 @@ class Execution:
         other = self.agent.session(statement.number)
         if other is None:
             raise StatementError(1094, statement.number)
-        if other.execution.account.name != self.account.name and not self.account.may("CONNECTION_ADMIN"):
-            raise StatementError(1095, statement.number)
+        if other.execution.account.name != self.account.name:
+            if not self.account.may("CONNECTION_ADMIN"):
+                raise StatementError(1095, statement.number)
+            users.refuse_stronger(self, [other.execution.account])
         other.kill(query_only=statement.query_only)
         if other.execution is self:
             raise StatementError(1317)

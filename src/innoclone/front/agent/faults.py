@@ -89,6 +89,7 @@ _TEXTS = {
     1396: ("HY000", "Operation {} failed for {}"),
     1410: ("42000", "You are not allowed to create a user with GRANT"),
     1461: ("42000", "Can't create more than max_prepared_stmt_count statements (current value: {})"),
+    1470: ("HY000", "String '{}' is too long for {} (should be no longer than {})"),
     1524: ("HY000", "Plugin '{}' is not loaded"),
     1525: ("HY000", "Incorrect {} value: '{}'"),
     1582: ("42000", "Incorrect parameter count in the call to native function '{}'"),

@@ -108,7 +108,8 @@ def type_text(kind: SqlType) -> str:
     names = {
         ColumnType.LONG: f"int{unsigned}", ColumnType.LONGLONG: f"bigint{unsigned}", ColumnType.BLOB: "longtext",
         ColumnType.STRING: f"char({kind.length})", ColumnType.VAR_STRING: f"varchar({kind.length})",
-        ColumnType.DOUBLE: "double", ColumnType.TIMESTAMP: f"timestamp{decimals}", ColumnType.DATETIME: f"datetime{decimals}",
+        ColumnType.DOUBLE: "double", ColumnType.TIMESTAMP: f"timestamp{decimals}",
+        ColumnType.DATETIME: f"datetime{decimals}",
     }  # fmt: skip
     return names[kind.kind]
 

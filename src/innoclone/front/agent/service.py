@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 
 from innoclone.errors import NetworkError
+from innoclone.front.agent.attempts import FailedLogins, peer_of
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.counters import Counters
-from innoclone.front.agent.credentials import FailedLogins, Memory
+from innoclone.front.agent.credentials import Memory
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import fixed_variables
 from innoclone.front.agent.managed import settle_in_background
+from innoclone.front.agent.room import Client, Room
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.front.agent.sql.budget import Pool
@@ -56,13 +58,15 @@ class Agent:
         self._last = 0
         self._began = time.monotonic()
         self.started = time.time()
+        self.room = Room.for_connections(settings.max_connections)
         self._listener = Listener(
-            host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute()
-        )
+            host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute(),
+            short=log.warning,
+        )  # fmt: skip
         try:
             fixed = fixed_variables(
                 self.port, str(settings.socket_path.absolute()), str(folder), settings.max_allowed_packet,
-                settings.max_connections, settings.wait_timeout,
+                self.room.connections, settings.wait_timeout,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
             self.clones = Clones(folder, self.variables, settings.server, settings.managed)
@@ -146,24 +150,25 @@ class Agent:
             connection = ServedConnection(
                 sock, most=self.settings.max_allowed_packet, timeout=self.settings.connect_timeout
             )
-            host, local = connection.peer_host, connection.peer_uid is not None
+            host, uid = connection.peer_host, connection.peer_uid
         except OSError:  # gone before it began
             sock.close()
             return
-        if not local and self.failed_logins.is_blocked(host):
+        kind = Client.of(uid)
+        if kind is not Client.ADMINISTRATOR and self.failed_logins.is_blocked(peer_of(host, uid)):
             self._refuse(connection, StatementError(1129, host))
             return
         with self._lock:
-            full = not local and len(self._sessions) >= self.settings.max_connections  # one can always look from here
+            full = self.room.is_full(kind, [session.kind for session, _ in self._sessions.values()])
             if not full:
                 self._last += 1
-                session = Session(self, connection, self._last)
+                session = Session(self, connection, self._last, kind)
                 name = f"innoclone-client-{session.number}"
                 thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
                 self._sessions[session.number] = (session, thread)
         if full:
             self.counters.add("Connection_errors_max_connections")
-            log.warning("connection from %s refused: there are %d", host, self.settings.max_connections)
+            log.warning("connection from %s refused: there are %d", host, self.room.most(kind))
             self._refuse(connection, StatementError(1040))
             return
         self.counters.add("Connections")

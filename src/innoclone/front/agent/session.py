@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
 from innoclone.front.agent.answers import Answer, Done, Rows, packets
+from innoclone.front.agent.attempts import Attempt, peer_of
 from innoclone.front.agent.credentials import HostCredentials
 from innoclone.front.agent.execution import Execution
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import SERVER_VERSION
 from innoclone.front.agent.prepared import Prepared
+from innoclone.front.agent.room import Client
 from innoclone.front.agent.sql.budget import Budget, running
 from innoclone.front.agent.sql.masking import masked
 from innoclone.front.agent.sql.types import Value
@@ -51,9 +53,9 @@ def refusal(error: CloneError) -> bytes:
 class Session:
     """Runs in a thread of its own, but for `kill`."""
 
-    def __init__(self, agent: Agent, connection: ServedConnection, number: int) -> None:
-        """``number`` is the connection's id."""
-        self.agent, self.connection, self.number = agent, connection, number
+    def __init__(self, agent: Agent, connection: ServedConnection, number: int, kind: Client) -> None:
+        """``number`` is the connection's id, ``kind`` says whose room it takes."""
+        self.agent, self.connection, self.number, self.kind = agent, connection, number, kind
         self.host = connection.peer_host
         self.execution = Execution(agent, number, self.host)
         self.command, self.since, self.info = "Connect", time.time(), ""
@@ -65,6 +67,7 @@ class Session:
         self._credentials = HostCredentials(
             agent.accounts, agent.memory, agent.password_key, self.host, connection.peer_uid
         )
+        self._attempt = Attempt(agent.failed_logins, peer_of(self.host, connection.peer_uid))
         connection.most = min(LOGIN_PACKET, settings.max_allowed_packet)
 
     # ---- from other threads --------------------------------------------------------------------------------
@@ -136,25 +139,41 @@ class Session:
         return True
 
     def _converse(self, login: ServerLogin, step: ServerStep | None) -> bool:
-        """Packets to and fro until the login has ended; whether it went well."""
+        """A login to its end; whether it went well. One that was begun and fails counts, whatever ends it."""
+        refused = False
+        try:
+            refused, well = self._exchange(login, step)
+            return well
+        finally:
+            if not self.logged_in:
+                self._failed(login, "refused" if refused else "not completed")
+
+    def _exchange(self, login: ServerLogin, step: ServerStep | None) -> tuple[bool, bool]:
+        """Packets to and fro until the login has ended; whether it was refused, and whether it went well."""
         connection = self.connection
         while True:
             if step is None:
                 payload = connection.read()
                 if payload is None:
-                    return False
+                    return False, False
+                if login.is_guess(payload) and not self._may_guess():
+                    connection.write([refusal(StatementError(1129, self.host))])
+                    return True, False
                 step = login.receive(payload)
             if step.refused:
-                self._failed(login)
                 connection.write([step.payload or b""])
-                return False
+                return True, False
             if step.payload is not None:
                 connection.write([step.payload])
             if step.start_tls:
                 self._start_tls(login)
             if step.logged_in:
-                return self._logged_in(login)
+                return False, self._logged_in(login)
             step = None
+
+    def _may_guess(self) -> bool:
+        patience = self.agent.settings.connect_timeout / 2  # then there is time left to say no
+        return self.kind is Client.ADMINISTRATOR or self._attempt.begin(patience)
 
     def _start_tls(self, login: ServerLogin) -> None:
         try:
@@ -163,9 +182,11 @@ class Session:
             raise NetworkError(error.message) from error
         login.tls_started()
 
-    def _failed(self, login: ServerLogin) -> None:
-        log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, tamed(login.user))
-        if self.connection.peer_uid is None and self.agent.failed_logins.failed(self.host):
+    def _failed(self, login: ServerLogin, how: str) -> None:
+        if not (self._attempt.has_begun or how == "refused"):
+            return
+        log.warning("connection %d from %s: login as '%s' %s", self.number, self.host, tamed(login.user), how)
+        if self._attempt.failed(login.user):
             log.warning("%s failed too often and must wait for %g s", self.host, self.agent.settings.block_time)
 
     def _logged_in(self, login: ServerLogin) -> bool:
@@ -173,12 +194,12 @@ class Session:
         if account is None:  # dropped a moment ago
             self.connection.write([refusal(StatementError(1045, login.user, self.host, "YES"))])
             return False
+        self._attempt.succeeded(login.user)
         try:
             self.execution.log_in(login.user, account, login.database)
         except StatementError as error:
             self.connection.write([refusal(error)])
             return False
-        self.agent.failed_logins.succeeded(self.host)
         self.logged_in, self._login = True, login
         self._prepared.clear()
         self.connection.write(packets(Done(), 0))
@@ -203,6 +224,8 @@ class Session:
             except ProtocolError:
                 self.connection.write([refusal(StatementError(1835))])
                 continue
+            size = len(payload)
+            payload = b""  # it may be large, and isn't kept while the client is silent
             if isinstance(command, com.Quit):
                 self._has_quit = True
                 return
@@ -213,7 +236,8 @@ class Session:
             for name in COUNTED.get(type(command), ()):
                 self.agent.counters.add(name)
             with running(self.execution.begin()) as budget:
-                self._write(self._answer(command, len(payload), budget))
+                self._write(self._answer(command, size, budget))
+            del command
             self._set_timeouts()
 
     def _write(self, answer: list[bytes]) -> None:
@@ -238,8 +262,6 @@ class Session:
     def _change_user(self, command: com.ChangeUser) -> bool:
         """Log in again; whoever fails is out."""
         if self._login is None:
-            return False
-        if self.connection.peer_uid is None and self.agent.failed_logins.is_blocked(self.host):
             return False
         self.logged_in = False
         self.connection.set_deadline(self.agent.settings.connect_timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from innoclone.ops.accounts import EVERYWHERE, GRANT_OPTION, Account, PasswordHa
 if TYPE_CHECKING:
     from innoclone.front.agent.execution import Execution
 
-__all__ = ["change", "show_grants"]
+__all__ = ["change", "refuse_stronger", "show_grants"]
 
 DYNAMIC = ("BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "SYSTEM_VARIABLES_ADMIN")
 ONLY_EVERYWHERE = (*DYNAMIC, "CREATE USER", "PROCESS", "RELOAD")
@@ -52,6 +52,17 @@ def _hash(password: str | None) -> PasswordHash | None:
     return PasswordHash.of(password.encode("utf-8", "surrogateescape")) if password else None
 
 
+def refuse_stronger(by: Execution, accounts: Iterable[Account | None]) -> None:
+    """Who lacks a privilege can't change an account that has it, as with SYSTEM_USER in MySQL. Raises error 1227."""
+    mine = by.account
+    for account in accounts:
+        if account is None or account.name == mine.name:
+            continue
+        lacking = sorted({privilege for privilege, level in account.grants if not mine.may(privilege, level)})
+        if lacking:
+            raise StatementError(1227, ", ".join(lacking))
+
+
 def _create(by: Execution, statement: st.CreateUser) -> Answer:
     by.require("CREATE USER")
     there = [spec.name for spec in statement.users if _known(by, spec.name) is not None]
@@ -70,6 +81,7 @@ def _alter(by: Execution, statement: st.AlterUser) -> Answer:
     missing = [spec.name for spec, account in found if account is None]
     if missing and not statement.if_exists:
         raise _failed("ALTER USER", missing, "User account does not exist")
+    refuse_stronger(by, (account for _, account in found))
     changed = [
         replace(account, password=_hash(spec.password))
         for spec, account in found
@@ -85,6 +97,7 @@ def _drop(by: Execution, statement: st.DropUser) -> Answer:
     missing = [name for name, account in zip(statement.names, found, strict=True) if account is None]
     if missing and not statement.if_exists:
         raise _failed("DROP USER", missing, "User account does not exist")
+    refuse_stronger(by, found)
     by.agent.accounts.remove(*(account for account in found if account is not None))
     return Done(notes=[("Note", 3162, f"Authorization ID {name} does not exist.") for name in missing])
 
@@ -109,6 +122,7 @@ def _grant(by: Execution, statement: st.Grant | st.Revoke) -> Answer:
                 raise StatementError(1410)
             raise StatementError(1141, name.user, name.host)
         accounts.append(account)
+    refuse_stronger(by, accounts)
     what = {(privilege, level) for privilege in privileges - {GRANT_OPTION}}
     if GRANT_OPTION in privileges or (isinstance(statement, st.Grant) and statement.grant_option):
         what.add((GRANT_OPTION, EVERYWHERE))

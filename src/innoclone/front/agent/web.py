@@ -13,6 +13,7 @@ import hashlib
 import ipaddress
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -50,11 +51,14 @@ class Web:
         """Raises `ConnectFailed`."""
         self.agent, self.curve = agent, Curve(agent.clones)
         try:
-            self._listener = Listener(host=host, port=port, path=None)
+            self._listener = Listener(host=host, port=port, path=None, short=log.warning)
         except ConnectFailed as error:
             raise ConnectFailed(error.message, hint="name another --web-bind-address or --web-port") from error
         self.port = self._listener.port
-        self._room = threading.BoundedSemaphore(MOST)
+        self._lock = threading.Lock()
+        self._asking: dict[int, socket.socket] = {}  # connections of which no request has come yet, oldest first
+        self._answering = 0
+        self._number = 0
         self._thread = threading.Thread(target=self._accept, name="innoclone-web", daemon=True)
 
     def start(self) -> None:
@@ -71,19 +75,45 @@ class Web:
 
     def _accept(self) -> None:
         for sock in self._listener.accept():
-            if not self._room.acquire(blocking=False):
-                sock.close()
-                continue
-            threading.Thread(target=self._answer, args=(sock,), name="innoclone-web-request", daemon=True).start()
+            with self._lock:
+                if not self._make_room():
+                    sock.close()
+                    continue
+                self._number += 1
+                number = self._number
+                self._asking[number] = sock
+            name = "innoclone-web-request"
+            threading.Thread(target=self._answer, args=(sock, number), name=name, daemon=True).start()
 
-    def _answer(self, sock: socket.socket) -> None:
+    def _make_room(self) -> bool:
+        """Whether there may be one more; who says nothing makes room for who may have something to say."""
+        if len(self._asking) + self._answering < MOST:
+            return True
+        if not self._asking:
+            return False
+        oldest = self._asking.pop(min(self._asking))
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def has_asked(self, number: int) -> bool:
+        """A request has come in whole. False if its connection had to make room for another one before that."""
+        with self._lock:
+            if self._asking.pop(number, None) is None:
+                return False
+            self._answering += 1
+            return True
+
+    def _answer(self, sock: socket.socket, number: int) -> None:
         try:
             with sock, contextlib.suppress(OSError):  # the client is gone, or too slow
-                _Handler(sock, sock.getpeername(), self)  # type: ignore[arg-type]  # it only hands its server on
+                _Handler(sock, number, self)  # type: ignore[arg-type]  # it only hands its server on
         except Exception:
             log.exception("web: unexpected")
         finally:
-            self._room.release()
+            with self._lock:
+                if self._asking.pop(number, None) is None:
+                    self._answering -= 1
 
     @cached_property
     def page(self) -> bytes:
@@ -160,12 +190,15 @@ class _Handler(BaseHTTPRequestHandler):
     """One request, then the connection ends."""
 
     server: Web  # type: ignore[assignment]
+    client_address: int  # type: ignore[assignment]  # the connection's number instead
     server_version, sys_version = f"innoclone/{__version__}", ""
 
     def setup(self) -> None:
         """Read the whole head of the request at once, so that its size and time are bounded."""
         super().setup()
         self.rfile = BytesIO(self._head())
+        if not self.server.has_asked(self.client_address):
+            raise ConnectionAbortedError("it had to make room")
         self.request.settimeout(PATIENCE)
 
     def _head(self) -> bytes:
@@ -181,8 +214,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
+        named = self.headers.get_all("Host") or []
+        if len(named) > 1 or "://" in self.path:  # RFC 9112, 3.2: a host in the path would count more
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         here = self.request.getsockname()[0]
-        if _is_loopback(here) and not _is_loopback(_host_of(self.headers.get("Host", ""))):
+        if _is_loopback(here) and not _is_loopback(_host_of(named[0] if named else "")):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "this is for the machine's own browsers only")
             return
         path = self.path.partition("?")[0]
@@ -219,8 +256,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are of no interest."""
 
 
+_HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9.-]{1,255})|\[(?P<six>[0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
+
+
 def _host_of(header: str) -> str:
-    """A Host header without its port and brackets."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0]
+    """A Host header (RFC 9110, 7.2) without its port and brackets; '' where it is none."""
+    found = _HOST.fullmatch(header.strip(" \t"))
+    return (found["name"] or found["six"]) if found else ""

@@ -40,6 +40,7 @@ from innoclone.front.agent.sql.statements import (
 __all__ = ["MOST_PORT", "PRIVILEGES", "parse_statement"]
 
 MOST_PORT = 65535
+USER_LENGTH, HOST_LENGTH = 32, 255  # characters, as in the table mysql.user
 _HOST = re.compile(r"[A-Za-z0-9._$]+")  # a host without quotes, as MySQL's lexer takes it
 PRIVILEGES = (
     "BACKUP_ADMIN", "CLONE_ADMIN", "CONNECTION_ADMIN", "CREATE USER", "DELETE", "INSERT", "PROCESS", "RELOAD",
@@ -83,21 +84,30 @@ class _Parser(ShowReader):
     # ---- accounts ------------------------------------------------------------------------------------------
 
     def account(self, *, host_needed: bool = False) -> AccountName:
+        """A user with its host. Raises error 1470 for longer ones than MySQL's tables hold."""
         user = self.name_or_string()
+        host = self.host()
+        if host is None and host_needed:
+            raise self.wrong()
+        for text, what, most in ((user, "user name", USER_LENGTH), (host or "", "host name", HOST_LENGTH)):
+            if len(text) > most:
+                raise StatementError(1470, text[:70], what, most)
+        return AccountName(user) if host is None else AccountName(user, host)
+
+    def host(self) -> str | None:
+        """What follows an @, in lower case; None where there is none."""
         if not self.takes_symbol("@"):
-            if host_needed:
-                raise self.wrong()
-            return AccountName(user)
+            return None
         if self.token.kind is Kind.STRING:
-            return AccountName(user, self.string().lower())
+            return self.string().lower()
         if self.token.kind is Kind.QUOTED:
-            return AccountName(user, self.name().lower())
+            return self.name().lower()
         found = _HOST.match(self.text, self.token.start)
         if found is None or self.token.kind is Kind.END:
             raise self.wrong()
         while self.token.start < found.end():  # 10.0.0.1 is several numbers to the lexer
             self.next()
-        return AccountName(user, found[0].lower())
+        return found[0].lower()
 
     def accounts(self) -> tuple[AccountName, ...]:
         found = [self.account()]
