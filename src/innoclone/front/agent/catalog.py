@@ -14,7 +14,7 @@ from innoclone.front.agent.counters import status_values
 from innoclone.front.agent.empties import empty_tables
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import OF_BOTH, SERVER_VERSION, shown
-from innoclone.front.agent.information import INFORMATION, Source, information_rows
+from innoclone.front.agent.information import INFORMATION, Source, information_rows, shown_name
 from innoclone.front.agent.sessionvariables import OF_A_SESSION
 from innoclone.front.agent.sql.expressions import Env, Expr, constant, derived
 from innoclone.front.agent.sql.scope import Settings, Table
@@ -127,13 +127,16 @@ class Catalog:
             raise StatementError(1109, name.upper(), schema)
         if found is None:
             raise StatementError(1146, schema, name)
-        shown_name = name.upper() if schema == "information_schema" else name.lower()
         columns, rows = found
-        return Table(alias, schema, shown_name, columns, lambda: _zoned(columns, rows(), self._zone))
+        return Table(
+            alias, schema, shown_name(schema, name.lower()), columns, lambda: _zoned(columns, rows(), self._zone)
+        )
 
     def names(self, schema: str) -> list[str]:
         """The tables of a schema that may be read."""
-        return sorted(name for where, name in self._tables if where == schema.lower() and self._may_read(where, name))
+        schema = schema.lower()
+        seen = (name for where, name in self._tables if where == schema and self._may_read(where, name))
+        return sorted(shown_name(schema, name) for name in seen)
 
 
 def _zoned(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket as sockets
+import uuid
 from datetime import datetime
 
 from innoclone.front.agent.faults import StatementError
@@ -49,6 +50,7 @@ def fixed_variables(
     return default_values() | {
         "binlog_format": "ROW", "enforce_gtid_consistency": "OFF", "gtid_executed": "", "gtid_mode": "OFF",
         "gtid_purged": "", "innodb_page_size": 16384,
+        "server_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"innoclone://{sockets.gethostname()}{folder}")),
         "general_log": False, "slow_query_log": False, "event_scheduler": "OFF",
         "auto_increment_increment": 1, "character_set_database": "utf8mb4", "character_set_filesystem": "binary",
         "character_set_server": "utf8mb4", "character_set_system": "utf8mb3",

@@ -22,7 +22,7 @@ from innoclone.front.agent.sql.types import (
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["INFORMATION", "Source", "columns_of", "information_rows", "type_text"]
+__all__ = ["INFORMATION", "Source", "columns_of", "information_rows", "shown_name", "type_text"]
 
 Source = tuple[Sequence[Column], Callable[[], Sequence[tuple[Value, ...]]]]
 COLLATION = "utf8mb4_0900_ai_ci"
@@ -125,7 +125,7 @@ def information_rows(tables: Mapping[tuple[str, str], Source], since: datetime) 
             ("utf8mb4_bin", "utf8mb4", 46, "", "Yes", 1, "PAD SPACE"),
         ],
         "COLUMNS": [
-            _column_row(schema, name, number, column)
+            _column_row(schema, shown_name(schema, name), number, column)
             for (schema, name), (columns, _) in ordered
             for number, column in enumerate(columns, 1)
         ],
@@ -133,12 +133,17 @@ def information_rows(tables: Mapping[tuple[str, str], Source], since: datetime) 
         "SCHEMATA": [("def", schema, "utf8mb4", COLLATION, None, "NO") for schema in schemas],
         "TABLES": [
             (
-                "def", schema, name, *_kind(schema), 10, "Dynamic", 0, 0, 0, 0, 0, 0, None, since, None, None,
-                COLLATION, None, "", "",
+                "def", schema, shown_name(schema, name), *_kind(schema), 10, "Dynamic", 0, 0, 0, 0, 0, 0, None, since,
+                None, None, COLLATION, None, "", "",
             )
             for (schema, name), _ in ordered
         ],
     }  # fmt: skip
+
+
+def shown_name(schema: str, table: str) -> str:
+    """A table's name, given in lower case, as a server shows it."""
+    return table.upper() if schema == "information_schema" else table
 
 
 def _kind(schema: str) -> tuple[str, str | None]:

@@ -164,7 +164,7 @@ def _condition(join: exp.Join, tables: Sequence[Table]) -> tuple[exp.Expression 
     """The ON clause (USING as one), and whether it is a LEFT JOIN."""
     side, kind = str(join.args.get("side") or "").upper(), str(join.args.get("kind") or "").upper()
     known = {"this", "side", "kind", "on", "using"}
-    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER") or any(
+    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN") or any(
         value and name not in known for name, value in join.args.items()
     ):  # fmt: skip
         raise StatementError(1235, "this kind of JOIN")
