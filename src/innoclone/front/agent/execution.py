@@ -74,10 +74,14 @@ class Execution:
     def reset(self) -> None:
         """COM_RESET_CONNECTION."""
         self.session.reset()
+        self.close()
+        self.notes = []
+
+    def close(self) -> None:
+        """Nothing of the session is kept."""
         self._mine = {}
         self._named.clear()
         self.kept.clear()
-        self.notes = []
 
     def begin(self) -> Budget:
         """A budget for the next command."""

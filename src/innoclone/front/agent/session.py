@@ -17,7 +17,7 @@ from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import SERVER_VERSION
 from innoclone.front.agent.prepared import Prepared
 from innoclone.front.agent.room import Client
-from innoclone.front.agent.sql.budget import Budget, running
+from innoclone.front.agent.sql.budget import Budget, running, trim
 from innoclone.front.agent.sql.masking import masked
 from innoclone.front.agent.sql.types import Value
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
@@ -115,7 +115,7 @@ class Session:
             if self.logged_in and not self._has_quit:
                 self.agent.counters.add("Aborted_clients")
             self.connection.close()
-            self.execution.kept.clear()
+            self.execution.close()
 
     def _say_last(self, error: CloneError) -> None:
         with contextlib.suppress(NetworkError):
@@ -236,8 +236,11 @@ class Session:
             for name in COUNTED.get(type(command), ()):
                 self.agent.counters.add(name)
             with running(self.execution.begin()) as budget:
-                self._write(self._answer(command, size, budget))
-            del command
+                answer = self._answer(command, size, budget)
+                budget.rest()
+                self._write(answer)
+            del command, answer
+            trim(budget.most_held)
             self._set_timeouts()
 
     def _write(self, answer: list[bytes]) -> None:

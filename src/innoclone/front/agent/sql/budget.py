@@ -26,6 +26,7 @@ __all__ = [
     "running",
     "size_of",
     "spend",
+    "trim",
 ]
 
 SECONDS = 10.0  # of one statement
@@ -39,7 +40,15 @@ STEPS_BETWEEN_LOOKS = 500  # steps of about a microsecond
 AT_ONCE = 1 << 16  # bytes that are taken from the pool at a time
 WORTH_TRIMMING = 4 << 20  # bytes: freeing less is not worth a look at the whole heap
 POLITE_AFTER = 0.02  # seconds of a statement, after which others come first
+PAUSE, WAIT = 0.001, 0.05  # seconds: what it leaves to them each time, and between two looks while it waits for a turn
 EMPTY_TEXT = 64  # bytes of a value besides its characters
+
+
+def trim(count: int) -> None:
+    """So many bytes were freed: much of it goes back to the system, which Python and libc would keep."""
+    if count >= WORTH_TRIMMING:
+        with contextlib.suppress(OSError, AttributeError):  # another libc than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def size_of(text: str) -> int:
@@ -80,12 +89,9 @@ class Pool:
             self._prepared += more
 
     def give(self, count: int) -> None:
-        """Give back what was taken; a large piece goes back to the system."""
+        """Give back what was taken."""
         with self._lock:
             self._taken -= count
-        if count >= WORTH_TRIMMING:
-            with contextlib.suppress(OSError, AttributeError):  # another libc than glibc
-                ctypes.CDLL(None).malloc_trim(0)
 
 
 class Kept:
@@ -103,13 +109,13 @@ class Kept:
         more = size - self._sizes.get(key, 0)
         if self._total + more > self._most:
             raise StatementError(3170, self._most, "a session's variables and statements", "")
+        self._pool.take(more)
         if key[0] == PREPARED and key not in self._sizes:
-            self._pool.count_prepared(1)
-        try:
-            self._pool.take(more)
-        except StatementError:
-            self.drop(key)
-            raise
+            try:
+                self._pool.count_prepared(1)
+            except StatementError:
+                self._pool.give(more)
+                raise
         self._sizes[key] = size
         self._total += more
 
@@ -121,10 +127,12 @@ class Kept:
         if size and key[0] == PREPARED:
             self._pool.count_prepared(-1)
 
-    def clear(self, kind: str | None = None) -> None:
-        """Nothing is kept any more of keys that begin with ``kind``, or at all."""
-        for key in [key for key in self._sizes if kind in (None, key[0])]:
+    def clear(self) -> None:
+        """Nothing is kept any more; its owner has let it go."""
+        total = self._total
+        for key in list(self._sizes):
             self.drop(key)
+        trim(total)
 
 
 class Budget:
@@ -145,7 +153,7 @@ class Budget:
         self._steps = STEPS_BETWEEN_LOOKS
         self._began = time.monotonic()
         self._end = self._began + seconds
-        self._looked = self._began
+        self._has_turn = False
         self._rows, self._most = rows, most
         self._held = self._taken = 0
 
@@ -163,15 +171,32 @@ class Budget:
             self.look()
 
     def look(self) -> None:
-        """Raises error 1317 once the statement was killed, 3024 when its time is over. Lets other threads go first."""
+        """Raises error 1317 once the statement was killed, 3024 when its time is over. Lets other threads go first.
+
+        Of the statements that take long one works at a time, and that half of the time. Python gives the interpreter
+        from thread to thread every 5 ms only: each of them would add as much to every step of a clone.
+        """
+        self.check()
+        if time.monotonic() - self._began <= POLITE_AFTER:
+            return
+        self.rest()
+        time.sleep(PAUSE)
+        while not _turn.acquire(timeout=WAIT):
+            self.check()
+        self._has_turn = True
+
+    def check(self) -> None:
+        """Raises errors 1317, 3024."""
         if self.interrupted.is_set():
             raise StatementError(1317)
-        now = time.monotonic()
-        if now >= self._end:
+        if time.monotonic() >= self._end:
             raise StatementError(3024)
-        if now - self._began > POLITE_AFTER:
-            time.sleep(min(now - self._looked, 0.001))  # else a thread of a clone waits 5 ms for its turn, each time
-        self._looked = time.monotonic()
+
+    def rest(self) -> None:
+        """Others may work, while this one waits for something."""
+        if self._has_turn:
+            self._has_turn = False
+            _turn.release()
 
     def look_at(self, rows: int) -> None:
         """So many rows more. Raises error 1104."""
@@ -183,6 +208,11 @@ class Budget:
     def held(self) -> int:
         """Bytes in use."""
         return self._held
+
+    @property
+    def most_held(self) -> int:
+        """Bytes that were in use at the same time, or a little more."""
+        return self._taken
 
     def hold(self, count: int) -> None:
         """So many bytes more, or less. Raises error 3170."""
@@ -196,11 +226,13 @@ class Budget:
 
     def close(self) -> None:
         """Everything is given back."""
+        self.rest()
         self._pool.give(self._taken)
-        self._held = self._taken = 0
+        self._held = 0
 
 
 _local = threading.local()
+_turn = threading.Lock()
 
 
 def current() -> Budget | None:

@@ -8,19 +8,18 @@ from innoclone.front.agent.sql.lexer import NO_MODES, Kind, Modes, Token, lexed
 __all__ = ["masked"]
 
 MASK = "<secret>"
-SHOWN = 1000  # characters
+SHOWN, READ = 1000, 2000  # characters
 
 
 def masked(text: str, modes: Modes = NO_MODES) -> str:
     """The text with MySQL's own mask in place of each string that follows BY; all of a text that can't be read."""
     tokens: list[Token] = []
+    begin = text[:READ]
     try:
-        for token in lexed(text, modes):
-            tokens.append(token)
-            if token.end > SHOWN:  # what is shown ends here
-                break
+        tokens.extend(lexed(begin, modes))
     except StatementError:
-        return MASK
+        if len(begin) == len(text):
+            return MASK
     parts, at, secret = [], 0, False
     for token in tokens:
         if token.kind is Kind.STRING and (secret or "identified" in token.text.lower()):  # a statement in a string
@@ -30,4 +29,4 @@ def masked(text: str, modes: Modes = NO_MODES) -> str:
             secret = False
         if token.is_word("BY"):
             secret = True
-    return ("".join(parts) + text[at : tokens[-1].end])[:SHOWN]
+    return ("".join(parts) + text[at : tokens[-1].end if tokens else 0])[:SHOWN]
