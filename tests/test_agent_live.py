@@ -190,13 +190,12 @@ def test_sigterm_stops_a_clone_so_that_another_agent_goes_on(
     assert not is_unfinished(target)
 
 
-def test_a_killed_agents_clone_is_shown_and_goes_on(
+def test_a_killed_clone_is_shown_and_goes_on(
     agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
 ) -> None:
     target = tmp_path / "copy"
     thread, _ = start_slow_clone(agent, donor, target)
-    agent.process.kill()
-    agent.process.wait()
+    agent.kill_all()
     thread.join(PATIENCE)
     with RunningAgent(programs, tmp_path / "state") as second:
         assert second.rows("SELECT STATE FROM performance_schema.clone_status") == [("Failed",)]

@@ -153,7 +153,7 @@ def test_the_statement_can_be_stopped_and_given_again(
 def test_an_agent_that_is_killed_and_started_again(
     make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str, by_itself: bool
 ) -> None:
-    """The commands that stop and start the server kill the agent, the first time."""
+    """The commands that stop and start the server kill the agent and its clone, the first time."""
     script = tmp_path / "control"
     server = make_managed(trial=False)
     programs_mysqld = json.dumps(server.control._mysqld())
@@ -163,7 +163,10 @@ def test_an_agent_that_is_killed_and_started_again(
         f"killed = pathlib.Path({str(tmp_path / 'killed')!r})\n"
         f"if sys.argv[1] == {when!r} and not killed.exists():\n"
         "    killed.touch()\n"
-        "    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    clone = os.getppid()\n"
+        "    stat = pathlib.Path(f'/proc/{clone}/stat').read_text()\n"
+        "    for process in (int(stat.rpartition(')')[2].split()[1]), clone):\n"  # the agent first, then its clone's
+        "        os.kill(process, signal.SIGKILL)\n"
         "    sys.exit()\n"
         "if sys.argv[1] == 'stop':\n"
         f"    os.kill(int(pathlib.Path({str(server.data.parent / 'pid')!r}).read_text()), signal.SIGTERM)\n"

@@ -116,6 +116,6 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     path.write_text(printed_unit("--config=/etc/innoclone/agent.toml"))
     done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    path.write_text(path.read_text().replace("KillMode=mixed", "KillMode=of our own"))
+    path.write_text(path.read_text().replace("KillMode=process", "KillMode=of our own"))
     done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
     assert "kill mode" in done.stdout + done.stderr, "it is verified indeed"

@@ -153,8 +153,7 @@ def test_persisted_values_survive_the_agent(agent: RunningAgent, programs: Progr
     assert agent.rows("SELECT @@clone_max_concurrency, @@clone_ddl_timeout") == [(7, 300)]
     kept = [("clone_ddl_timeout", "11"), ("clone_error_numbering", "guide"), ("clone_max_concurrency", "7")]
     assert agent.rows("SELECT * FROM performance_schema.persisted_variables") == kept
-    agent.process.kill()
-    agent.process.wait()
+    agent.kill_all()
     with RunningAgent(programs, tmp_path / "state") as second:
         assert second.rows("SELECT * FROM performance_schema.persisted_variables") == kept
         query = "SELECT @@clone_max_concurrency, @@clone_ddl_timeout, @@clone_error_numbering, @@clone_boot"

@@ -270,7 +270,7 @@ class Link:
         path, stamp = file.path, self._stamp
 
         def note() -> None:
-            self._course.dirty.add(path)
+            self._course.unsynced.add(path)
             self._course.chunks.wrote(slot, data.block, stamp)
 
         if self._behind is None:

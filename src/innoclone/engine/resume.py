@@ -132,7 +132,7 @@ class Resumable:
         course = Course(target, table, suspects, status, journal)
         course.enter(self.stage, self.start["chunks"], self.found)
         course.listed, course.ended = True, self.ended
-        course.dirty = {file.path for file in table.all_files()}  # who wrote them may not have synced them
+        course.unsynced.add(*(file.path for file in table.all_files()))  # who wrote them may not have synced them
         status.notes.append(self.describe(status))
         return course
 

@@ -20,7 +20,7 @@ from innoclone.errors import TargetBusy
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
 
-__all__ = ["LOCK", "Holder", "holder_of", "take_lock"]
+__all__ = ["LOCK", "Holder", "holder_at", "holder_of", "take_lock"]
 
 LOCK = "lock"
 FLOCK = "hhqqi0q"  # struct flock of fcntl(2): type, whence, start, length, pid
@@ -66,12 +66,12 @@ class Holder:
         return f"process {self.pid}{host} (started {started})"
 
 
-def take_lock(own: Path, directory: Path) -> int:
+def take_lock(own: Path, directory: Path, *, name: str = LOCK) -> int:
     """The descriptor that locks ``own``, the folder of ours in ``directory``, against other innoclone processes.
 
     Raises `TargetBusy` with who holds it, OSError.
     """
-    path = own / LOCK
+    path = own / name
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -93,7 +93,11 @@ def take_lock(own: Path, directory: Path) -> int:
 
 def holder_of(directory: Path) -> Holder | None:
     """Who works on a clone directory, None if nobody does. Raises a file error where that can't be seen."""
-    path = directory / OWN_DIR / LOCK
+    return holder_at(directory / OWN_DIR / LOCK)
+
+
+def holder_at(path: Path) -> Holder | None:
+    """Who holds that lock file, None if nobody does. Raises a file error where that can't be seen."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

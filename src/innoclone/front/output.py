@@ -36,12 +36,14 @@ class Output:
         verbose: bool = False,
         json_events: bool = False,
         log_file: Path | None = None,
+        announced: bool = True,
     ) -> None:
-        """Raises UsageError if the log file can't be written."""
+        """``announced``: the log file says that a command was started. Raises UsageError if it can't be written."""
         self._quiet, self._verbose, self._log_file = quiet, verbose, log_file
         self._json = JsonRenderer(sys.stdout) if json_events else None
         try:
-            self._append("started")
+            if announced:
+                self._append("started")
         except OSError as error:
             raise UsageError(f"log file {log_file} can't be written: {error.strerror}") from None
         Output.current = self

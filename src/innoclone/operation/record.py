@@ -27,10 +27,7 @@ COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYN
 
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
     """What the booted server shows; the clone counts as completed there, and gets its position at the boot."""
-    status.end = finished
-    views = view_files(status, donor.address)
-    status.end = None
-    return views
+    return view_files(status, donor.address, finished)
 
 
 def owner_of(text: str | None) -> tuple[int, int] | None:

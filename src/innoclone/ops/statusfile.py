@@ -117,6 +117,9 @@ class StatusFile:
             "resumable_until": None if self.resumable_seconds is None else round(now + self.resumable_seconds, 3),
             "error_number": status.error_number,
             "error_message": status.error_message,
+            "binlog_file": status.binlog_file,
+            "binlog_position": status.binlog_position,
+            "gtid_executed": status.gtid_executed,
             "stages": [
                 {
                     "stage": row.stage.value,

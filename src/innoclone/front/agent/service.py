@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from innoclone.errors import NetworkError
 from innoclone.front.agent.attempts import FailedLogins, peer_of
+from innoclone.front.agent.cloneprocess import Words
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.counters import Counters
 from innoclone.front.agent.credentials import Memory
@@ -38,7 +39,7 @@ END_WITHIN = 5.0  # seconds for threads after their connections were shut
 class Agent:
     """Made ready by the constructor, run by `serve`, ended by `stop` from any thread or signal handler."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, words: Words = Words()) -> None:  # noqa: B008  # frozen
         """Everything that can fail fails here: files, keys, addresses. Raises a `CloneError`."""
         self.settings = settings
         folder = settings.folder
@@ -69,7 +70,7 @@ class Agent:
                 self.room.connections, settings.wait_timeout,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
-            self.clones = Clones(folder, self.variables, settings.server, settings.managed)
+            self.clones = Clones(folder, self.variables, settings.server, settings.managed, words)
             self.web: Web | None = None
             if settings.web_port is not None:
                 self.web = Web(self, settings.web_bind_address, settings.web_port)
