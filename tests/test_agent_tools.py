@@ -150,7 +150,7 @@ def test_counters_count(agent: RunningAgent) -> None:
 
         def counters() -> dict[str, int]:
             cursor.execute("SHOW GLOBAL STATUS")
-            return {name: int(value) for name, value in cursor.fetchall()}
+            return {name: int(value) for name, value in cursor.fetchall() if not name.startswith("Ssl")}
 
         before = counters()
         cursor.execute("SELECT 1")
@@ -164,6 +164,15 @@ def test_counters_count(agent: RunningAgent) -> None:
     assert grown["Bytes_received"] > 0
     assert after["Threads_running"] == 1
     assert after["Max_used_connections"] >= 2
+
+
+def test_a_client_sees_whether_it_is_encrypted(agent: RunningAgent) -> None:
+    query = "SHOW SESSION STATUS WHERE Variable_name IN ('Ssl_cipher', 'Ssl_version')"
+    assert agent.rows(query) == [("Ssl_cipher", ""), ("Ssl_version", "")]
+    with agent.connect("exporter", "p", ssl={"check_hostname": False, "verify_mode": "none"}) as connection:
+        (_, cipher), (_, version) = answer(connection, query)[1]
+    assert cipher
+    assert version.startswith("TLSv1.")
 
 
 def test_replication_is_not_for_everybody(agent: RunningAgent) -> None:

@@ -53,6 +53,12 @@ class ServedConnection:
         return int(UCRED.unpack(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))[1])
 
     @property
+    def cipher(self) -> tuple[str, str]:
+        """Name of the TLS cipher, and TLS's version; empty without TLS."""
+        found = self._sock.cipher() if isinstance(self._sock, ssl.SSLSocket) else None
+        return ("", "") if found is None else (found[0], found[1])
+
+    @property
     def peer_host(self) -> str:
         """The client's address; ``localhost`` for a Unix socket, as MySQL has it."""
         if self._sock.family == socket.AF_UNIX:

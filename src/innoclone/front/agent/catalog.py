@@ -14,7 +14,7 @@ from innoclone.front.agent.counters import status_values
 from innoclone.front.agent.empties import empty_tables
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import OF_BOTH, SERVER_VERSION, shown
-from innoclone.front.agent.information import INFORMATION, Source, information_rows, shown_name
+from innoclone.front.agent.information import INFORMATION, Source, columns_of, information_rows, shown_name
 from innoclone.front.agent.sessionvariables import OF_A_SESSION
 from innoclone.front.agent.sql.expressions import Env, Expr, constant, derived
 from innoclone.front.agent.sql.scope import Settings, Table
@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 OF_A_VARIABLE = 21845  # characters of @@name
+PROCESSLIST = columns_of(
+    "ID bigint unsigned, USER varchar(32), HOST varchar(255), DB varchar(64), COMMAND varchar(16), TIME bigint,"
+    " STATE varchar(64), INFO longtext, EXECUTION_ENGINE char(9)"
+)
 IDENTITY = 288  # characters of USER()
 
 
@@ -67,11 +71,12 @@ class Catalog:
 
     def __init__(
         self, agent: Agent, account: Account, host: str, schema: str, session: Mapping[str, Content],
-        zone: tzinfo | None = None,
+        zone: tzinfo | None = None, cipher: tuple[str, str] = ("", ""),
     ) -> None:  # fmt: skip
         """``schema`` is the one that USE chose, if any; ``session`` are the variables as the session has them, ``zone``
-        is its time zone, None for the system's."""
+        is its time zone, None for the system's, ``cipher`` its TLS cipher and version, empty without TLS."""
         self._agent, self._account, self._host, self._schema, self._zone = agent, account, host, schema, zone
+        self._cipher = cipher
         self._information: dict[str, list[tuple[Value, ...]]] | None = None
         clones, variables = agent.clones, agent.variables
         self._tables: dict[tuple[str, str], Source] = {
@@ -82,6 +87,7 @@ class Catalog:
             ("performance_schema", "persisted_variables"): (GLOBAL_VARIABLES, lambda: _listed(variables.persisted())),
             ("performance_schema", "global_status"): (GLOBAL_VARIABLES, self.status),
             ("performance_schema", "session_status"): (GLOBAL_VARIABLES, self.status),
+            ("performance_schema", "processlist"): (PROCESSLIST, self._processlist),
             ("information_schema", "plugins"): (PLUGINS, lambda: plugin_rows(variables)),
         }
         self._tables |= empty_tables()
@@ -90,7 +96,8 @@ class Catalog:
 
     def status(self) -> list[tuple[Value, ...]]:
         """SHOW STATUS."""
-        return [*status_values(self._agent).items()]
+        tls = dict(zip(("Ssl_cipher", "Ssl_version"), self._cipher, strict=True))
+        return sorted((status_values(self._agent) | tls).items())
 
     def processes(self, *, long: bool) -> list[tuple[Value, ...]]:
         """The connections that the account may see."""
@@ -100,6 +107,9 @@ class Catalog:
             for session in self._agent.sessions()
             if everybody or session.execution.account.name == self._account.name
         ]
+
+    def _processlist(self) -> list[tuple[Value, ...]]:
+        return [(*row, "PRIMARY") for row in self.processes(long=True)]
 
     def information(self, name: str) -> list[tuple[Value, ...]]:
         """Rows of a table of information_schema; it has no tables that may not be read."""

@@ -59,6 +59,7 @@ class Execution:
         self.session = SessionVariables(agent.variables.fixed)
         self.kept = Kept(agent.pool)
         self.is_cloning = False
+        self.cipher = ("", "")  # of TLS, and its version
         self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
         self._found = 0  # rows of the last SELECT
         self._named = NamedStatements(self)
@@ -140,13 +141,9 @@ class Execution:
     def catalog(self) -> Catalog:
         """The tables as this session may see them."""
         return Catalog(
-            self.agent,
-            self.account,
-            self.host,
-            self.schema,
-            self.variables(of_session=True),
-            self.session.settings.zone,
-        )
+            self.agent, self.account, self.host, self.schema, self.variables(of_session=True),
+            self.session.settings.zone, self.cipher,
+        )  # fmt: skip
 
     def variables(self, *, of_session: bool) -> dict[str, Content]:
         """All system variables as SHOW has them, the session's own values before the global ones."""

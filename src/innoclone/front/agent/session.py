@@ -201,6 +201,7 @@ class Session:
             self.connection.write([refusal(error)])
             return False
         self.logged_in, self._login = True, login
+        self.execution.cipher = self.connection.cipher
         self._prepared.clear()
         self.connection.write(packets(Done(), 0))
         return True
