@@ -118,6 +118,18 @@ class ServedConnection:
                 self._flush()
         self._flush()
 
+    def drain(self, most: int, seconds: float) -> None:
+        """Let the client finish what it sends, and throw it away: else what was written last would be lost with it."""
+        with contextlib.suppress(OSError, NetworkError):
+            self._sock.shutdown(socket.SHUT_WR)
+            self.set_deadline(seconds)
+            while most > 0:
+                self._limit(seconds)
+                piece = self._sock.recv(READ_AT_ONCE)
+                if not piece:
+                    return
+                most -= len(piece)
+
     def shut(self) -> None:
         """End it from any thread: a read that waits comes back."""
         with contextlib.suppress(OSError):  # it is gone already

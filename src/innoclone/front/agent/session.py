@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "nonce", "refusal"]
 
 log = logging.getLogger("innoclone.agent")
+DRAINED, DRAINED_WITHIN = 64 << 20, 5.0  # bytes and seconds of a packet that is too large
 COUNTED: dict[type[com.Command], tuple[str, ...]] = {
     com.Query: ("Queries", "Questions"), com.StmtExecute: ("Queries", "Questions", "Com_stmt_execute"),
     com.StmtPrepare: ("Queries", "Com_stmt_prepare"), com.Ping: ("Queries",), com.StmtClose: ("Queries",),
@@ -105,6 +106,8 @@ class Session:
             log.debug("connection %d: %s", self.number, error.message)
         except PacketTooLarge:
             self._say_last(StatementError(1153))
+            if self.logged_in:
+                self.connection.drain(DRAINED, DRAINED_WITHIN)
         except OutOfOrder:
             self._say_last(StatementError(1156))
         except ProtocolError:
