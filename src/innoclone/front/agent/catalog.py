@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalog",
     "SelectSession",
+    "global_values",
     "kept",
     "plugin_rows",
 ]
@@ -82,7 +83,7 @@ class Catalog:
         self._tables: dict[tuple[str, str], Source] = {
             ("performance_schema", "clone_status"): (CLONE_STATUS, clones.status_rows),
             ("performance_schema", "clone_progress"): (CLONE_PROGRESS, clones.progress_rows),
-            ("performance_schema", "global_variables"): (GLOBAL_VARIABLES, lambda: _listed(variables.all())),
+            ("performance_schema", "global_variables"): (GLOBAL_VARIABLES, lambda: _listed(global_values(variables))),
             ("performance_schema", "session_variables"): (GLOBAL_VARIABLES, lambda: _listed(session)),
             ("performance_schema", "persisted_variables"): (GLOBAL_VARIABLES, lambda: _listed(variables.persisted())),
             ("performance_schema", "global_status"): (GLOBAL_VARIABLES, self.status),
@@ -164,6 +165,11 @@ def _zoned(
                 values[at] = moment.astimezone(zone).replace(tzinfo=None)
         found.append(tuple(values))
     return found
+
+
+def global_values(variables: Variables) -> dict[str, Content]:
+    """Everything that SHOW GLOBAL VARIABLES shows, by name."""
+    return {name: value for name, value in variables.all().items() if name not in OF_A_SESSION}
 
 
 def _listed(values: Mapping[str, Content]) -> list[tuple[Value, ...]]:

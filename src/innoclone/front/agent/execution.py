@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from innoclone.front.agent import users
 from innoclone.front.agent.answers import Answer, Done, Rows
-from innoclone.front.agent.catalog import Catalog, SelectSession, kept
+from innoclone.front.agent.catalog import Catalog, SelectSession, global_values, kept
 from innoclone.front.agent.credentials import ADMINISTRATOR
 from innoclone.front.agent.diary import noted
 from innoclone.front.agent.faults import StatementError
@@ -42,6 +43,7 @@ _COUNTED: dict[type[object], str] = {
     st.SetVariables: "Com_set_option", st.SetNames: "Com_set_option", st.Kill: "Com_kill", st.CloneLocal: "Com_clone",
     st.CloneInstance: "Com_clone",
 }  # fmt: skip
+_HINT = re.compile(r"MAX_EXECUTION_TIME\s*\(\s*(\d{1,10})\s*\)", re.IGNORECASE)  # in a comment behind SELECT
 NOBODY = Account("", "")
 
 
@@ -149,7 +151,7 @@ class Execution:
         """All system variables as SHOW has them, the session's own values before the global ones."""
         if of_session:
             return dict(sorted((self.agent.variables.all() | self.session.values).items()))
-        return {name: value for name, value in self.agent.variables.all().items() if name not in OF_A_SESSION}
+        return global_values(self.agent.variables)
 
     def select_session(self, *, limited: bool = False) -> SelectSession:
         """What a SELECT may ask about this session; ``limited`` by sql_select_limit."""
@@ -170,7 +172,9 @@ class Execution:
     def _select(self, text: str, tokens: list[Token], arguments: Sequence[str]) -> Rows:
         budget = current()
         if budget is not None:
-            budget.within(self.session.seconds, self.session.most_rows)
+            hint = _HINT.search(text, tokens[0].end, tokens[1].start)
+            seconds = self.session.seconds if hint is None else int(hint[1]) / 1000 or None
+            budget.within(seconds, self.session.most_rows)
         tree = parse_select(text, tokens, arguments, self.modes)
         result = run_select(tree, self.select_session(limited=True), self.catalog())
         self._found = len(result.rows)

@@ -11,24 +11,27 @@ from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sessionvariables import SESSION_VARIABLES, Charset, Collation, Definition, default_values
 from innoclone.front.agent.sql.budget import MOST_PREPARED
 from innoclone.front.agent.sql.statements import Setting
-from innoclone.front.agent.variables import Content, Note, Number
+from innoclone.front.agent.variables import Choice, Content, Note, Number
 from innoclone.version import __version__
 
 __all__ = ["OF_BOTH", "SERVER_VERSION", "check_fixed", "fixed_variables", "shown"]
 
 SERVER_VERSION = f"9.7.0-innoclone-{__version__}"
 COMMENT = "innoclone agent"
+DEPRECATED_FORMAT = "'@@binlog_format' is deprecated and will be removed in a future release."
 LARGEST = (1 << 64) - 1
 GLOBAL_OF_SESSION = {"max_allowed_packet": Number(1, 0, LARGEST), "net_buffer_length": Number(1, 0, LARGEST)}
 """That a session has, and can't set."""
 
 SETTABLE_BY_SESSION: dict[str, Definition] = {
-    "auto_increment_increment": Number(1, 1, 65535), "character_set_database": Charset(),
+    "auto_increment_increment": Number(1, 1, 65535),
+    "binlog_format": Choice("ROW", ("MIXED", "STATEMENT", "ROW"), numbered=True), "character_set_database": Charset(),
     "character_set_filesystem": Charset("binary"), "character_set_server": Charset(), "collation_database": Collation(),
     "collation_server": Collation(),
 }  # fmt: skip
 SETTABLE = (
-    *GLOBAL_OF_SESSION, "init_connect", "max_connections", "max_prepared_stmt_count", "read_only", "server_id",
+    *GLOBAL_OF_SESSION, "enforce_gtid_consistency", "event_scheduler", "general_log", "gtid_mode", "gtid_purged",
+    "slow_query_log", "init_connect", "max_connections", "max_prepared_stmt_count", "read_only", "server_id",
     "super_read_only",
 )  # fmt: skip
 OF_BOTH = frozenset((*SESSION_VARIABLES, *GLOBAL_OF_SESSION, *SETTABLE_BY_SESSION))
@@ -85,5 +88,7 @@ def check_fixed(setting: Setting, value: Content) -> list[Note]:
     given = given.lower() if isinstance(given, str) else given
     if given not in (value, str(shown(value)).lower(), str(int(value)) if isinstance(value, bool) else value):
         raise StatementError(1235, f"SET {setting.scope.upper()} {name}")
+    if name == "binlog_format":
+        return [*notes, ("Warning", 1287, DEPRECATED_FORMAT)]
     deprecated = f"Updating '{name}' is deprecated. It will be made read-only in a future release."
     return [*notes, ("Warning", 1681, deprecated)] if name.endswith("_database") else notes
