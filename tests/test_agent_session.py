@@ -45,7 +45,8 @@ MORE = {
 }  # fmt: skip
 NOT_THE_SAME = {  # values that are about the server itself
     "datadir", "hostname", "license", "max_allowed_packet", "port", "server_id", "socket", "system_time_zone",
-    "version", "version_comment", "version_compile_machine", "version_compile_os", "log_bin", "character_set_system", "binlog_format",
+    "version", "version_comment", "version_compile_machine", "version_compile_os", "log_bin", "character_set_system",
+    "binlog_format",
 }  # fmt: skip
 INVERTED = ("foreign_key_checks", "unique_checks")  # a real server takes DEFAULT for OFF, though they are ON
 
@@ -111,7 +112,8 @@ def test_every_variable_is_set_and_refused_as_by_a_server(ours: Connection[Any],
         print(one)
     assert wrong == []
     assert {name for name, _ in refused} == {
-        "auto_increment_increment", "binlog_format", "character_set_client", "character_set_connection", "character_set_database",
+        "auto_increment_increment", "binlog_format",
+        "character_set_client", "character_set_connection", "character_set_database",
         "character_set_filesystem", "character_set_results", "character_set_server", "collation_connection",
         "collation_database", "collation_server", "sql_mode",
     }  # fmt: skip
