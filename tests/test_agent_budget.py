@@ -81,9 +81,9 @@ def number_of(agent: RunningAgent, statement: str) -> int:
 
 @pytest.mark.parametrize("query", HOSTILE, ids=[query[:40] for query in HOSTILE])
 def test_whoever_is_killed_ends_wherever_he_is(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed at its tenth, thousandth... look at the clock: it goes no step further."""
+    """Killed at its first, tenth, hundredth look at the clock: it goes no step further."""
     looks = 0
-    for after in (0, 10, 1000):
+    for after in (0, 10, 100):
         killed = Budget(seconds=5)
         plain = killed.look
         looks = 0
