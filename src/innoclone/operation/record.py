@@ -76,10 +76,12 @@ def manifest_of(
             "gtid_mode": variables.get("gtid_mode", "OFF"),
             "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
             "log_bin": variables.get("log_bin", ""),
+            "applies_in_order": _applies_in_order(variables),
             "character_set_server": variables.get("character_set_server", ""),
             "collation_server": variables.get("collation_server", ""),
             "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
         },
+        **({} if facts.channels is None else {"channels": [channel.record() for channel in facts.channels]}),
         "options": dict(settings),
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
@@ -94,6 +96,15 @@ def manifest_of(
         "external_directories": sorted({str(path.parent) for path in target.external}),
         "notes": list(status.notes),
     }
+
+
+def _applies_in_order(variables: Mapping[str, str]) -> bool:
+    """Whether the donor, where it is a replica, commits transactions in its source's order."""
+    workers, order = (
+        variables.get(f"replica_{name}", variables.get(f"slave_{name}", ""))
+        for name in ("parallel_workers", "preserve_commit_order")
+    )
+    return order == "ON" or workers in ("0", "1")
 
 
 def _without_directories(data_file_path: str) -> str:

@@ -30,12 +30,13 @@ from innoclone.files.system import file_error
 from innoclone.front.agent.clonefaults import Failure
 from innoclone.operation.options import CloneOptions, LocalOptions, ReplaceOptions
 
-__all__ = ["LOCK", "CloneProcess", "Job", "LastWords", "Orders", "Words"]
+__all__ = ["LOCK", "CloneProcess", "Job", "LastWords", "Orders", "REFUSED", "Words"]
 
 LOCK = "clone.lock"
 ORDERS = "orders.json"
 POLL = 0.1  # seconds between two looks at the process
 MOST = 1 << 20  # bytes of last words
+REFUSED = "Refused"  # an outcome beside the states: no clone began
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Orders:
 
 @dataclass(frozen=True)
 class LastWords:
-    """How the operation ended: ``outcome`` is a state; a number above 0 is an error as the client shall see it."""
+    """How it ended: ``outcome`` is a state or `REFUSED`; a number above 0 is the error that the client sees."""
 
     outcome: str
     number: int = 0

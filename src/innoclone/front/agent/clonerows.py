@@ -51,9 +51,10 @@ def stage_row(run: CloneRun, row: StageStatus, *, guide: bool) -> tuple[Value, .
     message = ""
     if row.state is State.FAILED:
         _, message = in_table(run.status.error_number, run.status.error_message, guide=guide)
-    data, network, seconds = row.data, row.network, row.seconds
+    data, network = row.data, row.network
     estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
-    speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
+    now = run.speeds if row.state is State.IN_PROGRESS else (0, 0)  # of the moment: 0 but for the stage that runs
+    speeds = [min(speed, LARGEST_INT) for speed in now]
     return (
         run.number, row.stage.value, row.state.value, _moment(row.begin, 6), _moment(row.end, 6), row.threads,
         estimate, data, network, *speeds, message,

@@ -29,6 +29,7 @@ class CloneRun:
     operation: str = "clone"
     began: float = 0.0  # when the statement was given; a clone that goes on began earlier
     limits: tuple[float, float] = (0, 0)  # of data and network, bytes per second
+    speeds: tuple[int, int] = (0, 0)  # of data and network, bytes per second, in the stage that runs
     _read: tuple[int, int] = (0, 0)  # the status file that was taken in: inode and time
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -46,6 +47,7 @@ class CloneRun:
             fields = status_in(self.folder)
             if fields is not None and fields["id"] == self.number:
                 fill(self.status, fields, lives=not self.ended.is_set())
+                self.speeds = fields["speed"], fields["network_speed"]
                 self._read = seen.st_ino, seen.st_mtime_ns
 
     def end(self) -> None:

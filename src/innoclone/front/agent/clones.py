@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, Interrupted, TargetMisplaced, escaped
 from innoclone.files.names import STATUS
 from innoclone.front.agent.clonefaults import Failure, in_answer
-from innoclone.front.agent.cloneprocess import CloneProcess, Job, LastWords, Words
+from innoclone.front.agent.cloneprocess import REFUSED, CloneProcess, Job, LastWords, Words
 from innoclone.front.agent.clonerows import past_row, present_row, stage_row
 from innoclone.front.agent.clonerun import CloneRun
+from innoclone.front.agent.donorlist import is_listed
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.managed import settle_in_background
 from innoclone.front.agent.recall import Pending, fill
@@ -26,6 +27,7 @@ from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
+from innoclone.operation.placing import LONGEST_PATH, check_place
 from innoclone.operation.run import begin, record_died
 from innoclone.ops.history import read_history
 from innoclone.ops.managed import Managed
@@ -38,6 +40,7 @@ __all__ = ["Clones", "Failure"]
 log = logging.getLogger("innoclone.agent")
 OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 FLUSHED = "flushed.json"
+POLL = 0.1  # seconds
 COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
 
 
@@ -61,6 +64,8 @@ class Clones:
         self._run: CloneRun | None = None  # the last one
         self._closing = False
         self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
+        self.settled = threading.Event()  # what a replacement that was broken off needs, see `settle_in_background`
+        self.settled.set()
         self._pending = Pending(folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
             if (last := status_in(folder)) is not None:
@@ -92,7 +97,8 @@ class Clones:
         self._end(run, state)
 
     def _end(self, run: CloneRun, outcome: str) -> None:
-        self.outcomes[outcome] += 1
+        if outcome != REFUSED:
+            self.outcomes[outcome] += 1
         if not self._closing:  # else it is for the next agent
             self._pending.forget()
         run.end()
@@ -132,13 +138,16 @@ class Clones:
                 raise StatementError(3874)
             begin(options.donor, options.directory, run.status)
             run.began = run.status.begin or 0.0
-            self._run = run
+            before, self._run = self._run, run
+            kept = _read_bytes(self._folder / STATUS)
         outcome = State.FAILED.value
         try:
             if self._variables["clone_resume_on_start"]:
                 self._pending.keep(statement)
             words = self._operate(options, run)
             outcome = words.outcome
+            if outcome == REFUSED:
+                self._take_back(before, kept)
         except CloneError as error:
             if not isinstance(error, Failure):
                 run.status.fail(error.code, error.message)
@@ -151,7 +160,10 @@ class Clones:
         return words.notes
 
     def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: CloneRun) -> LastWords:
-        """In a process of its own, to its end. Raises `Failure` where that was killed, a file error."""
+        """In a process of its own, to its end. Raises `Failure` where that was killed, `Interrupted`, a file error."""
+        while isinstance(options, ReplaceOptions) and not self.settled.wait(POLL):
+            if run.stopped.is_set():
+                raise Interrupted("stopped while an earlier replacement was completed or undone")
         buffer = self._variables.number("clone_buffer_size")
         job = Job(options, run.operation, run.number, buffer, self._folder, self._guide, self._words)
         process = run.process = CloneProcess.start(job)
@@ -180,7 +192,20 @@ class Clones:
     def _settle(self, run: CloneRun) -> None:
         """What a replacement that was killed in its middle needs: the managed server may be down."""
         if run.operation == "replace" and self._managed is not None:
-            settle_in_background(self._managed, then=lambda _: None).join()
+            settle_in_background(self._managed, self.settled, then=lambda _: None)
+            self.settled.wait()
+
+    def _take_back(self, before: CloneRun | None, kept: bytes | None) -> None:
+        """A clone was refused: what the tables tell of, and another agent finds, is the one before it."""
+        with self._lock:
+            self._run = before
+            with contextlib.suppress(OSError):
+                if kept is None:
+                    (self._folder / STATUS).unlink(missing_ok=True)
+                else:
+                    beside = self._folder / f"{STATUS}.new"
+                    beside.write_bytes(kept)
+                    beside.replace(self._folder / STATUS)
 
     def resume(self, settled: str | None = None) -> None:
         """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent.
@@ -262,16 +287,24 @@ class Clones:
     # ---- options -------------------------------------------------------------------------------------------
 
     def _directory(self, text: str) -> Path:
-        if not text.startswith("/") or "\0" in text:
-            raise StatementError(1525, "path", text)
+        if not text.startswith("/") or not text.isprintable():
+            raise StatementError(1525, "path", escaped(text))
+        if len(text.encode("utf-8", "surrogateescape")) > LONGEST_PATH:
+            raise StatementError(1680, "DATA DIRECTORY")
+        try:
+            check_place(Path(text), taken=[self._folder])
+        except TargetMisplaced as error:
+            raise StatementError(3632, text) from error
+        except CloneError as error:
+            raise in_answer(error, Path(text), guide=self._guide) from error
         return Path(text)
 
     def _options(self, statement: CloneInstance) -> CloneOptions | ReplaceOptions:
         variables = self._variables
-        host = statement.host
+        host = statement.host.lower()
         address = f"[{host}]:{statement.port}" if ":" in host else f"{host}:{statement.port}"
         allowed = variables.text("clone_valid_donor_list")
-        if address not in allowed.split(","):
+        if not is_listed(host, statement.port, allowed):
             raise StatementError(3869, f"{address} is not found in clone_valid_donor_list: {allowed}")
         managed = self._managed if statement.directory is None else None
         if statement.directory is not None:
@@ -356,9 +389,10 @@ class Clones:
         run.look()
         return [stage_row(run, run.status.stages[stage], guide=self._guide) for stage in CLONE_STAGES]
 
-    def position(self) -> tuple[str, int, str] | None:
-        """Binary log file, position and GTID set of the newest clone that has them."""
-        for row in reversed(self.status_rows()):
-            if row[9]:
-                return str(row[9]), int(str(row[10])), str(row[11])
+
+def _read_bytes(path: Path) -> bytes | None:
+    """What is in a file, None where there is none."""
+    try:
+        return path.read_bytes()
+    except OSError:
         return None

@@ -19,12 +19,12 @@ from dataclasses import asdict
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.lock import take_lock
 from innoclone.front.agent.clonefaults import in_answer
-from innoclone.front.agent.cloneprocess import LOCK, Job, LastWords, Orders
+from innoclone.front.agent.cloneprocess import LOCK, REFUSED, Job, LastWords, Orders
 from innoclone.front.agent.diary import told
 from innoclone.front.agent.logs import log_to
 from innoclone.front.output import Output
 from innoclone.operation.options import CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.operation.run import begin
+from innoclone.operation.run import begin, is_refusal
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, State
 from innoclone.ops.statusfile import INTERRUPTED, StatusFile
@@ -71,6 +71,8 @@ def _run(job: Job) -> LastWords:
     except CloneError as error:
         if isinstance(error, Interrupted):
             outcome = INTERRUPTED
+        elif is_refusal(error, status):
+            outcome = REFUSED
         seen = in_answer(error, options.directory, guide=job.guide)
         return LastWords(outcome, seen.code, seen.sqlstate, seen.message)
     except Exception as error:

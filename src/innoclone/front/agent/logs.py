@@ -17,8 +17,9 @@ class _ToOutput(logging.Handler):
         self._out = out
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record, with its traceback if it has one."""
-        for line in self.format(record).splitlines():
+        """One record on one line, whatever is in it, and behind it the traceback if it has one."""
+        message, trace = record.getMessage(), self.format(record)
+        for line in (message, *trace[len(message) :].splitlines()[1:]):
             (self._out.warn if record.levelno >= logging.WARNING else self._out.message)(line)
 
 

@@ -94,5 +94,5 @@ def _stage(row: Mapping[str, Any], updated: float, *, lives: bool) -> StageStatu
         state, end = State.FAILED, updated
     return StageStatus(
         Stage(row["stage"]), state, row["begin"], end, row["threads"], row["estimate"],
-        [Counter(row["data"], row["network"])],
+        [Counter(row["data"], row["network"])], bool(row.get("measured", True)),
     )  # fmt: skip

@@ -115,7 +115,7 @@ class Agent:
         if self.web is not None:
             self.web.start()
         if self.settings.managed is not None:
-            settle_in_background(self.settings.managed, then=self.clones.resume)
+            settle_in_background(self.settings.managed, self.clones.settled, then=self.clones.resume)
         else:
             self.clones.resume()
         try:

@@ -84,8 +84,15 @@ def agent(
         out.message(f"status page on http://{f'[{host}]' if ':' in host else host}:{service.web.port}/")
     where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
     out.message(f"listening on {where}{settings.socket_path.absolute()}")
+    place = {
+        "port": service.port if settings.bind_address else None,
+        "socket": str(settings.socket_path.absolute()),
+        "web_port": service.web.port if service.web is not None else None,
+    }
+    out.event("listening", place)
     notifier = Notifier(service.clones)
     notifier.ready()
     service.serve(stopping=notifier.stopping)
     out.message("stopped")
+    out.result(place)
     out.completed()
