@@ -25,7 +25,9 @@ from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
 
-__all__ = ["BootResult", "boot"]
+__all__ = ["FROM_BOOT", "BootResult", "boot"]
+
+FROM_BOOT = "boot"  # a position that the first boot's recovery found
 
 GTID_VARIABLES = ("enforce_gtid_consistency", "gtid_mode")  # as the manifest names them: the donor's
 
@@ -158,7 +160,8 @@ class _Boot:
         position = self._note(recovery, restart.seconds, row.seconds)
         self.status.binlog_file = position.get("binlog_file", "")
         self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed", "")
+        self.status.gtid_executed = position.get("gtid_executed") or ""
+        self.status.position_from = position.get("from", "")
         return BootResult(
             directory=self.directory,
             version=programs.version,
@@ -177,8 +180,9 @@ class _Boot:
         self, recovery: cloned.Recovery | None, restart_seconds: float, recovery_seconds: float
     ) -> dict[str, Any]:
         """The position as the manifest has it: of the first boot, whatever happened to the directory since."""
-        if known := self.manifest.get("position"):
-            return dict(known)
+        known = self.manifest.get("position", {})
+        if known and (recovery is None or known.get("from", FROM_BOOT) == FROM_BOOT):
+            return {"from": FROM_BOOT} | known  # manifests of older versions have it from a boot only
         if recovery is None:
             self.status.notes.append(f"nothing in {self.directory} tells its binary log position any more")
             return {}
@@ -186,10 +190,18 @@ class _Boot:
             "binlog_file": recovery.binlog_file,
             "binlog_position": recovery.binlog_position,
             "gtid_executed": recovery.gtid_executed,
+            "from": FROM_BOOT,
             "recovered": timestamp(recovery.end),
             "restart_seconds": round(restart_seconds, 3),
             "recovery_seconds": round(recovery_seconds, 3),
         }
+        names = ("binlog_file", "binlog_position")
+        if known and any(known[name] != position[name] for name in names):
+            self.status.notes.append(
+                "the position that was read from the clone's pages, {0}:{1}, was wrong: please report it".format(
+                    *(known[name] for name in names)
+                )
+            )
         if self.manifest:
             update_manifest(self.directory, position=position)
         return position

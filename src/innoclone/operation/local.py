@@ -22,7 +22,7 @@ from innoclone.files.names import OWN_DIR, place
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target
 from innoclone.operation.options import BootOptions, LocalOptions
-from innoclone.operation.record import manifest_of, note_changes, owner_of, views_of
+from innoclone.operation.record import manifest_of, note_changes, note_position, owner_of, views_of
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -49,6 +49,7 @@ class LocalResult:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    position_from: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -77,7 +78,7 @@ def local(
     return LocalResult(
         options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
         copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
-        list(status.notes),
+        status.position_from, list(status.notes),
     )  # fmt: skip
 
 
@@ -104,6 +105,7 @@ class _Clone:
             with StatusFile(target.root / OWN_DIR, status, operation="local"):
                 copied = self._copy(target)
             note_changes(status, copied.received)
+            note_position(status, copied.received, target)
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
+from innoclone.engine.position import read_position
 from innoclone.engine.preflight import DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.errors import FileError, UsageError
@@ -19,10 +20,20 @@ from innoclone.ops.views import view_files
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["COPY_STAGES", "manifest_of", "note_changes", "owner_of", "views_of"]
+__all__ = ["COPY_STAGES", "FROM_PAGES", "manifest_of", "note_changes", "note_position", "owner_of", "views_of"]
 
+FROM_PAGES = "pages"  # a position that was read from the clone's own files; only a boot tells the GTID set, too
 SHOWN = 3  # changes by DDL that a note names
 COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
+
+
+def note_position(status: CloneStatus, received: Received, target: Target) -> None:
+    """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
+    try:
+        status.binlog_file, status.binlog_position = read_position(received.table, target)
+        status.position_from, status.position_unknown = FROM_PAGES, ""
+    except ValueError as error:
+        status.position_unknown = str(error)
 
 
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
@@ -63,6 +74,12 @@ def manifest_of(
 ) -> dict[str, object]:
     """The manifest of a clone finished at ``finished`` (seconds since the epoch); ``settings`` are its options."""
     variables = facts.variables
+    position = {
+        "binlog_file": status.binlog_file,
+        "binlog_position": status.binlog_position,
+        "gtid_executed": None,
+        "from": status.position_from,
+    }
     return {
         "format": FORMAT,
         "innoclone": __version__,
@@ -95,6 +112,7 @@ def manifest_of(
         ],
         "files": [_file_row(file, target.root) for file in received.table.all_files()],
         "external_directories": sorted({str(path.parent) for path in target.external}),
+        **({"position": position} if status.position_from else {}),
         "notes": list(status.notes),
     }
 

@@ -77,8 +77,8 @@ def replicate(options: ReplicateOptions) -> list[str]:
 
 def _directory(directory: Path) -> _Clone:
     manifest = read_manifest(directory)
-    known = manifest.get("position")
-    if not known:
+    known = manifest.get("position", {})
+    if known.get("gtid_executed") is None:
         raise TargetUnusable(
             f"the binary log position of {directory} is not known yet",
             hint=f"recover it first: innoclone boot {directory}",

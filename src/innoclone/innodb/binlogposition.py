@@ -1,0 +1,204 @@
+"""The binary log position that InnoDB keeps, of data whose redo log was not applied yet.
+
+Page 5 of the system tablespace holds the name of a binary log file and an offset. Every commit writes the offset, and
+the name where it changed; a donor completes it at the end of a snapshot (Clone_Snapshot::update_binlog_position), and
+the first boot of a clone tells what stands there after its recovery (clone_update_recovery_status). So what tells it
+is the last write of each of these fields in the log, or else the page.
+
+The last write is looked for backwards, in windows: the few bytes that a write must begin with are found at the speed of
+memory, and only a window that has them is parsed, from the begin of a mini-transaction, which the blocks' headers tell.
+What looks like a write in other data (users' rows are in the log, too) is not one where a record begins.
+
+Fields: trx0sys.h (TRX_SYS_MYSQL_LOG_INFO), write_binlog_position in trx0sys.cc.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from innoclone.innodb.logrecords import Incomplete, PageWrite, next_mtr
+from innoclone.innodb.page import PAGE_LSN
+from innoclone.innodb.redo import BLOCK_SIZE
+from innoclone.innodb.space import SYSTEM_SPACE
+
+__all__ = ["TRX_SYS_PAGE", "Log", "Stored", "stored_position"]
+
+TRX_SYS_PAGE = 5
+"""Number of the page in the system tablespace (FSP_TRX_SYS_PAGE_NO)."""
+
+WINDOW = 1024  # blocks
+_FROM_END = 1000 - 38  # of the page to the fields (TRX_SYS_MYSQL_LOG_INFO counts from the page's data)
+_MAGIC, _UPPER, _LOWER, _NAME = 0, 4, 8, 12  # offsets in the fields: u32 each, and the name with a NUL at its end
+_MAGIC_NUMBER = struct.pack(">I", 873422344)
+_NAME_SIZE = 474  # of 512 bytes: what is behind them has had another use since 8.0.17 (TRX_SYS_TRX_NUM_GTID)
+
+_HEAD, _TAIL = 12, 4  # of a block
+_BODY = BLOCK_SIZE - _HEAD - _TAIL
+_FIRST_GROUP = 6  # where a block says at which of its bytes the first mini-transaction begins; 0: none does
+_PATTERN = 4  # bytes of what is looked for: tablespace, page, offset
+_U16 = struct.Struct(">H")
+_U64 = struct.Struct(">Q")
+
+
+class Stored(NamedTuple):
+    """A position as a server keeps it; an empty name where it has never had one."""
+
+    file: str
+    offset: int
+
+
+class Log(NamedTuple):
+    """A redo log: ``read(lsn, size)`` gives whole blocks, ``begin`` is the checkpoint, ``end`` where the log ends."""
+
+    read: Callable[[int, int], bytes]
+    begin: int
+    end: int
+
+
+def stored_position(page: bytes, log: Log) -> Stored:
+    """The position in page 5 once ``log`` was applied to it. ValueError says why that can't be told.
+
+    ``page`` is the page as it is in the file: the log may have been applied to it in part.
+    """
+    fields = len(page) - _FROM_END
+    lsn, stream = _U64.unpack_from(page, PAGE_LSN)[0], _Stream(log)
+    if lsn > stream.lsn(stream.size):
+        raise ValueError(f"page {TRX_SYS_PAGE} is of LSN {lsn}, but the redo log ends at {log.end}")
+    stored = {
+        offset: page[fields + offset : fields + offset + (4 if offset < _NAME else _NAME_SIZE)]
+        for offset in (_MAGIC, _UPPER, _LOWER, _NAME)
+    }
+    for offset, (content, at) in _last_writes(stream, fields).items():
+        if at <= lsn and not stored[offset].startswith(content):
+            raise ValueError(f"page {TRX_SYS_PAGE}, of LSN {lsn}, lacks what the redo log wrote until {at}")
+        stored[offset] = content
+    if stored[_MAGIC] != _MAGIC_NUMBER:
+        return Stored("", 0)
+    name, end, _ = stored[_NAME].partition(b"\0")
+    if not end:
+        raise ValueError("the binary log's name is longer than what is reserved for it")
+    return Stored(name.decode("utf-8", "surrogateescape"), _U64.unpack(stored[_UPPER] + stored[_LOWER])[0])
+
+
+def _last_writes(stream: _Stream, fields: int) -> Mapping[int, tuple[bytes, int]]:
+    """For each field that the log writes: what it wrote last, and the LSN after that."""
+    missing = {
+        offset: bytes((SYSTEM_SPACE, TRX_SYS_PAGE)) + _U16.pack(fields + offset)
+        for offset in (_MAGIC, _UPPER, _LOWER, _NAME)
+    }
+    found: dict[int, tuple[bytes, int]] = {}
+    for end in range(stream.blocks, 0, -WINDOW):
+        begin, until = max(0, end - WINDOW), end * _BODY
+        data, _ = stream.bodies(begin, end + 1)
+        searched = data[: until - begin * _BODY + _PATTERN - 1]  # it may begin here and go on in the next block
+        places = [place for pattern in missing.values() if (place := searched.find(pattern)) >= 0]
+        if not places:
+            continue
+        for write, lsn in _writes(stream, begin * _BODY + min(places), until):
+            if _concerns(write, fields) and write.offset - fields in missing:
+                found[write.offset - fields] = write.content or b"", lsn
+        missing = {offset: pattern for offset, pattern in missing.items() if offset not in found}
+        if not missing:
+            break
+    return found
+
+
+def _concerns(write: PageWrite, fields: int) -> bool:
+    """Whether it changes the fields. ValueError for what no server does to them."""
+    offset, content = write.offset - fields, write.content
+    if content is not None and (offset >= _NAME + _NAME_SIZE or offset + len(content) <= 0):
+        return False
+    if content is None or (
+        not content.endswith(b"\0") if offset == _NAME else len(content) != 4 or offset not in (_MAGIC, _UPPER, _LOWER)
+    ):
+        raise ValueError(f"a log record of type {write.type} on page {TRX_SYS_PAGE}, which no server writes there")
+    return True
+
+
+class _Stream:
+    """The log without the blocks' headers and trailers. A position counts from the block of the checkpoint on."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._base = log.begin - log.begin % BLOCK_SIZE
+        whole, rest = divmod(log.end - self._base, BLOCK_SIZE)
+        self.size = whole * _BODY + max(0, rest - _HEAD)
+        self.blocks = whole + bool(rest)
+
+    def lsn(self, position: int) -> int:
+        """The LSN of a position."""
+        block, rest = divmod(position, _BODY)
+        return self._base + block * BLOCK_SIZE + _HEAD + rest
+
+    def bodies(self, begin: int, end: int) -> tuple[bytes, list[int]]:
+        """What is in the blocks from ``begin`` to before ``end``, and where the first mini-transaction of each begins.
+
+        Blocks in which none begins are not in that list.
+        """
+        end = min(end, self.blocks)
+        if begin >= end:
+            return b"", []
+        raw = self._log.read(self._base + begin * BLOCK_SIZE, (end - begin) * BLOCK_SIZE)
+        data = b"".join([raw[at + _HEAD : at + BLOCK_SIZE - _TAIL] for at in range(0, len(raw), BLOCK_SIZE)])
+        groups = []
+        for block in range(begin, end):
+            (first,) = _U16.unpack_from(raw, (block - begin) * BLOCK_SIZE + _FIRST_GROUP)
+            if first and not _HEAD <= first <= BLOCK_SIZE - _TAIL:
+                raise ValueError(f"the header of the redo block at {self._base + block * BLOCK_SIZE} is damaged")
+            if first and (position := block * _BODY + first - _HEAD) < self.size:
+                groups.append(position)
+        return data[: self.size - begin * _BODY], groups
+
+
+def _writes(stream: _Stream, candidate: int, until: int) -> Iterator[tuple[PageWrite, int]]:
+    """The records of page 5, in order, of the mini-transaction around ``candidate`` and all that begin behind it, up to
+    the position ``until``; each with the LSN at which its mini-transaction ends.
+
+    Raises ValueError if the log does not parse, or mini-transactions don't begin where the blocks say.
+    """
+    first, data, groups = _begin(stream, candidate)
+    end = first + -(-len(data) // _BODY)  # in blocks, as `first`
+    while not groups and end < stream.blocks:
+        more, groups = stream.bodies(end, end + WINDOW)
+        data, end = data + more, min(end + WINDOW, stream.blocks)
+    at = groups[max(0, bisect_left(groups, candidate) - 1)] if groups else until
+    while at < min(until, stream.size):
+        found: list[PageWrite] = []
+        try:
+            following = next_mtr(data, at - first * _BODY, SYSTEM_SPACE, TRX_SYS_PAGE, found) + first * _BODY
+        except Incomplete:
+            if end >= stream.blocks:
+                return  # the log ends inside a mini-transaction: it does not count
+            more, later = stream.bodies(end, end + WINDOW)
+            data, groups, end = data + more, groups + later, min(end + WINDOW, stream.blocks)
+            continue
+        _compare(stream, groups, at, following)
+        for write in found:
+            yield write, stream.lsn(following)
+        at = following
+
+
+def _begin(stream: _Stream, candidate: int) -> tuple[int, bytes, list[int]]:
+    """Blocks from one on in which a mini-transaction begins before ``candidate``, to behind that: the number of the
+    first, their content, and where mini-transactions begin. From the checkpoint's block on where there is none before.
+    """
+    end = candidate // _BODY + 1
+    first = max(0, end - 1)
+    data, groups = stream.bodies(first, end)
+    while first and not (groups and groups[0] < candidate):
+        earlier = max(0, first - WINDOW)
+        more, before = stream.bodies(earlier, first)
+        first, data, groups = earlier, more + data, before + groups
+    return first, data, groups
+
+
+def _compare(stream: _Stream, groups: list[int], at: int, following: int) -> None:
+    """A mini-transaction from ``at`` to ``following``: the next one is the first of its block, if it is another."""
+    behind = (at // _BODY + 1) * _BODY
+    begun = groups[bisect_left(groups, behind) : bisect_right(groups, following)]
+    expected = [following] if behind <= following < stream.size else []
+    if begun != expected:
+        raise ValueError(f"the redo log does not parse behind LSN {stream.lsn(at)}")
