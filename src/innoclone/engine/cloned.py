@@ -99,6 +99,8 @@ def settings(manifest: dict[str, Any]) -> list[str]:
         found.append(f"--lower-case-table-names={lower}")
     if data_files := donor.get("data_file_path"):
         found.append(f"--innodb-data-file-path={data_files}")
+    if donor.get("log_checksums") == "OFF":  # a server takes blocks without them for damaged, and does not recover
+        found.append("--innodb-log-checksums=OFF")
     if outside := manifest.get("external_directories"):
         found.append(f"--innodb-directories={';'.join(outside)}")
     return found

@@ -27,9 +27,13 @@ from innoclone.innodb.redo import (
 )
 from innoclone.innodb.space import SYSTEM_SPACE
 
-__all__ = ["read_position"]
+__all__ = ["UncheckedLog", "read_position"]
 
 PIECE = 2048 * BLOCK_SIZE
+
+
+class UncheckedLog(ValueError):
+    """The redo log has blocks of which nobody can say whether they are sound."""
 
 
 def read_position(table: FileTable, target: Target) -> Stored:
@@ -89,8 +93,10 @@ def _log(descriptors: Sequence[tuple[int, int]], page_size: int) -> Log:
     end, last = begin - begin % BLOCK_SIZE, chain[-1].end_lsn
     while end < last:
         scan = scan_blocks(read(end, min(PIECE, last - end)), end)
-        if scan.end is LogEnd.DAMAGED or scan.not_verifiable:
-            raise ValueError(f"the redo log can't be read behind LSN {scan.lsn}")
+        if scan.end is LogEnd.DAMAGED:
+            raise ValueError(f"the redo log is damaged at LSN {scan.lsn}")
+        if scan.not_verifiable:
+            raise UncheckedLog("the redo log has no checksums")
         end = scan.lsn
         if scan.end is LogEnd.ENDS:
             break

@@ -180,7 +180,7 @@ class _Boot:
         self, recovery: cloned.Recovery | None, restart_seconds: float, recovery_seconds: float
     ) -> dict[str, Any]:
         """The position as the manifest has it: of the first boot, whatever happened to the directory since."""
-        known = self.manifest.get("position", {})
+        known: dict[str, Any] = self.manifest.get("position", {})
         if known and (recovery is None or known.get("from", FROM_BOOT) == FROM_BOOT):
             return {"from": FROM_BOOT} | known  # manifests of older versions have it from a boot only
         if recovery is None:
@@ -195,13 +195,9 @@ class _Boot:
             "restart_seconds": round(restart_seconds, 3),
             "recovery_seconds": round(recovery_seconds, 3),
         }
-        names = ("binlog_file", "binlog_position")
-        if known and any(known[name] != position[name] for name in names):
-            self.status.notes.append(
-                "the position that was read from the clone's pages, {0}:{1}, was wrong: please report it".format(
-                    *(known[name] for name in names)
-                )
-            )
+        if known and any(known[name] != position[name] for name in ("binlog_file", "binlog_position")):
+            was = f"{known['binlog_file']}:{known['binlog_position']}"
+            self.status.notes.append(f"the position that was read from the clone's pages, {was}, was wrong: report it")
         if self.manifest:
             update_manifest(self.directory, position=position)
         return position

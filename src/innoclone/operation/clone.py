@@ -32,8 +32,11 @@ BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapsh
 
 @dataclass(frozen=True)
 class CloneResult:
-    """A finished clone. Bytes and seconds; ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell
-    the position. The GTID set is known after a boot (``boot=True``, or `innoclone.boot`)."""
+    """A finished clone. Bytes and seconds.
+
+    ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell the position. The GTID set is known
+    after a boot (``boot=True``, or `innoclone.boot`).
+    """
 
     directory: Path
     donor_uuid: str
@@ -111,7 +114,7 @@ def copy(
         if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         note_changes(status, received)
-        note_position(status, received, target)
+        note_position(status, facts, received, target)
         if target.base is not None:
             written = sum(row.written for row in status.stages.values())
             removed = target.base.remove_rest()

@@ -105,7 +105,7 @@ class _Clone:
             with StatusFile(target.root / OWN_DIR, status, operation="local"):
                 copied = self._copy(target)
             note_changes(status, copied.received)
-            note_position(status, copied.received, target)
+            note_position(status, self.facts, copied.received, target)
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
-from innoclone.engine.position import read_position
-from innoclone.engine.preflight import DonorFacts
+from innoclone.engine.position import UncheckedLog, read_position
+from innoclone.engine.preflight import UNCHECKED_REDO, DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.errors import FileError, UsageError
 from innoclone.files.target import Target
@@ -27,13 +27,16 @@ SHOWN = 3  # changes by DDL that a note names
 COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
 
 
-def note_position(status: CloneStatus, received: Received, target: Target) -> None:
+def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
     """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
     try:
         status.binlog_file, status.binlog_position = read_position(received.table, target)
         status.position_from, status.position_unknown = FROM_PAGES, ""
     except ValueError as error:
         status.position_unknown = str(error)
+        if isinstance(error, UncheckedLog) and facts.variables.get("innodb_log_checksums") != "OFF":
+            facts.variables["innodb_log_checksums"] = "OFF"  # it was switched on or off meanwhile
+            status.notes.append(UNCHECKED_REDO)
 
 
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
@@ -96,6 +99,7 @@ def manifest_of(
             "gtid_mode": variables.get("gtid_mode", "OFF"),
             "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
             "log_bin": variables.get("log_bin", ""),
+            "log_checksums": variables.get("innodb_log_checksums", "ON"),
             "character_set_server": variables.get("character_set_server", ""),
             "collation_server": variables.get("collation_server", ""),
             "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),

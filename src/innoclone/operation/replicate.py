@@ -37,7 +37,7 @@ class _Clone:
     """What of the clone matters. ``source_uuid`` is its donor's, empty if not known; ``server_id`` 0 if it isn't up."""
 
     version: int
-    gtid_executed: str
+    gtid_executed: str | None  # None: only the first boot tells it
     position: Position | None
     source_uuid: str
     gtid_mode: str = "ON"
@@ -77,8 +77,8 @@ def replicate(options: ReplicateOptions) -> list[str]:
 
 def _directory(directory: Path) -> _Clone:
     manifest = read_manifest(directory)
-    known = manifest.get("position", {})
-    if known.get("gtid_executed") is None:
+    known = manifest.get("position")
+    if not known:
         raise TargetUnusable(
             f"the binary log position of {directory} is not known yet",
             hint=f"recover it first: innoclone boot {directory}",
@@ -125,6 +125,10 @@ def _position(source: Sql, clone: _Clone, endpoint: Endpoint) -> Position | None
         if clone.gtid_mode != "ON":
             raise ConfigurationMismatch(
                 f"the source has gtid_mode=ON, the clone {clone.gtid_mode}", hint="start the clone with gtid_mode=ON"
+            )
+        if clone.gtid_executed is None:
+            raise TargetUnusable(
+                "the clone's GTID set is not known yet", hint="recover it first: innoclone boot DIRECTORY"
             )
         missing = plain(source.value("SELECT GTID_SUBTRACT(@@GLOBAL.gtid_purged, %s)", (clone.gtid_executed,)))
         if missing:
