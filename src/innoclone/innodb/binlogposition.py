@@ -159,46 +159,66 @@ def _writes(stream: _Stream, candidate: int, until: int) -> Iterator[tuple[PageW
 
     Raises ValueError if the log does not parse, or mini-transactions don't begin where the blocks say.
     """
-    first, data, groups = _begin(stream, candidate)
-    end = first + -(-len(data) // _BODY)  # in blocks, as `first`
-    while not groups and end < stream.blocks:
-        more, groups = stream.bodies(end, end + WINDOW)
-        data, end = data + more, min(end + WINDOW, stream.blocks)
-    at = groups[max(0, bisect_left(groups, candidate) - 1)] if groups else until
-    while at < min(until, stream.size):
+    part = _Part(stream, candidate)
+    at = part.begin_before(candidate)
+    while at is not None and at < min(until, stream.size):
         found: list[PageWrite] = []
-        try:
-            following = next_mtr(data, at - first * _BODY, SYSTEM_SPACE, TRX_SYS_PAGE, found) + first * _BODY
-        except Incomplete:
-            if end >= stream.blocks:
-                return  # the log ends inside a mini-transaction: it does not count
-            more, later = stream.bodies(end, end + WINDOW)
-            data, groups, end = data + more, groups + later, min(end + WINDOW, stream.blocks)
-            continue
-        _compare(stream, groups, at, following)
+        following = part.end_of(at, found)
+        if following is None:
+            return  # the log ends inside a mini-transaction: it does not count
         for write in found:
             yield write, stream.lsn(following)
         at = following
 
 
-def _begin(stream: _Stream, candidate: int) -> tuple[int, bytes, list[int]]:
-    """Blocks from one on in which a mini-transaction begins before ``candidate``, to behind that: the number of the
-    first, their content, and where mini-transactions begin. From the checkpoint's block on where there is none before.
-    """
-    end = candidate // _BODY + 1
-    first = max(0, end - 1)
-    data, groups = stream.bodies(first, end)
-    while first and not (groups and groups[0] < candidate):
-        earlier = max(0, first - WINDOW)
-        more, before = stream.bodies(earlier, first)
-        first, data, groups = earlier, more + data, before + groups
-    return first, data, groups
+class _Part:
+    """Blocks around a position, as many as it takes to parse them."""
 
+    def __init__(self, stream: _Stream, position: int) -> None:
+        self._stream = stream
+        self._first = position // _BODY
+        self._end = self._first + 1
+        self._data, self._groups = stream.bodies(self._first, self._end)
 
-def _compare(stream: _Stream, groups: list[int], at: int, following: int) -> None:
-    """A mini-transaction from ``at`` to ``following``: the next one is the first of its block, if it is another."""
-    behind = (at // _BODY + 1) * _BODY
-    begun = groups[bisect_left(groups, behind) : bisect_right(groups, following)]
-    expected = [following] if behind <= following < stream.size else []
-    if begun != expected:
-        raise ValueError(f"the redo log does not parse behind LSN {stream.lsn(at)}")
+    def begin_before(self, candidate: int) -> int | None:
+        """Where the last mini-transaction before ``candidate`` begins. Where the one around it began before the
+        checkpoint, the first one in the log; None where there is none at all."""
+        while self._first and not (self._groups and self._groups[0] < candidate):
+            earlier = max(0, self._first - WINDOW)
+            data, groups = self._stream.bodies(earlier, self._first)
+            self._first, self._data, self._groups = earlier, data + self._data, groups + self._groups
+        while not self._groups and self._grow():
+            pass
+        return self._groups[max(0, bisect_left(self._groups, candidate) - 1)] if self._groups else None
+
+    def _grow(self) -> bool:
+        """More of the log behind what is there; False at its end."""
+        if self._end >= self._stream.blocks:
+            return False
+        end = min(self._end + WINDOW, self._stream.blocks)
+        data, groups = self._stream.bodies(self._end, end)
+        self._end, self._data, self._groups = end, self._data + data, self._groups + groups
+        return True
+
+    def end_of(self, at: int, found: list[PageWrite]) -> int | None:
+        """Where the mini-transaction at ``at`` ends; None if the log does before. Its records of page 5 to ``found``.
+
+        If the next one is the first of its block, the block must say so.
+        """
+        base = self._first * _BODY
+        while True:
+            found.clear()
+            try:
+                following = base + next_mtr(self._data, at - base, SYSTEM_SPACE, TRX_SYS_PAGE, found)
+            except Incomplete:
+                if not self._grow():
+                    return None
+            else:
+                break
+        if following // _BODY >= self._end:
+            self._grow()
+        behind = (at // _BODY + 1) * _BODY
+        begun = self._groups[bisect_left(self._groups, behind) : bisect_right(self._groups, following)]
+        if begun != ([following] if behind <= following < self._stream.size else []):
+            raise ValueError(f"the redo log does not parse behind LSN {self._stream.lsn(at)}")
+        return following
