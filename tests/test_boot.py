@@ -75,9 +75,11 @@ def test_position_is_where_the_last_transaction_ends(make_server: ServerFactory,
     directory = tmp_path / "clone"
     status = CloneStatus()
     with Load(server.connect) as load:
-        clone_server(server, directory)
+        made = clone_server(server, directory)
         result = boot(BootOptions(directory), status=status)
     assert load.errors == []
+    assert (made.binlog_file, made.binlog_position) == (result.binlog_file, result.binlog_position)
+    assert (made.position_from, status.position_from) == ("pages", "boot")
     uuid, _, numbers = result.gtid_executed.partition(":")
     assert uuid == rows(server, "SELECT @@server_uuid")[0][0]
     assert numbers.startswith("1-")
@@ -222,7 +224,7 @@ def test_failure_names_the_log_and_its_errors(clone: Path) -> None:
     assert str(log) in caught.value.message
     assert "[ERROR]" in log.read_text()
     assert "MY-01" in caught.value.message
-    assert "position" not in read_manifest(clone)
+    assert read_manifest(clone)["position"]["from"] == "pages"
 
 
 def test_stopped_during_recovery(clone: Path) -> None:
@@ -231,8 +233,9 @@ def test_stopped_during_recovery(clone: Path) -> None:
     stopped.set()
     with pytest.raises(errors.Interrupted):
         boot(BootOptions(clone), stopped=stopped)
-    assert "position" not in read_manifest(clone)
-    assert boot(BootOptions(clone)).binlog_position
+    before = read_manifest(clone)["position"]
+    assert before["from"] == "pages"
+    assert boot(BootOptions(clone)).binlog_position == before["binlog_position"]
 
 
 def test_data_directory_without_manifest(clone: Path) -> None:
