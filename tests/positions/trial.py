@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,15 @@ from servers import ServerFactory
 __all__ = ["Outcome", "Trial"]
 
 # A server that is thrown away as soon as it has recovered.
-_QUICK = ("--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-fast-shutdown=2")
+_QUICK = (
+    "--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-redo-log-capacity=8M",
+    "--innodb-doublewrite=OFF", "--innodb-flush-method=nosync",
+)  # fmt: skip
+PAUSE = 0.002  # seconds of a connection between two transactions: the boots need some of the processor, too
+
+
+class _RecoveredError(Exception):
+    """The server has told what is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,10 @@ class Trial:
                 cursor.execute("START REPLICA")
             busy.append(source)
             self._await_account()
-            self._running.enter_context(Load(source.connect, threads=3))
+            self._running.enter_context(Load(source.connect, threads=3, pause=PAUSE))
             self._running.enter_context(Trouble(source.connect))
         if variant.load:
-            self._running.enter_context(Load(self.donor.connect, threads=variant.load))
+            self._running.enter_context(Load(self.donor.connect, threads=variant.load, pause=PAUSE))
         if variant.ddl:
             self._running.enter_context(DdlLoop(self.donor.connect, pause=0.05))
         if variant.trouble:
@@ -118,14 +126,18 @@ class Trial:
     def _booted(self, directory: Path) -> str:
         options = [*cloned.settings(read_manifest(directory)), cloned.skip_replica_start(self._programs)]
         log = directory.with_suffix(".log")
-        server = Server.start(
-            self._programs, directory, options=[*options, *cloned.PRIVATE, *_QUICK], error_log=log, skip_grants=True
-        )
-        try:
-            recovery = cloned.read_recovery(directory)
-        finally:
-            server.kill()
-            log.unlink(missing_ok=True)
+
+        def waiting() -> None:
+            if cloned.is_recovered(directory):
+                raise _RecoveredError
+
+        with suppress(_RecoveredError):
+            Server.start(
+                self._programs, directory, options=[*options, *cloned.PRIVATE, *_QUICK], error_log=log,
+                skip_grants=True, waiting=waiting,
+            ).kill()  # fmt: skip
+        log.unlink(missing_ok=True)
+        recovery = cloned.read_recovery(directory)
         return "" if recovery is None else _shown(recovery.binlog_file, recovery.binlog_position)
 
     def close(self) -> None:
