@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from innoclone.operation.boot import boot
 from innoclone.operation.load import ACCOUNTS, BALANCE
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import read_manifest
+from innoclone.ops.status import CloneStatus
 from local_clones import local_clone
 from positions.trial import Trial
 from positions.variants import VARIANTS
@@ -62,7 +64,7 @@ def _walk(directory: Path) -> tuple[list[int], list[int]]:
     blocks = [log[at * BLOCK_SIZE : (at + 1) * BLOCK_SIZE] for at in range(first, whole + bool(rest))]
     groups = [int(struct.unpack_from(">H", block, 6)[0]) for block in blocks]
     data = b"".join(block[12:508] for block in blocks)[: (whole - first) * BODY + max(0, rest - 12)]
-    said = [index * BODY + group - 12 for index, group in enumerate(groups) if group]
+    said = [begin for index, group in enumerate(groups) if group and (begin := index * BODY + group - 12) < len(data)]
     begins, at = [], said[0]
     while at < len(data):
         if not begins or begins[-1] // BODY != at // BODY:
@@ -72,21 +74,42 @@ def _walk(directory: Path) -> tuple[list[int], list[int]]:
 
 
 def test_log_without_checksums(programs: Programs, make_server: ServerFactory, tmp_path: Path) -> None:
-    """Said to be unknown until booted; and booted so that the log is applied, which mysqld's default would not."""
+    """It is read all the same; and booted so that it is applied, which a server's default setting would not do."""
     trial = Trial(programs, make_server, tmp_path, VARIANTS["redo log without checksums"])
+    directory, status = tmp_path / "c", CloneStatus()
     try:
-        command = [sys.executable, "-m", "innoclone", "local", "-h127.0.0.1", f"-P{trial.donor.port}", "-uclone"]
-        directory = tmp_path / "c"
-        done = subprocess.run(
-            [*command, str(directory)], env={"MYSQL_PWD": PASSWORD, "XDG_STATE_HOME": str(tmp_path)},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        result = local_clone(trial.donor, directory, status=status)
     finally:
         trial.close()
-    said = f"binary log position: unknown until booted (innoclone boot {directory}): the redo log has no checksums"
-    assert said in done.stderr
-    assert "innodb_log_checksums=OFF" in done.stderr
-    assert "position" not in read_manifest(directory)
-    assert boot(BootOptions(directory)).binlog_position > 0
+    assert any("innodb_log_checksums=OFF" in note for note in status.notes)
+    assert result.position_from == "pages"
+    found = boot(BootOptions(directory))
+    assert (result.binlog_file, result.binlog_position) == (found.binlog_file, found.binlog_position)
     with booted(programs, directory) as server:
         assert rows(server, "SELECT COUNT(*), SUM(balance) FROM traffic.accounts") == [(ACCOUNTS, ACCOUNTS * BALANCE)]
+
+
+# The program, as it would be with a donor whose redo log it does not know.
+NO_TYPES = "import innoclone.innodb.logrecords as l; l._BODIES.clear(); from innoclone.front.cli import main; main()"
+
+
+def test_what_cannot_be_read_is_said(
+    make_server: ServerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of an unknown type: the clone is whole, only its position waits for a boot, with or without --json."""
+    server = make_server()
+    monkeypatch.setenv("MYSQL_PWD", PASSWORD)
+    directory = tmp_path / "c"
+    rows(server, "CREATE SCHEMA something")  # a commit writes the position to the redo log
+    command = [sys.executable, "-c", NO_TYPES]
+    where = ["local", "-h127.0.0.1", f"-P{server.port}", "-uclone", str(directory)]
+    done = subprocess.run([*command, *where], capture_output=True, text=True, check=True)
+    assert f"position: unknown until booted (innoclone boot {directory}): a log record of type " in done.stderr
+    assert "position" not in read_manifest(directory)
+    done = subprocess.run([*command, "status", str(directory)], capture_output=True, text=True, check=True)
+    assert "unknown until booted" in done.stdout
+    done = subprocess.run([*command, *where, "--json"], capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["binlog_file"], result["position_from"]) == ("", "")
+    assert boot(BootOptions(directory)).binlog_file
+    assert read_manifest(directory)["position"]["from"] == "boot"

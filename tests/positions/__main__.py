@@ -38,9 +38,9 @@ def main() -> int:
                 print(f"{_counted(sums)} after {time.monotonic() - began:.0f} s", flush=True)
     finally:
         print(f"\n{_counted(sums)} in {time.monotonic() - began:.0f} s")
-        if not (sums["unequal"] or sums["misjudged"]):
+        if not (sums["unknown"] or sums["unequal"] or sums["misjudged"]):
             shutil.rmtree(folder, ignore_errors=True)
-    return 1 if sums["unequal"] or sums["misjudged"] else 0
+    return 1 if sums["unknown"] or sums["unequal"] or sums["misjudged"] else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,9 +71,8 @@ def _play(trial: Trial, name: str, options: argparse.Namespace) -> Counter[str]:
             outcome = trial.play()
             counts[outcome.word] += 1
             positions.add(outcome.found)
-            counts["misjudged"] += (outcome.read is not None) is not trial.variant.readable
             counts["misjudged"] += bool(outcome.found) is not trial.variant.has_log
-            if outcome.word != "equal" and trial.variant.readable:
+            if outcome.word != "equal":
                 read = outcome.read or f"nothing ({outcome.why})"
                 print(f"{name}: read {read}, booted {outcome.found}: {outcome.directory}", flush=True)
     finally:

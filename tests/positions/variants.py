@@ -12,7 +12,7 @@ __all__ = ["VARIANTS", "Variant"]
 class Variant:
     """``options`` of the donor, ``init`` those that its data is also made with; ``load`` threads write to it, ``ddl``
     and ``trouble`` run beside them. ``source`` options make it a replica of another, busy server. ``has_log`` is
-    whether its clones have a position at all; ``readable`` False: only a boot can tell."""
+    whether its clones have a position at all."""
 
     options: Sequence[str] = ()
     init: Sequence[str] = ()
@@ -21,7 +21,6 @@ class Variant:
     trouble: bool = True
     source: Sequence[str] | None = None
     has_log: bool = True
-    readable: bool = True
 
 
 _NO_GTIDS = ("--gtid-mode=OFF", "--enforce-gtid-consistency=OFF")
@@ -50,5 +49,5 @@ VARIANTS: dict[str, Variant] = {
     ),
     "replica that does nothing else": Variant(load=0, ddl=False, trouble=False, source=()),
     "no binary log": Variant(("--disable-log-bin",), trouble=False, has_log=False),
-    "redo log without checksums": Variant(("--innodb-log-checksums=OFF",), readable=False),
+    "redo log without checksums": Variant(("--innodb-log-checksums=OFF",)),
 }  # fmt: skip

@@ -9,26 +9,31 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from innoclone.engine.filetable import FileTable
-from innoclone.engine.pagecheck import check_redo
+from innoclone.engine.pagecheck import RedoReport, check_redo
 from innoclone.files.system import file_error
 from innoclone.files.target import Target
-from innoclone.innodb.binlogposition import TRX_SYS_PAGE, Log, Stored, stored_position
+from innoclone.innodb.binlogposition import TRX_SYS_PAGE, Log, stored_position
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.redo import FILE_HEADER_SIZE, RedoFile, RedoHeader
 from innoclone.innodb.space import SYSTEM_SPACE
 
-__all__ = ["UncheckedLog", "read_position"]
+__all__ = ["Position", "read_position"]
 
 
-class UncheckedLog(ValueError):
-    """The redo log has blocks of which nobody can say whether they are sound."""
+class Position(NamedTuple):
+    """Where the first boot will find a clone. ``file`` is a name without directory, empty where the donor has no binary
+    log; ``has_checksums`` is whether all of the redo log has them (else it was innodb_log_checksums=OFF)."""
+
+    file: str
+    offset: int
+    has_checksums: bool
 
 
-def read_position(table: FileTable, target: Target) -> Stored:
-    """The position at which the clone's first boot will find it, without the directory; its name is empty where the
-    donor has no binary log.
+def read_position(table: FileTable, target: Target) -> Position:
+    """Read it from a clone of which all files are there, and no server has been on them.
 
     Raises ValueError with the reason where that can't be told, `FileError` if files can't be read.
     """
@@ -50,19 +55,17 @@ def read_position(table: FileTable, target: Target) -> Stored:
             if PageChecker(system.flags, SYSTEM_SPACE).bad_pages(page, TRX_SYS_PAGE) or len(page) != size:
                 raise ValueError(f"page {TRX_SYS_PAGE} of the system tablespace is damaged")
             redo = {number: opening(file.path) for number, file in sorted(table.redo.items())}
-            found = stored_position(page, _log(redo, target.root, size))
+            report = check_redo(target.root, size)
+            found = stored_position(page, _log(report, redo))
         except OSError as error:
             raise file_error(error, f"can't read {target.root}") from error
-    return Stored(found.file.rpartition("/")[2], found.offset)
+    return Position(found.file.rpartition("/")[2], found.offset, not report.not_verifiable)
 
 
-def _log(descriptors: dict[int, int], directory: Path, page_size: int) -> Log:
-    """The redo log of a directory, of which the files are open by their number."""
-    report = check_redo(directory, page_size)
+def _log(report: RedoReport, descriptors: dict[int, int]) -> Log:
+    """The redo log of which the files are open by their number."""
     if report.checkpoint_lsn is None or report.end_lsn is None or report.problems:
         raise ValueError("; ".join(report.problems))
-    if report.not_verifiable:
-        raise UncheckedLog("the redo log has no checksums")
     files = [
         (fd, RedoFile(number, os.fstat(fd).st_size, RedoHeader.parse(os.pread(fd, FILE_HEADER_SIZE, 0))))
         for number, fd in descriptors.items()

@@ -37,7 +37,8 @@ _NAME_SIZE = 474  # of 512 bytes: what is behind them has had another use since 
 
 _HEAD, _TAIL = 12, 4  # of a block
 _BODY = BLOCK_SIZE - _HEAD - _TAIL
-_FIRST_GROUP = 6  # where a block says at which of its bytes the first mini-transaction begins; 0: none does
+_LENGTHS_AT = 4  # in a block: its length, and which of its bytes is the first of a mini-transaction (0: none is)
+_LENGTHS = struct.Struct(">HH")
 _PATTERN = 4  # bytes of what is looked for: tablespace, page, offset
 _U16 = struct.Struct(">H")
 _U64 = struct.Struct(">Q")
@@ -145,9 +146,9 @@ class _Stream:
         data = b"".join([raw[at + _HEAD : at + BLOCK_SIZE - _TAIL] for at in range(0, len(raw), BLOCK_SIZE)])
         groups = []
         for block in range(begin, end):
-            (first,) = _U16.unpack_from(raw, (block - begin) * BLOCK_SIZE + _FIRST_GROUP)
-            if first and not _HEAD <= first <= BLOCK_SIZE - _TAIL:
-                raise ValueError(f"the header of the redo block at {self._base + block * BLOCK_SIZE} is damaged")
+            length, first = _LENGTHS.unpack_from(raw, (block - begin) * BLOCK_SIZE + _LENGTHS_AT)
+            if length > BLOCK_SIZE or (first and not _HEAD <= first <= BLOCK_SIZE - _TAIL):
+                raise ValueError(f"the redo block at {self._base + block * BLOCK_SIZE} is encrypted or damaged")
             if first and (position := block * _BODY + first - _HEAD) < self.size:
                 groups.append(position)
         return data[: self.size - begin * _BODY], groups

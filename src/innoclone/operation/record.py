@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
-from innoclone.engine.position import UncheckedLog, read_position
+from innoclone.engine.position import read_position
 from innoclone.engine.preflight import UNCHECKED_REDO, DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.errors import FileError, UsageError
@@ -30,13 +30,15 @@ COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYN
 def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
     """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
     try:
-        status.binlog_file, status.binlog_position = read_position(received.table, target)
-        status.position_from, status.position_unknown = FROM_PAGES, ""
+        found = read_position(received.table, target)
     except ValueError as error:
         status.position_unknown = str(error)
-        if isinstance(error, UncheckedLog) and facts.variables.get("innodb_log_checksums") != "OFF":
-            facts.variables["innodb_log_checksums"] = "OFF"  # it was switched on or off meanwhile
-            status.notes.append(UNCHECKED_REDO)
+        return
+    status.binlog_file, status.binlog_position = found.file, found.offset
+    status.position_from, status.position_unknown = FROM_PAGES, ""
+    if not found.has_checksums and facts.variables.get("innodb_log_checksums") != "OFF":
+        facts.variables["innodb_log_checksums"] = "OFF"  # as it was for a while
+        status.notes.append(UNCHECKED_REDO)
 
 
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
