@@ -55,8 +55,10 @@ def test_printed_statements_make_a_replica(
     directory = tmp_path / "clone"
     with Load(server.connect) as load:
         clone_server(server, directory)
+        before = None if gtids else replicate(ReplicateOptions(directory, endpoint_of(server)))
         boot(BootOptions(directory))
         statements = replicate(ReplicateOptions(directory, endpoint_of(server)))
+        assert before in (None, statements), "the position was known without a boot"
         assert PASSWORD not in "".join(statements)
         with booted(programs, directory, [*REPLICA, *(GTIDS if gtids else ["--gtid-mode=OFF"])]) as replica:
             for statement in statements:
