@@ -51,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clones", type=int, default=10, help="clones of each donor in a round (default 10)")
     parser.add_argument("--rounds", type=int, default=1, help="rounds through all donors (default 1)")
     parser.add_argument("--only", type=_names, default=list(VARIANTS), help="of " + "; ".join(VARIANTS))
+    parser.add_argument("--gtids", action="store_true", help="compare GTID sets, too: boot --copy against a whole boot")
     parser.add_argument("--work", type=Path, help="folder to work in (default: the system's temporary one)")
     return parser.parse_args()
 
@@ -68,10 +69,10 @@ def _play(trial: Trial, name: str, options: argparse.Namespace) -> Counter[str]:
     positions = set()
     try:
         for _ in range(options.clones):
-            outcome = trial.play()
+            outcome = trial.play(gtids=options.gtids)
             counts[outcome.word] += 1
             positions.add(outcome.found)
-            counts["misjudged"] += bool(outcome.found) is not trial.variant.has_log
+            counts["misjudged"] += bool(outcome.found.partition(" ")[0]) is not trial.variant.has_log
             if outcome.word != "equal":
                 read = outcome.read or f"nothing ({outcome.why})"
                 print(f"{name}: read {read}, booted {outcome.found}: {outcome.directory}", flush=True)

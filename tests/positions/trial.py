@@ -12,8 +12,11 @@ from clones import clone_server, rows
 from innoclone.engine import cloned
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
+from innoclone.engine.systemcopy import await_gtids
+from innoclone.operation.boot import boot
 from innoclone.operation.ddl import DdlLoop
 from innoclone.operation.load import Load
+from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import read_manifest
 from innoclone.ops.status import CloneStatus
 from local_clones import local_clone
@@ -100,8 +103,10 @@ class Trial:
             assert time.monotonic() < deadline, rows(self.donor, "SHOW REPLICA STATUS")
             time.sleep(0.1)
 
-    def play(self) -> Outcome:
-        """One clone, by its files or by the protocol in turn; its directory stays unless the positions are equal."""
+    def play(self, *, gtids: bool = False) -> Outcome:
+        """One clone, by its files or by the protocol in turn; its directory stays unless the positions are equal.
+
+        With ``gtids`` a server on a copy of its system tablespaces tells the GTID set, and that is compared, too."""
         self._count += 1
         directory = self._folder / f"clone-{self._count}"
         status = CloneStatus()
@@ -111,11 +116,15 @@ class Trial:
             clone_server(self.donor, directory, fsync=False, status=status)
         position = read_manifest(directory).get("position")
         read = None if position is None else _shown(position["binlog_file"], position["binlog_position"])
+        if gtids and read is not None:
+            told = boot(BootOptions(directory, copy=True))
+            assert _shown(told.binlog_file, told.binlog_position) == read
+            read += f" {told.gtid_executed}"
         kept = directory.with_suffix(".kept")
         redo = directory / "#innodb_redo"
         shutil.copytree(redo, kept / redo.name)
         shutil.copy(directory / "ibdata1", kept)
-        outcome = Outcome(read, status.position_unknown, self._booted(directory), directory)
+        outcome = Outcome(read, status.position_unknown, self._booted(directory, gtids=gtids), directory)
         if outcome.word != "equal":
             for path in kept.iterdir():
                 path.rename(directory / f"before-{path.name}")
@@ -124,23 +133,29 @@ class Trial:
         shutil.rmtree(kept)
         return outcome
 
-    def _booted(self, directory: Path) -> str:
+    def _booted(self, directory: Path, *, gtids: bool) -> str:
         options = [*cloned.settings(read_manifest(directory)), cloned.skip_replica_start(self._programs)]
         log = directory.with_suffix(".log")
 
         def waiting() -> None:
             record = directory / "#clone" / "#status_recovery"
-            if record.exists() and record.read_text().count("\n") >= _TOLD:
+            if not gtids and record.exists() and record.read_text().count("\n") >= _TOLD:
                 raise _RecoveredError
 
         with suppress(_RecoveredError):
-            Server.start(
+            server = Server.start(
                 self._programs, directory, options=[*options, *cloned.PRIVATE, *_QUICK], error_log=log,
                 skip_grants=True, waiting=waiting,
-            ).kill()  # fmt: skip
+            )  # fmt: skip
+            try:
+                await_gtids(directory, 60, lambda: None)
+            finally:
+                server.kill()
         log.unlink(missing_ok=True)
         recovery = cloned.read_recovery(directory)
-        return "" if recovery is None else _shown(recovery.binlog_file, recovery.binlog_position)
+        assert recovery is not None
+        found = _shown(recovery.binlog_file, recovery.binlog_position)
+        return f"{found} {recovery.gtid_executed}" if gtids else found
 
     def close(self) -> None:
         """End the load; the servers are the factory's."""

@@ -19,7 +19,8 @@ from typing import Any
 from innoclone.engine import cloned
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, find_programs
-from innoclone.errors import CloneError, Interrupted
+from innoclone.engine.systemcopy import OPTIONS, await_gtids, system_copy
+from innoclone.errors import CloneError, Interrupted, TargetUnusable, UsageError
 from innoclone.files.names import OWN_DIR
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
@@ -28,6 +29,7 @@ from innoclone.ops.status import CloneStatus, Stage, State
 __all__ = ["FROM_BOOT", "BootResult", "boot"]
 
 FROM_BOOT = "boot"  # a position that the first boot's recovery found
+FROM_COPY = "copy"  # the same, on a copy of the system tablespaces
 
 GTID_VARIABLES = ("enforce_gtid_consistency", "gtid_mode")  # as the manifest names them: the donor's
 
@@ -77,6 +79,7 @@ class _Boot:
     def __init__(self, options: BootOptions, status: CloneStatus, stopped: threading.Event) -> None:
         self.options, self.status, self.stopped = options, status, stopped
         self.directory = options.directory.absolute()
+        self.booted = self.directory  # where the server runs
         self.manifest: dict[str, Any] = {}
         self.first = False  # whether this boot is the one that recovers the clone
 
@@ -91,6 +94,8 @@ class _Boot:
                 f"the donor is MySQL {donor_version}, the clone was booted with {programs.version}"
             )
         self.first = not cloned.is_recovered(self.directory)
+        if self.options.copy:
+            return self._on_copy(programs)
         self.status.start(Stage.RESTART)
         if self.options.keep or self.options.port is not None:
             return self._keep(programs)
@@ -99,6 +104,25 @@ class _Boot:
         ):
             result = self._came_up(programs)
         return result
+
+    def _on_copy(self, programs: Programs) -> BootResult:
+        """A look at where the clone stands, which leaves it as it is."""
+        if self.options.keep or self.options.port is not None:
+            raise UsageError("--copy is thrown away: it goes with neither --keep nor --port")
+        if not self.first:
+            raise TargetUnusable(
+                f"{self.directory} was booted already, and tells itself where it stood",
+                hint=f"innoclone status {self.directory}",
+            )
+        timeout = self.options.timeout
+        self.status.start(Stage.RESTART)
+        with system_copy(self.directory, self.manifest) as self.booted:
+            with cloned.private_server(
+                programs, self.booted, self.manifest, options=OPTIONS, timeout=timeout, waiting=self._waiting
+            ) as server:
+                await_gtids(self.booted, timeout, self._waiting)
+                server.kill()  # in order it would have to look for users' tablespaces
+            return self._came_up(programs)
 
     def _manifest(self) -> dict[str, Any]:
         if (self.directory / OWN_DIR / MANIFEST).exists():
@@ -111,7 +135,7 @@ class _Boot:
         if self.stopped.is_set():
             raise Interrupted("stopped while the server was starting", hint="boot the clone again")
         restart = self.status.stages[Stage.RESTART]
-        if self.first and restart.state is State.IN_PROGRESS and cloned.recovery_has_begun(self.directory):
+        if self.first and restart.state is State.IN_PROGRESS and cloned.recovery_has_begun(self.booted):
             self.status.start(Stage.RECOVERY)
 
     def _keep(self, programs: Programs) -> BootResult:
@@ -147,7 +171,7 @@ class _Boot:
 
     def _came_up(self, programs: Programs, kept: Server | None = None) -> BootResult:
         """The server answers: close the stages with their true times, note the position."""
-        recovery = cloned.read_recovery(self.directory)
+        recovery = cloned.read_recovery(self.booted)
         restart, row = self.status.stages[Stage.RESTART], self.status.stages[Stage.RECOVERY]
         if recovery is None or not self.first:
             self.status.finish(Stage.RESTART)
@@ -190,7 +214,7 @@ class _Boot:
             "binlog_file": recovery.binlog_file,
             "binlog_position": recovery.binlog_position,
             "gtid_executed": recovery.gtid_executed,
-            "from": FROM_BOOT,
+            "from": FROM_COPY if self.options.copy else FROM_BOOT,
             "recovered": timestamp(recovery.end),
             "restart_seconds": round(restart_seconds, 3),
             "recovery_seconds": round(recovery_seconds, 3),
