@@ -26,10 +26,11 @@ from servers import ServerFactory
 
 __all__ = ["Outcome", "Trial"]
 
+_NO_AIO = "--innodb-use-native-aio=OFF"  # the system has not enough for many servers
 # A server that is thrown away as soon as it has recovered.
 _QUICK = (
     "--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-redo-log-capacity=8M",
-    "--innodb-doublewrite=OFF", "--innodb-flush-method=nosync",
+    "--innodb-doublewrite=OFF", "--innodb-flush-method=nosync", _NO_AIO,
 )  # fmt: skip
 _TOLD = 4  # whole lines of the record of a recovery, after which only the GTID set is missing
 PAUSE = 0.002  # seconds of a connection between two transactions: the boots need some of the processor, too
@@ -73,10 +74,10 @@ class Trial:
 
     def _start(self, make: ServerFactory) -> None:
         variant = self.variant
-        self.donor = make(*variant.options, init=variant.init)
+        self.donor = make(*variant.options, _NO_AIO, init=variant.init)
         busy = [self.donor]
         if variant.source is not None:
-            source = make(*variant.source)
+            source = make(*variant.source, _NO_AIO)
             with self.donor.connect() as connection, connection.cursor() as cursor:
                 cursor.execute("DROP USER clone@'%'")  # the replica gets the source's
                 cursor.execute("RESET BINARY LOGS AND GTIDS")

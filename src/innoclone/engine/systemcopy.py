@@ -25,8 +25,11 @@ from innoclone.innodb.space import DICTIONARY_SPACE, REDO_SPACE, SYSTEM_SPACE, i
 
 __all__ = ["OPTIONS", "await_gtids", "system_copy"]
 
-# Go on without users' tablespaces; and nothing of it has to survive anything.
-OPTIONS = ("--innodb-force-recovery=1", "--innodb-doublewrite=OFF", "--innodb-flush-log-at-trx-commit=0")
+# Go on without users' tablespaces; and nothing of it has to survive anything, or to be fast.
+OPTIONS = (
+    "--innodb-force-recovery=1", "--innodb-doublewrite=OFF", "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-use-native-aio=OFF",
+)  # fmt: skip
 POLL = 0.05  # seconds
 _SCHEMA = "mysql"  # a directory without which no server starts
 

@@ -10,6 +10,7 @@ A data directory without a manifest is booted too; then the settings are mysqld'
 from __future__ import annotations
 
 import secrets
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from innoclone.engine import cloned
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.engine.systemcopy import OPTIONS, await_gtids, system_copy
-from innoclone.errors import CloneError, Interrupted, TargetUnusable, UsageError
+from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
 from innoclone.files.names import OWN_DIR
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
@@ -114,15 +115,25 @@ class _Boot:
                 f"{self.directory} was booted already, and tells itself where it stood",
                 hint=f"innoclone status {self.directory}",
             )
-        timeout = self.options.timeout
         self.status.start(Stage.RESTART)
         with system_copy(self.directory, self.manifest) as self.booted:
-            with cloned.private_server(
-                programs, self.booted, self.manifest, options=OPTIONS, timeout=timeout, waiting=self._waiting
-            ) as server:
-                await_gtids(self.booted, timeout, self._waiting)
-                server.kill()  # in order it would have to look for users' tablespaces
+            try:
+                self._recover_copy(programs)
+            except BootFailed as error:
+                log = Path(OWN_DIR, cloned.BOOT_LOG)
+                if (self.booted / log).exists():
+                    shutil.copy2(self.booted / log, self.directory / log)
+                message = error.message.replace(str(self.booted / log), str(self.directory / log))
+                raise BootFailed(message.replace(str(self.booted), f"a copy of {self.directory}")) from error
             return self._came_up(programs)
+
+    def _recover_copy(self, programs: Programs) -> None:
+        timeout = self.options.timeout
+        with cloned.private_server(
+            programs, self.booted, self.manifest, options=OPTIONS, timeout=timeout, waiting=self._waiting
+        ) as server:
+            await_gtids(self.booted, timeout, self._waiting)
+            server.kill()  # in order it would have to look for users' tablespaces
 
     def _manifest(self) -> dict[str, Any]:
         if (self.directory / OWN_DIR / MANIFEST).exists():
