@@ -5,10 +5,13 @@ That it is what a boot finds is in test_positions.py, and what ``./scripts/posit
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from innoclone.innodb import binlogposition
 from innoclone.innodb.binlogposition import Log, Stored, stored_position
@@ -90,8 +93,21 @@ def test_what_cannot_be_told_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match="no server writes"):
             stored_position(page(), log_of([multi(*position(7, b"b.1", magic=True), record)]))
-    with pytest.raises(ValueError, match="longer"):
-        stored_position(page(9, b"n" * 480), log_of([single(write(3, 4, 5, 6))]))
+    idle = log_of([single(write(3, 4, 5, 6))])
+    for name, offset in ((b"n" * 480, 4), (b"b\x1b[31m.1", 4), (b"b\xff.1", 4), (b"b.1", 1 << 63)):
+        with pytest.raises(ValueError, match="is none"):
+            stored_position(page(9, name, offset), idle)
+
+
+def test_a_mini_transaction_may_be_long_but_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a window is no trouble; a donor that lies can't have all of a log in memory."""
+    monkeypatch.setattr(binlogposition, "WINDOW", 2)
+    row = string_write(7, 7, 0, bytes(5000))
+    log = log_of([multi(*[row] * 40, *position(7, b"b.1", upper=0, magic=True), *[row] * 40)])
+    assert stored_position(page(), log) == Stored("b.1", 7)
+    monkeypatch.setattr(binlogposition, "LONGEST", 100)
+    with pytest.raises(ValueError, match="a mini-transaction of more than"):
+        stored_position(page(), log)
 
 
 def test_a_log_that_does_not_parse_is_refused() -> None:
@@ -117,3 +133,20 @@ def test_a_log_that_does_not_parse_is_refused() -> None:
                 assert "parse" in str(error) or "damaged" in str(error) or "type" in str(error)  # noqa: PT017
             else:
                 assert found == Stored("b.1", 7)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), min_size=1, max_size=12), st.integers(0, 8192))
+def test_any_bytes_give_an_answer_or_a_reason(changes: list[tuple[int, int]], lsn: int) -> None:
+    """Whatever a donor sends as its log: a position or a ValueError."""
+    row = string_write(7, 7, 0, bytes(90))
+    log = log_of([multi(row, *position(7, b"b.1", upper=0, magic=True)), single(row)] * 12)
+
+    def read(at: int, size: int) -> bytes:
+        found = bytearray(log.read(at, size))
+        for where, value in changes:
+            if 0 <= (index := 8192 + where % 2048 - at) < size:
+                found[index] = value
+        return bytes(found)
+
+    with contextlib.suppress(ValueError):
+        assert stored_position(page(lsn), Log(read, log.begin, log.end)).offset >= 0

@@ -45,8 +45,9 @@ def test_what_no_server_writes_is_refused() -> None:
     """A type of 8.0.27 and older, one that is not there at all, a lone record inside a group, an index description of
     another version: no guess where they end."""
     inside = multi(write(1, 2, 3, 4), single(write(1, 2, 3, 4)))
-    for data in (b"\x89\x00\x05", b"\xcf\x00\x05", inside, bytes((67 | 0x80, 1, 5, 2, 0, 0, 0, 0, 0))):
-        with pytest.raises(ValueError, match=r"type|single|version"):
+    wide = single(write(0, 5, 3, 0x100, 1))
+    for data in (b"\x89\x00\x05", b"\xcf\x00\x05", inside, bytes((67 | 0x80, 1, 5, 2, 0, 0, 0, 0, 0)), wide):
+        with pytest.raises(ValueError, match=r"type|single|version|into 1 bytes"):
             next_mtr(data.ljust(64, b"\0"), 0, 0, 5, [])
 
 

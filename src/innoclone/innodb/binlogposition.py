@@ -30,10 +30,13 @@ TRX_SYS_PAGE = 5
 """Number of the page in the system tablespace (FSP_TRX_SYS_PAGE_NO)."""
 
 WINDOW = 1024  # blocks
+LONGEST = 128 * 1024  # blocks that are read for one mini-transaction; a server's have to fit into its log buffer
 _FROM_END = 1000 - 38  # of the page to the fields (TRX_SYS_MYSQL_LOG_INFO counts from the page's data)
 _MAGIC, _UPPER, _LOWER, _NAME = 0, 4, 8, 12  # offsets in the fields: u32 each, and the name with a NUL at its end
 _MAGIC_NUMBER = struct.pack(">I", 873422344)
 _NAME_SIZE = 474  # of 512 bytes: what is behind them has had another use since 8.0.17 (TRX_SYS_TRX_NUM_GTID)
+
+_LARGEST = (1 << 63) - 1  # offset in a file
 
 _HEAD, _TAIL = 12, 4  # of a block
 _BODY = BLOCK_SIZE - _HEAD - _TAIL
@@ -78,10 +81,11 @@ def stored_position(page: bytes, log: Log) -> Stored:
         stored[offset] = content
     if stored[_MAGIC] != _MAGIC_NUMBER:
         return Stored("", 0)
-    name, end, _ = stored[_NAME].partition(b"\0")
-    if not end:
-        raise ValueError("the binary log's name is longer than what is reserved for it")
-    return Stored(name.decode("utf-8", "surrogateescape"), _U64.unpack(stored[_UPPER] + stored[_LOWER])[0])
+    raw, end, _ = stored[_NAME].partition(b"\0")
+    name, offset = raw.decode("utf-8", "replace"), _U64.unpack(stored[_UPPER] + stored[_LOWER])[0]
+    if not end or not name.isprintable() or "\ufffd" in name or offset > _LARGEST:
+        raise ValueError(f"the binary log's name or offset is none: {name[:80]!r}, {offset}")
+    return Stored(name, offset)
 
 
 def _last_writes(stream: _Stream, fields: int) -> Mapping[int, tuple[bytes, int]]:
@@ -193,10 +197,12 @@ class _Part:
         return self._groups[max(0, bisect_left(self._groups, candidate) - 1)] if self._groups else None
 
     def _grow(self) -> bool:
-        """More of the log behind what is there; False at its end."""
+        """As much again of the log behind what is there; False at its end. ValueError if that would be too much."""
         if self._end >= self._stream.blocks:
             return False
-        end = min(self._end + WINDOW, self._stream.blocks)
+        if self._end - self._first > LONGEST:
+            raise ValueError(f"a mini-transaction of more than {LONGEST * BLOCK_SIZE >> 20} MiB")
+        end = min(self._end + max(WINDOW, self._end - self._first), self._stream.blocks)
         data, groups = self._stream.bodies(self._end, end)
         self._end, self._data, self._groups = end, self._data + data, self._groups + groups
         return True

@@ -274,4 +274,6 @@ def _write(data: Data, at: int, end: int, kind: int) -> PageWrite:
         upper, at = _compressed(data, at + 2)
         return PageWrite(kind, offset, _U32.pack(upper) + bytes(data[at:end]))
     value, _ = _compressed(data, at + 2)
+    if value >> 8 * kind:
+        raise ValueError(f"a record writes {value} into {kind} bytes")
     return PageWrite(kind, offset, value.to_bytes(kind, "big"))
