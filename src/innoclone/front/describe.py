@@ -78,7 +78,7 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
         if position["gtid_executed"]:
             yield "GTID set", position["gtid_executed"]
         elif position["gtid_executed"] is None and donor["gtid_mode"] != "OFF":
-            yield "GTID set", f"unknown until booted: innoclone boot {found.directory}"
+            yield "GTID set", f"unknown until booted: innoclone boot --copy {found.directory}"
     if found.holder is not None:
         yield "in use", f"by {found.holder}"
     if found.successor is not None:
