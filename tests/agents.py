@@ -18,6 +18,7 @@ from pymysql.connections import Connection
 
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
+from innoclone.files.lock import holder_at
 from innoclone.operation.sandbox import ACCOUNT
 from servers import PASSWORD
 
@@ -63,9 +64,28 @@ class RunningAgent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.kill_all()
+
+    def kill(self) -> None:
+        """The agent alone, at once."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def kill_all(self) -> None:
+        """With the clone that it makes."""
+        self.kill()
+        if (clone := self.clone_process()) is not None:
+            os.kill(clone, signal.SIGKILL)
+            end = time.monotonic() + PATIENCE
+            while self.clone_process() is not None:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+
+    def clone_process(self) -> int | None:
+        """The process of the clone that is made, None if none is."""
+        holder = holder_at(self.folder / "clone.lock")
+        return None if holder is None else holder.pid
 
     def terminate(self) -> int:
         """SIGTERM; the exit status."""

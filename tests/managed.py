@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -91,6 +92,8 @@ class ManagedServer:
         for name in ("start", "stop", "options"):
             if words := getattr(managed, name):
                 lines.append(f"{name} = {list(words)!r}")
+        if managed.mysqld is not None:
+            lines.append(f'mysqld = "{managed.mysqld}"')
         lines += [f'defaults_file = "{managed.defaults_file}"', f"trial = {str(managed.trial).lower()}"]
         return "\n".join(lines) + "\n"
 
@@ -105,6 +108,13 @@ class ManagedServer:
             time.sleep(0.02)
         for folder in (self.data, self.places.folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 MakeManaged = Callable[..., ManagedServer]

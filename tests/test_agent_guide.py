@@ -129,7 +129,7 @@ G5|1046|SELECT BIT_XOR(CRC32(CONCAT_WS(',', col1, col2, col3))) \n\
 FROM your_table
 G5|2|SELECT BINLOG_FILE, BINLOG_POSITION \n\
 FROM performance_schema.clone_status
-G5|0|SHOW MASTER STATUS
+G5|1|SHOW MASTER STATUS
 H1|1125|INSTALL PLUGIN clone SONAME 'mysql_clone.so'
 H1|ok|CREATE USER 'clone_user'@'192.168.1.%' IDENTIFIED BY 'strong_password'
 H1|ok|GRANT BACKUP_ADMIN ON *.* TO 'clone_user'@'192.168.1.%'

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -63,6 +65,22 @@ def test_a_remote_clone_and_what_the_tables_say_of_it(agent: RunningAgent, donor
     assert lines[0] == "PROGRESS\tSTAGE\tSTATE\tSPEED\tERROR_MESSAGE"
     assert lines[2].startswith("100.0%\tFILE COPY\tCompleted\t")
     assert [line.split("\t")[2] for line in lines[1:]] == ["Not Started", *["Completed"] * 4, *["Not Started"] * 2]
+
+
+def test_a_refused_clone_is_none(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    """A directory that exists, or whose parent doesn't: as a server's, the tables tell of the clone before it."""
+    (tmp_path / "full" / "mine").mkdir(parents=True)
+    ok(agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/copy'"))
+    progress = "SELECT ID, STAGE, STATE, ESTIMATE, DATA, NETWORK FROM performance_schema.clone_progress"
+    tables = ("SELECT * FROM performance_schema.clone_status", progress)
+    before = [agent.rows(table) for table in tables]
+    for directory, number in ((tmp_path / "full", 1007), (tmp_path / "none" / "copy", 1006)):
+        done = agent.mysql(f"CLONE LOCAL DATA DIRECTORY = '{directory}'")
+        assert f"ERROR {number} (HY000)" in done.stderr
+        assert [agent.rows(table) for table in tables] == before
+    assert agent.terminate() == 0
+    with RunningAgent(agent._programs, agent.folder.parent) as second:
+        assert [second.rows(table) for table in tables] == before
 
 
 def test_a_local_clone(agent: RunningAgent, tmp_path: Path) -> None:
@@ -126,6 +144,13 @@ def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> N
     thread, errors = start_slow_clone(agent, donor, target)
     running = agent.rows("SELECT STATE, STAGE, END_TIME FROM performance_schema.clone_status")
     assert running == [("In Progress", "FILE COPY", None)]
+    fast = "SELECT DATA_SPEED, NETWORK_SPEED FROM performance_schema.clone_progress WHERE DATA_SPEED > 0"
+    end = time.monotonic() + PATIENCE
+    while not (speeds := agent.rows(fast)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert len(speeds) == 1  # of the stage that runs
+    assert max(speeds[0]) < 1 << 30
     assert agent.mysql(clone_statement(donor, tmp_path / "other")).stderr.startswith("ERROR 3874 (HY000)")
     ok(agent.mysql("CLONE INSTANCE STOP"))
     thread.join(PATIENCE)
@@ -136,8 +161,42 @@ def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> N
     assert not is_unfinished(target)
     rows = agent.rows("SELECT STATE, ERROR_NO FROM performance_schema.clone_status ORDER BY BEGIN_TIME")
     assert rows == [("Failed", 1317), ("Completed", 0)]
+    assert agent.rows(fast) == []  # as a server's: speeds are those of the moment
     ok(agent.mysql("FLUSH LOGS"))
     assert agent.rows("SELECT * FROM performance_schema.clone_status") == []
+
+
+def test_innoclone_stop_ends_the_clone_and_not_the_agent(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    thread, errors = start_slow_clone(agent, donor, target)
+    command = [sys.executable, "-m", "innoclone", "stop", "--json", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert agent.process.poll() is None
+    assert json.loads(done.stdout)["condition"] == "interrupted"
+    assert is_unfinished(target)
+    thread.join(PATIENCE)
+    assert [error.args[0] for error in errors] == [1317]
+    assert agent.rows("SELECT STATE, ERROR_NO FROM performance_schema.clone_status") == [("Failed", 1317)]
+    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 0"))
+    ok(agent.mysql(clone_statement(donor, target)))  # the same agent goes on
+    assert not is_unfinished(target)
+
+
+def test_the_binary_log_is_that_of_the_server_on_this_host(
+    agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
+) -> None:
+    """Never a clone's: the guide compares a clone's position with it."""
+    for query in ("SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"):
+        with donor.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW BINARY LOG STATUS")
+            assert agent.rows(query) == list(cursor.fetchall())
+    config = tmp_path / "down.toml"
+    config.write_text(f'[server]\nsocket = "{tmp_path / "none"}"\nuser = "root"\n')
+    with RunningAgent(programs, tmp_path / "down", f"--config={config}") as down:
+        with pytest.raises(pymysql.Error, match="can't be asked for its binary log") as refused:
+            down.rows("SHOW MASTER STATUS")
+        assert refused.value.args[0] == 1105
 
 
 def test_kill_query_ends_a_clone_and_a_bandwidth_counts_at_once(
@@ -190,13 +249,12 @@ def test_sigterm_stops_a_clone_so_that_another_agent_goes_on(
     assert not is_unfinished(target)
 
 
-def test_a_killed_agents_clone_is_shown_and_goes_on(
+def test_a_killed_clone_is_shown_and_goes_on(
     agent: RunningAgent, donor: Server, tmp_path: Path, programs: Programs
 ) -> None:
     target = tmp_path / "copy"
     thread, _ = start_slow_clone(agent, donor, target)
-    agent.process.kill()
-    agent.process.wait()
+    agent.kill_all()
     thread.join(PATIENCE)
     with RunningAgent(programs, tmp_path / "state") as second:
         assert second.rows("SELECT STATE FROM performance_schema.clone_status") == [("Failed",)]

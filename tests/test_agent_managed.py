@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pymysql
 import pytest
@@ -21,21 +21,16 @@ from clones import rows
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import (
-    CloneError,
-    ConfigurationMismatch,
-    TargetUnusable,
     UsageError,
 )
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
 from innoclone.front.agent.settings import read_settings
 from innoclone.front.managed import read_managed
-from innoclone.operation.replace import replace_data
 from innoclone.operation.sandbox import ACCOUNT
 from innoclone.ops.status import CLONE_STAGES, Stage
-from innoclone.transport.endpoint import Endpoint
 from managed import MakeManaged, ManagedServer, assert_new, assert_old
-from servers import PASSWORD, ServerFactory
+from servers import PASSWORD
 
 StartAgent = Callable[[ManagedServer], RunningAgent]
 
@@ -105,7 +100,7 @@ def test_in_place_as_a_stock_server_does_it(
     assert (old[0] / "recbin.000002").is_file()
 
 
-@pytest.mark.parametrize("how", ["CLONE INSTANCE STOP", "KILL", "SIGTERM"])
+@pytest.mark.parametrize("how", ["CLONE INSTANCE STOP", "innoclone stop", "SIGTERM"])
 def test_the_statement_can_be_stopped_and_given_again(
     make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, how: str
 ) -> None:
@@ -128,9 +123,13 @@ def test_the_statement_can_be_stopped_and_given_again(
         time.sleep(0.05)
     if how == "SIGTERM":
         assert agent.terminate() == 0
-    elif how == "KILL":
-        number = next(row[0] for row in agent.rows("SHOW PROCESSLIST") if str(row[7]).startswith("CLONE"))
-        agent.rows(f"KILL {number}")
+    elif how == "innoclone stop":
+        done = subprocess.run(
+            [sys.executable, "-m", "innoclone", "stop", str(server.data)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"has ended its work on {server.data}" in done.stderr
+        assert agent.process.poll() is None
     else:
         agent.rows(how)
     thread.join(60)
@@ -153,7 +152,7 @@ def test_the_statement_can_be_stopped_and_given_again(
 def test_an_agent_that_is_killed_and_started_again(
     make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str, by_itself: bool
 ) -> None:
-    """The commands that stop and start the server kill the agent, the first time."""
+    """The commands that stop and start the server kill the agent and its clone, the first time."""
     script = tmp_path / "control"
     server = make_managed(trial=False)
     programs_mysqld = json.dumps(server.control._mysqld())
@@ -163,7 +162,10 @@ def test_an_agent_that_is_killed_and_started_again(
         f"killed = pathlib.Path({str(tmp_path / 'killed')!r})\n"
         f"if sys.argv[1] == {when!r} and not killed.exists():\n"
         "    killed.touch()\n"
-        "    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    clone = os.getppid()\n"
+        "    stat = pathlib.Path(f'/proc/{clone}/stat').read_text()\n"
+        "    for process in (int(stat.rpartition(')')[2].split()[1]), clone):\n"  # the agent first, then its clone's
+        "        os.kill(process, signal.SIGKILL)\n"
         "    sys.exit()\n"
         "if sys.argv[1] == 'stop':\n"
         f"    os.kill(int(pathlib.Path({str(server.data.parent / 'pid')!r}).read_text()), signal.SIGTERM)\n"
@@ -202,56 +204,17 @@ def test_an_agent_that_is_killed_and_started_again(
 # ---- refused ----------------------------------------------------------------------------------------------------
 
 
-def assert_refused(
-    server: ManagedServer, small_donor: Server, kind: type[CloneError], words: str, **changes: Any
+def test_an_agent_that_can_not_try_new_data_out_refuses(
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent
 ) -> None:
-    """Before anything is touched."""
+    server = make_managed()
+    server.managed = replace(server.managed, start=("/bin/false",), mysqld=Path("/bin/false"))
     process = server_process(server.data)
-    options = server.options(small_donor)
-    with pytest.raises(kind, match=words):
-        replace_data(replace(options, managed=replace(options.managed, **changes)))
-    assert not server.places.new.exists()
+    agent = start_agent(server)
+    done = agent.mysql(statement(small_donor))
+    assert done.returncode != 0
+    assert "ERROR 1017 (HY000)" in done.stderr
     assert server_process(server.data) == process
-
-
-def test_what_can_not_be_replaced_is_refused(make_managed: MakeManaged, small_donor: Server) -> None:
-    server = make_managed()
-    (server.data / "mine" / "dump.sql").touch()
-    assert_refused(server, small_donor, TargetUnusable, r"holds tables and also dump\.sql")
-    (server.data / "mine" / "dump.sql").unlink()
-    server.run("CREATE USER guest", "CREATE USER manager", "GRANT PROCESS ON *.* TO manager")
-    assert_refused(
-        server, small_donor, TargetUnusable, "PROCESS", endpoint=replace(server.managed.endpoint, user="guest")
-    )
-    assert_refused(
-        server, small_donor, TargetUnusable, "can't be asked", endpoint=replace(server.managed.endpoint, user="nobody")
-    )
-    assert_refused(
-        server, small_donor, TargetUnusable, "has the data directory",
-        endpoint=Endpoint(socket=small_donor.socket, user="root"),
-    )  # fmt: skip
-    assert_old(server)
-
-
-def test_binary_logs_and_tablespaces_outside_are_refused(
-    make_managed: MakeManaged, small_donor: Server, tmp_path: Path
-) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    logging = make_managed(f"--log-bin={outside / 'binlog'}")
-    assert_refused(logging, small_donor, TargetUnusable, "log_bin_basename=.*, which is not its data directory")
-    assert_old(logging)
-    tables = make_managed(f"--innodb-directories={outside}")
-    tables.run(f"CREATE TABLE mine.far (a INT) DATA DIRECTORY = '{outside}'")
-    assert_refused(tables, small_donor, TargetUnusable, "tablespace outside its data directory")
-    pages = make_managed(f"--innodb-doublewrite-dir={outside}")
-    assert_refused(pages, small_donor, TargetUnusable, "innodb_doublewrite_dir=")
-
-
-def test_a_donor_that_does_not_fit_is_refused(make_managed: MakeManaged, make_server: ServerFactory) -> None:
-    server = make_managed()
-    other = make_server(init=["--innodb-page-size=8k"])
-    assert_refused(server, other, ConfigurationMismatch, "innodb_page_size is 8192 on the donor")
     assert_old(server)
 
 

@@ -49,7 +49,7 @@ def test_metrics_of_a_clone(agent: RunningAgent, donor: Server, tmp_path: Path, 
     assert before["innoclone_clone_running"] == 0
     assert not any("stage" in name for name in before)
     agent.mysql("SELECT 1", *agent.tcp("nobody", "x"))
-    target = tmp_path / 'a "name" of\ntwo lines'
+    target = tmp_path / 'a "name"'
     thread, _ = start_slow_clone(agent, donor, target)
     running = metrics(agent)
     assert running["innoclone_failed_logins_total"] == 1

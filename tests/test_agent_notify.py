@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,9 @@ from agents import PATIENCE, RunningAgent
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
+from innoclone.front.agent.notify import progress_line
 from innoclone.front.agent.unit import _quoted
+from innoclone.ops.status import CloneStatus
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 
 
@@ -37,8 +40,13 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     sock.close()
 
 
+def test_no_name_begins_a_line_of_its_own() -> None:
+    status = CloneStatus(source="u@h:1", destination="/a\nREADY=0", number=7)
+    assert progress_line(SimpleNamespace(latest=status, is_running=True)) == r"clone 7 from u@h:1 into /a\nREADY=0"
+
+
 def test_ready_progress_and_stopping(manager: socket.socket, programs: Programs, donor: Server, tmp_path: Path) -> None:
-    target = tmp_path / "copy\nREADY=0"
+    target = tmp_path / "copy"
     with RunningAgent(programs, tmp_path / "state") as agent:
         assert manager.recv(4096) == b"READY=1\nSTATUS=waiting for statements"
         ok(agent.mysql("SELECT 1"))  # it was the truth
@@ -49,8 +57,7 @@ def test_ready_progress_and_stopping(manager: socket.socket, programs: Programs,
         while not ("FILE COPY, " in told and not told.endswith(", 0 % copied")):
             assert time.monotonic() < end, told
             told = manager.recv(4096).decode()
-        shown = str(target).replace("\n", "?")
-        start = f"STATUS=clone 1 from clone@127.0.0.1:{donor.port} into {shown}: FILE COPY, "
+        start = f"STATUS=clone 1 from clone@127.0.0.1:{donor.port} into {target}: FILE COPY, "
         assert told.startswith(start)
         assert told.removeprefix(start).removesuffix(" % copied").isdigit()
         assert agent.terminate() == 0
@@ -116,6 +123,6 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     path.write_text(printed_unit("--config=/etc/innoclone/agent.toml"))
     done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    path.write_text(path.read_text().replace("KillMode=mixed", "KillMode=of our own"))
+    path.write_text(path.read_text().replace("KillMode=process", "KillMode=of our own"))
     done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
     assert "kill mode" in done.stdout + done.stderr, "it is verified indeed"

@@ -80,15 +80,14 @@ def test_a_killed_one_is_shown_as_failed_with_how_far_it_came(
     while '"data": 0,' in written.read_text():
         assert time.monotonic() < end
         time.sleep(0.1)
-    agent.process.kill()
-    agent.process.wait()
+    agent.kill_all()
     thread.join(PATIENCE)
     with RunningAgent(programs, state) as second:
         assert second.rows(STATUS) == [(1, "Failed", 1317)]
         row = progress(second)[1]
         assert row[:3] == (1, "FILE COPY", "Failed")
         assert row[7] > 0
-        assert row[10] == "the clone was cut off: the agent ended"
+        assert row[10] == "the clone was cut off: its process ended"
         allow(second, donor)
         ok(second.mysql(clone_statement(donor, tmp_path / "copy")))
         assert second.rows(STATUS) == [(1, "Failed", 1317), (2, "Completed", 0)]
@@ -106,8 +105,7 @@ def test_a_clone_goes_on_by_itself(
     if how == "SIGTERM":
         assert agent.terminate() == 0
     else:
-        agent.process.kill()
-        agent.process.wait()
+        agent.kill_all()
     thread.join(PATIENCE)
     assert is_unfinished(tmp_path / "copy")
     with RunningAgent(programs, state) as second:
@@ -126,7 +124,7 @@ def test_a_local_clone_goes_on_by_itself(state: Path, programs: Programs, donor:
         client = threading.Thread(target=agent.mysql, args=(f"CLONE LOCAL DATA DIRECTORY = '{tmp_path / 'copy'}'",))
         client.start()
         wait_until_it_copies(agent)
-        agent.process.kill()
+        agent.kill_all()
         client.join(PATIENCE)
     with RunningAgent(programs, state, beside(donor, tmp_path)) as second:
         wait_for(second, [(1, "Failed", 1317), (2, "Completed", 0)])
@@ -151,8 +149,7 @@ def test_what_was_not_persisted_does_not_count(
     persist(agent, donor)
     thread, _ = start_slow_clone(agent, donor, tmp_path / "copy")
     ok(agent.mysql(f"SET PERSIST_ONLY {variable} = DEFAULT"))
-    agent.process.kill()
-    agent.process.wait()
+    agent.kill_all()
     thread.join(PATIENCE)
     with RunningAgent(programs, state) as second:
         end = time.monotonic() + PATIENCE

@@ -109,10 +109,15 @@ def test_passwords_are_nowhere():
         "create user a identified /* */ by X'41'", "ALTER USER a IDENTIFIED WITH x BY \"geheim\"",
         "PREPARE s FROM 'CREATE USER a IDENTIFIED BY X'", "SET @a = 'CREATE USER a IDENTIFIED BY geheim'",
         "CLONE INSTANCE FROM u@h:1 IDENTIFIED BY 'geheim", "CREATE USER a IDENTIFIED BY N'geheim', b",
+        "/* was geheim */ CREATE USER a IDENTIFIED BY 'x' -- now geheim", "CREATE USER a IDENTIFIED BY 'x' # geheim",
+        "CREATE USER a IDENTIFIED BY /*!50100 'geheim' */ /*!999999 geheim */", "SET PASSWORD = 'geheim'",
+        "SET PASSWORD FOR a@h = 'geheim'", "ALTER USER a IDENTIFIED BY 'x' REPLACE 'geheim'",
+        "CREATE USER a IDENTIFIED WITH p AS 'geheim'", "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD='geheim'",
     ):  # fmt: skip
         assert "geheim" not in masked(hidden)
         assert "41" not in masked(hidden)
-    assert masked("SELECT * FROM t ORDER BY a") == "SELECT * FROM t ORDER BY a"
+    for shown in ("SELECT * FROM t ORDER BY a", "SELECT /* why */ REPLACE(a, 'x', 'y') AS 'z' -- so"):
+        assert masked(shown) == shown
 
 
 VOCABULARY = """

@@ -153,8 +153,7 @@ def test_persisted_values_survive_the_agent(agent: RunningAgent, programs: Progr
     assert agent.rows("SELECT @@clone_max_concurrency, @@clone_ddl_timeout") == [(7, 300)]
     kept = [("clone_ddl_timeout", "11"), ("clone_error_numbering", "guide"), ("clone_max_concurrency", "7")]
     assert agent.rows("SELECT * FROM performance_schema.persisted_variables") == kept
-    agent.process.kill()
-    agent.process.wait()
+    agent.kill_all()
     with RunningAgent(programs, tmp_path / "state") as second:
         assert second.rows("SELECT * FROM performance_schema.persisted_variables") == kept
         query = "SELECT @@clone_max_concurrency, @@clone_ddl_timeout, @@clone_error_numbering, @@clone_boot"
@@ -166,7 +165,9 @@ def test_persisted_values_survive_the_agent(agent: RunningAgent, programs: Progr
         assert third.rows(query) == [(16, 300, "mysql", 0)]
 
 
-def test_with_clone_boot_a_server_is_started_on_the_clone(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+def test_with_clone_boot_a_server_is_started_on_the_clone(
+    agent: RunningAgent, donor: Server, programs: Programs, tmp_path: Path
+) -> None:
     agent.rows("SET GLOBAL clone_boot = ON")
     clone(agent, donor, tmp_path / "c")
     stages = agent.rows(
@@ -177,7 +178,10 @@ def test_with_clone_boot_a_server_is_started_on_the_clone(agent: RunningAgent, d
     with donor.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SHOW BINARY LOG STATUS")
         assert (file, position) == cursor.fetchall()[0][:2]
-    assert [row[:2] for row in agent.rows("SHOW BINARY LOG STATUS")] == [(file, position)]
+    assert agent.terminate() == 0
+    with RunningAgent(programs, tmp_path / "state") as alone:  # which knows of no server, and the clone is none
+        assert alone.rows("SELECT BINLOG_FILE FROM performance_schema.clone_status") == [(file,)]
+        assert alone.rows("SHOW BINARY LOG STATUS") == []
 
 
 def failed(agent: RunningAgent, statement: str) -> tuple[int, int]:

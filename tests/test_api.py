@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -45,6 +47,18 @@ def test_clone_with_progress(donor: Server, programs: Programs, tmp_path: Path) 
         )
 
 
+def test_its_names_are_listed() -> None:
+    """Though they are loaded when they are first used."""
+    code = "import innoclone, sys; print(*dir(innoclone)); print('innoclone.front.api' in sys.modules)"
+    names, loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split("\n", 1)
+    assert set(innoclone.__all__) <= set(names.split())
+    assert loaded == "False\n"
+    for name in dir(innoclone):
+        assert getattr(innoclone, name) is not None
+
+
 def test_check(donor: Server, tmp_path: Path) -> None:
     """Good is an empty list; an occupied target is named."""
     assert innoclone.check(dsn(donor), tmp_path / "new", password=PASSWORD) == []
@@ -66,8 +80,10 @@ def test_boot_verify_replicate(donor: Server, tmp_path: Path) -> None:
     assert report.tables
     assert "0 differ" in str(report)
     source = innoclone.endpoint(dsn(donor), password=PASSWORD)
-    change, start = innoclone.replicate(target, source)
-    with pytest.raises(UsageError, match="no server runs on"):
+    result = innoclone.replicate(target, password=PASSWORD)  # from its donor
+    assert result == innoclone.replicate(target, source)
+    *_, change, start = result.statements
+    with pytest.raises(UsageError, match="no server is named that could execute"):
         innoclone.replicate(target, source, run=True)
     with pytest.raises(AccessDenied):
         innoclone.replicate(f"mysql://clone:wrong@127.0.0.1:{donor.port}", source)

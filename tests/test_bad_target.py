@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from clones import clone_server, innochecksum, rows
+from clones import booted, clone_server, innochecksum, rows
 from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, tmpfs
 from innoclone import errors
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.operation.clone import clone
 from innoclone.operation.options import CloneOptions
+from innoclone.operation.steer import discard
 from innoclone.transport.endpoint import SslMode
 from servers import PASSWORD, ServerFactory, endpoint_of
 from test_cli import environment, innoclone
@@ -86,8 +87,44 @@ def test_a_finished_clone_of_ours_is_kept(innoclone, server: Server, tmp_path: P
     directory = tmp_path / "clone"
     clone_server(server, directory)
     before = contents(directory)
-    assert_failed(innoclone("clone", dsn(server), str(directory)), errors.TargetExists)
+    done = innoclone("clone", dsn(server), str(directory))
+    assert_failed(done, errors.TargetExists, "innoclone clone --write-changed-only", "innoclone local")
     assert contents(directory) == before
+
+
+def test_the_hint_fits_what_is_there(server: Server, tmp_path: Path) -> None:
+    """A data directory, one with a server on it, a stock clone, a folder of generations, anything else."""
+    for name in ("ibdata1", "mysql.ibd"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    (tmp_path / "stock" / "#clone").mkdir(parents=True)
+    (tmp_path / "dated" / "2026-01-01T00-00-00Z").mkdir(parents=True)
+    (tmp_path / "other" / "mine").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for directory, words in [
+        (tmp_path / "data", "it is a server's data"), (Path(server.datadir), "a server runs on it"),
+        (tmp_path / "stock", "a clone of the stock plugin"),
+        (tmp_path / "dated", f"--generations N --to {tmp_path}/dated"),
+        (tmp_path / "other", errors.TargetExists.hint), (tmp_path / "file", errors.TargetExists.hint),
+    ]:  # fmt: skip
+        with pytest.raises(errors.TargetExists) as caught:
+            clone(CloneOptions(donor=endpoint_of(server), directory=directory))
+        assert words in caught.value.advice
+
+
+def test_nobody_is_told_to_remove_a_directory_that_a_server_runs_on(
+    server: Server, programs: Programs, tmp_path: Path
+) -> None:
+    directory = tmp_path / "clone"
+    clone_server(server, directory)
+    with (
+        booted(programs, directory) as running,
+        pytest.raises(errors.TargetBusy, match=f"process {running.pid}") as caught,
+    ):
+        discard(directory)
+    assert "rm -r" not in caught.value.advice
+    with pytest.raises(errors.TargetExists):
+        discard(directory)
 
 
 def test_an_empty_directory_is_used(innoclone, environment, server: Server, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from faults.proxy import Fault, Proxy
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.run import Received, Run
-from innoclone.errors import ConnectFailed, NetworkError, PageUnfit, from_donor
+from innoclone.errors import ConnectFailed, NetworkError, PageUnfit
 from innoclone.files.marks import is_unfinished
 from innoclone.operation.fill import fill
 from innoclone.operation.local import LocalResult, local
@@ -21,6 +21,7 @@ from innoclone.operation.options import LocalOptions
 from innoclone.operation.sandbox import DONOR_OPTIONS
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
+from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import SslMode
 from local_clones import MIB, assert_equal, checksums, local_clone
 from servers import ServerFactory, endpoint_of

@@ -26,6 +26,11 @@ from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 SECRET = "s3cr3t-pass"
 
 
+def names_of(command) -> set[str]:
+    """Its options, by the names of their values."""
+    return {parameter.name for parameter in command.params}
+
+
 @pytest.fixture
 def environment(tmp_path):
     """Nothing of this machine's MySQL configuration but what the machine's administrator wrote."""
@@ -54,7 +59,20 @@ def innoclone(environment):
 
 
 @pytest.fixture
-def cloned(monkeypatch, environment):
+def in_this_process(monkeypatch, environment):
+    """`program.run` can be called."""
+    monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
+    monkeypatch.setattr(Output, "current", None)
+    for name in ("HOME", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def cloned(monkeypatch, in_this_process):
     """Run in this process, with an operation that only notes its options; gives (exit status, options)."""
     seen: list[CloneOptions] = []
     stand_in = types.ModuleType("innoclone.operation.clone")
@@ -65,20 +83,13 @@ def cloned(monkeypatch, environment):
 
     stand_in.clone = clone  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "innoclone.operation.clone", stand_in)
-    monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
-    monkeypatch.setattr(Output, "current", None)
-    for name in ("HOME", "COLUMNS"):
-        monkeypatch.setenv(name, environment[name])
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def run(*args: str) -> tuple[int, CloneOptions | None]:
         seen.clear()
         status = program.run(["clone", *args])
         return status, seen[0] if seen else None
 
-    yield run
-    for number, handler in kept.items():
-        signal.signal(number, handler)
+    return run
 
 
 # ---- help and usage ----------------------------------------------------------------------------------------
@@ -165,11 +176,19 @@ def test_bad_usage_has_no_traceback(innoclone, args):
     assert "Traceback" not in done.stderr
 
 
-def test_a_usage_error_in_json(innoclone):
-    done = innoclone("clone", "--json", "--threads=0", "/x")
-    event = json.loads(done.stdout)
-    assert (event["event"], event["number"], event["exit_status"]) == ("error", 1210, 2)
-    assert "ERROR 1210" in done.stderr
+def test_a_bare_h_and_the_word_help(innoclone):
+    """In front of a command -h is help; behind one it is the host, unless nothing follows."""
+    top, clone, start = innoclone("--help"), innoclone("clone", "--help"), innoclone("sandbox", "start", "--help")
+    for words, wanted in [
+        (["-h"], top), (["help"], top), (["help", "clone"], clone), (["clone", "-h"], clone),
+        (["help", "sandbox", "start"], start), (["sandbox", "help", "start"], start), (["help", "help"], top),
+    ]:  # fmt: skip
+        done = innoclone(*words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, wanted.stdout, "")
+    assert "Commands:" in innoclone("sandbox", "-h").stdout
+    done = innoclone("help", "nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no such command 'nonsense'" in done.stderr
 
 
 # ---- what reaches the operation ----------------------------------------------------------------------------
@@ -229,12 +248,22 @@ def test_a_result_in_json(cloned, capsys):
         (["-p", "x"], ["--ask-password", "x"]),
         (["--password", "x"], ["--ask-password", "x"]),
         (["-psecret"], ["--password=secret"]),
+        (["-p=text"], ["--password==text"]),
+        (["-vp", "x"], ["-v", "--ask-password", "x"]),
+        (["-qvpsecret"], ["-qv", "--password=secret"]),
+        (["-hp", "-up"], ["-hp", "-up"]),
         (["--password=secret", "-P", "1"], ["--password=secret", "-P", "1"]),
         (["--", "-p"], ["--", "-p"]),
     ],
 )
 def test_the_password_option_is_mysqls(typed, read):
-    assert _readable_password(typed) == read
+    assert _readable_password(typed, "qv") == read
+
+
+def test_what_follows_p_is_the_password_to_the_last_sign(cloned):
+    """As mysql -p=text, which says (using password: YES) and means "=text"."""
+    for word, password in [("-p=text", "=text"), ("-ptext", "text"), ("-vptext", "text"), ("--password=text", "text")]:
+        assert cloned("-hdb1", word, "/x")[1].donor.password == password
 
 
 def test_compression_and_paths():

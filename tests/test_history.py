@@ -16,13 +16,21 @@ import innoclone as package
 from clones import clone_server
 from faults import tmpfs
 from innoclone.engine.mysqld import Server
-from innoclone.errors import AccessDenied, CloneError, DiskFull, FileError, Interrupted
+from innoclone.errors import (
+    AccessDenied,
+    DiskFull,
+    FileError,
+    Interrupted,
+    TargetExists,
+    TargetUnusable,
+    UsageError,
+)
 from innoclone.operation.clone import clone
 from innoclone.operation.options import CloneOptions
 from innoclone.ops import history
 from innoclone.ops.folders import state_directory
 from innoclone.ops.history import append_history, next_number, read_history
-from innoclone.ops.status import CloneStatus
+from innoclone.ops.status import CloneStatus, State
 from servers import PASSWORD, endpoint_of
 from test_cli import environment, innoclone
 
@@ -73,6 +81,21 @@ def test_clones_that_did_not(donor: Server, tmp_path: Path) -> None:
     assert (interrupted["state"], interrupted["error_number"]) == ("Interrupted", 1317)
 
 
+def test_what_was_refused_is_no_clone_that_failed(donor: Server, tmp_path: Path) -> None:
+    """Nothing had begun, the command was wrong."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    there = CloneOptions(donor=endpoint_of(donor), directory=tmp_path / "full")
+    nowhere = CloneOptions(donor=endpoint_of(donor), directory=tmp_path / "none" / "clone")
+    someone = CloneOptions(donor=endpoint_of(donor), directory=tmp_path / "clone", chown="no such user")
+    for options, kind in ((there, TargetExists), (nowhere, TargetUnusable), (someone, UsageError)):
+        status = CloneStatus()
+        with pytest.raises(kind):
+            clone(options, status=status)
+        assert (status.state, status.error_number) == (State.FAILED, kind.number)
+    assert read_history() == []
+
+
 def test_a_history_that_cannot_be_written_is_a_note(
     donor: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,8 +104,8 @@ def test_a_history_that_cannot_be_written_is_a_note(
     result = clone_server(donor, tmp_path / "clone")
     assert any("not in the history" in note for note in result.notes)
     status = CloneStatus()
-    with pytest.raises(CloneError, match="exists and is not empty"):
-        clone(CloneOptions(donor=endpoint_of(donor), directory=tmp_path / "clone"), status=status)
+    with pytest.raises(AccessDenied):
+        clone(CloneOptions(donor=endpoint_of(donor, password="wrong"), directory=tmp_path / "other"), status=status)
     assert any("not in the history" in note for note in status.notes)
 
 
@@ -185,10 +208,12 @@ def test_the_command(innoclone) -> None:
     assert len(lines) == 1 + 20 + 1
     assert " ".join(lines[-3].split()) == "29 2001-09-09 01:47:08 clone Completed 1:23 5,120.0 MiB u@h:1 -> /clone/28"
     assert lines[-1].strip() == "error 1158: the connection broke"
-    found = json.loads(innoclone("history", "--json", "--limit=3").stdout)
-    assert [row["destination"] for row in found["clones"]] == ["/clone/27", "/clone/28", "/clone/29"]
+    *found, last = map(json.loads, innoclone("history", "--json", "--limit=3").stdout.splitlines())
+    assert (last["event"], last["clones"]) == ("result", 3)
+    assert [row["destination"] for row in found] == ["/clone/27", "/clone/28", "/clone/29"]
+    kept = [{name: value for name, value in row.items() if name not in ("event", "time")} for row in found]
     assert len(innoclone("history", "--limit=0").stdout.splitlines()) == 1 + 30 + 1
-    assert package.history(2) == found["clones"][1:]
+    assert package.history(2) == kept[1:]
     assert len(package.history()) == 30
     assert package.history(0) == []
 

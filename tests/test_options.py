@@ -18,6 +18,7 @@ from innoclone.front.dsn import is_dsn, parse_dsn
 from innoclone.front.option_files import Files, Setting
 from innoclone.front.options import Sources, find_settings, resolve
 from innoclone.transport.endpoint import Endpoint, SslMode
+from test_options_files import LOGIN_FILE, private
 
 
 @pytest.fixture(autouse=True)
@@ -139,10 +140,17 @@ def test_files_then_login_path(tmp_path):
     assert (found.user, found.host, found.port, found.ssl_mode) == ("home", "home", 4, SslMode.PREFERRED)
 
 
-def test_an_unknown_login_path_is_mentioned(tmp_path):
-    warnings: list[str] = []
-    find_settings(Files(no_defaults=True), login="nobody", environ={"HOME": str(tmp_path)}, warn=warnings.append)
-    assert len(warnings) == 1
+def test_an_unknown_login_path_is_an_error(tmp_path):
+    """MySQL's clients would log in as root on localhost."""
+    login_file = private(tmp_path / ".mylogin.cnf", LOGIN_FILE)
+    for environ, text in [
+        ({"HOME": str(tmp_path)}, f"there is no login path nobody in {login_file}"),
+        ({"HOME": str(tmp_path / "none")}, "failed to open login file"),
+        ({}, "no home directory"),
+    ]:
+        with pytest.raises(UsageError, match=text) as caught:
+            find_settings(Files(no_defaults=True), login="nobody", environ=environ, warn=pytest.fail)
+        assert caught.value.advice
 
 
 def test_defaults():

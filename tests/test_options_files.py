@@ -36,9 +36,9 @@ def program(programs):
     return lambda name: [*mysql[:-1], str(Path(mysql[-1]).with_name(name))]
 
 
-def ours(path: Path, *groups: str) -> str:
-    """What my_print_defaults would print."""
-    found = settings_of(read(path, required=True, warn=lambda _: None), groups)
+def ours(path: Path, *groups: str, lenient: bool = False) -> str:
+    """What my_print_defaults would print; ``lenient``: as of a file at a standard place."""
+    found = settings_of(read(path, named=not lenient, warn=lambda _: None), groups)
     return "".join(f"--{item.name}{'' if item.value is None else '=' + item.value}\n" for item in found)
 
 
@@ -94,7 +94,7 @@ def test_syntax_is_that_of_my_print_defaults(program, tmp_path):
     bad = tmp_path / "bad.cnf"
     bad.write_text(TRICKY)
     assert reference(program, bad, "client") == "refused"
-    with pytest.raises(UsageError, match="closing bracket"):
+    with pytest.raises(UsageError, match="wrong group definition in config file"):
         read(bad, warn=print)
 
 
@@ -145,8 +145,14 @@ def test_includes(program, tmp_path):
     (folder / "c.txt").write_text("[client]\nuser=c\n")
     main = tmp_path / "main.cnf"
     main.write_text(f"[client]\n!include {folder}/b.cnf\n! includedir {folder}\nuser=main\n!include {tmp_path}/none\n")
-    assert ours(main, "client") == "--user=b\n--user=a\n--user=b\n--user=main\n"
-    assert ours(main, "client") == reference(program, main, "client")
+    (folder / "folder.cnf").mkdir()
+    assert ours(main, "client", lenient=True) == "--user=b\n--user=a\n--user=b\n--user=main\n"
+    assert ours(main, "client", lenient=True) == reference(program, main, "client")
+    warnings: list[str] = []
+    read(main, warn=warnings.append)
+    assert warnings == [
+        f"stopped processing !include at {main}:5: {tmp_path}/none: OS errno 2 - No such file or directory"
+    ]
 
 
 def test_an_include_of_itself_ends(program, tmp_path):
@@ -162,33 +168,80 @@ def test_a_missing_include_directory_is_refused(program, tmp_path):
     path = tmp_path / "my.cnf"
     path.write_text(f"[client]\n!includedir {tmp_path}/none\n")
     assert reference(program, path, "client") == "refused"
-    with pytest.raises(UsageError, match="can't be read"):
+    with pytest.raises(UsageError, match="can't read dir of"):
         read(path, warn=print)
 
 
-def test_a_world_writable_file_is_ignored_with_a_warning(program, tmp_path):
+def test_a_world_writable_file_is_ignored_with_a_warning_or_refused_where_it_was_named(program, tmp_path):
+    """MySQL ignores both."""
     path = tmp_path / "my.cnf"
     path.write_text("[client]\nuser=eve\n")
     path.chmod(0o666)
     warnings: list[str] = []
-    assert read(path, required=True, warn=warnings.append) == []
+    assert read(path, warn=warnings.append) == []
     assert reference(program, path, "client") == ""
-    assert len(warnings) == 1
-    assert "world-writable" in warnings[0]
+    assert warnings == [f"world-writable config file '{path}' is ignored"]
+    with pytest.raises(UsageError, match="world-writable") as caught:
+        read(path, named=True, warn=print)
+    assert caught.value.advice == f"chmod o-w {path}"
+
+
+GOOD = "[client]\nuser=eve\n"
+NAMED = {  # a file's name, text and mode, what we say of it, what my_print_defaults does (as the clients, but for None)
+    "missing": (None, 0, "failed to open required defaults file: .*missing .*errno 2 ", None),
+    "unreadable": (GOOD, 0, "failed to open required defaults file: .*unreadable .*errno 13 ", None),
+    "no group": ("user=eve\n", 0o600, "found option without preceding group in config file .* at line 1", "refused"),
+    "bracket": ("[client\n", 0o600, "wrong group definition in config file .* at line 1", "refused"),
+    "include of nothing": ("!include\n", 0o600, "wrong '!include' directive in config file .* at line 1", "refused"),
+    "folder": ("folder", 0, "failed to open required defaults file: .*folder .*errno 21 ", ""),
+    "world-writable": (GOOD, 0o602, "world-writable config file", ""),
+    "include missing": (
+        "!include DIR/none\n",
+        0o600,
+        "config file DIR/none, which !include at .*:1 names .*errno 2 ",
+        "",
+    ),
+    "include folder": ("!include DIR\n", 0o600, "config file DIR, which !include at .*:1 names .*errno 21 ", ""),
+    "include bad": ("!include DIR/bracket\n", 0o600, "wrong group definition in config file DIR/bracket at", ""),
+    "include world": ("!include DIR/world-writable\n", 0o600, "world-writable config file 'DIR/world-writable'", ""),
+    "includedir missing": ("!includedir DIR/none\n", 0o600, "can't read dir of 'DIR/none' .*errno 2 ", "refused"),
+    "includedir file": ("!includedir DIR/bracket\n", 0o600, "can't read dir of 'DIR/bracket' .*errno 20 ", "refused"),
+    "itself": ("!include DIR/itself\n", 0o600, "!include at DIR/itself:1: nested too deep", None),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_file_that_can_not_be_used_is_an_error(program, tmp_path, monkeypatch, name):
+    """Also where MySQL says nothing and goes on."""
+    for each, (text, mode, *_) in NAMED.items():
+        if text == "folder":
+            (tmp_path / each).mkdir()
+        elif text is not None:
+            (tmp_path / each).write_text(text.replace("DIR", str(tmp_path)))
+            (tmp_path / each).chmod(mode)
+    path, (*_, message, mysqls) = tmp_path / name, NAMED[name]
+    if name == "unreadable":  # root reads everything
+        monkeypatch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    if mysqls is not None:
+        assert reference(program, path, "client") == mysqls
+    with pytest.raises(UsageError, match=message.replace("DIR", str(tmp_path))) as caught:
+        read(path, named=True, warn=pytest.fail)
+    assert caught.value.advice
 
 
 def test_only_a_named_file_must_exist(tmp_path):
     assert read(tmp_path / "none", warn=print) == []
-    with pytest.raises(UsageError):
-        read(tmp_path / "none", required=True, warn=print)
 
 
 def test_standard_places():
     home, extra, only = Path("/home/u"), Path("/x/extra.cnf"), Path("/x/only.cnf")
     places = [Path("/etc/my.cnf"), Path("/etc/mysql/my.cnf"), extra, home / ".my.cnf"]
     assert [path for path, _ in standard_files(home, Files(defaults_extra_file=extra))] == places
-    assert standard_files(home, Files(defaults_file=only, defaults_extra_file=extra)) == [(only, True)]
+    assert standard_files(home, Files(defaults_file=only)) == [(only, True)]
     assert standard_files(home, Files(no_defaults=True)) == []
+    for files in (Files(only, extra), Files(only, None, True), Files(None, extra, True)):  # MySQL drops one silently
+        with pytest.raises(UsageError, match="exclude each other"):
+            standard_files(home, files)
 
 
 # ---- login paths -------------------------------------------------------------------------------------------
@@ -250,6 +303,15 @@ def test_a_login_file_that_others_may_read_is_ignored(tmp_path):
     warnings: list[str] = []
     assert login_path.read(path, warn=warnings.append) == []
     assert len(warnings) == 1
+    with pytest.raises(UsageError, match="only by current user") as caught:
+        login_path.read(path, named=True, warn=print)
+    assert caught.value.advice == f"chmod 600 {path}"
+
+
+def test_a_login_file_that_somebody_named_must_be_there(tmp_path):
+    assert login_path.read(tmp_path / "none", warn=print) == []
+    with pytest.raises(UsageError, match="failed to open login file"):
+        login_path.read(tmp_path / "none", named=True, warn=print)
 
 
 @given(st.binary(max_size=120) | st.binary(max_size=60).map(lambda tail: LOGIN_FILE[:44] + tail))

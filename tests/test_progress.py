@@ -178,6 +178,21 @@ def test_plain_lines(status):
     assert lines[-1] == "FILE COPY: completed in 20.0 s, 25.0 MiB, 1.2 MiB/s"
 
 
+def test_a_terminal_that_has_gone_is_told_nothing_more(status):
+    class Gone(Recorder):
+        def note(self, text: str) -> None:
+            super().note(text)
+            raise OSError(5, "Input/output error")
+
+    gone, other = Gone(), Recorder()
+    with Watcher(status, [gone, other]) as watcher:
+        status.notes.append("one")
+        watcher.look()
+        status.notes.append("two")
+    assert [call for call in gone.calls if call[0] != "tick"] == [("note", "one")]
+    assert other.told == [("note", "one"), ("note", "two"), ("close", None)]
+
+
 def test_json_events(status):
     clock, stream = Clock(), io.StringIO()
     watcher = Watcher(status, [JsonRenderer(stream)], clock=clock)
@@ -267,7 +282,7 @@ def test_result_table(status):
         "FILE COPY       2.00        300.0     150.0",
         "REDO COPY       0.50          1.0       2.0",
         "FILE SYNC       0.50",
-        "total           4.00        301.0     100.3",
+        "total           4.00        301.0      75.2",
         "binary log position: binlog.000004:157",
         "GTID set: uuid:1-7",
         "verdict: identical",

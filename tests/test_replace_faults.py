@@ -19,10 +19,11 @@ import pytest
 
 from clones import rows
 from faults import tmpfs
+from innoclone.engine.managed import Control
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted, TargetUnusable
-from innoclone.files import replacing
+from innoclone.files import belongings as staying
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Places
@@ -60,8 +61,11 @@ def test_data_that_does_not_boot_never_stops_the_server(
     assert_new(server)
 
 
-def test_options_that_mysqld_refuses_never_stop_the_server(make_managed: MakeManaged, small_donor: Server) -> None:
+def test_options_that_mysqld_refuses_never_stop_the_server(
+    make_managed: MakeManaged, small_donor: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     server = make_managed()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # for this process, and not for a server of maybe another user
     process = server_process(server.data)
     options = server.options(small_donor)
     wrong = replace(options.managed, options=(*options.managed.options, "--secure-file-priv=/nowhere"))
@@ -73,6 +77,7 @@ def test_options_that_mysqld_refuses_never_stop_the_server(make_managed: MakeMan
     assert_old(server)
     replace_data(options)
     assert_new(server)
+    assert server.run("SELECT @@tmpdir") != [(str(tmp_path),)]
 
 
 def test_a_start_that_fails_brings_the_old_data_back(
@@ -102,6 +107,30 @@ def test_a_start_that_fails_brings_the_old_data_back(
     assert result.binlog_file == rows(small_donor, "SHOW BINARY LOG STATUS")[0][0]  # without a trial, too
 
 
+def test_a_server_that_ends_right_after_its_start_brings_the_old_data_back(
+    make_managed: MakeManaged, small_donor: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One answer to a login is not enough for the old data to be dropped."""
+    server = make_managed(trial=False)
+    answers = Control._answers
+    process = server_process(server.data)
+    killed = []
+
+    def then_killed(self: Control) -> bool:
+        answered = answers(self)
+        found = server_process(self.data)
+        if answered and found != process and found and not killed:
+            os.kill(found, signal.SIGKILL)
+            killed.append(found)
+        return answered
+
+    monkeypatch.setattr(Control, "_answers", then_killed)
+    with pytest.raises(BootFailed, match="did not come up"):
+        replace_data(server.options(small_donor))
+    assert killed
+    assert_old(server)
+
+
 def test_a_stop_while_the_server_comes_up_brings_the_old_data_back(
     make_managed: MakeManaged, small_donor: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +156,7 @@ def test_a_disk_that_runs_full_while_the_server_is_down(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(replacing, "copy_file", full)
+    monkeypatch.setattr(staying, "copy_file", full)
     with pytest.raises(DiskFull):
         replace_data(server.options(small_donor))
     assert_old(server)
@@ -146,6 +175,7 @@ def test_a_disk_without_room_for_the_servers_own_files(make_managed: MakeManaged
 
 KILLED = """
 import os, pickle, sys
+from innoclone.engine.managed import Control
 from innoclone.engine.managed import Control
 from innoclone.engine.mysqld import Server
 from innoclone.files.replacing import Places

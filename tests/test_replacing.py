@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from innoclone.engine.managed import Control, ServerFacts
-from innoclone.errors import BootFailed, FileError, TargetBusy, TargetExists, TargetUnusable
+from innoclone.engine.managed import Control
+from innoclone.engine.managedfacts import ServerFacts
+from innoclone.errors import BootFailed, FileError, TargetBusy, TargetUnusable
+from innoclone.files import belongings as staying
 from innoclone.files import replacing
-from innoclone.files.replacing import Places, Step, belongings, carry
+from innoclone.files.belongings import carry
+from innoclone.files.replacing import Note, Places, Step
 from innoclone.operation import replace as operation
 from innoclone.operation.options import CloneOptions, ReplaceOptions
 from innoclone.ops.limits import Limits
@@ -133,10 +141,11 @@ class World:
 
 def events_everywhere(world: World, patch: pytest.MonkeyPatch) -> None:
     """An event before and after everything that a crash could come between."""
-    for name in ("write", "exchange", "forget", "put_aside"):
+    for name in ("write", "exchange", "done", "forget", "put_aside"):
         patch.setattr(world.places, name, world.events.around(getattr(world.places, name)))
     patch.setattr(operation, "carry", world.events.around(carry))
-    patch.setattr(replacing, "sync_directory", world.events.around(lambda _: None))
+    for module in (replacing, staying):
+        patch.setattr(module, "sync_directory", world.events.around(lambda _: None))
 
 
 def crash_everywhere(folder: Path, new: str, keep: bool, twice: bool) -> tuple[int, int, set[str]]:
@@ -210,7 +219,7 @@ def test_a_failure_of_the_way_back_too_is_told_and_put_right_later(
 
 def test_directories_that_somebody_moved_are_left_alone(tmp_path: Path) -> None:
     world = World(tmp_path / "w", "new", keep=False)
-    world.places.begin("", "", 0.0)
+    world.places.begin("", 0.0, keep=False)
     world.places.data.rename(tmp_path / "elsewhere")
     world.places.data.mkdir()
     with pytest.raises(FileError, match="neither the old data nor the new"):
@@ -241,66 +250,107 @@ def test_what_is_no_data_directory_is_not_claimed(tmp_path: Path) -> None:
     assert not Places(tmp_path).folder.exists()
 
 
-# ---- what stays with the server --------------------------------------------------------------------------------
-
-DATA = (
-    "ibdata1", "ibtmp1", "mysql.ibd", "general.ibd", "undo_001", "more.ibu", "ib_buffer_pool", "ib_logfile0",
-    "#ib_16384_0.dblwr", "#innodb_redo/#ib_redo1", "#innodb_temp/temp_1.ibt", "mysql/general_log.CSV",
-    "mysql/general_log_1.sdi", "sys/x.ibd", "#clone/#view_status", "#innoclone/manifest.json", "shop/t.ibd",
-    "shop/m.MYD", "shop/m.MYI", "shop/m_1.sdi", "binlog.000001", "binlog.index", "system0",
-)  # fmt: skip
-OWN = (
-    "auto.cnf", "mysqld-auto.cnf", "my.cnf", "server-key.pem", "host.err", "host-slow.log", "relay.000001",
-    "relay.index", "mysql_upgrade_history", "scripts/backup.sh", "notes.txt", "undo_notes", "ibdata1.bak",
-    "binlog.tar", "exports/list.CSV", "exports/list.csv",
-)  # fmt: skip
-NAMES = [r"binlog\.(\d+|~rec~)", r"binlog\.index", "system0"]
+# ---- the old data ----------------------------------------------------------------------------------------------
 
 
-def fill(data: Path, names: tuple[str, ...]) -> None:
-    for name in names:
-        path = data / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+def replaced(world: World) -> Note:
+    """Exchanged, and the server is up on the new data."""
+    note = world.places.begin("", 0.0, keep=world.keep)
+    carry([world.places.data / "auto.cnf"], world.places.new)
+    world.places.exchange()
+    world.server.state.write_text("new")
+    return note
 
 
-def test_what_belongs_to_the_server_and_what_is_data(tmp_path: Path) -> None:
-    fill(tmp_path, DATA + OWN)
-    (tmp_path / "empty_schema").mkdir()
-    stays = belongings(tmp_path, NAMES)
-    assert {path.name for path in stays} == {name.partition("/")[0] for name in OWN}
+HELD = "import fcntl, sys; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); print(); input()"
 
 
-def test_a_foreign_file_among_tables_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, (*DATA, "shop/dump.sql"))
-    with pytest.raises(TargetUnusable, match=r"shop holds tables and also dump\.sql"):
-        belongings(tmp_path, NAMES)
+@pytest.mark.parametrize("keep", [False, True])
+def test_old_data_that_a_server_runs_on_is_left_alone(tmp_path: Path, keep: bool) -> None:
+    world = World(tmp_path / "w", "new", keep=keep)
+    note = replaced(world)
+    command = [sys.executable, "-c", HELD, str(world.places.new / "mysql.ibd")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as somebody:
+        assert somebody.stdout is not None
+        somebody.stdout.readline()
+        with pytest.raises(TargetBusy, match="a server runs on"):
+            world.places.put_aside(note)
+        with pytest.raises(TargetBusy, match="a server runs on"):
+            world.places.exchange()
+        assert (world.places.new / "mysql.ibd").read_text() == "old"
+        somebody.communicate(b"\n")
+    world.settle()
+    assert world.assert_whole({"new"}) == "new"
 
 
-def test_a_link_to_a_schema_elsewhere_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, ("elsewhere/t.ibd", "data/mysql.ibd"))
-    (tmp_path / "data" / "shop").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(TargetUnusable, match="symbolic link"):
-        belongings(tmp_path / "data", [])
+def test_a_server_on_the_new_data_that_is_not_the_trials_is_left_alone(tmp_path: Path) -> None:
+    """Only a private mysqld that outlived its process is ended."""
+    world = World(tmp_path / "w", "new", keep=False)
+    command = [sys.executable, "-c", HELD, str(world.places.new / "mysql.ibd")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as somebody:
+        assert somebody.stdout is not None
+        somebody.stdout.readline()
+        with pytest.raises(TargetBusy, match="a server runs on"):
+            operation._end_trial(Managed(world.places.data, Endpoint()), world.places)
+        with pytest.raises(TargetBusy, match="a server runs on"):
+            world.places.remove_new(None)
+        assert somebody.poll() is None
+        somebody.communicate(b"\n")
+    assert (world.places.new / "mysql.ibd").read_text() == "new"
 
 
-def test_carrying_copies_and_touches_nothing(tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    fill(old, OWN)
-    fill(new, ("mysql_upgrade_history", "mysql.ibd"))
-    (old / "scripts" / "backup.sh").chmod(0o700)
-    (old / "link").symlink_to("my.cnf")
-    carry(belongings(old, []), new)
-    for name in OWN:
-        assert (old / name).read_text() == (new / name).read_text() == name
-        assert (old / name).stat().st_ino != (new / name).stat().st_ino
-        assert (old / name).stat().st_mode == (new / name).stat().st_mode
-    assert (new / "link").readlink() == Path("my.cnf")
+def test_old_data_stays_where_the_server_ended_after_it_had_come_up(tmp_path: Path) -> None:
+    world = World(tmp_path / "w", "new", keep=False)
+    note = replaced(world)
+    world.server.state.unlink()
+    with pytest.raises(BootFailed, match="the server ended after"):
+        operation._drop(world.places, world.server, note)
+    assert (world.places.new / "mysql.ibd").read_text() == "old"
+    assert world.places.read() == note
+    world.settle()
+    assert world.assert_whole({"new"}) == "new"
 
 
-def test_a_folder_that_the_clone_has_as_a_schema_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path / "old", ("scripts/backup.sh",))
-    fill(tmp_path / "new", ("scripts/t.ibd",))
-    with pytest.raises(TargetExists, match="scripts"):
-        carry(belongings(tmp_path / "old", []), tmp_path / "new")
-    assert not (tmp_path / "new" / "scripts" / "backup.sh").exists()
+def test_a_full_disk_never_lets_new_data_that_was_served_be_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last note needs no space: later the server may be down, for another reason, when the agent is started."""
+    world = World(tmp_path / "w", "new", keep=False)
+    note = replaced(world)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dumps", full)
+    monkeypatch.setattr(Places, "put_aside", full)
+    with pytest.raises(OSError, match="No space"):
+        operation._drop(world.places, world.server, note)
+    monkeypatch.undo()
+    written = world.places.read()
+    assert written is not None
+    assert written.step is Step.DONE
+    world.settle()
+    assert world.assert_whole({"new"}) == "new"
+
+
+def test_names_of_old_data_that_exist(tmp_path: Path) -> None:
+    """Within one second; and what an earlier run did not come to remove."""
+    world = World(tmp_path / "w", "new", keep=True)
+    for name in (time.strftime("old-%Y%m%dT%H%M%S", time.localtime(time.time() + more)) for more in range(5)):
+        (world.places.folder / name / "schema").mkdir(parents=True)
+    kept = world.places.put_aside(replaced(world))
+    assert kept is not None
+    assert kept.name.endswith("-2")
+    assert (kept / "mysql.ibd").read_text() == "old"
+    world = World(tmp_path / "w", "new", keep=False)
+    (world.places.folder / "old-dropped" / "schema").mkdir(parents=True)
+    assert world.places.put_aside(replaced(world)) is None
+    assert [path for path in world.places.folder.iterdir() if path.is_dir()] == []
+
+
+def test_only_what_was_copied_is_removed_for_space(tmp_path: Path) -> None:
+    world = World(tmp_path / "w", "new", keep=False)
+    note = replaced(world)
+    with pytest.raises(FileError, match="not the data that was copied"):
+        world.places.remove_new(note)
+    assert (world.places.new / "mysql.ibd").read_text() == "old"

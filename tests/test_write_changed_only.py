@@ -36,9 +36,9 @@ def donor(make_server: ServerFactory) -> Server:
 def written(notes: list[str]) -> int:
     """Bytes that the clone says it wrote."""
     (note,) = [note for note in notes if note.startswith("brought an earlier clone up to date")]
-    found = re.search(r": (\d+) bytes written", note)
+    found = re.search(r": ([\d.,]+) (KiB|MiB) written", note)
     assert found is not None
-    return int(found[1])
+    return int(float(found[1].replace(",", "")) * {"KiB": 1024, "MiB": MIB}[found[2]])
 
 
 @pytest.mark.parametrize("options", [{}, {"verify_pages": False}, {"threads": 1, "max_data_bandwidth": 60}], ids=str)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from innoclone.operation.inspect import Condition, DirectoryStatus
     from innoclone.operation.local import LocalResult
     from innoclone.operation.replace import ReplaceResult
+    from innoclone.operation.replicate import ReplicateResult
     from innoclone.operation.verify import VerifyReport
     from innoclone.ops.limits import Limits
     from innoclone.ops.managed import Managed
@@ -51,6 +52,7 @@ __all__ = [
     "LocalResult",
     "Managed",
     "ReplaceResult",
+    "ReplicateResult",
     "SslMode",
     "VerifyReport",
     "__version__",
@@ -81,6 +83,7 @@ _HOMES = {
     "LocalResult": "operation.local",
     "Managed": "ops.managed",
     "ReplaceResult": "operation.replace",
+    "ReplicateResult": "operation.replicate",
     "SslMode": "transport.endpoint",
     "VerifyReport": "operation.verify",
     "boot": "front.api",
@@ -96,6 +99,10 @@ _HOMES = {
     "stop": "front.api",
     "verify": "front.api",
 }
+
+
+def __dir__() -> list[str]:
+    return sorted(globals() | _HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ the user can do.
     CloneError
     ├── LocalFault                 this side: usage, disk, target, local server
     │   ├── UsageError
-    │   ├── TargetExists, TargetUnusable, TargetBusy
+    │   ├── TargetExists, TargetUnusable (with TargetMisplaced), TargetBusy
     │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
     │   ├── ServerNotFound, BootFailed
     │   ├── VerifyFailed, BadPage
@@ -28,19 +28,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from innoclone.lines import escaped, tamed
+
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault",
-    "UsageError", "TargetExists", "TargetUnusable", "TargetBusy", "DiskSpace", "DiskFull", "FileError",
-    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
+    "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced", "TargetBusy", "DiskSpace", "DiskFull",
+    "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
     "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
     "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
-    "SqlError", "from_donor", "registry", "tamed",
+    "SqlError", "escaped", "registry", "tamed",
 ]  # fmt: skip
-
-LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
 
 
 class CloneError(Exception):
@@ -65,6 +65,12 @@ class CloneError(Exception):
     def code(self) -> int:
         """MySQL's number of this error."""
         return self.number
+
+    @property
+    def lines(self) -> list[str]:
+        """It and its hint as lines for a terminal or a log."""
+        hint = [f"hint: {self.advice}"] if self.advice else []
+        return [escaped(line) for line in (f"ERROR {self.code} ({self.sqlstate}): {self.message}", *hint)]
 
 
 class LocalFault(CloneError):
@@ -97,6 +103,13 @@ class TargetUnusable(LocalFault):
 
     number, symbol, exit_status = 1006, "ER_CANT_CREATE_DB", 10
     hint = "choose a directory that this user can create and write"
+
+
+class TargetMisplaced(TargetUnusable):
+    """The target lies within a data directory, a clone or what is the agent's."""
+
+    number, symbol = 3632, "ER_PATH_IN_DATADIR"
+    hint = "choose a directory outside of it"
 
 
 class TargetBusy(LocalFault):
@@ -335,12 +348,8 @@ class PreflightFailed(Mismatch):
 
     def __init__(self, problems: list[CloneError]) -> None:
         """Put the problems into one message, each with its hint."""
-        lines = [f"{len(problems)} problems"]
-        for problem in problems:
-            lines.append(f"  ERROR {problem.code} ({problem.sqlstate}): {problem.message}")
-            if problem.advice:
-                lines.append(f"    hint: {problem.advice}")
-        super().__init__("\n".join(lines))
+        inner = [f"{'    ' if number else '  '}{line}" for each in problems for number, line in enumerate(each.lines)]
+        super().__init__("\n".join([f"{len(problems)} problems", *inner]))
         self.problems = problems
         self.exit_status = problems[0].exit_status  # type: ignore[misc]
 
@@ -348,6 +357,12 @@ class PreflightFailed(Mismatch):
     def code(self) -> int:
         """The first problem's number."""
         return self.problems[0].code
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem and each hint behind the number of them."""
+        first, *others = self.message.split("\n")
+        return [f"ERROR {self.code} ({self.sqlstate}): {first}", *others]
 
 
 class VersionUnsupported(Mismatch):
@@ -387,31 +402,6 @@ class RedoDisabled(Mismatch):
 
     number, symbol = 3983, "ER_INNODB_REDO_DISABLED"
     hint = "on the donor: ALTER INSTANCE ENABLE INNODB REDO_LOG"
-
-
-_BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
-    1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
-    3634: CloneRunning, 3864: VersionUnsupported, 3868: ConfigurationMismatch, 3872: EncryptionNeedsTls,
-    3957: PacketTooSmall, 3983: RedoDisabled,
-}  # fmt: skip
-
-
-def from_donor(number: int, text: str) -> RemoteFault:
-    """The error for what a donor reported: its own class where we know one, else `DonorError`."""
-    kind = _BY_DONOR_NUMBER.get(number, DonorError)
-    if number == 1815 and "idle clone" in text:
-        kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
-    elif number == 1815 and "Corrupt Page" in text:
-        kind = PageUnfit
-    message = f"donor error {number}: {tamed(text)}"
-    if issubclass(kind, DonorError):
-        return kind(message, donor_number=number)
-    return kind(message)
-
-
-def tamed(text: str) -> str:
-    """What a peer says, fit for a terminal and a log: on one line, nothing but printable characters, not endless."""
-    return "".join(char if char.isprintable() else "?" for char in text[:LONGEST_TEXT])
 
 
 def registry() -> list[type[CloneError]]:

@@ -27,8 +27,8 @@ from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
 
 __all__ = [
-    "BOOT_LOG", "PRIVATE", "Recovery", "check_bootable", "check_series", "is_recovered", "private_server",
-    "read_recovery", "recovery_has_begun", "run_as", "settings", "skip_replica_start", "was_kept",
+    "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
+    "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -64,6 +64,20 @@ class Recovery:
     def seconds(self) -> float:
         """How long it took."""
         return max(0.0, self.end - self.begin)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What else a private server is to be, and to be asked at the end.
+
+    With ``accounts`` the clone's own accounts count, and its plugins are loaded; then there may be a ``port``, as in
+    `Server.start`.
+    """
+
+    accounts: bool = False
+    port: int | None = None
+    options: tuple[str, ...] = ()
+    then: Callable[[Server], None] = lambda _: None
 
 
 def check_bootable(directory: Path) -> None:
@@ -106,9 +120,10 @@ def settings(manifest: dict[str, Any]) -> list[str]:
     return found
 
 
-def skip_replica_start(programs: Programs) -> str:
-    """The option that keeps a clone of a replica from replicating; it got its present name in 8.0.26."""
-    return "--skip-replica-start" if version_number(programs.version) >= 80026 else "--skip-slave-start"
+def no_replication(programs: Programs) -> list[str]:
+    """The options that keep a clone of a replica, or of a member of a group, from replicating as its donor does."""
+    skip = "--skip-replica-start" if version_number(programs.version) >= 80026 else "--skip-slave-start"
+    return [skip, "--loose-group-replication-start-on-boot=OFF"]
 
 
 def run_as(directory: Path, programs: Programs) -> tuple[int, int] | None:
@@ -137,6 +152,7 @@ def private_server(
     manifest: dict[str, Any],
     *,
     options: Sequence[str] = (),
+    visit: Visit | None = None,
     timeout: float = 3600.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Server]:
@@ -145,6 +161,7 @@ def private_server(
     ``timeout`` (seconds) is for the start with its recovery; ``waiting`` is called meanwhile.
     """
     check_bootable(directory)
+    visit = visit or Visit()
     before = {name for name in _LEFT_BEHIND if (directory / name).exists()}
     own = directory / OWN_DIR
     user = run_as(directory, programs)
@@ -156,13 +173,24 @@ def private_server(
         raise file_error(error, f"can't create {own}") from error
     try:
         with Server.start(
-            programs, directory, options=[*settings(manifest), skip_replica_start(programs), *PRIVATE, *options],
-            error_log=own / BOOT_LOG, skip_grants=True, user=user, timeout=timeout, waiting=waiting,
+            programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
+            options=[*settings(manifest), *no_replication(programs), *PRIVATE, *options, *visit.options],
+            timeout=timeout, waiting=waiting,
         ) as server:  # fmt: skip
             yield server
+            visit.then(server)
     finally:
         for name in set(_LEFT_BEHIND) - before:
             (directory / name).unlink(missing_ok=True)
+
+
+def is_private_server(process: int) -> bool:
+    """Whether a process is such a server, by its arguments."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    return {*PRIVATE} <= {*words}
 
 
 def recovery_has_begun(directory: Path) -> bool:

@@ -27,13 +27,32 @@ from innoclone.ops.journal import Journal
 from innoclone.ops.status import CloneStatus, Stage, StageStatus
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
 
-__all__ = ["STAGES", "Course", "all_chunks"]
+__all__ = ["STAGES", "Course", "Unsynced", "all_chunks"]
 
 STAGES = {
     StageNumber.FILE_COPY: Stage.FILE_COPY,
     StageNumber.PAGE_COPY: Stage.PAGE_COPY,
     StageNumber.REDO_COPY: Stage.REDO_COPY,
 }
+
+
+class Unsynced:
+    """Files written since the last checkpoint. Connections add to them while a checkpoint takes them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: set[Path] = set()
+
+    def add(self, *paths: Path) -> None:
+        """They were written to; before the block is counted."""
+        with self._lock:  # else the set could be taken between the look at the name and the addition
+            self._paths.update(paths)
+
+    def take(self) -> set[Path]:
+        """All of them; from now on there are none."""
+        with self._lock:
+            paths, self._paths = self._paths, set()
+            return paths
 
 
 class Course:
@@ -48,7 +67,7 @@ class Course:
         self.listed = False  # the list of files is complete: from here on the clone can be continued
         self.ended = False  # the stage's END was acknowledged, or is about to be
         self._chunks: Chunks | None = None
-        self.dirty: set[Path] = set()  # files written since the last checkpoint
+        self.unsynced = Unsynced()
         self._saving = threading.Lock()
 
     @property
@@ -122,9 +141,8 @@ class Course:
                 return
             self.target.check_place()
             snapshot = chunks.snapshot()
-            dirty, self.dirty = self.dirty, set()
             try:
-                for path in dirty:
+                for path in self.unsynced.take():  # after the snapshot: it counts no block whose file is missing here
                     _sync_file(path)
                 self.journal.sync()
             except CloneError:

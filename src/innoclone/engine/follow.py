@@ -22,10 +22,11 @@ from innoclone.engine import cloned
 from innoclone.engine.compare import Table, quote
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
-from innoclone.engine.replication import change_source, literal, read_threads, start_replica, words
+from innoclone.engine.replication import change_source, literal, read_threads, reset_channels, start_replica, words
 from innoclone.engine.session import version_number
 from innoclone.errors import FileError, Interrupted, VerifyFailed
 from innoclone.files.names import OWN_DIR
+from innoclone.ops.units import amount
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 
@@ -46,7 +47,7 @@ def reason_against_copy(directory: Path, manifest: dict[str, Any]) -> str:
         needed = int(sum(path.lstat().st_blocks * 512 for path in directory.rglob("*")) * _SPARE)
         usage = os.statvfs(directory.parent)
         if usage.f_bavail * usage.f_frsize < needed:
-            return f"a copy of it needs {needed} bytes in {directory.parent}"
+            return f"a copy of it needs {amount(needed)} in {directory.parent}"
     return ""
 
 
@@ -89,7 +90,7 @@ def following_server(programs: Programs, copy: Path, manifest: dict[str, Any]) -
     options = [
         *cloned.settings(manifest),
         *cloned.PRIVATE,
-        cloned.skip_replica_start(programs),
+        *cloned.no_replication(programs),
         f"--init-file={init}",
         f"--server-id={secrets.randbelow(2**31) + 2**31}",
         "--gtid-mode=ON",
@@ -112,12 +113,12 @@ def follow(replica: Sql, donor: Endpoint, gtids: str, *, not_cloned: Iterable[Ta
     donor's changes, `Interrupted`.
     """
     version = version_number(replica.value("SELECT VERSION()"))
-    replica.rows(words("STOP REPLICA", version))
-    replica.rows(words("RESET REPLICA ALL", version))
+    for statement in reset_channels(version):
+        replica.rows(statement)
     ignored = ", ".join(f"{quote(table.schema)}.{quote(table.name)}" for table in not_cloned)
     replica.rows(f"CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE = ({ignored})")
-    retries = ", SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=3"
-    replica.rows(change_source(donor, version, None) + words(retries, version))
+    retries = {"SOURCE_CONNECT_RETRY": "1", "SOURCE_RETRY_COUNT": "3"}
+    replica.rows(change_source(donor, version, None, others=retries))
     # The password goes with START REPLICA: so it is stored nowhere.
     account = f" USER={literal(donor.user)} PASSWORD={literal(donor.password)}"
     replica.rows(start_replica(version, f"SQL_AFTER_GTIDS = {literal(gtids)}") + account)

@@ -14,7 +14,7 @@ from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import MAX_FILES, ClonedFile
 from innoclone.engine.holes import hole_writer
 from innoclone.engine.writebehind import WriteBehind
-from innoclone.errors import FileError, ProtocolError, from_donor
+from innoclone.errors import FileError, ProtocolError
 from innoclone.files.delta import Delta, Write, write_differing
 from innoclone.files.direct import DIRECT_MIN, DirectFile
 from innoclone.files.memory import aligned_memory
@@ -23,6 +23,7 @@ from innoclone.ops.chunks import Slot, stamp
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import Counter
 from innoclone.transport.connection import BEFORE_BULK, READ_AHEAD, Connection
+from innoclone.transport.donorerrors import from_donor
 from innoclone.wire.descriptors import (
     DataDescriptor,
     FileMetadata,
@@ -270,7 +271,7 @@ class Link:
         path, stamp = file.path, self._stamp
 
         def note() -> None:
-            self._course.dirty.add(path)
+            self._course.unsynced.add(path)
             self._course.chunks.wrote(slot, data.block, stamp)
 
         if self._behind is None:

@@ -24,12 +24,13 @@ from innoclone.engine.pagecheck import ExpectedFile, check_files
 from innoclone.engine.run import Received, Run
 from innoclone.engine.session import begin, reinit, version_number
 from innoclone.engine.suspects import Suspects
-from innoclone.errors import BadPage, CloneError, ConfigurationMismatch, ProtocolError, from_donor
+from innoclone.errors import BadPage, CloneError, ConfigurationMismatch, ProtocolError
 from innoclone.files.copying import Method
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
+from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
 from innoclone.wire.rpc import DataDescription, Failure, parse_response
@@ -126,7 +127,7 @@ class _LocalRun(Run):
             with contextlib.suppress(_Handover):
                 self._link(0, self.master, master=True).run()
             stage = self.status.stages[Stage.FILE_COPY]
-            stage.threads = self._copy_threads
+            stage.threads, stage.measured = self._copy_threads, not self.reflink
             self.copier.start(stage)
             while True:
                 self._replace_master()

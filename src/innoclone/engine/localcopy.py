@@ -38,7 +38,7 @@ WRITEBACK = 32 << 20  # bytes after which the kernel is asked to start writing t
 
 @dataclass
 class CopySummary:
-    """What the copy did, by files and pages. ``written`` is in bytes."""
+    """What the copy did, by tablespaces and pages. ``written`` is in bytes."""
 
     new: int = 0
     reused: int = 0
@@ -217,7 +217,9 @@ class FileCopier:
             work.close()
             if file.checker is not None:
                 self.unseen += max(0, size - work.seen)
-            if used is None:
+            if file.flags is None:
+                pass  # the buffer pool's dump is no tablespace, and is always copied
+            elif used is None:
                 self.summary.reused += 1
             else:
                 self.summary.new += 1

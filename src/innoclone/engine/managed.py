@@ -14,56 +14,36 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from innoclone.engine.managedfacts import PLACES, ServerFacts, account_words, ask
 from innoclone.engine.mysqld import answers, complaint
 from innoclone.engine.programs import find_programs
-from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, CloneError, ConfigurationMismatch, ServerNotFound, TargetUnusable, tamed
+from innoclone.errors import (
+    AccessDenied,
+    BootFailed,
+    CloneError,
+    ConnectFailed,
+    PrivilegeMissing,
+    ServerNotFound,
+    TargetUnusable,
+    tamed,
+)
 from innoclone.files.base import server_process
 from innoclone.files.system import file_error
 from innoclone.ops.managed import Managed
-from innoclone.transport.sql import Sql
 
-__all__ = ["Control", "ServerFacts", "refuse_unlike"]
+__all__ = ["Control"]
 
 POLL = 0.1  # seconds
 APPEARS = 60.0  # seconds in which a server must have opened its files after the command that starts it
 GRACE = 10.0  # seconds for a command of the user to end by itself
-STEADY = 1.0  # seconds for which a server that we did not start must answer
-PATIENCE = 30.0  # seconds for the server's answers to SQL
+STEADY = 1.0  # seconds for which a server must answer before it counts as up
+PATIENCE = 30.0  # seconds for mysqld to look at its options
+# Of the environment: what systemd listens to is our unit's; mysqld takes the other for its tmpdir, and its user may not
+# be able to write there.
+OURS = ("NOTIFY_SOCKET", "TMPDIR")
 WORDS = 400  # characters of a command's output in a message
-# Where a server may keep data outside its data directory.
-PLACES = (
-    "innodb_data_home_dir", "innodb_undo_directory", "innodb_log_group_home_dir", "innodb_doublewrite_dir",
-    "log_bin_basename", "log_bin_index",
-)  # fmt: skip
-VARIABLES = (
-    *PLACES, "datadir", "version", "server_uuid", "innodb_page_size", "lower_case_table_names", "innodb_data_file_path",
-    "innodb_temp_data_file_path", "log_error", "innodb_log_checksums",
-)  # fmt: skip
-SAME = ("innodb_page_size", "innodb_data_file_path", "lower_case_table_names")
-
-
-@dataclass(frozen=True)
-class ServerFacts:
-    """What the server says of itself."""
-
-    variables: Mapping[str, str]
-
-    @property
-    def own_data(self) -> list[str]:
-        """Regular expressions of those names of files in its data directory that are data and can be any."""
-        names = []
-        for name in ("innodb_data_file_path", "innodb_temp_data_file_path"):
-            names += [part.partition(":")[0].rpartition("/")[2] for part in self.variables.get(name, "").split(";")]
-        patterns = [re.escape(name) for name in names if name]
-        if basename := self.variables.get("log_bin_basename"):
-            index = Path(self.variables["log_bin_index"]).name
-            patterns += [re.escape(Path(basename).name) + r"\.(\d+|~rec~)", re.escape(index)]
-        return patterns
 
 
 class Control:
@@ -80,28 +60,61 @@ class Control:
     def facts(self) -> ServerFacts:
         """Raises `TargetUnusable` where it can't be asked, is another server, or has data where we don't handle it."""
         try:
-            with Sql(self.managed.endpoint, read_timeout=PATIENCE) as sql:
-                marks = ", ".join(["%s"] * len(VARIABLES))
-                rows = sql.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({marks})", VARIABLES)
-                outside = sql.rows(
-                    "SELECT PATH FROM information_schema.INNODB_DATAFILES WHERE PATH LIKE '/%%' OR PATH LIKE '../%%'"
-                )
+            facts = ask(self.managed.endpoint)
         except CloneError as error:
-            raise TargetUnusable(
-                f"the managed server {self.managed.endpoint} can't be asked: {error.message}",
-                hint="it must run, and its account in the configuration needs the privilege PROCESS",
-            ) from error
-        facts = ServerFacts({str(name): str(value) for name, value in rows})
+            raise self._unanswered(error) from error
         if Path(os.path.realpath(facts.variables["datadir"])) != self.data:
             raise TargetUnusable(
                 f"the server at {self.managed.endpoint.address} has the data directory {facts.variables['datadir']},"
                 f" not {self.data}",
                 hint="name the same server twice in the configuration",
             )
-        self._refuse_outside([str(row[0]) for row in outside], facts.variables)
+        self._refuse_namesake(facts.variables)
+        self._refuse_outside(facts.outside, facts.variables)
         if (name := facts.variables.get("log_error", "stderr")) != "stderr":
             self.logs[1:] = [self.data / name]
         return facts
+
+    def _unanswered(self, error: CloneError) -> TargetUnusable:
+        """Why the server could not be asked; errors of accounts are otherwise the donor's."""
+        managed = self.managed.endpoint
+        if isinstance(error, AccessDenied):
+            return TargetUnusable(
+                f"the managed server {managed} refuses its account in the configuration: {error.message}",
+                hint="after a replacement a server has the accounts of the donor; create this one there, and on the"
+                f" server itself: {account_words(managed)}",
+            )
+        if isinstance(error, PrivilegeMissing):
+            return TargetUnusable(
+                f"the account of the managed server {managed} lacks a privilege: {error.message}",
+                hint=f"on that server: {account_words(managed)}",
+            )
+        message = f"the managed server {managed} can't be asked: {error.message}"
+        if isinstance(error, ConnectFailed) and self.running():
+            return TargetUnusable(
+                f"{message}; a server runs on {self.data}", hint="check socket, or host and port, in the configuration"
+            )
+        if isinstance(error, ConnectFailed):
+            return TargetUnusable(f"{message}; no server runs on {self.data}", hint="start it")
+        return TargetUnusable(message, hint="see what it answers to a client with the account of the configuration")
+
+    def _refuse_namesake(self, variables: Mapping[str, str]) -> None:
+        """A server in a container may call a directory by the same name that is another one here."""
+        uuid = variables["server_uuid"]
+        with suppress(OSError):
+            text = (self.data / "auto.cnf").read_text(errors="replace")
+            found = re.search(r"^\s*server[-_]uuid\s*=\s*(\S+)", text, re.MULTILINE)
+            if found is not None and found[1].lower() != uuid.lower():
+                raise TargetUnusable(
+                    f"the server at {self.managed.endpoint.address} is {uuid}, and {self.data} is the data of"
+                    f" {found[1]}",
+                    hint="name the same server twice in the configuration",
+                )
+        if not self.running():
+            raise TargetUnusable(
+                f"the server at {self.managed.endpoint.address} has no files open in {self.data}",
+                hint="it may be in a container that has another directory by that name",
+            )
 
     def _refuse_outside(self, files: Sequence[str], variables: Mapping[str, str]) -> None:
         """What is elsewhere can't be exchanged with the directory."""
@@ -199,12 +212,15 @@ class Control:
         error, what ``waiting`` raises."""
         deadline = time.monotonic() + self.managed.start_timeout
         launched = answered = 0.0
+        process = None
         said = self._log_sizes()
         while True:
+            if process != (process := server_process(self.data)):
+                answered = 0.0
             if self.running():
                 answered = (answered or time.monotonic()) if self._answers() else 0.0
-                # One that we found running may have been told to stop a moment ago.
-                if answered and (launched or time.monotonic() > answered + STEADY):
+                # One that was just started may fail a moment later, one that we found may have been told to stop.
+                if answered and time.monotonic() > answered + STEADY:
                     return
             elif not launched:
                 self._launch(deadline, waiting)
@@ -242,8 +258,7 @@ class Control:
 
     def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program of a session of its own: it outlives us, and Ctrl-C in our terminal is not for it."""
-        # What systemd listens to is our unit's, not the server's.
-        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        environment = {name: value for name, value in os.environ.items() if name not in OURS}
         try:
             with self.logs[0].open("ab") as log:
                 return subprocess.Popen(
@@ -317,23 +332,3 @@ def _signal(process: int, number: signal.Signals, data: Path) -> None:
 def _has_ended(process: int) -> bool:
     """Whether the process of a pidfd has: it becomes readable then (pidfd_open(2)). Nothing is known of -1."""
     return process < 0 or bool(select.select([process], [], [], 0)[0])
-
-
-def refuse_unlike(server: Mapping[str, str], donor: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationMismatch` where the server, as it is configured, could not be started on the donor's data."""
-    if version_number(server["version"]) // 100 != version_number(donor["version"]) // 100:
-        raise ConfigurationMismatch(
-            f"the donor is MySQL {donor['version']}, the managed server {server['version']}",
-            hint="both must be of one series",
-        )
-    for name in SAME:
-        if server[name] != donor[name]:
-            raise ConfigurationMismatch(f"{name} is {donor[name]} on the donor, {server[name]} on the managed server")
-    if donor.get("innodb_log_checksums") == "OFF" and server.get("innodb_log_checksums") != "OFF":
-        raise ConfigurationMismatch(
-            "innodb_log_checksums is OFF on the donor, and ON on the managed server, which would take the redo log for"
-            " damaged",
-            hint="SET GLOBAL innodb_log_checksums = ON on the donor, or start the managed server with OFF",
-        )
-    if server["server_uuid"] == donor["server_uuid"]:
-        raise ConfigurationMismatch("the donor is the managed server itself: they have one server_uuid")

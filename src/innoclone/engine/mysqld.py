@@ -101,7 +101,8 @@ class Server:
             f"--log-error={log}",
             "--mysqlx=OFF",
             *([f"--port={number}", "--bind-address=127.0.0.1"] if number else ["--skip-networking"]),
-            *(["--skip-grant-tables"] if skip_grants else []),
+            # Channels of the data get their relay logs whether they are started or not.
+            *(["--skip-grant-tables", f"--relay-log={runtime / 'relay'}"] if skip_grants else []),
             *options,
         ]
         seen = log.stat().st_size if log.exists() else 0

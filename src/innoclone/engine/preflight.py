@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from innoclone.engine.channels import Channel, inheritance
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import check_version, version_number
 from innoclone.errors import (
@@ -21,12 +23,13 @@ from innoclone.errors import (
     PrivilegeMissing,
     RedoDisabled,
     SqlError,
-    TargetExists,
     TargetUnusable,
     VersionUnsupported,
 )
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import Mapping, place
+from innoclone.files.occupied import occupied
+from innoclone.ops.units import amount
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql
@@ -46,6 +49,8 @@ VARIABLES = (
     "max_allowed_packet", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt", "character_set_server",
     "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
     "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "innodb_log_checksums",
+    "replica_parallel_workers", "replica_preserve_commit_order", "slave_parallel_workers",
+    "slave_preserve_commit_order",
 )  # fmt: skip
 
 
@@ -60,6 +65,7 @@ class DonorFacts:
     notes: list[str] = field(default_factory=list)
     problems: list[CloneError] = field(default_factory=list)
     good: list[str] = field(default_factory=list)  # checks that were passed, as text
+    channels: list[Channel] | None = None  # of the donor's own replication; None where the account may not see them
     started: int = 0  # when the donor was, see `donor_start`
 
     @property
@@ -101,6 +107,7 @@ def check(
             for step in (_check_version, _check_settings, _check_redo, _check_encryption, _check_tablespaces):
                 _collect(facts, step, sql)
             _collect(facts, _check_engines, sql)
+            _collect(facts, _check_channels, sql)
             _collect(facts, _check_plugin, sql, install_plugin, dry_run)
             plugins = sql.rows(
                 "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
@@ -190,7 +197,7 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
             facts.allocated_bytes += int(allocated)
     if encrypted := sum(int(row[4]) for row in rows):
         raise EncryptionUnsupported(f"the donor has {encrypted} encrypted tablespace{'s' if encrypted > 1 else ''}")
-    facts.good.append(f"{facts.data_bytes / (1 << 20):.1f} MiB of tablespaces, none encrypted")
+    facts.good.append(f"{amount(facts.data_bytes)} of tablespaces, none encrypted")
 
 
 def _check_engines(facts: DonorFacts, sql: Sql) -> None:
@@ -203,6 +210,15 @@ def _check_engines(facts: DonorFacts, sql: Sql) -> None:
         facts.notes.append(
             f"{count} {engine} table{'s' if count > 1 else ''} will be empty: a clone copies InnoDB only"
         )
+
+
+def _check_channels(facts: DonorFacts, sql: Sql) -> None:
+    """The settings of the donor's own replication come with the clone; a server on it would go by them."""
+    with suppress(PrivilegeMissing, SqlError):  # only a word in advance: the clone is the same without it
+        rows = sql.rows("SELECT CHANNEL_NAME, HOST, PORT FROM performance_schema.replication_connection_configuration")
+        facts.channels = [Channel(name, host or "", int(port), "", None) for name, host, port in rows]
+        if facts.channels:
+            facts.notes.append(inheritance(facts.channels))
 
 
 def _check_plugin(facts: DonorFacts, sql: Sql, install: bool, dry_run: bool) -> None:
@@ -265,7 +281,7 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
     parent = directory.parent
     if directory.exists() or directory.is_symlink():
         if not directory.is_dir() or (any(directory.iterdir()) and not is_unfinished(directory)):
-            raise TargetExists(f"{directory} exists and is not empty")
+            raise occupied(directory)
         parent = directory
     elif not parent.is_dir():
         raise TargetUnusable(f"{parent} is not a directory")
@@ -278,8 +294,8 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
     if parent == directory:  # the remains of an unfinished clone make room
         free += sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
     if facts.allocated_bytes is not None and facts.allocated_bytes > free:
-        raise DiskSpace(f"{facts.allocated_bytes} bytes are needed in {directory}, {free} are free")
-    facts.good.append(f"{free / (1 << 30):.1f} GiB free for {directory}")
+        raise DiskSpace(f"{amount(facts.allocated_bytes)} are needed in {directory}, {amount(free)} are free")
+    facts.good.append(f"{amount(free)} free for {directory}")
 
 
 def _check_mapping(facts: DonorFacts, directory: Path, mapping: Mapping) -> None:

@@ -1,11 +1,14 @@
-"""Replication from the donor, in statements and in what the replica's threads say of themselves.
+"""Replication from a source, in statements and in what the replica's threads say of themselves.
 
 The names changed in 8.0.22 (START REPLICA) and 8.0.23 (CHANGE REPLICATION SOURCE); older servers get the older ones.
+
+A clone has the tables in which its donor kept the settings of *its* replication, if it was a replica itself. So the
+statements begin with a reset of all channels, and state every setting there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +23,27 @@ __all__ = [
     "change_source",
     "literal",
     "read_threads",
+    "reset_channels",
     "start_replica",
     "words",
 ]
 
 PASSWORD = "<password>"  # noqa: S105 - what stands in a printed statement instead of one
+HEARTBEAT = 30.0  # seconds: half of replica_net_timeout's default, as CHANGE REPLICATION SOURCE takes it
+FEW_RETRIES = 80400  # from this version on a replica tries 10 times by default, before 86400 times
+
+# Settings that a replica of the donor has no reason to have other than by default, and since when there are such
+# (manual, "CHANGE REPLICATION SOURCE TO Statement").
+DEFAULTS = (
+    (80000, ("SOURCE_BIND=''", "SOURCE_DELAY=0", "IGNORE_SERVER_IDS=()")),
+    (80018, ("SOURCE_COMPRESSION_ALGORITHMS='uncompressed'", "SOURCE_ZSTD_COMPRESSION_LEVEL=3")),
+    (80018, ("PRIVILEGE_CHECKS_USER=NULL",)),
+    (80019, ("REQUIRE_ROW_FORMAT=0",)),
+    (80020, ("REQUIRE_TABLE_PRIMARY_KEY_CHECK=STREAM",)),
+    (80022, ("NETWORK_NAMESPACE=''",)),
+    (80023, ("SOURCE_CONNECTION_AUTO_FAILOVER=0", "ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS=OFF")),
+    (80027, ("GTID_ONLY=0",)),
+)
 
 
 @dataclass(frozen=True)
@@ -64,35 +83,64 @@ def as_source(endpoint: Endpoint, sql: Sql) -> Endpoint:
     return replace(endpoint, **changes)
 
 
-def change_source(
-    source: Endpoint, version: int, position: Position | None, *, user: str | None = None, password: str = PASSWORD
-) -> str:
-    """CHANGE REPLICATION SOURCE TO for a replica of ``version``; ``position`` None is GTID auto-positioning.
+def reset_channels(version: int) -> list[str]:
+    """The statements after which a server has no replication channel, nor anything else of its donor's replication.
 
-    ``source`` is one that `as_source` made. Without ``user`` no account is named: START REPLICA names it then.
+    Without a name they are for all channels, those of a group that isn't started included. The functions' list of
+    sources (mysql.replication_asynchronous_connection_failover) outlives RESET REPLICA ALL; 8.0.27 can empty it.
     """
-    options = [f"SOURCE_HOST={literal(source.host)}", f"SOURCE_PORT={source.port}"]
-    if user is not None:
-        options += [f"SOURCE_USER={literal(user)}", f"SOURCE_PASSWORD={literal(password)}"]
-    options += _tls(source)
+    statements = [words("STOP REPLICA", version), words("RESET REPLICA ALL", version)]
+    return [*statements, "SELECT asynchronous_connection_failover_reset()"] if version >= 80027 else statements
+
+
+def change_source(
+    source: Endpoint,
+    version: int,
+    position: Position | None,
+    *,
+    user: str | None = None,
+    password: str = PASSWORD,
+    heartbeat: float = HEARTBEAT,
+    others: Mapping[str, str] | None = None,
+) -> str:
+    """CHANGE REPLICATION SOURCE TO for a replica of ``version``, with every setting that this version has.
+
+    ``position`` None is GTID auto-positioning. ``source`` is one that `as_source` made. Without ``user`` no account is
+    named: START REPLICA names it then. ``heartbeat`` is in seconds; ``others`` replace settings by name.
+    """
+    account = [f"SOURCE_USER={literal(user)}", f"SOURCE_PASSWORD={literal(password)}"] if user is not None else []
     if position is None:
-        options.append("SOURCE_AUTO_POSITION=1")
+        place = ["SOURCE_AUTO_POSITION=1"]
     else:
-        options.append("SOURCE_AUTO_POSITION=0")
-        options += [f"SOURCE_LOG_FILE={literal(position.file)}", f"SOURCE_LOG_POS={position.offset}"]
-    return words(f"CHANGE REPLICATION SOURCE TO {', '.join(options)}", version)
+        place = ["SOURCE_AUTO_POSITION=0", f"SOURCE_LOG_FILE={literal(position.file)}"]
+        place.append(f"SOURCE_LOG_POS={position.offset}")
+    retries = 10 if version >= FEW_RETRIES else 86400
+    rest = ["SOURCE_CONNECT_RETRY=60", f"SOURCE_RETRY_COUNT={retries}", f"SOURCE_HEARTBEAT_PERIOD={heartbeat:g}"]
+    rest += [setting for since, settings in DEFAULTS if version >= since for setting in settings]
+    server = [f"SOURCE_HOST={literal(source.host)}", f"SOURCE_PORT={source.port}", *account]
+    lines = [server, place, _tls(source, version), rest]
+    text = ",\n  ".join(", ".join(_setting(each, version, others or {}) for each in line) for line in lines)
+    return words("CHANGE REPLICATION SOURCE TO ", version) + text
 
 
-def _tls(source: Endpoint) -> list[str]:
-    if source.ssl_mode is SslMode.DISABLED:
-        # Without TLS caching_sha2_password needs the server's key for its full path.
-        return ["SOURCE_SSL=0", "GET_SOURCE_PUBLIC_KEY=1"]
-    options = ["SOURCE_SSL=1"]
-    files = (("CA", source.ssl_ca), ("CERT", source.ssl_cert), ("KEY", source.ssl_key))
-    options += [f"SOURCE_SSL_{name}={literal(str(path))}" for name, path in files if path is not None]
-    if source.ssl_mode is SslMode.VERIFY_IDENTITY:
-        options.append("SOURCE_SSL_VERIFY_SERVER_CERT=1")
-    return options
+def _setting(text: str, version: int, others: Mapping[str, str]) -> str:
+    """``NAME=value`` with the name as the version has it; a value may hold the same words, and stays as it is."""
+    name, _, value = text.partition("=")
+    return f"{words(name, version)}={others.get(name, value)}"
+
+
+def _tls(source: Endpoint, version: int) -> list[str]:
+    """All settings of TLS, and of the key that caching_sha2_password needs in its place for its full path."""
+    on = source.ssl_mode is not SslMode.DISABLED
+    files = {"CA": source.ssl_ca, "CERT": source.ssl_cert, "KEY": source.ssl_key} if on else {}
+    options = [f"SOURCE_SSL={int(on)}"]
+    for name in ("CA", "CAPATH", "CERT", "KEY", "CRL", "CRLPATH", "CIPHER"):
+        options.append(f"SOURCE_SSL_{name}={literal(str(files.get(name) or ''))}")
+    options.append(f"SOURCE_SSL_VERIFY_SERVER_CERT={int(source.ssl_mode is SslMode.VERIFY_IDENTITY)}")
+    options.append("SOURCE_TLS_VERSION=''")
+    if version >= 80019:
+        options.append("SOURCE_TLS_CIPHERSUITES=NULL")
+    return [*options, "SOURCE_PUBLIC_KEY_PATH=''", f"GET_SOURCE_PUBLIC_KEY={int(not on)}"]
 
 
 def start_replica(version: int, until: str = "") -> str:

@@ -132,7 +132,7 @@ class Resumable:
         course = Course(target, table, suspects, status, journal)
         course.enter(self.stage, self.start["chunks"], self.found)
         course.listed, course.ended = True, self.ended
-        course.dirty = {file.path for file in table.all_files()}  # who wrote them may not have synced them
+        course.unsynced.add(*(file.path for file in table.all_files()))  # who wrote them may not have synced them
         status.notes.append(self.describe(status))
         return course
 
@@ -147,15 +147,17 @@ class Resumable:
         for name, (begin, end, data, network) in self.start["rows"].items():
             row = status.stages[Stage[name]]
             row.state, row.begin, row.end = State.COMPLETED, begin, end or self.start["time"]
+            row.measured = False  # its time has a pause in it
             counter = row.counter()
             counter.data, counter.network = data, network
         if self.stage in STAGES:
-            row = status.start(STAGES[self.stage], estimate=self.start["estimate"], threads=threads)
-            row.begin = self.start["time"]
-            counter = row.counter()
+            row = status.stages[STAGES[self.stage]]
+            counter = row.counter()  # before it begins: else this would look like speed
+            row.measured = False  # its time has a pause in it
             counter.data, counter.network = self.found.data, self.found.network
             if self.stage is StageNumber.FILE_COPY:  # what was counted last may be half a second old
                 counter.data = _bytes_there(table, self.found, int(self.variables["innodb_page_size"]))
+            status.start(row.stage, estimate=self.start["estimate"], threads=threads).begin = self.start["time"]
 
 
 def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumable:

@@ -22,6 +22,7 @@ from innoclone.engine.link import Link
 from innoclone.engine.session import DonorParameters, Session, attach, call, leave
 from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, NetworkError, RemoteFault
 from innoclone.ops.limits import Limits
+from innoclone.ops.units import amount
 from innoclone.transport.connection import Connection
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
 from innoclone.wire.rpc import Ack
@@ -283,7 +284,7 @@ class Run:
     def _check_space(self, directory: Path, needed: int) -> None:
         free = self.target.free_bytes(directory)
         if needed > free:
-            raise DiskSpace(f"{needed} bytes are needed in {directory}, {free} are free")
+            raise DiskSpace(f"{amount(needed)} are needed in {directory}, {amount(free)} are free")
 
     def _acknowledge(self, ack: Ack) -> None:
         assert self.auxiliary is not None

@@ -14,9 +14,9 @@ from innoclone.errors import (
     Interrupted,
     ProtocolError,
     VersionUnsupported,
-    from_donor,
 )
 from innoclone.transport.connection import Connection
+from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.wire.descriptors import Locator
 from innoclone.wire.rpc import (

@@ -12,35 +12,24 @@ import contextlib
 import enum
 import json
 import os
-import re
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from innoclone.errors import FileError, TargetBusy, TargetExists, TargetUnusable
-from innoclone.files.copying import copy_file
+from innoclone.errors import FileError, TargetBusy, TargetUnusable
+from innoclone.files.base import refuse_running_server
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import remove_clone
 from innoclone.files.swap import exchange_names
 from innoclone.files.system import file_error, sync_directory
 
-__all__ = ["Note", "Places", "Step", "belongings", "carry", "name_to_keep", "size_of"]
+__all__ = ["Note", "Places", "Step"]
 
 NOTE = "replacing.json"
+DONE = "replacing.done"  # the last note, written with the first: the disk may be full when it is needed
+DROPPED = "old-dropped"  # old data that is being removed
 FORMAT = 1
 FOLDER_MODE = 0o711  # ours; a mysqld of another user only passes through to the new data
-
-# What a clone brings itself (manual, "InnoDB On-Disk Structures"; clone0copy.cc for the buffer pool's dump). System
-# tablespaces and logs may have other names: those come with the server's variables.
-DATA_FILES = (
-    r".*\.ib[du]|undo_\d+|ibdata\d+|ibtmp\d+|ib_logfile\d+|ib_buffer_pool(\.incomplete)?",
-    r"#ib_\d+_\d+\.b?dblwr|.*\.#clone",
-)
-DATA_FOLDERS = r"#innodb_.*|#ib_archive|#clone|#innoclone"
-# In the folder of a schema. Each table has one of the first two: InnoDB's file, or the dictionary's copy for others.
-TABLES = (".ibd", ".sdi")
-TABLE_FILES = (*TABLES, ".MYD", ".MYI", ".CSV", ".CSM", ".ARZ", ".ARM", ".MRG", ".cfg", ".cfp")
 
 
 class Step(enum.Enum):
@@ -99,7 +88,7 @@ class Places:
                 raise TargetUnusable(f"{self.folder} is on another file system than {self.data}")
             return take_lock(self.folder, self.data)
         except TargetBusy as error:
-            raise TargetBusy(error.message, hint="wait for it") from error
+            raise TargetBusy(error.message, hint=f"wait for it, or: innoclone stop {self.data}") from error
         except OSError as error:
             raise file_error(error, f"can't use {self.folder}") from error
 
@@ -116,19 +105,39 @@ class Places:
             )
         return inode == note.new
 
-    def begin(self, kept: str, source: str, began: float) -> Note:
+    def begin(self, source: str, began: float, *, keep: bool) -> Note:
         """The first note, of the two directories as they are. Raises a file error."""
         try:
-            note = Note(Step.FORTH, self.data.stat().st_ino, self.new.stat().st_ino, kept, source, began)
+            old, new = self.data.stat().st_ino, self.new.stat().st_ino
         except OSError as error:
             raise file_error(error, f"can't look at {self.new}") from error
+        note = Note(Step.FORTH, old, new, self._name_to_keep() if keep else "", source, began)
+        self._write(self.folder / DONE, replace(note, step=Step.DONE))
         self.write(note)
         return note
 
+    def _name_to_keep(self) -> str:
+        """For old data that stays: by the time of its end. An hour comes twice when summer time ends."""
+        name = time.strftime("old-%Y%m%dT%H%M%S")
+        taken = {entry.name for entry in self.folder.iterdir()}
+        return next(one for one in (name, *(f"{name}-{more}" for more in range(2, 1000))) if one not in taken)
+
+    def done(self, note: Note) -> None:
+        """The last note: a server came up on the new data. It needs no space. Raises a file error."""
+        try:
+            (self.folder / DONE).replace(self.folder / NOTE)
+            sync_directory(self.folder)
+        except FileNotFoundError:  # it was done before
+            self.write(replace(note, step=Step.DONE))
+        except OSError as error:
+            raise file_error(error, f"can't write {self.folder / NOTE}") from error
+
     def write(self, note: Note) -> None:
         """Replace the note as a whole. Raises a file error; then the earlier one counts."""
-        path = self.folder / NOTE
-        beside = path.with_suffix(".new")
+        self._write(self.folder / NOTE, note)
+
+    def _write(self, path: Path, note: Note) -> None:
+        beside = path.with_name(path.name + ".new")
         try:
             with beside.open("w") as file:
                 file.write(json.dumps({"format": FORMAT, **asdict(note), "step": note.step.value}) + "\n")
@@ -162,128 +171,47 @@ class Places:
     def forget(self) -> None:
         """Remove the note. Raises a file error."""
         try:
-            (self.folder / NOTE).unlink(missing_ok=True)
+            for name in (NOTE, DONE):
+                (self.folder / name).unlink(missing_ok=True)
             sync_directory(self.folder)
         except OSError as error:
             raise file_error(error, f"can't remove {self.folder / NOTE}") from error
 
     def exchange(self) -> None:
-        """Swap new and old data. Raises `TargetBusy` if a server runs there, a file error."""
+        """Swap new and old data. Raises `TargetBusy` if a server runs on one of them, a file error."""
+        refuse_running_server(self.new)
         exchange_names(self.new, self.data)
 
+    def remove_new(self, note: Note | None) -> None:
+        """Give up what was copied. Without a note `new` is never old data, with one its inode tells.
+
+        Raises `TargetBusy` if a server runs on it, a file error.
+        """
+        if note is not None and self.new.stat().st_ino != note.new:
+            raise FileError(f"{self.new} is not the data that was copied", hint="somebody has moved directories")
+        refuse_running_server(self.new)
+        remove_clone(self.new)
+
     def put_aside(self, note: Note) -> Path | None:
-        """After a replacement: where the old data is kept, or None: it was removed. Raises a file error."""
-        kept = self.folder / (note.kept or "old-dropped")
+        """After a replacement: where the old data is kept, or None: it was removed.
+
+        Raises `TargetBusy` if a server runs on it, a file error.
+        """
+        kept = self.folder / (note.kept or DROPPED)
         try:
             if self.new.exists() and self.new.stat().st_ino == note.old:
+                refuse_running_server(self.new)
+                if not note.kept and kept.exists():
+                    self._remove_dropped()
                 self.new.rename(kept)
                 sync_directory(self.folder)
             if not note.kept and kept.exists():
-                remove_clone(kept)
+                self._remove_dropped()
         except OSError as error:
             raise file_error(error, f"can't put the old data at {self.new} aside") from error
         return kept if note.kept else None
 
-
-def name_to_keep() -> str:
-    """For old data that stays: by the time of its end."""
-    return time.strftime("old-%Y%m%dT%H%M%S")
-
-
-# ---- what stays with the server --------------------------------------------------------------------------------
-
-
-def belongings(data: Path, replaced: Sequence[str]) -> list[Path]:
-    """The entries of a data directory that are the server's own and not data: auto.cnf, persisted variables, option
-    files, keys and certificates, logs that are read by people, relay logs, and whatever else somebody put there. The
-    stock plugin leaves all of them, too (tested with 9.7).
-
-    ``replaced`` are regular expressions of data's names besides the usual ones. Raises `TargetUnusable` for a schema's
-    folder with foreign files in it, like the stock plugin (its error 1010), but before anything is changed.
-    """
-    files = re.compile("|".join((*DATA_FILES, *replaced)))
-    found = []
-    try:
-        for entry in sorted(data.iterdir()):
-            if entry.is_dir():
-                if not re.fullmatch(DATA_FOLDERS, entry.name) and not _is_schema(entry):
-                    found.append(entry)
-            elif (entry.is_file() or entry.is_symlink()) and not files.fullmatch(entry.name):
-                found.append(entry)
-    except OSError as error:
-        raise file_error(error, f"can't look into {data}") from error
-    return found
-
-
-def _is_schema(folder: Path) -> bool:
-    """Whether a folder holds tables, or nothing."""
-    names = {entry.name for entry in folder.iterdir()}
-    if names and not any(Path(name).suffix in TABLES for name in names):
-        return False
-    foreign = sorted(name for name in names if Path(name).suffix not in TABLE_FILES)
-    if foreign:
-        raise TargetUnusable(
-            f"{folder} holds tables and also {foreign[0]}, which is none", hint="move it elsewhere, it would be lost"
-        )
-    if folder.is_symlink():
-        raise TargetUnusable(f"{folder} is a symbolic link to tables elsewhere", hint="move the folder itself here")
-    return True
-
-
-def size_of(entries: Sequence[Path]) -> int:
-    """Bytes that `carry` is going to need. Raises a file error."""
-    try:
-        return sum(one.lstat().st_size for entry in entries for one in (entry, *entry.rglob("*")))
-    except OSError as error:
-        raise file_error(error, "can't look at what stays with the server") from error
-
-
-def carry(entries: Sequence[Path], data: Path) -> None:
-    """Copy the server's own files into its new data, durably, with owner and mode; nothing of the old is touched.
-
-    The server must be down. Raises `TargetExists` where the new data has a folder of that name, a file error.
-    """
-    for entry in entries:
-        place = data / entry.name
-        try:
-            if place.is_dir():
-                raise TargetExists(f"the clone has a schema {entry.name}, and the server a folder of that name")
-            place.unlink(missing_ok=True)
-            _copy(entry, place)
-        except OSError as error:
-            raise file_error(error, f"can't copy {entry}") from error
-    try:
-        sync_directory(data)
-    except OSError as error:
-        raise file_error(error, f"can't sync {data}") from error
-
-
-def _copy(entry: Path, place: Path) -> None:
-    """A file, a symbolic link or a whole folder."""
-    status = entry.lstat()
-    if entry.is_symlink():
-        place.symlink_to(entry.readlink())
-    elif entry.is_dir():
-        place.mkdir(mode=0o700)
-        for one in sorted(entry.iterdir()):
-            _copy(one, place / one.name)
-        _take_on(place, status)
-        sync_directory(place)
-        return
-    elif entry.is_file():
-        with entry.open("rb") as source, place.open("xb") as target:
-            copy_file(source.fileno(), target.fileno(), lambda _: None)
-            os.fsync(target.fileno())
-    else:
-        return  # a socket or pipe of a server that is down
-    _take_on(place, status)
-
-
-def _take_on(place: Path, status: os.stat_result) -> None:
-    """Owner, mode and times."""
-    if os.geteuid() == 0 or (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-        with contextlib.suppress(PermissionError):
-            os.chown(place, status.st_uid, status.st_gid, follow_symlinks=False)
-    if not place.is_symlink():
-        place.chmod(status.st_mode & 0o7777)
-        os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+    def _remove_dropped(self) -> None:
+        """What has that name was renamed to it by us, after a server had come up on the new data."""
+        refuse_running_server(self.folder / DROPPED)
+        remove_clone(self.folder / DROPPED)

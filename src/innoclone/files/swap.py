@@ -29,8 +29,8 @@ def fresh_sibling(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def kept(directory: Path) -> Iterator[None]:
-    """Meanwhile no other process of ours works on the earlier clone.
+def kept(directory: Path) -> Iterator[int]:
+    """Meanwhile no other process of ours works on the earlier clone; the descriptor of the lock.
 
     Raises `TargetBusy`; `TargetUnusable` where it could not be swapped.
     """
@@ -41,7 +41,7 @@ def kept(directory: Path) -> Iterator[None]:
     own.mkdir(exist_ok=True)
     lock = take_lock(own, directory)
     try:
-        yield
+        yield lock
     finally:
         os.close(lock)
 

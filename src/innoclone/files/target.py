@@ -16,11 +16,12 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from innoclone.errors import FileError, PathRefused, TargetExists, TargetUnusable
+from innoclone.errors import FileError, PathRefused, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.marks import FILE_MODE, IN_PROGRESS, MANIFEST, is_mark, is_unfinished, make_directory, remove
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, STATUS, Mapping, place
+from innoclone.files.occupied import occupied
 from innoclone.files.system import file_error, sync_directory, write_all
 
 __all__ = ["EXTERNAL", "MANIFEST", "WANT_RECOVERY_STATUS", "Target"]
@@ -78,10 +79,8 @@ class Target:
         if not self.root.exists():
             make_directory(self.root)
             self._created = True
-        elif not self.root.is_dir():
-            raise TargetExists(f"{self.root} exists and is not a directory")
-        elif any(self.root.iterdir()) and not self._may_take():
-            raise TargetExists(f"{self.root} exists and is not empty")
+        elif not self.root.is_dir() or (any(self.root.iterdir()) and not self._may_take()):
+            raise occupied(self.root)
         else:
             refuse_running_server(self.root)
         self._identity = _identity(self.root)
@@ -91,6 +90,11 @@ class Target:
             make_directory(self.root / name)
         self._lock = take_lock(self.root / OWN_DIR, self.root)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
+
+    @property
+    def lock(self) -> int:
+        """The descriptor of the lock, until `release`."""
+        return self._lock
 
     def clear(self, *, reuse: bool = False) -> None:
         """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`; with ``reuse``

@@ -38,12 +38,13 @@ from innoclone.operation.options import (
     VerifyOptions,
 )
 from innoclone.operation.replace import ReplaceResult
+from innoclone.operation.replicate import ReplicateResult
 from innoclone.operation.verify import VerifyReport
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus
-from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "local", "replace_data", "replicate", "status", "stop",
@@ -197,20 +198,32 @@ def verify(
 
 def replicate(
     replica: str | os.PathLike[str] | Endpoint,
-    source: str | Endpoint,
+    source: str | Endpoint | None = None,
     *,
     password: str | None = None,
-    run: bool = False,
-) -> list[str]:
+    **options: Any,
+) -> ReplicateResult:
     """The statements that make a clone, a directory or a running server, replicate from ``source``.
 
-    ``password`` is the source account's, if its DSN has none. With ``run`` they are executed on the server. Raises a
+    Without a ``source`` that is the clone's donor, with the account that the clone was made with. ``password`` is the
+    source account's, if its DSN has none; a replica's is in its own DSN. ``options`` are the other fields of
+    `ReplicateOptions`: with ``run`` the statements are executed on the server, and ``wait`` is for how many seconds it
+    may catch up; ``reset_channels`` drops replication channels also if they may be the server's own. Raises a
     `CloneError`.
     """
     if isinstance(replica, str) and is_dsn(replica):
         replica = endpoint(replica)
     where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
-    return replicate_operation.replicate(ReplicateOptions(where, _server(source, password), run=run))
+    server = _donor_of(where, password) if source is None else _server(source, password)
+    choice = ReplicateOptions(where, server, source_is_donor=source is None, **options)
+    return replicate_operation.replicate(choice)
+
+
+def _donor_of(clone: Path | Endpoint, password: str | None) -> Endpoint:
+    donor = replicate_operation.find_donor(clone)
+    if donor.host.startswith("/"):
+        return Endpoint(socket=Path(donor.host), user=donor.user, password=password or "", ssl_mode=SslMode.DISABLED)
+    return Endpoint(host=donor.host, port=donor.port, user=donor.user, password=password or "")
 
 
 def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
@@ -222,11 +235,11 @@ def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
 
 
 def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) -> bool:
-    """End the process that makes a clone in ``directory`` (SIGTERM), and wait for that; False if there is none.
+    """End a clone that this or another process makes in ``directory``, or the replacement of that server's data, and
+    wait for that; False if there is none.
 
-    That is the whole process, as it is when the program ``innoclone`` makes the clone; to end a `clone` in this one,
-    set its ``stopped``. Raises `TargetUnusable`, `TargetBusy` where it can't be reached or doesn't end in ``timeout``
-    seconds.
+    Only that ends, and its call raises `Interrupted`. Raises `TargetUnusable`, `TargetBusy` where it can't be reached
+    or doesn't end in ``timeout`` seconds.
     """
     return steer.stop(Path(directory).absolute(), timeout=timeout) is not None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from innoclone.errors import escaped
 from innoclone.front.units import amount, duration, moment, speed
 from innoclone.operation.inspect import Condition, DirectoryStatus
 from innoclone.ops.status import State
@@ -20,12 +21,7 @@ SHOWN_NOTES = 5
 def status_lines(found: DirectoryStatus) -> list[str]:
     """Aligned lines: what it is, how far, from where, by whom, what one can do."""
     rows = _complete(found) if found.condition is Condition.COMPLETE else _unfinished(found)
-    return [f"{label:<12} {_printable(text)}" for label, text in [("directory", str(found.directory)), *rows]]
-
-
-def _printable(text: str) -> str:
-    """On one line, and nothing in it for the terminal: the directory may be somebody else's."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return [f"{label:<12} {escaped(text)}" for label, text in [("directory", str(found.directory)), *rows]]
 
 
 def _unfinished(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
@@ -130,11 +126,14 @@ def history_table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for record in records:
         began, seconds, data = record.get("began"), record.get("seconds") or 0.0, record.get("data") or 0
         lines.append(
-            f"{record.get('id') or '':>5}  {moment(began) if began else '':<19} "
-            f"{record.get('operation', ''):<5} {record['state']:<11} "
-            f"{duration(seconds):>8} {amount(data) if data else '':>11}  "
-            f"{record.get('source', '')} -> {record.get('destination', '')}"
+            escaped(
+                f"{record.get('id') or '':>5}  {moment(began) if began else '':<19} "
+                f"{record.get('operation', ''):<5} {record['state']:<11} "
+                f"{duration(seconds):>8} {amount(data) if data else '':>11}  "
+                f"{record.get('source', '')} -> {record.get('destination', '')}"
+            )
         )
         if record["state"] == State.FAILED.value:
-            lines.append(f"{'':<27}error {record['error_number']}: {record.get('error_message', '').splitlines()[0]}")
+            first = record.get("error_message", "").partition("\n")[0]
+            lines.append(f"{'':<27}error {record['error_number']}: {escaped(first)}")
     return lines

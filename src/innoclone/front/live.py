@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from innoclone.errors import escaped
 from innoclone.front.progress import LOOK_EVERY, Row
 from innoclone.front.units import amount, duration, speed
 from innoclone.ops.status import COPY_STAGES, Decision, State
@@ -46,7 +47,7 @@ class LiveRenderer:
 
     def note(self, text: str) -> None:
         """Print above the display."""
-        self._console.print(f"innoclone: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"innoclone: {escaped(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def decision(self, decision: Decision) -> None:
         """Print above the display, if asked for."""
@@ -94,7 +95,7 @@ def _cells(row: Row) -> list[str]:
     return [
         "" if row.fraction is None else f"{row.fraction * 100:.0f} %",
         size if row.data or row.estimate else "",
-        speed(row.speed) if row.data else "",
+        "" if row.speed is None or not row.data else speed(row.speed),
         f"{row.connections} conn" if running and row.connections else "",
         "" if row.left is None else f"{duration(row.left)} left",
         duration(row.seconds),
@@ -104,5 +105,5 @@ def _cells(row: Row) -> list[str]:
 def _total(rows: Sequence[Row]) -> list[str]:
     data = sum(row.data for row in rows if row.stage in COPY_STAGES)
     seconds = sum(row.seconds for row in rows)
-    moved = [amount(data), speed(data / seconds) if seconds > 0 else ""] if data else ["", ""]
-    return ["", *moved, "", "", duration(seconds)]
+    is_speed = data and seconds > 0 and all(row.copies for row in rows)
+    return ["", amount(data) if data else "", speed(data / seconds) if is_speed else "", "", "", duration(seconds)]

@@ -60,18 +60,27 @@ def decrypt(data: bytes) -> str:
     return b"".join(lines).decode("utf-8", "surrogateescape")
 
 
-def read(path: Path, *, warn: Callable[[str], None]) -> list[Setting]:
+def read(path: Path, *, named: bool = False, warn: Callable[[str], None]) -> list[Setting]:
     """The settings in the login file, none if there is no such file or others may read it.
 
-    Raises UsageError for a file that is not a login file.
+    ``named``: somebody asked for what is in it, so that both are errors. Raises UsageError, also for a file that is no
+    login file.
     """
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode) and mode & (stat.S_IXUSR | stat.S_IRWXG | stat.S_IRWXO):
-            warn(f"login file {path} is ignored: others may read or write it (chmod 600 it)")
+            text = f"{path} should be readable/writable only by current user"
+            if named:
+                raise UsageError(text, hint=f"chmod 600 {path}")
+            warn(f"{text}: it is ignored (chmod 600 it)")
             return []
         data = path.read_bytes()
-    except OSError:
+    except OSError as error:
+        if named:
+            raise UsageError(
+                f"failed to open login file {path} (OS errno {error.errno} - {error.strerror})",
+                hint="mysql_config_editor set --login-path=NAME makes it",
+            ) from None
         return []
     try:
         lines = parse(decrypt(data), str(path), login_file=True)

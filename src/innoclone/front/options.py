@@ -11,6 +11,8 @@ Differences from MySQL's own clients, all on purpose:
   or in the DSN it means TCP (MySQL would ignore the port without a word).
 * A socket on the command line wins over a host in an option file.
 * An option of [client] that innoclone doesn't know is ignored: it is for the other programs.
+* A file or login path that was named and can't be used is an error (see `option_files`); MySQL's clients go on without
+  a login path that isn't there.
 """
 
 from __future__ import annotations
@@ -87,14 +89,16 @@ def find_settings(
     """Read the option files and the login path (``login`` names one besides [client]). Raises UsageError."""
     env = os.environ if environ is None else environ
     found: list[Setting] = []
-    for path, required in standard_files(home_of(env), files):
-        found += settings_of(read(path, required=required, warn=warn), GROUPS)
+    for path, named in standard_files(home_of(env), files):
+        found += settings_of(read(path, named=named, warn=warn), GROUPS)
     login_file = login_path.login_file(env)
     if login_file is not None:
-        entries = login_path.read(login_file, warn=warn)
-        if login is not None and not any(entry.group == login for entry in entries):
-            warn(f"there is no login path {login} in {login_file}")
+        entries = login_path.read(login_file, named=login is not None, warn=warn)
+        if login is not None and not any(settings_of(entries, (login,))):
+            raise UsageError(f"there is no login path {login} in {login_file}", hint="mysql_config_editor print --all")
         found += settings_of(entries, (*GROUPS, login) if login else GROUPS)
+    elif login is not None:
+        raise UsageError("there is no home directory to look for login paths in", hint="set HOME")
     return Sources(found, env)
 
 
@@ -103,11 +107,13 @@ def resolve(
     sources: Sources,
     *,
     dsn: str | None = None,
+    role: str = "",
     warn: Callable[[str], None],
     ask: Callable[[str], str] | None = None,
 ) -> Endpoint:
     """The server that the user means. ``typed`` has the options of `CONNECTION_OPTIONS` that were on the command line;
-    a password of None is asked for with ``ask``, by default on the terminal. Raises UsageError.
+    a password of None is asked for with ``ask``, by default on the terminal. ``role`` says which of several servers
+    that is for. Raises UsageError.
     """
     given = _merge(typed, sources, dsn)
     socket = _socket(given)
@@ -124,7 +130,7 @@ def resolve(
         raise UsageError("--ssl-cert and --ssl-key go together", hint="name both or none")
     host = (_text(given, "host") if socket is None else "") or "localhost"
     user = _text(given, "user") or default_user()
-    shown = user + "@" + (str(socket) if socket else host)
+    shown = f"{role} {user}@{socket or host}".lstrip()
     return Endpoint(
         host=host,
         port=_number(given, "port", 65535) or DEFAULT_PORT,
@@ -191,7 +197,7 @@ def _text(given: Mapping[str, Given], option: str) -> str:
 
 def _path(given: Mapping[str, Given], option: str) -> Path | None:
     text = _text(given, option)
-    return Path(text).expanduser() if text else None
+    return Path(os.path.expanduser(text)) if text else None  # noqa: PTH111 - which leaves an unknown ~user as it is
 
 
 def _number(given: Mapping[str, Given], option: str, largest: int) -> int:

@@ -3,6 +3,9 @@
 Messages, warnings, progress and errors go to stderr, as with mysqlbackup and xtrabackup; stdout is for data that
 somebody may want to pipe: JSON events, SQL statements, a report. So the last line of success, which scripts look for
 (``completed OK!``), is on stderr, also with ``--quiet`` and ``--json``.
+
+A stdout whose reader has gone is of no importance to the work; one that can't be written (a full disk) is an error at
+the end of it, in place of the last line of success.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from innoclone.errors import CloneError, UsageError
+from innoclone.errors import CloneError, UsageError, escaped
 from innoclone.front.progress import JsonRenderer, PlainRenderer, Renderer, Watcher
 from innoclone.ops.status import CloneStatus
 
-__all__ = ["COMPLETED", "Output"]
+__all__ = ["COMPLETED", "Output", "stdout_error"]
 
 PROGRAM = "innoclone"
 COMPLETED = "completed OK!"
@@ -36,12 +39,15 @@ class Output:
         verbose: bool = False,
         json_events: bool = False,
         log_file: Path | None = None,
+        announced: bool = True,
     ) -> None:
-        """Raises UsageError if the log file can't be written."""
+        """``announced``: the log file says that a command was started. Raises UsageError if it can't be written."""
         self._quiet, self._verbose, self._log_file = quiet, verbose, log_file
         self._json = JsonRenderer(sys.stdout) if json_events else None
+        self._lost: OSError | None = None  # why stdout could not be written
         try:
-            self._append("started")
+            if announced:
+                self._append("started")
         except OSError as error:
             raise UsageError(f"log file {log_file} can't be written: {error.strerror}") from None
         Output.current = self
@@ -61,43 +67,48 @@ class Output:
         """What the user must know; ``--quiet`` does not hide it."""
         self._err(f"warning: {text}")
         self._log(f"warning: {text}")
+        if self._json is not None:
+            self._json.emit("warning", {"text": text})
 
     def data(self, text: str) -> None:
-        """What the command was asked for, to stdout; not with ``--json``, whose result says the same."""
-        if self._json is None:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+        """What the command was asked for, to stdout; not with ``--json``, whose events say the same."""
+        if self._json is None and self._lost is None:
+            try:
+                sys.stdout.write(text + "\n")
+                sys.stdout.flush()
+            except OSError as error:
+                self._lost = error
+
+    def event(self, event: str, fields: Mapping[str, Any]) -> None:
+        """An event of ``--json``."""
+        if self._json is not None:
+            self._json.emit(event, fields)
 
     def result(self, fields: Mapping[str, Any]) -> None:
-        """The event ``result`` of ``--json``."""
-        if self._json is not None:
-            self._json.emit("result", fields)
+        """The event ``result`` of ``--json``: the last one of every success."""
+        self.event("result", fields)
 
     def completed(self) -> None:
-        """The last line of success."""
+        """The last line of success. Raises a file error if what belongs to stdout is not there."""
+        self.check()
         self._err(COMPLETED)
         self._log(COMPLETED)
 
+    def check(self) -> None:
+        """Raises a file error if stdout could not be written."""
+        lost = self._lost if self._json is None else self._json.lost
+        if lost is not None and not isinstance(lost, BrokenPipeError):
+            raise stdout_error(lost)
+
     def error(self, error: CloneError, exit_status: int) -> None:
         """The last lines of failure."""
-        text = f"ERROR {error.code} ({error.sqlstate}): {error.message}"
-        if self._json is not None:
-            self._json.emit(
-                "error",
-                {
-                    "number": error.code,
-                    "symbol": error.symbol,
-                    "sqlstate": error.sqlstate,
-                    "message": error.message,
-                    "hint": error.advice,
-                    "retryable": error.retryable,
-                    "exit_status": exit_status,
-                },
-            )
-        for line, colour in ((text, "31"), (f"hint: {error.advice}" if error.advice else "", "")):
-            if line:
-                self._err(line, colour)
-                self._log(line)
+        problems = [_fields(problem) for problem in getattr(error, "problems", ())]
+        self.event(
+            "error", _fields(error) | {"exit_status": exit_status} | ({"problems": problems} if problems else {})
+        )
+        for number, line in enumerate(error.lines):
+            self._err(line, "" if number else "31")
+            self._log(line)
 
     def watch(self, status: CloneStatus) -> Watcher:
         """Show ``status`` for as long as the ``with`` block runs."""
@@ -122,13 +133,13 @@ class Output:
 
     def _err(self, text: str, colour: str = "") -> None:
         """One line to stderr; who closed it does not want to hear more."""
-        line = f"{PROGRAM}: {text}"
+        line = f"{PROGRAM}: {escaped(text)}"
         if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             line = f"\x1b[{colour}m{line}\x1b[0m"
         try:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
-        except BrokenPipeError:
+        except OSError:  # nobody reads, or the disk is full: there is no other place to say so
             pass
 
     def _log(self, text: str) -> None:
@@ -142,4 +153,20 @@ class Output:
     def _append(self, text: str) -> None:
         if self._log_file is not None:
             with self._log_file.open("a", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {PROGRAM}: {text}\n")
+                stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {PROGRAM}: {escaped(text)}\n")
+
+
+def stdout_error(error: OSError) -> CloneError:
+    """What is wrong with stdout, as one of our errors."""
+    from innoclone.files.system import file_error
+
+    found = file_error(error, "can't write to stdout")
+    found.advice = "what was to be done is done, only its output is missing"
+    return found
+
+
+def _fields(error: CloneError) -> dict[str, Any]:
+    return {
+        "number": error.code, "symbol": error.symbol, "sqlstate": error.sqlstate, "message": error.message,
+        "hint": error.advice, "retryable": error.retryable,
+    }  # fmt: skip

@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter, methodcaller
 from typing import Any, Protocol, Self, TextIO
 
 from innoclone.front.units import amount, duration, speed
 from innoclone.ops.speed import Speed
-from innoclone.ops.status import COPY_STAGES, CloneStatus, Decision, Stage, StageStatus, State
+from innoclone.ops.status import COPY_STAGES, RATED_STAGES, CloneStatus, Decision, Stage, StageStatus, State
 
 __all__ = ["JsonRenderer", "PlainRenderer", "Renderer", "Row", "Watcher"]
 
@@ -26,7 +27,8 @@ LOOK_EVERY = 1 / 8
 
 @dataclass(frozen=True)
 class Row:
-    """One stage at one moment. Times in seconds, amounts in bytes, ``speed`` in bytes per second."""
+    """One stage at one moment. Times in seconds, amounts in bytes, ``speed`` in bytes per second: at the moment, in the
+    end the mean; None where it would say nothing."""
 
     stage: Stage
     state: State
@@ -34,8 +36,9 @@ class Row:
     network: int
     estimate: int
     threads: int
-    speed: float
+    speed: float | None
     seconds: float
+    copies: bool = True  # its time may count for the speed of the whole (`StageStatus.copies`)
 
     @property
     def name(self) -> str:
@@ -57,7 +60,7 @@ class Row:
     @property
     def left(self) -> float | None:
         """Seconds to the stage's end at the present speed, None if not known."""
-        if self.state is not State.IN_PROGRESS or self.speed <= 0 or self.estimate <= self.data:
+        if self.state is not State.IN_PROGRESS or not self.speed or self.estimate <= self.data:
             return None
         return (self.estimate - self.data) / self.speed
 
@@ -94,12 +97,11 @@ class Watcher:
     ) -> None:
         """``clock`` is for tests."""
         self._status = status
-        self._renderers = list(renderers)
         self._clock = clock
         self._seen: dict[Stage, tuple[State, float | None]] = {}
         self._speeds = {stage: Speed() for stage in Stage}
         self._notes = self._decisions = 0
-        self._ticked = [float("-inf")] * len(self._renderers)
+        self._ticked = {renderer: float("-inf") for renderer in renderers}  # when each was told last
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -113,8 +115,7 @@ class Watcher:
         self._stop.set()
         self._thread.join()
         self.look(last=True)
-        for renderer in self._renderers:
-            renderer.close()
+        self._tell(methodcaller("close"))
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY):
@@ -123,48 +124,63 @@ class Watcher:
     def look(self, *, last: bool = False) -> None:
         """Read the status once and tell the renderers what is new."""
         now = self._clock()
-        rows = []
-        for stage, status in self._status.stages.items():
-            state, begin = status.state, status.begin
+        stages = [(status, status.state, status.begin) for status in self._status.stages.values()]
+        stages.sort(key=lambda each: each[2] or 0.0)
+        rows, told = [], []
+        for status, state, begin in stages:
             row = self._row(status, state, now)
             if state is not State.NOT_STARTED:
                 rows.append(row)
-            self._compare(stage, (state, begin), row)
+            told += self._changes(status, (state, begin), row)
+        for _, call in sorted(told, key=itemgetter(0)):  # by the time of each, and else in the stages' order
+            self._tell(call)
         for text in self._status.notes[self._notes :]:
             self._notes += 1
-            for renderer in self._renderers:
-                renderer.note(text)
+            self._tell(methodcaller("note", text))
         for decision in self._status.decisions[self._decisions :]:
             self._decisions += 1
-            for renderer in self._renderers:
-                renderer.decision(decision)
-        for index, renderer in enumerate(self._renderers):
-            if last or now - self._ticked[index] >= renderer.interval:
-                self._ticked[index] = now
-                renderer.tick(rows)
+            self._tell(methodcaller("decision", decision))
+        for renderer, ticked in list(self._ticked.items()):
+            if last or now - ticked >= renderer.interval:
+                self._ticked[renderer] = now
+                self._tell(methodcaller("tick", rows), [renderer])
 
-    def _compare(self, stage: Stage, present: tuple[State, float | None], row: Row) -> None:
-        """Tell of a beginning and an end since the last look; a stage may begin again after it failed."""
-        before = self._seen.get(stage, (State.NOT_STARTED, None))
+    def _tell(self, call: Callable[[Renderer], None], renderers: Iterable[Renderer] | None = None) -> None:
+        """Tell all of them, or some; who can't write any more (a terminal that has gone) is told nothing more."""
+        for renderer in list(self._ticked if renderers is None else renderers):
+            try:
+                call(renderer)
+            except OSError:
+                del self._ticked[renderer]
+
+    def _changes(
+        self, status: StageStatus, present: tuple[State, float | None], row: Row
+    ) -> list[tuple[float, Callable[[Renderer], None]]]:
+        """A beginning and an end since the last look, with their times; a stage may begin again after it failed."""
+        before = self._seen.get(status.stage, (State.NOT_STARTED, None))
         if present == before:
-            return
-        self._seen[stage] = present
+            return []
+        self._seen[status.stage] = present
         state, begin = present
-        for renderer in self._renderers:
-            # A beginning that moves while the stage ends is only its true time becoming known.
-            if begin != before[1] and not (before[0] is State.IN_PROGRESS and state is State.COMPLETED):
-                renderer.began(row)
-            if state in (State.COMPLETED, State.FAILED):
-                renderer.ended(row)
+        found: list[tuple[float, Callable[[Renderer], None]]] = []
+        # A beginning that moves while the stage ends is only its true time becoming known.
+        if begin != before[1] and not (before[0] is State.IN_PROGRESS and state is State.COMPLETED):
+            found.append((begin or 0.0, methodcaller("began", row)))
+        if state in (State.COMPLETED, State.FAILED):
+            found.append((status.end or 0.0, methodcaller("ended", row)))
+        return found
 
     def _row(self, status: StageStatus, state: State, now: float) -> Row:
         data = status.data
-        if state is State.IN_PROGRESS:
-            rate = self._speeds[status.stage].add(now, data)
-        else:
+        rate = status.rate
+        if state is not State.IN_PROGRESS:
             self._speeds[status.stage].clear()
-            rate = data / status.seconds if status.seconds > 0 else 0.0
-        return Row(status.stage, state, data, status.network, status.estimate, status.threads, rate, status.seconds)
+        elif status.stage in RATED_STAGES:
+            rate = self._speeds[status.stage].add(now, data)
+        return Row(
+            status.stage, state, data, status.network, status.estimate, status.threads, rate, status.seconds,
+            status.copies,
+        )  # fmt: skip
 
 
 class PlainRenderer:
@@ -187,7 +203,7 @@ class PlainRenderer:
     def ended(self, row: Row) -> None:
         """Say what it came to."""
         data = f", {amount(row.data)}" if row.data else ""
-        rate = f", {speed(row.speed)}" if row.data else ""
+        rate = "" if row.speed is None else f", {speed(row.speed)}"
         self._write(f"{row.name}: {row.state.value.lower()} in {row.seconds:.1f} s{data}{rate}")
 
     def note(self, text: str) -> None:
@@ -208,8 +224,9 @@ class PlainRenderer:
             if row.state is State.IN_PROGRESS:
                 percent = "" if row.fraction is None else f"{row.fraction * 100:.0f} %, "
                 of = f" of {amount(row.estimate)}" if row.estimate else ""
+                rate = "" if row.speed is None else f", {speed(row.speed)}"
                 left = "" if row.left is None else f", {duration(row.left)} left"
-                self._write(f"{row.name}: {percent}{amount(row.data)}{of}, {speed(row.speed)}{left}")
+                self._write(f"{row.name}: {percent}{amount(row.data)}{of}{rate}{left}")
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -221,8 +238,9 @@ class JsonRenderer:
     interval = 1.0
 
     def __init__(self, stream: TextIO) -> None:
-        """Write to ``stream``; when its reader has gone, go on in silence."""
+        """Write to ``stream``; when it can't be written any more, go on in silence: `lost` says why."""
         self._stream: TextIO | None = stream
+        self.lost: OSError | None = None
 
     def emit(self, event: str, fields: Mapping[str, Any]) -> None:
         """Write one event."""
@@ -231,8 +249,8 @@ class JsonRenderer:
         try:
             self._stream.write(json.dumps({"event": event, "time": round(time.time(), 3), **fields}) + "\n")
             self._stream.flush()
-        except BrokenPipeError:
-            self._stream = None
+        except OSError as error:
+            self._stream, self.lost = None, error
 
     def began(self, row: Row) -> None:
         """Event ``stage_begin``."""
@@ -268,5 +286,5 @@ def _measures(row: Row) -> dict[str, Any]:
         "network": row.network,
         "estimate": row.estimate,
         "seconds": round(row.seconds, 3),
-        "bytes_per_second": round(row.speed),
+        "bytes_per_second": None if row.speed is None else round(row.speed),
     }

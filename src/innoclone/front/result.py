@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from innoclone.front.units import MIB
-from innoclone.ops.status import CloneStatus, Stage, StageStatus, State
+from innoclone.ops.status import CloneStatus
 
 __all__ = ["result_fields", "result_table"]
 
 
 def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
-    """Lines: a row per stage that ran (seconds, MiB, MiB/s), the sum, position and verdict."""
-    ran = [row for row in status.stages.values() if row.state is not State.NOT_STARTED]
+    """Lines: a row per stage that ran, in order (seconds, MiB, MiB/s), the sum, position and verdict."""
+    ran = status.begun
     lines = [f"{'stage':<10} {'seconds':>9} {'MiB':>12} {'MiB/s':>9}"]
-    lines += [_line(row.stage.value, row.seconds, row.data) for row in ran]
-    lines.append(_line("total", _elapsed(status, ran), _moved(ran), copying=_copying(ran)))
+    lines += [_line(row.stage.value, row.seconds, row.data, row.rate) for row in ran]
+    lines.append(_line("total", status.seconds, status.data, status.rate))
     if status.position_unknown and not status.position_from:
         boot = f"innoclone boot {status.destination}"
         lines.append(f"binary log position: unknown until booted ({boot}): {status.position_unknown}")
@@ -30,13 +30,13 @@ def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
 
 def result_fields(status: CloneStatus) -> dict[str, Any]:
     """The same for ``--json``: seconds and bytes."""
-    ran = [row for row in status.stages.values() if row.state is not State.NOT_STARTED]
+    ran = status.begun
     return {
         "source": status.source,
         "destination": status.destination,
         "state": status.state.value,
-        "seconds": round(_elapsed(status, ran), 3),
-        "data": _moved(ran),
+        "seconds": round(status.seconds, 3),
+        "data": status.data,
         "network": sum(row.network for row in ran),
         "stages": [
             {
@@ -57,25 +57,6 @@ def result_fields(status: CloneStatus) -> dict[str, Any]:
     }
 
 
-def _elapsed(status: CloneStatus, ran: list[StageStatus]) -> float:
-    """From first to last, if both are known; else the sum of the stages."""
-    if status.begin is not None and status.end is not None:
-        return status.end - status.begin
-    return sum(row.seconds for row in ran)
-
-
-def _moved(ran: list[StageStatus]) -> int:
-    """Bytes that were copied; FILE SYNC makes the same bytes durable and counts them once more."""
-    return sum(row.data for row in ran if row.stage is not Stage.FILE_SYNC)
-
-
-def _copying(ran: list[StageStatus]) -> float:
-    """Seconds for which data moved or was made durable; a boot behind it doesn't make the copy slower."""
-    return sum(row.seconds for row in ran if row.stage not in (Stage.RESTART, Stage.RECOVERY))
-
-
-def _line(name: str, seconds: float, data: int, *, copying: float | None = None) -> str:
+def _line(name: str, seconds: float, data: int, rate: float | None) -> str:
     size = f"{data / MIB:,.1f}" if data else ""
-    moving = seconds if copying is None else copying
-    rate = f"{data / MIB / moving:,.1f}" if data and moving > 0 and name != Stage.FILE_SYNC.value else ""
-    return f"{name:<10} {seconds:>9.2f} {size:>12} {rate:>9}".rstrip()
+    return f"{name:<10} {seconds:>9.2f} {size:>12} {'' if rate is None else f'{rate / MIB:,.1f}':>9}".rstrip()

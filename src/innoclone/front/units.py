@@ -1,20 +1,12 @@
-"""How amounts are written for people: MiB and GiB as MySQL's own tools count them, MiB/s, durations, times of day."""
+"""How amounts are written for people: MiB and GiB (`innoclone.ops.units`), MiB/s, durations, times of day."""
 
 from __future__ import annotations
 
 import time
 
+from innoclone.ops.units import MIB, amount
+
 __all__ = ["MIB", "amount", "duration", "moment", "speed"]
-
-MIB = 1024 * 1024
-GIB = 1024 * MIB
-
-
-def amount(count: float) -> str:
-    """``count`` bytes in MiB, from 10 GiB on in GiB, and in KiB where MiB would look like nothing."""
-    if 0 < count < MIB / 10:
-        return f"{count / 1024:,.1f} KiB"
-    return f"{count / GIB:,.2f} GiB" if count >= 10 * GIB else f"{count / MIB:,.1f} MiB"
 
 
 def speed(bytes_per_second: float) -> str:

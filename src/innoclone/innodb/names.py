@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["table_name"]
+__all__ = ["schema_folder", "table_name"]
 
 
 def table_name(path: str) -> str:
@@ -23,3 +23,11 @@ def table_name(path: str) -> str:
 
 def _decode(text: str) -> str:
     return re.sub(r"@([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), text)
+
+
+def schema_folder(name: str) -> str:
+    """The folder of a schema: ``a-b`` as ``a@002db``.
+
+    Letters of some alphabets have shorter codes, see `table_name`: for those it is another one.
+    """
+    return re.sub(r"[^A-Za-z0-9_]", lambda character: f"@{ord(character[0]):04x}", name)

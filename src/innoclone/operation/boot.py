@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.engine import cloned
+from innoclone.engine.channels import inheritance, read_channels
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.engine.systemcopy import OPTIONS, await_gtids, system_copy
@@ -26,6 +27,8 @@ from innoclone.files.names import OWN_DIR
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.sql import Sql
 
 __all__ = ["FROM_BOOT", "BootResult", "boot"]
 
@@ -53,19 +56,23 @@ class BootResult:
 
 
 def boot(
-    options: BootOptions, *, status: CloneStatus | None = None, stopped: threading.Event | None = None
+    options: BootOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    visit: cloned.Visit | None = None,
 ) -> BootResult:
-    """Start a mysqld on a clone and wait for its recovery; see `BootOptions`.
+    """Start a mysqld on a clone and wait for its recovery; see `BootOptions`. ``visit`` is for a private server.
 
     Raises `TargetUnusable` (unfinished, no data directory), `TargetBusy`, `ServerNotFound`, `VersionUnsupported`,
-    `BootFailed`, `Interrupted` when ``stopped`` is set during recovery.
+    `BootFailed`, `Interrupted` when ``stopped`` is set during recovery; what ``visit`` raises.
     """
     status = status if status is not None else CloneStatus()
     alone = status.state is State.NOT_STARTED  # else the boot is the last part of a clone
     if alone:
         status.destination, status.state, status.begin = str(options.directory), State.IN_PROGRESS, time.time()
     try:
-        result = _Boot(options, status, stopped or threading.Event()).run()
+        result = _Boot(options, status, stopped or threading.Event(), visit).run()
     except CloneError as error:
         status.fail(error.code, error.message)
         raise
@@ -77,8 +84,10 @@ def boot(
 class _Boot:
     """State of one boot."""
 
-    def __init__(self, options: BootOptions, status: CloneStatus, stopped: threading.Event) -> None:
-        self.options, self.status, self.stopped = options, status, stopped
+    def __init__(
+        self, options: BootOptions, status: CloneStatus, stopped: threading.Event, visit: cloned.Visit | None
+    ) -> None:
+        self.options, self.status, self.stopped, self.visit = options, status, stopped, visit
         self.directory = options.directory.absolute()
         self.booted = self.directory  # where the server runs
         self.manifest: dict[str, Any] = {}
@@ -101,9 +110,12 @@ class _Boot:
         if self.options.keep or self.options.port is not None:
             return self._keep(programs)
         with cloned.private_server(
-            programs, self.directory, self.manifest, timeout=self.options.timeout, waiting=self._waiting
-        ):
+            programs, self.directory, self.manifest, visit=self.visit, timeout=self.options.timeout,
+            waiting=self._waiting,
+        ) as server:  # fmt: skip
             result = self._came_up(programs)
+            if self.first and not (self.visit and self.visit.accounts):  # else root may have a password
+                self._note_channels(server)
         return result
 
     def _on_copy(self, programs: Programs) -> BootResult:
@@ -135,6 +147,15 @@ class _Boot:
             await_gtids(self.booted, timeout, self._waiting)
             server.kill()  # in order it would have to look for users' tablespaces
 
+    def _note_channels(self, server: Server) -> None:
+        """What the clone has of its donor's replication, before any server could change that."""
+        with Sql(Endpoint(socket=server.socket)) as sql:
+            channels = read_channels(sql)
+        if self.manifest:
+            update_manifest(self.directory, channels=[channel.record() for channel in channels])
+        if channels and (note := inheritance(channels)) not in self.status.notes:
+            self.status.notes.append(note)
+
     def _manifest(self) -> dict[str, Any]:
         if (self.directory / OWN_DIR / MANIFEST).exists():
             return read_manifest(self.directory)
@@ -161,7 +182,7 @@ class _Boot:
             port=self.options.port,
             options=[
                 *cloned.settings(self.manifest),
-                cloned.skip_replica_start(programs),
+                *cloned.no_replication(programs),
                 "--event-scheduler=OFF",
                 # Any number will do as long as the donor has another one: both may replicate from each other.
                 f"--server-id={secrets.randbelow(2**31) + 2**31}",

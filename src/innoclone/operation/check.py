@@ -5,6 +5,7 @@ from __future__ import annotations
 from innoclone.engine import preflight
 from innoclone.engine.programs import find_programs
 from innoclone.operation.options import CheckOptions
+from innoclone.operation.placing import check_place
 
 __all__ = ["check"]
 
@@ -12,8 +13,11 @@ __all__ = ["check"]
 def check(options: CheckOptions) -> preflight.DonorFacts:
     """Look at the donor, and at the directory if one is named; problems are in the result.
 
-    Raises a `CloneError` only if the login fails, since nothing can be seen then, or if ``mysqld`` can't be used.
+    Raises a `CloneError` only if the login fails, since nothing can be seen then, if ``mysqld`` can't be used, or if no
+    clone may ever be where ``directory`` is.
     """
+    if options.directory is not None:
+        check_place(options.directory)
     local = find_programs(options.mysqld) if options.mysqld is not None else None
     return preflight.check(
         options.donor,

@@ -17,6 +17,7 @@ from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
+from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, CloneOptions
 from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, note_position, owner_of, views_of
 from innoclone.operation.run import recorded
@@ -24,6 +25,7 @@ from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
 from innoclone.ops.statusfile import StatusFile
+from innoclone.ops.units import amount
 
 __all__ = ["CloneResult", "clone", "copy"]
 
@@ -109,7 +111,7 @@ def copy(
     status.donor_version = facts.version
     target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True)
     try:
-        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file:
+        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
             received = _receive(options, target, facts, left, status, stopped, limits, file)
         if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
@@ -119,7 +121,7 @@ def copy(
             written = sum(row.written for row in status.stages.values())
             removed = target.base.remove_rest()
             status.notes.append(
-                f"brought an earlier clone up to date: {written} bytes written, {target.base.renamed} tablespaces"
+                f"brought an earlier clone up to date: {amount(written)} written, {target.base.renamed} tablespaces"
                 f" renamed, {removed} removed"
             )
         finished = time.time()

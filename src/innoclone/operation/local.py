@@ -21,6 +21,7 @@ from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR, place
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target
+from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.operation.record import manifest_of, note_changes, note_position, owner_of, views_of
 from innoclone.operation.run import recorded
@@ -102,7 +103,7 @@ class _Clone:
         if target.restarted:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
         try:
-            with StatusFile(target.root / OWN_DIR, status, operation="local"):
+            with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
                 copied = self._copy(target)
             note_changes(status, copied.received)
             note_position(status, self.facts, copied.received, target)
@@ -172,7 +173,10 @@ def _copy(
             f"{directory} holds no earlier clone", hint="leave --incremental=require out for the first one"
         )
     if has_base and options.incremental == "off" and not options.keep_base:
-        raise TargetExists(f"{directory} holds an earlier clone", hint="use --incremental or --keep-base")
+        raise TargetExists(
+            f"{directory} holds an earlier clone",
+            hint="--incremental=auto brings it up to date; --keep-base makes a new one and keeps it until then",
+        )
     programs = find_programs(options.mysqld) if options.boot else None
     facts = check(
         options.donor, None if has_base else directory, mapping=options.map_paths,
@@ -197,7 +201,7 @@ def _copy(
         copied = clone.into(directory, reuse=has_base)
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
-    with kept(old):
+    with kept(old) as lock, heeding(lock, stopped):
         copied = clone.into(fresh_sibling(old), replace=True)
         exchange(fresh_sibling(old), old)
     return clone.facts, copied, False

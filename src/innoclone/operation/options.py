@@ -155,11 +155,18 @@ class VerifyOptions:
 
 @dataclass(frozen=True)
 class ReplicateOptions:
-    """Make a clone replicate: ``replica`` is its directory or a running server, ``source`` the donor."""
+    """Make a clone replicate: ``replica`` is its directory or a running server, ``source`` whom it shall follow."""
 
     replica: Path | Endpoint
     source: Endpoint
     run: bool = False  # execute the statements instead of only handing them back
+    reset_channels: bool = False  # drop the server's channels also if they may be more than the donor's
+    wait: float = 60.0  # seconds for a started replica to catch up
+    source_is_donor: bool = False  # the address is the manifest's: refuse another server there
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        _bounded("wait", self.wait, 0, MAX_RETRY)
 
 
 def _bounded(name: str, value: float, least: float, most: float) -> None:

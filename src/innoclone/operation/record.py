@@ -43,10 +43,7 @@ def note_position(status: CloneStatus, facts: DonorFacts, received: Received, ta
 
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
     """What the booted server shows; the clone counts as completed there, and gets its position at the boot."""
-    status.end = finished
-    views = view_files(status, donor.address)
-    status.end = None
-    return views
+    return view_files(status, donor.address, finished)
 
 
 def owner_of(text: str | None) -> tuple[int, int] | None:
@@ -102,10 +99,12 @@ def manifest_of(
             "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
             "log_bin": variables.get("log_bin", ""),
             "log_checksums": variables.get("innodb_log_checksums", "ON"),
+            "applies_in_order": _applies_in_order(variables),
             "character_set_server": variables.get("character_set_server", ""),
             "collation_server": variables.get("collation_server", ""),
             "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
         },
+        **({} if facts.channels is None else {"channels": [channel.record() for channel in facts.channels]}),
         "options": dict(settings),
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
@@ -121,6 +120,15 @@ def manifest_of(
         **({"position": position} if status.position_from else {}),
         "notes": list(status.notes),
     }
+
+
+def _applies_in_order(variables: Mapping[str, str]) -> bool:
+    """Whether the donor, where it is a replica, commits transactions in its source's order."""
+    workers, order = (
+        variables.get(f"replica_{name}", variables.get(f"slave_{name}", ""))
+        for name in ("parallel_workers", "preserve_commit_order")
+    )
+    return order == "ON" or workers in ("0", "1")
 
 
 def _without_directories(data_file_path: str) -> str:

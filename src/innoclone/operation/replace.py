@@ -16,7 +16,6 @@ brings the server up.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -24,11 +23,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from innoclone.engine.cloned import is_recovered, read_recovery
-from innoclone.engine.managed import Control, ServerFacts, refuse_unlike
+from innoclone.engine.cloned import is_private_server, is_recovered, read_recovery
+from innoclone.engine.managed import Control
+from innoclone.engine.managedfacts import ServerFacts, refuse_unlike, refuse_without_account, schemas_of
 from innoclone.engine.preflight import check
-from innoclone.engine.programs import find_programs
 from innoclone.engine.resume import find_resumable
+from innoclone.engine.tryout import account_visit, check_trial
 from innoclone.errors import (
     BootFailed,
     CloneError,
@@ -36,20 +36,26 @@ from innoclone.errors import (
     DiskSpace,
     FileError,
     Interrupted,
-    ServerNotFound,
     SnapshotGone,
+    TargetBusy,
+    TargetUnusable,
 )
-from innoclone.files.base import server_process
+from innoclone.files.base import refuse_running_server, server_process
+from innoclone.files.belongings import belongings, carry, folders_of, refuse_clashes, size_of
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.marks import is_unfinished, remove_clone
-from innoclone.files.replacing import Note, Places, Step, belongings, carry, name_to_keep, size_of
+from innoclone.files.marks import is_unfinished
+from innoclone.files.replacing import Note, Places, Step
+from innoclone.innodb.names import schema_folder
 from innoclone.operation.boot import FROM_BOOT, boot
 from innoclone.operation.clone import copy
+from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, CloneOptions, ReplaceOptions
 from innoclone.operation.run import record_completed, record_dead, recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.ops.units import amount
+from innoclone.transport.sql import Sql
 
 __all__ = ["COMPLETED", "ReplaceResult", "replace_data", "settle"]
 
@@ -88,7 +94,9 @@ def replace_data(
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.clone.max_data_bandwidth, network=options.clone.max_network_bandwidth)
     places = Places(options.directory)
-    with recorded("replace", options.donor, places.data, status), _claimed(places):
+    with (
+        recorded("replace", options.donor, places.data, status), _claimed(places) as lock, heeding(lock, stopped)
+    ):  # fmt: skip
         old_data = _Replacement(options, places, status, stopped, limits).run()
     return ReplaceResult(
         places.data, status.donor_version, (status.end or 0) - (status.begin or 0), status.binlog_file,
@@ -111,10 +119,10 @@ def settle(managed: Managed) -> str | None:
 
 
 @contextmanager
-def _claimed(places: Places) -> Iterator[None]:
+def _claimed(places: Places) -> Iterator[int]:
     lock = places.claim()
     try:
-        yield
+        yield lock
     finally:
         os.close(lock)
 
@@ -124,9 +132,16 @@ def _control(managed: Managed, places: Places) -> Control:
 
 
 def _end_trial(managed: Managed, places: Places) -> None:
-    """A private mysqld outlives the process that was killed while it tried the new data out. There is no note now."""
-    if server_process(places.new) is not None:
-        Control(replace(managed, stop=()), places.new, places.server_log).stop(force=True)
+    """A private mysqld outlives the process that was killed while it tried the new data out. There is no note now.
+
+    Raises `TargetBusy` if it is a server of somebody else.
+    """
+    process = server_process(places.new)
+    if process is None:
+        return
+    if not is_private_server(process):
+        raise TargetBusy(f"a server runs on {places.new}, where new data is to be", hint="stop that server first")
+    Control(replace(managed, stop=()), places.new, places.server_log).stop(force=True)
 
 
 class _Replacement:
@@ -149,7 +164,7 @@ class _Replacement:
         try:
             self._copy()
             if self.managed.trial:
-                self._trial(server.variables["version"])
+                self._trial(server)
             first = not is_recovered(self.places.new)
             note = self._swap(server)
         except (DiskFull, BootFailed):
@@ -162,13 +177,23 @@ class _Replacement:
 
     def _check(self) -> ServerFacts:
         """Everything that can be known before a byte is copied."""
+        self._refuse_other_owner()
         server = self.control.facts()
         self.control.rehearse(self._waiting)
-        belongings(self.places.data, server.own_data)  # it may refuse
+        stay = self._belongings(server)  # it may refuse
+        if self.managed.trial:
+            check_trial(self.managed, server.variables["version"], self.places.data, self.places.folder)
         clone = self.options.clone
         donor = check(clone.donor, None, patience=clone.stall_timeout, install_plugin=clone.install_plugin)
         donor.verdict()
         refuse_unlike(server.variables, donor.variables)
+        with Sql(clone.donor, read_timeout=clone.stall_timeout) as sql:
+            refuse_clashes(stay, {schema_folder(name) for name in schemas_of(sql)})
+            if not refuse_without_account(sql, self.managed.endpoint) and not self.managed.trial:
+                self.status.notes.append(
+                    f"whether the donor has the account {self.managed.endpoint.user}, which the managed server is asked"
+                    " with, is not known: a later replacement needs it"
+                )
         if is_unfinished(self.places.new):
             with suppress(SnapshotGone):
                 begun = find_resumable(self.places.new, clone.map_paths).begin["donor"]
@@ -176,6 +201,21 @@ class _Replacement:
                     remove_unfinished_clone(self.places.new)
                     self.status.notes.append(f"an unfinished clone of {begun['address']} was removed")
         return server
+
+    def _refuse_other_owner(self) -> None:
+        """The new data will be the directory's owner's, and must be the server's."""
+        data = self.places.data
+        owner, user = data.stat().st_uid, (data / "mysql.ibd").stat().st_uid
+        if owner != user:
+            raise TargetUnusable(
+                f"{data} belongs to user id {owner}, and the data in it to {user}",
+                hint="let both belong to the server's",
+            )
+        if os.geteuid() not in (0, owner):
+            raise TargetUnusable(f"{data} belongs to another user (id {owner})", hint="run as root or as that user")
+
+    def _belongings(self, server: ServerFacts) -> list[Path]:
+        return belongings(self.places.data, server.own_data, server.schemas)
 
     def _clone_options(self) -> CloneOptions:
         """Beside the data, for its owner; what an earlier run left there is used."""
@@ -189,24 +229,14 @@ class _Replacement:
         copy(self._clone_options(), self.status, self.stopped, self.limits)
         self.places.new.chmod(self.places.data.stat().st_mode & 0o7777)
 
-    def _trial(self, version: str) -> None:
+    def _trial(self, server: ServerFacts) -> None:
         """A private mysqld on the new data: what does not boot never stops the server, and recovery takes none of its
-        time. It must be of the server's ``version``: an older or a newer one could leave what the server refuses."""
+        time. What can't be tried out is an error as well."""
         trial = CloneStatus(state=State.IN_PROGRESS)
         options = BootOptions(self.places.new, mysqld=self.managed.mysqld, timeout=self.managed.start_timeout)
-        try:
-            programs = find_programs(options.mysqld)
-        except ServerNotFound as error:
-            self.status.notes.append(f"the new data was not tried out before the server was stopped: {error.message}")
-            return
-        if not re.match(rf"{re.escape(programs.version)}(?!\d)", version):
-            self.status.notes.append(
-                "the new data was not tried out before the server was stopped: the server is MySQL"
-                f" {version}, {programs.mysqld[-1]} is {programs.version}"
-            )
-            return
         self.status.start(Stage.TRIAL)
-        boot(options, status=trial, stopped=self.stopped)
+        visit = account_visit(self.managed, server.variables)
+        boot(options, status=trial, stopped=self.stopped, visit=visit)
         self.status.finish(Stage.TRIAL)
         self.status.binlog_file, self.status.binlog_position = trial.binlog_file, trial.binlog_position
         self.status.gtid_executed, self.status.position_from = trial.gtid_executed, trial.position_from
@@ -215,19 +245,20 @@ class _Replacement:
 
     def _swap(self, server: ServerFacts) -> Note:
         """From the server on the old data to the server on the new; after a failure it is on the old again."""
-        stay = belongings(self.places.data, server.own_data)
+        stay = self._belongings(server)
+        refuse_clashes(stay, folders_of(self.places.new))
+        refuse_running_server(self.places.new)
         needed, usage = size_of(stay), os.statvfs(self.places.folder)
         if needed > (free := usage.f_bavail * usage.f_frsize):
             raise DiskSpace(
-                f"{needed} bytes are needed in {self.places.new} for the server's own files, {free} are free"
+                f"{amount(needed)} are needed in {self.places.new} for the server's own files, {amount(free)} are free"
             )
         self._waiting()
         self.status.start(Stage.RESTART)
-        kept = name_to_keep() if self.options.keep_old_data else ""
-        note = self.places.begin(kept, self.status.source, self.status.begin or time.time())
+        note = self.places.begin(self.status.source, self.status.begin or time.time(), keep=self.options.keep_old_data)
         try:
             self.control.stop(self._waiting)
-            carry(belongings(self.places.data, server.own_data), self.places.new)
+            carry(self._belongings(server), self.places.new)
             self._waiting()
             self.places.exchange()
             self.control.start(self._starting)
@@ -260,7 +291,7 @@ class _Replacement:
         """After a failure: the server needs what is left of a full disk more than the next run needs the copy."""
         if _is_tight(self.places) and self.places.read() is None and self.places.new.exists():
             with suppress(CloneError, OSError):
-                remove_clone(self.places.new)
+                self.places.remove_new(None)
                 self.status.notes.append("the disk is full: what had been copied was removed, for the server's sake")
 
     # ---- afterwards ----------------------------------------------------------------------------------------
@@ -286,7 +317,7 @@ class _Replacement:
         """The old data goes, or stays under another name. What fails now is told, and done by a later run."""
         row = self.status.stages[Stage.DROP_DATA] if note.kept else self.status.start(Stage.DROP_DATA)
         try:
-            kept = _drop(self.places, note)
+            kept = _drop(self.places, self.control, note)
         except CloneError as error:
             row.state, row.end = State.FAILED, time.time()
             self.status.notes.append(f"the server is up on the new data, but: {error.message}")
@@ -317,7 +348,7 @@ def _settle(places: Places, control: Control) -> str | None:
                 raise
             _back(places, control, note)
             return f"a broken off replacement was undone, the server runs on its old data: {error.message}"
-        _drop(places, note)
+        _drop(places, control, note)
         _record(places, note)
         return COMPLETED
     _back(places, control, note)
@@ -346,7 +377,7 @@ def _back(places: Places, control: Control, note: Note) -> None:
     except BootFailed:
         if not (_is_tight(places) and places.new.exists()):
             raise
-        remove_clone(places.new)
+        places.remove_new(note)
         control.start()
     places.forget()
 
@@ -357,9 +388,18 @@ def _is_tight(places: Places) -> bool:
     return usage.f_bavail < LITTLE * usage.f_blocks
 
 
-def _drop(places: Places, note: Note) -> Path | None:
-    """The new data is what counts: put the old aside, or remove it. Where it is kept."""
-    places.write(replace(note, step=Step.DONE))
+def _drop(places: Places, control: Control, note: Note) -> Path | None:
+    """The new data is what counts: put the old aside, or remove it. Where it is kept.
+
+    Raises `BootFailed` if the server has ended meanwhile: the note stays as it was; a file error.
+    """
+    if not (control.running() and places.is_new(note)):
+        raise BootFailed(
+            f"the server ended after it had come up on {places.data}; the old data is in {places.new}",
+            hint="innoclone replace --recover starts it again, on the old data if it does not come up",
+        )
+    if note.step is not Step.DONE:
+        places.done(note)
     kept = places.put_aside(note)
     places.forget()
     return kept

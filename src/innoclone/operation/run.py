@@ -10,25 +10,32 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, TargetBusy, TargetExists, TargetUnusable, UsageError
 from innoclone.files.lock import holder_of
 from innoclone.files.marks import is_unfinished
 from innoclone.files.swap import fresh_sibling
+from innoclone.operation.placing import check_place
 from innoclone.ops.history import DIED, append_history, next_number, read_history
 from innoclone.ops.status import COPY_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import outcome, read_status
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["begin", "record_completed", "record_dead", "record_died", "recorded"]
+__all__ = ["begin", "is_refusal", "record_completed", "record_dead", "record_died", "recorded"]
+
+
+REFUSALS = (UsageError, TargetExists, TargetUnusable, TargetBusy)
 
 
 @contextlib.contextmanager
 def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStatus) -> Iterator[None]:
-    """Begin and end ``status``, and put the run into the history, however it ends.
+    """Begin and end ``status``, and put the run into the history, however it ends, unless it was refused.
 
     A history that can't be written is a note. A run before this one that died in the directory is recorded first.
+    Raises what `check_place` does of the directory.
     """
+    if operation != "replace":  # there it is the server's own
+        check_place(directory)
     begin(donor, directory, status)
     for place in (directory, fresh_sibling(directory)):
         record_dead(place, status)
@@ -37,10 +44,18 @@ def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStat
     except BaseException as error:
         if isinstance(error, CloneError):
             status.fail(error.code, error.message)
+            if is_refusal(error, status):
+                raise
         _record(_record_of(operation, status) | outcome(error), status)
         raise
     status.state, status.end = State.COMPLETED, time.time()
     _record(_record_of(operation, status), status)
+
+
+def is_refusal(error: CloneError, status: CloneStatus) -> bool:
+    """Whether the command was wrong, so that no clone began: that isn't one that failed."""
+    causes = getattr(error, "problems", [error])
+    return not status.begun and all(isinstance(cause, REFUSALS) for cause in causes)
 
 
 def record_completed(operation: str, status: CloneStatus) -> None:

@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from innoclone.errors import TargetBusy, TargetExists
+from innoclone.errors import CloneError, TargetBusy, TargetExists
+from innoclone.files.base import server_process
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.lock import Holder, holder_of
+from innoclone.files.lock import LOCK, Holder, holder_at, request_stop
+from innoclone.files.names import OWN_DIR
+from innoclone.files.replacing import Places
+from innoclone.files.system import file_error
 from innoclone.operation.inspect import Condition, inspect
 from innoclone.operation.options import STOP_TIMEOUT
 from innoclone.operation.run import record_dead
 from innoclone.ops.status import CloneStatus
 
-__all__ = ["discard", "stop"]
+__all__ = ["Stopped", "discard", "stop"]
 
 POLL = 0.05  # seconds
 
 
-def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Holder | None:
-    """End the process that works on a clone in order (SIGTERM), and wait for that; which one it was, None if there was
-    none.
+@dataclass(frozen=True)
+class Stopped:
+    """Who has ended its work; ``replacing`` if that was to replace a server's data."""
 
-    What is left can be continued. Raises `TargetUnusable` if no clone is there, `TargetBusy` if the process can't be
-    reached or hasn't ended after ``timeout`` seconds.
+    holder: Holder
+    replacing: bool
+
+
+def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Stopped | None:
+    """End the work on a clone in order, or on a server's data that is being replaced, and wait for that. None if there
+    was none.
+
+    Only that ends: the process may do other work, as the agent's does. What is left can be continued. Raises
+    `TargetUnusable` if no clone is there, `TargetBusy` if whoever works can't be reached or hasn't ended after
+    ``timeout`` seconds.
     """
-    holder = inspect(directory).holder
+    own, replacing = Places(directory).folder, True
+    holder = holder_at(own / LOCK)
+    if holder is None:
+        own, replacing = directory / OWN_DIR, False
+        holder = inspect(directory).holder
     if holder is None:
         return None
-    _terminate(holder, directory)
+    _ask(holder, own, directory)
     end = time.monotonic() + timeout
-    while holder_of(directory) == holder:
+    while holder_at(own / LOCK) == holder:
         if time.monotonic() > end:
             raise TargetBusy(
-                f"{holder} was told to end and has not after {timeout:g} s",
-                hint=f"wait, or kill -9 {holder.pid}: the clone can be continued then too",
+                f"{holder} was told to end its work on {directory} and has not after {timeout:g} s",
+                hint=f"wait, or kill -9 {holder.pid}, which ends all that this process does: the clone can be continued"
+                " then too",
             )
         time.sleep(POLL)
-    return holder
+    return Stopped(holder, replacing=replacing)
 
 
 def discard(directory: Path) -> bool:
@@ -52,30 +69,34 @@ def discard(directory: Path) -> bool:
     if found.holder is not None:
         raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
     if found.condition is Condition.COMPLETE:
-        raise TargetExists(f"{directory} holds a finished clone", hint="remove it with rm -r if you mean it")
+        raise _finished(directory)
     record_dead(directory, CloneStatus())
     return remove_unfinished_clone(directory)
 
 
-def _terminate(holder: Holder, directory: Path) -> None:
-    """SIGTERM to exactly that process: the pidfd is of the one that was found to have its start time."""
+def _finished(directory: Path) -> CloneError:
+    """Why a finished clone isn't removed. Nobody is told to remove one that a server may run on."""
     try:
-        descriptor = os.pidfd_open(holder.pid) if holder.pid else -1
-    except ProcessLookupError:
-        descriptor = -1
+        server = server_process(directory)
+    except CloneError:
+        return TargetExists(f"{directory} holds a finished clone", hint="only unfinished clones are removed")
+    if server is not None:
+        who = f"a server runs on the clone in {directory}" + (f", process {server}" if server else "")
+        return TargetBusy(who, hint="only unfinished clones are removed; this one is in use")
+    return TargetExists(
+        f"{directory} holds a finished clone",
+        hint="only unfinished clones are removed; if nobody needs it any more, remove it with rm -r",
+    )
+
+
+def _ask(holder: Holder, own: Path, directory: Path) -> None:
     try:
-        if descriptor < 0 or not holder.is_here:
-            if holder_of(directory) != holder:
-                return  # it has ended by itself
-            raise TargetBusy(
-                f"{holder} is working on {directory}, and no such process can be seen from here",
-                hint="stop it on its own host, or in its container",
-            )
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-    except ProcessLookupError:
-        pass
+        if request_stop(own, holder) or holder_at(own / LOCK) != holder:
+            return
+    except FileNotFoundError:
+        return  # it has ended by itself, and nothing is left
     except PermissionError as error:
         raise TargetBusy(f"{holder} belongs to another user", hint="stop it as that user, or as root") from error
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+    except OSError as error:
+        raise file_error(error, f"can't ask {holder} to end") from error
+    raise TargetBusy(f"{holder} is working on {directory}, and can't be asked to end", hint="stop it by itself")

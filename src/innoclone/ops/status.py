@@ -11,7 +11,10 @@ import enum
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["CLONE_STAGES", "COPY_STAGES", "CloneStatus", "Counter", "Decision", "Stage", "StageStatus", "State"]
+__all__ = [
+    "CLONE_STAGES", "COPY_STAGES", "LEAST", "RATED_STAGES", "CloneStatus", "Counter", "Decision", "Stage",
+    "StageStatus", "State",
+]  # fmt: skip
 
 
 class Stage(enum.Enum):
@@ -35,6 +38,12 @@ CLONE_STAGES = tuple(Stage)[:7]
 
 COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY)
 """The stages in which data comes from the donor; FILE SYNC counts the same bytes once more."""
+
+RATED_STAGES = (*COPY_STAGES, Stage.PAGE_CHECK, Stage.COMPARE)
+"""Stages whose amount takes the time that they take. FILE SYNC's doesn't: most of it was on the disk before."""
+
+LEAST = 100 * 1024
+"""Bytes; less says nothing of a speed: its time is that of a few messages."""
 
 
 class State(enum.Enum):
@@ -66,6 +75,7 @@ class StageStatus:
     threads: int = 0
     estimate: int = 0
     counters: list[Counter] = field(default_factory=list)
+    measured: bool = True  # False: its time tells no speed, as where another process began it, or blocks were shared
 
     @property
     def data(self) -> int:
@@ -88,6 +98,19 @@ class StageStatus:
         if self.begin is None:
             return 0.0
         return (time.time() if self.end is None else self.end) - self.begin
+
+    @property
+    def copies(self) -> bool:
+        """Whether its time was spent with copying in one go, so that it counts for the speed of the whole."""
+        return self.stage in (*COPY_STAGES, Stage.FILE_SYNC) and self.measured
+
+    @property
+    def rate(self) -> float | None:
+        """Mean of the payload bytes per second, None where that would say nothing."""
+        data, seconds = self.data, self.seconds
+        if self.stage not in RATED_STAGES or not self.measured or data < LEAST or seconds <= 0:
+            return None
+        return data / seconds
 
     def counter(self) -> Counter:
         """A new counter for one connection."""
@@ -157,6 +180,30 @@ class CloneStatus:
         for row in self.stages.values():
             if row.state is State.IN_PROGRESS:
                 row.state, row.end = State.FAILED, self.end
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its end or to now; where that is not known, the sum of the stages."""
+        if self.begin is None:
+            return sum(row.seconds for row in self.begun)
+        return (time.time() if self.end is None else self.end) - self.begin
+
+    @property
+    def data(self) -> int:
+        """Payload bytes of all stages; FILE SYNC makes the same bytes durable and counts them once more."""
+        return sum(row.data for row in self.begun if row.stage is not Stage.FILE_SYNC)
+
+    @property
+    def rate(self) -> float | None:
+        """Mean of the payload bytes per second, None where the time has something else in it, as a boot or a pause."""
+        seconds, data = self.seconds, self.data
+        return data / seconds if data and seconds > 0 and all(row.copies for row in self.begun) else None
+
+    @property
+    def begun(self) -> list[StageStatus]:
+        """The stages that have begun, in the order in which they did."""
+        rows = [row for row in self.stages.values() if row.state is not State.NOT_STARTED]
+        return sorted(rows, key=lambda row: row.begin or 0.0)
 
     @property
     def current(self) -> StageStatus | None:

@@ -20,7 +20,7 @@ from innoclone.errors import CloneError, Interrupted, tamed
 from innoclone.files.lock import Holder
 from innoclone.files.names import OWN_DIR, STATUS
 from innoclone.ops.speed import Speed
-from innoclone.ops.status import COPY_STAGES, CloneStatus, Stage, State
+from innoclone.ops.status import COPY_STAGES, RATED_STAGES, CloneStatus, Stage, StageStatus, State
 
 __all__ = ["FORMAT", "INTERRUPTED", "StatusFile", "outcome", "read_status", "status_in"]
 
@@ -47,7 +47,9 @@ class StatusFile:
         self._own = own
         self._folder = -1
         self._me = Holder.this_process()
-        self._speed = Speed()
+        self._speeds = Speed(), Speed()
+        self.speeds = 0.0, 0.0
+        """Bytes per second of data and on the wire in the stage that runs; 0 where none does that has a speed."""
         self._stage: Stage | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="innoclone-status", daemon=True)
@@ -111,12 +113,16 @@ class StatusFile:
             "data": data,
             "network": sum(row.network for row in copied),
             "estimate": estimate,
-            "speed": round(self._speed_of(current.stage if current else None, current.data if current else 0)),
+            "speed": round(self._look_at_speed(current)),
+            "network_speed": round(self.speeds[1]),
             "connections": status.connections,
             "restarts": status.restarts,
             "resumable_until": None if self.resumable_seconds is None else round(now + self.resumable_seconds, 3),
             "error_number": status.error_number,
             "error_message": status.error_message,
+            "binlog_file": status.binlog_file,
+            "binlog_position": status.binlog_position,
+            "gtid_executed": status.gtid_executed,
             "stages": [
                 {
                     "stage": row.stage.value,
@@ -127,6 +133,7 @@ class StatusFile:
                     "data": row.data,
                     "network": row.network,
                     "estimate": row.estimate,
+                    "measured": row.measured,
                 }
                 for row in status.stages.values()
                 if row.state is not State.NOT_STARTED
@@ -134,12 +141,19 @@ class StatusFile:
             "notes": list(status.notes[-NOTES:]),
         }
 
-    def _speed_of(self, stage: Stage | None, data: int) -> float:
-        """Bytes per second within the stage that runs."""
+    def _look_at_speed(self, current: StageStatus | None) -> float:
+        """Bytes of data per second within the stage that runs."""
+        stage = current.stage if current else None
         if stage is not self._stage:
-            self._speed.clear()
+            for speed in self._speeds:
+                speed.clear()
             self._stage = stage
-        return self._speed.add(time.monotonic(), data)
+        if current is None or stage not in RATED_STAGES:
+            self.speeds = 0.0, 0.0
+        else:
+            now = time.monotonic()
+            self.speeds = self._speeds[0].add(now, current.data), self._speeds[1].add(now, current.network)
+        return self.speeds[0]
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:

@@ -29,9 +29,9 @@ from innoclone.errors import (
     ProtocolError,
     TlsFailed,
     TooManyOpenFiles,
-    from_donor,
 )
 from innoclone.transport.compression import CompressedStream, Throttle
+from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sockets import open_socket, set_timeout, start_tls
 from innoclone.wire.handshake import Err, Greeting

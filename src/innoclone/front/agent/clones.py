@@ -10,27 +10,29 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import CloneError, Interrupted
+from innoclone.errors import CloneError, Interrupted, TargetMisplaced, escaped
 from innoclone.files.names import STATUS
-from innoclone.front.agent.clonefaults import Failure, in_answer, in_table
-from innoclone.front.agent.diary import told
+from innoclone.front.agent.clonefaults import Failure, in_answer
+from innoclone.front.agent.cloneprocess import REFUSED, CloneProcess, Job, LastWords, Words
+from innoclone.front.agent.clonerows import past_row, present_row, stage_row
+from innoclone.front.agent.clonerun import CloneRun
+from innoclone.front.agent.donorlist import is_listed
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.recall import Pending, status_of
+from innoclone.front.agent.managed import settle_in_background
+from innoclone.front.agent.recall import Pending, fill
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
 from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
+from innoclone.operation.placing import LONGEST_PATH, check_place
 from innoclone.operation.run import begin, record_died
 from innoclone.ops.history import read_history
-from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
-from innoclone.ops.status import CLONE_STAGES, CloneStatus, StageStatus, State
-from innoclone.ops.statusfile import INTERRUPTED, StatusFile, status_in
+from innoclone.ops.status import CLONE_STAGES, CloneStatus, State
+from innoclone.ops.statusfile import status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = ["Clones", "Failure"]
@@ -38,53 +40,77 @@ __all__ = ["Clones", "Failure"]
 log = logging.getLogger("innoclone.agent")
 OPERATIONS = {CloneOptions: "clone", LocalOptions: "local", ReplaceOptions: "replace"}  # as the history has them
 FLUSHED = "flushed.json"
+POLL = 0.1  # seconds
 COPYING = LocalOptions.threads  # files at a time: more don't help on one disk
-LARGEST_INT = (1 << 31) - 1
-
-
-@dataclass
-class _Run:
-    """The clone that runs, or the last one that did."""
-
-    session: int
-    directory: Path
-    limits: Limits
-    status: CloneStatus = field(default_factory=CloneStatus)
-    stopped: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-    operation: str = "clone"
-    began: float = 0.0  # when the statement was given; a clone that goes on began earlier
-
-    @property
-    def number(self) -> int:
-        """ID in the tables."""
-        return self.status.number
 
 
 class Clones:
     """Runs clones and tells of them."""
 
     def __init__(
-        self, folder: Path, variables: Variables, local: Endpoint | None, managed: Managed | None = None
+        self,
+        folder: Path,
+        variables: Variables,
+        local: Endpoint | None,
+        managed: Managed | None = None,
+        words: Words = Words(),  # noqa: B008  # frozen
     ) -> None:
         """``local`` is the server that CLONE LOCAL copies, ``managed`` the one whose data CLONE INSTANCE replaces. The
-        last agent's last clone is remembered; if it was cut off with that agent, it is put into the history."""
+        last agent's last clone is remembered; if it runs on, it is taken up, if it was cut off, it is put into the
+        history."""
         self._folder, self._variables, self._local, self._managed = folder, variables, local, managed
+        self._words = words
         self._lock = threading.Lock()
-        self._run: _Run | None = None  # the last one
+        self._run: CloneRun | None = None  # the last one
         self._closing = False
         self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
+        self.settled = threading.Event()  # what a replacement that was broken off needs, see `settle_in_background`
+        self.settled.set()
         self._pending = Pending(folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CloneError):
             if (last := status_in(folder)) is not None:
-                record_died(last, CloneStatus())
-                self._run = _Run(0, Path(last["destination"]), Limits(), status_of(last))
-                self._run.ended.set()
+                self._take_up(last)
+
+    def _take_up(self, last: Mapping[str, Any]) -> None:
+        """The clone of a status file that an earlier agent left. Raises what a damaged file and its history do."""
+        process = CloneProcess.find(self._folder)
+        run = CloneRun(0, self._folder, CloneStatus(number=last["id"]), process, operation=last["operation"])
+        fill(run.status, last, lives=process is not None)
+        if process is None:
+            record_died(last, CloneStatus())
+            run.ended.set()
+        else:
+            log.info("clone %d goes on in process %d", run.number, process.pid)
+            threading.Thread(target=self._follow, args=(run, process), name="innoclone-follow", daemon=True).start()
+        self._run = run
+
+    def _follow(self, run: CloneRun, process: CloneProcess) -> None:
+        """To the end of a clone that another agent began."""
+        process.wait(run.look, time.sleep)
+        fields = status_in(self._folder) or {}
+        state = str(fields.get("state"))
+        if state == State.IN_PROGRESS.value:  # killed
+            state = State.FAILED.value
+            with contextlib.suppress(KeyError, TypeError, CloneError):
+                record_died(fields, CloneStatus())
+            self._settle(run)
+        self._end(run, state)
+
+    def _end(self, run: CloneRun, outcome: str) -> None:
+        if outcome != REFUSED:
+            self.outcomes[outcome] += 1
+        if not self._closing:  # else it is for the next agent
+            self._pending.forget()
+        run.end()
 
     @property
     def latest(self) -> CloneStatus | None:
-        """Of the clone that runs, or of the last one."""
-        return None if self._run is None else self._run.status
+        """Of the clone that runs, or of the last one; always the same object for one clone."""
+        run = self._run
+        if run is None:
+            return None
+        run.look()
+        return run.status
 
     @property
     def began(self) -> float:
@@ -103,11 +129,8 @@ class Clones:
         """Clone, to its end; ``stopped`` ends it. The clone's notes. Raises a `StatementError`, `Failure`."""
         options = self._local_options(statement) if isinstance(statement, CloneLocal) else self._options(statement)
         copy = options.clone if isinstance(options, ReplaceOptions) else options
-        limits = Limits(
-            data=copy.max_data_bandwidth, network=getattr(copy, "max_network_bandwidth", 0),
-            buffer=self._variables.number("clone_buffer_size"),
-        )  # fmt: skip
-        run = _Run(session, options.directory, limits, stopped=stopped)
+        run = CloneRun(session, self._folder, stopped=stopped, operation=OPERATIONS[type(options)])
+        run.limits = copy.max_data_bandwidth, getattr(copy, "max_network_bandwidth", 0)
         with self._lock:
             if self._closing:
                 raise StatementError(1053)
@@ -115,30 +138,74 @@ class Clones:
                 raise StatementError(3874)
             begin(options.donor, options.directory, run.status)
             run.began = run.status.begin or 0.0
-            run.operation = OPERATIONS[type(options)]
-            self._run = run
+            before, self._run = self._run, run
+            kept = _read_bytes(self._folder / STATUS)
         outcome = State.FAILED.value
         try:
             if self._variables["clone_resume_on_start"]:
                 self._pending.keep(statement)
-            with told(run.status), StatusFile(self._folder, run.status, operation=run.operation):
-                self._operate(options, run)
-            outcome = State.COMPLETED.value
+            words = self._operate(options, run)
+            outcome = words.outcome
+            if outcome == REFUSED:
+                self._take_back(before, kept)
         except CloneError as error:
-            if run.status.state is not State.FAILED:
+            if not isinstance(error, Failure):
                 run.status.fail(error.code, error.message)
-            if isinstance(error, Interrupted):
-                outcome = INTERRUPTED
-            raise in_answer(error, options.directory, guide=self._guide) from error
-        except OSError as error:
-            run.status.fail(CloneError.number, str(error))
-            raise Failure(CloneError.number, CloneError.sqlstate, str(error)) from error
+                error = in_answer(error, options.directory, guide=self._guide)
+            raise error
         finally:
-            self.outcomes[outcome] += 1
-            if not self._closing:  # else it is for the next agent
-                self._pending.forget()
-            run.ended.set()
-        return list(run.status.notes)
+            self._end(run, outcome)
+        if words.number:
+            raise Failure(words.number, words.sqlstate, words.message)
+        return words.notes
+
+    def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: CloneRun) -> LastWords:
+        """In a process of its own, to its end. Raises `Failure` where that was killed, `Interrupted`, a file error."""
+        while isinstance(options, ReplaceOptions) and not self.settled.wait(POLL):
+            if run.stopped.is_set():
+                raise Interrupted("stopped while an earlier replacement was completed or undone")
+        buffer = self._variables.number("clone_buffer_size")
+        job = Job(options, run.operation, run.number, buffer, self._folder, self._guide, self._words)
+        process = run.process = CloneProcess.start(job)
+        told = False
+
+        def each() -> None:
+            nonlocal told
+            run.look()
+            if run.stopped.is_set() and not told:
+                told = True
+                run.order()
+
+        words = process.wait(each, time.sleep)
+        if words is not None:
+            return words
+        failure = process.killed()
+        log.error("clone %d: %s", run.number, failure.message)
+        with contextlib.suppress(KeyError, TypeError, CloneError):
+            last = status_in(self._folder)
+            if last is not None and last["id"] == run.number:
+                record_died(last, CloneStatus())
+        run.status.fail(failure.code, failure.message)
+        self._settle(run)
+        raise failure
+
+    def _settle(self, run: CloneRun) -> None:
+        """What a replacement that was killed in its middle needs: the managed server may be down."""
+        if run.operation == "replace" and self._managed is not None:
+            settle_in_background(self._managed, self.settled, then=lambda _: None)
+            self.settled.wait()
+
+    def _take_back(self, before: CloneRun | None, kept: bytes | None) -> None:
+        """A clone was refused: what the tables tell of, and another agent finds, is the one before it."""
+        with self._lock:
+            self._run = before
+            with contextlib.suppress(OSError):
+                if kept is None:
+                    (self._folder / STATUS).unlink(missing_ok=True)
+                else:
+                    beside = self._folder / f"{STATUS}.new"
+                    beside.write_bytes(kept)
+                    beside.replace(self._folder / STATUS)
 
     def resume(self, settled: str | None = None) -> None:
         """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent.
@@ -149,6 +216,12 @@ class Clones:
 
         statement = self._pending.take()
         if statement is None:
+            return
+        run = self._run
+        if run is not None and not run.ended.is_set():
+            return  # it goes on without that, and what is kept is forgotten at its end
+        if run is not None and run.status.state is State.COMPLETED:
+            self._pending.forget()
             return
         wanted = self._variables["clone_resume_on_start"] and self._variables.installed
         in_place = isinstance(statement, CloneInstance) and statement.directory is None
@@ -168,24 +241,13 @@ class Clones:
         except CloneError:
             pass
 
-    def _operate(self, options: CloneOptions | LocalOptions | ReplaceOptions, run: _Run) -> None:
-        from innoclone.operation.clone import clone
-        from innoclone.operation.local import local
-        from innoclone.operation.replace import replace_data
-
-        if isinstance(options, ReplaceOptions):
-            replace_data(options, status=run.status, stopped=run.stopped, limits=run.limits)
-        elif isinstance(options, LocalOptions):
-            local(options, status=run.status, stopped=run.stopped, limits=run.limits)
-        else:
-            clone(options, status=run.status, stopped=run.stopped, limits=run.limits)
-
     def stop(self) -> bool:
-        """CLONE INSTANCE STOP: end the clone that runs and wait for that; False if none does."""
+        """CLONE INSTANCE STOP: end the clone that runs and wait for that; False if none does. Raises a file error."""
         run = self._run
         if run is None or run.ended.is_set():
             return False
         run.stopped.set()
+        run.order()
         run.ended.wait()
         return True
 
@@ -194,18 +256,25 @@ class Clones:
         with self._lock:
             self._closing = True
             run = self._run
-        if run is not None:
-            run.stopped.set()
-            run.ended.wait(seconds)
+        if run is None or run.ended.is_set():
+            return
+        run.stopped.set()
+        with contextlib.suppress(CloneError):
+            run.order()
+        if not run.ended.wait(seconds):
+            log.warning("clone %d did not end in %g s: it goes on without an agent", run.number, seconds)
 
     def changed(self, name: str) -> None:
-        """A variable was set: bandwidths count at once, for the clone that runs too."""
+        """A variable was set: bandwidths count at once, for the clone that runs too. Raises a file error."""
         run = self._run
         if name == "clone_resume_on_start" and not self._variables[name]:
             self._pending.forget()
-        if run is not None:
-            run.limits.data = bandwidth(self._variables["clone_max_data_bandwidth"])
-            run.limits.network = bandwidth(self._variables["clone_max_network_bandwidth"])
+        if run is not None and not run.ended.is_set():
+            run.limits = (
+                bandwidth(self._variables["clone_max_data_bandwidth"]),
+                bandwidth(self._variables["clone_max_network_bandwidth"]),
+            )
+            run.order()
 
     def flush(self) -> None:
         """FLUSH LOGS: finished clones are shown no more."""
@@ -218,16 +287,24 @@ class Clones:
     # ---- options -------------------------------------------------------------------------------------------
 
     def _directory(self, text: str) -> Path:
-        if not text.startswith("/") or "\0" in text:
-            raise StatementError(1525, "path", text)
+        if not text.startswith("/") or not text.isprintable():
+            raise StatementError(1525, "path", escaped(text))
+        if len(text.encode("utf-8", "surrogateescape")) > LONGEST_PATH:
+            raise StatementError(1680, "DATA DIRECTORY")
+        try:
+            check_place(Path(text), taken=[self._folder])
+        except TargetMisplaced as error:
+            raise StatementError(3632, text) from error
+        except CloneError as error:
+            raise in_answer(error, Path(text), guide=self._guide) from error
         return Path(text)
 
     def _options(self, statement: CloneInstance) -> CloneOptions | ReplaceOptions:
         variables = self._variables
-        host = statement.host
+        host = statement.host.lower()
         address = f"[{host}]:{statement.port}" if ":" in host else f"{host}:{statement.port}"
         allowed = variables.text("clone_valid_donor_list")
-        if address not in allowed.split(","):
+        if not is_listed(host, statement.port, allowed):
             raise StatementError(3869, f"{address} is not found in clone_valid_donor_list: {allowed}")
         managed = self._managed if statement.directory is None else None
         if statement.directory is not None:
@@ -296,74 +373,26 @@ class Clones:
     def status_rows(self) -> list[tuple[Value, ...]]:
         """Rows of clone_status, oldest first."""
         run = self._run
+        if run is not None:
+            run.look()
         records = self.records()
         if run is None or run.ended.is_set():
-            return [self._past(record) for record in records]
-        rows = [self._past(record) for record in records if record["id"] != run.number]
-        return sorted([*rows, self._present(run)], key=lambda row: int(str(row[0])))
-
-    def _past(self, record: Mapping[str, Any]) -> tuple[Value, ...]:
-        state, code = record["state"], record.get("error_number") or 0
-        message = str(record.get("error_message") or "")
-        if state not in (State.COMPLETED.value, State.FAILED.value):  # interrupted, died
-            code, message = code or Interrupted.number, message or f"the clone was cut off ({state.lower()})"
-            state = State.FAILED.value
-        code, message = in_table(code, message, guide=self._guide)
-        return (
-            record["id"], 0, state, _moment(record.get("began"), 3), _moment(record.get("ended"), 3),
-            _source(record.get("operation"), str(record.get("source") or "")),
-            _directory(record.get("operation"), str(record.get("destination") or "")), code, message,
-            str(record.get("binlog_file") or ""), int(record.get("binlog_position") or 0),
-            str(record.get("gtid_executed") or ""), None,
-        )  # fmt: skip
-
-    def _present(self, run: _Run) -> tuple[Value, ...]:
-        status = run.status
-        current = status.current
-        return (
-            run.number, run.session, State.IN_PROGRESS.value, _moment(status.begin, 3), None,
-            _source(run.operation, status.source), _directory(run.operation, status.destination), 0, "",
-            status.binlog_file, status.binlog_position, status.gtid_executed,
-            current.stage.value if current is not None else None,
-        )  # fmt: skip
+            return [past_row(record, guide=self._guide) for record in records]
+        rows = [past_row(record, guide=self._guide) for record in records if record["id"] != run.number]
+        return sorted([*rows, present_row(run)], key=lambda row: int(str(row[0])))
 
     def progress_rows(self) -> list[tuple[Value, ...]]:
         """Rows of clone_progress: of the clone that runs, or of the last one."""
         run = self._run
-        return [] if run is None else [self._stage(run, run.status.stages[stage]) for stage in CLONE_STAGES]
+        if run is None:
+            return []
+        run.look()
+        return [stage_row(run, run.status.stages[stage], guide=self._guide) for stage in CLONE_STAGES]
 
-    def _stage(self, run: _Run, row: StageStatus) -> tuple[Value, ...]:
-        message = ""
-        if row.state is State.FAILED:
-            _, message = in_table(run.status.error_number, run.status.error_message, guide=self._guide)
-        data, network, seconds = row.data, row.network, row.seconds
-        estimate = data if row.state is State.COMPLETED else max(row.estimate, data)  # then it is known
-        speeds = [min(int(amount / seconds), LARGEST_INT) if seconds > 0 else 0 for amount in (data, network)]
-        return (
-            run.number, row.stage.value, row.state.value, _moment(row.begin, 6), _moment(row.end, 6), row.threads,
-            estimate, data, network, *speeds, message,
-        )  # fmt: skip
 
-    def position(self) -> tuple[str, int, str] | None:
-        """Binary log file, position and GTID set of the newest clone that has them."""
-        for row in reversed(self.status_rows()):
-            if row[9]:
-                return str(row[9]), int(str(row[10])), str(row[11])
+def _read_bytes(path: Path) -> bytes | None:
+    """What is in a file, None where there is none."""
+    try:
+        return path.read_bytes()
+    except OSError:
         return None
-
-
-def _source(operation: str | None, source: str) -> str:
-    """As the plugin writes it."""
-    return "LOCAL INSTANCE" if operation == "local" else source
-
-
-def _directory(operation: str | None, destination: str) -> str:
-    """With a slash at its end, as the plugin writes it; a server's own data has a name of its own."""
-    if operation == "replace":
-        return "LOCAL INSTANCE"
-    return destination if not destination or destination.endswith("/") else destination + "/"
-
-
-def _moment(seconds: float | None, decimals: int) -> datetime | None:
-    """Seconds since the epoch as the local time."""
-    return None if seconds is None else datetime.fromtimestamp(round(seconds, decimals))

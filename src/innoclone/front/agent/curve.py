@@ -31,6 +31,7 @@ class Curve:
         self._clones = clones
         self._lock = threading.Lock()
         self._status: CloneStatus | None = clones.latest  # the last agent's: it counts for nothing here
+        self._before: CloneStatus | None = None  # which was taken in before that
         self._began, self._is_resumed = 0.0, False
         self._begin_at(0.0, (0, 0) if self._status is None else moved(self._status))
         self._totals = [0, 0]
@@ -57,9 +58,11 @@ class Curve:
                 self._add(self._status)
             began, latest = self._clones.began, self._clones.latest
             if latest is not None and latest is not self._status:
-                self._status, self._began, self._is_resumed = latest, began, False
-                self._begin_at(0.0, (0, 0))
-                self._add(latest)
+                again = latest is self._before  # the one after it was refused, and counts for nothing
+                self._before, self._status, self._began, self._is_resumed = self._status, latest, began, False
+                self._begin_at(0.0, moved(latest) if again else (0, 0))
+                if not again:
+                    self._add(latest)
 
     @property
     def totals(self) -> tuple[int, int]:

@@ -55,8 +55,7 @@ def told(status: CloneStatus) -> Iterator[None]:
         log.warning("clone %d: stopped: %s; the same statement goes on with it", status.number, error.message)
         raise
     except CloneError as error:
-        log.error("clone %d: ERROR %d (%s): %s", status.number, error.code, error.sqlstate, error.message)
-        if error.advice:
-            log.error("clone %d: hint: %s", status.number, error.advice)
+        for line in error.lines:
+            log.error("clone %d: %s", status.number, line)
         raise
     log.info("clone %d: completed", status.number)

@@ -1,4 +1,4 @@
-"""The managed server, as the agent sees it: brought up after a crash, and asked where its binary log is."""
+"""The servers on this host, as the agent sees them: one brought up after a crash, one asked for its binary log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, TargetBusy
+from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.settings import AgentSettings
 from innoclone.ops.managed import Managed
 from innoclone.transport.sql import Sql
 
@@ -17,8 +19,9 @@ log = logging.getLogger("innoclone.agent")
 PATIENCE = 10.0  # seconds for an answer
 
 
-def settle_in_background(managed: Managed, then: Callable[[str | None], None]) -> threading.Thread:
-    """Bring the server up if a replacement was broken off when the last agent died; a CLONE meanwhile must wait.
+def settle_in_background(managed: Managed, settled: threading.Event, then: Callable[[str | None], None]) -> None:
+    """Bring the server up if a replacement was broken off when the last agent died. ``settled`` is set after that: a
+    CLONE meanwhile must wait.
 
     ``then`` is told what was done, unless the server is down.
     """
@@ -37,20 +40,28 @@ def settle_in_background(managed: Managed, then: Callable[[str | None], None]) -
         else:
             if done is not None:
                 log.warning("%s", done)
+        finally:
+            settled.set()
         then(done)
 
-    thread = threading.Thread(target=settle, name="innoclone-settle", daemon=True)
-    thread.start()
-    return thread
+    settled.clear()
+    threading.Thread(target=settle, name="innoclone-settle", daemon=True).start()
 
 
-def binary_log_status(managed: Managed) -> list[tuple[str, int, str, str, str]] | None:
-    """What the server answers to SHOW BINARY LOG STATUS; None where it can't be asked."""
+def binary_log_status(settings: AgentSettings) -> list[tuple[str, int, str, str, str]]:
+    """What the server on this host answers to SHOW BINARY LOG STATUS: the ``[server]``, else the ``[managed]`` one.
+
+    No rows where neither is configured, as from a server without a binary log. Raises a `StatementError` where it can't
+    be asked: an empty answer would say that it has none.
+    """
+    server = settings.server or (settings.managed.endpoint if settings.managed is not None else None)
+    if server is None:
+        return []
     try:
-        with Sql(managed.endpoint, read_timeout=PATIENCE) as sql:
+        with Sql(server, read_timeout=PATIENCE) as sql:
             renamed = version_number(str(sql.value("SELECT @@version"))) >= 80200
             rows = sql.rows("SHOW BINARY LOG STATUS" if renamed else "SHOW MASTER STATUS")
     except CloneError as error:
-        log.warning("the managed server can't be asked for its binary log: %s", error.message)
-        return None
+        log.warning("%s can't be asked for its binary log: %s", server, error.message)
+        raise StatementError(1105, f"{server} can't be asked for its binary log: {error.message}") from error
     return [(str(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]

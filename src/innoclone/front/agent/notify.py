@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 
+from innoclone.errors import escaped
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.curve import moved
 from innoclone.ops.status import COPY_STAGES
@@ -68,4 +69,4 @@ def progress_line(clones: Clones) -> str:
     percent = f", {100 * moved(status)[0] // estimate} % copied" if estimate else ""
     stage = f": {status.current.stage.value}" if status.current is not None else ""
     text = f"clone {status.number} from {status.source} into {status.destination}{stage}{percent}"
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return escaped(text)

@@ -20,11 +20,11 @@ from innoclone.files.system import file_error
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.ops.status import CloneStatus, Counter, Stage, StageStatus, State
 
-__all__ = ["Pending", "status_of"]
+__all__ = ["Pending", "fill"]
 
 log = logging.getLogger("innoclone.agent")
 NAME = "resume.json"
-CUT_OFF = "the clone was cut off: the agent ended"
+CUT_OFF = "the clone was cut off: its process ended"
 
 
 class Pending:
@@ -64,22 +64,35 @@ class Pending:
             return None
 
 
-def status_of(fields: Mapping[str, Any]) -> CloneStatus:
-    """The clone of a status file; one that was cut off has failed. Raises KeyError, TypeError, ValueError."""
-    status = CloneStatus(
-        number=fields["id"], source=fields["source"], destination=fields["destination"], begin=fields["began"],
-        end=fields["updated"], error_number=fields["error_number"], error_message=fields["error_message"],
-        connections=fields["connections"], restarts=fields["restarts"], donor_version=fields["donor_version"],
+def fill(status: CloneStatus, fields: Mapping[str, Any], *, lives: bool) -> None:
+    """Let ``status`` say what a status file does; a clone that was cut off, and ``lives`` no more, has failed.
+
+    Raises KeyError, TypeError, ValueError.
+    """
+    copied = (
+        "source", "destination", "error_number", "error_message", "connections", "restarts", "donor_version",
+        "binlog_file", "binlog_position", "gtid_executed",
     )  # fmt: skip
+    stages = [_stage(row, fields["updated"], lives=lives) for row in fields["stages"]]
+    values = {name: fields[name] for name in copied}
+    status.number, status.begin, status.notes = fields["id"], fields["began"], list(fields["notes"])
+    for name, value in values.items():
+        setattr(status, name, value)
+    status.stages |= {stage: StageStatus(stage) for stage in Stage} | {row.stage: row for row in stages}
+    if lives and fields["state"] == State.IN_PROGRESS.value:
+        status.state, status.end = State.IN_PROGRESS, None
+        return
+    status.end = fields["updated"]
     status.state = State.COMPLETED if fields["state"] == State.COMPLETED.value else State.FAILED
     if fields["state"] == State.IN_PROGRESS.value:
         status.error_number, status.error_message = Interrupted.number, CUT_OFF
-    for row in fields["stages"]:
-        state, end = State(row["state"]), row["end"]
-        if state is State.IN_PROGRESS:
-            state, end = State.FAILED, status.end
-        status.stages[Stage(row["stage"])] = StageStatus(
-            Stage(row["stage"]), state, row["begin"], end, row["threads"], row["estimate"],
-            [Counter(row["data"], row["network"])],
-        )  # fmt: skip
-    return status
+
+
+def _stage(row: Mapping[str, Any], updated: float, *, lives: bool) -> StageStatus:
+    state, end = State(row["state"]), row["end"]
+    if state is State.IN_PROGRESS and not lives:
+        state, end = State.FAILED, updated
+    return StageStatus(
+        Stage(row["stage"]), state, row["begin"], end, row["threads"], row["estimate"],
+        [Counter(row["data"], row["network"])], bool(row.get("measured", True)),
+    )  # fmt: skip

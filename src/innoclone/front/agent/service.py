@@ -11,6 +11,7 @@ from collections.abc import Callable
 from innoclone.errors import NetworkError
 from innoclone.front.agent.attempts import FailedLogins, peer_of
 from innoclone.front.agent.catalog import fixed_variables
+from innoclone.front.agent.cloneprocess import Words
 from innoclone.front.agent.clones import Clones
 from innoclone.front.agent.credentials import Memory
 from innoclone.front.agent.faults import StatementError
@@ -36,7 +37,7 @@ END_WITHIN = 5.0  # seconds for threads after their connections were shut
 class Agent:
     """Made ready by the constructor, run by `serve`, ended by `stop` from any thread or signal handler."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, words: Words = Words()) -> None:  # noqa: B008  # frozen
         """Everything that can fail fails here: files, keys, addresses. Raises a `CloneError`."""
         self.settings = settings
         folder = settings.folder
@@ -65,7 +66,7 @@ class Agent:
                 self.room.connections,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
-            self.clones = Clones(folder, self.variables, settings.server, settings.managed)
+            self.clones = Clones(folder, self.variables, settings.server, settings.managed, words)
             self.web: Web | None = None
             if settings.web_port is not None:
                 self.web = Web(self, settings.web_bind_address, settings.web_port)
@@ -110,7 +111,7 @@ class Agent:
         if self.web is not None:
             self.web.start()
         if self.settings.managed is not None:
-            settle_in_background(self.settings.managed, then=self.clones.resume)
+            settle_in_background(self.settings.managed, self.clones.settled, then=self.clones.resume)
         else:
             self.clones.resume()
         try:

@@ -204,11 +204,7 @@ def _position(execution: Execution, statement: st.Show) -> Answer:
     if not execution.account.may("SELECT", "performance_schema.clone_status"):  # which shows the same
         execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
     columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
-    managed = execution.agent.settings.managed
-    if managed is not None and (rows := binary_log_status(managed)) is not None:
-        return table(columns, rows)
-    position = execution.agent.clones.position()
-    return table(columns, [] if position is None else [(position[0], position[1], "", "", position[2])])
+    return table(columns, binary_log_status(execution.agent.settings))
 
 
 def _engine_status(execution: Execution, statement: st.Show) -> Answer:

@@ -28,7 +28,8 @@ Restart=on-failure
 RestartSec=5
 # A clone that runs is stopped in order, so that it can go on: longer than the agent's stop_timeout.
 TimeoutStopSec=90
-KillMode=mixed
+# It has a process of its own, which outlives an agent that crashes; the next agent takes it up.
+KillMode=process
 LimitNOFILE=65536
 
 # Clones are written wherever a statement says, so the file system can't be read-only as a whole.

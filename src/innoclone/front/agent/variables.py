@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from innoclone.errors import FileError
 from innoclone.files.system import file_error
+from innoclone.front.agent.donorlist import check_list
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.statements import ResetPersist, Setting
 
@@ -26,7 +26,6 @@ MIB = 1 << 20
 SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
 LARGEST_MIB = 1 << 20  # MiB/s: what the real variables allow
 LARGEST_BYTES = LARGEST_MIB * MIB
-FORMAT_HINT = 'Invalid Format. Please enter "<hostname1>:<port1>,..."\' with no extra space'
 Note = tuple[str, int, str]  # level, number, message of SHOW WARNINGS
 Content = str | int | bool | None
 
@@ -120,13 +119,6 @@ class Choice:
         raise StatementError(1231, name, "NULL" if setting.value is None else setting.value)
 
 
-def _donors(text: str) -> None:
-    """``host:port`` with commas between, and no blanks."""
-    for entry in text.split(","):
-        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,]+):\d+", entry):
-            raise StatementError(3869, FORMAT_HINT)
-
-
 Definition = Switch | Number | Text | Choice
 CLONE_VARIABLES: dict[str, Definition] = {
     "clone_autotune_concurrency": Switch(True),
@@ -146,7 +138,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_ssl_ca": Text(),
     "clone_ssl_cert": Text(),
     "clone_ssl_key": Text(),
-    "clone_valid_donor_list": Text(check=_donors),
+    "clone_valid_donor_list": Text(check=check_list),
 }
 
 

@@ -163,6 +163,7 @@ def _clone(status: CloneStatus, *, is_running: bool) -> dict[str, Any]:
         "destination": status.destination, "donor_version": status.donor_version, "begin": status.begin,
         "end": status.end, "error_number": status.error_number, "error_message": status.error_message,
         "connections": status.connections, "restarts": status.restarts, "data": data, "network": network,
+        "rate": status.rate,
         "estimate": sum(max(row.estimate, row.data) for row in copied),
         "binlog_file": status.binlog_file, "binlog_position": status.binlog_position,
         "notes": status.notes[-NOTES:],
@@ -170,6 +171,7 @@ def _clone(status: CloneStatus, *, is_running: bool) -> dict[str, Any]:
             {
                 "stage": row.stage.value, "state": row.state.value, "data": row.data, "network": row.network,
                 "estimate": row.estimate, "threads": row.threads, "seconds": round(row.seconds, 3),
+                "rate": row.rate,
             }
             for row in (status.stages[stage] for stage in CLONE_STAGES)
         ],

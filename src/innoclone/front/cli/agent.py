@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -11,22 +10,8 @@ from typing import Annotated
 import typer
 
 from innoclone.front.cli.common import OutputArgs, expand
-from innoclone.front.output import Output
 
 __all__ = ["agent"]
-
-
-class _ToOutput(logging.Handler):
-    """Lets the agent's log go where a command's messages go: to stderr and the log file."""
-
-    def __init__(self, out: Output) -> None:
-        super().__init__()
-        self._out = out
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """One record, with its traceback if it has one."""
-        for line in self.format(record).splitlines():
-            (self._out.warn if record.levelno >= logging.WARNING else self._out.message)(line)
 
 
 @expand
@@ -68,6 +53,8 @@ def agent(
     The first administrator is root, through the Unix socket: mysql -S agent.sock -u root. There, CREATE USER and GRANT
     make accounts for others.
     """
+    from innoclone.front.agent.cloneprocess import Words
+    from innoclone.front.agent.logs import log_to
     from innoclone.front.agent.notify import Notifier
     from innoclone.front.agent.service import Agent
     from innoclone.front.agent.settings import read_settings
@@ -86,11 +73,9 @@ def agent(
             "max_connections": max_connections, "web_port": web_port, "web_bind_address": web_bind_address,
         },
     )  # fmt: skip
-    log = logging.getLogger("innoclone")
-    log.setLevel(logging.INFO)
-    log.addHandler(_ToOutput(out))
-    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what a client may not ask is for the client to know
-    service = Agent(settings)
+    log_to(out)
+    words = Words(None if output.log_file is None else output.log_file.absolute(), output.quiet)
+    service = Agent(settings, words)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: service.stop())
@@ -99,8 +84,15 @@ def agent(
         out.message(f"status page on http://{f'[{host}]' if ':' in host else host}:{service.web.port}/")
     where = f"{settings.bind_address}:{service.port} and " if settings.bind_address else ""
     out.message(f"listening on {where}{settings.socket_path.absolute()}")
+    place = {
+        "port": service.port if settings.bind_address else None,
+        "socket": str(settings.socket_path.absolute()),
+        "web_port": service.web.port if service.web is not None else None,
+    }
+    out.event("listening", place)
     notifier = Notifier(service.clones)
     notifier.ready()
     service.serve(stopping=notifier.stopping)
     out.message("stopped")
+    out.result(place)
     out.completed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -14,9 +15,9 @@ from typing import NoReturn, cast
 
 import typer
 
-from innoclone.errors import CloneError, Interrupted, LocalFault, RemoteFault, UsageError, registry
+from innoclone.errors import CloneError, FileError, Interrupted, LocalFault, RemoteFault, UsageError, registry
 from innoclone.front.cli.common import Command
-from innoclone.front.output import Output
+from innoclone.front.output import Output, stdout_error
 
 __all__ = ["exit_statuses", "main", "program", "run"]
 
@@ -28,6 +29,8 @@ COMMANDS = (
     "clone", "local", "replace", "check", "status", "stop", "discard", "history", "boot", "verify", "diff",
     "replicate", "agent", "sandbox", "version",
 )  # fmt: skip
+GROUPS = ("sandbox",)  # those that hold more
+HELP = ("help", "--help", "-?", "-h")
 SIGNALLED = 128  # a shell's exit status for a process that ended by a signal is 128 + its number
 
 
@@ -77,12 +80,35 @@ def _group() -> None:
 
 def main() -> NoReturn:
     """The program ``innoclone``."""
+    _open_streams()
     status = run(sys.argv[1:])
+    lost = _flush()
+    if lost is not None and not status:  # else it was told
+        status = _report(stdout_error(lost), FileError.exit_status)
+    sys.exit(status)
+
+
+def _flush() -> OSError | None:
+    """Write what is kept for stdout; why that can't be done, unless nobody reads it."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads; let the interpreter's own flush at exit go nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(status)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the next try, at the interpreter's end
+        return None if isinstance(error, BrokenPipeError) else error
+    return None
+
+
+def _open_streams() -> None:
+    """What was closed (``>&-``) becomes /dev/null, so that no file of a clone gets the number of stdout or stderr."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest free number
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):  # a name may be no Unicode
+        cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
 
 
 def run(args: Sequence[str]) -> int:
@@ -96,20 +122,41 @@ def run(args: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
             signal.signal(number, stop)
-    args = ["version"] if list(args) in (["--version"], ["-V"]) else list(args) or ["--help"]
+    Output.current = Output(json_events="--json" in args)  # until the command's own one is open
+    args = _as_command(list(args))
     try:
         status = program(next(iter(args)))(args=args, prog_name="innoclone", standalone_mode=False) or 0
+        Output.current.check()
     except CloneError as error:
         return _report(error, SIGNALLED + stopped[0] if stopped else error.exit_status)
     except ClickException as error:
         return _report(_usage(error, args), UsageError.exit_status)
     except (KeyboardInterrupt, typer.Abort):
         status = Interrupted.exit_status
+    except SystemExit:  # click's answer to a reader of the help that has gone
+        return 0
+    except OSError as error:
+        if error.filename is None and (args == ["version"] or not set(args).isdisjoint(HELP)):  # not through `Output`
+            return 0 if isinstance(error, BrokenPipeError) else _report(stdout_error(error), FileError.exit_status)
+        return _failed(_in_words(error), debug="--debug" in args)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no user shall see a bare traceback
         return _unexpected(error, debug="--debug" in args)
     if stopped or status == Interrupted.exit_status:  # some versions of typer turn Ctrl-C into that status
         return _report(Interrupted("interrupted"), SIGNALLED + stopped[0] if stopped else status)
     return int(status)
+
+
+def _as_command(args: list[str]) -> list[str]:
+    """What is no command or option of one, but is tried: ``-h`` and ``help COMMAND`` for help, ``--version``."""
+    if args in (["--version"], ["-V"]):
+        return ["version"]
+    if args == ["-h"]:
+        return ["--help"]
+    if args[:1] == ["help"]:
+        return [word for word in args if word not in HELP] + ["--help"]
+    if len(args) > 1 and args[0] in GROUPS and args[1] in ("help", "-h"):
+        return [args[0], *args[2:], "--help"]
+    return args or ["--help"]
 
 
 def _usage(error: Exception, args: Sequence[str]) -> UsageError:
@@ -124,8 +171,21 @@ def _report(error: CloneError, exit_status: int) -> int:
     return exit_status
 
 
+def _in_words(error: OSError) -> CloneError:
+    """What the system refused, where nobody closer to it said what was being done."""
+    from innoclone.files.system import file_error
+
+    found = file_error(error, f"can't use {os.fsdecode(error.filename)}" if error.filename else type(error).__name__)
+    found.advice = "" if error.filename else "--debug shows where"
+    return found
+
+
 def _unexpected(error: Exception, *, debug: bool) -> int:
+    hint = "this is a bug in innoclone: please report it" + ("" if debug else ", with what --debug shows")
+    return _failed(CloneError(f"{type(error).__name__}: {error}", hint=hint), debug=debug)
+
+
+def _failed(error: CloneError, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    hint = "this is a bug in innoclone: please report it" + ("" if debug else ", with what --debug shows")
-    return _report(CloneError(f"{type(error).__name__}: {error}", hint=hint), CloneError.exit_status)
+    return _report(error, error.exit_status)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -54,7 +56,9 @@ class ConnectionArgs:
     user: Annotated[str | None, _connection("--user", "-u", metavar="NAME", help="Account to log in with.")] = None
     password: Annotated[
         str | None,
-        _connection("--password", "-p", metavar="[=TEXT]", help="Password; without a value it is asked for."),
+        _connection(
+            "--password", "-p", metavar="[=TEXT]", help="Password (-pTEXT for short); without a value it is asked for."
+        ),
     ] = None
     ask_password: Annotated[bool, _connection("--ask-password", hidden=True, help="What a bare -p becomes.")] = False
     socket: Annotated[
@@ -107,9 +111,23 @@ class FileArgs:
     no_defaults: Annotated[bool, _files("--no-defaults", help="Read no option file but the login path file.")] = False
 
     def sources(self, warn: Callable[[str], None]) -> Sources:
-        """The settings in them."""
-        files = Files(self.defaults_file, self.defaults_extra_file, self.no_defaults)
-        return find_settings(files, login=self.login_path, warn=warn)
+        """The settings in them. They are read once for a command line: a named file may be a pipe, `<(...)`."""
+        if self not in _already_read:
+            files = Files(_at_home(self.defaults_file), _at_home(self.defaults_extra_file), self.no_defaults)
+            warnings: list[str] = []
+            _already_read[self] = find_settings(files, login=self.login_path, warn=warnings.append), warnings
+        sources, warnings = _already_read[self]
+        for text in warnings:
+            warn(text)
+        return sources
+
+
+def _at_home(path: Path | None) -> Path | None:
+    """With ~ for the home directory, as MySQL reads it: no shell replaces it behind a =."""
+    return None if path is None else Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown ~user stays as it is
+
+
+_already_read: dict[FileArgs, tuple[Sources, list[str]]] = {}
 
 
 @dataclass(frozen=True)
@@ -167,11 +185,16 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Make MySQL's ``-p`` readable, then look up defaults, then parse."""
         names = {parameter.name for parameter in self.params}
+        _already_read.clear()
+        if args == ["-h"]:  # nobody means a host by that
+            args = ["--help"]
         if "ask_password" in names:
-            args = _readable_password(args)
+            args = _readable_password(args, _flags(self.params))
         if "defaults_file" in names and "--help" not in args:
             given = self.make_parser(ctx).parse_args(args=list(args))[0]
             ctx.default_map = _defaults(self.params, _file_args(given))
+            if ctx.default_map.get("json"):
+                Output(json_events=True)  # for what is wrong with the other options
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -204,23 +227,33 @@ def split_targets(targets: Sequence[str], *, most: int = 1) -> tuple[str | None,
     return (servers[0] if servers else None), directories
 
 
-def _readable_password(args: Sequence[str]) -> list[str]:
-    """``-p`` and ``--password`` alone never take the next word; ``-pTEXT`` is ``--password=TEXT``."""
+def _flags(parameters: Sequence[Any]) -> str:
+    """The letters of the short options that take no value."""
+    return "".join(
+        name[1] for each in parameters if getattr(each, "is_flag", False) for name in each.opts if len(name) == 2
+    )
+
+
+def _readable_password(args: Sequence[str], flags: str) -> list[str]:
+    """``-p`` and ``--password`` alone never take the next word; ``-pTEXT`` is ``--password=TEXT``, also behind short
+    options without a value (``flags``), as in ``-vp``."""
     options = list(itertools.takewhile(lambda word: word != "--", args))
     found = []
     for word in options:
-        if word in ("-p", "--password"):
+        short = re.match(f"-([{flags}]*)p(.*)", word, re.DOTALL)
+        if word == "--password":
             found.append("--ask-password")
-        elif word.startswith("-p"):
-            found.append(f"--password={word[2:]}")
-        else:
+        elif short is None:
             found.append(word)
+        else:
+            found += [f"-{short[1]}"] if short[1] else []
+            found.append(f"--password={short[2]}" if short[2] else "--ask-password")
     return found + list(args[len(options) :])
 
 
 def _file_args(given: Mapping[str, Any]) -> FileArgs:
     """`FileArgs` from what click's parser found, before any conversion."""
-    paths = {name: Path(given[name]) for name in ("defaults_file", "defaults_extra_file") if given.get(name)}
+    paths = {name: Path(given[name]) for name in ("defaults_file", "defaults_extra_file") if name in given}
     return FileArgs(login_path=given.get("login_path"), no_defaults=bool(given.get("no_defaults")), **paths)
 
 

@@ -29,4 +29,6 @@ def history(
     records = records[-limit:] if limit else records
     for line in history_table(records) if records else ["no clone has come to an end yet"]:
         out.data(line)
-    out.result({"clones": records})
+    for record in records:
+        out.event("clone", record)
+    out.result({"clones": len(records)})

@@ -63,7 +63,9 @@ def replace(
     out = output.open()
     managed = read_managed(config)
     if recover:
-        out.message(settle(managed) or "no replacement was broken off")
+        done = settle(managed)
+        out.message(done or "no replacement was broken off")
+        out.result({"directory": str(managed.datadir), "recovered": done})
         out.completed()
         return
     dsn, directories = split_targets(targets or [])

@@ -76,6 +76,7 @@ def stop(
         sandbox.remove(name)
     else:
         sandbox.stop(name)
+    out.result({"name": name, "removed": remove})
     out.completed()
 
 
@@ -138,10 +139,9 @@ def fill(
         raise UsageError("nothing to do", hint="use --size, --load or --ddl")
     wanted = parse_size(size) if size else 0
     box = sandbox.find(name)
-    if wanted:
-        _fill(out, box, wanted)
-    if load or ddl:
-        _load(out, box, threads if load else 0, ddl, pause, seconds)
+    grown = _fill(out, box, wanted) if wanted else 0
+    done = _load(out, box, threads if load else 0, ddl, pause, seconds) if load or ddl else {}
+    out.result({"name": name, "grown": grown} | done)
     out.completed()
 
 
@@ -154,7 +154,8 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def _fill(out: Output, box: Sandbox, size: int) -> None:
+def _fill(out: Output, box: Sandbox, size: int) -> int:
+    """How many bytes it has grown by."""
     import pymysql
 
     from innoclone.operation.fill import fill as run
@@ -167,9 +168,11 @@ def _fill(out: Output, box: Sandbox, size: int) -> None:
         number = error.args[0] if isinstance(error.args[0], int) else 0
         raise SqlError(f"sandbox {box.name}: {error.args[-1]}", server_number=number) from error
     out.message(f"{amount(grown)} more after {duration(time.monotonic() - begin)}")
+    return grown
 
 
-def _load(out: Output, box: Sandbox, threads: int, ddl: bool, pause: float, seconds: float | None) -> None:
+def _load(out: Output, box: Sandbox, threads: int, ddl: bool, pause: float, seconds: float | None) -> dict[str, object]:
+    """What was done, for ``--json``."""
     from innoclone.operation.ddl import DdlLoop
     from innoclone.operation.load import Load
 
@@ -191,6 +194,7 @@ def _load(out: Output, box: Sandbox, threads: int, ddl: bool, pause: float, seco
         out.message(f"{load.transactions} transactions in {spent:.1f} s ({load.transactions / spent:.0f}/s)")
         if ddl:
             out.message(f"{sum(loop.done.values())} DDL operations")
+    return {"transactions": load.transactions, "ddl": sum(loop.done.values()), "seconds": round(spent, 3)}
 
 
 def _describe(out: Output, box: Sandbox) -> None:

@@ -17,16 +17,18 @@ __all__ = ["stop"]
 
 @expand
 def stop(
-    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="A directory that a clone is made in.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIRECTORY", help="A directory that a clone is made in, or whose data is replaced."),
+    ],
     *,
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Wait this long for the process to end.")
-    ] = STOP_TIMEOUT,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Wait this long for the end.")] = STOP_TIMEOUT,
     output: OutputArgs,
 ) -> None:
     """End a clone that runs, to go on later.
 
-    The process that works on the directory is ended in order, as by Ctrl-C. Where there is none, nothing is done.
+    The work on the directory is ended in order, as by Ctrl-C; other work of the same process, as an agent's, goes on.
+    Where nobody works on it, nothing is done.
     """
     from innoclone.front.describe import progress_words, resume_words
     from innoclone.operation.inspect import Condition, inspect
@@ -34,21 +36,26 @@ def stop(
 
     out = output.open()
     directory = directory.absolute()
-    holder = run(directory, timeout=timeout)
-    if holder is None:
+    stopped = run(directory, timeout=timeout)
+    pid = stopped.holder.pid if stopped else None
+    if stopped is None:
         out.message(f"no process works on {directory}")
     else:
-        out.message(f"{holder} has ended")
-    try:
-        found = inspect(directory)
-    except TargetUnusable:
-        out.message(f"nothing is left in {directory}")
-        out.result({"directory": str(directory), "stopped": holder.pid if holder else None, "condition": None})
-        out.completed()
-        return
-    if found.condition is Condition.COMPLETE:
-        out.message(f"the clone in {directory} is complete")
-    elif found.last:
-        out.message(f"it came to {progress_words(found.last)}; {resume_words(found.last, time.time())}")
-    out.result(found.fields | {"stopped": holder.pid if holder else None})
+        out.message(f"{stopped.holder} has ended its work on {directory}")
+    found = None
+    if stopped is not None and stopped.replacing:
+        out.message("the server was left on its old data, unless it was up on the new by then (innoclone history)")
+    else:
+        try:
+            found = inspect(directory)
+        except TargetUnusable:
+            out.message(f"nothing is left in {directory}")
+    if found is None:
+        out.result({"directory": str(directory), "stopped": pid, "condition": None})
+    else:
+        if found.condition is Condition.COMPLETE:
+            out.message(f"the clone in {directory} is complete")
+        elif found.last:
+            out.message(f"it came to {progress_words(found.last)}; {resume_words(found.last, time.time())}")
+        out.result(found.fields | {"stopped": pid})
     out.completed()

@@ -62,11 +62,12 @@ function showClone(clone, curve, now) {
   const seconds = (clone.end || now) - clone.begin;
   const left = clone.estimate - clone.data;
   const facts = [["data", amount(clone.data)], ["network", amount(clone.network)]];
+  const current = clone.stages.find((stage) => stage.state === "In Progress");
   if (running) {
-    facts.push(["speed", speed(rate)]);
+    if (current && current.stage.endsWith("COPY")) facts.push(["speed", speed(rate)]);
     if (rate > 0 && left > 0) facts.push(["left", duration(left / rate)]);
-  } else if (seconds > 0) {
-    facts.push(["speed", speed(clone.data / seconds)]);
+  } else if (clone.rate !== null) {
+    facts.push(["speed", speed(clone.rate)]);
   }
   facts.push([running ? "running for" : "took", duration(seconds)], ["connections", clone.connections]);
   const files = clone.stages.find((stage) => stage.stage === "FILE COPY"); // a local clone has none of it on the wire
@@ -107,7 +108,7 @@ function showStages(stages) {
     const begun = stage.state !== "Not Started";
     row.cells[2].textContent = begun && (completed || stage.estimate) ? `${Math.floor(100 * part)} %` : "";
     row.cells[3].textContent = stage.data ? amount(stage.data) : "";
-    row.cells[4].textContent = stage.stage.endsWith("COPY") && stage.data && stage.seconds > 0 ? speed(stage.data / stage.seconds) : "";
+    row.cells[4].textContent = stage.rate === null ? "" : speed(stage.rate);
     row.cells[5].textContent = begun ? duration(stage.seconds) : "";
   });
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.lexer import Kind, tokens_of
+from innoclone.front.agent.sql.lexer import Kind, Token, tokens_of
 
 __all__ = ["masked"]
 
@@ -12,18 +14,34 @@ SHOWN = 1000  # characters
 
 
 def masked(text: str) -> str:
-    """The text with MySQL's own mask in place of each string that follows BY; all of a text that can't be read."""
+    """The text with MySQL's own mask in place of each string that is or may be a password, and of every comment beside
+    one; all of a text that can't be read."""
     try:
         tokens = tokens_of(text)
     except StatementError:
         return MASK
-    parts, at, secret = [], 0, False
+    secrets = list(_are_secrets(tokens))
+    if not any(secrets):
+        return text[:SHOWN]
+    parts, at = [], 0
+    for token, is_secret in zip(tokens, secrets, strict=True):
+        between = text[at : token.start]
+        parts.append(f" {MASK} " if between.strip() else between)  # what isn't blank is a comment
+        parts.append(MASK if is_secret else text[token.start : token.end])
+        at = token.end
+    return "".join(parts).strip()[:SHOWN]
+
+
+def _are_secrets(tokens: Sequence[Token]) -> Iterator[bool]:
+    """Strings behind BY, behind AS and REPLACE of an account, behind a word like PASSWORD in the rest of its statement;
+    and a statement with an account's password that is a string itself."""
+    before, by, identified, password = "", False, False, False
     for token in tokens:
-        if token.kind is Kind.STRING and (secret or "identified" in token.text.lower()):  # a statement in a string
-            parts += [text[at : token.start], MASK]
-            at = token.end
-        elif not token.is_word("BY"):
-            secret = False
-        if token.is_word("BY"):
-            secret = True
-    return ("".join(parts) + text[at:])[:SHOWN]
+        word = token.text.upper() if token.kind in (Kind.WORD, Kind.VARIABLE) else ""
+        behind = by or password or (identified and before in ("AS", "REPLACE"))
+        yield token.kind is Kind.STRING and (behind or "identified" in token.text.lower())
+        over = token.is_symbol(";")
+        by = word == "BY" or (by and token.kind is Kind.STRING)
+        identified = not over and (identified or word == "IDENTIFIED")
+        password = not over and (password or word.endswith("PASSWORD"))
+        before = word

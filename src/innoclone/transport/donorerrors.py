@@ -1,0 +1,42 @@
+"""What a donor reports as an error, as one of ours."""
+
+from __future__ import annotations
+
+from innoclone.errors import (
+    AccessDenied,
+    CloneRunning,
+    ConfigurationMismatch,
+    DdlAborted,
+    DonorError,
+    EncryptionNeedsTls,
+    LockTimeout,
+    PacketTooSmall,
+    PageUnfit,
+    PluginMissing,
+    PrivilegeMissing,
+    RedoDisabled,
+    RemoteFault,
+    VersionUnsupported,
+    tamed,
+)
+
+__all__ = ["from_donor"]
+
+_BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
+    1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
+    3634: CloneRunning, 3864: VersionUnsupported, 3868: ConfigurationMismatch, 3872: EncryptionNeedsTls,
+    3957: PacketTooSmall, 3983: RedoDisabled,
+}  # fmt: skip
+
+
+def from_donor(number: int, text: str) -> RemoteFault:
+    """The error for what a donor reported: its own class where we know one, else `DonorError`."""
+    kind = _BY_DONOR_NUMBER.get(number, DonorError)
+    if number == 1815 and "idle clone" in text:
+        kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
+    elif number == 1815 and "Corrupt Page" in text:
+        kind = PageUnfit
+    message = f"donor error {number}: {tamed(text)}"
+    if issubclass(kind, DonorError):
+        return kind(message, donor_number=number)
+    return kind(message)

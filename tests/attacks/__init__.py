@@ -1,0 +1,1 @@
+"""Attacks on an agent with a running clone: ``./scripts/attack``."""

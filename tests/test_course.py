@@ -1,0 +1,72 @@
+"""Checkpoints: what one claims was synced, whatever connections write meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from innoclone.engine import course as module
+from innoclone.engine.course import Course, Unsynced
+from innoclone.engine.filetable import FileTable
+from innoclone.engine.suspects import Suspects
+from innoclone.files.target import Target
+from innoclone.ops.chunks import read_chunks
+from innoclone.ops.journal import Journal
+from innoclone.ops.status import CloneStatus
+from innoclone.wire.descriptors import StageNumber
+
+FILES = 30_000
+
+
+def test_nothing_is_lost_between_who_adds_and_who_takes() -> None:
+    unsynced = Unsynced()
+    paths = [[Path(f"{thread}-{number}") for number in range(FILES)] for thread in range(3)]
+
+    def add(mine: list[Path]) -> None:
+        for path in mine:
+            unsynced.add(path)
+
+    threads = [threading.Thread(target=add, args=(mine,)) for mine in paths]
+    for thread in threads:
+        thread.start()
+    taken: set[Path] = set()
+    while any(thread.is_alive() for thread in threads):
+        taken.update(unsynced.take())
+    taken.update(unsynced.take())
+    assert taken == {path for mine in paths for path in mine}
+
+
+def test_a_file_written_during_a_checkpoint_is_synced_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is counted of it meanwhile is not in the checkpoint."""
+    target = Target(tmp_path / "clone")
+    journal = Journal(target.root, new=True, fsync=True)
+    status = CloneStatus()
+    course = Course(target, FileTable(target, 90704, verify=False), Suspects(journal), status, journal)
+    course.enter(StageNumber.FILE_COPY, 8, None)
+    synced: list[str] = []
+
+    def sync(path: Path) -> None:
+        synced.append(path.name)
+        if path.name == "early":  # another connection writes on
+            course.unsynced.add(Path("late"))
+            course.chunks.finish(course.chunks.begin(2))
+
+    monkeypatch.setattr(module, "_sync_file", sync)
+    course.unsynced.add(Path("early"))
+    course.chunks.finish(course.chunks.begin(1))
+    course.save()
+    saved = read_chunks(target.root, durable=True)
+    assert saved is not None
+    assert synced == ["early"]
+    assert set(saved.done) == {1}
+    course.save()
+    saved = read_chunks(target.root, durable=True)
+    assert saved is not None
+    assert synced == ["early", "late"]
+    assert set(saved.done) == {1, 2}
+    course.close()
+    target.discard()
