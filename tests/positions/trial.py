@@ -135,7 +135,7 @@ class Trial:
         return outcome
 
     def _booted(self, directory: Path, *, gtids: bool) -> str:
-        options = [*cloned.settings(read_manifest(directory)), cloned.skip_replica_start(self._programs)]
+        options = [*cloned.settings(read_manifest(directory)), *cloned.no_replication(self._programs)]
         log = directory.with_suffix(".log")
 
         def waiting() -> None:
