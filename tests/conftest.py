@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,12 @@ from hypothesis import settings
 
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs, provide_programs
+from innoclone.operation.boot import boot
 from innoclone.operation.fill import fill
+from innoclone.operation.options import BootOptions
+from local_clones import local_clone
 from managed import MakeManaged, ManagedServer
+from restores import linked_clone, restored
 from servers import ServerFactory
 
 
@@ -110,6 +116,47 @@ def small_donor(programs: Programs, templates: Path, tmp_path_factory: pytest.Te
         yield server
     finally:
         factory.close()
+
+
+@pytest.fixture(scope="session")
+def small_clone(small_donor: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of `small_donor` that no server has run on; only to be read."""
+    directory = tmp_path_factory.mktemp("small-clone") / "clone"
+    local_clone(small_donor, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_recovered(small_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, booted once; only to be read."""
+    directory = tmp_path_factory.mktemp("small-recovered") / "clone"
+    restored(small_clone, directory)
+    boot(BootOptions(directory))
+    return directory
+
+
+@pytest.fixture
+def linked(small_clone: Path, tmp_path: Path) -> Path:
+    """`small_clone` as hard links, whose files may be replaced but not written to."""
+    return linked_clone(small_clone, tmp_path / "linked")
+
+
+@pytest.fixture
+def mounted_xfs(tmp_path: Path) -> Iterator[Path]:
+    """A mounted XFS, whose files can share blocks."""
+    if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
+        pytest.skip("needs root and mkfs.xfs; tests/test_delta.py tests the choice of the method without them")
+    image, mounted = tmp_path / "xfs.img", tmp_path / "xfs"
+    with image.open("wb") as file:
+        file.truncate(1500 << 20)
+    mounted.mkdir()
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True, timeout=60)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=False, timeout=60).returncode:
+        pytest.skip("loop devices can't be mounted here")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", "-l", str(mounted)], check=True, timeout=60)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
 from innoclone.front.agent.notify import progress_line
-from innoclone.front.agent.unit import _quoted
 from innoclone.ops.status import CloneStatus
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 
@@ -110,11 +109,6 @@ def test_the_unit_starts_this_program(tmp_path: Path) -> None:
     done = subprocess.run([*words[:-1], "--help"], capture_output=True, text=True, check=True)
     assert "--systemd-unit" in done.stdout
     assert "Type=notify\n" in printed_unit()
-
-
-def test_quoting() -> None:
-    assert _quoted("/usr/bin/innoclone") == "/usr/bin/innoclone"
-    assert _quoted('a $b "c" \\ %d') == '"a $$b \\"c\\" \\\\ %%d"'
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

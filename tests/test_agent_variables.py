@@ -22,7 +22,7 @@ from innoclone.ops.limits import BUFFER, MIB, Limits
 from innoclone.ops.manifest import read_manifest
 from servers import PASSWORD, ServerFactory
 
-OURS = ("clone_boot", "clone_error_numbering", "clone_keep_old_data", "clone_resume_on_start")
+OURS = ("clone_boot", "clone_discard_changes", "clone_error_numbering", "clone_keep_old_data", "clone_resume_on_start")
 NAMES = (
     "clone_autotune_concurrency", "clone_block_ddl", "clone_buffer_size", "clone_ddl_timeout",
     "clone_delay_after_data_drop", "clone_donor_timeout_after_network_failure", "clone_enable_compression",
@@ -65,10 +65,12 @@ def answer(connection: Connection[Any], statement: str) -> Any:
         return cursor.fetchall(), rows
 
 
+def of(donor: Server, target: Path) -> str:
+    return f"CLONE INSTANCE FROM {ACCOUNT}@127.0.0.1:{donor.port} IDENTIFIED BY '{PASSWORD}' DATA DIRECTORY '{target}'"
+
+
 def clone(agent: RunningAgent, donor: Server, target: Path) -> None:
-    done = agent.mysql(
-        f"CLONE INSTANCE FROM {ACCOUNT}@127.0.0.1:{donor.port} IDENTIFIED BY '{PASSWORD}' DATA DIRECTORY '{target}'"
-    )
+    done = agent.mysql(of(donor, target))
     assert done.returncode == 0, done.stderr
 
 
@@ -178,6 +180,17 @@ def test_with_clone_boot_a_server_is_started_on_the_clone(
     with donor.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SHOW BINARY LOG STATUS")
         assert (file, position) == cursor.fetchall()[0][:2]
+    # The private server was nobody's; with a UUID of its own the clone is updated only where that is wished.
+    clone(agent, donor, tmp_path / "c")
+    for statement in (of(donor, tmp_path / "c"), f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/c'"):
+        (tmp_path / "c" / "auto.cnf").write_text("[auto]\n")
+        agent.rows("SET GLOBAL clone_boot = OFF, clone_discard_changes = OFF")
+        done = agent.mysql(statement)
+        assert "ERROR 1007" in done.stderr
+        assert "auto.cnf" in done.stderr
+        agent.rows("SET GLOBAL clone_discard_changes = ON")
+        assert agent.mysql(statement).returncode == 0
+        assert not (tmp_path / "c" / "auto.cnf").exists()
     assert agent.terminate() == 0
     with RunningAgent(programs, tmp_path / "state") as alone:  # which knows of no server, and the clone is none
         assert alone.rows("SELECT BINLOG_FILE FROM performance_schema.clone_status") == [(file,)]

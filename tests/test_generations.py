@@ -14,8 +14,15 @@ from clones import booted, rows
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, TargetUnusable
-from innoclone.files.generations import generations, point_latest, remove_old, shares_blocks
-from innoclone.files.marks import begin_directory, is_unfinished
+from innoclone.files.generations import (
+    begin_generation,
+    check_latest,
+    point_latest,
+    remove_unfinished,
+    series_of,
+    shares_blocks,
+)
+from innoclone.files.marks import begin_directory
 from innoclone.operation.diff import diff
 from innoclone.operation.fill import fill
 from innoclone.operation.generations import add_generation
@@ -44,13 +51,14 @@ def test_three_generations_of_which_two_are_kept(
     if not shares:
         with pytest.raises(TargetUnusable, match="can't share blocks"):
             add_generation(options(server, folder, 2, full_copies=False))
+    donor = str(rows(server, "SELECT @@server_uuid")[0][0])
     interrupted = folder / "2020-01-01T00-00-00Z"
-    begin_directory(interrupted)
+    begin_generation(interrupted, donor, "")
     for number in range(3):
         rows(server, f"INSERT INTO counting.n VALUES ({number})")
         add_generation(options(server, folder, 2, full_copies=not shares))
         time.sleep(1.1)  # names are made of seconds
-    kept = generations(folder)
+    kept = [one.path for one in series_of(folder, donor)]
     assert len(kept) == 2
     assert not interrupted.exists()
     assert (folder / "latest").resolve() == kept[-1]
@@ -95,14 +103,62 @@ def test_diff_names_tables_and_pages(make_server: ServerFactory, tmp_path: Path)
 
 
 def test_latest_is_never_taken_from_somebody(tmp_path: Path) -> None:
-    """A real directory of that name stays; the newest generation is never removed."""
+    """A real directory of that name stays."""
     (tmp_path / "latest").mkdir()
     with pytest.raises(TargetExists):
         point_latest(tmp_path, tmp_path / "2026-01-01T00-00-00Z")
-    newest = tmp_path / "2026-01-02T00-00-00Z"
-    for path in (tmp_path / "2026-01-01T00-00-00Z", newest, tmp_path / "something else"):
-        path.mkdir()
-    assert [path.name for path in remove_old(tmp_path, 1)] == ["2026-01-01T00-00-00Z"]
-    assert newest.is_dir()
-    assert not is_unfinished(newest)
-    assert (tmp_path / "something else").is_dir()
+
+
+def made(path: Path, donor: str, **fields: object) -> Path:
+    """What looks like a finished clone."""
+    (path / "#innoclone").mkdir(parents=True)
+    manifest = {"format": 1, "donor": {"uuid": donor}, "files": [], "options": {"local": True}} | fields
+    (path / "#innoclone" / "manifest.json").write_text(json.dumps(manifest))
+    return path
+
+
+def test_only_the_series_counts(tmp_path: Path) -> None:
+    """Of all that may lie in a folder under the name of a date, and whatever a copy from another folder says."""
+    ours = [made(tmp_path / f"2026-01-0{day}T00-00-00Z", "d", series="s") for day in (3, 4)]
+    before_the_field = made(tmp_path / "2026-01-01T00-00-00Z", "d")
+    point_latest(tmp_path, ours[-1])
+    made(tmp_path / "2026-01-05T00-00-00Z", "other", series="s")
+    made(tmp_path / "2026-01-06T00-00-00Z", "d", series=None)  # innoclone local, by hand
+    made(tmp_path / "2026-01-07T00-00-00Z", "d", series="of another folder")
+    made(tmp_path / "2026-01-08T00-00-00Z", "d", options={"threads": 4})  # innoclone clone
+    made(tmp_path / "a name of mine", "d", series="s")
+    (tmp_path / "2026-01-09T00-00-00Z").mkdir()
+    (tmp_path / "2026-01-09T00-00-00Z" / "dump.sql").touch()
+    made(tmp_path / "2026-01-10T00-00-00Z", "d", format=99, series="s")
+    assert [one.path for one in series_of(tmp_path, "d")] == [before_the_field, *ours]
+    assert series_of(tmp_path, "nobody") == []
+
+
+def test_what_others_left_unfinished_stays(tmp_path: Path) -> None:
+    """Only what the series itself left goes, and not while its maker is about to lock it."""
+    names = [tmp_path / f"2026-01-0{day}T00-00-00Z" for day in range(1, 5)]
+    series = begin_generation(names[0], "d", "")
+    begin_generation(names[1], "other", "")
+    begin_generation(names[2], "d", "another folder's")
+    begin_directory(names[3])  # innoclone clone, by hand: it can be gone on with
+    assert remove_unfinished(tmp_path, "d", series) == [names[0]]
+    assert [path.exists() for path in names] == [False, True, True, True]
+    code = (
+        "import sys; from pathlib import Path; from innoclone.files.generations import begin_generation;"
+        "begin_generation(Path(sys.argv[1]), 'd', 's'); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(names[0])], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as maker:
+        assert maker.stdout is not None
+        maker.stdout.readline()
+        assert remove_unfinished(tmp_path, "d", "s") == []
+        maker.kill()
+    assert remove_unfinished(tmp_path, "d", "s") == [names[0]]
+
+
+def test_latest_of_somebody_else(tmp_path: Path) -> None:
+    """A symbolic link of that name that leads anywhere but to a generation stays, too."""
+    (tmp_path / "latest").symlink_to("dump-of-monday")
+    with pytest.raises(TargetExists):
+        check_latest(tmp_path)

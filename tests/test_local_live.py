@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -26,10 +25,11 @@ from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
+from innoclone.operation.boot import boot
 from innoclone.operation.ddl import DdlLoop
 from innoclone.operation.fill import fill
 from innoclone.operation.load import Load
-from innoclone.operation.options import LocalOptions
+from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.ops.manifest import read_manifest
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone
@@ -267,41 +267,23 @@ def test_copy_to_another_file_system(donor: Server, programs: Programs, other_fi
     assert_equal(programs, directory, checksums(donor))
 
 
-@pytest.fixture
-def xfs(tmp_path: Path) -> Iterator[Path]:
-    """A mounted XFS, whose files can share blocks."""
-    if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
-        pytest.skip("needs root and mkfs.xfs; tests/test_delta.py tests the choice of the method without them")
-    image, mounted = tmp_path / "xfs.img", tmp_path / "xfs"
-    with image.open("wb") as file:
-        file.truncate(1500 * MIB)
-    mounted.mkdir()
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True, timeout=60)
-    if subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=False, timeout=60).returncode:
-        pytest.skip("loop devices can't be mounted here")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", "-l", str(mounted)], check=True, timeout=60)
-
-
-def test_reflink(xfs: Path, programs: Programs, templates: Path) -> None:
+def test_reflink(mounted_xfs: Path, programs: Programs, templates: Path) -> None:
     """Blocks are shared under load; an update of the clone does not reach the donor, nor the other way round."""
-    factory = ServerFactory(programs, xfs, templates)
+    factory = ServerFactory(programs, mounted_xfs, templates)
     try:
         server = factory()
         fill(server.connect, 24 * MIB)
         with Load(server.connect, threads=2) as load:
-            result = local_clone(server, xfs / "clone")
+            result = local_clone(server, mounted_xfs / "clone")
         assert load.errors == []
         assert result.reflink
         assert result.summary.methods == {Method.REFLINK.value}
         assert result.summary.written < MIB
-        again = local_clone(server, xfs / "clone")
+        again = local_clone(server, mounted_xfs / "clone")
         assert again.incremental
         assert again.summary.reused > again.summary.new
         expected = checksums(server)
-        assert_equal(programs, xfs / "clone", expected)
+        assert_equal(programs, mounted_xfs / "clone", expected)
         assert checksums(server) == expected
         assert check_tables(server) == []
     finally:
@@ -351,6 +333,13 @@ def test_files_outside_the_data_directory(make_server: ServerFactory, programs: 
     content = mine.read_bytes()
     with pytest.raises(PathRefused, match="keep-base"):
         local_clone(server, directory, map_paths=mapping, keep_base=True)
+    assert mine.read_bytes() == content
+    copy = Path(shutil.copytree(directory, tmp_path / "copy"))  # its manifest tells of the same files
+    with pytest.raises(PathRefused, match="not from the clone in"):
+        local_clone(server, copy, map_paths=mapping)
+    with pytest.raises(TargetUnusable, match="is the original's"):
+        boot(BootOptions(copy))
+    assert not is_unfinished(copy)
     assert mine.read_bytes() == content
     rows(server, "INSERT INTO away.t VALUES (5, 50)")
     rows(server, "ALTER TABLE away.p TRUNCATE PARTITION a")

@@ -137,7 +137,7 @@ def test_nothing_in_a_status_file_reaches_the_terminal(innoclone, tmp_path: Path
     with StatusFile(directory / OWN_DIR, status, operation="clone"):
         pass
     shown = innoclone("status", str(directory)).stdout
-    assert "note         one?two?\n" in shown
+    assert "note         one\\ntwo\\x07\n" in shown
     assert shown.replace("\n", "").isprintable()
 
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
         discard,
         endpoint,
         history,
+        list_clones,
         local,
         replace_data,
         replicate,
+        restore,
         status,
         stop,
         verify,
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
     from innoclone.operation.boot import BootResult
     from innoclone.operation.clone import CloneResult
     from innoclone.operation.inspect import Condition, DirectoryStatus
+    from innoclone.operation.listing import Listing
     from innoclone.operation.local import LocalResult
     from innoclone.operation.replace import ReplaceResult
     from innoclone.operation.replicate import ReplicateResult
+    from innoclone.operation.restore import RestoreResult
     from innoclone.operation.verify import VerifyReport
     from innoclone.ops.limits import Limits
     from innoclone.ops.managed import Managed
+    from innoclone.ops.retention import Policy, Span
     from innoclone.ops.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
@@ -49,10 +54,14 @@ __all__ = [
     "DirectoryStatus",
     "Endpoint",
     "Limits",
+    "Listing",
     "LocalResult",
     "Managed",
+    "Policy",
     "ReplaceResult",
     "ReplicateResult",
+    "RestoreResult",
+    "Span",
     "SslMode",
     "VerifyReport",
     "__version__",
@@ -62,9 +71,11 @@ __all__ = [
     "discard",
     "endpoint",
     "history",
+    "list_clones",
     "local",
     "replace_data",
     "replicate",
+    "restore",
     "status",
     "stop",
     "verify",
@@ -80,10 +91,14 @@ _HOMES = {
     "DirectoryStatus": "operation.inspect",
     "Endpoint": "transport.endpoint",
     "Limits": "ops.limits",
+    "Listing": "operation.listing",
     "LocalResult": "operation.local",
     "Managed": "ops.managed",
+    "Policy": "ops.retention",
     "ReplaceResult": "operation.replace",
     "ReplicateResult": "operation.replicate",
+    "RestoreResult": "operation.restore",
+    "Span": "ops.retention",
     "SslMode": "transport.endpoint",
     "VerifyReport": "operation.verify",
     "boot": "front.api",
@@ -92,9 +107,11 @@ _HOMES = {
     "discard": "front.api",
     "endpoint": "front.api",
     "history": "front.api",
+    "list_clones": "front.api",
     "local": "front.api",
     "replace_data": "front.api",
     "replicate": "front.api",
+    "restore": "front.api",
     "status": "front.api",
     "stop": "front.api",
     "verify": "front.api",

@@ -1,4 +1,4 @@
-"""Every error innoclone can end with, in one place.
+"""Every error innoclone can end with, in one place, and so a long one.
 
 Each class carries MySQL's number and SQLSTATE (server numbers from mysqld_ername.h, client numbers from
 errmsg.h), the exit status of the command line, whether trying again can help and whether a clone goes on then, and what
@@ -7,7 +7,7 @@ the user can do.
     CloneError
     ├── LocalFault                 this side: usage, disk, target, local server
     │   ├── UsageError
-    │   ├── TargetExists, TargetUnusable (with TargetMisplaced), TargetBusy
+    │   ├── TargetExists, TargetUnusable (with TargetMisplaced), TargetBusy, GenerationKept
     │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
     │   ├── ServerNotFound, BootFailed
     │   ├── VerifyFailed, BadPage
@@ -32,7 +32,8 @@ from innoclone.lines import escaped, tamed
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault",
-    "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced", "TargetBusy", "DiskSpace", "DiskFull",
+    "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced", "TargetBusy", "GenerationKept", "DiskSpace",
+    "DiskFull",
     "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
     "Interrupted",
     "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
@@ -113,10 +114,17 @@ class TargetMisplaced(TargetUnusable):
 
 
 class TargetBusy(LocalFault):
-    """Another innoclone process works on this directory."""
+    """Somebody uses this directory: a server, another innoclone process, any process with files open in it."""
 
     number, symbol, exit_status = 3874, "ER_CLONE_IN_PROGRESS", 10
     hint = "wait for the other process, or stop it"
+
+
+class GenerationKept(LocalFault):
+    """The new generation is complete, but an old one could not go: somebody uses it, or a server has changed it."""
+
+    number, symbol, exit_status = 1010, "ER_DB_DROP_RMDIR", 14
+    hint = "the new clone is complete; end what uses the old one, or say --discard-changes: the next run removes it"
 
 
 class DiskSpace(LocalFault):

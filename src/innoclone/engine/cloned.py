@@ -10,31 +10,34 @@ the recovery's record in ``#clone/``.
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from innoclone.engine.asuser import refuse_without_mysqld
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import version_number
-from innoclone.errors import BootFailed, FileError, TargetUnusable, VersionUnsupported
-from innoclone.files.base import refuse_running_server
-from innoclone.files.marks import is_unfinished
+from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.outside import borrowed
+from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, is_as_left, left_behind
 from innoclone.files.system import file_error
+from innoclone.ops.manifest import MANIFEST, read_manifest, update_manifest
 
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
-    "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings", "was_kept",
+    "needed_variables", "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
+    "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
 STATUS_RECOVERY = "#status_recovery"  # written by the booting server, lines as in clone0api.cc
 VIEW_STATUS = "#view_status"  # the clone plugin's copy of it, once clone_status was read
-WANT_RECOVERY_STATUS = "#replace_files"  # there until the first boot has recovered the clone
 COMPLETED = 2  # the state of a clone in #view_status
 
 # What keeps a server from leaving anything of its own behind. loose-: not every series knows all of them.
@@ -47,7 +50,6 @@ PRIVATE = (
     "--loose-sha256-password-auto-generate-rsa-keys=OFF",
     "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF",
 )
-_LEFT_BEHIND = ("auto.cnf",)  # a UUID that every copy of the directory would share
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Visit:
 
 
 def check_bootable(directory: Path) -> None:
-    """Raise `TargetUnusable` for what is no data directory or an unfinished clone, `TargetBusy` where a server runs."""
+    """Raise `TargetUnusable` for what is no data directory, an unfinished clone, or a copy that shares files with its
+    original; `TargetBusy` where a server runs."""
     if not directory.is_dir():
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
@@ -90,7 +93,12 @@ def check_bootable(directory: Path) -> None:
         )
     if not (directory / "mysql.ibd").is_file():
         raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
-    refuse_running_server(directory)
+    if (path := borrowed(directory)) is not None:
+        raise TargetUnusable(
+            f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",
+            hint="clone once more, with --map-path to a place of its own",
+        )
+    refuse_in_use(directory, Deed.START)
 
 
 def check_series(donor_version: str, programs: Programs) -> None:
@@ -103,21 +111,25 @@ def check_series(donor_version: str, programs: Programs) -> None:
         )
 
 
-def settings(manifest: dict[str, Any]) -> list[str]:
-    """The options without which a server would not find or not take the clone's files. The manifest may be empty."""
-    donor: dict[str, Any] = manifest.get("donor", {})
-    found = []
-    if page_size := donor.get("page_size"):
-        found.append(f"--innodb-page-size={page_size}")
-    if (lower := donor.get("lower_case_table_names")) is not None:
-        found.append(f"--lower-case-table-names={lower}")
-    if data_files := donor.get("data_file_path"):
-        found.append(f"--innodb-data-file-path={data_files}")
-    if donor.get("log_checksums") == "OFF":  # a server takes blocks without them for damaged, and does not recover
-        found.append("--innodb-log-checksums=OFF")
-    if outside := manifest.get("external_directories"):
-        found.append(f"--innodb-directories={';'.join(outside)}")
-    return found
+def needed_variables(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The server variables without which a server would not find or not take the clone's files. The manifest may be
+    empty."""
+    donor: Mapping[str, Any] = manifest.get("donor", {})
+    # With ON a server takes a redo log without checksums for damaged, and does not recover what is in it.
+    log_checksums = "OFF" if donor.get("log_checksums") == "OFF" else None
+    found = {
+        "innodb_page_size": donor.get("page_size"),
+        "lower_case_table_names": donor.get("lower_case_table_names"),
+        "innodb_data_file_path": donor.get("data_file_path"),
+        "innodb_log_checksums": log_checksums,
+        "innodb_directories": ";".join(manifest.get("external_directories") or ()),
+    }
+    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+
+
+def settings(manifest: Mapping[str, Any]) -> list[str]:
+    """The same as options of mysqld."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in needed_variables(manifest).items()]
 
 
 def no_replication(programs: Programs) -> list[str]:
@@ -134,15 +146,9 @@ def run_as(directory: Path, programs: Programs) -> tuple[int, int] | None:
     owner = directory.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         return None
-    command = [*programs.mysqld, "--no-defaults", "--version"]
-    try:
-        subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=[], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise BootFailed(
-            f"the owner of {directory} (user id {owner.st_uid}) can't execute {programs.mysqld[-1]}",
-            hint="name a mysqld that everybody can execute with --mysqld",
-        ) from None
-    return owner.st_uid, owner.st_gid
+    user = (owner.st_uid, owner.st_gid)
+    refuse_without_mysqld(programs, user)
+    return user
 
 
 @contextmanager
@@ -162,13 +168,17 @@ def private_server(
     """
     check_bootable(directory)
     visit = visit or Visit()
-    before = {name for name in _LEFT_BEHIND if (directory / name).exists()}
     own = directory / OWN_DIR
+    mark, uuid = own / PRIVATE_MARK, directory / AUTO_CNF
+    had_uuid = uuid.exists() and not mark.exists()
+    as_left = (own / MANIFEST).exists() and is_as_left(directory, read_manifest(directory))
     user = run_as(directory, programs)
     try:
         own.mkdir(exist_ok=True)
+        mark.touch(FILE_MODE)
         if user is not None:
-            os.chown(own, *user)
+            for path in (own, mark):
+                os.chown(path, *user)
     except OSError as error:
         raise file_error(error, f"can't create {own}") from error
     try:
@@ -180,8 +190,12 @@ def private_server(
             yield server
             visit.then(server)
     finally:
-        for name in set(_LEFT_BEHIND) - before:
-            (directory / name).unlink(missing_ok=True)
+        if not had_uuid:
+            uuid.unlink(missing_ok=True)  # every copy of the directory would share it
+        with suppress(CloneError):  # a full disk: then the mark stays, which says the same
+            if as_left:
+                update_manifest(directory, **{LEFT: left_behind(directory)})
+            mark.unlink(missing_ok=True)
 
 
 def is_private_server(process: int) -> bool:
@@ -198,14 +212,17 @@ def recovery_has_begun(directory: Path) -> bool:
     return (directory / CLONE_DIR / STATUS_RECOVERY).exists()
 
 
-def is_recovered(directory: Path) -> bool:
-    """Whether a server has recovered the clone."""
-    return not (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
-
-
 def was_kept(directory: Path) -> bool:
     """Whether a server other than a private one has run on the clone: it gave itself a UUID."""
-    return (directory / "auto.cnf").exists()
+    return (directory / AUTO_CNF).exists()
+
+
+def was_changed(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a server other than a private one has run on the recovered clone, and it isn't what was cloned any more.
+
+    Raises a file error.
+    """
+    return is_recovered(directory) and not is_as_left(directory, manifest)
 
 
 def read_recovery(directory: Path) -> Recovery | None:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import glob
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,14 @@ class DonorFiles:
 
     def can_reflink(self, folder: Path) -> bool:
         """Whether a file in ``folder`` can share blocks with the donor's: tried with a small one (FICLONE)."""
-        probe = folder / ".innoclone-reflink"
         try:
-            with (self.root / "auto.cnf").open("rb") as source, probe.open("wb") as copy:
+            with (
+                (self.root / "auto.cnf").open("rb") as source,
+                tempfile.NamedTemporaryFile(dir=folder, prefix=".innoclone-") as copy,
+            ):
                 fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
         except OSError:
             return False
-        finally:
-            probe.unlink(missing_ok=True)
         return True
 
     def _search(self, meta: FileMetadata) -> Path | None:

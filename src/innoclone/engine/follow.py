@@ -41,6 +41,8 @@ def reason_against_copy(directory: Path, manifest: dict[str, Any]) -> str:
     """Why a clone can't be copied for a while; empty where it can."""
     if manifest.get("external_directories"):
         return "it has tablespaces outside its directory, which a copy would share"
+    if any(path.is_symlink() for path in directory.rglob("*")):
+        return "it has symbolic links, and a copy would share what they lead to"
     if not os.access(directory.parent, os.W_OK | os.X_OK):
         return f"{directory.parent} is not writable"
     if not _shares_blocks(directory):

@@ -29,7 +29,7 @@ from innoclone.errors import (
     TargetUnusable,
     tamed,
 )
-from innoclone.files.base import server_process
+from innoclone.files.inuse import server_on
 from innoclone.files.system import file_error
 from innoclone.ops.managed import Managed
 
@@ -136,7 +136,7 @@ class Control:
     def running(self) -> bool:
         """Whether a server has the data open. Raises a file error."""
         self._reap()
-        return server_process(self.data) is not None
+        return server_on(self.data) is not None
 
     def _answers(self) -> bool:
         to = self.managed.endpoint
@@ -149,7 +149,9 @@ class Control:
     def stop(self, waiting: Callable[[], None] = lambda: None, *, force: bool = False) -> None:
         """A clean shutdown; nothing to do where none runs. With ``force``, for data that is given up, a server that
         does not stop is killed. Raises `BootFailed`, a file error, what ``waiting`` raises."""
-        process = server_process(self.data)
+        process = server_on(self.data)
+        if process is None and self._child is not None and self._child.poll() is None:
+            process = self._child.pid  # it was only just started, and has nothing open yet
         if process is None and not force:
             return
         descriptor = -1
@@ -215,7 +217,7 @@ class Control:
         process = None
         said = self._log_sizes()
         while True:
-            if process != (process := server_process(self.data)):
+            if process != (process := server_on(self.data)):
                 answered = 0.0
             if self.running():
                 answered = (answered or time.monotonic()) if self._answers() else 0.0

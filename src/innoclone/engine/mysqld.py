@@ -27,8 +27,10 @@ from pymysql.cursors import Cursor
 
 from innoclone import errors
 from innoclone.engine.programs import Programs
+from innoclone.files.marks import FILE_MODE
 
-_LONGEST_SOCKET_PATH = 107
+LONGEST_SOCKET_PATH = 107
+_RUNTIME = "innoclone-"  # how the private directories begin
 # Nobody has this account, so asking for it never counts as a failed login of a real one.
 _PROBE_USER = "innoclone.probe"
 
@@ -72,6 +74,7 @@ class Server:
         error_log: Path | None = None,
         skip_grants: bool = False,
         user: tuple[int, int] | None = None,
+        runtime: Path | None = None,
         timeout: float = 300.0,
         waiting: Callable[[], None] = lambda: None,
     ) -> Self:
@@ -81,15 +84,17 @@ class Server:
         lets anybody in without a password, over the socket alone: for a look into a clone whose accounts are the
         donor's. ``timeout`` (seconds) includes crash recovery. Without ``error_log`` the log is thrown away by a
         clean stop and kept where the start fails. ``user`` (user and group id) is whom mysqld runs as where we are
-        root. ``waiting`` is called again and again until the server answers; what it raises ends the server.
+        root. ``runtime`` is where pid file and temporary files go, made where it isn't there, instead of a directory
+        among the system's temporary files. ``waiting`` is called again and again until the server answers; what it
+        raises ends the server.
         """
         if skip_grants and port is not None:
             raise ValueError("a server without passwords gets no port")
-        runtime = _runtime_directory()
+        runtime = _runtime_directory() if runtime is None else _own_directory(runtime)
         socket = (socket or runtime / "mysql.sock").absolute()
-        if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
+        if len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
             shutil.rmtree(runtime)
-            raise errors.UsageError(f"the socket's path is longer than {_LONGEST_SOCKET_PATH} bytes: {socket}")
+            raise errors.UsageError(f"the socket's path is longer than {LONGEST_SOCKET_PATH} bytes: {socket}")
         datadir = datadir.absolute()
         log = (error_log or runtime / "error.log").absolute()
         number = _free_port() if port == 0 else port or 0
@@ -106,8 +111,9 @@ class Server:
             *options,
         ]
         seen = log.stat().st_size if log.exists() else 0
-        # Its own session: Ctrl-C in our terminal is for us, and we stop the server in order.
-        with log.open("ab") as output:
+        # The log's mode is that of mysqld's own files. Its own session: Ctrl-C in our terminal is for us, and we stop
+        # the server in order.
+        with open(log, "ab", opener=lambda name, flags: os.open(name, flags, FILE_MODE)) as output:
             if user is not None and os.geteuid() == 0:
                 for path in (runtime, log):
                     os.chown(path, *user)
@@ -254,11 +260,23 @@ def _command(programs: Programs, datadir: Path, user: tuple[int, int] | None = N
 
 def _runtime_directory() -> Path:
     """A private directory with a path short enough for a socket, whatever TMPDIR says."""
-    folder = tempfile.mkdtemp(prefix="innoclone-")
-    if len(os.fsencode(folder)) + len("/mysql.sock") > _LONGEST_SOCKET_PATH:
+    folder = tempfile.mkdtemp(prefix=_RUNTIME)
+    if len(os.fsencode(folder)) + len("/mysql.sock") > LONGEST_SOCKET_PATH:
         Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="innoclone-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix=_RUNTIME, dir="/tmp")
     return Path(folder).absolute()
+
+
+def _own_directory(folder: Path) -> Path:
+    """``folder``, for the server alone."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder.absolute()
+
+
+def remove_runtime(folder: Path) -> None:
+    """Remove the private directory of a server that has ended, which a `Server.detach` left; nothing but such a one."""
+    if folder.name.startswith(_RUNTIME) and folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:

@@ -123,14 +123,7 @@ def check_files(
     ``threads`` times `READ_SIZE`. Raises `Interrupted` soon after ``cancel`` was set; whatever is wrong with a file
     is in the report, not an error.
     """
-    found = find_tablespaces(directory)
-    if files is None:
-        plans, extra = _plan_found(directory, found), []
-    else:
-        plans = _plan_expected(directory, files)
-        names = {file.name for file in files}
-        extra = [name for name in found if name not in names]
-    _report_twins(plans)
+    plans, extra = plan_files(directory, files)
     stop = cancel or threading.Event()
     spans = _spans(plans)
     lock = threading.Lock()
@@ -159,6 +152,20 @@ def check_files(
     return PageReport(tuple(plan.report for plan in plans), tuple(extra))
 
 
+def plan_files(directory: Path, files: Sequence[ExpectedFile] | None) -> tuple[list[Plan], list[str]]:
+    """How to check each of ``files``, or of those found in ``directory``; and the names of tablespaces that nobody
+    expects there. What is wrong with a file at first sight (missing, too short, not to be read) is in its report."""
+    found = find_tablespaces(directory)
+    if files is None:
+        plans, extra = _plan_found(directory, found), []
+    else:
+        plans = _plan_expected(directory, files)
+        names = {file.name for file in files}
+        extra = [name for name in found if name not in names]
+    _report_twins(plans)
+    return plans, extra
+
+
 def find_tablespaces(directory: Path) -> list[str]:
     """The names, relative to ``directory``, of the tablespace files in it, as MySQL names them by default.
 
@@ -183,7 +190,7 @@ def _by_number(name: str) -> list[tuple[int, str]]:
 
 
 @dataclass(slots=True)
-class _Plan:
+class Plan:
     """How to check one file. Without a checker only its problems are reported."""
 
     path: Path
@@ -193,11 +200,11 @@ class _Plan:
     first_page: int = 0
 
 
-def _plan_expected(directory: Path, files: Iterable[ExpectedFile]) -> list[_Plan]:
+def _plan_expected(directory: Path, files: Iterable[ExpectedFile]) -> list[Plan]:
     plans = []
     system_pages = 0
     for file in files:
-        plan = _Plan(directory / file.name, FileReport(file.name), file.space_id)
+        plan = Plan(directory / file.name, FileReport(file.name), file.space_id)
         plans.append(plan)
         try:
             plan.report.size = plan.path.stat().st_size
@@ -216,13 +223,13 @@ def _plan_expected(directory: Path, files: Iterable[ExpectedFile]) -> list[_Plan
     return plans
 
 
-def _plan_found(directory: Path, names: Iterable[str]) -> list[_Plan]:
+def _plan_found(directory: Path, names: Iterable[str]) -> list[Plan]:
     """Learn from each file's page 0 what it is. Only the first file of the system tablespace has such a page."""
     plans = []
     system: SpaceFlags | None = None
     system_pages = 0
     for name in names:
-        plan = _Plan(directory / name, FileReport(name))
+        plan = Plan(directory / name, FileReport(name))
         plans.append(plan)
         is_system = Path(name).name.startswith("ibdata")
         try:
@@ -248,7 +255,7 @@ def _plan_found(directory: Path, names: Iterable[str]) -> list[_Plan]:
     return plans
 
 
-def _report_twins(plans: Iterable[_Plan]) -> None:
+def _report_twins(plans: Iterable[Plan]) -> None:
     """Two files with one space id keep a server from starting."""
     users = [plan for plan in plans if plan.checker is not None and plan.space_id != SYSTEM_SPACE]
     count = Counter(plan.space_id for plan in users)
@@ -257,7 +264,7 @@ def _report_twins(plans: Iterable[_Plan]) -> None:
             plan.report.problems.append(f"another file has the same space id {plan.space_id}")
 
 
-def _spans(plans: Iterable[_Plan]) -> Iterator[tuple[_Plan, PageChecker, int]]:
+def _spans(plans: Iterable[Plan]) -> Iterator[tuple[Plan, PageChecker, int]]:
     for plan in plans:
         if plan.checker is not None:
             for offset in range(0, plan.report.size, SPAN_SIZE):
@@ -265,7 +272,7 @@ def _spans(plans: Iterable[_Plan]) -> Iterator[tuple[_Plan, PageChecker, int]]:
 
 
 def _check_span(
-    plan: _Plan,
+    plan: Plan,
     checker: PageChecker,
     start: int,
     buffer: bytearray,

@@ -18,7 +18,7 @@ from innoclone.engine.pagecheck import ExpectedFile, PageReport, check_files, ch
 from innoclone.innodb.space import KIB, SpaceHeader, is_undo
 from innoclone.wire.descriptors import NO_FSP_FLAGS
 
-__all__ = ["check_pages"]
+__all__ = ["check_pages", "expected_bytes", "expected_files", "other_problems"]
 
 _DDL_REMAINS = "#sql"  # how InnoDB names the files that ALTER TABLE makes (TEMP_FILE_PREFIX)
 
@@ -35,21 +35,28 @@ def check_pages(
 
     ``progress`` is told the bytes read since the last call, from any thread. Raises `Interrupted`.
     """
-    rows = manifest.get("files", [])
-    untouched = not cloned.is_recovered(directory)
-    if not rows or cloned.was_kept(directory):
-        expected = None
-    elif untouched:
-        expected = [_expected(row) for row in rows if row["flags"] != NO_FSP_FLAGS]
-    else:
-        expected = list(_after_recovery(directory, rows))
+    expected = expected_files(directory, manifest)
     report = check_files(directory, expected, threads=threads, progress=progress, cancel=cancel)
-    problems = list(report.problems())
-    if untouched and rows:
-        problems += _other_files(directory, rows)
-        redo = check_redo(directory, manifest.get("donor", {}).get("page_size", 16 * KIB))
-        problems += [f"redo log: {problem}" for problem in redo.problems]
-    return report, problems
+    return report, [*report.problems(), *other_problems(directory, manifest)]
+
+
+def expected_files(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFile] | None:
+    """The tablespaces that the manifest says, as far as it still holds; None where nothing can be said."""
+    rows = manifest.get("files", [])
+    if not rows or cloned.was_kept(directory):
+        return None
+    if not cloned.is_recovered(directory):
+        return [_expected(row) for row in rows if row["flags"] != NO_FSP_FLAGS]
+    return list(_after_recovery(directory, rows))
+
+
+def other_problems(directory: Path, manifest: dict[str, Any]) -> list[str]:
+    """What is wrong with the redo log and other files that are no tablespaces, of a clone that no server has run on."""
+    rows = manifest.get("files", [])
+    if not rows or cloned.is_recovered(directory):
+        return []
+    redo = check_redo(directory, manifest.get("donor", {}).get("page_size", 16 * KIB))
+    return [*_other_files(directory, rows), *(f"redo log: {problem}" for problem in redo.problems)]
 
 
 def expected_bytes(directory: Path) -> int:

@@ -11,15 +11,15 @@ import fcntl
 import os
 import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
-from innoclone.errors import TargetBusy
 from innoclone.files.lock import FLOCK
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.space import SpaceFlags, SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "Base", "is_earlier_clone", "refuse_running_server", "server_process", "space_of", "tablespaces"]
+__all__ = ["ASIDE", "Base", "is_earlier_clone", "server_process", "space_of", "tablespaces"]
 
 ASIDE = "base"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
@@ -48,35 +48,29 @@ def space_of(path: Path) -> SpaceHeader | None:
     return SpaceHeader.parse(head) if len(head) == SpaceHeader.LAYOUT.size else None
 
 
-def server_process(directory: Path) -> int | None:
+def server_process(directory: Path, more: Iterable[Path] = ()) -> int | None:
     """The process id of the mysqld that runs on the directory, None if none does: it locks the files that it has open
     (os_file_lock()). 0 for one in another container, whose id can't be seen from here.
 
-    A server that has served a clone has lost the locks on its tablespaces, but not on the others (tested): so both
-    are probed. Raises a file error where a file can't be opened.
+    It may have locked ``more`` files elsewhere. A server that has served a clone has lost the locks on its
+    tablespaces, but not on the others (tested): so both are probed. Raises a file error where a file can't be opened.
     """
-    for pattern in ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr"):
-        for path in directory.glob(pattern):
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue  # a server that ends or starts just now
-            except OSError as error:
-                raise file_error(error, f"can't open {path}") from error
-            try:
-                found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-            finally:
-                os.close(descriptor)
-            kind, *_, holder = struct.unpack(FLOCK, found)
-            if kind != fcntl.F_UNLCK:
-                return max(0, int(holder))
+    patterns = ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr")
+    for path in (*(path for pattern in patterns for path in directory.glob(pattern)), *more):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to ask: the clone may be read-only
+        except FileNotFoundError:
+            continue  # a server that ends or starts just now
+        except OSError as error:
+            raise file_error(error, f"can't open {path}") from error
+        try:
+            found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        finally:
+            os.close(descriptor)
+        kind, *_, holder = struct.unpack(FLOCK, found)
+        if kind != fcntl.F_UNLCK:
+            return max(0, int(holder))
     return None
-
-
-def refuse_running_server(directory: Path) -> None:
-    """Raise `TargetBusy` if a mysqld runs on the directory, a file error where that can't be seen."""
-    if server_process(directory) is not None:
-        raise TargetBusy(f"a server runs on {directory}", hint="stop that server first")
 
 
 class Base:
@@ -118,7 +112,7 @@ class Base:
         if self._names[best] not in ("", wanted):  # an interrupted run has left no name
             self.renamed += 1
         best.rename(path)
-        path.chmod(0o640)
+        path.chmod(path.stat().st_mode & 0o777 | 0o600)
         return True
 
     def remove_rest(self) -> int:

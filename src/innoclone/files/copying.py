@@ -17,7 +17,7 @@ from innoclone.files.direct import DIRECT_MIN, DirectFile
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import is_cached, write_all
 
-__all__ = ["BLOCK", "Look", "Method", "Reader", "Writer", "copy_file", "data_segments"]
+__all__ = ["BLOCK", "Look", "Method", "Reader", "Writer", "copy_file", "data_segments", "share_blocks"]
 
 FICLONE = 0x40049409  # linux/fs.h
 BLOCK = 4 << 20  # bytes read at once: two huge pages
@@ -59,15 +59,9 @@ def copy_file(
 
     Raises OSError, also if the source gets shorter meanwhile: the caller knows what that means.
     """
-    if Method.REFLINK in methods and end is None:
-        try:
-            fcntl.ioctl(target, FICLONE, source)
-        except OSError as error:
-            if error.errno not in NOT_POSSIBLE:
-                raise
-        else:
-            account(os.fstat(source).st_size)
-            return Method.REFLINK
+    if Method.REFLINK in methods and end is None and share_blocks(source, target):
+        account(os.fstat(source).st_size)
+        return Method.REFLINK
     size = os.fstat(source).st_size
     direct = Method.DIRECT in methods and size >= DIRECT_MIN
     with Reader(source) as reader, Writer(target, direct=direct) as writer:
@@ -90,6 +84,17 @@ def copy_file(
     if end is None:
         os.ftruncate(target, max(size, os.fstat(target).st_size))
     return used
+
+
+def share_blocks(source: int, target: int) -> bool:
+    """Let ``target`` have the blocks of ``source``, all of them; False where that is not possible. Raises OSError."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno not in NOT_POSSIBLE:
+            raise
+        return False
+    return True
 
 
 class Writer:

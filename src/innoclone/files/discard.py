@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from pathlib import Path
 
 from innoclone.errors import TargetExists
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR
+from innoclone.files.outside import Outside
 from innoclone.files.system import file_error
-from innoclone.files.target import EXTERNAL
 
 __all__ = ["remove_unfinished_clone"]
 
@@ -21,7 +20,7 @@ def remove_unfinished_clone(directory: Path) -> bool:
     """Remove an unfinished clone of ours; whether the directory itself could go too: a mount point can't, and one that
     a symbolic link leads to stays.
 
-    Raises `TargetExists` if it is none, `TargetBusy` if somebody works on it, a file error.
+    Raises `TargetExists` if it is none, `TargetBusy` if somebody works on it or uses it, a file error.
     """
     if not is_unfinished(directory):
         raise TargetExists(f"{directory} holds no unfinished clone", hint="nothing was removed")
@@ -32,7 +31,9 @@ def remove_unfinished_clone(directory: Path) -> bool:
     try:
         if not is_unfinished(directory):
             raise TargetExists(f"{directory} holds a clone that was just finished", hint="nothing was removed")
-        _remove_outside(directory)
+        outside = Outside.recorded(directory)
+        refuse_in_use(directory, Deed.UPDATE, outside=outside.files)
+        outside.remove()
         remove_clone(directory)
     except OSError as error:
         if any(directory.iterdir()):
@@ -41,14 +42,3 @@ def remove_unfinished_clone(directory: Path) -> bool:
     finally:
         os.close(lock)
     return True
-
-
-def _remove_outside(directory: Path) -> None:
-    """The files that mappings sent elsewhere; a line that a crash tore is of a file that was not made yet."""
-    try:
-        lines = (directory / OWN_DIR / EXTERNAL).read_text().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            Path(json.loads(line)).unlink(missing_ok=True)

@@ -1,82 +1,182 @@
-"""A folder of dated clones that share unchanged blocks: names, the newest, the removal of old ones."""
+"""A folder of dated clones that share unchanged blocks: which of them are ours, the newest, the removal of old ones.
+
+A folder may hold other things, and generations of several donors. A *series* is what `innoclone local --generations`
+made in one folder of one donor. Its id is in the manifest of each, and in a note in one that is not finished: only what
+is of the series counts and may go.
+"""
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import fcntl
+import json
 import os
 import re
-import shutil
+import secrets
+import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from innoclone.errors import TargetBusy, TargetExists
+from innoclone.errors import CloneError, TargetBusy, TargetExists
 from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
-from innoclone.files.lock import take_lock
-from innoclone.files.marks import begin_directory, is_unfinished
-from innoclone.files.names import OWN_DIR
+from innoclone.files.discard import remove_unfinished_clone
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.lock import Holder, take_lock
+from innoclone.files.manifest import read_manifest
+from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
+from innoclone.files.names import OWN_DIR, SERIES
+from innoclone.files.ownership import give
+from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory
 
 __all__ = [
-    "LATEST",
-    "generations",
-    "name_for",
-    "point_latest",
-    "reflink_base",
-    "remove_old",
-    "remove_unfinished",
-    "shares_blocks",
-]
+    "LATEST", "Generation", "begin_generation", "check_latest", "generations_of", "name_for", "point_latest",
+    "reflink_base", "remove_generations", "remove_unfinished", "series_id", "series_of", "shares_blocks",
+]  # fmt: skip
 
 LATEST = "latest"
+NEXT_LATEST = ".latest.new"  # for the moment in which it is put in its place
 NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z\Z")
+FORMAT = "%Y-%m-%dT%H-%M-%SZ"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished clone of ours in a folder of generations; ``moment`` is that of its name, seconds since the epoch."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    moment: float
+
+    @property
+    def donor(self) -> str:
+        """The UUID of the server that it is a clone of."""
+        donor = self.manifest.get("donor")
+        return str(donor.get("uuid", "")) if isinstance(donor, dict) else ""
+
+    @property
+    def series(self) -> str | None:
+        """The id of its series; '' if it is of none, None where it was made before series had ids."""
+        return str(self.manifest["series"] or "") if "series" in self.manifest else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `innoclone local` made it."""
+        options = self.manifest.get("options")
+        return isinstance(options, dict) and options.get("local") is True
 
 
 def name_for(moment: float) -> str:
     """The directory name of a generation: its time in UTC, fit for every file system."""
-    return time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(moment))
+    return time.strftime(FORMAT, time.gmtime(moment))
 
 
-def generations(folder: Path) -> list[Path]:
-    """Finished generations, oldest first."""
-    found = [path for path in folder.iterdir() if NAME.match(path.name) and path.is_dir() and not path.is_symlink()]
-    return sorted(path for path in found if not is_unfinished(path))
+def generations_of(folder: Path) -> list[Generation]:
+    """The finished clones of ours in ``folder`` that have the name of a generation, of whatever donor, oldest first.
+
+    Without those whose manifest can't be read: nothing says what they are. Raises OSError if the folder can't be read.
+    """
+    found = []
+    for path in folder.iterdir():
+        if not NAME.match(path.name) or path.is_symlink() or not path.is_dir() or is_unfinished(path):
+            continue
+        with contextlib.suppress(CloneError, ValueError):  # ValueError: the name is no date
+            moment = calendar.timegm(time.strptime(path.name, FORMAT))
+            found.append(Generation(path, read_manifest(path), float(moment)))
+    return sorted(found, key=lambda one: one.moment)
+
+
+def series_id(folder: Path, donor_uuid: str) -> str:
+    """The id of the series that ``folder`` has of this donor: that of ``latest``, or else of its newest generation with
+    one; '' if there is none yet. Copies from another folder, which have that one's id, don't change it."""
+    own = [one for one in generations_of(folder) if one.donor == donor_uuid and one.series]
+    latest = (folder / LATEST).resolve()
+    chosen = next((one for one in own if one.path.resolve() == latest), own[-1] if own else None)
+    return chosen.series or "" if chosen else ""
+
+
+def series_of(folder: Path, donor_uuid: str) -> list[Generation]:
+    """The generations that count and may go, oldest first: finished, of this donor, of the folder's own series.
+
+    Those that were made before series had ids count if they are local clones of the donor. Raises OSError.
+    """
+    series = series_id(folder, donor_uuid)
+    return [
+        one
+        for one in generations_of(folder)
+        if one.donor == donor_uuid and (one.is_local if one.series is None else one.series == series != "")
+    ]
 
 
 def shares_blocks(folder: Path) -> bool:
     """Whether files in ``folder`` can share blocks with one another (FICLONE)."""
-    one, other = folder / ".innoclone-probe-1", folder / ".innoclone-probe-2"
     try:
-        one.write_bytes(b"probe")
-        with one.open("rb") as source, other.open("wb") as copy:
+        with (
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".innoclone-") as source,
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".innoclone-") as copy,
+        ):
+            source.write(b"probe")
+            source.flush()
             fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
     except OSError:
         return False
-    finally:
-        one.unlink(missing_ok=True)
-        other.unlink(missing_ok=True)
     return True
 
 
+def begin_generation(new: Path, donor_uuid: str, series: str, *, like: Path | None = None) -> str:
+    """Make the directory of a new generation, as an unfinished clone that says of which series it is and who makes it.
+
+    Owner and mode are those of ``like``. The id, a new one where ``series`` is ''. Raises `TargetExists` if something
+    of that name is there, a file error.
+    """
+    series = series or secrets.token_hex(8)
+    try:
+        new.mkdir(mode=0o750)
+        if like is not None:
+            give(new, like)
+            new.chmod(like.stat().st_mode & 0o7777)
+        begin_directory(new)
+        note = {"donor": donor_uuid, "series": series, **asdict(Holder.this_process())}
+        (new / OWN_DIR / SERIES).write_text(json.dumps(note) + "\n")
+    except FileExistsError:
+        raise TargetExists(f"{new} exists already", hint="run the command again") from None
+    except OSError as error:
+        raise file_error(error, f"can't create {new}") from error
+    return series
+
+
 def reflink_base(older: Path, new: Path) -> None:
-    """Make ``new`` an unfinished clone with the tablespaces of ``older``, sharing their blocks. Raises a file error."""
-    begin_directory(new)
+    """Give ``new``, which has only begun, the tablespaces of ``older``, sharing their blocks. Raises a file error."""
     try:
         for path in tablespaces(older):
             place = new / path.relative_to(older)
             place.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as source, place.open("xb") as copy:
                 fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+                os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o7777)
     except OSError as error:
         raise file_error(error, f"can't share blocks between {older} and {new}") from error
 
 
+def check_latest(folder: Path) -> None:
+    """Raise `TargetExists` if ``latest`` is anything but a symbolic link to a generation, which only we make."""
+    for name in (LATEST, NEXT_LATEST):
+        link = folder / name
+        if os.path.lexists(link) and not (link.is_symlink() and NAME.match(str(link.readlink()))):
+            raise TargetExists(
+                f"{link} is not a symbolic link to a generation", hint="rename it: innoclone keeps that name up to date"
+            )
+
+
 def point_latest(folder: Path, newest: Path) -> None:
-    """Let ``latest`` name the newest generation, in one step. Raises `TargetExists` if it is not a symbolic link."""
-    link, beside = folder / LATEST, folder / f".{LATEST}.new"
-    if link.exists() and not link.is_symlink():
-        raise TargetExists(f"{link} is not a symbolic link", hint="rename it: innoclone keeps that name up to date")
+    """Let ``latest`` name the newest generation, in one step. Raises what `check_latest` does."""
+    check_latest(folder)
+    link, beside = folder / LATEST, folder / NEXT_LATEST
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     beside.symlink_to(newest.name)
@@ -84,24 +184,56 @@ def point_latest(folder: Path, newest: Path) -> None:
     sync_directory(folder)
 
 
-def remove_unfinished(folder: Path) -> list[Path]:
-    """Remove what interrupted runs left, unless one is at work there. What was removed."""
+def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> list[Path]:
+    """Remove what interrupted runs of the series left, unless one is at work there. What was removed.
+
+    Without a ``series`` (none was ever finished) that is what they left of this donor.
+    """
     gone = []
     for path in folder.iterdir():
         if not NAME.match(path.name) or path.is_symlink() or not is_unfinished(path):
             continue
-        with contextlib.suppress(TargetBusy):
-            lock = take_lock(path / OWN_DIR, path)
-            shutil.rmtree(path)
-            os.close(lock)
+        with contextlib.suppress(TargetBusy, OSError, ValueError, KeyError, TypeError):
+            text = (path / OWN_DIR / SERIES).read_text()
+            maker = Holder.parse(text)
+            note = json.loads(text)
+            if note["donor"] != donor_uuid or note["series"] != (series or note["series"]):
+                continue
+            if maker.is_here and maker.pid != os.getpid():
+                continue  # it has not come to locking it yet
+            remove_unfinished_clone(path)
             gone.append(path)
     return gone
 
 
-def remove_old(folder: Path, keep: int) -> list[Path]:
-    """Remove the oldest finished generations beyond ``keep``; they are made unbootable first. What was removed."""
-    old = generations(folder)[:-keep]
-    for path in old:
-        begin_directory(path)
-        shutil.rmtree(path)
-    return old
+def remove_generations(
+    old: Sequence[Generation], *, discard_changes: bool = False
+) -> tuple[list[Path], list[CloneError]]:
+    """Remove generations; they are made unbootable first. What was removed, and why each other one had to stay: it is
+    in use, or it has, without ``discard_changes``, what nobody else has (`innoclone.files.ownlife`)."""
+    gone, kept = [], []
+    for one in old:
+        try:
+            _remove(one.path, discard_changes)
+        except CloneError as error:
+            kept.append(error)
+        else:
+            gone.append(one.path)
+    return gone, kept
+
+
+def _remove(path: Path, discard_changes: bool) -> None:
+    """Raises `TargetBusy` if somebody uses it, `TargetExists` if it has something of its own, a file error."""
+    refuse_in_use(path, Deed.REMOVE)
+    if not discard_changes:
+        refuse_losses(path)
+    try:
+        lock = take_lock(path / OWN_DIR, path)
+    except OSError as error:
+        raise file_error(error, f"can't lock {path}") from error
+    try:
+        remove_clone(path)
+    except OSError as error:
+        raise file_error(error, f"can't remove {path}") from error
+    finally:
+        os.close(lock)

@@ -63,6 +63,11 @@ class Holder:
         except (ValueError, TypeError, KeyError):
             return cls()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its pid is that of this very process on this host, and not of a later one or another container's."""
+        return self.ticks > 0 and self.host == socket.gethostname() and _start_ticks(self.pid) == self.ticks
+
     def __str__(self) -> str:
         """As in ``process 4711 (started 2026-11-23T11:08:51+0000)``."""
         if not self.pid:
@@ -84,6 +89,9 @@ def take_lock(own: Path, directory: Path, *, name: str = LOCK) -> int:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
             if _is_at(descriptor, path):
                 _sign(descriptor)
+                if os.geteuid() == 0:  # the directory's owner is to be able to take it later
+                    state = own.stat()
+                    os.fchown(descriptor, state.st_uid, state.st_gid)
                 return descriptor
         except BlockingIOError as error:
             os.close(descriptor)

@@ -6,16 +6,20 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from innoclone.errors import FileError
+from innoclone.errors import FileError, TargetBusy
+from innoclone.files.inuse import Deed, mounts_below, refuse_in_use
+from innoclone.files.manifest import MANIFEST
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import sync_directory
 
 __all__ = [
+    "DIR_MODE",
     "FILE_MODE",
     "IN_PROGRESS",
-    "MANIFEST",
+    "WANT_RECOVERY_STATUS",
     "begin_directory",
     "is_mark",
+    "is_recovered",
     "is_unfinished",
     "make_directory",
     "remove",
@@ -23,8 +27,8 @@ __all__ = [
 ]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
-MANIFEST = "manifest.json"
 IN_PROGRESS = "#status_in_progress"  # of clone0api.cc; a server refuses to start while it is there
+WANT_RECOVERY_STATUS = "#replace_files"  # empty: the first server writes #status_recovery, and removes it
 
 
 def is_unfinished(directory: Path) -> bool:
@@ -37,6 +41,11 @@ def is_unfinished(directory: Path) -> bool:
     return all(is_mark(entry) for entry in directory.iterdir()) and not (directory / OWN_DIR / MANIFEST).exists()
 
 
+def is_recovered(directory: Path) -> bool:
+    """Whether a server has recovered the clone."""
+    return not (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
+
+
 def begin_directory(directory: Path) -> None:
     """Mark a directory, made if it is not there, as an unfinished clone: no server starts on it from here on."""
     for path in (directory, directory / OWN_DIR, directory / CLONE_DIR):
@@ -46,7 +55,11 @@ def begin_directory(directory: Path) -> None:
 
 
 def remove_clone(directory: Path) -> None:
-    """Remove a finished clone so that what is left meanwhile is never taken for one. Raises a file error."""
+    """Remove a finished clone so that what is left meanwhile is never taken for one.
+
+    Raises `TargetBusy` if somebody uses it, a file error.
+    """
+    refuse_in_use(directory, Deed.UPDATE)
     begin_directory(directory)
     for entry in sorted(directory.iterdir(), key=is_mark):
         remove(entry)
@@ -66,9 +79,11 @@ def is_mark(entry: Path) -> bool:
 
 
 def remove(entry: Path) -> None:
-    """Remove a file or a whole directory. Raises a file error."""
+    """Remove a file or a whole directory. Raises `TargetBusy` if something is mounted there, a file error."""
     try:
         if entry.is_dir() and not entry.is_symlink():
+            if mounted := mounts_below(entry):  # whose content is not the clone's
+                raise TargetBusy(f"{mounted[0]} is a mount point", hint=f"umount {mounted[0]}")
             shutil.rmtree(entry)
         else:
             entry.unlink()

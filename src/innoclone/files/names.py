@@ -12,12 +12,13 @@ from pathlib import Path, PurePosixPath
 from innoclone.errors import PathRefused
 from innoclone.innodb.space import SYSTEM_SPACE, is_undo
 
-__all__ = ["BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "STATUS", "Mapping", "place"]
+__all__ = ["BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "SERIES", "STATUS", "Mapping", "place"]
 
 BUFFER_POOL = "ib_buffer_pool"
 CLONE_DIR = "#clone"  # the clone plugin's own folder (clone0api.h)
 OWN_DIR = "#innoclone"
 STATUS = "status.json"  # in it, while a clone is unfinished
+SERIES = "series.json"  # in it, while it is to become a generation
 REDO_DIR = "#innodb_redo"
 
 LONGEST_PART = 255 - len(".#clone_ddl")  # bytes of a file's name (NAME_MAX), with what a rename adds for a while

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from innoclone.errors import CloneError, TargetExists
 from innoclone.files.base import is_earlier_clone, server_process
-from innoclone.files.generations import generations
-from innoclone.files.marks import MANIFEST, is_unfinished
+from innoclone.files.generations import generations_of
+from innoclone.files.manifest import MANIFEST
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 
 __all__ = ["is_data_directory", "occupied"]
@@ -44,6 +45,6 @@ def _hint(directory: Path) -> str | None:
         )
     if is_data_directory(directory):
         return "it is a server's data: name another directory; 'innoclone replace' puts a clone in its place"
-    if generations(directory):
+    if generations_of(directory):
         return f"it holds dated clones: 'innoclone local --generations N --to {directory}' adds one; {ELSE}"
     return None

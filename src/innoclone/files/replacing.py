@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from innoclone.errors import FileError, TargetBusy, TargetUnusable
-from innoclone.files.base import refuse_running_server
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import remove_clone
 from innoclone.files.swap import exchange_names
@@ -179,17 +179,16 @@ class Places:
 
     def exchange(self) -> None:
         """Swap new and old data. Raises `TargetBusy` if a server runs on one of them, a file error."""
-        refuse_running_server(self.new)
+        refuse_in_use(self.new, Deed.START)
         exchange_names(self.new, self.data)
 
     def remove_new(self, note: Note | None) -> None:
         """Give up what was copied. Without a note `new` is never old data, with one its inode tells.
 
-        Raises `TargetBusy` if a server runs on it, a file error.
+        Raises `TargetBusy` if somebody uses it, a file error.
         """
         if note is not None and self.new.stat().st_ino != note.new:
             raise FileError(f"{self.new} is not the data that was copied", hint="somebody has moved directories")
-        refuse_running_server(self.new)
         remove_clone(self.new)
 
     def put_aside(self, note: Note) -> Path | None:
@@ -200,7 +199,7 @@ class Places:
         kept = self.folder / (note.kept or DROPPED)
         try:
             if self.new.exists() and self.new.stat().st_ino == note.old:
-                refuse_running_server(self.new)
+                refuse_in_use(self.new, Deed.START)
                 if not note.kept and kept.exists():
                     self._remove_dropped()
                 self.new.rename(kept)
@@ -213,5 +212,4 @@ class Places:
 
     def _remove_dropped(self) -> None:
         """What has that name was renamed to it by us, after a server had come up on the new data."""
-        refuse_running_server(self.folder / DROPPED)
         remove_clone(self.folder / DROPPED)

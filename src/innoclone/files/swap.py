@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from innoclone.errors import TargetUnusable
-from innoclone.files.base import refuse_running_server
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import take_lock
-from innoclone.files.marks import remove_clone
+from innoclone.files.marks import make_directory, remove_clone
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownership import give
 from innoclone.files.system import file_error, sync_directory
 
 __all__ = ["exchange", "exchange_names", "fresh_sibling", "kept"]
@@ -36,9 +37,13 @@ def kept(directory: Path) -> Iterator[int]:
     """
     if directory.is_mount():
         raise TargetUnusable(f"{directory} is a mount point: it can't be swapped", hint="name a directory below it")
-    refuse_running_server(directory)
+    refuse_in_use(directory, Deed.REMOVE)
     own = directory / OWN_DIR
-    own.mkdir(exist_ok=True)
+    try:
+        make_directory(own)
+        give(own, directory)
+    except OSError as error:
+        raise file_error(error, f"can't use {own}") from error
     lock = take_lock(own, directory)
     try:
         yield lock
@@ -50,15 +55,16 @@ def exchange(new: Path, old: Path) -> None:
     """Swap the two directories atomically (renameat2(2)), then remove the older one, which is at ``new`` by then.
 
     Raises a file error; until the swap the older one is untouched. A removal that is cut short leaves what no server
-    starts on, and what the next run recognizes. Raises `TargetBusy` if a server was started on the older one.
+    starts on, and what the next run recognizes. Raises `TargetBusy` if somebody uses the older one.
     """
+    refuse_in_use(old, Deed.REMOVE)
     exchange_names(new, old)
     remove_clone(new)
 
 
 def exchange_names(new: Path, old: Path) -> None:
     """Swap two directories atomically and durably. Raises a file error, `TargetBusy` if a server runs on the older."""
-    refuse_running_server(old)
+    refuse_in_use(old, Deed.START)
     names = [os.fsencode(path) for path in (new, old)]
     if _libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
         number = ctypes.get_errno()

@@ -16,21 +16,32 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from innoclone.errors import FileError, PathRefused, TargetUnusable
-from innoclone.files.base import ASIDE, Base, is_earlier_clone, refuse_running_server
+from innoclone.errors import CloneError, FileError, PathRefused, TargetUnusable
+from innoclone.files.base import ASIDE, Base, is_earlier_clone
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
-from innoclone.files.marks import FILE_MODE, IN_PROGRESS, MANIFEST, is_mark, is_unfinished, make_directory, remove
-from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, STATUS, Mapping, place
+from innoclone.files.manifest import MANIFEST
+from innoclone.files.marks import (
+    FILE_MODE,
+    IN_PROGRESS,
+    WANT_RECOVERY_STATUS,
+    is_mark,
+    is_unfinished,
+    make_directory,
+    remove,
+)
+from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping, place
 from innoclone.files.occupied import occupied
+from innoclone.files.outside import Outside, earlier_outside
+from innoclone.files.ownership import Ownership
+from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory, write_all
 
-__all__ = ["EXTERNAL", "MANIFEST", "WANT_RECOVERY_STATUS", "Target"]
+__all__ = ["Target"]
 
 FIX_AFTER_BOOT = (
     "#status_fix"  # of clone0api.cc: the booting server re-creates schema directories and empty non-InnoDB tables
 )
-WANT_RECOVERY_STATUS = "#replace_files"  # empty: the booting server writes #status_recovery
-EXTERNAL = "external-files.json"
 
 
 class Target:
@@ -45,26 +56,33 @@ class Target:
         reuse: bool = False,
         replace: bool = False,
         keep: bool = False,
+        discard_changes: bool = False,
+        like: Path | None = None,
     ) -> None:
         """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one, with
         ``replace`` it is removed. With ``keep`` that is left to `clear` or `go_on`, and nothing is touched yet.
+        What the earlier clone has of its own (`innoclone.files.ownlife`) goes only with ``discard_changes``. Owner and
+        modes stay as they are there, or else become those of the directory ``like``.
 
-        Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if another
-        process works on it; `TargetUnusable` if it can't be created.
+        Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if somebody uses
+        it; `TargetUnusable` if it can't be created.
         """
         self.root = root.absolute()
         self.mapping = mapping
         self.fsync = fsync
         self.base: Base | None = None
-        self._reuse, self._replace = reuse, replace
+        self._reuse, self._replace, self._discard_changes = reuse, replace, discard_changes
         self.restarted = False  # an unfinished clone was there and has been removed
-        self._external: list[str] = []
+        self.outside = Outside(self.root)  # what is made by mappings
+        self._ownership: Ownership | None = None  # of what was there
         self._made: set[Path] = set()
         self._created = False
         self._identity = (0, 0)  # device and inode of the directory
         self._disks: dict[int, Path] = {}  # device -> a directory on it
         self._lock = -1
         try:
+            if (source := self.root if self.root.is_dir() else like) is not None:
+                self._ownership = Ownership.of(source)
             self._open()
             if not keep:
                 self.clear()
@@ -82,7 +100,10 @@ class Target:
         elif not self.root.is_dir() or (any(self.root.iterdir()) and not self._may_take()):
             raise occupied(self.root)
         else:
-            refuse_running_server(self.root)
+            outside = [path for one in earlier_outside(self.root, self.mapping) for path in one.files]
+            refuse_in_use(self.root, Deed.UPDATE, outside=outside)
+            if not self._discard_changes:
+                refuse_losses(self.root)
         self._identity = _identity(self.root)
         self._disks[self._identity[0]] = self.root
         self._made.add(self.root)  # it may well be reached by a symbolic link, unlike what is in it
@@ -105,7 +126,7 @@ class Target:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
             self.base = Base(self.root)
         self._remove_remains()
-        self._external.clear()
+        self.outside = Outside(self.root)
         self._made = {self.root}
         for name in ("mysql", REDO_DIR):
             self._make_directory(self.root / name)
@@ -117,7 +138,7 @@ class Target:
         """Take an unfinished clone over as it is."""
         if (self.root / OWN_DIR / ASIDE).is_dir():
             self.base = Base(self.root, set_aside=False)
-        self._external = [name for name in self._recorded_external() if os.path.lexists(name)]
+        self.outside = Outside.recorded(self.root)
         for entry in self.root.iterdir():
             if entry.is_dir() and not entry.is_symlink() and entry.name != OWN_DIR:
                 self._made |= {entry, *(path for path in entry.rglob("*") if path.is_dir() and not path.is_symlink())}
@@ -136,32 +157,11 @@ class Target:
         for entry in (self.root / CLONE_DIR).iterdir():
             if entry.name != IN_PROGRESS:
                 remove(entry)
-        for name in self._earlier_external():
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
+        for outside in earlier_outside(self.root, self.mapping):
+            outside.remove()
         for entry in (self.root / OWN_DIR).iterdir():
-            if entry.name not in (LOCK, ASIDE, STATUS):
+            if entry.name not in (LOCK, ASIDE, STATUS, SERIES):
                 remove(entry)
-
-    def _earlier_external(self) -> list[str]:
-        """Files outside the directory that the earlier clone in it made, finished or not.
-
-        Of a finished one only those that are in this one's way: the directory may be a copy of a clone, or come from
-        a host where the same paths were another server's.
-        """
-        own = self.root / OWN_DIR
-        names = self._recorded_external()
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            paths = [row["path"] for row in json.loads((own / MANIFEST).read_text())["files"]]
-            names += [path for path in paths if any(Path(path).is_relative_to(new) for _, new in self.mapping)]
-        return names
-
-    def _recorded_external(self) -> list[str]:
-        names: list[str] = []
-        with contextlib.suppress(OSError, ValueError):
-            for line in (self.root / OWN_DIR / EXTERNAL).read_text().splitlines():
-                names.append(json.loads(line))
-        return names
 
     # ---- files ---------------------------------------------------------------------------------------------
 
@@ -192,29 +192,43 @@ class Target:
         """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
         self.check_place()
         self._make_directory(path.parent)
-        self._record_if_external(path)
+        self._refuse_existing(path)
+        is_outside = not path.is_relative_to(self.root)
         try:
+            if is_outside:
+                self.outside.announce(path)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
             try:
                 os.fchmod(fd, FILE_MODE)  # whatever the umask is, as mysqld does it
             finally:
                 os.close(fd)
+            if is_outside:
+                self.outside.note(path)
         except FileExistsError as error:
+            if is_outside:
+                self.outside.give_up(path)
             raise PathRefused(
-                f"{path} exists already", hint="remove the file, or map its directory elsewhere"
+                f"{path} exists already", hint="it may be another clone's: map its directory elsewhere"
             ) from error
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
+
+    def make_directory(self, directory: Path) -> None:
+        """Make a directory in this one, for what a server will put there. Raises `PathRefused`, a file error."""
+        self.check_place()
+        self._make_directory(directory)
 
     def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
         """Take a file of the base, if there is one of this tablespace, as ``path``, cut to ``size`` bytes."""
         if self.base is None:
             return False
         self._make_directory(path.parent)
-        self._record_if_external(path)
+        self._refuse_existing(path)
         try:
             if os.path.lexists(path) or not self.base.take(space_id, fsp_flags, path, name):
                 return False
+            if not path.is_relative_to(self.root):
+                self.outside.note(path)
             if path.stat().st_size > size:
                 os.truncate(path, size)
             return True
@@ -237,15 +251,18 @@ class Target:
         self._make_directory(new.parent)
         if os.path.lexists(new):
             raise PathRefused(f"{new} exists already")
-        self._record_if_external(new)
         try:
+            if not new.is_relative_to(self.root):
+                self.outside.announce(new, like=old)
             old.rename(new)
         except OSError as error:
             raise file_error(error, f"can't rename {old} to {new}") from error
 
     def unlink(self, path: Path) -> None:
-        """Remove a file; one that is gone is fine."""
+        """Remove a file; one that is gone is fine, and one outside that isn't ours is left alone."""
         self.check_place()
+        if not path.is_relative_to(self.root) and not self.outside.is_ours(path):
+            return
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -258,7 +275,12 @@ class Target:
         if not inside:
             self._refuse_detour(directory)
         try:
+            missing = [] if inside else [one for one in (directory, *directory.parents) if not os.path.lexists(one)]
+            for folder in missing:
+                self.outside.announce(folder)
             make_directory(directory, parents=not inside)
+            for folder in missing:
+                self.outside.note(folder)
             if inside and not stat.S_ISDIR(directory.lstat().st_mode):
                 raise PathRefused(f"{directory} is a symbolic link")
         except OSError as error:
@@ -272,23 +294,15 @@ class Target:
         if directory.resolve() != base.resolve() / directory.relative_to(base):
             raise PathRefused(f"a symbolic link in {directory} leads out of {base}")
 
-    def _record_if_external(self, path: Path) -> None:
-        """Remember a file outside the directory before it is made, so that a failure or a later run can remove it.
-
-        What is there already is not ours, and must never get onto that list.
-        """
-        if path.is_relative_to(self.root):
-            return
-        if os.path.lexists(path):
-            raise PathRefused(f"{path} exists already", hint="remove the file, or map its directory elsewhere")
-        self._external.append(str(path))
-        with (self.root / OWN_DIR / EXTERNAL).open("a") as record:
-            record.write(json.dumps(str(path)) + "\n")
+    def _refuse_existing(self, path: Path) -> None:
+        """What is there already, outside the directory, is not ours."""
+        if not path.is_relative_to(self.root) and os.path.lexists(path):
+            raise PathRefused(f"{path} exists already", hint="it may be another clone's: map its directory elsewhere")
 
     @property
     def external(self) -> list[Path]:
         """Files that were created outside the directory, by mappings."""
-        return [Path(name) for name in self._external]
+        return self.outside.files
 
     def directories(self) -> list[Path]:
         """Every directory that files were made in."""
@@ -313,22 +327,28 @@ class Target:
 
     # ---- the end -------------------------------------------------------------------------------------------
 
-    def finish(self, manifest: dict[str, object], views: dict[str, str], *, owner: tuple[int, int] | None) -> None:
+    def finish(
+        self,
+        manifest: dict[str, object],
+        views: dict[str, str],
+        *,
+        owner: tuple[int, int] | None,
+        markers: Iterable[str] = (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS),
+    ) -> None:
         """Make the directory bootable: markers, manifest, ownership, syncs, and last of all the removal of the mark.
 
-        ``views`` are files of ``#clone/`` that a booted server shows in performance_schema. Data files must have been
-        synced before.
+        ``views`` are files of ``#clone/`` that a booted server shows in performance_schema, ``markers`` those that tell
+        it what a first boot has to do. Data files must have been synced before.
         """
         clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
         self.check_place()
         try:
-            for name in (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS):
+            for name in markers:
                 self._write(clone_dir / name, "")
             for name, content in views.items():
                 self._write(clone_dir / name, content)
             self._write(own_dir / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-            if owner is not None:
-                self._chown(owner)
+            self._settle_ownership(owner)
             self._sync_directories()
             (clone_dir / IN_PROGRESS).unlink()
             if self.fsync:
@@ -357,16 +377,29 @@ class Target:
         for directory in directories | {path.parent for path in self.external}:
             sync_directory(directory)
 
-    def _chown(self, owner: tuple[int, int]) -> None:
-        paths: Iterable[Path] = [self.root, *self.root.rglob("*"), *self.external]
-        for path in paths:
-            os.chown(path, *owner, follow_symlinks=False)
+    def _settle_ownership(self, wished: tuple[int, int] | None) -> None:
+        """As wished, else as it was: of a clone that is updated, of the directory that was there, of `like`."""
+        was = self._ownership
+        owner = wished or (was.ids if was else None)
+        if was and owner:
+            owner = (was.uid if owner[0] < 0 else owner[0], was.gid if owner[1] < 0 else owner[1])
+        if not was and not owner:
+            return
+        root = Path(os.path.realpath(self.root))  # not the link that may lead to it
+        for path in [root, *root.rglob("*"), *self.outside.ours()]:
+            if owner:
+                os.chown(path, *owner, follow_symlinks=False)
+            state = path.lstat()
+            if was and not stat.S_ISLNK(state.st_mode):
+                inner = was.folder_mode if stat.S_ISDIR(state.st_mode) else was.file_mode
+                mode = was.mode if path == root else inner
+                if stat.S_IMODE(state.st_mode) != mode:
+                    path.chmod(mode)
 
     def discard(self) -> None:
         """Undo everything: the files outside, the content, and the directory if this run created it."""
-        with contextlib.suppress(OSError):
-            for path in self.external:
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, CloneError):
+            self.outside.remove()
             # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
             if self.is_there():
                 for entry in sorted(self.root.iterdir(), key=is_mark):

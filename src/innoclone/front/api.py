@@ -18,14 +18,17 @@ from innoclone.front.dsn import is_dsn
 from innoclone.front.options import Sources, resolve
 from innoclone.operation import boot as boot_operation
 from innoclone.operation import clone as clone_operation
+from innoclone.operation import listing, steer
 from innoclone.operation import local as local_operation
 from innoclone.operation import replace as replace_operation
 from innoclone.operation import replicate as replicate_operation
-from innoclone.operation import steer
+from innoclone.operation import restore as restore_operation
 from innoclone.operation import verify as verify_operation
 from innoclone.operation.boot import BootResult
 from innoclone.operation.clone import CloneResult
+from innoclone.operation.generations import add_generation
 from innoclone.operation.inspect import DirectoryStatus, inspect
+from innoclone.operation.listing import Listing
 from innoclone.operation.local import LocalResult
 from innoclone.operation.options import (
     STOP_TIMEOUT,
@@ -35,20 +38,23 @@ from innoclone.operation.options import (
     LocalOptions,
     ReplaceOptions,
     ReplicateOptions,
+    RestoreOptions,
     VerifyOptions,
 )
 from innoclone.operation.replace import ReplaceResult
 from innoclone.operation.replicate import ReplicateResult
+from innoclone.operation.restore import RestoreResult
 from innoclone.operation.verify import VerifyReport
 from innoclone.ops.history import read_history
 from innoclone.ops.limits import Limits
 from innoclone.ops.managed import Managed
+from innoclone.ops.retention import Policy
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
-    "boot", "check", "clone", "discard", "endpoint", "history", "local", "replace_data", "replicate", "status", "stop",
-    "verify",
+    "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
+    "restore", "status", "stop", "verify",
 ]  # fmt: skip
 
 Progress = Callable[[CloneStatus], None]
@@ -105,13 +111,44 @@ def local(
 ) -> LocalResult:
     """Clone a server on this host by copying its files; an earlier clone in the directory is brought up to date.
 
-    The arguments are those of `clone`; ``options`` are the other fields of `LocalOptions` (``incremental``,
-    ``keep_base``, ``datadir``, ...). Raises a `CloneError`.
+    With ``generations``, or a `Policy` as ``keep``, ``directory`` is a folder to which a dated clone is added. The
+    arguments are those of `clone`; ``options`` are the other fields of `LocalOptions` (``incremental``, ``keep_base``,
+    ``datadir``, ...). Raises a `CloneError`.
     """
     choice = LocalOptions(donor=_server(donor, password), directory=Path(directory).absolute(), **options)
+    run = add_generation if choice.policy else local_operation.local
     status = CloneStatus()
     with _watched(status, progress, progress_interval):
-        return local_operation.local(choice, status=status, stopped=stopped, limits=limits)
+        return run(choice, status=status, stopped=stopped, limits=limits)
+
+
+def restore(
+    clone: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> RestoreResult:
+    """Make a new data directory of a finished clone, whole or not at all.
+
+    ``options`` are the other fields of `RestoreOptions` (``chown``, ``mysqld_check``, ``map_paths``, ...). Raises a
+    `CloneError`.
+    """
+    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
+
+
+def list_clones(folder: str | os.PathLike[str], keep: Policy | None = None) -> Listing:
+    """What is in a folder of clones; with ``keep`` also what these rules would keep of its generations.
+
+    Raises `TargetUnusable` if it is no directory, or a file error.
+    """
+    return listing.list_clones(Path(folder).absolute(), keep)
 
 
 def replace_data(

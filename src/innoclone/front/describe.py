@@ -10,6 +10,7 @@ from typing import Any
 from innoclone.errors import escaped
 from innoclone.front.units import amount, duration, moment, speed
 from innoclone.operation.inspect import Condition, DirectoryStatus
+from innoclone.ops.history import RESTORE
 from innoclone.ops.status import State
 
 __all__ = ["history_table", "progress_words", "resume_words", "status_lines"]
@@ -75,6 +76,8 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
             yield "GTID set", position["gtid_executed"]
         elif position["gtid_executed"] is None and donor["gtid_mode"] != "OFF":
             yield "GTID set", f"unknown until booted: innoclone boot --copy {found.directory}"
+    if restored := manifest.get("restored"):
+        yield "restored", f"{moment(_epoch(restored['at']))} from {restored['from']}"
     if found.holder is not None:
         yield "in use", f"by {found.holder}"
     if found.successor is not None:
@@ -94,6 +97,8 @@ def progress_words(last: Mapping[str, Any]) -> str:
 def resume_words(last: Mapping[str, Any], now: float, *, running: bool = False) -> str:
     """What the same command does with what is there."""
     until = last.get("resumable_until")
+    if last.get("operation") == RESTORE:
+        return "the same command begins anew"
     if until is None:
         return "the same command continues it"
     if running:
@@ -122,13 +127,13 @@ def _epoch(text: str) -> float:
 
 def history_table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each clone, and one below it for its error."""
-    lines = [f"{'id':>5}  {'began':<19} {'what':<5} {'state':<11} {'time':>8} {'data':>11}  from -> to"]
+    lines = [f"{'id':>5}  {'began':<19} {'what':<7} {'state':<11} {'time':>8} {'data':>11}  from -> to"]
     for record in records:
         began, seconds, data = record.get("began"), record.get("seconds") or 0.0, record.get("data") or 0
         lines.append(
             escaped(
                 f"{record.get('id') or '':>5}  {moment(began) if began else '':<19} "
-                f"{record.get('operation', ''):<5} {record['state']:<11} "
+                f"{record.get('operation', ''):<7} {record['state']:<11} "
                 f"{duration(seconds):>8} {amount(data) if data else '':>11}  "
                 f"{record.get('source', '')} -> {record.get('destination', '')}"
             )

@@ -9,6 +9,7 @@ A data directory without a manifest is booted too; then the settings are mysqld'
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
@@ -19,11 +20,14 @@ from typing import Any
 
 from innoclone.engine import cloned
 from innoclone.engine.channels import inheritance, read_channels
-from innoclone.engine.mysqld import Server
+from innoclone.engine.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.engine.programs import Programs, find_programs
 from innoclone.engine.systemcopy import OPTIONS, await_gtids, system_copy
 from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
+from innoclone.files.marks import make_directory
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownership import give
+from innoclone.files.ownlife import PRIVATE_MARK
 from innoclone.operation.options import BootOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
@@ -35,6 +39,7 @@ __all__ = ["FROM_BOOT", "BootResult", "boot"]
 FROM_BOOT = "boot"  # a position that the first boot's recovery found
 FROM_COPY = "copy"  # the same, on a copy of the system tablespaces
 
+RUNTIME = "run"  # in #innoclone: pid file and temporary files of a server that is kept
 GTID_VARIABLES = ("enforce_gtid_consistency", "gtid_mode")  # as the manifest names them: the donor's
 
 
@@ -114,7 +119,7 @@ class _Boot:
             waiting=self._waiting,
         ) as server:  # fmt: skip
             result = self._came_up(programs)
-            if self.first and not (self.visit and self.visit.accounts):  # else root may have a password
+            if self.first and not (self.visit and self.visit.accounts):  # else nobody gets in without a password
                 self._note_channels(server)
         return result
 
@@ -175,7 +180,12 @@ class _Boot:
         donor = self.manifest.get("donor", {})
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
-        log.parent.mkdir(exist_ok=True)
+        make_directory(log.parent)
+        give(log.parent, self.directory)
+        (log.parent / PRIVATE_MARK).unlink(missing_ok=True)  # what is there from now on is a real server's
+        # All that it has is in its directory, so that nothing is left elsewhere when it ends; where sun_path allows it.
+        socket = self.directory / "mysql.sock"
+        fits = len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH
         server = Server.start(
             programs,
             self.directory,
@@ -190,6 +200,8 @@ class _Boot:
             ],
             error_log=log,
             user=cloned.run_as(self.directory, programs),
+            socket=socket if fits else None,
+            runtime=log.parent / RUNTIME if fits else None,
             timeout=self.options.timeout,
             waiting=self._waiting,
         )

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from innoclone.engine.asuser import owner_to_be, refuse_unfit_user
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.recipient import Received, receive
@@ -19,7 +20,16 @@ from innoclone.files.names import OWN_DIR
 from innoclone.files.target import Target
 from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, CloneOptions
-from innoclone.operation.record import COPY_STAGES, manifest_of, note_changes, note_position, owner_of, views_of
+from innoclone.operation.record import (
+    COPY_STAGES,
+    manifest_of,
+    note_changes,
+    note_position,
+    owner_of,
+    places_of,
+    settle_losses,
+    views_of,
+)
 from innoclone.operation.run import recorded
 from innoclone.ops.chunks import distrust
 from innoclone.ops.limits import Limits
@@ -86,6 +96,8 @@ def copy(
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     directory = options.directory
+    if local is not None:
+        refuse_unfit_user(local, owner_to_be(directory, owner), places_of(directory, options.map_paths))
     left: Resumable | None = None
     if directory.is_dir() and is_unfinished(directory):
         try:
@@ -93,6 +105,8 @@ def copy(
         except SnapshotGone as error:
             status.notes.append(_begins_anew(directory, error))
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
+    if reuse and left is None:
+        settle_losses(directory, options.discard_changes, status)
     if left is None or left.needs_donor:
         facts = check(
             options.donor, None if reuse or left else directory, patience=options.stall_timeout,
@@ -109,7 +123,10 @@ def copy(
             hint=f"name another directory, or remove what is there: innoclone discard {directory}",
         )
     status.donor_version = facts.version
-    target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True)
+    target = Target(
+        directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
+        discard_changes=options.discard_changes,
+    )  # fmt: skip
     try:
         with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
             received = _receive(options, target, facts, left, status, stopped, limits, file)

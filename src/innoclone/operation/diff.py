@@ -9,10 +9,8 @@ from pathlib import Path
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.base import space_of, tablespaces
 from innoclone.files.copying import BLOCK, Reader
-from innoclone.files.marks import is_unfinished
-from innoclone.files.names import CLONE_DIR
+from innoclone.files.marks import is_recovered, is_unfinished
 from innoclone.files.system import differing, file_error
-from innoclone.files.target import WANT_RECOVERY_STATUS
 from innoclone.innodb.names import table_name
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
 
@@ -65,7 +63,7 @@ def diff(old: Path, new: Path) -> list[Difference]:
 
 def has_unapplied_redo(directory: Path) -> bool:
     """Whether no server has recovered the clone yet: what is only in its redo is not in its tablespaces."""
-    return (directory / CLONE_DIR / WANT_RECOVERY_STATUS).exists()
+    return not is_recovered(directory)
 
 
 def _index(directory: Path) -> dict[tuple[int, int], str]:

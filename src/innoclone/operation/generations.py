@@ -2,64 +2,125 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.errors import TargetUnusable
 from innoclone.files.copying import Method
 from innoclone.files.generations import (
-    generations,
+    Generation,
+    begin_generation,
+    check_latest,
     name_for,
     point_latest,
     reflink_base,
-    remove_old,
+    remove_generations,
     remove_unfinished,
+    series_id,
+    series_of,
     shares_blocks,
 )
 from innoclone.operation.local import LocalResult, local
 from innoclone.operation.options import LocalOptions
+from innoclone.operation.placing import check_place
 from innoclone.operation.run import record_dead
+from innoclone.ops.limits import Limits
+from innoclone.ops.retention import Policy, apply
 from innoclone.ops.status import CloneStatus
 from innoclone.transport.sql import Sql
 
-__all__ = ["add_generation"]
+__all__ = ["Preview", "add_generation", "preview"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a clone that began now would do to a folder: ``new`` is its directory; ``kept`` has the older generations of
+    its series with the rules that keep each, ``removed`` those that would go."""
+
+    new: Path
+    kept: tuple[tuple[Path, tuple[str, ...]], ...]
+    removed: tuple[Path, ...]
 
 
 def add_generation(
-    options: LocalOptions, *, status: CloneStatus | None = None, stopped: threading.Event | None = None
+    options: LocalOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
 ) -> LocalResult:
-    """Add a clone to the folder ``options.directory`` and keep the newest ``options.generations``.
+    """Add a clone to the folder ``options.directory``, and remove what of its series no rule of ``options`` keeps.
 
     Where the folder can share blocks with the donor's own files, a generation costs nothing but what changes later;
     else it starts from the blocks of the newest generation and only differing pages are written. Raises
-    `TargetUnusable` where the file system can do neither, unless ``full_copies`` allows it.
+    `TargetUnusable` where the file system can do neither, unless ``full_copies`` allows it. ``kept`` of the result says
+    why an old one is still there: somebody uses it.
     """
     status = status if status is not None else CloneStatus()
     folder = options.directory
+    check_place(folder)
     folder.mkdir(mode=0o750, exist_ok=True)
+    check_latest(folder)
     for path in folder.iterdir():
         record_dead(path, status)
-    for path in remove_unfinished(folder):
-        status.notes.append(f"removed {path.name}, which an interrupted run had left unfinished")
     with Sql(options.donor) as sql:
+        donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
         files = DonorFiles.find(sql, options.datadir)
+    series = series_id(folder, donor)
+    for path in remove_unfinished(folder, donor, series):
+        status.notes.append(f"removed {path.name}, which an interrupted run had left unfinished")
+    reflinks, shares = files.can_reflink(folder), shares_blocks(folder)
+    if not (reflinks or shares or options.full_copies):
+        raise TargetUnusable(
+            f"the file system of {folder} can't share blocks, so every generation would be a full copy",
+            hint="use XFS or btrfs, or say --full-copies",
+        )
     new = folder / name_for(time.time())
-    one = replace(options, directory=new, generations=0, keep_base=False)
-    if not files.can_reflink(folder):
-        if not shares_blocks(folder):
-            if not options.full_copies:
-                raise TargetUnusable(
-                    f"the file system of {folder} can't share blocks, so every generation would be a full copy",
-                    hint="use XFS or btrfs, or say --full-copies",
-                )
-        elif older := generations(folder):
-            reflink_base(older[-1], new)
+    status.notes.append(f"cloning {options.donor} into {new}")
+    older = series_of(folder, donor)
+    series = begin_generation(new, donor, series, like=older[-1].path if older else None)
+    one = replace(
+        options, directory=new, generations=0, keep=Policy(), keep_base=False, incremental="off", series=series
+    )
+    try:
+        if older and shares and not reflinks:
+            reflink_base(older[-1].path, new)
             methods = tuple(name for name in options.copy_methods if name != Method.REFLINK.value)
             one = replace(one, incremental="require", copy_methods=methods)
-    result = local(one, status=status, stopped=stopped)
+        result = local(one, status=status, stopped=stopped, limits=limits)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.rmdir()  # empty, where nothing of the clone was worth keeping
+        raise
     point_latest(folder, new)
-    for path in remove_old(folder, options.generations):
-        status.notes.append(f"removed generation {path.name}")
-    return result
+    outlived = _outlived(series_of(folder, donor), options.policy, new)
+    gone, kept = remove_generations(outlived, discard_changes=options.discard_changes)
+    status.notes += [f"removed generation {path.name}" for path in gone]
+    return replace(result, kept=tuple(kept), notes=list(status.notes))
+
+
+def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
+    """What `add_generation` would do, without doing it. Raises what a connection to the donor raises."""
+    now = time.time() if now is None else now
+    with Sql(options.donor) as sql:
+        donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
+    new = options.directory / name_for(now)
+    older = series_of(options.directory, donor) if options.directory.is_dir() else []
+    verdicts = apply([*(one.moment for one in older), now], options.policy, now)
+    pairs = list(zip(older, verdicts[:-1], strict=True))
+    return Preview(
+        new,
+        tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
+        tuple(one.path for one, verdict in pairs if not verdict.stays),
+    )
+
+
+def _outlived(series: Sequence[Generation], policy: Policy, newest: Path) -> list[Generation]:
+    """What no rule keeps; never the clone that was just made, whatever a clock says."""
+    verdicts = apply([one.moment for one in series], policy, time.time())
+    return [one for one, kept in zip(series, verdicts, strict=True) if not kept.stays and one.path != newest]

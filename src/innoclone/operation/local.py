@@ -8,22 +8,33 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from innoclone.engine.asuser import owner_to_be, refuse_unfit_user
 from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.local import CopiedLocally, copy_local
 from innoclone.engine.localcopy import CopySummary
 from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.retry import LOST, Retries
-from innoclone.errors import CloneError, Interrupted, PathRefused, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
-from innoclone.files.names import OWN_DIR, place
+from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.files.target import Target
 from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, LocalOptions
-from innoclone.operation.record import manifest_of, note_changes, note_position, owner_of, views_of
+from innoclone.operation.record import (
+    manifest_of,
+    note_changes,
+    note_position,
+    owner_of,
+    places_of,
+    refuse_occupied,
+    settle_losses,
+    views_of,
+)
 from innoclone.operation.run import recorded
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus
@@ -32,7 +43,6 @@ from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
 
-ANY_TABLE = 1  # the id of some ordinary tablespace
 BEGIN_ANEW = 3  # times in one run
 RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
 
@@ -52,6 +62,7 @@ class LocalResult:
     gtid_executed: str = ""
     position_from: str = ""
     notes: list[str] = field(default_factory=list)
+    kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
 
 def local(
@@ -95,11 +106,16 @@ class _Clone:
     files: DonorFiles
     owner: tuple[int, int] | None
 
-    def into(self, directory: Path, *, reuse: bool = False, replace: bool = False) -> CopiedLocally:
+    def into(
+        self, directory: Path, *, reuse: bool = False, replace: bool = False, like: Path | None = None
+    ) -> CopiedLocally:
         """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
-        is removed first."""
+        is removed first. Owner and modes are those of what was there, or of ``like``."""
         options, status = self.options, self.status
-        target = Target(directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace)
+        target = Target(
+            directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace,
+            discard_changes=options.discard_changes, like=like,
+        )  # fmt: skip
         if target.restarted:
             status.notes.append(f"{directory} held an unfinished clone: it was removed, this one begins anew")
         try:
@@ -110,6 +126,7 @@ class _Clone:
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
+            manifest["series"] = options.series or None
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
         except (Interrupted, KeyboardInterrupt, *LOST, SnapshotGone):
             target.release()  # what is there serves the next run
@@ -177,7 +194,11 @@ def _copy(
             f"{directory} holds an earlier clone",
             hint="--incremental=auto brings it up to date; --keep-base makes a new one and keeps it until then",
         )
+    if has_base:
+        settle_losses(directory, options.discard_changes, status)
     programs = find_programs(options.mysqld) if options.boot else None
+    if programs is not None:
+        refuse_unfit_user(programs, owner_to_be(directory, owner), places_of(directory, options.map_paths))
     facts = check(
         options.donor, None if has_base else directory, mapping=options.map_paths,
         install_plugin=options.install_plugin, local=programs,
@@ -189,21 +210,22 @@ def _copy(
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
     beside = has_base and options.keep_base
-    for name in facts.outside:  # what is wrong with a mapping is to be known before the earlier clone is touched
-        placed = place(name, ANY_TABLE, directory, options.map_paths)
-        if beside and placed.exists():
-            raise PathRefused(
-                f"{placed} may be the earlier clone's, which --keep-base leaves whole",
-                hint="map its directory elsewhere with --map-path",
-            )
+    if has_base:
+        refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
     clone = _Clone(options, status, stopped, limits, facts, files, owner)
     if not beside:
         copied = clone.into(directory, reuse=has_base)
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     with kept(old) as lock, heeding(lock, stopped):
-        copied = clone.into(fresh_sibling(old), replace=True)
-        exchange(fresh_sibling(old), old)
+        copied = clone.into(fresh_sibling(old), replace=True, like=old)
+        try:
+            if not options.discard_changes:
+                refuse_losses(old)  # it was a whole clone all the time: a server may have run on it
+            exchange(fresh_sibling(old), old)
+        except CloneError as error:
+            error.advice = f"the new clone is complete, in {fresh_sibling(old)}; {error.advice}"
+            raise
     return clone.facts, copied, False
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.errors import UsageError
 from innoclone.ops.managed import Managed
+from innoclone.ops.retention import Policy
 from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
     "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
-    "VerifyOptions",
+    "RestoreOptions", "VerifyOptions",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -40,6 +41,7 @@ class CloneOptions:
     fsync: bool = True  # make files and directories durable before the clone counts as complete
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    discard_changes: bool = False  # also where a server has run on that one: what it has of its own goes
     install_plugin: bool = False  # install the clone plugin on the donor if it is missing
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
@@ -72,10 +74,13 @@ class LocalOptions:
     directory: Path
     incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
     keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    discard_changes: bool = False  # also where a server has run on it: what it has of its own goes
     datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
     threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
     generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
+    keep: Policy = field(default_factory=Policy)  # more rules: what any rule keeps is kept
     full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
     copy_methods: tuple[str, ...] = ("reflink", "O_DIRECT", "copy_file_range", "read and write")  # in this order
     max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
     block_ddl: bool = False
@@ -99,6 +104,11 @@ class LocalOptions:
         _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if self.incremental not in ("auto", "off", "require"):
             raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+
+    @property
+    def policy(self) -> Policy:
+        """All rules by which dated clones are kept; without any, ``directory`` is one clone."""
+        return replace(self.keep, last=max(self.keep.last, self.generations))
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,29 @@ class VerifyOptions:
     against: Endpoint | None = None
     mysqld: Path | None = None
     threads: int = 4  # files or tables looked at in parallel
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """A finished clone, ``clone``, becomes a new data directory. Raises UsageError when a value is out of bounds."""
+
+    clone: Path  # a symbolic link to it will do
+    directory: Path
+    chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    mysqld_check: bool = False  # let a private mysqld come up on the new directory once
+    mysqld: Path | None = None
+    accept_changes: bool = False  # also if a server of its own has run on the clone
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path of the clone, new path) for its files outside its directory
+    threads: int = 4
+    copy_methods: tuple[str, ...] = LocalOptions.copy_methods
+    max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
+    fsync: bool = True
+    verify_pages: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no restore could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
 
 
 @dataclass(frozen=True)

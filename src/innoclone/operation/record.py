@@ -5,14 +5,18 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
 from innoclone.engine.position import read_position
 from innoclone.engine.preflight import UNCHECKED_REDO, DonorFacts
 from innoclone.engine.recipient import Received
-from innoclone.errors import FileError, UsageError
+from innoclone.errors import FileError, PathRefused, UsageError
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.names import place
+from innoclone.files.outside import earlier_outside
+from innoclone.files.ownlife import LEFT, losses, refuse_losses
 from innoclone.files.target import Target
 from innoclone.ops.manifest import FORMAT, timestamp
 from innoclone.ops.status import CloneStatus, Stage
@@ -20,7 +24,20 @@ from innoclone.ops.views import view_files
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["COPY_STAGES", "FROM_PAGES", "manifest_of", "note_changes", "note_position", "owner_of", "views_of"]
+__all__ = [
+    "COPY_STAGES",
+    "FROM_PAGES",
+    "manifest_of",
+    "note_changes",
+    "note_position",
+    "owner_of",
+    "places_of",
+    "refuse_occupied",
+    "settle_losses",
+    "views_of",
+]
+
+ANY_TABLE = 1  # the id of some ordinary tablespace
 
 FROM_PAGES = "pages"  # a position that was read from the clone's own files; only a boot tells the GTID set, too
 SHOWN = 3  # changes by DDL that a note names
@@ -106,6 +123,9 @@ def manifest_of(
         },
         **({} if facts.channels is None else {"channels": [channel.record() for channel in facts.channels]}),
         "options": dict(settings),
+        "series": None,
+        "outside": target.outside.for_manifest,
+        LEFT: None,
         "protocol": f"{received.protocol:#06x}",
         "clone_id": received.locator.clone_id,
         "snapshot_id": received.locator.snapshot_id,
@@ -156,3 +176,40 @@ def note_changes(status: CloneStatus, received: Received) -> None:
     if changes:
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         status.notes.append(f"followed DDL on the donor: {', '.join(changes[:SHOWN])}{more}")
+
+
+def places_of(directory: Path, mapping: tuple[tuple[str, str], ...]) -> list[Path]:
+    """The directory of a clone, and those to which files outside are mapped."""
+    return [directory, *(Path(new) for _, new in mapping)]
+
+
+def refuse_occupied(
+    names: Iterable[str], directory: Path, mapping: tuple[tuple[str, str], ...], *, beside: bool = False
+) -> None:
+    """Raise `PathRefused`, before an earlier clone is touched, if something is where one of the donor's files outside
+    (``names``) shall go: anything but a file of the earlier clone, and that too if it stays whole ``beside``."""
+    earlier = earlier_outside(directory, mapping)
+    for name in names:
+        placed = place(name, ANY_TABLE, directory, mapping)
+        if beside and placed.exists():
+            raise PathRefused(
+                f"{placed} may be the earlier clone's, which --keep-base leaves whole",
+                hint="map its directory elsewhere with --map-path",
+            )
+        if os.path.lexists(placed) and not any(outside.is_ours(placed) for outside in earlier):
+            raise PathRefused(
+                f"{placed} exists already, and not from the clone in {directory}",
+                hint="it may be another clone's: map its directory elsewhere with --map-path",
+            )
+
+
+def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
+    """Before an earlier clone is updated: what has become its own goes only where that is wished, and is named first.
+
+    Raises `TargetExists` otherwise, `TargetBusy` if somebody uses it, a file error.
+    """
+    refuse_in_use(directory, Deed.UPDATE)
+    if not discard:
+        refuse_losses(directory)
+    elif found := losses(directory):
+        status.notes.append(f"what {directory} has of its own goes: {'; '.join(found)}")

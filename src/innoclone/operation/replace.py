@@ -40,9 +40,10 @@ from innoclone.errors import (
     TargetBusy,
     TargetUnusable,
 )
-from innoclone.files.base import refuse_running_server, server_process
+from innoclone.files.base import server_process
 from innoclone.files.belongings import belongings, carry, folders_of, refuse_clashes, size_of
 from innoclone.files.discard import remove_unfinished_clone
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Note, Places, Step
 from innoclone.innodb.names import schema_folder
@@ -222,8 +223,9 @@ class _Replacement:
         owner = self.places.data.stat()
         chown = f"{owner.st_uid}:{owner.st_gid}" if os.geteuid() == 0 else None
         return replace(
-            self.options.clone, directory=self.places.new, write_changed_only=True, fsync=True, boot=False, chown=chown
-        )
+            self.options.clone, directory=self.places.new, write_changed_only=True, discard_changes=True, fsync=True,
+            boot=False, chown=chown,
+        )  # fmt: skip
 
     def _copy(self) -> None:
         copy(self._clone_options(), self.status, self.stopped, self.limits)
@@ -247,7 +249,7 @@ class _Replacement:
         """From the server on the old data to the server on the new; after a failure it is on the old again."""
         stay = self._belongings(server)
         refuse_clashes(stay, folders_of(self.places.new))
-        refuse_running_server(self.places.new)
+        refuse_in_use(self.places.new, Deed.START)
         needed, usage = size_of(stay), os.statvfs(self.places.folder)
         if needed > (free := usage.f_bavail * usage.f_frsize):
             raise DiskSpace(

@@ -28,7 +28,7 @@ REFUSALS = (UsageError, TargetExists, TargetUnusable, TargetBusy)
 
 
 @contextlib.contextmanager
-def recorded(operation: str, donor: Endpoint, directory: Path, status: CloneStatus) -> Iterator[None]:
+def recorded(operation: str, donor: Endpoint | Path, directory: Path, status: CloneStatus) -> Iterator[None]:
     """Begin and end ``status``, and put the run into the history, however it ends, unless it was refused.
 
     A history that can't be written is a note. A run before this one that died in the directory is recorded first.
@@ -63,7 +63,7 @@ def record_completed(operation: str, status: CloneStatus) -> None:
     _record(_record_of(operation, status), status)
 
 
-def begin(donor: Endpoint, directory: Path, status: CloneStatus) -> None:
+def begin(donor: Endpoint | Path, directory: Path, status: CloneStatus) -> None:
     """Let ``status`` say what is cloned, and give it its number in the history unless it has one."""
     status.source, status.destination = str(donor), str(directory)
     status.state, status.begin = State.IN_PROGRESS, time.time()

@@ -26,8 +26,9 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from innoclone import errors
-from innoclone.engine.mysqld import Server
+from innoclone.engine.mysqld import Server, remove_runtime
 from innoclone.engine.programs import Programs, provide_programs
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.ops import folders
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
 ACCOUNT = "clone"
 # A donor with a binary log, so that a clone has a position; the log itself is on by default since 8.0.
 DONOR_OPTIONS = ("--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+_BEGUN = "first-start"  # a file that is there until the first start has come to its end
 # BACKUP_ADMIN is what COM_CLONE asks for; the others are for preflight, verify --against and replicate.
 _PRIVILEGES = "SELECT, RELOAD, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN"
 
@@ -129,7 +131,7 @@ def start(
     )
     if not known:
         report(f"initializing MySQL {programs.version} in {sandbox.datadir}")
-        shutil.rmtree(sandbox.datadir, ignore_errors=True)  # a first start that was broken off
+        _begin(sandbox)
         Server.initialize(programs, sandbox.datadir, sandbox.options)
     report(f"starting MySQL {programs.version}")
     server = Server.start(
@@ -144,11 +146,27 @@ def start(
         with server.connect() as connection:
             prepare_donor(connection, sandbox.password)
         _save(sandbox)
+        (sandbox.directory / _BEGUN).unlink(missing_ok=True)
     except BaseException:
         server.stop()
         raise
     server.detach()
     return sandbox
+
+
+def _begin(sandbox: Sandbox) -> None:
+    """Remove what a first start left that was broken off, as its mark proves. Raises `errors.TargetExists` for any
+    other data, `errors.TargetBusy` where a server runs on it."""
+    mark = sandbox.directory / _BEGUN
+    if sandbox.datadir.is_dir() and any(sandbox.datadir.iterdir()):
+        refuse_in_use(sandbox.datadir, Deed.REMOVE)
+        if not mark.exists():
+            raise errors.TargetExists(
+                f"{sandbox.datadir} holds data, but there is no sandbox.json to tell what it is",
+                hint="move it elsewhere, or choose another name",
+            )
+        shutil.rmtree(sandbox.datadir)
+    mark.touch()
 
 
 def _still_free(port: int) -> int:
@@ -203,13 +221,14 @@ def stop(name: str, *, timeout: float = 300.0) -> None:
             finally:
                 os.close(descriptor)
     if sandbox.pid:
-        shutil.rmtree(sandbox.socket.parent, ignore_errors=True)
+        remove_runtime(sandbox.socket.parent)
         _save(replace(sandbox, pid=0, socket=Path()))
 
 
 def remove(name: str) -> None:
-    """Stop a sandbox and delete everything of it."""
+    """Stop a sandbox and delete everything of it. Raises `errors.TargetBusy` where somebody still uses it."""
     stop(name)
+    refuse_in_use(state_directory() / name, Deed.REMOVE)
     shutil.rmtree(state_directory() / name)
 
 

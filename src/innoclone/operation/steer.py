@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from innoclone.errors import CloneError, TargetBusy, TargetExists
-from innoclone.files.base import server_process
+from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.discard import remove_unfinished_clone
+from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import LOCK, Holder, holder_at, request_stop
 from innoclone.files.names import OWN_DIR
 from innoclone.files.replacing import Places
@@ -62,31 +62,20 @@ def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Stopped | None:
 def discard(directory: Path) -> bool:
     """Remove an unfinished clone with its files outside by mapping; whether the directory itself could go too.
 
-    Raises `TargetExists` for a finished one, `TargetBusy` if a process works on it, `TargetUnusable` if no clone of
+    Raises `TargetExists` for a finished one, `TargetBusy` if somebody uses it, `TargetUnusable` if no clone of
     ours is there, a file error.
     """
     found = inspect(directory)
     if found.holder is not None:
         raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
     if found.condition is Condition.COMPLETE:
-        raise _finished(directory)
+        refuse_in_use(directory, Deed.REMOVE)  # nobody is to be told how to remove what is in use
+        raise TargetExists(
+            f"{directory} holds a finished clone",
+            hint="only unfinished clones are removed; if nobody needs it any more, remove it with rm -r",
+        )
     record_dead(directory, CloneStatus())
     return remove_unfinished_clone(directory)
-
-
-def _finished(directory: Path) -> CloneError:
-    """Why a finished clone isn't removed. Nobody is told to remove one that a server may run on."""
-    try:
-        server = server_process(directory)
-    except CloneError:
-        return TargetExists(f"{directory} holds a finished clone", hint="only unfinished clones are removed")
-    if server is not None:
-        who = f"a server runs on the clone in {directory}" + (f", process {server}" if server else "")
-        return TargetBusy(who, hint="only unfinished clones are removed; this one is in use")
-    return TargetExists(
-        f"{directory} holds a finished clone",
-        hint="only unfinished clones are removed; if nobody needs it any more, remove it with rm -r",
-    )
 
 
 def _ask(holder: Holder, own: Path, directory: Path) -> None:

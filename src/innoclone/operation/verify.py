@@ -50,6 +50,7 @@ from innoclone.operation.boot import boot
 from innoclone.operation.options import BootOptions, VerifyOptions
 from innoclone.ops.manifest import MANIFEST, read_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.ops.verdict import record_verdict
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 
@@ -115,6 +116,7 @@ def verify(
         if options.against is not None and not report.findings():
             status.source = str(options.against)
             report = _Comparison(options, options.against, report, status, stopped).run()
+        _record(options, report, status)
         if findings := report.findings():
             status.notes += findings
             more = f" and {len(findings) - NAMED} more" if len(findings) > NAMED else ""
@@ -124,6 +126,22 @@ def verify(
         raise
     status.state, status.end = State.COMPLETED, time.time()
     return report
+
+
+def _record(options: VerifyOptions, report: VerifyReport, status: CloneStatus) -> None:
+    """Let the clone's manifest say what was found, for `innoclone list`."""
+    if not (manifest := _manifest(options.directory)):
+        return
+    details: dict[str, object] = {"pages": report.pages.pages, "bytes": report.pages.bytes}
+    if report.tables:
+        details |= {"against": str(options.against), "position": report.position}
+        details |= {"not_compared": report.count(Outcome.NOT_COMPARED), "differ": report.count(Outcome.DIFFERS)}
+    why = record_verdict(
+        options.directory, manifest, time.time(), str(report), problems=report.findings(),
+        tables=report.count(Outcome.EQUAL) if report.tables else None, details=details,
+    )  # fmt: skip
+    if why:
+        status.notes.append(f"the verdict isn't noted in the clone: {why}")
 
 
 def _manifest(directory: Path) -> dict[str, Any]:

@@ -8,35 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import FileError, TargetUnusable
+from innoclone.files.manifest import FORMAT, MANIFEST, read_manifest
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory
-from innoclone.files.target import MANIFEST
 
 __all__ = ["FORMAT", "MANIFEST", "read_manifest", "timestamp", "update_manifest"]
-
-FORMAT = 1
 
 
 def timestamp(moment: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, milliseconds included."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a finished clone. Raises `TargetUnusable` if there is none, or none that can be read."""
-    path = directory / OWN_DIR / MANIFEST
-    try:
-        manifest = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise TargetUnusable(
-            f"{directory} holds no finished clone of innoclone", hint=f"there is no {OWN_DIR}/{MANIFEST} in it"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise FileError(f"can't read {path}: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise FileError(f"{path} is not a manifest of format {FORMAT}")
-    return manifest
 
 
 def update_manifest(directory: Path, **fields: object) -> dict[str, Any]:

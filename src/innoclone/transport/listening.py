@@ -33,7 +33,7 @@ class Listener:
         self._short = short
         self._sockets: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
-        self._path = path
+        self._path, self._inode = path, 0
         self.port = 0
         self._wake, self._woken = socket.socketpair()
         try:
@@ -42,6 +42,7 @@ class Listener:
                 self.port = self._sockets[0].getsockname()[1]
             if path is not None:
                 self._sockets.append(_unix(path))
+                self._inode = path.lstat().st_ino
         except BaseException:
             self._path = None
             self.close()
@@ -81,8 +82,9 @@ class Listener:
         for sock in (*self._sockets, self._wake, self._woken):
             sock.close()
         self._selector.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may be gone, and another one in its place
+            if self._path is not None and self._path.lstat().st_ino == self._inode:
+                self._path.unlink()
 
 
 def _tcp(host: str, port: int) -> socket.socket:
@@ -113,8 +115,10 @@ def _unix(path: Path) -> socket.socket:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(path))
-            except OSError:
+            except ConnectionRefusedError:  # nobody listens
                 path.unlink()
+            except OSError as error:
+                raise UsageError(f"{path} can't be tried out: {error.strerror}", hint="name another --socket") from None
             else:
                 raise UsageError(f"another process listens on {path}", hint="name another --socket")
     sock = socket.socket(socket.AF_UNIX)

@@ -29,7 +29,7 @@ from innoclone.front.agent.variables import Variables, bandwidth
 from innoclone.operation.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.operation.placing import LONGEST_PATH, check_place
 from innoclone.operation.run import begin, record_died
-from innoclone.ops.history import read_history
+from innoclone.ops.history import RESTORE, read_history
 from innoclone.ops.managed import Managed
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, State
 from innoclone.ops.statusfile import status_in
@@ -330,7 +330,8 @@ class Clones:
             max_network_bandwidth=bandwidth(variables["clone_max_network_bandwidth"]),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
-            write_changed_only=True, boot=bool(variables["clone_boot"]),
+            write_changed_only=True, discard_changes=bool(variables["clone_discard_changes"]),
+            boot=bool(variables["clone_boot"]),
             retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
         if managed is None:
@@ -347,7 +348,7 @@ class Clones:
             self._local, directory, threads=min(most, variables.number("clone_max_concurrency")),
             max_data_bandwidth=bandwidth(variables["clone_max_data_bandwidth"]),
             block_ddl=bool(variables["clone_block_ddl"]), ddl_timeout=variables.number("clone_ddl_timeout"),
-            boot=bool(variables["clone_boot"]),
+            boot=bool(variables["clone_boot"]), discard_changes=bool(variables["clone_discard_changes"]),
             retry_for=60.0 * variables.number("clone_donor_timeout_after_network_failure"),
         )  # fmt: skip
 
@@ -367,7 +368,8 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        kept = [record for record in records if (record.get("ended") or 0) > until]
+        clones = [record for record in records if record.get("operation") != RESTORE]
+        kept = [record for record in clones if (record.get("ended") or 0) > until]
         return sorted(kept, key=lambda record: record["id"])
 
     def status_rows(self) -> list[tuple[Value, ...]]:

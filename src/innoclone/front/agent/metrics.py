@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from innoclone.errors import CloneError
 from innoclone.front.agent.curve import Curve
-from innoclone.ops.history import read_history
+from innoclone.ops.history import RESTORE, read_history
 from innoclone.ops.status import CLONE_STAGES, CloneStatus, State
 from innoclone.version import __version__
 
@@ -128,5 +128,6 @@ def _last_success() -> float | None:
         records = read_history()
     except CloneError:
         return None
-    ends = (record.get("ended") for record in records if record["state"] == State.COMPLETED.value)
+    clones = (record for record in records if record.get("operation") != RESTORE)
+    ends = (record.get("ended") for record in clones if record["state"] == State.COMPLETED.value)
     return max((float(end) for end in ends if end), default=None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
+
+from innoclone.front.systemd import HARDENING, command_line
 
 __all__ = ["unit"]
 
@@ -32,27 +32,7 @@ TimeoutStopSec=90
 KillMode=process
 LimitNOFILE=65536
 
-# Clones are written wherever a statement says, so the file system can't be read-only as a whole.
-ProtectSystem=full
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-LockPersonality=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-UMask=0027
+{hardening}ProtectProc=invisible
 
 [Install]
 WantedBy=multi-user.target
@@ -61,13 +41,5 @@ WantedBy=multi-user.target
 
 def unit(config: Path | None) -> str:
     """For this installation of innoclone, with this configuration file."""
-    program = shutil.which("innoclone", path=str(Path(sys.executable).parent)) or shutil.which("innoclone")
-    words = [program] if program else [sys.executable, "-m", "innoclone"]
-    words += ["agent", *([f"--config={config.absolute()}"] if config is not None else [])]
-    return TEMPLATE.format(command=" ".join(_quoted(word) for word in words))
-
-
-def _quoted(word: str) -> str:
-    """As systemd.service(5) reads command lines: specifiers, variables, blanks."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if " " in word or escaped != word else word
+    words = ["agent", *([f"--config={config.absolute()}"] if config is not None else [])]
+    return TEMPLATE.format(command=command_line(words), hardening=HARDENING.format(capabilities=""))

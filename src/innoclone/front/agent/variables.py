@@ -127,6 +127,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_buffer_size": Number(4 << 20, 1 << 20, 256 << 20, 1 << 20),
     "clone_ddl_timeout": Number(300, 0, 2592000),
     "clone_delay_after_data_drop": Number(0, 0, 3600),
+    "clone_discard_changes": Switch(False),  # ours: update a clone on which a server has run
     "clone_donor_timeout_after_network_failure": Number(5, 0, 30),
     "clone_enable_compression": Switch(False),
     "clone_error_numbering": Choice("mysql", ("mysql", "guide")),  # ours: the guide's own numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +12,17 @@ import typer
 from innoclone.errors import UsageError
 from innoclone.operation.options import CloneOptions
 
-__all__ = ["COPY", "DONOR", "FINISH", "CopyArgs", "parse_map_path"]
+__all__ = ["COPY", "DONOR", "FINISH", "CopyArgs", "parse_copy_methods", "parse_map_path"]
 
 COPY = "Copy"
 DONOR = "Donor"
 FINISH = "Finish"
+METHODS = {
+    "reflink": "reflink",
+    "direct": "O_DIRECT",
+    "copy_file_range": "copy_file_range",
+    "read-write": "read and write",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,14 @@ class CopyArgs:
     install_plugin: Annotated[
         bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
     ] = CloneOptions.install_plugin
+    discard_changes: Annotated[
+        bool,
+        typer.Option(
+            "--discard-changes",
+            help="Update an earlier clone though a server ran on it: what it has of its own goes.",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.discard_changes
     chown: Annotated[
         str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
     ] = CloneOptions.chown
@@ -88,3 +103,11 @@ def parse_map_path(text: str) -> tuple[str, str]:
     if not (separator and old and new):
         raise UsageError(f"--map-path {text} is not of the form OLD=NEW")
     return old, new
+
+
+def parse_copy_methods(names: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods that ``--copy-method`` names. Raises UsageError."""
+    unknown = [name for name in names or () if name not in METHODS]
+    if unknown:
+        raise UsageError(f"unknown copy method {unknown[0]}", hint=f"known are {', '.join(METHODS)}")
+    return tuple(METHODS[name] for name in names) if names else default

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from innoclone.errors import UsageError
+from innoclone.errors import GenerationKept, UsageError
+from innoclone.files.generations import LATEST
 from innoclone.front.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
-from innoclone.front.cli.copying import COPY, DONOR, CopyArgs
+from innoclone.front.cli.copying import COPY, DONOR, CopyArgs, parse_copy_methods
+from innoclone.front.cli.keeping import KEEP, KeepArgs
+from innoclone.front.output import Output
 from innoclone.front.result import result_fields, result_table
 from innoclone.front.units import MIB
 from innoclone.operation.options import LocalOptions
+from innoclone.ops.retention import Policy
 from innoclone.ops.status import CloneStatus
 
-__all__ = ["local"]
+__all__ = ["local", "split_local"]
 
-METHODS = {
-    "reflink": "reflink",
-    "direct": "O_DIRECT",
-    "copy_file_range": "copy_file_range",
-    "read-write": "read and write",
-}
+KEEPING = "innoclone local [DSN] --to FOLDER --generations N --keep-daily N ..."
 
 
 @expand
@@ -34,7 +34,9 @@ def local(
     *,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FOLDER", help="Where --generations keeps them.", rich_help_panel=COPY),
+        typer.Option(
+            "--to", metavar="FOLDER", help="Add a dated clone to FOLDER, beside earlier ones.", rich_help_panel=KEEP
+        ),
     ] = None,
     incremental: Annotated[
         str,
@@ -44,18 +46,15 @@ def local(
         bool,
         typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY),
     ] = LocalOptions.keep_base,
-    generations: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Keep N dated clones in FOLDER that share unchanged blocks.", rich_help_panel=COPY
-        ),
-    ] = LocalOptions.generations,
     full_copies: Annotated[
         bool,
-        typer.Option(
-            "--full-copies", help="With --generations, also where blocks can't be shared.", rich_help_panel=COPY
-        ),
+        typer.Option("--full-copies", help="With --to, also where blocks can't be shared.", rich_help_panel=KEEP),
     ] = LocalOptions.full_copies,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="With --to, only say which clones would stay and go.", rich_help_panel=KEEP),
+    ] = False,
+    keeping: KeepArgs,
     datadir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
@@ -85,31 +84,30 @@ def local(
 ) -> None:
     """Clone a server on this host at file-copy speed, in full or only what changed."""
     out = output.open()
-    dsn, directories = split_targets(targets or [])
-    if bool(generations) != (to is not None):
-        raise UsageError("--generations and --to go together")
-    if len(directories) != (0 if generations else 1):
-        raise UsageError("name one directory, or --generations with --to", hint="innoclone local [DSN] DIRECTORY")
-    unknown = [name for name in copy_method or () if name not in METHODS]
-    if unknown:
-        raise UsageError(f"unknown copy method {unknown[0]}", hint=f"known are {', '.join(METHODS)}")
+    policy = keeping.policy
+    dsn, directories = split_local(targets, to, policy, dry_run=dry_run)
     options = LocalOptions(
         donor=connection.endpoint(dsn, files, out),
         directory=directories[0] if to is None else to.absolute(),
         incremental=incremental,
         keep_base=keep_base,
-        generations=generations,
+        keep=policy,
         full_copies=full_copies,
         datadir=datadir,
         threads=threads,
-        copy_methods=tuple(METHODS[name] for name in copy_method) if copy_method else LocalOptions.copy_methods,
+        copy_methods=parse_copy_methods(copy_method, LocalOptions.copy_methods),
         max_data_bandwidth=max_data_bandwidth,
         **copying.options,
     )
     from innoclone.operation.generations import add_generation
     from innoclone.operation.local import local as clone_locally
 
-    run = add_generation if generations else clone_locally
+    if dry_run:
+        _preview(options, out)
+        return
+    run = add_generation if policy else clone_locally
+    if not policy:
+        out.message(f"cloning {options.donor} into {options.directory}")
     status = CloneStatus()
     with out.watch(status):
         result = run(options, status=status)
@@ -124,10 +122,49 @@ def local(
         )
     how = "shared blocks" if result.reflink else f"wrote {summary.written / MIB:,.1f} MiB"
     out.message(how + (f" by {', '.join(sorted(summary.methods))}" if summary.methods else ""))
+    if policy:
+        out.message(f"the clone is {result.directory}, and {options.directory / LATEST} leads to it")
     fields = {name: value for name, value in vars(summary).items() if name != "methods"}
     out.result(
         result_fields(status)
         | {"incremental": result.incremental, "reflink": result.reflink, "methods": sorted(summary.methods)}
         | fields
     )
+    if result.kept:
+        raise GenerationKept(
+            f"{result.directory} is complete, but {len(result.kept)} old generation{'s' * (len(result.kept) > 1)} had"
+            f" to stay: {'; '.join(error.message for error in result.kept)}"
+        )
     out.completed()
+
+
+def split_local(
+    targets: Sequence[str] | None, to: Path | None, policy: Policy, *, dry_run: bool
+) -> tuple[str | None, list[Path]]:
+    """The DSN, if there is one, and the directory, if it isn't a folder that is cloned to. Raises UsageError."""
+    dsn, directories = split_targets(targets or [])
+    if bool(policy) != (to is not None):
+        raise UsageError("--to goes together with --generations or a --keep rule", hint=KEEPING)
+    if dry_run and to is None:
+        raise UsageError("--dry-run goes together with --to", hint=KEEPING)
+    if len(directories) != (0 if to is not None else 1):
+        raise UsageError("name one directory, or a folder with --to", hint="innoclone local [DSN] DIRECTORY")
+    return dsn, directories
+
+
+def _preview(options: LocalOptions, out: Output) -> None:
+    """What a clone with these rules would do to the folder."""
+    from innoclone.operation.generations import preview
+
+    found = preview(options)
+    out.message(f"would clone {options.donor} into {found.new}")
+    for path, reasons in found.kept:
+        out.data(f"keep    {path}  ({', '.join(reasons)})")
+    for path in found.removed:
+        out.data(f"remove  {path}")
+    out.result({
+        "dry_run": True,
+        "new": str(found.new),
+        "kept": [{"path": str(path), "reasons": list(reasons)} for path, reasons in found.kept],
+        "removed": [str(path) for path in found.removed],
+    })  # fmt: skip
