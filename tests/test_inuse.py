@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from innoclone.errors import TargetBusy, TargetExists
+from innoclone.files import inuse as module
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.inuse import Deed, Use, refuse_in_use, users_of
 from innoclone.files.marks import begin_directory, remove_clone
@@ -54,6 +55,25 @@ def clone(tmp_path: Path) -> Path:
 
 def uses(directory: Path) -> set[Use]:
     return {user.use for user in users_of(directory)}
+
+
+def test_an_inode_that_was_used_again_is_another_file(
+    clone: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the directory was removed while it was looked through, and a server has its inode open by now."""
+    (tmp_path / "elsewhere").touch()
+    state = (tmp_path / "elsewhere").stat()
+    start("sh", "-c", "echo on; exec sleep 600", "mysqld", file=tmp_path / "elsewhere")
+    inodes = module._inodes
+
+    def before(root: Path) -> tuple[dict[tuple[int, int], str], dict[tuple[int, int], str]]:
+        files, folders = inodes(root)
+        return files | {(state.st_dev, state.st_ino): "removed"}, folders
+
+    monkeypatch.setattr(module, "_inodes", before)
+    assert users_of(clone) == []
+    (tmp_path / "elsewhere").rename(clone / "removed")
+    assert uses(clone) == {Use.FILES}
 
 
 def test_an_open_file_is_seen_by_every_name(clone: Path, tmp_path: Path, start: Start) -> None:

@@ -163,7 +163,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (lambda clone: (clone / "theirs" / "t.ibd").unlink(), "t.ibd: missing"),
     "shorter": (lambda clone: rewrite(clone / "undo_001", cut_page), "truncated"),
     "more": (lambda clone: shutil.copy(clone / "theirs" / "t.ibd", clone / "theirs" / "u.ibd"), "u.ibd: not part"),
-    "redo": (lambda clone: next((clone / "#innodb_redo").iterdir()).unlink(), "ib_redo1: missing"),
+    "redo": (lambda clone: next((clone / "#innodb_redo").iterdir()).unlink(), r"ib_redo\d+: missing"),
     "a link": (lambda clone: (clone / "theirs" / "v").symlink_to("/etc"), "symbolic link"),
 }  # fmt: skip
 

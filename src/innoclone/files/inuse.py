@@ -147,14 +147,25 @@ def _processes(root: Path, files: dict[_Inode, str], folders: dict[_Inode, str])
     """Processes with open files in the directory, or with their working directory or root there: one use of each."""
     for pid in _pids():
         name, is_server = _name(pid)
-        opened = next((files[key] for key in _descriptors(pid) if key in files), None)
-        stands = next((folders[key] for key in _places(pid) if key in folders), None)
+        opened = next((files[key] for key in _descriptors(pid) if _is_at(root, files, key)), None)
+        stands = next((folders[key] for key in _places(pid) if _is_at(root, folders, key)), None)
         if is_server and (opened is not None or stands is not None):
             yield User(Use.SERVER, f"process {pid} ({name})", pid)
         elif opened is not None:
             yield User(Use.FILES, f"process {pid} ({name}) has {opened} open", pid)
         elif stands is not None:
             yield User(Use.STANDS, f"process {pid} ({name}) is in {root / stands}", pid)
+
+
+def _is_at(root: Path, names: dict[_Inode, str], inode: _Inode) -> bool:
+    """Whether an inode that somebody has open is one of those, and still is: of a file that was removed since (a status
+    file is written anew each second) the inode may be another one's by now."""
+    if inode not in names:
+        return False
+    with contextlib.suppress(OSError):
+        state = (root / names[inode]).lstat()
+        return (state.st_dev, state.st_ino) == inode
+    return False
 
 
 def _pids() -> Iterator[int]:

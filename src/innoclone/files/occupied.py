@@ -28,8 +28,9 @@ def occupied(directory: Path) -> TargetExists:
 
 
 def is_data_directory(directory: Path) -> bool:
-    """Whether the directory is one that a server runs on, or could."""
-    return all((directory / name).exists() for name in ("ibdata1", "mysql.ibd"))
+    """Whether the directory is one that a server runs on, or could: the dictionary's tablespace is in it, under a name
+    that no option changes."""
+    return (directory / "mysql.ibd").exists()
 
 
 def _hint(directory: Path) -> str | None:
