@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import tempfile
 import threading
@@ -124,10 +125,11 @@ class DonorFiles:
         with self._lock:  # one search at a time is enough for a disk
             for folder in {self.root, self._undo, self.path(meta).parent, *self._others}:
                 for pattern in ("undo_*", "*.ibu") if is_undo(meta.space_id) else ("*.ibd", "*/*.ibd"):
-                    for path in folder.glob(pattern):
-                        header = space_of(path)
+                    # Not Path.glob: that raises an error where a schema is dropped while it looks.
+                    for name in glob.iglob(pattern, root_dir=folder):  # noqa: PTH207
+                        header = space_of(folder / name)
                         if header is not None and header.space_id == meta.space_id:
-                            return path
+                            return folder / name
         return None
 
 

@@ -37,17 +37,22 @@ from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.rpc import COM_CLONE, Exit
 
-__all__ = ["DonorFacts", "check", "donor_start"]
+__all__ = ["UNCHECKED_REDO", "DonorFacts", "check", "donor_start"]
 
 ER_TABLEACCESS_DENIED = 1142
 PATIENCE = 60.0  # seconds for each of the donor's answers
 MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
+UNCHECKED_REDO = (
+    "the donor's redo log has no checksums: a server that has not innodb_log_checksums=OFF when it first starts on the"
+    " clone takes the log for damaged and comes up, if at all, with inconsistent data (innoclone boot has it OFF)"
+)
 VARIABLES = (
     "version", "server_uuid", "innodb_page_size", "innodb_data_file_path", "lower_case_table_names", "gtid_mode",
     "max_allowed_packet", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt", "character_set_server",
     "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
-    "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "replica_parallel_workers",
-    "replica_preserve_commit_order", "slave_parallel_workers", "slave_preserve_commit_order",
+    "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "innodb_log_checksums",
+    "replica_parallel_workers", "replica_preserve_commit_order", "slave_parallel_workers",
+    "slave_preserve_commit_order",
 )  # fmt: skip
 
 
@@ -154,6 +159,8 @@ def _check_settings(facts: DonorFacts, _: Sql) -> None:
         raise PacketTooSmall(f"the donor's max_allowed_packet is {size}, below {MIN_PACKET}")
     if facts.variables.get("log_bin") != "ON":
         facts.notes.append("the donor has no binary log: the clone will have no binary log position")
+    if facts.variables.get("innodb_log_checksums") == "OFF":
+        facts.notes.append(UNCHECKED_REDO)
     facts.good.append("settings can be cloned")
 
 

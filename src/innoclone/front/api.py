@@ -205,8 +205,8 @@ def boot(
 ) -> BootResult:
     """Start a mysqld on a clone and let it recover; its binary log position is in the result and in the manifest.
 
-    ``options`` are the other fields of `BootOptions` (``mysqld``, ``keep``, ``port``, ``timeout``). Raises a
-    `CloneError`.
+    ``options`` are the other fields of `BootOptions` (``mysqld``, ``copy``, ``keep``, ``port``, ``timeout``).
+    Raises a `CloneError`.
     """
     choice = BootOptions(directory=Path(directory).absolute(), **options)
     status = CloneStatus()

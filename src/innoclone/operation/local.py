@@ -28,6 +28,7 @@ from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.operation.record import (
     manifest_of,
     note_changes,
+    note_position,
     owner_of,
     places_of,
     refuse_occupied,
@@ -63,6 +64,7 @@ class LocalResult:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    position_from: str = ""
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
@@ -92,7 +94,7 @@ def local(
     return LocalResult(
         options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
         copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
-        list(status.notes),
+        status.position_from, list(status.notes),
     )  # fmt: skip
 
 
@@ -124,6 +126,7 @@ class _Clone:
             with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
                 copied = self._copy(target)
             note_changes(status, copied.received)
+            note_position(status, self.facts, copied.received, target)
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
