@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, TargetBusy
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.priority import Launcher
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.ops.managed import Managed
 from innoclone.transport.sql import Sql, understood
@@ -19,7 +21,9 @@ log = logging.getLogger("innoclone.agent")
 PATIENCE = 10.0  # seconds for an answer
 
 
-def settle_in_background(managed: Managed, settled: threading.Event, then: Callable[[str | None], None]) -> None:
+def settle_in_background(
+    managed: Managed, settled: threading.Event, launcher: Launcher, then: Callable[[str | None], None]
+) -> None:
     """Bring the server up if a replacement was broken off when the last agent died. ``settled`` is set after that: a
     CLONE meanwhile must wait.
 
@@ -45,7 +49,12 @@ def settle_in_background(managed: Managed, settled: threading.Event, then: Calla
         then(done)
 
     settled.clear()
-    threading.Thread(target=settle, name="innoclone-settle", daemon=True).start()
+    launcher.run(settle).add_done_callback(_tell)  # the server that it starts does not give way to anybody
+
+
+def _tell(ended: Future[None]) -> None:
+    if (error := ended.exception()) is not None:
+        log.error("unexpected", exc_info=error)
 
 
 def binary_log_status(settings: AgentSettings) -> list[tuple[str, int, str, str, str]]:

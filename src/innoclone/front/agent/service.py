@@ -17,6 +17,7 @@ from innoclone.front.agent.credentials import Memory
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.fixedvariables import fixed_variables
 from innoclone.front.agent.managed import settle_in_background
+from innoclone.front.agent.priority import give_way
 from innoclone.front.agent.room import Client, Room
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
@@ -112,10 +113,12 @@ class Agent:
 
         ``stopping`` is called when that begins.
         """
+        give_way()
         if self.web is not None:
             self.web.start()
         if self.settings.managed is not None:
-            settle_in_background(self.settings.managed, self.clones.settled, then=self.clones.resume)
+            clones = self.clones
+            settle_in_background(self.settings.managed, clones.settled, clones.launcher, then=clones.resume)
         else:
             self.clones.resume()
         try:
