@@ -113,7 +113,7 @@ def _clone(prefix: Sequence[str], dsn: str, datadir: Path, target: Path, threads
     forget_files([datadir])
     time.sleep(SETTLE)
     command = [*prefix, sys.executable, "-m", "innoclone", "clone", dsn, str(target), "--json", f"--threads={threads}"]
-    command.append("--ssl-mode=DISABLED")
+    command += ["--ssl-mode=DISABLED", "--get-server-public-key"]
     begin = time.monotonic()
     environment = os.environ | {"MYSQL_PWD": PASSWORD}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

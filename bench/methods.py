@@ -142,7 +142,7 @@ def _pairs() -> list[Method]:
     for n in CONNECTIONS:
         many = f"{n} connection{'s' if n > 1 else ''}"
         common = (f"--threads={n}",)
-        plain = (*common, "--ssl-mode=DISABLED")
+        plain = (*common, "--ssl-mode=DISABLED", "--get-server-public-key")
         unchecked = (*plain, "--no-verify-pages")
         zstd = (*plain, "--compress=zstd")
         rows += [

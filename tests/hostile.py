@@ -182,6 +182,7 @@ class Donor:
         self.workers = workers
         self.greeting = GREETING
         self.connect_timeout = PATIENCE  # seconds that a recipient waits for each step of the login
+        self.takes_key = False  # the recipient was told to take the donor's RSA key
         self.failures: list[BaseException] = []  # what went wrong in the script itself
         self.actions: dict[str, Action] = {}
         self.otherwise: Action = Peer.send  # for all steps that have no action of their own
@@ -232,8 +233,9 @@ class Donor:
         """How to reach it."""
         port = self._listener.getsockname()[1]
         return Endpoint(
-            "127.0.0.1", port, "clone", "secret", ssl_mode=SslMode.DISABLED, connect_timeout=self.connect_timeout
-        )
+            "127.0.0.1", port, "clone", "secret", ssl_mode=SslMode.DISABLED, connect_timeout=self.connect_timeout,
+            get_server_public_key=self.takes_key,
+        )  # fmt: skip
 
     def _accept(self) -> None:
         for number in range(1000):

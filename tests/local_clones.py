@@ -38,7 +38,7 @@ def local_clone(
 def local_process(server: Server, directory: Path, *options: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
     """The same as a process of its own, which can be killed; ``prefix`` is a command that runs it."""
     command = [*prefix, sys.executable, "-m", "innoclone", "local", "-h127.0.0.1", f"-P{server.port}", "-uclone"]
-    command += ["--ssl-mode=DISABLED", *options, str(directory)]
+    command += ["--ssl-mode=DISABLED", "--get-server-public-key", *options, str(directory)]
     environment = {"MYSQL_PWD": PASSWORD, "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 

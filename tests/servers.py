@@ -71,6 +71,8 @@ class ServerFactory:
 
 
 def endpoint_of(server: Server, **changes: object) -> Endpoint:
-    """The account ``clone`` of a donor over TCP."""
-    values: dict[str, object] = {"host": "127.0.0.1", "port": server.port, "user": ACCOUNT, "password": PASSWORD}
+    """The account ``clone`` of a donor over TCP. Where a test wants no TLS, the loopback interface is trusted."""
+    values: dict[str, object] = {
+        "host": "127.0.0.1", "port": server.port, "user": ACCOUNT, "password": PASSWORD, "get_server_public_key": True,
+    }  # fmt: skip
     return Endpoint(**values | changes)  # type: ignore[arg-type]

@@ -108,6 +108,9 @@ def test_a_killed_clone_is_the_statements_error_and_the_agent_lives(
     thread, errors = start_slow_clone(agent, donor, tmp_path / "copy")
     process = agent.clone_process()
     assert process is not None
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, process) == mine
+    assert os.getpriority(os.PRIO_PROCESS, agent.process.pid) > mine  # it gives way
     for secret in ("cmdline", "environ"):
         assert PASSWORD.encode() not in Path(f"/proc/{process}/{secret}").read_bytes()
     os.kill(process, signal.SIGKILL)

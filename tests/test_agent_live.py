@@ -281,6 +281,10 @@ def test_log_positions_are_those_of_the_server_or_else_of_the_newest_clone(
         assert alone.rows(query) == []
         allow(alone, donor)
         ok(alone.mysql(clone_statement(donor, tmp_path / "copy")))
+        where = alone.rows("SELECT BINLOG_FILE, BINLOG_POSITION FROM performance_schema.clone_status")
+        with donor.connect() as connection, connection.cursor() as cursor:  # no server has been on the clone
+            cursor.execute("SHOW BINARY LOG STATUS")
+            assert where == [cursor.fetchall()[0][:2]]
         found = {name: int(number) for name, number in LOG.findall(alone.rows(query)[0][2])}
         assert len(found) == 4
         assert found["Last checkpoint at"] == found["Pages flushed up to"] <= found["Log sequence number"]

@@ -147,33 +147,61 @@ def test_the_statement_can_be_stopped_and_given_again(
     assert [path.name for path in server.places.folder.iterdir() if path.is_dir()] == []
 
 
-@pytest.mark.parametrize("by_itself", [False, True])
-@pytest.mark.parametrize("when", ["stop", "start"])
-def test_an_agent_that_is_killed_and_started_again(
-    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str, by_itself: bool
-) -> None:
-    """The commands that stop and start the server kill the agent and its clone, the first time."""
-    script = tmp_path / "control"
-    server = make_managed(trial=False)
-    programs_mysqld = json.dumps(server.control._mysqld())
+SETTLED = re.compile("a broken off replacement was (undone|completed)")
+
+
+def kill_at(when: str, server: ManagedServer, folder: Path, *, with_agent: bool) -> None:
+    """Let the server be stopped and started by commands of which one kills the clone's process, the first time, and the
+    agent before it."""
+    script = folder / "control"
     script.write_text(
         f"#!{sys.executable}\n"
         "import os, pathlib, signal, subprocess, sys, time\n"
-        f"killed = pathlib.Path({str(tmp_path / 'killed')!r})\n"
+        f"killed = pathlib.Path({str(folder / 'killed')!r})\n"
         f"if sys.argv[1] == {when!r} and not killed.exists():\n"
         "    killed.touch()\n"
         "    clone = os.getppid()\n"
         "    stat = pathlib.Path(f'/proc/{clone}/stat').read_text()\n"
-        "    for process in (int(stat.rpartition(')')[2].split()[1]), clone):\n"  # the agent first, then its clone's
+        "    agent = int(stat.rpartition(')')[2].split()[1])\n"
+        f"    for process in (agent, clone)[{0 if with_agent else 1}:]:\n"
         "        os.kill(process, signal.SIGKILL)\n"
         "    sys.exit()\n"
         "if sys.argv[1] == 'stop':\n"
         f"    os.kill(int(pathlib.Path({str(server.data.parent / 'pid')!r}).read_text()), signal.SIGTERM)\n"
         "else:\n"
-        f"    subprocess.Popen({programs_mysqld}, start_new_session=True)\n"
+        f"    subprocess.Popen({json.dumps(server.control._mysqld())}, start_new_session=True)\n"
     )
     script.chmod(0o755)
     server.command(str(script))
+
+
+@pytest.mark.parametrize("when", ["stop", "start"])
+def test_a_replacement_whose_process_is_killed_is_put_right_by_the_agent(
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str
+) -> None:
+    """At once, without a restart: nobody looks after the server at night."""
+    server = make_managed(trial=False)
+    kill_at(when, server, tmp_path, with_agent=False)
+    agent = start_agent(server)
+    done = agent.mysql(statement(small_donor))
+    assert "ERROR 1317" in done.stderr
+    assert "by signal 9" in done.stderr
+    assert SETTLED.search(agent.log.read_text())
+    assert server.places.read() is None
+    (assert_old if when == "stop" else assert_new)(server)
+    if when == "stop":
+        agent.rows(statement(small_donor))
+        assert_new(server)
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+@pytest.mark.parametrize("when", ["stop", "start"])
+def test_an_agent_that_is_killed_and_started_again(
+    make_managed: MakeManaged, small_donor: Server, start_agent: StartAgent, tmp_path: Path, when: str, by_itself: bool
+) -> None:
+    """With its clone."""
+    server = make_managed(trial=False)
+    kill_at(when, server, tmp_path, with_agent=True)
     agent = start_agent(server)
     if by_itself:
         agent.rows("SET PERSIST clone_resume_on_start = ON")
@@ -184,8 +212,7 @@ def test_an_agent_that_is_killed_and_started_again(
     second = start_agent(server)
     end = time.monotonic() + 120
     kept = agent.folder / "resume.json"
-    settled = re.compile("a broken off replacement was (undone|completed)")
-    while kept.exists() or not settled.search(second.log.read_text()):
+    while kept.exists() or not SETTLED.search(second.log.read_text()):
         assert time.monotonic() < end, second.log.read_text()
         time.sleep(0.1)
     if by_itself and when == "stop":

@@ -22,9 +22,10 @@ from agents import PATIENCE, RunningAgent
 from innoclone.engine.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.binary import BinaryRow, Parameters
-from innoclone.wire.handshake import Capability, Err, Greeting, HandshakeResponse, SslRequest, sha2_scramble
+from innoclone.wire.handshake import Capability, Err, Greeting, SslRequest, sha2_scramble
 from innoclone.wire.packets import PacketHeader, split
 from innoclone.wire.results import ColumnDefinition, ColumnType, PrepareOk
+from rawclient import Packets, response_to
 
 PASSWORD = "geheim"
 
@@ -42,28 +43,12 @@ def agent(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-class Raw:
-    """Packets by hand."""
+class Raw(Packets):
+    """A connection that was greeted."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+        super().__init__(sock)
         self.greeting = Greeting.parse(self.read()[1])
-
-    def read(self) -> tuple[int, bytes]:
-        header = PacketHeader.parse(self._take(4))
-        return header.sequence, self._take(header.length)
-
-    def _take(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            piece = self.sock.recv(count - len(data))
-            if not piece:
-                raise EOFError
-            data += piece
-        return data
-
-    def send(self, payload: bytes, sequence: int) -> None:
-        self.sock.sendall(b"".join(split(payload, sequence)))
 
     def ends(self) -> bool:
         """The agent closes without another word."""
@@ -72,10 +57,7 @@ class Raw:
         return True
 
     def response(self, user: str, password: str) -> bytes:
-        capabilities = self.greeting.capabilities & ~(Capability.SSL | Capability.CONNECT_WITH_DB)
-        return HandshakeResponse(
-            capabilities, user, sha2_scramble(password, self.greeting.nonce), "caching_sha2_password"
-        ).serialize()
+        return response_to(self.greeting, user, password)
 
     def log_in(self, password: str = PASSWORD) -> bytes:
         """By the fast path; the last packet."""

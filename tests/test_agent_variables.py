@@ -22,7 +22,10 @@ from innoclone.ops.limits import BUFFER, MIB, Limits
 from innoclone.ops.manifest import read_manifest
 from servers import PASSWORD, ServerFactory
 
-OURS = ("clone_boot", "clone_discard_changes", "clone_error_numbering", "clone_keep_old_data", "clone_resume_on_start")
+OURS = (
+    "clone_boot", "clone_discard_changes", "clone_error_numbering", "clone_get_server_public_key",
+    "clone_keep_old_data", "clone_resume_on_start", "clone_server_public_key_path",
+)  # fmt: skip
 NAMES = (
     "clone_autotune_concurrency", "clone_block_ddl", "clone_buffer_size", "clone_ddl_timeout",
     "clone_delay_after_data_drop", "clone_donor_timeout_after_network_failure", "clone_enable_compression",

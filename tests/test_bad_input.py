@@ -203,7 +203,9 @@ def test_a_donor_without_tls(innoclone, make_server: ServerFactory, target: Path
     server = make_server("--tls-version=")
     done = innoclone("clone", dsn(server), str(target))
     assert_failed(done, errors.TlsFailed, "--ssl-mode=DISABLED sends")
-    done = innoclone("clone", "--ssl-mode=PREFERRED", dsn(server), str(tmp_path / "clone"))
+    done = innoclone("clone", "--ssl-mode=PREFERRED", dsn(server), str(target))
+    assert_failed(done, errors.UnsafeLogin, "--get-server-public-key")
+    done = innoclone("clone", "--ssl-mode=PREFERRED", "--get-server-public-key", dsn(server), str(tmp_path / "clone"))
     assert (done.returncode, "no TLS" in done.stderr) == (0, True), done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -75,9 +76,11 @@ def test_position_is_where_the_last_transaction_ends(make_server: ServerFactory,
     directory = tmp_path / "clone"
     status = CloneStatus()
     with Load(server.connect) as load:
-        clone_server(server, directory)
+        made = clone_server(server, directory)
         result = boot(BootOptions(directory), status=status)
     assert load.errors == []
+    assert (made.binlog_file, made.binlog_position) == (result.binlog_file, result.binlog_position)
+    assert (made.position_from, status.position_from) == ("pages", "boot")
     uuid, _, numbers = result.gtid_executed.partition(":")
     assert uuid == rows(server, "SELECT @@server_uuid")[0][0]
     assert numbers.startswith("1-")
@@ -94,6 +97,61 @@ def test_position_is_where_the_last_transaction_ends(make_server: ServerFactory,
     assert recovery.seconds == result.recovery_seconds == pytest.approx(position["recovery_seconds"], abs=0.001)
     assert result.recovery_seconds > 0
     assert status.state is State.COMPLETED
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """Of every file but the manifest."""
+    files = [path for path in directory.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_copy_tells_position_and_gtids_and_leaves_the_clone_alone(clone: Path) -> None:
+    """Every byte is as before, nothing lies beside the clone; later the clone's own boot finds the same."""
+    before, beside = digests(clone), set(clone.parent.iterdir())
+    pages = read_manifest(clone)["position"]
+    told = boot(BootOptions(clone, copy=True))
+    assert digests(clone) == before
+    assert set(clone.parent.iterdir()) == beside
+    position = read_manifest(clone)["position"]
+    assert (position["from"], position["gtid_executed"]) == ("copy", told.gtid_executed)
+    assert (told.binlog_file, told.binlog_position) == (pages["binlog_file"], pages["binlog_position"])
+    status = CloneStatus()
+    booted_itself = boot(BootOptions(clone), status=status)
+    assert booted_itself.gtid_executed == told.gtid_executed != ""
+    assert (booted_itself.binlog_file, booted_itself.binlog_position) == (told.binlog_file, told.binlog_position)
+    assert (read_manifest(clone)["position"]["from"], status.notes) == ("boot", [])
+    with pytest.raises(errors.TargetUnusable, match="booted already"):
+        boot(BootOptions(clone, copy=True))
+
+
+def test_copy_is_refused_where_a_server_could_be_led_elsewhere(clone: Path) -> None:
+    """Absolute names in the dictionary; and it can't be kept. What fails is told, with a log that is still there."""
+    files = read_manifest(clone)["files"]
+    update_manifest(clone, files=[*files, files[0] | {"name": "/elsewhere/t.ibd", "space_id": 99}])
+    with pytest.raises(errors.TargetUnusable, match="absolute"):
+        boot(BootOptions(clone, copy=True))
+    update_manifest(clone, files=files, external_directories=["/elsewhere"])
+    with pytest.raises(errors.TargetUnusable, match="absolute"):
+        boot(BootOptions(clone, copy=True))
+    update_manifest(clone, external_directories=[])
+    with pytest.raises(errors.UsageError, match="--keep"):
+        boot(BootOptions(clone, copy=True, keep=True))
+    beside = set(clone.parent.iterdir())
+    (clone / "mysql.ibd").write_bytes(bytes((clone / "mysql.ibd").stat().st_size))
+    with pytest.raises(errors.BootFailed, match="a copy of") as caught:
+        boot(BootOptions(clone, copy=True))
+    log = clone / "#innoclone" / "boot.log"
+    assert str(log) in caught.value.message
+    assert "[ERROR]" in log.read_text()
+    assert set(clone.parent.iterdir()) == beside
+
+
+def test_a_position_that_a_boot_does_not_find_is_told(clone: Path) -> None:
+    position = read_manifest(clone)["position"]
+    update_manifest(clone, position=position | {"binlog_position": 4711})
+    status = CloneStatus()
+    assert boot(BootOptions(clone), status=status).binlog_position == position["binlog_position"]
+    assert any("4711, was wrong" in note for note in status.notes)
 
 
 def test_nothing_is_left_behind(clone: Path, source: Server, programs: Programs) -> None:
@@ -222,7 +280,7 @@ def test_failure_names_the_log_and_its_errors(clone: Path) -> None:
     assert str(log) in caught.value.message
     assert "[ERROR]" in log.read_text()
     assert "MY-01" in caught.value.message
-    assert "position" not in read_manifest(clone)
+    assert read_manifest(clone)["position"]["from"] == "pages"
 
 
 def test_stopped_during_recovery(clone: Path) -> None:
@@ -231,8 +289,9 @@ def test_stopped_during_recovery(clone: Path) -> None:
     stopped.set()
     with pytest.raises(errors.Interrupted):
         boot(BootOptions(clone), stopped=stopped)
-    assert "position" not in read_manifest(clone)
-    assert boot(BootOptions(clone)).binlog_position
+    before = read_manifest(clone)["position"]
+    assert before["from"] == "pages"
+    assert boot(BootOptions(clone)).binlog_position == before["binlog_position"]
 
 
 def test_data_directory_without_manifest(clone: Path) -> None:

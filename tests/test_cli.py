@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from innoclone import errors
+from innoclone.engine.pagecheck import PageReport
 from innoclone.front.cli import app as program
 from innoclone.front.cli.clone import parse_compression
-from innoclone.front.cli.common import _readable_password
+from innoclone.front.cli.common import FileArgs, _readable_password
 from innoclone.front.cli.copying import parse_map_path
 from innoclone.front.cli.reference import commands
 from innoclone.front.output import Output
 from innoclone.operation.clone import CloneResult
-from innoclone.operation.options import CloneOptions
+from innoclone.operation.options import CloneOptions, VerifyOptions
+from innoclone.operation.verify import VerifyReport
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 SECRET = "s3cr3t-pass"
@@ -347,3 +349,47 @@ def test_several_problems_are_all_shown(cloned, monkeypatch, capsys):
     err = capsys.readouterr().err
     for word in ["ERROR 3983", "redo is off", errors.RedoDisabled.hint, "ERROR 3873", "too small"]:
         assert word in err
+
+
+# ---- verify: what it compares ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "compared"),
+    [
+        ([], False),
+        (["--no-defaults"], False),
+        (["--threads=2"], False),
+        (["--against", "mysql://u@h:1"], True),
+        (["-hdb1"], True),
+        (["--get-server-public-key"], True),
+        (["--defaults-file=named.cnf"], True),
+        (["--defaults-extra-file=named.cnf"], True),
+        (["--defaults-file=others.cnf"], False),
+    ],
+)
+@pytest.mark.usefixtures("cloned")
+def test_verify_compares_tables_where_the_command_names_a_server(
+    monkeypatch, environment, tmp_path, capsys, arguments, compared
+):
+    """Neither the usual files nor the environment do that; and the verdict says what was not compared."""
+    assert FileArgs(login_path="prod").name_a_server()
+    seen: list[VerifyOptions] = []
+
+    def verify(options: VerifyOptions, *, status: object) -> VerifyReport:
+        seen.append(options)
+        return VerifyReport(PageReport(()), (), compared=options.against is not None)
+
+    monkeypatch.setattr("innoclone.operation.verify.verify", verify)
+    monkeypatch.setattr(Output, "current", None)
+    monkeypatch.setenv("HOME", environment["HOME"])
+    monkeypatch.setenv("MYSQL_HOST", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    Path(environment["HOME"], ".my.cnf").write_text("[client]\nhost=usual\nuser=usual\n")
+    Path("named.cnf").write_text("[client]\nhost=db1\nuser=named\n")
+    Path("others.cnf").write_text("[client]\ncompress\n[mysqld]\nport=1\n[innoclone]\nthreads=3\n")
+    assert program.run(["verify", "--json", *arguments, "/x"]) == 0
+    assert (seen[0].against is not None) == compared
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["compared"] is compared
+    assert bool(told["not_compared"]) is ("tables not compared" in told["verdict"]) is not compared

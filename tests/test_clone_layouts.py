@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from clones import booted, check_tables, clone_server, flush, innochecksum, rows
 from innoclone.engine.mysqld import Server
+from innoclone.engine.preflight import check
 from innoclone.engine.programs import Programs
-from innoclone.errors import PathRefused
+from innoclone.errors import FileNameClash, PathRefused
 from innoclone.operation.fill import fill
+from innoclone.operation.sandbox import ACCOUNT
 from innoclone.ops.manifest import read_manifest
-from servers import ServerFactory
+from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
 
@@ -94,6 +97,35 @@ def test_tablespaces_outside_are_refused_without_a_mapping(make_server: ServerFa
     assert caught.value.code == 1525
     assert not directory.exists()
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in outside.rglob("*.ibd")} == before
+
+
+def test_undo_files_of_one_name_in_two_directories(make_server: ServerFactory, tmp_path: Path) -> None:
+    """A stock recipient fails in the midst of it with the same number and words; here nothing is begun."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    server = make_server(f"--innodb-directories={folders[0]};{folders[1]}")
+    for number, folder in enumerate(folders):
+        rows(server, f"CREATE UNDO TABLESPACE u{number} ADD DATAFILE '{folder}/same.ibu'")
+    directory = tmp_path / "clone"
+    problems = check(endpoint_of(server), directory).problems
+    assert [(problem.code, problem.message) for problem in problems] == [
+        (3869, "the donor has multiple undo files with same name: same.ibu")
+    ]
+    for narrow in (False, True):
+        if narrow:  # without PROCESS it is seen only when the donor lists its files
+            rows(server, f"REVOKE PROCESS ON *.* FROM {ACCOUNT}, {ACCOUNT}@localhost")
+        with pytest.raises(FileNameClash, match=r"same\.ibu") as caught:
+            clone_server(server, directory)
+        assert "SET INACTIVE" in caught.value.advice
+        assert not directory.exists()
+    rows(server, "ALTER UNDO TABLESPACE u1 SET INACTIVE")
+    deadline = time.monotonic() + 60
+    while rows(server, "SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE NAME = 'u1'") != [("empty",)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    rows(server, "DROP UNDO TABLESPACE u1")
+    clone_server(server, directory)
 
 
 def test_more_undo_and_unusual_names(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from innoclone.engine.compare import (
     checksum_statement,
     compare_tables,
     list_tables,
-    prepare_session,
     read_definitions,
 )
 from innoclone.engine.mysqld import Server
@@ -45,7 +44,6 @@ def pair(make_server: ServerFactory) -> list[Server]:
 def side(opened: ExitStack, server: Server, connections: Sequence[Sql] = ()) -> Side:
     """Everything of a server that a comparison starts from."""
     sql = opened.enter_context(Sql(Endpoint(socket=server.socket)))
-    prepare_session(sql)
     tables = list_tables(sql)
     sql.rows("START TRANSACTION")  # savepoints need one
     return Side(connections or [sql], tables, read_definitions(sql, tables))
@@ -81,7 +79,6 @@ def test_ddl_on_the_donor_is_no_difference(pair: list[Server]) -> None:
             donor = Side(snapshot.connections, before.tables, before.definitions)
             clone = side(opened, other)
             second = opened.enter_context(Sql(Endpoint(socket=other.socket)))
-            prepare_session(second)
             result = compare(donor, Side([*clone.connections, second], clone.tables))
             # The snapshots are still open, and hold no lock that DDL would wait for.
             with server.connect() as connection, connection.cursor() as cursor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arena import Arena
 from hostile import Action, Donor, Peer, Source, small_files, table_file
 from innoclone.engine.recipient import Received
-from innoclone.errors import DiskSpace, EncryptionUnsupported, PathRefused, ProtocolError
+from innoclone.errors import DiskSpace, EncryptionUnsupported, FileNameClash, PathRefused, ProtocolError
 from innoclone.files.names import place
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from innoclone.wire.rpc import DataDescription
@@ -104,9 +104,44 @@ def test_any_name_stays_below_the_target(name, space_id):
     assert path.name[0] != "#" or path.suffix == ".ibd"
 
 
-@pytest.mark.parametrize("again", ["./db/t.ibd", "db/t.ibd", "db//t.ibd", "./db/./t.ibd", "db/t.ibd/", "./ibdata1"])
+@pytest.mark.parametrize("again", ["./db/t.ibd", "db/t.ibd", "db//t.ibd", "./db/./t.ibd", "db/t.ibd/"])
 def test_two_files_of_one_name(arena, again):
-    assert isinstance(arena.refused(donor_with(again, SYSTEM if "ibdata" in again else 6)), ProtocolError)
+    error = arena.refused(donor_with(again, 6))
+    assert isinstance(error, ProtocolError)
+    assert "hostile" in error.advice
+
+
+@pytest.mark.parametrize(("name", "space_ids"), [("ibdata1", (SYSTEM,)), ("same.ibu", (UNDO, UNDO - 1))])
+def test_two_files_of_one_name_as_an_honest_donor_has_them(arena, name, space_ids):
+    """Undo and system tablespace files come without their directories."""
+    files = [Source(name, space_id, table_file(space_id, 1)) for space_id in space_ids]
+    error = arena.refused(Donor([*small_files(), *files]))
+    assert isinstance(error, FileNameClash)
+    assert (error.code, error.exit_status) == (3869, 5)
+    assert name in error.message
+    assert "hostile" not in error.advice
+
+
+def test_two_files_that_a_mapping_puts_at_one_place(arena):
+    files = [Source(f"/{folder}/x.ibd", number, table_file(number, 1)) for number, folder in ((6, "a"), (7, "b"))]
+    mapping = (("/a", str(arena.mapped)), ("/b", str(arena.mapped)))
+    error = arena.refused(Donor([*small_files(), *files]), mapping=mapping)
+    assert isinstance(error, PathRefused)
+    assert all(name in error.message for name in ("/a/x.ibd", "/b/x.ibd"))
+    assert "--map-path" in error.advice
+
+
+def test_a_file_system_that_takes_two_names_for_one(arena):
+    """Which it would be is played by a file that is there already."""
+
+    def beforehand(peer: Peer, payload: bytes) -> None:
+        (arena.target / "db").mkdir()
+        (arena.target / "db" / "t.ibd").touch()
+        peer.send(payload)
+
+    error = arena.refused(Donor().at("master file start", beforehand))
+    assert isinstance(error, PathRefused)
+    assert "takes two names" in error.advice
 
 
 def test_names_that_differ_in_case_are_two_files(arena):
@@ -223,7 +258,7 @@ def test_more_than_the_disk_holds(arena):
     error = arena.refused(Donor().at("master file metadata", large))
     assert isinstance(error, DiskSpace)
     assert (error.code, error.exit_status) == (3873, 9)
-    assert f"{1 << 47}"[:6] in error.message
+    assert "131,072.00 GiB are needed" in error.message
 
 
 @pytest.mark.parametrize("flags", [FileFlag.ENCRYPTED, FileFlag.ENCRYPTED | FileFlag.ZLIB, FileFlag.HAS_KEY])

@@ -11,22 +11,26 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from arena import Arena
 from hostile import CAPABILITIES, GREETING, NONCE, Action, Donor, Peer
+from innoclone.engine import session
 from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,
     ConnectFailed,
+    ConnectionLimit,
     NotMySQL,
     PluginMissing,
     PrivilegeMissing,
     ProtocolError,
     TlsFailed,
+    UnsafeLogin,
     VersionUnsupported,
 )
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.handshake import AuthMoreData, AuthSwitch, Capability, Err
-from innoclone.wire.login import ClientLogin
+from innoclone.wire.login import ClientLogin, KeyTrust
 from receiving import receive_into
 
+TRUSTING = KeyTrust(from_peer=True)
 SHA2, NATIVE, SHA256 = "caching_sha2_password", "mysql_native_password", "sha256_password"
 
 
@@ -105,24 +109,37 @@ def test_tls_is_offered_and_not_spoken(tmp_path):
     [
         (1045, "auth", AccessDenied, 4),
         (1045, "login ok", AccessDenied, 4),
-        (1040, "greeting", ConnectFailed, 3),
+        (1040, "greeting", ConnectionLimit, 3),
+        (3168, "greeting", ConnectFailed, 3),
         (1129, "greeting", ConnectFailed, 3),
         (1130, "greeting", ConnectFailed, 3),
-        (1203, "login ok", ConnectFailed, 3),
+        (1203, "login ok", ConnectionLimit, 3),
+        (1226, "login ok", ConnectionLimit, 3),
+        (1226, "clone ok", ConnectionLimit, 3),
+        (3032, "login ok", ConnectFailed, 3),
+        (3032, "clone ok", ConnectFailed, 3),
+        (1184, "clone ok", ConnectFailed, 3),
+        (1862, "login ok", AccessDenied, 4),
+        (1820, "clone ok", AccessDenied, 4),
         (3118, "login ok", AccessDenied, 4),
+        (3955, "login ok", AccessDenied, 4),
+        (1524, "login ok", AuthPluginUnsupported, 4),
         (3159, "login ok", TlsFailed, 3),
         (2059, "auth", AuthPluginUnsupported, 4),
         (1227, "clone ok", PrivilegeMissing, 4),
         (1524, "clone ok", PluginMissing, 5),
     ],
 )
-def test_the_server_says_no(arena, number, step, kind, exit_status):
+def test_the_server_says_no(arena, monkeypatch, number, step, kind, exit_status):
+    monkeypatch.setattr(session, "LIMIT_WAITS", ())  # the script knows its connections by their order
     answer = Err(number, "HY000", "this is why").serialize()
     error = arena.refused(Donor().at(f"master {step}", lambda peer, _: peer.send(answer)))
     assert type(error) is kind
     assert error.exit_status == exit_status
     assert error.code == number or f"{number}" in error.message
     assert "this is why" in error.message
+    general = (AccessDenied, ConnectFailed, AuthPluginUnsupported)
+    assert error.code in (1045, 2059) or kind not in general or error.advice != kind.hint, "nobody is told what to do"
 
 
 @pytest.mark.parametrize("step", ["greeting", "auth", "clone ok"])
@@ -166,7 +183,9 @@ def test_a_login_that_never_ends(arena, answer):
         while True:
             peer.send(answer)
 
-    assert isinstance(arena.refused(Donor().at("master auth", endless)), ProtocolError)
+    donor = Donor().at("master auth", endless)
+    donor.takes_key = True
+    assert isinstance(arena.refused(donor), ProtocolError)
 
 
 @pytest.mark.parametrize("nonce", [b"", b"x", b"x" * 19])
@@ -178,8 +197,8 @@ def test_a_nonce_that_is_too_short(plugin, nonce):
         login.receive(b"\xfe" + plugin.encode() + b"\0" + nonce)
 
 
-def started() -> ClientLogin:
-    login = ClientLogin("clone", "secret", tls=False, tls_required=False)
+def started(key: KeyTrust = TRUSTING, password: str = "secret") -> ClientLogin:  # noqa: S107 - what hostile.py has
+    login = ClientLogin("clone", password, tls=False, tls_required=False, key=key)
     login.receive(GREETING.serialize())
     return login
 
@@ -201,18 +220,29 @@ def test_public_keys_that_are_none():
     login = started()
     login.receive(b"\x01\x04")
     assert login.receive(b"\x01" + pem(small)).payload is not None
-    login = ClientLogin("clone", "x" * 200, tls=False, tls_required=False)  # more than such a key can carry
-    login.receive(GREETING.serialize())
+    login = started(password="x" * 200)  # more than such a key can carry
     login.receive(b"\x01\x04")
     with pytest.raises(ProtocolError):
         login.receive(b"\x01" + pem(small))
 
 
 def test_the_password_never_travels_in_the_clear():
-    """Not even to a server that asks for it without TLS, whatever it answers."""
+    """Not even to a server that asks for it without TLS, whatever it answers; under a key only if we were told to."""
+    key = rsa.generate_private_key(65537, 2048)
+    trusts = (KeyTrust(), KeyTrust(from_peer=True), KeyTrust(pem(key.public_key())))
     for answer in (b"\x01\x04", *(AuthSwitch(plugin, NONCE).serialize() for plugin in (SHA2, NATIVE, SHA256))):
-        step = started().receive(answer)
-        assert b"secret" not in (step.payload or b"")
+        for trust in trusts:
+            login = started(trust)
+            asks = answer == b"\x01\x04" or SHA256.encode() in answer
+            if asks and trust == trusts[0]:
+                with pytest.raises(UnsafeLogin) as caught:
+                    login.receive(answer)
+                assert (caught.value.code, caught.value.exit_status) == (2061, 4)
+                continue
+            sent = login.receive(answer).payload or b""
+            assert b"secret" not in sent
+            assert (len(sent) == 256) == (asks and trust.pinned is not None)
+            assert (len(sent) == 1) == (asks and trust.pinned is None)
 
 
 @pytest.mark.parametrize("algorithm", ["zlib", "zstd"])

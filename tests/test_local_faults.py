@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import struct
 import subprocess
 import tempfile
 import threading
@@ -21,6 +22,7 @@ import innoclone
 from clones import booted, rows
 from innoclone.engine import local as local_engine
 from innoclone.engine import localcopy, session
+from innoclone.engine.donorfiles import DonorFiles
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
 from innoclone.errors import (
@@ -43,6 +45,7 @@ from innoclone.operation.fill import fill
 from innoclone.ops.limits import Limits
 from innoclone.ops.status import CloneStatus, Stage
 from innoclone.transport.endpoint import SslMode
+from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone, local_process
 from servers import PASSWORD, ServerFactory, endpoint_of
 
@@ -387,3 +390,27 @@ def test_a_failing_thread_fails_the_clone(server: Server, tmp_path: Path, monkey
         with nothing_leaks(), pytest.raises(expected):
             local_clone(server, tmp_path / "clone")
         assert not (tmp_path / "clone").exists()
+
+
+def test_a_schema_that_is_dropped_during_a_search_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table was renamed into another schema; while it is looked for, a third schema goes away."""
+    for schema in ("a_gone", "b", "c_gone"):
+        (tmp_path / schema).mkdir()
+    page = bytearray(16384)
+    for at in (34, 38):  # of page 0: the tablespace's id
+        struct.pack_into(">I", page, at, 77)
+    (tmp_path / "b" / "there.ibd").write_bytes(page)
+    scan = os.scandir
+
+    def racing(path: Path) -> object:
+        if str(path).endswith("_gone"):
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", racing)
+    meta = FileMetadata(StageNumber.FILE_COPY, 0, 0, 0, 4096, FileFlag(0), 77, 0, 1, 1, "./a_gone/t.ibd")
+    found = DonorFiles(tmp_path, tmp_path, tmp_path, {}, []).open(meta)
+    assert found is not None
+    os.close(found)

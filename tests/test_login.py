@@ -21,9 +21,10 @@ from cryptography.x509.oid import NameOID
 
 from hostile import GREETING, Donor, Peer
 from innoclone.engine.mysqld import Server
-from innoclone.errors import AccessDenied, TlsFailed
+from innoclone.errors import AccessDenied, TlsFailed, UnsafeLogin, UsageError
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+from innoclone.transport.sql import Sql
 from innoclone.wire.handshake import AuthSwitch, HandshakeResponse, Ok, native_scramble
 from receiving import receive_into
 from servers import endpoint_of
@@ -141,6 +142,40 @@ def test_full_path_over_tls_then_fast_path(server, monkeypatch):
     assert ways == ["full path", FAST_PATH]
 
 
+def test_without_tls_and_without_a_word_about_the_key(server):
+    """Neither kind of connection tells the password then; what the server has cached needs none."""
+    forget_passwords(server)
+    for attempt in (log_in, Sql):
+        with pytest.raises(UnsafeLogin) as caught:
+            attempt(endpoint(server, "full", get_server_public_key=False))
+        assert (caught.value.code, caught.value.exit_status) == (2061, 4)
+        assert "--server-public-key-path" in caught.value.advice
+    log_in(endpoint(server, "full", SslMode.REQUIRED))
+    for attempt in (log_in, Sql):
+        attempt(endpoint(server, "full", get_server_public_key=False)).close()
+
+
+def test_with_the_servers_key_by_name(server, tmp_path, monkeypatch):
+    """It is not asked for then, and another key, or none, lets nobody in."""
+    key = server.datadir / "public_key.pem"
+    for user in ("full", "old"):
+        for attempt in (log_in, Sql):
+            forget_passwords(server)
+            with noting(monkeypatch) as ways:
+                attempt(endpoint(server, user, get_server_public_key=False, server_public_key_path=key)).close()
+            assert ways[-1] == KEY_PATH
+    forget_passwords(server)
+    another = tmp_path / "another.pem"
+    public = rsa.generate_private_key(65537, 2048).public_key()
+    another.write_bytes(
+        public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    with pytest.raises(AccessDenied):
+        log_in(endpoint(server, "full", server_public_key_path=another))
+    with pytest.raises(UsageError):
+        log_in(endpoint(server, "full", server_public_key_path=tmp_path / "missing.pem"))
+
+
 def test_full_path_without_tls_then_fast_path(server, monkeypatch):
     """The password travels under the server's public key."""
     forget_passwords(server)
@@ -214,6 +249,58 @@ def test_an_account_that_requires_a_certificate(server, certificates):
         log_in(endpoint(server, "x509", SslMode.REQUIRED))
     files = {"ssl_cert": certificates / "elsewhere.pem", "ssl_key": certificates / "elsewhere.key"}
     assert log_in(endpoint(server, "x509", SslMode.REQUIRED, **files)).cipher
+
+
+@pytest.mark.parametrize(
+    ("clause", "number", "advice"),
+    [
+        ("ACCOUNT LOCK", 3118, "ACCOUNT UNLOCK"),
+        ("PASSWORD EXPIRE", 1862, "ALTER USER USER() IDENTIFIED BY"),
+        ("FAILED_LOGIN_ATTEMPTS 1 PASSWORD_LOCK_TIME 1", 3955, "ACCOUNT UNLOCK"),
+        ("REQUIRE X509", 1045, "--ssl-cert"),
+        ("REQUIRE SSL", 1045, "--ssl-mode=REQUIRED"),
+    ],
+)
+def test_an_account_that_is_kept_out(server, clause, number, advice):
+    """What to do is told, by both kinds of connection in the same words; that the password is right, is not doubted."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE USER kept@'%%' IDENTIFIED BY %s {clause}", (PASSWORD,))
+        cursor.execute("GRANT ALL ON *.* TO kept@'%'")
+    mode = SslMode.DISABLED if clause == "REQUIRE SSL" else SslMode.REQUIRED
+    try:
+        if number == 3955:
+            with pytest.raises(AccessDenied):
+                log_in(endpoint(server, "kept", mode, password="wrong"))
+        for attempt in (log_in, Sql):
+            with pytest.raises(AccessDenied) as caught:
+                attempt(endpoint(server, "kept", mode))
+            assert caught.value.code == 1045
+            assert number == 1045 or caught.value.message.startswith(f"{number}: ")
+            assert advice in caught.value.advice
+    finally:
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("DROP USER kept@'%'")
+
+
+def test_a_password_that_expires_is_told_by_the_first_statement(server):
+    """Where a server lets such accounts in (disconnect_on_expired_password), they may only change the password."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE USER old_one@'%%' IDENTIFIED BY %s PASSWORD EXPIRE", (PASSWORD,))
+    to = endpoint(server, "old_one", SslMode.REQUIRED)
+    with log_in_expired(server), pytest.raises(AccessDenied) as caught:
+        Sql(to)
+    assert caught.value.message.startswith("1820: ")
+    assert "ALTER USER USER()" in caught.value.advice
+
+
+@contextmanager
+def log_in_expired(server: Server) -> Iterator[None]:
+    """Have our logins say that they can handle an expired password, as a server without the variable takes all to."""
+    from innoclone.wire import login
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(login, "BASE", login.BASE | 0x400000)  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
+        yield
 
 
 @pytest.mark.parametrize("mode", [SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY])

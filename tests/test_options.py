@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import innoclone
 from innoclone.errors import UsageError
 from innoclone.front import options
 from innoclone.front.dsn import is_dsn, parse_dsn
@@ -227,6 +228,21 @@ def test_ssl_modes():
     assert len(warnings) == 1
     assert get(socket="/x.sock").ssl_mode is SslMode.DISABLED
     assert get({"ssl-ca": "~/ca.pem"}).ssl_ca == Path.home() / "ca.pem"
+
+
+def test_the_servers_public_key():
+    """MySQL's names and forms; none of it is there unless it was said."""
+    assert (get().get_server_public_key, get().server_public_key_path) == (False, None)
+    assert get({"get-server-public-key": "1"}).get_server_public_key
+    assert get(get_server_public_key=None).get_server_public_key
+    assert not get(get_server_public_key="OFF").get_server_public_key
+    assert not get({}, get_server_public_key=None, skip_get_server_public_key=None).get_server_public_key
+    assert get(dsn="mysql://db1?get-server-public-key=true").get_server_public_key
+    assert get(server_public_key_path="/k.pem").server_public_key_path == Path("/k.pem")
+    assert get(dsn="mysql://db1?server-public-key-path=/k.pem").server_public_key_path == Path("/k.pem")
+    assert innoclone.endpoint("mysql://db1", get_server_public_key=True).get_server_public_key
+    with pytest.raises(UsageError, match="ON or OFF"):
+        get(get_server_public_key="perhaps")
 
 
 def test_tls_files_that_miss_each_other():

@@ -18,7 +18,7 @@ from innoclone.errors import AccessDenied, ProtocolError, TlsFailed
 from innoclone.wire import commands as com
 from innoclone.wire.binary import BinaryRow, Parameters, parse_parameters
 from innoclone.wire.handshake import Capability, Err, HandshakeResponse, Ok, SslRequest, sha2_scramble
-from innoclone.wire.login import ClientLogin, Step
+from innoclone.wire.login import ClientLogin, KeyTrust, Step
 from innoclone.wire.results import ColumnDefinition, ColumnFlag, ColumnType, Eof, PrepareOk, TextRow
 from innoclone.wire.serverlogin import ServerLogin, digest_matches
 
@@ -137,7 +137,7 @@ def server(accounts, *, private=False, tls=True, **more):
 
 def log_in(login: ServerLogin, user: str, password: str, *, tls: bool, private: bool = False) -> int:
     """Both sides talk until the end; how many packets the client sent. Raises what the client raises."""
-    client = ClientLogin(user, password, tls=tls, tls_required=tls, secure=private)
+    client = ClientLogin(user, password, tls=tls, tls_required=tls, secure=private, key=KeyTrust(from_peer=True))
     step: Step = client.receive(login.greeting.serialize())
     sent = 0
     while True:

@@ -1,27 +1,7 @@
 """Every error innoclone can end with, in one place, and so a long one.
 
-Each class carries MySQL's number and SQLSTATE (server numbers from mysqld_ername.h, client numbers from
-errmsg.h), the exit status of the command line, whether trying again can help and whether a clone goes on then, and what
-the user can do.
-
-    CloneError
-    ├── LocalFault                 this side: usage, disk, target, local server
-    │   ├── UsageError
-    │   ├── TargetExists, TargetUnusable (with TargetMisplaced), TargetBusy, GenerationKept
-    │   ├── DiskSpace, DiskFull, FileError, DonorFilesUnreadable, TooManyOpenFiles
-    │   ├── ServerNotFound, BootFailed
-    │   ├── VerifyFailed, BadPage
-    │   └── Interrupted
-    └── RemoteFault                the other side: donor or network
-        ├── ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported
-        ├── AccessDenied, PrivilegeMissing, PluginMissing
-        ├── NetworkError
-        ├── ProtocolError, PathRefused
-        ├── DonorError             an error that the donor reported
-        │   └── CloneRunning, DdlAborted, LockTimeout, SnapshotGone (with PageUnfit)
-        └── Mismatch               preflight; PreflightFailed holds several
-            ├── VersionUnsupported, ConfigurationMismatch, EncryptionUnsupported, EncryptionNeedsTls
-            └── PacketTooSmall, RedoDisabled
+Each class carries MySQL's number and SQLSTATE (mysqld_ername.h, errmsg.h), the exit status of the command line, whether
+trying again can help and whether a clone goes on then, and what to do. `docs/errors.md` shows the tree of them.
 """
 
 from __future__ import annotations
@@ -31,16 +11,14 @@ from typing import ClassVar
 from innoclone.lines import escaped, tamed
 
 __all__ = [
-    "CloneError", "LocalFault", "RemoteFault",
-    "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced", "TargetBusy", "GenerationKept", "DiskSpace",
-    "DiskFull",
-    "FileError", "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
-    "Interrupted",
-    "ConnectFailed", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "AccessDenied", "PrivilegeMissing",
-    "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "DonorError", "CloneRunning", "DdlAborted",
-    "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
-    "ConfigurationMismatch", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled",
-    "SqlError", "escaped", "registry", "tamed",
+    "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
+    "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable", "TooManyOpenFiles",
+    "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed", "ConnectionLimit",
+    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied", "PrivilegeMissing",
+    "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
+    "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
+    "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall",
+    "RedoDisabled", "SqlError", "escaped", "registry", "tamed",
 ]  # fmt: skip
 
 
@@ -80,9 +58,6 @@ class LocalFault(CloneError):
 
 class RemoteFault(CloneError):
     """Something on the other side, or between the two."""
-
-
-# ---- this side ---------------------------------------------------------------------------------------------
 
 
 class UsageError(LocalFault):
@@ -201,7 +176,18 @@ class Interrupted(LocalFault):
     hint = "run the same command again"
 
 
-# ---- the other side ----------------------------------------------------------------------------------------
+class _Numbered(RemoteFault):
+    """An error whose number the server gave."""
+
+    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
+        """Keep the server's own error number beside the text."""
+        super().__init__(message, hint=hint)
+        self.server_number = server_number
+
+    @property
+    def code(self) -> int:
+        """The server's own number where it gave one."""
+        return self.server_number or self.number
 
 
 class ConnectFailed(RemoteFault):
@@ -210,6 +196,13 @@ class ConnectFailed(RemoteFault):
     number, symbol, sqlstate, exit_status, retryable = 2003, "CR_CONN_HOST_ERROR", "HY000", 3, True
     resumable, guide_number = True, 3868
     hint = "check host, port and firewall, and that the server runs"
+
+
+class ConnectionLimit(_Numbered, ConnectFailed):
+    """The server has no connection left, or the account has used up what it is allowed."""
+
+    number, symbol, sqlstate = 1040, "ER_CON_COUNT_ERROR", "08004"
+    hint = "end connections to the server, or raise the limit there"
 
 
 class TlsFailed(RemoteFault):
@@ -232,6 +225,13 @@ class AuthPluginUnsupported(RemoteFault):
 
     number, symbol, exit_status = 2059, "CR_AUTH_PLUGIN_CANNOT_LOAD", 4
     hint = "use an account with caching_sha2_password"
+
+
+class UnsafeLogin(RemoteFault):
+    """The password would have to be told to a peer that nothing proves to be the server."""
+
+    number, symbol, exit_status = 2061, "CR_AUTH_PLUGIN_ERR", 4
+    hint = "use TLS (--ssl-mode=REQUIRED), --server-public-key-path, or --get-server-public-key if no one sits between"
 
 
 class AccessDenied(RemoteFault):
@@ -276,6 +276,13 @@ class PathRefused(ProtocolError):
 
     number, symbol, exit_status = 1525, "ER_WRONG_VALUE", 8
     hint = "for tablespaces outside the donor's data directory use --map-path OLD=NEW"
+
+
+class AnswerTooLarge(RemoteFault):
+    """The answer to an SQL statement is larger than what we ask for can be; it was not taken into memory."""
+
+    number, symbol, sqlstate, exit_status = 2020, "CR_NET_PACKET_TOO_LARGE", "HY000", 8
+    hint = "a server with so many tables or such long definitions has not been met yet: is it the right one?"
 
 
 class DonorError(RemoteFault):
@@ -329,20 +336,10 @@ class PageUnfit(SnapshotGone):
     hint = "run the same command again; if it comes again, use CHECK TABLE on the donor and read its error log"
 
 
-class SqlError(RemoteFault):
-    """A statement on a server failed; ``donor_number`` is the server's number."""
+class SqlError(_Numbered):
+    """A statement on a server failed; ``server_number`` is the server's number."""
 
     number, symbol, exit_status = 3862, "ER_CLONE_DONOR", 6
-
-    def __init__(self, message: str, *, server_number: int = 0, hint: str | None = None) -> None:
-        """Keep the server's own error number beside the text."""
-        super().__init__(message, hint=hint)
-        self.server_number = server_number
-
-    @property
-    def code(self) -> int:
-        """The server's own number where it gave one."""
-        return self.server_number or self.number
 
 
 class Mismatch(RemoteFault):
@@ -382,6 +379,13 @@ class VersionUnsupported(Mismatch):
 
 class ConfigurationMismatch(Mismatch):
     """A setting of the donor does not fit."""
+
+
+class FileNameClash(Mismatch):
+    """Undo or system tablespace files of one name in different directories: a clone has no room for both."""
+
+    number, symbol = 3869, "ER_CLONE_SYS_CONFIG"
+    hint = "a server can't be cloned with the files of its system tablespace as they are: use a logical backup"
 
 
 class EncryptionUnsupported(Mismatch):

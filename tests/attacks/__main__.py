@@ -23,6 +23,7 @@ from innoclone.operation.sandbox import ACCOUNT
 from servers import PASSWORD, ServerFactory
 
 LONGER = 1.5  # times its time alone that a clone may take
+TRIES = 100
 UNDERWAY = 0.5  # seconds from an attack's start to the clone's
 CLONED = "SELECT STATE, TIMESTAMPDIFF(MICROSECOND, BEGIN_TIME, END_TIME) FROM performance_schema.clone_status"
 
@@ -107,9 +108,12 @@ def _play(agent: RunningAgent, donor: Server, folder: Path, options: argparse.Na
 def _clone(agent: RunningAgent, donor: Server, folder: Path) -> float:
     """Seconds from its beginning to its end, as the table has them."""
     target = folder / "clone"
-    done = agent.mysql(
-        f"CLONE INSTANCE FROM {ACCOUNT}@127.0.0.1:{donor.port} IDENTIFIED BY '{PASSWORD}' DATA DIRECTORY = '{target}'"
-    )
+    statement = f"CLONE INSTANCE FROM {ACCOUNT}@127.0.0.1:{donor.port} IDENTIFIED BY '{PASSWORD}'"
+    for _ in range(TRIES):  # who may clone may be in the way for a moment
+        done = agent.mysql(f"{statement} DATA DIRECTORY = '{target}'")
+        if "ERROR 3874" not in done.stderr:
+            break
+        time.sleep(0.05)
     if done.returncode:
         raise RuntimeError(f"the clone failed: {done.stderr}")
     state, microseconds = agent.rows(CLONED)[-1]

@@ -28,7 +28,7 @@ def hang_up(target: Target, stop: Stop) -> str:
                 counts[f"error {raw.refused}"] += 1
                 continue
             raw.send(raw.scramble("strong", f"guess{number}"), 1)
-            answer = raw.read()
+            answer = raw.payload()
             if answer in (FAST_OK, OK):
                 raise Breach(f"guess {number} was right")
             counts["guess answered"] += 1
@@ -51,7 +51,7 @@ def all_at_once(target: Target, stop: Stop) -> str:
                     waiting[raw.sock] = raw
             for sock in select.select(list(waiting), [], [], 1)[0]:
                 with contextlib.suppress(OSError, EOFError):
-                    counts["guess answered" if waiting[sock].read()[:1] == b"\x01" else "refused"] += 1
+                    counts["guess answered" if waiting[sock].payload()[:1] == b"\x01" else "refused"] += 1
     return str(counts)
 
 
@@ -109,7 +109,7 @@ def replay(target: Target, stop: Stop) -> str:
             raw = Raw(sock)
             if not raw.refused:
                 raw.send(right, 1)
-            if raw.refused or raw.read() not in (FAST_OK, OK):
+            if raw.refused or raw.payload() not in (FAST_OK, OK):
                 counts["replay refused" if not raw.refused else f"error {raw.refused}"] += 1
             else:
                 raise Breach("a scramble was good twice")
@@ -118,12 +118,12 @@ def replay(target: Target, stop: Stop) -> str:
             if raw.refused:
                 continue
             raw.send(raw.scramble("weak", PASSWORDS["weak"]), 1)
-            if raw.read() != FAST_OK or raw.read()[:1] != OK:
+            if raw.payload() != FAST_OK or raw.payload()[:1] != OK:
                 continue
             raw.send(com.ChangeUser("root", b"").serialize(), 0)
-            raw.read()
+            raw.payload()
             raw.send(b"\0", 2)
-            if raw.read()[:1] == OK:
+            if raw.payload()[:1] == OK:
                 raise Breach("CHANGE_USER made an administrator")
             counts["change refused"] += 1
     return str(counts)
@@ -149,7 +149,7 @@ def unix_flood(target: Target, stop: Stop) -> str:
                     counts["held open"] += 1
                     continue
                 raw.send(raw.scramble("strong", f"guess{number}"), 1)
-                counts["guess answered" if raw.read()[:1] == b"\x01" else "refused"] += 1
+                counts["guess answered" if raw.payload()[:1] == b"\x01" else "refused"] += 1
         until(stop)
     return str(counts)
 

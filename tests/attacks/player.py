@@ -9,12 +9,13 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 
 from attacks.logins import LOGINS
+from attacks.peers import PEERS
 from attacks.statements import STATEMENTS
 from attacks.target import Attack, Breach, Target
 
 __all__ = ["ATTACKS", "Player"]
 
-ATTACKS: dict[str, Attack] = LOGINS | STATEMENTS
+ATTACKS: dict[str, Attack] = LOGINS | STATEMENTS | PEERS
 END_WITHIN = 30.0  # seconds for an attack after it was told to end
 
 

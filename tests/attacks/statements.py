@@ -17,7 +17,7 @@ HARD = {
     + ["SELECT LENGTH(TRIM(BOTH 'ab' FROM CONCAT(REPEAT('ab', 500000), 'x', REPEAT('ab', 500000))))"],
     "IN lists of 300,000": [f"SELECT 0 IN ({','.join(map(str, range(1, MANY)))})"],
     "AND chains of 200,000": ["SELECT " + " AND ".join(["1"] * 200_000)],
-    "parentheses, deep": ["SELECT " + "(" * 50_000 + "1" + ")" * 50_000],
+    "deep parentheses": ["SELECT " + "(" * 50_000 + "1" + ")" * 50_000],
     "joins and unions without end": [
         "SELECT COUNT(*) FROM information_schema.COLUMNS a, information_schema.COLUMNS b, information_schema.COLUMNS c",
         " UNION ALL ".join(["SELECT 1"] * 5000),

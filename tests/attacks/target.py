@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import pymysql
 from pymysql.connections import Connection
 
-from innoclone.wire.handshake import Capability, Err, Greeting, HandshakeResponse, sha2_scramble
-from innoclone.wire.packets import PacketHeader, split
+from innoclone.wire.handshake import Err, Greeting
+from rawclient import Packets, response_to
 
 __all__ = ["PASSWORDS", "Attack", "Breach", "Counts", "Raw", "Target", "as_nobody", "flood", "number_of", "until"]
 
@@ -75,40 +75,23 @@ def number_of(error: pymysql.Error) -> str:
     return f"error {error.args[0]}"
 
 
-class Raw:
-    """Packets by hand; `refused` where the greeting is an error."""
+class Raw(Packets):
+    """A connection; `refused` has the number where the greeting is an error."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        first = self.read()
+        super().__init__(sock)
+        first = self.payload()
         self.refused = Err.parse(first).number if first[:1] == b"\xff" else 0
         self.greeting = None if self.refused else Greeting.parse(first)
 
-    def read(self) -> bytes:
-        """The next payload. Raises EOFError."""
-        header = PacketHeader.parse(self._take(4))
-        return self._take(header.length)
-
-    def _take(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            piece = self.sock.recv(count - len(data))
-            if not piece:
-                raise EOFError
-            data += piece
-        return data
-
-    def send(self, payload: bytes, sequence: int) -> None:
-        """One packet."""
-        self.sock.sendall(b"".join(split(payload, sequence)))
+    def payload(self) -> bytes:
+        """Of the next packet. Raises EOFError."""
+        return self.read()[1]
 
     def scramble(self, user: str, password: str) -> bytes:
         """The answer to the greeting."""
         assert self.greeting is not None
-        capabilities = self.greeting.capabilities & ~(Capability.SSL | Capability.CONNECT_WITH_DB)
-        return HandshakeResponse(
-            capabilities, user, sha2_scramble(password, self.greeting.nonce), "caching_sha2_password"
-        ).serialize()
+        return response_to(self.greeting, user, password)
 
 
 def flood(target: Target, stop: Stop, statements: Sequence[str], user: str = "weak") -> str:

@@ -22,7 +22,7 @@ from typing import Any
 from innoclone.engine.replication import Position
 from innoclone.engine.snapshot import plain
 from innoclone.errors import CloneError, SqlError
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = [
     "Channel", "applied_since", "inheritance", "log_updates", "own_channels", "read_channels", "running_channels",
@@ -74,6 +74,7 @@ def inheritance(channels: Sequence[Channel]) -> str:
     )
 
 
+@understood("its replication")
 def read_channels(sql: Sql) -> list[Channel]:
     """The channels that the server's tables hold; needs SELECT on them. Raises `SqlError`."""
     relay = {

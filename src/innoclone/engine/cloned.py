@@ -132,10 +132,13 @@ def needed_variables(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The server variables without which a server would not find or not take the clone's files. The manifest may be
     empty."""
     donor: Mapping[str, Any] = manifest.get("donor", {})
+    # With ON a server takes a redo log without checksums for damaged, and does not recover what is in it.
+    log_checksums = "OFF" if donor.get("log_checksums") == "OFF" else None
     found = {
         "innodb_page_size": donor.get("page_size"),
         "lower_case_table_names": donor.get("lower_case_table_names"),
         "innodb_data_file_path": donor.get("data_file_path"),
+        "innodb_log_checksums": log_checksums,
         "innodb_directories": ";".join(manifest.get("external_directories") or ()),
     }
     return {name: str(value) for name, value in found.items() if value not in (None, "")}

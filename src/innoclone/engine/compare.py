@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from innoclone.errors import CloneError, Interrupted, NetworkError, SqlError
-from innoclone.transport.sql import LOST, Sql
+from innoclone.transport.sql import LOST, Sql, understood
 
 __all__ = [
     "Outcome", "Side", "Table", "TableResult", "compare_objects", "compare_tables", "list_objects", "list_tables",
-    "prepare_session", "quote", "read_definitions",
+    "quote", "read_definitions",
 ]  # fmt: skip
 
 _SYSTEM_SCHEMAS = "('information_schema', 'performance_schema', 'mysql', 'sys')"
@@ -36,13 +36,6 @@ _AS_BYTES = {
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
     "geomcollection", "geometrycollection",
 }  # fmt: skip
-# Values must read the same on both sides; a snapshot needs REPEATABLE READ.
-_SESSION = (
-    "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, max_execution_time = 0, "
-    "transaction_isolation = 'REPEATABLE-READ', wait_timeout = 86400, net_write_timeout = 3600, "
-    # Ask the engine: what the server caches instead it writes into mysql.table_stats.
-    "information_schema_stats_expiry = 0"
-)
 # What SHOW CREATE TABLE tells of this server, not of the table.
 _NOT_THE_TABLES = re.compile(r" AUTO_INCREMENT=\d+| (?:DATA|INDEX) DIRECTORY ?= ?'(?:[^']|'')*'")
 
@@ -51,6 +44,9 @@ POLL = 0.2  # seconds between looks for a wish to stop
 NO_SUCH_TABLE = 1146
 _DENIED = (1142, 1143, 1044)
 _NO_SUCH_COLUMN = 1054
+# Tablespace discarded (ALTER TABLE ... DISCARD TABLESPACE), missing; table corrupt; not of the storage engine. A clone
+# of such a table is as its donor's is.
+_NO_DATA = (1814, 1812, 1877, 194, 1030, 1712)
 
 
 class Outcome(enum.Enum):
@@ -122,11 +118,7 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def prepare_session(sql: Sql) -> None:
-    """Make values read the same on every server."""
-    sql.rows(_SESSION)
-
-
+@understood("its tables")
 def list_tables(sql: Sql) -> dict[str, Table]:
     """Every base table that the account may see, but the server's own, by full name."""
     columns: dict[tuple[str, str], list[tuple[str, str]]] = {}
@@ -238,6 +230,8 @@ def _compare_table(
 def _judge(name: str, donor: _Content, clone: _Content, before: str | None) -> TableResult:
     """``before`` is the donor's definition from before the snapshot, None where there was no such table."""
     number = donor.error.code if donor.error else 0
+    if number in _NO_DATA and clone.error is not None and clone.error.code == number:
+        return TableResult(name, Outcome.NOT_COMPARED, f"neither can be read: {clone.error.message}")
     if number in _DENIED:
         return TableResult(name, Outcome.NOT_COMPARED, "the account may not read it on the donor")
     if number == NO_SUCH_TABLE and before is None:
@@ -280,6 +274,7 @@ def _savepoint(sql: Sql) -> Iterator[None]:
         sql.rows("ROLLBACK TO SAVEPOINT one_table")
 
 
+@understood("a table")
 def _read(sql: Sql, table: Table, tolerated: type[CloneError]) -> _Content:
     """Definition and checksum; an error of the kind ``tolerated`` is part of the answer."""
     definition = ""
@@ -291,6 +286,7 @@ def _read(sql: Sql, table: Table, tolerated: type[CloneError]) -> _Content:
     return _Content(definition, int(rows), int(checksum))
 
 
+@understood("a table")
 def _definition(sql: Sql, table: Table) -> str:
     text: str = sql.rows(f"SHOW CREATE TABLE {quote(table.schema)}.{quote(table.name)}")[0][1]
     return _NOT_THE_TABLES.sub("", text)
@@ -314,6 +310,7 @@ _SHOWN_BY = {
 }
 
 
+@understood("its views and routines")
 def list_objects(sql: Sql) -> dict[str, set[str]]:
     """The names of views, routines, triggers, events and accounts that the account may see, by kind."""
     found = {
@@ -333,6 +330,7 @@ def list_objects(sql: Sql) -> dict[str, set[str]]:
     return found
 
 
+@understood("its views and routines")
 def compare_objects(
     donor: Sql, before: dict[str, set[str]], clone: dict[str, set[str]], *, ours: str = ""
 ) -> list[TableResult]:

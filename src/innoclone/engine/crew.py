@@ -52,6 +52,16 @@ class Crew:
             self.wanted = max(self.wanted, len(self._running))
             self._changed.notify_all()
 
+    def settle_for_fewer(self) -> None:
+        """The donor let one of them not in, and would not let more in: those that are there are all that it allows."""
+        with self._changed:
+            self._all = True
+            self.wanted = max(1, self.wanted - 1)
+            row = self._status.stages.get(Stage.FILE_COPY)
+            if row is not None and row.state is State.IN_PROGRESS:
+                row.threads = self.wanted
+            self._changed.notify_all()
+
     def pause(self, number: int, network: int) -> None:
         """A connection that has read ``network`` bytes from the wire asks whether to read on; waits if it is parked."""
         if self._fed(number) or network - self._meals.get(number, 0) < MEAL:

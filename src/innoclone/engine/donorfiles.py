@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from innoclone.files.base import space_of
 from innoclone.files.copying import FICLONE
 from innoclone.files.names import BUFFER_POOL
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceHeader, is_undo
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileMetadata
 
 __all__ = ["DonorFiles"]
@@ -36,6 +37,7 @@ class DonorFiles:
         self._lock = threading.Lock()
 
     @classmethod
+    @understood("its files")
     def find(cls, sql: Sql, root: Path | None = None) -> DonorFiles:
         """Ask the server, and prove that its files are here. ``root`` replaces @@datadir (a container's, for instance).
 
@@ -123,10 +125,11 @@ class DonorFiles:
         with self._lock:  # one search at a time is enough for a disk
             for folder in {self.root, self._undo, self.path(meta).parent, *self._others}:
                 for pattern in ("undo_*", "*.ibu") if is_undo(meta.space_id) else ("*.ibd", "*/*.ibd"):
-                    for path in folder.glob(pattern):
-                        header = space_of(path)
+                    # Not Path.glob: that raises an error where a schema is dropped while it looks.
+                    for name in glob.iglob(pattern, root_dir=folder):  # noqa: PTH207
+                        header = space_of(folder / name)
                         if header is not None and header.space_id == meta.space_id:
-                            return path
+                            return folder / name
         return None
 
 

@@ -16,14 +16,15 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from innoclone.errors import EncryptionUnsupported, ProtocolError
+from innoclone.errors import CloneError, EncryptionUnsupported, ProtocolError
+from innoclone.files.names import clash, same_names
 from innoclone.files.system import file_error, write_all
 from innoclone.files.target import Target
 from innoclone.innodb.create import initial_file
 from innoclone.innodb.page import PageChecker
-from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags
+from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags, is_undo
 from innoclone.ops.journal import Journal
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
@@ -208,7 +209,7 @@ class FileTable:
         with self._lock:
             for file in self._renames:
                 if file.final in self._paths:
-                    raise ProtocolError(f"two files are named {file.metadata.name!r}")
+                    raise self._same_name(file.metadata, file.final)
                 self._target.rename(file.path, file.final)
                 self._paths.add(file.final)
                 file.path = file.final
@@ -220,7 +221,7 @@ class FileTable:
         deleted = bool(meta.flags & FileFlag.DELETED)
         path = self._target.place(meta.name, meta.space_id)
         if path in self._paths and not deleted:
-            raise ProtocolError(f"two files are named {meta.name!r}")
+            raise self._same_name(meta, path)
         flags = None
         if meta.fsp_flags != NO_FSP_FLAGS:
             try:
@@ -234,6 +235,19 @@ class FileTable:
         if not deleted:
             self._paths.add(path)
         return file
+
+    def _same_name(self, meta: FileMetadata, path: Path) -> CloneError:
+        """Two files at one place: the donor's undo or system files of several directories, a mapping's doing, or a lie.
+
+        The first are what preflight refuses where it can see them; they may also have come with DDL since."""
+        name = PurePosixPath(meta.name)
+        if is_undo(meta.space_id) or (meta.space_id == SYSTEM_SPACE and len(name.parts) == 1):
+            return same_names(meta.space_id, name.name)
+        there = [PurePosixPath(file.metadata.name) for file in self.data if file.final == path and not file.dropped]
+        for other in there:
+            if other != name and (other.is_absolute() or name.is_absolute()):
+                return clash(path, str(other), str(name))
+        return ProtocolError(f"two files are named {meta.name!r}")
 
     def _first_page(self, meta: FileMetadata, flags: SpaceFlags | None) -> int:
         if flags is None or meta.space_id != SYSTEM_SPACE:

@@ -119,8 +119,9 @@ def follow(replica: Sql, donor: Endpoint, gtids: str, *, not_cloned: Iterable[Ta
         replica.rows(statement)
     ignored = ", ".join(f"{quote(table.schema)}.{quote(table.name)}" for table in not_cloned)
     replica.rows(f"CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE = ({ignored})")
+    # With a heartbeat the source sees soon that the replica is gone: its connection counts for the account until then.
     retries = {"SOURCE_CONNECT_RETRY": "1", "SOURCE_RETRY_COUNT": "3"}
-    replica.rows(change_source(donor, version, None, others=retries))
+    replica.rows(change_source(donor, version, None, heartbeat=1, others=retries))
     # The password goes with START REPLICA: so it is stored nowhere.
     account = f" USER={literal(donor.user)} PASSWORD={literal(donor.password)}"
     replica.rows(start_replica(version, f"SQL_AFTER_GTIDS = {literal(gtids)}") + account)
@@ -131,6 +132,6 @@ def follow(replica: Sql, donor: Endpoint, gtids: str, *, not_cloned: Iterable[Ta
         if threads.applier_error:
             raise VerifyFailed(f"the clone can't follow the donor, their data differ: {threads.applier_error}")
         if threads.receiver_error:
-            return f"replication fails, for which the account needs REPLICATION SLAVE: {threads.receiver_error}"
+            return f"replication fails, which takes one more connection and REPLICATION SLAVE: {threads.receiver_error}"
     replica.rows(words("STOP REPLICA", version))
     return ""

@@ -11,7 +11,7 @@ from typing import Any
 from innoclone.engine.session import version_number
 from innoclone.errors import AccessDenied, ConfigurationMismatch, PrivilegeMissing, SqlError
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = [
     "PLACES", "ServerFacts", "account_words", "ask", "refuse_unlike", "refuse_without_account", "schemas_of",
@@ -25,7 +25,8 @@ PLACES = (
 )  # fmt: skip
 VARIABLES = (
     *PLACES, "datadir", "version", "server_uuid", "innodb_page_size", "lower_case_table_names", "innodb_data_file_path",
-    "innodb_temp_data_file_path", "log_error", "skip_name_resolve", "ssl_ca", "ssl_cert", "ssl_key",
+    "innodb_temp_data_file_path", "log_error", "innodb_log_checksums", "skip_name_resolve", "ssl_ca", "ssl_cert",
+    "ssl_key",
 )  # fmt: skip
 SAME = ("innodb_page_size", "innodb_data_file_path", "lower_case_table_names")
 
@@ -51,6 +52,7 @@ class ServerFacts:
         return patterns
 
 
+@understood("itself")
 def ask(server: Endpoint) -> ServerFacts:
     """Everything that is asked of a managed server, with its account. Raises a `CloneError`."""
     with Sql(server, read_timeout=PATIENCE) as sql:
@@ -114,5 +116,11 @@ def refuse_unlike(server: Mapping[str, str], donor: Mapping[str, Any]) -> None:
     for name in SAME:
         if server[name] != donor[name]:
             raise ConfigurationMismatch(f"{name} is {donor[name]} on the donor, {server[name]} on the managed server")
+    if donor.get("innodb_log_checksums") == "OFF" and server.get("innodb_log_checksums") != "OFF":
+        raise ConfigurationMismatch(
+            "innodb_log_checksums is OFF on the donor, and ON on the managed server, which would take the redo log for"
+            " damaged",
+            hint="SET GLOBAL innodb_log_checksums = ON on the donor, or start the managed server with OFF",
+        )
     if server["server_uuid"] == donor["server_uuid"]:
         raise ConfigurationMismatch("the donor is the managed server itself: they have one server_uuid")

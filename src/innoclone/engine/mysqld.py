@@ -28,6 +28,7 @@ from pymysql.cursors import Cursor
 from innoclone import errors
 from innoclone.engine.programs import Programs
 from innoclone.files.marks import FILE_MODE
+from innoclone.transport.sql import own_server
 
 LONGEST_SOCKET_PATH = 107
 _RUNTIME = "innoclone-"  # how the private directories begin
@@ -173,10 +174,7 @@ class Server:
         self, user: str = "root", password: str = "", database: str | None = None, *, autocommit: bool = True
     ) -> Connection[Cursor]:
         """A connection over the socket; raises `pymysql.err.MySQLError`."""
-        return pymysql.connect(
-            unix_socket=str(self.socket), user=user, password=password, database=database,
-            charset="utf8mb4", autocommit=autocommit,
-        )  # fmt: skip
+        return own_server(self.socket, user, password, database, autocommit=autocommit)
 
     # ---- ending ----------------------------------------------------------------------------------------
 
@@ -241,6 +239,8 @@ def answers(**where: Any) -> bool:
         number = error.args[0] if error.args else None
         by_server = isinstance(number, int) and number >= 1000 and not 2000 <= number < 3000  # those are the client's
         return by_server and number != ER.SERVER_SHUTDOWN
+    except Exception:  # noqa: BLE001 - what PyMySQL makes of the answers of something else
+        return False
     return True
 
 

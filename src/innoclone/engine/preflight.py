@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,25 +28,31 @@ from innoclone.errors import (
     VersionUnsupported,
 )
 from innoclone.files.marks import is_unfinished
-from innoclone.files.names import Mapping, place
+from innoclone.files.names import Mapping, clash, place, same_names
 from innoclone.files.occupied import occupied
+from innoclone.innodb.space import SYSTEM_SPACE, UNDO_SPACE_MAX
 from innoclone.ops.units import amount
-from innoclone.transport.connection import Connection
+from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 from innoclone.wire.rpc import COM_CLONE, Exit
 
-__all__ = ["DonorFacts", "check", "donor_start"]
+__all__ = ["UNCHECKED_REDO", "DonorFacts", "check", "donor_start"]
 
 ER_TABLEACCESS_DENIED = 1142
 PATIENCE = 60.0  # seconds for each of the donor's answers
 MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
+UNCHECKED_REDO = (
+    "the donor's redo log has no checksums: a server that has not innodb_log_checksums=OFF when it first starts on the"
+    " clone takes the log for damaged and comes up, if at all, with inconsistent data (innoclone boot has it OFF)"
+)
 VARIABLES = (
     "version", "server_uuid", "innodb_page_size", "innodb_data_file_path", "lower_case_table_names", "gtid_mode",
     "max_allowed_packet", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt", "character_set_server",
     "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
-    "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "replica_parallel_workers",
-    "replica_preserve_commit_order", "slave_parallel_workers", "slave_preserve_commit_order",
+    "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "innodb_log_checksums",
+    "replica_parallel_workers", "replica_preserve_commit_order", "slave_parallel_workers",
+    "slave_preserve_commit_order",
 )  # fmt: skip
 
 
@@ -62,6 +69,7 @@ class DonorFacts:
     good: list[str] = field(default_factory=list)  # checks that were passed, as text
     channels: list[Channel] | None = None  # of the donor's own replication; None where the account may not see them
     started: int = 0  # when the donor was, see `donor_start`
+    connections: int = 0  # that the account may have at a time, 0 = any number
 
     @property
     def version(self) -> str:
@@ -95,14 +103,15 @@ def check(
     facts = DonorFacts()
     # Our own login comes first: it tells best what is wrong with the peer, with TLS or with the account.
     with Connection(donor, Compression(), timeout=patience) as connection:
+        connection.command(bytes([COM_QUERY]) + b"SET SESSION wait_timeout=28800")  # until it is used, at the end
         with Sql(donor, read_timeout=patience) as sql:
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)
+            with understood("the account's limits"):
+                facts.connections = int(sql.value("SELECT @@SESSION.max_user_connections"))
             facts.good.append(f"login to {donor}, MySQL {facts.version}")
-            for step in (_check_version, _check_settings, _check_redo, _check_encryption, _check_tablespaces):
+            for step in CHECKS:
                 _collect(facts, step, sql)
-            _collect(facts, _check_engines, sql)
-            _collect(facts, _check_channels, sql)
             _collect(facts, _check_plugin, sql, install_plugin, dry_run)
             plugins = sql.rows(
                 "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
@@ -119,17 +128,20 @@ def check(
 
 def _collect(facts: DonorFacts, step: Callable[..., None], *arguments: object) -> None:
     try:
-        step(facts, *arguments)
+        with understood("itself"):
+            step(facts, *arguments)
     except CloneError as error:
         facts.problems.append(error)
 
 
+@understood("its start")
 def donor_start(sql: Sql) -> int:
     """When the server was started: seconds since the epoch by its own clock, to a second or so."""
     uptime = sql.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")
     return int(sql.value("SELECT UNIX_TIMESTAMP()")) - int(uptime[0][1] if uptime else 0)
 
 
+@understood("its variables")
 def _variables(sql: Sql) -> dict[str, str]:
     marks = ", ".join(["%s"] * len(VARIABLES))
     rows = sql.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({marks})", VARIABLES)
@@ -147,6 +159,8 @@ def _check_settings(facts: DonorFacts, _: Sql) -> None:
         raise PacketTooSmall(f"the donor's max_allowed_packet is {size}, below {MIN_PACKET}")
     if facts.variables.get("log_bin") != "ON":
         facts.notes.append("the donor has no binary log: the clone will have no binary log position")
+    if facts.variables.get("innodb_log_checksums") == "OFF":
+        facts.notes.append(UNCHECKED_REDO)
     facts.good.append("settings can be cloned")
 
 
@@ -191,6 +205,20 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
     if encrypted := sum(int(row[4]) for row in rows):
         raise EncryptionUnsupported(f"the donor has {encrypted} encrypted tablespace{'s' if encrypted > 1 else ''}")
     facts.good.append(f"{amount(facts.data_bytes)} of tablespaces, none encrypted")
+
+
+def _check_names(facts: DonorFacts, sql: Sql) -> None:
+    """Undo and system tablespace files come without their directory, so each name can be there once."""
+    try:
+        rows = sql.rows("SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'")
+    except (PrivilegeMissing, SqlError):
+        rows = []  # without PROCESS: said already
+    system = [part.partition(":")[0] for part in facts.variables.get("innodb_data_file_path", "").split(";")]
+    for space_id, paths in ((UNDO_SPACE_MAX, [str(name) for (name,) in rows]), (SYSTEM_SPACE, system)):
+        names = Counter(PurePosixPath(path).name for path in paths)
+        for name, count in names.items():
+            if count > 1:
+                raise same_names(space_id, name)
 
 
 def _check_engines(facts: DonorFacts, sql: Sql) -> None:
@@ -250,6 +278,18 @@ def _check_clone_mode(facts: DonorFacts, connection: Connection) -> None:
     connection.quit()
 
 
+CHECKS = (
+    _check_version,
+    _check_settings,
+    _check_redo,
+    _check_encryption,
+    _check_tablespaces,
+    _check_names,
+    _check_engines,
+    _check_channels,
+)
+
+
 def _check_series(facts: DonorFacts, local: str) -> None:
     """A clone can't be upgraded while it recovers: the server must be of the donor's series."""
     theirs, ours = version_number(facts.version), version_number(local)
@@ -292,7 +332,11 @@ def _check_directory(facts: DonorFacts, directory: Path) -> None:
 
 
 def _check_mapping(facts: DonorFacts, directory: Path, mapping: Mapping) -> None:
+    taken: dict[Path, str] = {}
     for name in facts.outside:
         placed = place(name, 1, directory, mapping)
+        if placed in taken:
+            raise clash(placed, taken[placed], name)
+        taken[placed] = name
         if placed.exists():
             raise PathRefused(f"{placed} exists already", hint="map its directory elsewhere with --map-path")

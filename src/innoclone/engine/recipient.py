@@ -35,6 +35,9 @@ __all__ = ["Received", "receive"]
 SYNC_THREADS = 4
 
 
+AUXILIARY = 1  # connections besides those that carry data
+
+
 def receive(
     donor: Endpoint,
     target: Target,
@@ -64,6 +67,13 @@ def receive(
     keeps the snapshot when the connection is lost.
     """
     wanted = threads or max_concurrency
+    if facts is not None and 0 < facts.connections <= wanted:
+        wanted = max(1, facts.connections - AUXILIARY)
+        status.notes.append(
+            f"{wanted} data connection{'s' if wanted > 1 else ''}: the account may have {facts.connections} connections"
+            " at a time (max_user_connections)"
+        )
+        threads = None if threads is None else wanted
     connections = limits.connections(wanted, compressed=compression.algorithm != "off")
     if threads is not None and connections < threads:
         status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")

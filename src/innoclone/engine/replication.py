@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from innoclone.transport.endpoint import Endpoint, SslMode
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = [
     "PASSWORD",
@@ -67,6 +67,7 @@ def words(statement: str, version: int) -> str:
     return statement if version >= 80022 else statement.replace("REPLICA", "SLAVE")
 
 
+@understood("itself")
 def as_source(endpoint: Endpoint, sql: Sql) -> Endpoint:
     """How a replica on this host reaches the server that we reach with ``endpoint`` and are connected to by ``sql``.
 
@@ -74,12 +75,18 @@ def as_source(endpoint: Endpoint, sql: Sql) -> Endpoint:
     """
     changes: dict[str, Any] = {}
     if endpoint.socket is not None:
-        changes |= {"socket": None, "host": "127.0.0.1", "port": int(sql.value("SELECT @@GLOBAL.port"))}
-    elif endpoint.host == "localhost":
+        # What we need no TLS for is TCP for the replica. A server that has a certificate says how long it is good.
+        certified = sql.rows("SHOW GLOBAL STATUS LIKE 'Ssl_server_not_after'")
+        changes |= {
+            "socket": None,
+            "host": "127.0.0.1",
+            "port": int(sql.value("SELECT @@GLOBAL.port")),
+            "ssl_mode": SslMode.REQUIRED if certified and certified[0][1] else SslMode.DISABLED,
+        }
+    elif endpoint.ssl_mode is SslMode.PREFERRED:
+        changes["ssl_mode"] = SslMode.REQUIRED if sql.connection.cipher else SslMode.DISABLED
+    if endpoint.socket is None and endpoint.host == "localhost":
         changes["host"] = "127.0.0.1"
-    if endpoint.socket is None and endpoint.ssl_mode is SslMode.PREFERRED:
-        encrypted = sql.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
-        changes["ssl_mode"] = SslMode.REQUIRED if encrypted else SslMode.DISABLED
     return replace(endpoint, **changes)
 
 
@@ -140,7 +147,10 @@ def _tls(source: Endpoint, version: int) -> list[str]:
     options.append("SOURCE_TLS_VERSION=''")
     if version >= 80019:
         options.append("SOURCE_TLS_CIPHERSUITES=NULL")
-    return [*options, "SOURCE_PUBLIC_KEY_PATH=''", f"GET_SOURCE_PUBLIC_KEY={int(not on)}"]
+    # The key is what we were told, and only where there is no TLS.
+    path = source.server_public_key_path if not on else None
+    options.append(f"SOURCE_PUBLIC_KEY_PATH={literal(str(path or ''))}")
+    return [*options, f"GET_SOURCE_PUBLIC_KEY={int(not on and source.get_server_public_key)}"]
 
 
 def start_replica(version: int, until: str = "") -> str:
@@ -158,6 +168,7 @@ class Threads:
     applier_error: str
 
 
+@understood("its replication")
 def read_threads(replica: Sql) -> Threads:
     """The state of the default channel's threads, from performance_schema."""
     receiver = replica.rows(

@@ -30,7 +30,7 @@ from innoclone.ops.journal import FORMAT, Journal, boot_id, read_journal
 from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 from innoclone.wire.descriptors import FileFlag, FileMetadata, Locator, StageNumber
 
 __all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "reconnect"]
@@ -288,7 +288,7 @@ def reconnect(session: Session, course: Course) -> Connection:
     """A new master connection on which the clone goes on. Raises `SnapshotGone` when it can't, or a network error."""
     identity = session.identity
     assert identity is not None, "a clone with a journal has one"
-    with Sql(session.donor, read_timeout=PATIENCE) as sql:
+    with Sql(session.donor, read_timeout=PATIENCE) as sql, understood("itself"):
         uuid, started = str(sql.value("SELECT @@GLOBAL.server_uuid")), donor_start(sql)
     if uuid != identity.uuid:
         raise SnapshotGone("another server answers there")

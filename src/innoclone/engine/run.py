@@ -20,7 +20,16 @@ from innoclone.engine.crew import Crew
 from innoclone.engine.filetable import ClonedFile, FileTable
 from innoclone.engine.link import Link
 from innoclone.engine.session import DonorParameters, Session, attach, call, leave
-from innoclone.errors import CloneError, DiskSpace, DonorError, Interrupted, LocalFault, NetworkError, RemoteFault
+from innoclone.errors import (
+    CloneError,
+    ConnectionLimit,
+    DiskSpace,
+    DonorError,
+    Interrupted,
+    LocalFault,
+    NetworkError,
+    RemoteFault,
+)
 from innoclone.ops.limits import Limits
 from innoclone.ops.units import amount
 from innoclone.transport.connection import Connection
@@ -68,6 +77,7 @@ class Run:
         self.auxiliary: Connection | None = None
         self._auxiliary_free = threading.Lock()
         self._workers = 0  # that were started
+        self._noting = threading.Lock()
 
     def run(self, stopped: threading.Event) -> Received:
         """Start all connections and wait for them. Raises what ended the attempt."""
@@ -213,7 +223,7 @@ class Run:
         try:
             connection = self.session.connect(self.barrier.stopped)
         except RemoteFault as error:
-            self.status.notes.append(f"connection {number} was refused, going on without it: {error.message}")
+            self._go_on_without(error)
             return
         self.connections.append(connection)
         if self.barrier.stopped.is_set():
@@ -225,6 +235,15 @@ class Run:
             if not self._finished.is_set():
                 raise
             # All stages were acknowledged, so all that this connection had to bring is there.
+
+    def _go_on_without(self, error: RemoteFault) -> None:
+        """One connection less; of several that are refused for one reason that is said once."""
+        if isinstance(error, ConnectionLimit):
+            self.crew.settle_for_fewer()
+        with self._noting:
+            note = f"going on with fewer connections: {error.message}"
+            if note not in self.status.notes:
+                self.status.notes.append(note)
 
     def _work(self, number: int, connection: Connection) -> None:
         self._attaching.add(connection)

@@ -10,6 +10,7 @@ from innoclone.errors import (
     CloneError,
     CloneRunning,
     ConfigurationMismatch,
+    ConnectionLimit,
     EncryptionUnsupported,
     Interrupted,
     ProtocolError,
@@ -63,6 +64,9 @@ def check_version(text: str) -> int:
     if number < FIRST_VERSION:
         raise VersionUnsupported(f"the donor is {text}, the clone plugin exists since 8.0.17")
     return number
+
+
+LIMIT_WAITS = (0.1, 0.3, 0.6)  # seconds
 
 
 @dataclass
@@ -129,6 +133,20 @@ class Session:
 
 
 def _enter(
+    donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
+) -> Connection:
+    """A connection in clone mode. A server counts connections for a moment longer than they are there: where an account
+    may have few, those that we have just closed."""
+    for wait in LIMIT_WAITS:
+        try:
+            return _enter_once(donor, compression, timeout, receive_buffer, stopped)
+        except ConnectionLimit as error:
+            if "per_hour" in error.message or stopped.wait(wait):
+                raise
+    return _enter_once(donor, compression, timeout, receive_buffer, stopped)
+
+
+def _enter_once(
     donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
 ) -> Connection:
     connection = Connection(donor, compression, timeout=timeout, receive_buffer=receive_buffer, stopped=stopped)

@@ -19,15 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from innoclone.engine.compare import prepare_session
 from innoclone.engine.session import version_number
-from innoclone.errors import SqlError
+from innoclone.errors import ConnectionLimit, SqlError
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import LARGE, Sql, understood
 
 __all__ = ["Snapshot", "binlog_status", "open_snapshots"]
 
 PATIENCE = 5.0  # seconds of asking before fewer connections are tried
+POLL = 0.2
 _START = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 _LABELLED = (
     f"ROLLBACK; SELECT @@GLOBAL.gtid_executed; {_START}; SELECT @@GLOBAL.gtid_owned; SELECT @@GLOBAL.gtid_executed"
@@ -36,10 +36,12 @@ _LABELLED = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Connections with an open snapshot each. ``label`` None: they may be of different states."""
+    """Connections with an open snapshot each. ``label`` None: they may be of different states; ``refusal``: why they
+    are fewer than were wanted."""
 
     connections: Sequence[Sql]
     label: str | None
+    refusal: str = ""
 
 
 def plain(gtids: str) -> str:
@@ -47,6 +49,7 @@ def plain(gtids: str) -> str:
     return "".join(gtids.split())
 
 
+@understood("its binary log")
 def binlog_status(sql: Sql) -> str:
     """``file:position`` of the binary log, empty without one. Raises `SqlError` (REPLICATION CLIENT is needed)."""
     version = version_number(sql.value("SELECT VERSION()"))
@@ -56,20 +59,30 @@ def binlog_status(sql: Sql) -> str:
 
 @contextmanager
 def open_snapshots(server: Endpoint, threads: int, *, gtids: bool) -> Iterator[Snapshot]:
-    """``threads`` snapshots of one state, or a single one if the server changes too fast for so many; without a label,
-    snapshots of different states, if even that fails."""
+    """``threads`` snapshots of one state, fewer where the server allows no more connections, or a single one if it
+    changes too fast for so many; without a label, snapshots of different states, if even that fails."""
     with ExitStack() as opened:
-        connections = [opened.enter_context(Sql(server, several=True)) for _ in range(threads)]
-        for connection in connections:
-            prepare_session(connection)
+        connections: list[Sql] = []
+        refusal = ""
+        deadline = time.monotonic() + PATIENCE
+        while len(connections) < threads:
+            try:
+                connections.append(opened.enter_context(Sql(server, several=True, most=LARGE)))
+            except ConnectionLimit as error:
+                refusal = error.message
+                if connections:
+                    break
+                if time.monotonic() > deadline:  # servers count for a moment those that have just gone
+                    raise
+                time.sleep(POLL)
         for several in (connections, connections[:1]):
             label = _by_gtids(several) if gtids else _by_position(several)
             if label is not None:
-                yield Snapshot(several, label)
+                yield Snapshot(several, label, refusal)
                 return
         for connection in connections:
             connection.results(f"ROLLBACK; {_START}")
-        yield Snapshot(connections, None)
+        yield Snapshot(connections, None, refusal)
 
 
 def _by_gtids(connections: Sequence[Sql]) -> str | None:
@@ -82,6 +95,7 @@ def _by_gtids(connections: Sequence[Sql]) -> str | None:
     return None
 
 
+@understood("its GTIDs")
 def _labelled(connection: Sql) -> str | None:
     _, before, _, owned, after = connection.results(_LABELLED)
     return plain(after[0][0]) if before == after and not owned[0][0] else None

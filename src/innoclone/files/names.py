@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from innoclone.errors import PathRefused
+from innoclone.errors import FileNameClash, PathRefused
 from innoclone.innodb.space import SYSTEM_SPACE, is_undo
 
-__all__ = ["BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "SERIES", "STATUS", "Mapping", "place"]
+__all__ = [
+    "BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "SERIES", "STATUS", "Mapping", "clash", "place", "same_names",
+]  # fmt: skip
 
 BUFFER_POOL = "ib_buffer_pool"
 CLONE_DIR = "#clone"  # the clone plugin's own folder (clone0api.h)
@@ -53,6 +55,25 @@ def place(name: str, space_id: int, root: Path, mapping: Mapping = ()) -> Path:
     if not _fits(parts, space_id):
         raise PathRefused(f"the donor names a file {name!r} for tablespace {space_id}")
     return root.joinpath(*parts)
+
+
+def clash(path: Path, one: str, other: str) -> PathRefused:
+    """The error for two files of the donor that go to one place, which is a mapping's doing."""
+    return PathRefused(
+        f"the donor's files {one!r} and {other!r} would both be {path}",
+        hint="give each of their directories one of its own with --map-path",
+    )
+
+
+def same_names(space_id: int, name: str) -> FileNameClash:
+    """The error for two undo or system tablespace files of one name, whose directories a donor doesn't tell."""
+    if not is_undo(space_id):
+        return FileNameClash(f"the donor has multiple system tablespace files with same name: {name}")
+    return FileNameClash(
+        f"the donor has multiple undo files with same name: {name}",
+        hint="on the donor: make an undo tablespace of another file name, ALTER UNDO TABLESPACE one of the two SET"
+        " INACTIVE, and DROP it when it is empty",
+    )
 
 
 def _fits(parts: tuple[str, ...], space_id: int) -> bool:

@@ -210,9 +210,9 @@ class Target:
         except FileExistsError as error:
             if is_outside:
                 self.outside.give_up(path)
-            raise PathRefused(
-                f"{path} exists already", hint="it may be another clone's: map its directory elsewhere"
-            ) from error
+                self._refuse_existing(path)
+            hint = "this file system takes two names of the donor for one: use one that tells A from a"
+            raise PathRefused(f"{path} exists already", hint=hint) from error  # the directory was empty
         except OSError as error:
             raise file_error(error, f"can't create {path}") from error
 

@@ -60,12 +60,15 @@ __all__ = [
 Progress = Callable[[CloneStatus], None]
 
 
-def endpoint(dsn: str, *, password: str | None = None, **options: str) -> Endpoint:
-    """The server that ``dsn`` names. ``options`` are those of the command line, with underscores (``ssl_ca=...``).
+def endpoint(dsn: str, *, password: str | None = None, **options: str | bool) -> Endpoint:
+    """The server that ``dsn`` names. ``options`` are those of the command line, with underscores (``ssl_ca=...``,
+    ``get_server_public_key=True``).
 
     Raises `UsageError`.
     """
-    typed: dict[str, str | None] = {name.replace("_", "-"): value for name, value in options.items()}
+    typed: dict[str, str | None] = {
+        name.replace("_", "-"): str(int(value)) if isinstance(value, bool) else value for name, value in options.items()
+    }
     if password is not None:
         typed["password"] = password
     return resolve(typed, Sources(), dsn=dsn, warn=lambda _: None)
@@ -202,8 +205,8 @@ def boot(
 ) -> BootResult:
     """Start a mysqld on a clone and let it recover; its binary log position is in the result and in the manifest.
 
-    ``options`` are the other fields of `BootOptions` (``mysqld``, ``keep``, ``port``, ``timeout``). Raises a
-    `CloneError`.
+    ``options`` are the other fields of `BootOptions` (``mysqld``, ``copy``, ``keep``, ``port``, ``timeout``).
+    Raises a `CloneError`.
     """
     choice = BootOptions(directory=Path(directory).absolute(), **options)
     status = CloneStatus()

@@ -68,12 +68,14 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
     where = donor["host"] if donor["host"].startswith("/") else f"{donor['host']}:{donor['port']}"
     yield "source", f"{donor['user']}@{where}, MySQL {donor['version']}, server {donor['uuid']}"
     if position is None:
-        yield "position", f"known after the first boot: innoclone boot {found.directory}"
+        yield "position", f"unknown until booted: innoclone boot {found.directory}"
     else:
         if position["binlog_file"]:
             yield "position", f"{position['binlog_file']}:{position['binlog_position']}"
         if position["gtid_executed"]:
             yield "GTID set", position["gtid_executed"]
+        elif position["gtid_executed"] is None and donor["gtid_mode"] != "OFF":
+            yield "GTID set", f"unknown until booted: innoclone boot --copy {found.directory}"
     if restored := manifest.get("restored"):
         yield "restored", f"{moment(_epoch(restored['at']))} from {restored['from']}"
     if found.holder is not None:

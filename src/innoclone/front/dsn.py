@@ -15,7 +15,10 @@ from innoclone.errors import UsageError
 __all__ = ["is_dsn", "parse_dsn"]
 
 SCHEME = "mysql://"
-PARAMETERS = ("socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "connect-timeout", "protocol")
+PARAMETERS = (
+    "socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "connect-timeout", "protocol", "server-public-key-path",
+    "get-server-public-key",
+)  # fmt: skip
 
 HINT = "write mysql://user@host:port, and percent-encode special characters (%40 for @, %2F for /)"
 

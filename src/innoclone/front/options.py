@@ -31,14 +31,16 @@ from innoclone.front.dsn import parse_dsn
 from innoclone.front.option_files import Files, Setting, home_of, read, settings_of, standard_files
 from innoclone.transport.endpoint import DEFAULT_PORT, Endpoint, SslMode
 
-__all__ = ["CONNECTION_OPTIONS", "GROUPS", "Sources", "find_settings", "resolve"]
+__all__ = ["CONNECTION_OPTIONS", "GROUPS", "SWITCHES", "Sources", "find_settings", "resolve"]
 
 GROUPS = ("client", "innoclone")
 
 CONNECTION_OPTIONS = (
     "host", "port", "user", "password", "socket", "protocol",
-    "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "connect-timeout",
+    "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "connect-timeout", "server-public-key-path", "get-server-public-key",
 )  # fmt: skip
+
+SWITCHES = ("get-server-public-key",)  # of them: what needs no value
 
 # Manual, "Environment Variables"; MYSQL_HOST is read by the mysql client alone, and by us.
 VARIABLES = {
@@ -142,6 +144,8 @@ def resolve(
         ssl_cert=paths["cert"],
         ssl_key=paths["key"],
         connect_timeout=float(_number(given, "connect-timeout", 31536000) or Endpoint.connect_timeout),
+        server_public_key_path=_path(given, "server-public-key-path"),
+        get_server_public_key=_switch(given, "get-server-public-key"),
     )
 
 
@@ -176,6 +180,8 @@ def _merge(typed: Mapping[str, str | None], sources: Sources, dsn: str | None) -
     for setting in sources.settings:
         if setting.key == "skip-password":
             given["password"] = Given("", "file", setting.origin)
+        elif setting.key.removeprefix("skip-") in SWITCHES:
+            given[setting.key.removeprefix("skip-")] = Given(_switched(setting), "file", setting.origin)
         elif setting.key in CONNECTION_OPTIONS:
             given[setting.key] = Given(setting.value, "file", setting.origin)
     for option, value in (parse_dsn(dsn) if dsn is not None else {}).items():
@@ -198,6 +204,20 @@ def _text(given: Mapping[str, Given], option: str) -> str:
 def _path(given: Mapping[str, Given], option: str) -> Path | None:
     text = _text(given, option)
     return Path(os.path.expanduser(text)) if text else None  # noqa: PTH111 - which leaves an unknown ~user as it is
+
+
+def _switched(setting: Setting) -> str:
+    """The value of a switch in an option file: ``name``, ``name=VALUE`` or ``skip-name``."""
+    if setting.key.startswith("skip-"):
+        return "0"
+    return "1" if setting.value is None else setting.value
+
+
+def _switch(given: Mapping[str, Given], option: str) -> bool:
+    value = _text(given, option).lower()
+    if value not in ("", "1", "0", "on", "off", "true", "false"):
+        raise UsageError(f"{option} must be ON or OFF, at {given[option].origin}")
+    return value in ("1", "on", "true")
 
 
 def _number(given: Mapping[str, Given], option: str, largest: int) -> int:

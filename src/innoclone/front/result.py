@@ -16,6 +16,9 @@ def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
     lines = [f"{'stage':<10} {'seconds':>9} {'MiB':>12} {'MiB/s':>9}"]
     lines += [_line(row.stage.value, row.seconds, row.data, row.rate) for row in ran]
     lines.append(_line("total", status.seconds, status.data, status.rate))
+    if status.position_unknown and not status.position_from:
+        boot = f"innoclone boot {status.destination}"
+        lines.append(f"binary log position: unknown until booted ({boot}): {status.position_unknown}")
     if status.binlog_file:
         lines.append(f"binary log position: {status.binlog_file}:{status.binlog_position}")
     if status.gtid_executed:
@@ -49,6 +52,7 @@ def result_fields(status: CloneStatus) -> dict[str, Any]:
         "binlog_file": status.binlog_file,
         "binlog_position": status.binlog_position,
         "gtid_executed": status.gtid_executed,
+        "position_from": status.position_from,
         "notes": list(status.notes),
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from innoclone.engine import cloned
 from innoclone.engine.channels import inheritance, read_channels
 from innoclone.engine.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.engine.programs import Programs, find_programs
-from innoclone.errors import CloneError, Interrupted
+from innoclone.engine.systemcopy import OPTIONS, await_gtids, system_copy
+from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
+from innoclone.files.inuse import Deed
 from innoclone.files.marks import make_directory
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownership import give
@@ -32,7 +35,10 @@ from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 
-__all__ = ["BootResult", "boot"]
+__all__ = ["FROM_BOOT", "BootResult", "boot"]
+
+FROM_BOOT = "boot"  # a position that the first boot's recovery found
+FROM_COPY = "copy"  # the same, on a copy of the system tablespaces
 
 RUNTIME = "run"  # in #innoclone: pid file and temporary files of a server that is kept
 GTID_VARIABLES = ("enforce_gtid_consistency", "gtid_mode")  # as the manifest names them: the donor's
@@ -89,11 +95,12 @@ class _Boot:
     ) -> None:
         self.options, self.status, self.stopped, self.visit = options, status, stopped, visit
         self.directory = Path(os.path.realpath(options.directory))  # wherever `latest` will lead by then
+        self.booted = self.directory  # where the server runs
         self.manifest: dict[str, Any] = {}
         self.first = False  # whether this boot is the one that recovers the clone
 
     def run(self) -> BootResult:
-        cloned.check_bootable(self.directory)
+        cloned.check_bootable(self.directory, Deed.LOOK if self.options.copy else Deed.START)
         self.manifest = self._manifest()
         programs = find_programs(self.options.mysqld)
         donor_version = self.manifest.get("donor", {}).get("version", "")
@@ -103,6 +110,8 @@ class _Boot:
                 f"the donor is MySQL {donor_version}, the clone was booted with {programs.version}"
             )
         self.first = not cloned.is_recovered(self.directory)
+        if self.options.copy:
+            return self._on_copy(programs)
         self.status.start(Stage.RESTART)
         if self.options.keep or self.options.port is not None:
             return self._keep(programs)
@@ -114,6 +123,35 @@ class _Boot:
             if self.first and not (self.visit and self.visit.accounts):  # else nobody gets in without a password
                 self._note_channels(server)
         return result
+
+    def _on_copy(self, programs: Programs) -> BootResult:
+        """A look at where the clone stands, which leaves it as it is."""
+        if self.options.keep or self.options.port is not None:
+            raise UsageError("--copy is thrown away: it goes with neither --keep nor --port")
+        if not self.first:
+            raise TargetUnusable(
+                f"{self.directory} was booted already, and tells itself where it stood",
+                hint=f"innoclone status {self.directory}",
+            )
+        self.status.start(Stage.RESTART)
+        with system_copy(self.directory, self.manifest) as self.booted:
+            try:
+                self._recover_copy(programs)
+            except BootFailed as error:
+                log = Path(OWN_DIR, cloned.BOOT_LOG)
+                if (self.booted / log).exists():
+                    shutil.copy2(self.booted / log, self.directory / log)
+                message = error.message.replace(str(self.booted / log), str(self.directory / log))
+                raise BootFailed(message.replace(str(self.booted), f"a copy of {self.directory}")) from error
+            return self._came_up(programs)
+
+    def _recover_copy(self, programs: Programs) -> None:
+        timeout = self.options.timeout
+        with cloned.private_server(
+            programs, self.booted, self.manifest, options=OPTIONS, timeout=timeout, waiting=self._waiting
+        ) as server:
+            await_gtids(self.booted, timeout, self._waiting)
+            server.kill()  # in order it would have to look for users' tablespaces
 
     def _note_channels(self, server: Server) -> None:
         """What the clone has of its donor's replication, before any server could change that."""
@@ -135,7 +173,7 @@ class _Boot:
         if self.stopped.is_set():
             raise Interrupted("stopped while the server was starting", hint="boot the clone again")
         restart = self.status.stages[Stage.RESTART]
-        if self.first and restart.state is State.IN_PROGRESS and cloned.recovery_has_begun(self.directory):
+        if self.first and restart.state is State.IN_PROGRESS and cloned.recovery_has_begun(self.booted):
             self.status.start(Stage.RECOVERY)
 
     def _keep(self, programs: Programs) -> BootResult:
@@ -178,7 +216,7 @@ class _Boot:
 
     def _came_up(self, programs: Programs, kept: Server | None = None) -> BootResult:
         """The server answers: close the stages with their true times, note the position."""
-        recovery = cloned.read_recovery(self.directory)
+        recovery = cloned.read_recovery(self.booted)
         restart, row = self.status.stages[Stage.RESTART], self.status.stages[Stage.RECOVERY]
         if recovery is None or not self.first:
             self.status.finish(Stage.RESTART)
@@ -191,7 +229,8 @@ class _Boot:
         position = self._note(recovery, restart.seconds, row.seconds)
         self.status.binlog_file = position.get("binlog_file", "")
         self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed", "")
+        self.status.gtid_executed = position.get("gtid_executed") or ""
+        self.status.position_from = position.get("from", "")
         return BootResult(
             directory=self.directory,
             version=programs.version,
@@ -210,8 +249,9 @@ class _Boot:
         self, recovery: cloned.Recovery | None, restart_seconds: float, recovery_seconds: float
     ) -> dict[str, Any]:
         """The position as the manifest has it: of the first boot, whatever happened to the directory since."""
-        if known := self.manifest.get("position"):
-            return dict(known)
+        known: dict[str, Any] = self.manifest.get("position", {})
+        if known and (recovery is None or known.get("from", FROM_BOOT) == FROM_BOOT):
+            return {"from": FROM_BOOT} | known  # manifests of older versions have it from a boot only
         if recovery is None:
             self.status.notes.append(f"nothing in {self.directory} tells its binary log position any more")
             return {}
@@ -219,10 +259,14 @@ class _Boot:
             "binlog_file": recovery.binlog_file,
             "binlog_position": recovery.binlog_position,
             "gtid_executed": recovery.gtid_executed,
+            "from": FROM_COPY if self.options.copy else FROM_BOOT,
             "recovered": timestamp(recovery.end),
             "restart_seconds": round(restart_seconds, 3),
             "recovery_seconds": round(recovery_seconds, 3),
         }
+        if known and any(known[name] != position[name] for name in ("binlog_file", "binlog_position")):
+            was = f"{known['binlog_file']}:{known['binlog_position']}"
+            self.status.notes.append(f"the position that was read from the clone's pages, {was}, was wrong: report it")
         if self.manifest:
             update_manifest(self.directory, position=position)
         return position

@@ -24,6 +24,7 @@ from innoclone.operation.record import (
     COPY_STAGES,
     manifest_of,
     note_changes,
+    note_position,
     owner_of,
     places_of,
     refuse_unfinished_of_other,
@@ -45,7 +46,11 @@ BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapsh
 
 @dataclass(frozen=True)
 class CloneResult:
-    """A finished clone. Bytes and seconds; the position is known after a boot (``boot=True``, or `innoclone.boot`)."""
+    """A finished clone. Bytes and seconds.
+
+    ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell the position. The GTID set is known
+    after a boot (``boot=True``, or `innoclone.boot`).
+    """
 
     directory: Path
     donor_uuid: str
@@ -59,6 +64,7 @@ class CloneResult:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    position_from: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -129,6 +135,7 @@ def copy(
         if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         note_changes(status, received)
+        note_position(status, facts, received, target)
         if target.base is not None:
             written = sum(row.written for row in status.stages.values())
             removed = target.base.remove_rest()
@@ -225,5 +232,5 @@ def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, recei
         options.directory, facts.variables.get("server_uuid", ""), received.parameters.version,
         (status.end or time.time()) - (status.begin or 0), sum(row.data for row in rows),
         sum(row.network for row in rows), received.connections, received.compression, received.cipher,
-        status.binlog_file, status.binlog_position, status.gtid_executed, list(status.notes),
+        status.binlog_file, status.binlog_position, status.gtid_executed, status.position_from, list(status.notes),
     )  # fmt: skip

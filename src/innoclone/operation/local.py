@@ -17,7 +17,7 @@ from innoclone.engine.preflight import DonorFacts, check
 from innoclone.engine.programs import find_programs
 from innoclone.engine.resume import find_resumable
 from innoclone.engine.retry import LOST, Retries
-from innoclone.errors import CloneError, Interrupted, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
@@ -30,6 +30,7 @@ from innoclone.operation.options import BootOptions, LocalOptions
 from innoclone.operation.record import (
     manifest_of,
     note_changes,
+    note_position,
     owner_of,
     places_of,
     refuse_occupied,
@@ -50,6 +51,10 @@ BEGIN_ANEW = 3  # times in one run
 RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
 
 
+ER_USER_LIMIT_REACHED = 1226
+CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """A finished local clone; ``summary`` says by files and pages what it took."""
@@ -63,6 +68,7 @@ class LocalResult:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    position_from: str = ""
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
@@ -92,7 +98,7 @@ def local(
     return LocalResult(
         options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
         copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
-        list(status.notes),
+        status.position_from, list(status.notes),
     )  # fmt: skip
 
 
@@ -125,6 +131,7 @@ class _Clone:
             with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
                 copied = self._copy(target)
             note_changes(status, copied.received)
+            note_position(status, self.facts, copied.received, target)
             finished = time.time()
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
@@ -214,6 +221,12 @@ def _copy(
             refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
     if has_base:
         settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+    if 0 < facts.connections < CONNECTIONS:
+        raise ConnectionLimit(
+            f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
+            server_number=ER_USER_LIMIT_REACHED,
+            hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
+        )
     with Sql(options.donor) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)

@@ -147,6 +147,7 @@ class BootOptions:
 
     directory: Path
     mysqld: Path | None = None
+    copy: bool = False  # only tell where the clone stands, by a server on a copy of its system tablespaces
     keep: bool = False  # leave the server running
     port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
     timeout: float = 3600.0  # seconds to wait for recovery

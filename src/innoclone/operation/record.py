@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from innoclone.engine.filetable import ClonedFile
-from innoclone.engine.preflight import DonorFacts
+from innoclone.engine.position import read_position
+from innoclone.engine.preflight import UNCHECKED_REDO, DonorFacts
 from innoclone.engine.recipient import Received
 from innoclone.engine.resume import Resumable
 from innoclone.errors import FileError, PathRefused, TargetExists, UsageError
@@ -28,8 +29,10 @@ from innoclone.version import __version__
 
 __all__ = [
     "COPY_STAGES",
+    "FROM_PAGES",
     "manifest_of",
     "note_changes",
+    "note_position",
     "owner_of",
     "places_of",
     "refuse_occupied",
@@ -40,8 +43,24 @@ __all__ = [
 ]
 
 ANY_TABLE = 1  # the id of some ordinary tablespace
+
+FROM_PAGES = "pages"  # a position that was read from the clone's own files; only a boot tells the GTID set, too
 SHOWN = 3  # changes by DDL that a note names
 COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
+
+
+def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
+    """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
+    try:
+        found = read_position(received.table, target)
+    except ValueError as error:
+        status.position_unknown = str(error)
+        return
+    status.binlog_file, status.binlog_position = found.file, found.offset
+    status.position_from, status.position_unknown = FROM_PAGES, ""
+    if not found.has_checksums and facts.variables.get("innodb_log_checksums") != "OFF":
+        facts.variables["innodb_log_checksums"] = "OFF"  # as it was for a while
+        status.notes.append(UNCHECKED_REDO)
 
 
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
@@ -79,6 +98,12 @@ def manifest_of(
 ) -> dict[str, object]:
     """The manifest of a clone finished at ``finished`` (seconds since the epoch); ``settings`` are its options."""
     variables = facts.variables
+    position = {
+        "binlog_file": status.binlog_file,
+        "binlog_position": status.binlog_position,
+        "gtid_executed": None,
+        "from": status.position_from,
+    }
     return {
         "format": FORMAT,
         "innoclone": __version__,
@@ -95,6 +120,7 @@ def manifest_of(
             "gtid_mode": variables.get("gtid_mode", "OFF"),
             "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
             "log_bin": variables.get("log_bin", ""),
+            "log_checksums": variables.get("innodb_log_checksums", "ON"),
             "applies_in_order": _applies_in_order(variables),
             "character_set_server": variables.get("character_set_server", ""),
             "collation_server": variables.get("collation_server", ""),
@@ -116,6 +142,7 @@ def manifest_of(
         ],
         "files": [_file_row(file, target.root) for file in received.table.all_files()],
         "external_directories": sorted({str(path.parent) for path in target.external}),
+        **({"position": position} if status.position_from else {}),
         "notes": list(status.notes),
     }
 

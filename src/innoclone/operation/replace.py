@@ -47,7 +47,7 @@ from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Note, Places, Step
 from innoclone.innodb.names import schema_folder
-from innoclone.operation.boot import boot
+from innoclone.operation.boot import FROM_BOOT, boot
 from innoclone.operation.clone import copy
 from innoclone.operation.heed import heeding
 from innoclone.operation.options import BootOptions, CloneOptions, ReplaceOptions
@@ -74,6 +74,7 @@ class ReplaceResult:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    position_from: str = ""
     old_data: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -100,7 +101,7 @@ def replace_data(
         old_data = _Replacement(options, places, status, stopped, limits).run()
     return ReplaceResult(
         places.data, status.donor_version, (status.end or 0) - (status.begin or 0), status.binlog_file,
-        status.binlog_position, status.gtid_executed, old_data, list(status.notes),
+        status.binlog_position, status.gtid_executed, status.position_from, old_data, list(status.notes),
     )  # fmt: skip
 
 
@@ -240,7 +241,7 @@ class _Replacement:
         boot(options, status=trial, stopped=self.stopped, visit=visit)
         self.status.finish(Stage.TRIAL)
         self.status.binlog_file, self.status.binlog_position = trial.binlog_file, trial.binlog_position
-        self.status.gtid_executed = trial.gtid_executed
+        self.status.gtid_executed, self.status.position_from = trial.gtid_executed, trial.position_from
 
     # ---- while it does not ---------------------------------------------------------------------------------
 
@@ -312,7 +313,7 @@ class _Replacement:
             restart.end = row.begin = recovery.begin
             row.end = recovery.end
             self.status.binlog_file, self.status.binlog_position = recovery.binlog_file, recovery.binlog_position
-            self.status.gtid_executed = recovery.gtid_executed
+            self.status.gtid_executed, self.status.position_from = recovery.gtid_executed, FROM_BOOT
 
     def _drop(self, note: Note) -> Path | None:
         """The old data goes, or stays under another name. What fails now is told, and done by a later run."""
@@ -362,7 +363,7 @@ def _record(places: Places, note: Note) -> None:
     with suppress(CloneError):
         if (recovery := read_recovery(places.data)) is not None:
             status.binlog_file, status.binlog_position = recovery.binlog_file, recovery.binlog_position
-            status.gtid_executed = recovery.gtid_executed
+            status.gtid_executed, status.position_from = recovery.gtid_executed, FROM_BOOT
     record_completed("replace", status)
 
 

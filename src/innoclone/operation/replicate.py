@@ -37,7 +37,7 @@ from innoclone.operation.options import ReplicateOptions
 from innoclone.operation.source import read_source
 from innoclone.ops.manifest import read_manifest
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = ["Donor", "ReplicateResult", "find_donor", "replicate"]
 
@@ -320,15 +320,21 @@ class _Plan:
 
 def _directory(directory: Path) -> _Clone:
     manifest = read_manifest(directory)
-    known = manifest.get("position")
+    known = _recovered(manifest)
     if not known:
         raise TargetUnusable(
-            f"the binary log position of {directory} is not known yet",
+            f"the GTID set of {directory} is not known yet",
             hint=f"recover it first: innoclone boot {directory}",
         )
     donor = manifest.get("donor", {})
     gtids = known["gtid_executed"]
     return _Clone(version_number(donor.get("version", "")), gtids, gtids, _known(known), donor, noted=_noted(manifest))
+
+
+def _recovered(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The position that a server found, with the GTID set; empty where none has recovered the clone."""
+    position: dict[str, Any] = manifest.get("position", {})
+    return {} if position.get("gtid_executed") is None else position
 
 
 def _known(position: dict[str, Any]) -> Position | None:
@@ -359,6 +365,7 @@ def _is_remote(server: Path | Endpoint) -> bool:
     return isinstance(server, Endpoint) and server.socket is None and server.host not in _THIS_HOST
 
 
+@understood("itself")
 def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
     version, gtids, gtid_mode, server_id, uuid = replica.rows(
         "SELECT VERSION(), @@GLOBAL.gtid_executed, @@GLOBAL.gtid_mode, @@GLOBAL.server_id, @@GLOBAL.server_uuid"
@@ -378,7 +385,7 @@ def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
         source, file, offset, cloned = rows[0]
         position = Position(file, int(offset)) if file else None
         clone = replace(clone, donor_address=source or "", position=position, cloned_gtids=plain(cloned or ""))
-    known = manifest.get("position", {})
+    known = _recovered(manifest)
     if known and clone.cloned_gtids in (None, known["gtid_executed"]):  # else it was cloned once more, by others
         clone = replace(
             clone, cloned_gtids=known["gtid_executed"], position=clone.position or _known(known),

@@ -120,6 +120,7 @@ def _record_of(operation: str, status: CloneStatus) -> dict[str, Any]:
         "binlog_file": status.binlog_file,
         "binlog_position": status.binlog_position,
         "gtid_executed": status.gtid_executed,
+        "position_from": status.position_from,
     }
 
 

@@ -30,6 +30,7 @@ from innoclone.engine.mysqld import Server, remove_runtime
 from innoclone.engine.programs import Programs, provide_programs
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.ops import folders
+from innoclone.transport.sql import own_server
 
 __all__ = [
     "ACCOUNT", "DONOR_OPTIONS", "Sandbox",
@@ -84,10 +85,8 @@ class Sandbox:
     def connect(self, database: str | None = None) -> Connection[Cursor]:
         """Root over the socket; raises `errors.ConnectFailed`."""
         try:
-            return pymysql.connect(
-                unix_socket=str(self.socket), user="root", database=database, charset="utf8mb4", autocommit=True
-            )
-        except pymysql.err.OperationalError as error:
+            return own_server(self.socket, database=database)
+        except pymysql.MySQLError as error:
             raise errors.ConnectFailed(f"sandbox {self.name}: {error.args[-1]}") from error
 
 

@@ -10,7 +10,7 @@ from innoclone.engine.session import version_number
 from innoclone.engine.snapshot import binlog_status, plain
 from innoclone.errors import ConfigurationMismatch, PrivilegeMissing, SqlError
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = ["SourceFacts", "read_source"]
 
@@ -31,6 +31,7 @@ class SourceFacts:
     binlog: str
 
 
+@understood("itself")
 def read_source(sql: Sql, endpoint: Endpoint) -> SourceFacts:
     """Raises `ConfigurationMismatch` for a server without a binary log, `PrivilegeMissing`."""
     version = version_number(sql.value("SELECT VERSION()"))

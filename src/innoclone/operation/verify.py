@@ -37,7 +37,6 @@ from innoclone.engine.compare import (
     compare_tables,
     list_objects,
     list_tables,
-    prepare_session,
     read_definitions,
 )
 from innoclone.engine.pagecheck import PageReport
@@ -45,7 +44,7 @@ from innoclone.engine.programs import find_programs
 from innoclone.engine.replication import as_source
 from innoclone.engine.snapshot import Snapshot, binlog_status, open_snapshots, plain
 from innoclone.engine.wholeness import check_pages, expected_bytes
-from innoclone.errors import CloneError, Interrupted, SqlError, VerifyFailed
+from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SqlError, VerifyFailed
 from innoclone.files.inuse import Deed
 from innoclone.files.names import OWN_DIR
 from innoclone.operation.boot import boot
@@ -54,10 +53,11 @@ from innoclone.ops.manifest import MANIFEST, read_manifest
 from innoclone.ops.status import CloneStatus, Stage, State
 from innoclone.ops.verdict import record_verdict
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import LARGE, Sql
 
 __all__ = ["VerifyReport", "verify"]
 
+FOLLOWING = 3  # connections to the donor: the replica's, one that asks, one with a snapshot
 NAMED = 5  # findings that an error message names
 
 
@@ -65,8 +65,9 @@ NAMED = 5  # findings that an error message names
 class VerifyReport:
     """What was found.
 
-    ``tables`` and ``objects`` (views, routines, triggers, events, accounts) are empty without a server to compare with;
-    ``position`` is the GTID set, or file:offset, at which they were, empty where both stood at different ones.
+    ``compared`` says whether there was a server to compare with. Without one ``tables`` and ``objects`` (views,
+    routines, triggers, events, accounts) are empty. ``position`` is the GTID set, or file:offset, at which both were,
+    empty where they stood at different ones.
     """
 
     pages: PageReport
@@ -74,6 +75,7 @@ class VerifyReport:
     tables: tuple[TableResult, ...] = ()
     objects: tuple[TableResult, ...] = ()
     position: str = ""
+    compared: bool = False
 
     def count(self, outcome: Outcome) -> int:
         """Tables with that outcome."""
@@ -86,6 +88,8 @@ class VerifyReport:
 
     def gaps(self) -> list[str]:
         """A line for each thing that could not be compared, or that a clone does not carry."""
+        if not self.compared:
+            return ["tables: not compared (no server was named)"]
         results = (*self.tables, *self.objects)
         return [str(result) for result in results if result.outcome in (Outcome.NOT_COMPARED, Outcome.NOT_CLONED)]
 
@@ -93,8 +97,8 @@ class VerifyReport:
         """The verdict in one line."""
         text = f"{self.pages.pages} pages of {len(self.pages.files)} files"
         text += f", {len(self.problems)} problems" if self.problems else " sound"
-        if not self.tables:
-            return text
+        if not self.compared:
+            return f"{text}; tables not compared"
         counts = [f"{self.count(Outcome.EQUAL)} tables equal", f"{self.count(Outcome.NOT_COMPARED)} not compared"]
         if cloned_not := self.count(Outcome.NOT_CLONED):
             counts.append(f"{cloned_not} not cloned")
@@ -115,6 +119,8 @@ def verify(
     options = replace(options, directory=Path(os.path.realpath(options.directory)))  # as `latest` leads now
     status.destination, status.state, status.begin = str(options.directory), State.IN_PROGRESS, time.time()
     try:
+        if options.against is not None:
+            Sql(options.against).close()  # who can't log in is to know before all pages are read
         report = _pages(options, status, stopped)
         if options.against is not None and not report.findings():
             status.source = str(options.against)
@@ -123,7 +129,8 @@ def verify(
         if findings := report.findings():
             status.notes += findings
             more = f" and {len(findings) - NAMED} more" if len(findings) > NAMED else ""
-            raise VerifyFailed(f"{'; '.join(findings[:NAMED])}{more}")
+            left = "" if report.compared else "; tables were not compared"
+            raise VerifyFailed(f"{'; '.join(findings[:NAMED])}{more}{left}")
     except CloneError as error:
         status.fail(error.code, error.message)
         raise
@@ -194,7 +201,7 @@ class _Comparison:
             boot(BootOptions(self.directory, mysqld=self.options.mysqld), status=self.status, stopped=self.stopped)
         self.manifest = _manifest(self.directory)
         cloned.check_series(self.manifest.get("donor", {}).get("version", ""), self.programs)
-        with Sql(self.donor) as sql:
+        with Sql(self.donor, most=LARGE) as sql:
             self.gtids = sql.value("SELECT @@GLOBAL.gtid_mode") == "ON"
             with self._private_server() as clone:
                 if self._stands(sql) == self.position:
@@ -203,7 +210,10 @@ class _Comparison:
                             return self._compare(sql, donor, clone, self.position)
             why = self._reason_not_to_follow(sql)
             if not why:
-                report, why = self._follow(sql)
+                try:
+                    report, why = self._follow(sql)
+                except ConnectionLimit as error:  # the replica takes one, too
+                    report, why = self.report, error.message
                 if not why:
                     return report
             self.status.notes.append(f"the donor has moved on, and the clone can't follow it: {why}")
@@ -240,6 +250,8 @@ class _Comparison:
         """Empty where a copy of the clone may follow. Raises `VerifyFailed` where it has what the donor lacks."""
         if not self.gtids:
             return "the donor has no GTIDs"
+        if 0 < int(sql.value("SELECT @@SESSION.max_user_connections")) < FOLLOWING:
+            return f"that takes {FOLLOWING} connections at a time, the account may have fewer (max_user_connections)"
         extra = plain(sql.value("SELECT GTID_SUBTRACT(%s, @@GLOBAL.gtid_executed)", (self.position,)))
         if extra:
             raise VerifyFailed(
@@ -275,18 +287,18 @@ class _Comparison:
     @contextmanager
     def _snapshots(self, sql: Sql) -> Iterator[tuple[Snapshot, Side]]:
         """Snapshots of the donor, with what it had before them."""
-        prepare_session(sql)
         tables = list_tables(sql)
         donor = Side((), tables, read_definitions(sql, tables), list_objects(sql))
         with open_snapshots(self.donor, self.options.threads, gtids=self.gtids) as snapshot:
+            if snapshot.refusal:
+                note = f"comparing over fewer connections: {snapshot.refusal}"
+                self.status.notes += [note] * (note not in self.status.notes)
             yield snapshot, replace(donor, connections=snapshot.connections)
 
     def _compare(self, sql: Sql, donor: Side, clone: Endpoint, position: str) -> VerifyReport:
         """The report with the outcomes; without a ``position`` that both are at, differences are in doubt."""
         with ExitStack() as opened:
-            connections = [opened.enter_context(Sql(clone)) for _ in donor.connections]
-            for connection in connections:
-                prepare_session(connection)
+            connections = [opened.enter_context(Sql(clone, most=LARGE)) for _ in donor.connections]
             here = Side(connections, list_tables(connections[0]), {}, list_objects(connections[0]))
             sizes = {**donor.tables, **here.tables}.values()
             row = self.status.start(
@@ -302,7 +314,7 @@ class _Comparison:
             objects = compare_objects(sql, donor.objects, here.objects, ours=f"{follow.ACCOUNT}@localhost")
             if not position:
                 results, objects = [_in_doubt(result) for result in results], [_in_doubt(result) for result in objects]
-            return replace(self.report, tables=tuple(results), objects=tuple(objects), position=position)
+            return replace(self.report, tables=tuple(results), objects=tuple(objects), position=position, compared=True)
 
 
 def _in_doubt(result: TableResult) -> TableResult:

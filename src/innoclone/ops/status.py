@@ -142,6 +142,8 @@ class CloneStatus:
     binlog_file: str = ""
     binlog_position: int = 0
     gtid_executed: str = ""
+    position_from: str = ""  # what the position was read from: "pages", or "boot"; empty where it isn't known
+    position_unknown: str = ""  # why a clone that was copied to its end has none yet
     donor_version: str = ""
     connections: int = 0
     restarts: int = 0  # times that the connection to the donor broke and was made anew

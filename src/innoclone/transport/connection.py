@@ -20,25 +20,24 @@ from types import TracebackType
 
 from innoclone.errors import (
     CloneError,
-    ConnectFailed,
     DiskFull,
     FileError,
     Interrupted,
     NetworkError,
-    NotMySQL,
     ProtocolError,
     TlsFailed,
     TooManyOpenFiles,
 )
 from innoclone.transport.compression import CompressedStream, Throttle
 from innoclone.transport.donorerrors import from_donor
-from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.login import cipher_of, log_in
 from innoclone.transport.sockets import open_socket, set_timeout, start_tls
 from innoclone.wire.handshake import Err, Greeting
-from innoclone.wire.login import ClientLogin
 from innoclone.wire.packets import HEADER, PacketHeader, split
+from innoclone.wire.refusals import AFTER_LOGIN, refusal
 
-__all__ = ["BEFORE_BULK", "READ_AHEAD", "Connection"]
+__all__ = ["BEFORE_BULK", "COM_QUERY", "READ_AHEAD", "Connection"]
 
 READ_AHEAD = 1 << 16
 BEFORE_BULK = 64  # bytes before a block: its descriptor's packet, the header and first byte of its own
@@ -91,46 +90,20 @@ class Connection:
     # ---- login ---------------------------------------------------------------------------------------------
 
     def _login(self, compression: Compression) -> None:
-        endpoint = self.endpoint
-        local = endpoint.socket is not None
-        login = ClientLogin(
-            endpoint.user, endpoint.password,
-            tls=endpoint.ssl_mode is not SslMode.DISABLED and not local,
-            tls_required=endpoint.ssl_mode not in (SslMode.DISABLED, SslMode.PREFERRED) and not local,
-            secure=local, compression=compression.algorithm, zstd_level=compression.level,
-        )  # fmt: skip
-        done = False
         self.read_ahead = 0  # what follows an SSL request must not be read in the clear
-        while not done:
-            try:
-                sequence, payload = self._read_packet_numbered()
-            except NetworkError as error:
-                if login.greeting is None:
-                    raise ConnectFailed(f"{endpoint.address} did not greet: {error.message}") from error
-                raise
-            except ProtocolError as error:
-                if login.greeting is None:  # the first bytes make no sense as a packet's header
-                    raise NotMySQL(f"{endpoint.address} greeted with {error.message}") from error
-                raise
-            step = login.receive(payload)
-            if step.payload is not None:
-                sequence += 1
-                self._write(b"".join(split(step.payload, sequence)))
-            if step.start_tls:
-                self._sock.settimeout(endpoint.connect_timeout)
-                self._sock = start_tls(self._sock, endpoint)
-                self.set_timeout(endpoint.connect_timeout)
-                step = login.tls_started()
-                self._write(b"".join(split(step.payload or b"", sequence + 1)))
-            done = step.done
-        if login.greeting is None:
-            raise ProtocolError("login ended before it began")
+        login = log_in(self, self.endpoint, compression)
+        assert login.greeting is not None, "log_in sees to that"
         self.greeting = login.greeting
-        if isinstance(self._sock, ssl.SSLSocket) and (used := self._sock.cipher()) is not None:
-            self.cipher = f"{self._sock.version()} {used[0]}"
+        self.cipher = cipher_of(self._sock)
         self.read_ahead = READ_AHEAD
         if login.compression != "off":
-            self._stream = CompressedStream(login.compression, compression.level, self._read_outer, self._write)
+            self._stream = CompressedStream(login.compression, compression.level, self._read_outer, self.write_bytes)
+
+    def begin_tls(self) -> None:
+        """Put TLS on the connection, during the login. Raises `TlsFailed`."""
+        self._sock.settimeout(self.endpoint.connect_timeout)
+        self._sock = start_tls(self._sock, self.endpoint)
+        self.set_timeout(self.endpoint.connect_timeout)
 
     @property
     def compression(self) -> str:
@@ -155,7 +128,7 @@ class Connection:
         if self._stream is not None:
             self._stream.write(data)
         else:
-            self._write(data)
+            self.write_bytes(data)
 
     def read_header(self) -> PacketHeader:
         """The next packet's header; exactly ``length`` bytes are to be read behind it."""
@@ -166,9 +139,10 @@ class Connection:
 
     def read_packet(self) -> bytes:
         """A whole control message. Raises `ProtocolError` if it is larger than any honest one."""
-        return self._read_packet_numbered()[1]
+        return self.read_packet_numbered()[1]
 
-    def _read_packet_numbered(self) -> tuple[int, bytes]:
+    def read_packet_numbered(self) -> tuple[int, bytes]:
+        """The same, with its sequence number in front."""
         header = self.read_header()
         if header.length > MAX_CONTROL:
             raise ProtocolError(f"a control packet of {header.length} bytes")
@@ -185,7 +159,8 @@ class Connection:
         answer = self.read_packet()
         if answer[:1] == b"\xff":
             error = Err.parse(answer)
-            raise from_donor(error.number, error.message)
+            known = refusal(error.number, error.message) if error.number in AFTER_LOGIN else None
+            raise known or from_donor(error.number, error.message)
         if answer[:1] != b"\x00":
             raise ProtocolError(f"command {payload[:1].hex()}: answer {answer[:1].hex() or 'of no bytes'}")
 
@@ -313,7 +288,8 @@ class Connection:
                 raise NetworkError(f"{self.endpoint.address} closed the connection")
             return count
 
-    def _write(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
+        """Send them as they are."""
         try:
             if isinstance(self._sock, ssl.SSLSocket):  # which has one timeout for both directions
                 self._sock.settimeout(self.timeout)

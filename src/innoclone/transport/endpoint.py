@@ -43,6 +43,8 @@ class Endpoint:
     ssl_cert: Path | None = None
     ssl_key: Path | None = None
     connect_timeout: float = 10.0  # seconds
+    server_public_key_path: Path | None = None  # the server's RSA key (PEM), for a login without TLS
+    get_server_public_key: bool = False  # without it: take the key that the peer sends
 
     @property
     def address(self) -> str:

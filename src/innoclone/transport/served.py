@@ -36,7 +36,9 @@ class ServedConnection:
         self.most = most
         self.sequence = 0
         self.is_tls = False
+        self.received = self.sent = 0  # bytes, of packets
         self._deadline: float | None = None
+        self._idle = self._reading = self._writing = timeout
         self._out = bytearray()
         sock.settimeout(timeout)
         if sock.family != socket.AF_UNIX:
@@ -51,6 +53,12 @@ class ServedConnection:
         return int(UCRED.unpack(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))[1])
 
     @property
+    def cipher(self) -> tuple[str, str]:
+        """Name of the TLS cipher, and TLS's version; empty without TLS."""
+        found = self._sock.cipher() if isinstance(self._sock, ssl.SSLSocket) else None
+        return ("", "") if found is None else (found[0], found[1])
+
+    @property
     def peer_host(self) -> str:
         """The client's address; ``localhost`` for a Unix socket, as MySQL has it."""
         if self._sock.family == socket.AF_UNIX:
@@ -60,16 +68,20 @@ class ServedConnection:
 
     def set_timeout(self, seconds: float) -> None:
         """Seconds until a read or write is given up."""
+        self.set_timeouts(seconds, seconds, seconds)
+
+    def set_timeouts(self, idle: float, reading: float, writing: float) -> None:
+        """Seconds until the wait for a packet is given up, for more of one that has begun, and for a write."""
         self._deadline = None
-        self._sock.settimeout(seconds)
+        self._idle, self._reading, self._writing = idle, reading, writing
 
     def set_deadline(self, seconds: float) -> None:
-        """Everything until the next `set_timeout` must be done in that time; a client can't stretch it by bytes."""
+        """Everything until the next `set_timeouts` must be done in that time; a client can't stretch it by bytes."""
         self._deadline = time.monotonic() + seconds
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         """TLS on the connection. Raises `NetworkError` when the client can't."""
-        self._limit()
+        self._limit(self._reading)
         try:
             self._sock = context.wrap_socket(self._sock, server_side=True)
         except (OSError, ValueError) as error:
@@ -106,6 +118,18 @@ class ServedConnection:
                 self._flush()
         self._flush()
 
+    def drain(self, most: int, seconds: float) -> None:
+        """Let the client finish what it sends, and throw it away: else what was written last would be lost with it."""
+        with contextlib.suppress(OSError, NetworkError):
+            self._sock.shutdown(socket.SHUT_WR)
+            self.set_deadline(seconds)
+            while most > 0:
+                self._limit(seconds)
+                piece = self._sock.recv(READ_AT_ONCE)
+                if not piece:
+                    return
+                most -= len(piece)
+
     def shut(self) -> None:
         """End it from any thread: a read that waits comes back."""
         with contextlib.suppress(OSError):  # it is gone already
@@ -117,17 +141,18 @@ class ServedConnection:
 
     def _flush(self) -> None:
         if self._out:
-            self._limit()
+            self._limit(self._writing)
             try:
                 self._sock.sendall(self._out)
             except OSError as error:
                 raise NetworkError(f"can't write to the client: {error}") from error
+            self.sent += len(self._out)
             self._out.clear()
 
     def _take(self, count: int, *, may_end: bool = False) -> bytes | None:
         data = bytearray()
         while len(data) < count:
-            self._limit()
+            self._limit(self._idle if may_end and not data else self._reading)
             try:
                 piece = self._sock.recv(min(count - len(data), READ_AT_ONCE))
             except OSError as error:
@@ -137,12 +162,13 @@ class ServedConnection:
                     return None
                 raise NetworkError("the client is gone in the middle of a packet")
             data += piece
+            self.received += len(piece)
         return bytes(data)
 
-    def _limit(self) -> None:
-        """Let the next call wait no longer than the deadline allows."""
+    def _limit(self, seconds: float) -> None:
+        """Let the next call wait no longer than that, or than the deadline allows."""
         if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
+            seconds = self._deadline - time.monotonic()
+            if seconds <= 0:
                 raise NetworkError("the client took too long")
-            self._sock.settimeout(left)
+        self._sock.settimeout(seconds)

@@ -3,100 +3,121 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
-import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pymysql
-from pymysql.constants import CLIENT, CR, ER
+from pymysql.connections import Connection
+from pymysql.constants import CR, ER
 from pymysql.cursors import Cursor
 
-from innoclone.errors import (
-    AccessDenied,
-    CloneError,
-    ConnectFailed,
-    NetworkError,
-    PrivilegeMissing,
-    ProtocolError,
-    SqlError,
-    TlsFailed,
-    tamed,
-)
-from innoclone.transport.endpoint import Endpoint, SslMode
-from innoclone.transport.sockets import tls_context
+from innoclone.errors import AccessDenied, CloneError, NetworkError, PrivilegeMissing, ProtocolError, SqlError, tamed
+from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.sqlclient import SqlClient
+from innoclone.transport.sqlsession import OWN_SERVER, READING, UNSETTABLE, statement
+from innoclone.wire.refusals import AFTER_LOGIN, refusal
 
-__all__ = ["LOST", "Sql", "sql_error"]
+__all__ = ["LARGE", "LOST", "Sql", "own_server", "sql_error", "understood"]
 
 LOST = "the SQL connection was lost before"
+ER_CLIENT_INTERACTION_TIMEOUT = 4031
+ER_VARIABLE_NOT_SETTABLE_IN_TRANSACTION = 1766
+USUAL, LARGE = 1 << 30, 1 << 32  # bytes of memory that one result may take
 
 
 def sql_error(error: pymysql.MySQLError) -> CloneError:
-    """The error class for what PyMySQL raised."""
-    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    text = tamed(str(error.args[1]) if len(error.args) > 1 else str(error))
-    if number == ER.ACCESS_DENIED_ERROR:
-        return AccessDenied(text)
-    if number in (1698, 1862, 3118, 3955):  # no password allowed, expired, locked
-        return AccessDenied(f"{number}: {text}")
+    """The error class for what a server answers to a statement, or for a connection that is lost."""
+    number = error.args[0] & 0xFFFF if error.args and isinstance(error.args[0], int) else 0  # PyMySQL reads a sign
+    message = str(error.args[1]) if len(error.args) > 1 else str(error)
+    text = tamed(message)
     if number == ER.SPECIFIC_ACCESS_DENIED_ERROR:
         return PrivilegeMissing(text)
-    if number == CR.CR_SSL_CONNECTION_ERROR:
-        return TlsFailed(text)
-    if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST):
+    if number == ER.ACCESS_DENIED_ERROR:
+        return AccessDenied(text)
+    if number in AFTER_LOGIN and (known := refusal(number, message)) is not None:
+        return known
+    if number in (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, ER_CLIENT_INTERACTION_TIMEOUT):
         return NetworkError(text)
     if isinstance(error, pymysql.err.InterfaceError):  # (0, ""): used after it was lost
         return NetworkError(LOST)
-    if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
-        return TlsFailed(text)
-    if number in (CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST):
-        return ConnectFailed(text)
     return SqlError(f"{number}: {text}", server_number=number)
 
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """What PyMySQL raises becomes a `CloneError`, also where it fails to understand a damaged answer."""
     try:
         yield
     except pymysql.MySQLError as error:
         raise sql_error(error) from error
-    except (AssertionError, LookupError, ValueError, struct.error) as error:
-        raise ProtocolError(f"the answer to an SQL statement is damaged: {type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def understood(what: str) -> Iterator[None]:
+    """For code that reads ``what`` a server answered: values that nobody can read are a `ProtocolError`.
+
+    A decorator, too."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ProtocolError(f"what the server says of {what} makes no sense: {type(error).__name__}") from error
+
+
+def own_server(
+    socket: Path, user: str = "root", password: str = "", database: str | None = None, *, autocommit: bool = True
+) -> Connection[Cursor]:
+    """A plain connection of PyMySQL to a server that we started, over a socket of our own; raises `pymysql.MySQLError`.
+
+    Its session, too, doesn't depend on the options that the server was started with.
+    """
+    settings = OWN_SERVER if user == "root" else READING
+    try:
+        return pymysql.connect(
+            unix_socket=str(socket), user=user, password=password, database=database, charset="utf8mb4",
+            init_command=statement(settings), autocommit=autocommit,
+        )  # fmt: skip
+    except pymysql.MySQLError:
+        raise
+    except Exception as error:  # what PyMySQL makes of the answers of something else
+        raise pymysql.err.OperationalError(CR.CR_SERVER_HANDSHAKE_ERR, f"{socket} is no server's: {error}") from error
 
 
 class Sql:
-    """One SQL connection, in autocommit mode. Use it with ``with``."""
+    """One SQL connection, in autocommit mode, whose session is as `innoclone.transport.sqlsession` has it. Use it with
+    ``with``."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        read_timeout: float | None = None,
-        streaming: bool = False,
-        several: bool = False,
+        self, endpoint: Endpoint, *, read_timeout: float | None = None, several: bool = False, most: int = USUAL
     ) -> None:
         """Log in. ``read_timeout``: seconds to wait for an answer, None = for ever; the login has the endpoint's own.
-        ``streaming`` fetches rows as they come instead of holding a whole result in memory; ``several`` allows several
-        statements at once, for `results`."""
-        options: dict[str, Any] = {"ssl_disabled": True}
-        if endpoint.socket is None and endpoint.ssl_mode is not SslMode.DISABLED:
-            # PyMySQL takes a context as "required"; without any TLS option it prefers TLS, unverified.
-            options = {} if endpoint.ssl_mode is SslMode.PREFERRED else {"ssl": tls_context(endpoint)}
-        if endpoint.socket is not None:
-            options["unix_socket"] = str(endpoint.socket)
-        seconds = max(1, round(endpoint.connect_timeout))
+        ``several`` allows several statements at once, for `results`; ``most``: bytes that one result may take."""
+        self.connection = SqlClient(endpoint, several=several, most=most)
         try:
-            self.connection = pymysql.connect(
-                host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
-                connect_timeout=seconds, read_timeout=seconds, autocommit=True,
-                charset="utf8mb4", cursorclass=pymysql.cursors.SSCursor if streaming else Cursor,
-                client_flag=CLIENT.MULTI_STATEMENTS if several else 0, **options,
-            )  # fmt: skip
-        except pymysql.MySQLError as error:
-            raise sql_error(error) from error
-        self.connection._read_timeout = read_timeout  # type: ignore[attr-defined]  # PyMySQL has one for both
+            self._settle()
+        except BaseException:
+            self.close()
+            raise
+        self.connection.wait(read_timeout)
+
+    def _settle(self) -> None:
+        """Make the session ours."""
+        try:
+            try:
+                self.rows(statement(READING))
+            except SqlError as error:
+                if error.code != ER_VARIABLE_NOT_SETTABLE_IN_TRANSACTION:
+                    raise
+                self.rows("ROLLBACK AND NO CHAIN NO RELEASE")  # what an init_connect began
+                self.rows(statement(READING))
+        except CloneError as error:
+            if error.code not in UNSETTABLE:
+                raise
+            for setting in READING:  # an older or foreign server
+                try:
+                    self.rows(statement((setting,)))
+                except CloneError as refused:
+                    if refused.code not in UNSETTABLE:
+                        raise
 
     def rows(self, statement: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement. Raises `SqlError` or another `CloneError`."""
@@ -121,10 +142,7 @@ class Sql:
 
     def shut(self) -> None:
         """From another thread: make the statement that runs fail."""
-        sock = getattr(self.connection, "_sock", None)  # PyMySQL has no public way
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self.connection.shut()
 
     def close(self) -> None:
         """Close the connection."""

@@ -14,7 +14,7 @@ from innoclone.wire.codec import Reader, lenenc, u32le
 
 __all__ = [
     "AuthMoreData", "AuthSwitch", "Capability", "Err", "Greeting", "HandshakeResponse", "Ok", "SslRequest",
-    "native_scramble", "rsa_encrypt_password", "sha2_scramble",
+    "encoded", "native_scramble", "rsa_encrypt_password", "sha2_scramble",
 ]  # fmt: skip
 
 NONCE_LENGTH = 20
@@ -35,6 +35,7 @@ class Capability(enum.IntFlag):
     SSL = 0x800
     TRANSACTIONS = 0x2000
     SECURE_CONNECTION = 0x8000
+    MULTI_STATEMENTS = 0x10000
     MULTI_RESULTS = 0x20000
     PLUGIN_AUTH = 0x80000
     CONNECT_ATTRS = 0x100000
@@ -162,7 +163,7 @@ class HandshakeResponse:
         database = self.database.encode() + b"\0" if capabilities & Capability.CONNECT_WITH_DB else b""
         level = bytes([self.zstd_level]) if capabilities & Capability.ZSTD else b""
         return b"".join((
-            SslRequest(capabilities).serialize(), self.user.encode(), b"\0", auth, database,
+            SslRequest(capabilities).serialize(), encoded(self.user), b"\0", auth, database,
             self.plugin.encode("latin-1"), b"\0", level,
         ))  # fmt: skip
 
@@ -254,11 +255,16 @@ def _xor(left: bytes, right: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
+def encoded(text: str) -> bytes:
+    """A user's name or password as bytes; what was no UTF-8 on the command line or in a DSN comes back as it was."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def sha2_scramble(password: str, nonce: bytes) -> bytes:
     """caching_sha2_password's answer: SHA256(p) XOR SHA256(SHA256(SHA256(p)) + nonce); empty for no password."""
     if not password:
         return b""
-    once = hashlib.sha256(password.encode()).digest()
+    once = hashlib.sha256(encoded(password)).digest()
     twice = hashlib.sha256(once).digest()
     return _xor(once, hashlib.sha256(twice + nonce).digest())
 
@@ -267,7 +273,7 @@ def native_scramble(password: str, nonce: bytes) -> bytes:
     """mysql_native_password's answer: SHA1(p) XOR SHA1(nonce + SHA1(SHA1(p))); empty for no password."""
     if not password:
         return b""
-    once = hashlib.sha1(password.encode()).digest()  # noqa: S324 - what the server's plugin does
+    once = hashlib.sha1(encoded(password)).digest()  # noqa: S324 - what the server's plugin does
     twice = hashlib.sha1(once).digest()  # noqa: S324
     return _xor(once, hashlib.sha1(nonce + twice).digest())  # noqa: S324
 
@@ -284,7 +290,7 @@ def rsa_encrypt_password(password: str, nonce: bytes, pem: bytes) -> bytes:
         raise ProtocolError("the server's RSA key is not a PEM public key") from error
     if not isinstance(key, rsa.RSAPublicKey):
         raise ProtocolError("the server's key is not an RSA key")
-    plain = password.encode() + b"\0"
+    plain = encoded(password) + b"\0"
     mask = (nonce * (len(plain) // len(nonce) + 1))[: len(plain)]
     oaep = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
     try:

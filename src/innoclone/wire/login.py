@@ -1,4 +1,10 @@
-"""The client's side of a login, without I/O: feed it the server's packets, send what it returns."""
+"""The client's side of a login, without I/O: feed it the server's packets, send what it returns.
+
+This is the policy of every connection to a server that is not our own: the password itself is told only inside TLS or
+over a Unix socket, or encrypted with an RSA key of the server that the user named or said to take from the peer
+(`KeyTrust`). Without those a server gets an answer to its nonce at most. Plugins that show the password
+(mysql_clear_password, dialog, ...) are not spoken at all.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,9 @@ from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,
     ConnectFailed,
-    NotMySQL,
     ProtocolError,
     TlsFailed,
+    UnsafeLogin,
     tamed,
 )
 from innoclone.wire.handshake import (
@@ -23,12 +29,14 @@ from innoclone.wire.handshake import (
     Greeting,
     HandshakeResponse,
     SslRequest,
+    encoded,
     native_scramble,
     rsa_encrypt_password,
     sha2_scramble,
 )
+from innoclone.wire.refusals import refusal
 
-__all__ = ["ClientLogin", "Step"]
+__all__ = ["NOTHING_MORE", "ClientLogin", "KeyTrust", "Step"]
 
 BASE = (
     Capability.LONG_PASSWORD
@@ -39,6 +47,7 @@ BASE = (
     | Capability.PLUGIN_AUTH
     | Capability.PLUGIN_AUTH_LENENC
 )
+NOTHING_MORE = Capability(0)
 SHA2 = "caching_sha2_password"
 NATIVE = "mysql_native_password"
 SHA256 = "sha256_password"  # old accounts; and what servers pretend that an account which doesn't exist uses
@@ -56,6 +65,20 @@ class Step:
     done: bool = False
 
 
+@dataclass(frozen=True)
+class KeyTrust:
+    """Which RSA key a password may be encrypted with where the connection is not private.
+
+    ``pinned`` is the server's key (PEM), named by the user; without one ``from_peer`` takes what the peer sends.
+    """
+
+    pinned: bytes | None = None
+    from_peer: bool = False
+
+
+NO_KEY = KeyTrust()
+
+
 class _Phase(enum.Enum):
     GREETING = enum.auto()
     AUTH = enum.auto()
@@ -67,7 +90,8 @@ class ClientLogin:
     """One login. Compression is asked for where the server offers it and ``compression`` is zlib or zstd.
 
     ``secure`` says that the transport is private without TLS (a Unix socket). ``tls``/``tls_required``: whether to use
-    TLS where offered, and to fail where not.
+    TLS where offered, and to fail where not; ``certificate``: whether we have one to show. ``more`` are capabilities
+    that the caller needs.
     """
 
     def __init__(
@@ -78,16 +102,20 @@ class ClientLogin:
         tls: bool,
         tls_required: bool,
         secure: bool = False,
+        key: KeyTrust = NO_KEY,
+        certificate: bool = False,
         compression: str = "off",
         zstd_level: int = 3,
+        more: Capability = NOTHING_MORE,
     ) -> None:
         self._user, self._password = user, password
+        self._key, self._certificate, self._more_capabilities = key, certificate, more
         self._tls, self._tls_required, self._secure = tls, tls_required, secure
         self._wanted, self._zstd_level = compression, zstd_level
         self._phase = _Phase.GREETING
         self._nonce = b""
         self._packets = 0
-        self._encrypted = False
+        self._encrypted, self._local = False, secure
         self._plugin = SHA2
         self.greeting: Greeting | None = None
         self.compression = "off"  # what was agreed
@@ -141,7 +169,7 @@ class ClientLogin:
 
     def _capabilities(self) -> Capability:
         wanted = {"zstd": Capability.ZSTD, "zlib": Capability.COMPRESS}.get(self.compression, Capability(0))
-        return BASE | wanted | (Capability.SSL if self._tls else Capability(0))
+        return BASE | self._more_capabilities | wanted | (Capability.SSL if self._tls else Capability(0))
 
     def _response(self) -> bytes:
         level = self._zstd_level if self.compression == "zstd" else 0
@@ -168,21 +196,22 @@ class ClientLogin:
         # sha256_password takes nothing but TLS for private, not even a Unix socket.
         private = self._encrypted if self._plugin == SHA256 else self._secure
         if private or not self._password:
-            return Step(self._password.encode() + b"\0")
+            return Step(encoded(self._password) + b"\0")
+        if self._key.pinned is not None:
+            return Step(rsa_encrypt_password(self._password, self._nonce, self._key.pinned))
+        if not (self._key.from_peer or self._secure):  # what comes over a Unix socket is as trusted as the socket
+            raise UnsafeLogin(f"{self._plugin} asks for the password on a connection without TLS")
         self._phase = _Phase.PUBLIC_KEY
         return Step(REQUEST_KEY[self._plugin])
 
     def _refused(self, error: Err) -> Exception:
-        message = tamed(error.message)
-        text = f"{error.number} ({tamed(error.sqlstate)}): {message}"
-        if error.number in (1044, 1045, 1698, 1862, 3118, 3955):
-            return AccessDenied(message if error.number == AccessDenied.number else text)
-        if error.number in (1251, 2059):
-            return AuthPluginUnsupported(text)
-        if error.number == 3159:  # ER_SECURE_TRANSPORT_REQUIRED
-            return TlsFailed(text, hint="the account or server requires TLS: use --ssl-mode=REQUIRED")
-        if self._phase is _Phase.GREETING or error.number in (1040, 1129, 1130, 1203, 1226):
+        known = refusal(
+            error.number, error.message,
+            encrypted=self._encrypted or self._local, certificate=self._certificate or self._local,
+        )  # fmt: skip
+        if known is not None:
+            return known
+        text = f"{error.number} ({tamed(error.sqlstate)}): {tamed(error.message)}"
+        if self._phase is _Phase.GREETING:
             return ConnectFailed(f"the server refused the connection: {text}")
-        if error.number in (1043, 1156, 1158):
-            return NotMySQL(f"the handshake failed: {text}")
         return AccessDenied(text)

@@ -66,6 +66,7 @@ class ServerStatus(enum.IntFlag):
 
     AUTOCOMMIT = 2
     MORE_RESULTS = 8
+    NO_BACKSLASH_ESCAPES = 512
 
 
 NO_FLAGS = ColumnFlag(0)

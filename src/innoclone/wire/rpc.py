@@ -68,7 +68,10 @@ def _read_locators(reader: Reader) -> tuple[Locator, ...]:
         engine = reader.u8("storage engine")
         data = reader.take(reader.u32le("locator length"), "locator")
         if engine != INNODB:
-            raise ProtocolError(f"storage engine {engine}: only InnoDB ({INNODB}) can be cloned")
+            raise ProtocolError(
+                f"storage engine {engine}: only InnoDB ({INNODB}) can be cloned",
+                hint="the donor has another engine that takes part in clones: use its own tools",
+            )
         found.append(Locator.parse(data))
         if len(found) > MAX_ENGINES:
             raise ProtocolError(f"more than {MAX_ENGINES} locators")

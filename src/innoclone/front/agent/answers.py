@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from innoclone.front.agent.sql.budget import hold, size_of, spend
 from innoclone.front.agent.sql.types import Column, SqlType, Value, text_of
 from innoclone.front.agent.variables import Note
 from innoclone.wire import binary
 from innoclone.wire.codec import lenenc
 from innoclone.wire.handshake import Ok
-from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
+from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, ServerStatus, TextRow
 
 __all__ = ["Answer", "Done", "Rows", "packets", "table"]
 
@@ -46,14 +47,20 @@ def table(columns: Sequence[Column], rows: Sequence[tuple[Value, ...]], *, keeps
     return Rows(definitions, [column.type for column in columns], rows, keeps_notes=keeps_notes)
 
 
-def packets(answer: Answer, warnings: int, *, in_binary: bool = False) -> list[bytes]:
-    """All packets of the answer; ``warnings`` is how many SHOW WARNINGS has."""
+def packets(
+    answer: Answer, warnings: int, *, in_binary: bool = False, status: ServerStatus = ServerStatus.AUTOCOMMIT
+) -> list[bytes]:
+    """All packets of the answer; ``warnings`` is how many SHOW WARNINGS has, ``status`` the session's."""
     warnings = min(warnings, 0xFFFF)
     if isinstance(answer, Done):
-        return [Ok(affected=answer.affected, warnings=warnings, info=answer.info).serialize()]
-    end = Eof(warnings=warnings).serialize()
-    head = [lenenc(len(answer.columns)), *(column.serialize() for column in answer.columns), end]
-    return [*head, *(_row(row, answer, in_binary=in_binary) for row in answer.rows), end]
+        return [Ok(status, answer.affected, warnings, answer.info).serialize()]
+    end = Eof(status, warnings).serialize()
+    found = [lenenc(len(answer.columns)), *(column.serialize() for column in answer.columns), end]
+    for row in answer.rows:
+        spend(len(row))
+        found.append(_row(row, answer, in_binary=in_binary))
+        hold(size_of("") + len(found[-1]))
+    return [*found, end]
 
 
 def _row(row: tuple[Value, ...], answer: Rows, *, in_binary: bool) -> bytes:

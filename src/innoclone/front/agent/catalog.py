@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import functools
-import os
-import socket as sockets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from innoclone.front.agent.counters import status_values
+from innoclone.front.agent.empties import empty_tables
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.information import INFORMATION, Source, information_rows
+from innoclone.front.agent.fixedvariables import OF_BOTH, SERVER_VERSION, shown
+from innoclone.front.agent.information import INFORMATION, Source, columns_of, information_rows, shown_name
+from innoclone.front.agent.sessionvariables import OF_A_SESSION
 from innoclone.front.agent.sql.expressions import Env, Expr, constant, derived
-from innoclone.front.agent.sql.scope import Table
+from innoclone.front.agent.sql.scope import Settings, Table
 from innoclone.front.agent.sql.types import (
     BIGINT,
     BOOL,
     DATE,
     NOT_FIXED,
     UNSIGNED,
+    Column,
     SqlType,
     Value,
     datetime_type,
@@ -30,63 +33,27 @@ from innoclone.front.agent.sql.types import (
 )
 from innoclone.front.agent.sql.values import to_text
 from innoclone.front.agent.tables import CLONE_PROGRESS, CLONE_STATUS, GLOBAL_VARIABLES, PLUGINS, SCHEMAS
-from innoclone.front.agent.variables import CLONE_VARIABLES, Content, Variables
+from innoclone.front.agent.variables import Content, Variables
 from innoclone.ops.accounts import Account
-from innoclone.version import __version__
 from innoclone.wire.results import ColumnType
 
 if TYPE_CHECKING:
     from innoclone.front.agent.service import Agent
 
 __all__ = [
-    "SERVER_VERSION",
-    "SESSION_VARIABLES",
     "Catalog",
     "SelectSession",
-    "fixed_variables",
+    "global_values",
     "kept",
     "plugin_rows",
-    "shown",
 ]
 
-SERVER_VERSION = f"9.7.0-innoclone-{__version__}"
-COMMENT = "innoclone agent"
 OF_A_VARIABLE = 21845  # characters of @@name
+PROCESSLIST = columns_of(
+    "ID bigint unsigned, USER varchar(32), HOST varchar(255), DB varchar(64), COMMAND varchar(16), TIME bigint,"
+    " STATE varchar(64), INFO longtext, EXECUTION_ENGINE char(9)"
+)
 IDENTITY = 288  # characters of USER()
-SESSION_VARIABLES: dict[str, Content] = {
-    "autocommit": True, "character_set_client": "utf8mb4", "character_set_connection": "utf8mb4",
-    "character_set_results": "utf8mb4", "collation_connection": "utf8mb4_0900_ai_ci", "foreign_key_checks": True,
-    "group_concat_max_len": 1024, "interactive_timeout": 28800, "lock_wait_timeout": 31536000, "max_execution_time": 0,
-    "net_read_timeout": 30, "net_write_timeout": 60, "session_track_gtids": "OFF", "session_track_schema": True,
-    "sql_auto_is_null": False, "sql_log_bin": True, "sql_mode": "ONLY_FULL_GROUP_BY", "sql_notes": True,
-    "sql_quote_show_create": True, "sql_safe_updates": False, "sql_select_limit": 18446744073709551615,
-    "sql_warnings": False, "time_zone": "SYSTEM", "transaction_isolation": "REPEATABLE-READ",
-    "transaction_read_only": False, "unique_checks": True, "wait_timeout": 28800,
-}  # fmt: skip
-"""What clients set for themselves when they connect, with a server's defaults; kept, and without effect."""
-
-
-def shown(content: Content) -> str | None:
-    """A variable's value as SHOW VARIABLES has it."""
-    if isinstance(content, bool):
-        return "ON" if content else "OFF"
-    return None if content is None else str(content)
-
-
-def fixed_variables(port: int, socket: str, folder: str, packet: int, connections: int) -> dict[str, Content]:
-    """Variables that can't be set: about this agent, and what clients ask when they connect."""
-    sets = ("database", "filesystem", "server", "system")
-    found: dict[str, Content] = SESSION_VARIABLES | {f"character_set_{name}": "utf8mb4" for name in sets}
-    return found | {
-        "auto_increment_increment": 1, "collation_database": "utf8mb4_0900_ai_ci",
-        "collation_server": "utf8mb4_0900_ai_ci", "datadir": folder, "hostname": sockets.gethostname(),
-        "init_connect": "", "license": "MIT", "log_bin": False, "lower_case_file_system": False,
-        "lower_case_table_names": 0, "max_allowed_packet": packet, "max_connections": connections,
-        "net_buffer_length": 16384, "performance_schema": True, "port": port, "protocol_version": 10,
-        "read_only": False, "server_id": 0, "socket": socket, "super_read_only": False,
-        "system_time_zone": datetime.now().astimezone().tzname() or "", "version": SERVER_VERSION,
-        "version_comment": COMMENT, "version_compile_machine": os.uname().machine, "version_compile_os": "Linux",
-    }  # fmt: skip
 
 
 def plugin_rows(variables: Variables) -> list[tuple[Value, ...]]:
@@ -103,26 +70,35 @@ def plugin_rows(variables: Variables) -> list[tuple[Value, ...]]:
 class Catalog:
     """Tables by name, for an account that may or may not read them."""
 
-    def __init__(self, agent: Agent, account: Account, host: str, schema: str, session: Mapping[str, Content]) -> None:
-        """``schema`` is the one that USE chose, if any; ``session`` are the variables as the session has them."""
-        self._agent, self._account, self._host, self._schema = agent, account, host, schema
+    def __init__(
+        self, agent: Agent, account: Account, host: str, schema: str, session: Mapping[str, Content],
+        zone: tzinfo | None = None, cipher: tuple[str, str] = ("", ""),
+    ) -> None:  # fmt: skip
+        """``schema`` is the one that USE chose, if any; ``session`` are the variables as the session has them, ``zone``
+        is its time zone, None for the system's, ``cipher`` its TLS cipher and version, empty without TLS."""
+        self._agent, self._account, self._host, self._schema, self._zone = agent, account, host, schema, zone
+        self._cipher = cipher
+        self._information: dict[str, list[tuple[Value, ...]]] | None = None
         clones, variables = agent.clones, agent.variables
         self._tables: dict[tuple[str, str], Source] = {
             ("performance_schema", "clone_status"): (CLONE_STATUS, clones.status_rows),
             ("performance_schema", "clone_progress"): (CLONE_PROGRESS, clones.progress_rows),
-            ("performance_schema", "global_variables"): (GLOBAL_VARIABLES, lambda: _listed(variables.all())),
+            ("performance_schema", "global_variables"): (GLOBAL_VARIABLES, lambda: _listed(global_values(variables))),
             ("performance_schema", "session_variables"): (GLOBAL_VARIABLES, lambda: _listed(session)),
             ("performance_schema", "persisted_variables"): (GLOBAL_VARIABLES, lambda: _listed(variables.persisted())),
             ("performance_schema", "global_status"): (GLOBAL_VARIABLES, self.status),
             ("performance_schema", "session_status"): (GLOBAL_VARIABLES, self.status),
+            ("performance_schema", "processlist"): (PROCESSLIST, self._processlist),
             ("information_schema", "plugins"): (PLUGINS, lambda: plugin_rows(variables)),
         }
+        self._tables |= empty_tables()
         for name, columns in INFORMATION.items():
             self._tables["information_schema", name.lower()] = columns, functools.partial(self.information, name)
 
     def status(self) -> list[tuple[Value, ...]]:
         """SHOW STATUS."""
-        return [("Threads_connected", str(self._agent.connected)), ("Uptime", str(self._agent.uptime))]
+        tls = dict(zip(("Ssl_cipher", "Ssl_version"), self._cipher, strict=True))
+        return sorted((status_values(self._agent) | tls).items())
 
     def processes(self, *, long: bool) -> list[tuple[Value, ...]]:
         """The connections that the account may see."""
@@ -133,12 +109,17 @@ class Catalog:
             if everybody or session.execution.account.name == self._account.name
         ]
 
+    def _processlist(self) -> list[tuple[Value, ...]]:
+        return [(*row, "PRIMARY") for row in self.processes(long=True)]
+
     def information(self, name: str) -> list[tuple[Value, ...]]:
         """Rows of a table of information_schema; it has no tables that may not be read."""
         if name == "PROCESSLIST":
             return self.processes(long=True)
-        seen = {key: source for key, source in self._tables.items() if self._may_read(*key)}
-        return information_rows(seen, datetime.now() - timedelta(seconds=self._agent.uptime)).get(name, [])
+        if self._information is None:
+            seen = {key: source for key, source in self._tables.items() if self._may_read(*key)}
+            self._information = information_rows(seen, datetime.now() - timedelta(seconds=self._agent.uptime))
+        return self._information.get(name, [])
 
     def _may_read(self, schema: str, name: str) -> bool:
         return schema == "information_schema" or self._account.may("SELECT", f"{schema}.{name}")
@@ -157,12 +138,38 @@ class Catalog:
             raise StatementError(1109, name.upper(), schema)
         if found is None:
             raise StatementError(1146, schema, name)
-        shown_name = name.upper() if schema == "information_schema" else name.lower()
-        return Table(alias, schema, shown_name, found[0], found[1])
+        columns, rows = found
+        return Table(
+            alias, schema, shown_name(schema, name.lower()), columns, lambda: _zoned(columns, rows(), self._zone)
+        )
 
     def names(self, schema: str) -> list[str]:
         """The tables of a schema that may be read."""
-        return sorted(name for where, name in self._tables if where == schema.lower() and self._may_read(where, name))
+        schema = schema.lower()
+        seen = (name for where, name in self._tables if where == schema and self._may_read(where, name))
+        return sorted(shown_name(schema, name) for name in seen)
+
+
+def _zoned(
+    columns: Sequence[Column], rows: Sequence[tuple[Value, ...]], zone: tzinfo | None
+) -> Sequence[tuple[Value, ...]]:
+    """With TIMESTAMPs of the session's time zone instead of the system's."""
+    places = [at for at, column in enumerate(columns) if column.type.kind is ColumnType.TIMESTAMP]
+    if zone is None or not places:
+        return rows
+    found = []
+    for row in rows:
+        values = list(row)
+        for at in places:
+            if isinstance(moment := row[at], datetime):
+                values[at] = moment.astimezone(zone).replace(tzinfo=None)
+        found.append(tuple(values))
+    return found
+
+
+def global_values(variables: Variables) -> dict[str, Content]:
+    """Everything that SHOW GLOBAL VARIABLES shows, by name."""
+    return {name: value for name, value in variables.all().items() if name not in OF_A_SESSION}
 
 
 def _listed(values: Mapping[str, Content]) -> list[tuple[Value, ...]]:
@@ -174,17 +181,19 @@ class SelectSession:
 
     def __init__(
         self, variables: Variables, account: Account, user: str, number: int, schema: str,
-        session: dict[str, Content], mine: dict[str, tuple[SqlType, Value]], found: int,
+        session: Mapping[str, Content], mine: Mapping[str, tuple[SqlType, Value]], found: int, settings: Settings,
+        keep: Callable[[str, SqlType, Value], None],
     ) -> None:  # fmt: skip
         """``user`` is ``name@host`` as the client logged in, ``session`` the session's own variables, ``mine`` the
-        user's, ``@x``, by name in lower case, ``found`` the number of rows of the last SELECT."""
+        user's, ``@x``, by name in lower case, which ``keep`` sets; ``found`` the number of rows of the last SELECT."""
         self._variables, self._session, self._mine = variables, session, mine
+        self.settings, self._keep = settings, keep
         self._texts: dict[str, str | None] = {
             "USER": user, "SESSION_USER": user, "SYSTEM_USER": user, "CURRENT_USER": str(account),
             "DATABASE": schema or None, "SCHEMA": schema or None, "VERSION": SERVER_VERSION, "CURRENT_ROLE": "NONE",
         }  # fmt: skip
         self._number, self.schema, self._found = number, schema, found
-        self._now = datetime.now().astimezone()
+        self._now = datetime.now().astimezone(settings.zone)
 
     def function(self, name: str, decimals: int) -> Expr | None:
         """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""
@@ -228,8 +237,10 @@ class SelectSession:
         everything = self._variables.all()
         if bare not in everything:
             raise StatementError(1193, bare)
-        if scope in ("session", "local") and bare in CLONE_VARIABLES:
+        if scope in ("session", "local") and bare not in OF_BOTH:
             raise StatementError(1238, bare, "GLOBAL")
+        if scope == "global" and bare in OF_A_SESSION:
+            raise StatementError(1238, bare, "SESSION")
         return _constant(everything[bare])
 
     def user_variable(self, name: str) -> Expr:
@@ -243,7 +254,7 @@ class SelectSession:
 
         def assigned(env: Env) -> Value:
             given = value.value(env)
-            self._mine[name.lower()] = kept(value.type, given)
+            self._keep(name.lower(), value.type, given)
             return given
 
         return derived(value.type, assigned, (value,))

@@ -4,6 +4,7 @@ performance_schema.clone_status and clone_progress, from the one that runs and f
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import threading
@@ -22,6 +23,7 @@ from innoclone.front.agent.clonerun import CloneRun
 from innoclone.front.agent.donorlist import is_listed
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.managed import settle_in_background
+from innoclone.front.agent.priority import Launcher
 from innoclone.front.agent.recall import Pending, fill
 from innoclone.front.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.front.agent.sql.types import Value
@@ -64,6 +66,7 @@ class Clones:
         self._run: CloneRun | None = None  # the last one
         self._closing = False
         self.outcomes: Counter[str] = Counter()  # of the clones since the agent was started, by their states
+        self.launcher = Launcher()
         self.settled = threading.Event()  # what a replacement that was broken off needs, see `settle_in_background`
         self.settled.set()
         self._pending = Pending(folder)
@@ -166,7 +169,7 @@ class Clones:
                 raise Interrupted("stopped while an earlier replacement was completed or undone")
         buffer = self._variables.number("clone_buffer_size")
         job = Job(options, run.operation, run.number, buffer, self._folder, self._guide, self._words)
-        process = run.process = CloneProcess.start(job)
+        process = run.process = self.launcher.run(functools.partial(CloneProcess.start, job)).result()
         told = False
 
         def each() -> None:
@@ -192,7 +195,7 @@ class Clones:
     def _settle(self, run: CloneRun) -> None:
         """What a replacement that was killed in its middle needs: the managed server may be down."""
         if run.operation == "replace" and self._managed is not None:
-            settle_in_background(self._managed, self.settled, then=lambda _: None)
+            settle_in_background(self._managed, self.settled, self.launcher, then=lambda _: None)
             self.settled.wait()
 
     def _take_back(self, before: CloneRun | None, kept: bytes | None) -> None:
@@ -317,10 +320,13 @@ class Clones:
             )
         paths = {name: Path(text) for name in ("ca", "cert", "key") if (text := variables.text(f"clone_ssl_{name}"))}
         mode = SslMode.VERIFY_CA if "ca" in paths else SslMode.REQUIRED
+        key = variables.text("clone_server_public_key_path")
         donor = Endpoint(
             host, statement.port, statement.user, statement.password,
             ssl_mode=SslMode.DISABLED if statement.ssl is False else mode,
             ssl_ca=paths.get("ca"), ssl_cert=paths.get("cert"), ssl_key=paths.get("key"),
+            server_public_key_path=Path(key) if key else None,
+            get_server_public_key=bool(variables["clone_get_server_public_key"]),
         )  # fmt: skip
         options = CloneOptions(
             donor, directory,

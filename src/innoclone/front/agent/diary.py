@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from innoclone.errors import CloneError, Interrupted, tamed
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql import statements as st
-from innoclone.front.agent.sql.masking import masked
 from innoclone.front.progress import PlainRenderer, Watcher
 from innoclone.ops.status import CloneStatus
 
@@ -24,12 +23,15 @@ READING = (
 
 @contextlib.contextmanager
 def noted(user: str, text: str, statement: st.Statement | None) -> Iterator[None]:
-    """Tell of a statement that changes more than its own session, and of its refusal. None is a SELECT."""
+    """Tell of a statement that changes more than its own session, and of its refusal. None is a SELECT.
+
+    ``text`` is what may be shown of it.
+    """
     if statement is None or not _changes(statement):
         yield
         return
     user = tamed(user)
-    log.info("%s: %s", user, tamed(masked(text)))
+    log.info("%s: %s", user, tamed(text))
     try:
         yield
     except StatementError as error:  # how a clone failed was told already

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,20 +12,24 @@ from typing import TYPE_CHECKING
 
 from innoclone.front.agent import users
 from innoclone.front.agent.answers import Answer, Done, Rows
-from innoclone.front.agent.catalog import SESSION_VARIABLES, Catalog, SelectSession, kept
+from innoclone.front.agent.catalog import Catalog, SelectSession, global_values, kept
 from innoclone.front.agent.credentials import ADMINISTRATOR
 from innoclone.front.agent.diary import noted
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import check_fixed
 from innoclone.front.agent.namedstatements import NamedStatements
+from innoclone.front.agent.sessionvariables import OF_A_SESSION, SESSION_VARIABLES, SessionVariables
 from innoclone.front.agent.shows import show
 from innoclone.front.agent.sql import statements as st
+from innoclone.front.agent.sql.budget import Budget, Kept, current, size_of
 from innoclone.front.agent.sql.grammar import parse_statement
-from innoclone.front.agent.sql.lexer import Kind, tokens_of
+from innoclone.front.agent.sql.lexer import Kind, Modes, Token, tokens_of
+from innoclone.front.agent.sql.masking import masked
 from innoclone.front.agent.sql.parsing import is_query, parse_select
 from innoclone.front.agent.sql.queries import run_select
 from innoclone.front.agent.sql.types import BIGINT, DOUBLE, SqlType, Value, text_of, varchar
 from innoclone.front.agent.tables import SCHEMAS
-from innoclone.front.agent.variables import CLONE_VARIABLES, Content, Note
+from innoclone.front.agent.variables import Content, Note
 from innoclone.ops.accounts import Account
 
 if TYPE_CHECKING:
@@ -32,7 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution"]
 
+SESSION_ADMIN = "SUPER, SYSTEM_VARIABLES_ADMIN or SESSION_VARIABLES_ADMIN"
 LIBRARY = "mysql_clone.so"
+_COUNTED: dict[type[object], str] = {
+    st.SetVariables: "Com_set_option", st.SetNames: "Com_set_option", st.Kill: "Com_kill", st.CloneLocal: "Com_clone",
+    st.CloneInstance: "Com_clone",
+}  # fmt: skip
+_HINT = re.compile(r"MAX_EXECUTION_TIME\s*\(\s*(\d{1,10})\s*\)", re.IGNORECASE)  # in a comment behind SELECT
 NOBODY = Account("", "")
 
 
@@ -46,8 +57,11 @@ class Execution:
         self.user = ""
         self.schema = ""
         self.notes: list[Note] = []
-        self.interrupted = threading.Event()  # set by KILL; a new one for each statement
-        self._session: dict[str, Content] = {}
+        self.interrupted = threading.Event()  # set by KILL; a new one for each command
+        self.session = SessionVariables(agent.variables.fixed)
+        self.kept = Kept(agent.pool)
+        self.is_cloning = False
+        self.cipher = ("", "")  # of TLS, and its version
         self._mine: dict[str, tuple[SqlType, Value]] = {}  # user variables
         self._found = 0  # rows of the last SELECT
         self._named = NamedStatements(self)
@@ -62,9 +76,25 @@ class Execution:
 
     def reset(self) -> None:
         """COM_RESET_CONNECTION."""
-        self._session, self._mine = {}, {}
-        self._named.clear()
+        self.session.reset()
+        self.close()
         self.notes = []
+
+    def close(self) -> None:
+        """Nothing of the session is kept."""
+        self._mine = {}
+        self._named.clear()
+        self.kept.clear()
+
+    def begin(self) -> Budget:
+        """A budget for the next command."""
+        self.interrupted = threading.Event()
+        return Budget(self.agent.pool, self.interrupted)
+
+    @property
+    def modes(self) -> Modes:
+        """Of sql_mode."""
+        return self.session.modes
 
     @property
     def account(self) -> Account:
@@ -87,16 +117,16 @@ class Execution:
 
     def execute(self, text: str, arguments: Sequence[str] = ()) -> Answer:
         """One statement; ``arguments`` are literals for a query's question marks. Raises a `CloneError`."""
-        self.interrupted = threading.Event()
-        tokens = tokens_of(text)
+        tokens = tokens_of(text, self.modes)
         if tokens[0].kind is Kind.END or tokens[0].is_symbol(";"):
             raise StatementError(1065)
         select = is_query(tokens)
         statement = None if select else parse_statement(text, tokens)
-        with noted(self.shown_user, text, statement):
-            answer = self._select(text, arguments) if statement is None else self._run(statement)
+        self.agent.counters.add("Com_select" if statement is None else _COUNTED.get(type(statement), "Com_others"))
+        with noted(self.shown_user, masked(text, self.modes), statement):
+            answer = self._select(text, tokens, arguments) if statement is None else self._run(statement)
         if not answer.keeps_notes:
-            self.notes = answer.notes
+            self.notes = [note for note in answer.notes if self.session.values["sql_notes"] or note[0] != "Note"]
         return answer
 
     def user_value(self, name: str) -> Value:
@@ -108,38 +138,45 @@ class Execution:
         if not any(self.account.may(privilege) for privilege in privileges):
             raise StatementError(1227, words or ", ".join(privileges))
 
-    def check(self) -> None:
-        """Raises error 1317 once the statement was killed."""
-        if self.interrupted.is_set():
-            raise StatementError(1317)
-
     # ---- SELECT --------------------------------------------------------------------------------------------
 
     def catalog(self) -> Catalog:
         """The tables as this session may see them."""
-        return Catalog(self.agent, self.account, self.host, self.schema, self.variables(of_session=True))
+        return Catalog(
+            self.agent, self.account, self.host, self.schema, self.variables(of_session=True),
+            self.session.settings.zone, self.cipher,
+        )  # fmt: skip
 
     def variables(self, *, of_session: bool) -> dict[str, Content]:
         """All system variables as SHOW has them, the session's own values before the global ones."""
-        return self.agent.variables.all() | (self._session if of_session else {})
+        if of_session:
+            return dict(sorted((self.agent.variables.all() | self.session.values).items()))
+        return global_values(self.agent.variables)
 
-    def select_session(self) -> SelectSession:
-        """What a SELECT may ask about this session."""
+    def select_session(self, *, limited: bool = False) -> SelectSession:
+        """What a SELECT may ask about this session; ``limited`` by sql_select_limit."""
+        settings = self.session.settings
         return SelectSession(
             self.agent.variables,
             self.account,
             self.shown_user,
             self.number,
             self.schema,
-            self._session,
+            self.session.values,
             self._mine,
             self._found,
+            settings if limited else replace(settings, limit=None),
+            self.keep_mine,
         )
 
-    def _select(self, text: str, arguments: Sequence[str]) -> Rows:
-        result = run_select(
-            parse_select(text, tokens_of(text), arguments), self.select_session(), self.catalog(), check=self.check
-        )
+    def _select(self, text: str, tokens: list[Token], arguments: Sequence[str]) -> Rows:
+        budget = current()
+        if budget is not None:
+            hint = _HINT.search(text, tokens[0].end, tokens[1].start)
+            seconds = self.session.seconds if hint is None else int(hint[1]) / 1000 or None
+            budget.within(seconds, self.session.most_rows)
+        tree = parse_select(text, tokens, arguments, self.modes)
+        result = run_select(tree, self.select_session(limited=True), self.catalog())
         self._found = len(result.rows)
         notes: list[Note] = [("Warning", number, message) for number, message in result.warnings]
         return Rows(result.columns, result.types, result.rows, notes)
@@ -147,9 +184,8 @@ class Execution:
     def _evaluated(self, setting: st.Setting) -> tuple[SqlType, Value]:
         """The value of one assignment of SET. Raises error 1241 for more than one."""
         text = f"SELECT {setting.expression}"
-        result = run_select(
-            parse_select(text, tokens_of(text)), self.select_session(), self.catalog(), check=self.check
-        )
+        tree = parse_select(text, tokens_of(text, self.modes), modes=self.modes)
+        result = run_select(tree, self.select_session(), self.catalog())
         if len(result.types) != 1 or len(result.rows) != 1:
             raise StatementError(1241, 1)
         return result.types[0], result.rows[0][0]
@@ -166,7 +202,11 @@ class Execution:
                 return Done(notes=[] if running else [("Note", 1105, "no clone is running")])
             case st.SetVariables():
                 return self._set(statement)
-            case st.SetNames() | st.Begin():
+            case st.SetNames():
+                changed, notes = self.session.read_names(statement)
+                self.session.values |= changed
+                return Done(notes=notes)
+            case st.Begin():
                 return Done()
             case st.Show():
                 return show(self, statement)
@@ -202,7 +242,11 @@ class Execution:
             raise StatementError(1524, "clone")
         in_place = isinstance(statement, st.CloneInstance) and statement.directory is None
         self.require("CLONE_ADMIN" if in_place else "BACKUP_ADMIN")
-        notes = self.agent.clones.run(statement, self.number, self.interrupted)
+        self.is_cloning = True
+        try:
+            notes = self.agent.clones.run(statement, self.number, self.interrupted)
+        finally:
+            self.is_cloning = False
         return Done(notes=[("Note", 1105, note) for note in notes])
 
     def _plugin(self, statement: st.InstallPlugin | st.UninstallPlugin) -> Answer:
@@ -233,11 +277,20 @@ class Execution:
                 continue
             setting = given if given.expression is None else _with_value(given, self._evaluated(given)[1])
             if setting.scope == "session" and setting.name in SESSION_VARIABLES:
-                value = SESSION_VARIABLES[setting.name] if setting.is_default else _session_value(setting)
-                changes.append(functools.partial(self._session.__setitem__, setting.name, value))
+                if setting.name in OF_A_SESSION:
+                    self.require("SYSTEM_VARIABLES_ADMIN", words=SESSION_ADMIN)
+                changed, more = self.session.read(setting)
+                notes += more
+                changes.append(functools.partial(self.session.values.update, changed))
                 continue
-            if setting.name in CLONE_VARIABLES and setting.scope != "session":
+            if setting.scope != "session" and self.agent.variables.knows(setting.name):
                 self.require("SYSTEM_VARIABLES_ADMIN", words="SUPER or SYSTEM_VARIABLES_ADMIN")
+            if setting.name in SESSION_VARIABLES:
+                notes += self.session.read_global(setting)
+                continue
+            if setting.name in self.agent.variables.fixed:
+                notes += check_fixed(setting, self.agent.variables.fixed[setting.name])
+                continue
             value, more = self.agent.variables.read(setting)
             notes += more
             changes.append(functools.partial(self.agent.variables.set, setting, value))
@@ -247,7 +300,13 @@ class Execution:
 
     def _set_mine(self, setting: st.Setting) -> None:
         found = (_kind(setting.value), setting.value) if setting.expression is None else self._evaluated(setting)
-        self._mine[setting.name.lower()] = kept(*found)
+        self.keep_mine(setting.name.lower(), *found)
+
+    def keep_mine(self, name: str, kind: SqlType, value: Value) -> None:
+        """Set ``@name``, in lower case. Raises error 3170."""
+        found = kept(kind, value)
+        self.kept.put(("@", name), size_of(name) + (size_of(found[1]) if isinstance(found[1], str) else 0))
+        self._mine[name] = found
 
     def _kill(self, statement: st.Kill) -> Answer:
         other = self.agent.session(statement.number)
@@ -277,11 +336,3 @@ def _with_value(setting: st.Setting, value: Value) -> st.Setting:
     if not isinstance(plain, str | int | float | Decimal | None):
         plain = text_of(plain, varchar(0))
     return replace(setting, value=plain, is_number_with_point=number)  # type: ignore[arg-type]
-
-
-def _session_value(setting: st.Setting) -> Content:
-    if isinstance(setting.value, float):
-        raise StatementError(1232, setting.name)
-    if isinstance(setting.value, str) and setting.value.upper() in ("ON", "OFF"):
-        return setting.value.upper() == "ON"
-    return setting.value

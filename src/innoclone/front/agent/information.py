@@ -11,6 +11,7 @@ from datetime import datetime
 
 from innoclone.front.agent.sql.types import (
     BLOB,
+    DOUBLE,
     INT,
     Column,
     SqlType,
@@ -21,7 +22,7 @@ from innoclone.front.agent.sql.types import (
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["INFORMATION", "Source", "columns_of", "information_rows", "type_text"]
+__all__ = ["INFORMATION", "Source", "columns_of", "information_rows", "shown_name", "type_text"]
 
 Source = tuple[Sequence[Column], Callable[[], Sequence[tuple[Value, ...]]]]
 COLLATION = "utf8mb4_0900_ai_ci"
@@ -79,7 +80,8 @@ _NUMBER, _UNSIGNED = SqlType(ColumnType.LONGLONG, 20), SqlType(ColumnType.LONGLO
 _PLAIN = {
     "int": INT, "int unsigned": SqlType(ColumnType.LONG, 10, unsigned=True), "bigint": _NUMBER,
     "bigint unsigned": _UNSIGNED, "longtext": BLOB, "datetime": datetime_type(),
-    "timestamp": datetime_type(0, ColumnType.TIMESTAMP),
+    "timestamp": datetime_type(0, ColumnType.TIMESTAMP), "timestamp(6)": datetime_type(6, ColumnType.TIMESTAMP),
+    "double": DOUBLE,
 }  # fmt: skip
 
 
@@ -102,11 +104,12 @@ INFORMATION = {name: columns_of(specification) for name, specification in _SPECI
 def type_text(kind: SqlType) -> str:
     """A column's type as SHOW COLUMNS writes it."""
     unsigned = " unsigned" if kind.unsigned else ""
-    decimals = f"({kind.decimals})" if kind.decimals else ""
+    decimals = f"({kind.decimals})" if kind.decimals and kind.kind is not ColumnType.DOUBLE else ""
     names = {
         ColumnType.LONG: f"int{unsigned}", ColumnType.LONGLONG: f"bigint{unsigned}", ColumnType.BLOB: "longtext",
         ColumnType.STRING: f"char({kind.length})", ColumnType.VAR_STRING: f"varchar({kind.length})",
-        ColumnType.TIMESTAMP: f"timestamp{decimals}", ColumnType.DATETIME: f"datetime{decimals}",
+        ColumnType.DOUBLE: "double", ColumnType.TIMESTAMP: f"timestamp{decimals}",
+        ColumnType.DATETIME: f"datetime{decimals}",
     }  # fmt: skip
     return names[kind.kind]
 
@@ -122,7 +125,7 @@ def information_rows(tables: Mapping[tuple[str, str], Source], since: datetime) 
             ("utf8mb4_bin", "utf8mb4", 46, "", "Yes", 1, "PAD SPACE"),
         ],
         "COLUMNS": [
-            _column_row(schema, name, number, column)
+            _column_row(schema, shown_name(schema, name), number, column)
             for (schema, name), (columns, _) in ordered
             for number, column in enumerate(columns, 1)
         ],
@@ -130,12 +133,17 @@ def information_rows(tables: Mapping[tuple[str, str], Source], since: datetime) 
         "SCHEMATA": [("def", schema, "utf8mb4", COLLATION, None, "NO") for schema in schemas],
         "TABLES": [
             (
-                "def", schema, name, *_kind(schema), 10, "Dynamic", 0, 0, 0, 0, 0, 0, None, since, None, None,
-                COLLATION, None, "", "",
+                "def", schema, shown_name(schema, name), *_kind(schema), 10, "Dynamic", 0, 0, 0, 0, 0, 0, None, since,
+                None, None, COLLATION, None, "", "",
             )
             for (schema, name), _ in ordered
         ],
     }  # fmt: skip
+
+
+def shown_name(schema: str, table: str) -> str:
+    """A table's name, given in lower case, as a server shows it."""
+    return table.upper() if schema == "information_schema" else table
 
 
 def _kind(schema: str) -> tuple[str, str | None]:

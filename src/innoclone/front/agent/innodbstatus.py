@@ -11,7 +11,7 @@ from innoclone.engine.pagecheck import check_redo
 from innoclone.errors import CloneError
 from innoclone.ops.status import State
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 if TYPE_CHECKING:
     from innoclone.front.agent.service import Agent
@@ -29,7 +29,7 @@ def innodb_status(agent: Agent) -> str | None:
     server = _server(agent)
     if server is not None:
         try:
-            with Sql(server, read_timeout=PATIENCE) as sql:
+            with Sql(server, read_timeout=PATIENCE) as sql, understood("InnoDB"):
                 return str(sql.rows("SHOW ENGINE INNODB STATUS")[0][2])
         except CloneError as error:
             log.warning("SHOW ENGINE INNODB STATUS: %s; showing the newest clone instead", error.message)

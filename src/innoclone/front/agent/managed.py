@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from innoclone.engine.session import version_number
 from innoclone.errors import CloneError, TargetBusy
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.priority import Launcher
 from innoclone.front.agent.settings import AgentSettings
 from innoclone.ops.managed import Managed
-from innoclone.transport.sql import Sql
+from innoclone.transport.sql import Sql, understood
 
 __all__ = ["binary_log_status", "settle_in_background"]
 
@@ -19,7 +21,9 @@ log = logging.getLogger("innoclone.agent")
 PATIENCE = 10.0  # seconds for an answer
 
 
-def settle_in_background(managed: Managed, settled: threading.Event, then: Callable[[str | None], None]) -> None:
+def settle_in_background(
+    managed: Managed, settled: threading.Event, launcher: Launcher, then: Callable[[str | None], None]
+) -> None:
     """Bring the server up if a replacement was broken off when the last agent died. ``settled`` is set after that: a
     CLONE meanwhile must wait.
 
@@ -45,7 +49,12 @@ def settle_in_background(managed: Managed, settled: threading.Event, then: Calla
         then(done)
 
     settled.clear()
-    threading.Thread(target=settle, name="innoclone-settle", daemon=True).start()
+    launcher.run(settle).add_done_callback(_tell)  # the server that it starts does not give way to anybody
+
+
+def _tell(ended: Future[None]) -> None:
+    if (error := ended.exception()) is not None:
+        log.error("unexpected", exc_info=error)
 
 
 def binary_log_status(settings: AgentSettings) -> list[tuple[str, int, str, str, str]]:
@@ -58,10 +67,10 @@ def binary_log_status(settings: AgentSettings) -> list[tuple[str, int, str, str,
     if server is None:
         return []
     try:
-        with Sql(server, read_timeout=PATIENCE) as sql:
+        with Sql(server, read_timeout=PATIENCE) as sql, understood("its binary log"):
             renamed = version_number(str(sql.value("SELECT @@version"))) >= 80200
             rows = sql.rows("SHOW BINARY LOG STATUS" if renamed else "SHOW MASTER STATUS")
+            return [(str(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]
     except CloneError as error:
         log.warning("%s can't be asked for its binary log: %s", server, error.message)
         raise StatementError(1105, f"{server} can't be asked for its binary log: {error.message}") from error
-    return [(str(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from innoclone.errors import CloneError
 from innoclone.front.agent.answers import Answer, Rows
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import PREPARED, size_of
 from innoclone.front.agent.sql.grammar import parse_statement
-from innoclone.front.agent.sql.lexer import Kind, tokens_of
+from innoclone.front.agent.sql.lexer import Kind, Modes, text_literal, tokens_of
 from innoclone.front.agent.sql.parsing import is_query
 from innoclone.front.agent.sql.types import datetime_type, text_of, time_type
 from innoclone.wire import commands as com
@@ -21,9 +22,10 @@ from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, PrepareOk
 if TYPE_CHECKING:
     from innoclone.front.agent.execution import Execution
 
-__all__ = ["MOST", "Prepared", "with_literals"]
+__all__ = ["Prepared", "with_literals"]
 
-MOST = 1000  # of one connection
+LONG = "long data"
+BYTES_OF_A_PLACE = 100  # of a question mark
 NUMERIC = (ColumnType.DECIMAL, ColumnType.NEWDECIMAL)
 
 
@@ -33,6 +35,7 @@ class _Statement:
     places: list[int]  # of the question marks
     types: tuple[tuple[ColumnType, bool], ...] = ()
     long: dict[int, bytearray] = field(default_factory=dict)
+    failed: StatementError | None = None  # what its long data came to; said when it is executed
 
 
 def with_literals(text: str, places: Sequence[int], literals: Sequence[str]) -> str:
@@ -55,7 +58,8 @@ class Prepared:
 
     def clear(self) -> None:
         """Forget them all."""
-        self._statements.clear()
+        for number in list(self._statements):
+            self.close(number)
 
     def text(self, number: int) -> str:
         """A statement's text, empty for one that isn't there."""
@@ -63,11 +67,14 @@ class Prepared:
 
     def close(self, number: int) -> None:
         """Forget one."""
-        self._statements.pop(number, None)
+        if self._statements.pop(number, None) is not None:
+            self._execution.kept.drop((PREPARED, number))
+            self._execution.kept.drop((LONG, number))
 
     def reset(self, number: int) -> None:
         """Forget its long data. Raises error 1243."""
         self._get(number, "mysqld_stmt_reset").long.clear()
+        self._execution.kept.drop((LONG, number))
 
     def _get(self, number: int, what: str) -> _Statement:
         if number not in self._statements:
@@ -76,9 +83,7 @@ class Prepared:
 
     def prepare(self, text: str) -> list[bytes]:
         """The answer to COM_STMT_PREPARE. A SELECT's columns are found by running it with NULLs."""
-        if len(self._statements) >= MOST:
-            raise StatementError(1461, MOST)
-        tokens = tokens_of(text)
+        tokens = tokens_of(text, self._execution.modes)
         if tokens[0].kind is Kind.END:
             raise StatementError(1065)
         statement = _Statement(text, [token.start for token in tokens if token.is_symbol("?")])
@@ -88,6 +93,7 @@ class Prepared:
             columns = answer.columns if isinstance(answer, Rows) else []
         elif not statement.places:
             parse_statement(text, tokens)
+        self._execution.kept.put((PREPARED, self._last + 1), size_of(text) + BYTES_OF_A_PLACE * len(statement.places))
         self._last += 1
         self._statements[self._last] = statement
         count = len(statement.places)
@@ -100,34 +106,46 @@ class Prepared:
         return found
 
     def long_data(self, command: com.StmtSendLongData, most: int) -> None:
-        """A piece of a parameter; what is too much is dropped, there is no answer to tell it with."""
+        """A piece of a parameter; what is too much is dropped, and said when the statement is executed."""
         statement = self._statements.get(command.number)
         if statement is None or command.parameter >= len(statement.places):
             return
-        if sum(map(len, statement.long.values())) + len(command.data) <= most:
+        size = sum(map(len, statement.long.values())) + len(command.data)
+        try:
+            if size > most:
+                raise StatementError(1153)
+            self._execution.kept.put((LONG, command.number), size)
+        except StatementError as error:
+            statement.failed = error
+        else:
             statement.long.setdefault(command.parameter, bytearray()).extend(command.data)
 
     def execute(self, command: com.StmtExecute) -> Answer:
         """COM_STMT_EXECUTE; a cursor that is asked for is not opened, the rows come at once, as the protocol allows."""
         statement = self._get(command.number, "mysqld_stmt_execute")
+        failed, statement.failed = statement.failed, None
+        if failed is not None:
+            self.reset(command.number)
+            raise failed
         given = parse_parameters(
             command.parameters, len(statement.places), statement.types, frozenset(statement.long)
         )  # fmt: skip
         statement.types = given.types
         literals = [
-            _literal(bytes(statement.long[at]) if at in statement.long else value, kind)
+            _literal(bytes(statement.long[at]) if at in statement.long else value, kind, self._execution.modes)
             for at, (value, (kind, _)) in enumerate(zip(given.values, given.types, strict=True))
         ]
         statement.long.clear()
+        self._execution.kept.drop((LONG, command.number))
         try:
-            if is_query(tokens_of(statement.text)):
+            if is_query(tokens_of(statement.text, self._execution.modes)):
                 return self._execution.execute(statement.text, literals)
             return self._execution.execute(with_literals(statement.text, statement.places, literals))
         except UnicodeError as error:
             raise CloneError(str(error)) from error
 
 
-def _literal(value: Value, kind: ColumnType) -> str:
+def _literal(value: Value, kind: ColumnType, modes: Modes) -> str:
     """A bound value as a literal that our lexer reads back as the same."""
     if value is None:
         return "NULL"
@@ -135,7 +153,7 @@ def _literal(value: Value, kind: ColumnType) -> str:
         text = value.decode("utf-8", "surrogateescape")
         if kind in NUMERIC:
             return _number(text)
-        return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+        return text_literal(text, modes)
     if isinstance(value, float):
         return repr(value) if "e" in repr(value) else f"{value!r}e0"
     if isinstance(value, datetime):

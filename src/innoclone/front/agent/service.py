@@ -10,15 +10,18 @@ from collections.abc import Callable
 
 from innoclone.errors import NetworkError
 from innoclone.front.agent.attempts import FailedLogins, peer_of
-from innoclone.front.agent.catalog import fixed_variables
 from innoclone.front.agent.cloneprocess import Words
 from innoclone.front.agent.clones import Clones
+from innoclone.front.agent.counters import Counters
 from innoclone.front.agent.credentials import Memory
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import fixed_variables
 from innoclone.front.agent.managed import settle_in_background
+from innoclone.front.agent.priority import give_way
 from innoclone.front.agent.room import Client, Room
 from innoclone.front.agent.session import Session, refusal
 from innoclone.front.agent.settings import AgentSettings
+from innoclone.front.agent.sql.budget import Pool
 from innoclone.front.agent.variables import Variables
 from innoclone.front.agent.web import Web
 from innoclone.ops.accounts import Accounts
@@ -44,6 +47,8 @@ class Agent:
         self._claim = claim(folder)  # until the process ends
         self.accounts = Accounts(folder)
         self.memory = Memory()
+        self.pool = Pool()
+        self.counters = Counters()
         self.password_key = PasswordKey(folder)
         if settings.ssl_cert is not None and settings.ssl_key is not None:
             self.tls = server_context(settings.ssl_cert, settings.ssl_key)
@@ -63,7 +68,7 @@ class Agent:
         try:
             fixed = fixed_variables(
                 self.port, str(settings.socket_path.absolute()), str(folder), settings.max_allowed_packet,
-                self.room.connections,
+                self.room.connections, settings.wait_timeout,
             )  # fmt: skip
             self.variables = Variables(folder, fixed, changed=self._changed)
             self.clones = Clones(folder, self.variables, settings.server, settings.managed, words)
@@ -108,10 +113,12 @@ class Agent:
 
         ``stopping`` is called when that begins.
         """
+        give_way()
         if self.web is not None:
             self.web.start()
         if self.settings.managed is not None:
-            settle_in_background(self.settings.managed, self.clones.settled, then=self.clones.resume)
+            clones = self.clones
+            settle_in_background(self.settings.managed, clones.settled, clones.launcher, then=clones.resume)
         else:
             self.clones.resume()
         try:
@@ -120,11 +127,14 @@ class Agent:
         finally:
             stopping()
             self._listener.close()
+            with self._lock:
+                left = list(self._sessions.values())
+            for session, _ in left:
+                if not session.waits_for_clone:  # which is stopped in order, so that it can be continued
+                    session.kill(query_only=False)
             self.clones.close(self.settings.stop_timeout)
             if self.web is not None:
                 self.web.stop()
-            with self._lock:
-                left = list(self._sessions.values())
             for session, _ in left:
                 session.kill(query_only=False)
             end = time.monotonic() + END_WITHIN
@@ -161,9 +171,12 @@ class Agent:
                 thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
                 self._sessions[session.number] = (session, thread)
         if full:
+            self.counters.add("Connection_errors_max_connections")
             log.warning("connection from %s refused: there are %d", host, self.room.most(kind))
             self._refuse(connection, StatementError(1040))
             return
+        self.counters.add("Connections")
+        self.counters.peak("Max_used_connections", self.connected)
         thread.start()
 
     def _run(self, session: Session) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
 from innoclone.front.agent.answers import Answer, Done, Rows, packets
 from innoclone.front.agent.attempts import Attempt, peer_of
-from innoclone.front.agent.catalog import SERVER_VERSION
 from innoclone.front.agent.credentials import HostCredentials
 from innoclone.front.agent.execution import Execution
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import SERVER_VERSION
 from innoclone.front.agent.prepared import Prepared
 from innoclone.front.agent.room import Client
+from innoclone.front.agent.sql.budget import Budget, running, trim
 from innoclone.front.agent.sql.masking import masked
 from innoclone.front.agent.sql.types import Value
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["Session", "nonce", "refusal"]
 
 log = logging.getLogger("innoclone.agent")
+DRAINED, DRAINED_WITHIN = 64 << 20, 5.0  # bytes and seconds of a packet that is too large
+COUNTED: dict[type[com.Command], tuple[str, ...]] = {
+    com.Query: ("Queries", "Questions"), com.StmtExecute: ("Queries", "Questions", "Com_stmt_execute"),
+    com.StmtPrepare: ("Queries", "Com_stmt_prepare"), com.Ping: ("Queries",), com.StmtClose: ("Queries",),
+}  # fmt: skip
 LOGIN_PACKET = 1 << 16  # bytes; a login's packets are short, and whoever sends them is not known yet
 
 
@@ -57,7 +63,7 @@ class Session:
         self.logged_in = False
         self._prepared = Prepared(self.execution)
         self._login: ServerLogin | None = None
-        self._killed = False
+        self._killed = self._is_writing = self._has_quit = False
         settings = agent.settings
         self._credentials = HostCredentials(
             agent.accounts, agent.memory, agent.password_key, self.host, connection.peer_uid
@@ -72,8 +78,13 @@ class Session:
         if not query_only:
             self._killed = True
         self.execution.interrupted.set()
-        if not query_only and self.info == "":
-            self.connection.shut()  # it waits for a command
+        if not query_only and (self.info == "" or self._is_writing):
+            self.connection.shut()  # it waits for a command, or for a client that doesn't read
+
+    @property
+    def waits_for_clone(self) -> bool:
+        """Whether its statement is a clone that runs."""
+        return self.execution.is_cloning
 
     def process_row(self, *, long: bool) -> tuple[Value, ...]:
         """The row of SHOW PROCESSLIST."""
@@ -95,12 +106,19 @@ class Session:
             log.debug("connection %d: %s", self.number, error.message)
         except PacketTooLarge:
             self._say_last(StatementError(1153))
+            if self.logged_in:
+                self.connection.drain(DRAINED, DRAINED_WITHIN)
         except OutOfOrder:
             self._say_last(StatementError(1156))
         except ProtocolError:
             self._say_last(StatementError(1835))
         finally:
+            self.agent.counters.add("Bytes_received", self.connection.received)
+            self.agent.counters.add("Bytes_sent", self.connection.sent)
+            if self.logged_in and not self._has_quit:
+                self.agent.counters.add("Aborted_clients")
             self.connection.close()
+            self.execution.close()
 
     def _say_last(self, error: CloneError) -> None:
         with contextlib.suppress(NetworkError):
@@ -119,7 +137,7 @@ class Session:
         connection.write([login.greeting.serialize()])
         if not self._converse(login, None):
             return False
-        connection.set_timeout(settings.wait_timeout)
+        self._set_timeouts()
         connection.most = settings.max_allowed_packet
         return True
 
@@ -186,6 +204,7 @@ class Session:
             self.connection.write([refusal(error)])
             return False
         self.logged_in, self._login = True, login
+        self.execution.cipher = self.connection.cipher
         self._prepared.clear()
         self.connection.write(packets(Done(), 0))
         return True
@@ -209,13 +228,40 @@ class Session:
             except ProtocolError:
                 self.connection.write([refusal(StatementError(1835))])
                 continue
+            size = len(payload)
+            payload = b""  # it may be large, and isn't kept while the client is silent
             if isinstance(command, com.Quit):
+                self._has_quit = True
                 return
             if isinstance(command, com.ChangeUser):
                 if not self._change_user(command):
                     return
                 continue
-            self.connection.write(self._answer(command))
+            for name in COUNTED.get(type(command), ()):
+                self.agent.counters.add(name)
+            with running(self.execution.begin()) as budget:
+                answer = self._answer(command, size, budget)
+                budget.rest()
+                self._write(answer)
+            del command, answer
+            trim(budget.most_held)
+            self._set_timeouts()
+
+    def _write(self, answer: list[bytes]) -> None:
+        self._is_writing = True  # before it is looked at whether it was killed: `kill` ends a writer by its socket
+        try:
+            if not self._killed or len(answer) == 1:
+                self.connection.write(answer)
+        finally:
+            self._is_writing = False
+
+    def _set_timeouts(self) -> None:
+        """As the session's variables say."""
+        values = self.execution.session
+        idle: float = values.number("wait_timeout")
+        if idle == values.begin_number("wait_timeout"):
+            idle = self.agent.settings.wait_timeout  # which may be a fraction
+        self.connection.set_timeouts(idle, values.number("net_read_timeout"), values.number("net_write_timeout"))
 
     def _now(self, command: str, info: str) -> None:
         self.command, self.since, self.info = command, time.time(), info
@@ -229,12 +275,13 @@ class Session:
         login, step = ServerLogin.changing_user(self._credentials, command, self._login, nonce())
         if not self._converse(login, step):
             return False
-        self.connection.set_timeout(self.agent.settings.wait_timeout)
+        self._set_timeouts()
         return True
 
-    def _answer(self, command: com.Command) -> list[bytes]:
-        """The packets that a command is answered with; none for some."""
+    def _answer(self, command: com.Command, size: int, budget: Budget) -> list[bytes]:
+        """The packets that a command of so many bytes is answered with; none for some."""
         try:
+            budget.hold(2 * size)
             return self._command(command)
         except ProtocolError:
             return [refusal(StatementError(1835))]
@@ -248,17 +295,17 @@ class Session:
     def _command(self, command: com.Command) -> list[bytes]:
         match command:
             case com.Query():
-                self._now("Query", masked(command.text))
+                self._now("Query", masked(command.text, self.execution.modes))
                 return self._packets(self.execution.execute(command.text))
             case com.InitDb():
                 self.execution.use(command.text)
-                return packets(Done(), 0)
+                return self._packets(Done())
             case com.Ping() | com.Debug():
-                return packets(Done(), 0)
+                return self._packets(Done())
             case com.ResetConnection():
                 self.execution.reset()
                 self._prepared.clear()
-                return packets(Done(), 0)
+                return self._packets(Done())
             case com.Statistics():
                 return [self.agent.statistics().encode()]
             case com.ProcessKill():
@@ -268,12 +315,12 @@ class Session:
             case com.FieldList():
                 return self._fields(command)
             case com.StmtPrepare():
-                self._now("Prepare", masked(command.text))
+                self._now("Prepare", masked(command.text, self.execution.modes))
                 return self._prepared.prepare(command.text)
             case com.StmtExecute():
-                self._now("Execute", masked(self._prepared.text(command.number)))
+                self._now("Execute", masked(self._prepared.text(command.number), self.execution.modes))
                 answer = self._prepared.execute(command)
-                return packets(answer, len(self.execution.notes), in_binary=isinstance(answer, Rows))
+                return self._packets(answer, in_binary=isinstance(answer, Rows))
             case com.StmtSendLongData():
                 self._prepared.long_data(command, self.agent.settings.max_allowed_packet)
                 return []
@@ -282,11 +329,11 @@ class Session:
                 return []
             case com.StmtReset():
                 self._prepared.reset(command.number)
-                return packets(Done(), 0)
+                return self._packets(Done())
         raise StatementError(1047)
 
-    def _packets(self, answer: Answer) -> list[bytes]:
-        return packets(answer, len(self.execution.notes))
+    def _packets(self, answer: Answer, *, in_binary: bool = False) -> list[bytes]:
+        return packets(answer, len(self.execution.notes), in_binary=in_binary, status=self.execution.session.status)
 
     def _fields(self, command: com.FieldList) -> list[bytes]:
         table = self.execution.catalog().table("", command.table, command.table)

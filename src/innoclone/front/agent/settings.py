@@ -37,7 +37,7 @@ class AgentSettings:
     ssl_key: Path | None = None
     require_secure_transport: bool = False
     max_connections: int = 151
-    max_allowed_packet: int = 16 << 20  # bytes
+    max_allowed_packet: int = 1 << 20  # bytes
     connect_timeout: float = 10.0  # for a login, TLS included
     wait_timeout: float = 28800.0  # for the next command
     max_failed_logins: int = 20  # of one host in a row; then it must wait

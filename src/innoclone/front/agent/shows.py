@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from innoclone.front.agent.answers import Answer, Rows, table
-from innoclone.front.agent.catalog import plugin_rows, shown
+from innoclone.front.agent.catalog import plugin_rows
+from innoclone.front.agent.empties import empty_shows
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.fixedvariables import shown
 from innoclone.front.agent.information import COLLATION, INFORMATION, type_text
 from innoclone.front.agent.innodbstatus import innodb_status
 from innoclone.front.agent.managed import binary_log_status
@@ -55,6 +57,9 @@ _OF_INFORMATION = {
 def show(execution: Execution, statement: st.Show) -> Answer:
     """SHOW. Raises a `StatementError`."""
     what = statement.what.removeprefix("GLOBAL ").removeprefix("SESSION ").removeprefix("FULL ")
+    if what in _EMPTY:
+        execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
+        return table(_EMPTY[what], [])
     if what in _OF_INFORMATION:
         return _of_information(execution, statement, what)
     return _SHOWS[what](execution, statement)
@@ -67,10 +72,10 @@ def filtered(
     if wanted.like is not None:
         rows = [row for row in rows if is_like(str(row[0]), wanted.like)]
     if wanted.where is None:
-        return table(columns, rows)
+        return table(columns, rows[: execution.session.settings.limit])
     text = f"SELECT * FROM shown WHERE {wanted.where}"  # noqa: S608 - read by our own parser, over what is shown
-    session, tree = execution.select_session(), parse_select(text, tokens_of(text))
-    result = run_select(tree, session, _Shown(columns, rows), check=execution.check)
+    tree = parse_select(text, tokens_of(text, execution.modes), modes=execution.modes)
+    result = run_select(tree, execution.select_session(limited=True), _Shown(columns, rows))
     return table(columns, result.rows)
 
 
@@ -175,7 +180,7 @@ def _create_table(execution: Execution, statement: st.Show) -> Answer:
     found = execution.catalog().table(_schema(execution, statement), statement.name or "", "")
     lines = [f"  `{column.name}` {type_text(column.type)} DEFAULT NULL" for column in found.columns]
     text = f"CREATE TABLE `{found.name}` (\n" + ",\n".join(lines) + "\n) ENGINE=PERFORMANCE_SCHEMA"
-    text += f" DEFAULT CHARSET=utf8mb4 COLLATE={COLLATION}"
+    text = _quoted(execution, f"{text} DEFAULT CHARSET=utf8mb4 COLLATE={COLLATION}")
     return table([Column("Table", NAME), Column("Create Table", VALUE)], [(found.name, text)])
 
 
@@ -187,7 +192,13 @@ def _create_database(execution: Execution, statement: st.Show) -> Answer:
         f"CREATE DATABASE `{schema}` /*!40100 DEFAULT CHARACTER SET utf8mb4 COLLATE {COLLATION} */"
         " /*!80016 DEFAULT ENCRYPTION='N' */"
     )
-    return table([Column("Database", NAME), Column("Create Database", VALUE)], [(schema, text)])
+    columns = [Column("Database", NAME), Column("Create Database", VALUE)]
+    return table(columns, [(schema, _quoted(execution, text))])
+
+
+def _quoted(execution: Execution, text: str) -> str:
+    """Without the quotes if sql_quote_show_create is off: no name of ours needs them."""
+    return text if execution.session.values["sql_quote_show_create"] else text.replace("`", "")
 
 
 def _warnings(execution: Execution, statement: st.Show) -> Answer:
@@ -225,3 +236,4 @@ _SHOWS: dict[str, Callable[[Execution, st.Show], Answer]] = {
     "COLUMNS": _columns, "CREATE TABLE": _create_table, "CREATE DATABASE": _create_database,
     "OPEN TABLES": _open_tables,
 }  # fmt: skip
+_EMPTY = empty_shows()

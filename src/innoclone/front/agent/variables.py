@@ -19,7 +19,7 @@ from innoclone.front.agent.donorlist import check_list
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql.statements import ResetPersist, Setting
 
-__all__ = ["CLONE_VARIABLES", "Note", "Switch", "Variables", "bandwidth"]
+__all__ = ["CLONE_VARIABLES", "Choice", "Content", "Note", "Number", "Switch", "Variables", "bandwidth", "whole"]
 
 NAME, UNINSTALLED, INSTALLED = "variables.json", "clone-uninstalled", "clone-installed"
 MIB = 1 << 20
@@ -30,7 +30,7 @@ Note = tuple[str, int, str]  # level, number, message of SHOW WARNINGS
 Content = str | int | bool | None
 
 
-def _whole(name: str, setting: Setting) -> None:
+def whole(name: str, setting: Setting) -> None:
     """Raises error 1232 for a number that is none of 64 bits."""
     too_large = isinstance(setting.value, int) and not SMALLEST <= setting.value <= LARGEST
     if setting.is_number_with_point or too_large:
@@ -46,7 +46,7 @@ class Switch:
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
         """Raises error 1231."""
         given = setting.value
-        _whole(name, setting)
+        whole(name, setting)
         if isinstance(given, str) and given.upper() in ("ON", "OFF", "TRUE", "FALSE"):
             return given.upper() in ("ON", "TRUE"), []
         if isinstance(given, int) and given in (0, 1):
@@ -65,7 +65,7 @@ class Number:
 
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
         """Raises error 1232."""
-        _whole(name, setting)
+        whole(name, setting)
         if not isinstance(setting.value, int):
             raise StatementError(1232, name)
         taken = max(self.least, min(self.most, setting.value)) // self.unit * self.unit
@@ -111,11 +111,17 @@ class Choice:
 
     default: str
     words: tuple[str, ...]
+    numbered: bool = False  # whether their numbers are taken too
 
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
-        """Raises error 1231."""
-        if isinstance(setting.value, str) and setting.value.lower() in self.words:
-            return setting.value.lower(), []
+        """Raises errors 1231, 1232."""
+        whole(name, setting)
+        given = setting.value
+        if isinstance(given, int) and self.numbered and 0 <= given < len(self.words):
+            return self.words[given], []
+        for word in self.words:
+            if isinstance(given, str) and given.lower() == word.lower():
+                return word, []
         raise StatementError(1231, name, "NULL" if setting.value is None else setting.value)
 
 
@@ -131,11 +137,13 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_donor_timeout_after_network_failure": Number(5, 0, 30),
     "clone_enable_compression": Switch(False),
     "clone_error_numbering": Choice("mysql", ("mysql", "guide")),  # ours: the guide's own numbers
+    "clone_get_server_public_key": Switch(False),  # ours: REQUIRE NO SSL takes the RSA key that the donor sends
     "clone_keep_old_data": Switch(False),  # ours: what a managed server's data was, beside it
     "clone_max_concurrency": Number(16, 1, 128),
     "clone_max_data_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
     "clone_max_network_bandwidth": Bandwidth(0, 0, LARGEST_MIB),
     "clone_resume_on_start": Switch(False),  # ours: go on with a clone that the agent's end cut off
+    "clone_server_public_key_path": Text(),  # ours: the donor's RSA key for REQUIRE NO SSL
     "clone_ssl_ca": Text(),
     "clone_ssl_cert": Text(),
     "clone_ssl_key": Text(),
@@ -220,12 +228,10 @@ class Variables:
         return name in self.fixed or (name in CLONE_VARIABLES and self.installed)
 
     def read(self, setting: Setting) -> tuple[Content, list[Note]]:
-        """The value that SET GLOBAL, PERSIST or PERSIST_ONLY would set. Raises 1193, 1229, 1231, 1232, 1238, 3869."""
+        """The value that SET GLOBAL, PERSIST or PERSIST_ONLY would set. Raises 1193, 1229, 1231, 1232, 3869."""
         name = setting.name
         if not self.knows(name):
             raise StatementError(1193, name)
-        if name in self.fixed:
-            raise StatementError(1238, name, "read only")
         if setting.scope == "session":
             raise StatementError(1229, name)
         kind = CLONE_VARIABLES[name]

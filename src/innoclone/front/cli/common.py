@@ -22,7 +22,7 @@ from typer.core import TyperCommand
 from innoclone.errors import UsageError
 from innoclone.front.dsn import is_dsn
 from innoclone.front.option_files import Files, Setting
-from innoclone.front.options import CONNECTION_OPTIONS, Sources, find_settings, resolve
+from innoclone.front.options import CONNECTION_OPTIONS, SWITCHES, Sources, find_settings, resolve
 from innoclone.front.output import Output
 from innoclone.transport.endpoint import Endpoint
 
@@ -39,6 +39,8 @@ def _option(*names: str, panel: str, help: str, metavar: str | None = None, hidd
 
 # What says which files to read can't stand in one.
 ONLY_TYPED = {"--help", "--ask-password", "--login-path", "--defaults-file", "--defaults-extra-file", "--no-defaults"}
+
+SKIPPING = ("skip-password", *(f"skip-{name}" for name in SWITCHES))
 
 _connection = functools.partial(_option, panel=CONNECTION)
 _files = functools.partial(_option, panel=OPTION_FILES)
@@ -80,13 +82,28 @@ class ConnectionArgs:
         str | None,
         _connection("--connect-timeout", metavar="SECONDS", help="Wait this long for a connection; default 10."),
     ] = None
+    server_public_key_path: Annotated[
+        str | None,
+        _connection(
+            "--server-public-key-path", metavar="FILE", help="The server's RSA key, to log in without TLS (PEM)."
+        ),
+    ] = None
+    get_server_public_key: Annotated[
+        bool,
+        _connection(
+            "--get-server-public-key", help="Without TLS: log in with the RSA key that the server sends, whoever it is."
+        ),
+    ] = False
 
     @property
     def typed(self) -> dict[str, str | None]:
         """The options that were on the command line, by option name; None for a password to ask for."""
         found: dict[str, str | None] = {}
         for option in CONNECTION_OPTIONS:
-            if (value := getattr(self, option.replace("-", "_"))) is not None:
+            value = getattr(self, option.replace("-", "_"))
+            if option in SWITCHES:
+                value = "1" if value else None
+            if value is not None:
                 found[option] = value
         return found | ({"password": None} if self.ask_password else {})
 
@@ -120,6 +137,16 @@ class FileArgs:
         for text in warnings:
             warn(text)
         return sources
+
+    def name_a_server(self) -> bool:
+        """Whether an option file that was named in this very command says where a server is or who logs in, or a login
+        path was named. Raises UsageError."""
+        named = [_at_home(path) for path in (self.defaults_file, self.defaults_extra_file) if path is not None]
+        return self.login_path is not None or any(
+            setting.key in ("host", "port", "socket", "user") and setting.origin.rpartition(":")[0] == str(path)
+            for setting in self.sources(lambda _: None).settings
+            for path in named
+        )
 
 
 def _at_home(path: Path | None) -> Path | None:
@@ -279,7 +306,7 @@ def _defaults(parameters: Sequence[Any], files: FileArgs) -> dict[str, Any]:
     found: dict[str, Any] = {}
     known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)} - ONLY_TYPED
     for setting in files.sources(lambda _: None).settings:
-        if setting.group.lower() != "innoclone" or setting.key in (*CONNECTION_OPTIONS, "skip-password"):
+        if setting.group.lower() != "innoclone" or setting.key in (*CONNECTION_OPTIONS, *SKIPPING):
             continue
         option = f"--{setting.key}"
         if option not in known and not setting.loose and not _is_another_commands(option):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import hold, size_of, spend
 from innoclone.front.agent.sql.expressions import DIVISION_DECIMALS, LARGEST, Env, Expr, digits_of
 from innoclone.front.agent.sql.types import BIGINT, DOUBLE, NOT_FIXED, TEMPORAL, UNSIGNED, SqlType, Value, decimal
 from innoclone.front.agent.sql.values import rounded, sort_key, to_integer, to_number, to_text
@@ -23,7 +24,7 @@ SPREADS = {  # whether of a sample, and whether the root is taken
     "STDDEV": (False, True), "STDDEV_POP": (False, True), "STDDEV_SAMP": (True, True),
 }  # fmt: skip
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", *BITS, *SPREADS)
-CONCATENATED = 1024  # bytes: group_concat_max_len
+LONGEST = 1 << 20  # bytes that GROUP_CONCAT gives, whatever group_concat_max_len is
 
 
 def aggregate(name: str, args: Sequence[Expr], *, distinct: bool) -> Expr:
@@ -42,7 +43,12 @@ def aggregate(name: str, args: Sequence[Expr], *, distinct: bool) -> Expr:
 
 
 def _values(env: Env, arg: Expr) -> list[Value]:
-    return [v for row in env.group or () if (v := arg.value(row)) is not None]
+    found: list[Value] = []
+    for row in env.group or ():
+        spend()
+        if (value := arg.value(row)) is not None:
+            found.append(value)
+    return found
 
 
 def _key(arg: Expr, value: Value) -> tuple[int, object]:
@@ -51,7 +57,12 @@ def _key(arg: Expr, value: Value) -> tuple[int, object]:
 
 def _count(args: Sequence[Expr], *, distinct: bool) -> Expr:
     def value(env: Env) -> Value:
-        rows = [values for row in env.group or () if None not in (values := [arg.value(row) for arg in args])]
+        rows = []
+        for row in env.group or ():
+            spend()
+            values = [arg.value(row) for arg in args]
+            if None not in values:
+                rows.append(values)
         if not distinct:
             return len(rows)
         return len({tuple(_key(arg, one) for arg, one in zip(args, row, strict=True)) for row in rows})
@@ -109,32 +120,43 @@ def _of_one(name: str, arg: Expr, *, distinct: bool) -> Expr:
     return Expr(kind, value, is_aggregate=True)
 
 
-def group_concat(args: Sequence[Expr], order: Sequence[tuple[Expr, bool]], separator: str, *, distinct: bool) -> Expr:
-    """GROUP_CONCAT: each row's ``args`` one after another, but for those with a NULL; cut where too long."""
+def group_concat(
+    args: Sequence[Expr], order: Sequence[tuple[Expr, bool]], separator: str, *, distinct: bool, most: int
+) -> Expr:
+    """GROUP_CONCAT: each row's ``args`` one after another, but for those with a NULL; cut behind ``most`` bytes."""
     if any(arg.is_aggregate for arg in args):
         raise StatementError(1111)
+    most = min(most, LONGEST)
 
     def value(env: Env) -> Value:
         rows = list(env.group or ())
         for expr, descending in reversed(order):
+            spend(len(rows))
             rows.sort(key=lambda row, expr=expr: _key(expr, expr.value(row)), reverse=descending)  # type: ignore[misc]
         texts: dict[object, str] = {}
         size = 0
         for number, row in enumerate(rows):
+            spend()
             values = [arg.value(row) for arg in args]
             if None not in values:
                 key = tuple(_key(arg, one) for arg, one in zip(args, values, strict=True)) if distinct else number
-                texts.setdefault(key, "".join(to_text(v, a.type) or "" for v, a in zip(values, args, strict=True)))
-                size += len(texts[key])
-            if size > CONCATENATED:
+                if key not in texts:
+                    texts[key] = "".join(to_text(v, a.type) or "" for v, a in zip(values, args, strict=True))
+                    size += len(_raw(texts[key])) + (len(_raw(separator)) if len(texts) > 1 else 0)
+                    hold(size_of(texts[key]))
+            if size > most:
                 break
         if not texts:
             return None
         whole = separator.join(texts.values())
-        raw = whole.encode("utf-8", "surrogateescape")
-        if len(raw) <= CONCATENATED:
+        raw = _raw(whole)
+        if len(raw) <= most:
             return whole
-        env.warnings.append((1260, f"Row {len(texts)} was cut by GROUP_CONCAT()"))
-        return raw[:CONCATENATED].decode("utf-8", "ignore")
+        env.warn(1260, f"Row {len(texts)} was cut by GROUP_CONCAT()")
+        return raw[:most].decode("utf-8", "ignore")
 
     return Expr(SqlType(ColumnType.LONG_BLOB, 16384, NOT_FIXED), value, is_aggregate=True)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import spend
 
 __all__ = ["Automaton", "Match", "compiled"]
 
 MOST_STEPS = 2000  # of a program; {m,n} is written out
 MOST_WORK = 20_000_000  # steps times characters
+MOST_GROUPS = 100
+LONGEST = 1 << 13  # characters of a pattern
 Test = Callable[[str], bool]
 _CLASSES: dict[str, Test] = {
     "alpha": str.isalpha, "digit": str.isdigit, "alnum": str.isalnum, "space": str.isspace, "upper": str.isupper,
@@ -72,6 +75,7 @@ class Automaton:
                 self._follow(step, marks, at, text, seen, ready)
             if found is None:
                 self._follow(0, empty, at, text, seen, ready)
+            spend(len(seen) * (self._groups // 10 + 1) + 1)
             threads = []
             for step, marks in ready:
                 one = self._steps[step]
@@ -114,11 +118,11 @@ class Automaton:
         if what == "^":
             return not before or (self._many_lines and text[at - 1] == "\n")
         if what == "$":
-            return not after or text[at:] == "\n" or (self._many_lines and text[at] == "\n")
+            return not after or (text[at] == "\n" and (self._many_lines or at == len(text) - 1))
         if what in "Az":
             return not before if what == "A" else not after
         if what == "Z":
-            return not after or text[at:] == "\n"
+            return not after or (text[at] == "\n" and at == len(text) - 1)
         border = (before and _SHORT["w"](text[at - 1])) != (after and _SHORT["w"](text[at]))
         return border if what == "b" else not border
 
@@ -231,6 +235,8 @@ class _Parser:
             self.at += 2
             marked = False
         number = self.groups = self.groups + marked
+        if number > MOST_GROUPS:
+            raise StatementError(3699)
         inner = self.alternatives()
         if self.take() != ")":
             raise StatementError(3691)
@@ -296,11 +302,13 @@ class _Parser:
         return lambda c: test(c) is not negated
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def compiled(pattern: str, *, ignore_case: bool, many_lines: bool, dot_all: bool) -> Automaton:
     """Raises MySQL's errors for a wrong pattern, 1235 for what ICU understands and this doesn't."""
     if not pattern:
         raise StatementError(3685)
+    if len(pattern) > LONGEST:
+        raise StatementError(3699)
     parser = _Parser(pattern, ignore_case=ignore_case, dot_all=dot_all)
     steps = parser.alternatives()
     if parser.at < len(pattern):

@@ -11,11 +11,13 @@ from sqlglot import exp
 from innoclone.front.agent.faults import StatementError
 from innoclone.front.agent.sql import expressions as ops
 from innoclone.front.agent.sql.aggregates import AGGREGATES, aggregate, group_concat
+from innoclone.front.agent.sql.budget import spend
 from innoclone.front.agent.sql.casts import cast, collated
 from innoclone.front.agent.sql.expressions import Env, Expr, arithmetic, constant, scalar
 from innoclone.front.agent.sql.functions import FUNCTIONS
 from innoclone.front.agent.sql.intervals import extract, plus_interval
-from innoclone.front.agent.sql.moments import timestampdiff
+from innoclone.front.agent.sql.lexer import NO_BACKSLASH_ESCAPES
+from innoclone.front.agent.sql.moments import ZONED, timestampdiff
 from innoclone.front.agent.sql.nodes import BITS, COMPARISONS, KNOWN, LOGIC, NAMED, NOT_HERE, SIGNS, USUAL, even
 from innoclone.front.agent.sql.numeric import bitwise, complement
 from innoclone.front.agent.sql.plans import Plan, exists, in_subquery, quantified, scalar_subquery
@@ -26,6 +28,8 @@ from innoclone.front.agent.sql.values import truth
 from innoclone.front.agent.sql.windows import NAMES, Filler, Window, window_function
 
 __all__ = ["Compiler"]
+
+BITS_OF_A_NUMBER = 64
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Compiler:
 
     def compile(self, node: exp.Expression) -> Expr:
         """Raises the errors that MySQL has for it."""
+        spend(10)
         kind = type(node)
         known = KNOWN.get(kind, USUAL)
         if any(value and name not in known for name, value in node.args.items()):
@@ -79,6 +84,8 @@ class Compiler:
                 text = bytes.fromhex(even(str(node.this))).decode("utf-8", "replace")
                 return constant(replace(varchar(len(str(node.this)) // 2), collation="binary"), text)
             case exp.BitString():
+                if len(str(node.this)) > BITS_OF_A_NUMBER:
+                    raise StatementError(1235, f"a value of more than {BITS_OF_A_NUMBER} bits")
                 return constant(integer(len(str(node.this))), int(str(node.this), 2))
             case exp.Introducer():
                 return self.compile(node.args["expression"])
@@ -122,6 +129,8 @@ class Compiler:
                 return regexp_like(*self._both(node))
             case exp.BitwiseNot():
                 return complement(self.compile(node.this))
+            case exp.DPipe():  # of PIPES_AS_CONCAT
+                return FUNCTIONS["CONCAT"][2](*self._both(node))
             case exp.Concat():  # 'a' 'b'
                 return FUNCTIONS["CONCAT"][2](*(self.compile(one) for one in node.expressions))
             case exp.SessionParameter():
@@ -148,6 +157,7 @@ class Compiler:
         full = ".".join(part for part in (node.db, node.table, node.name) if part)
         if not table and self.clause != "field list" and self.clause != "where clause" and name in self.aliases:
             return self.aliases[name]
+        spend(sum(len(source.columns) for source in self.tables) // 4)
         found = [
             (at, index, column)
             for at, source in enumerate(self.tables)
@@ -277,6 +287,8 @@ class Compiler:
         """In arithmetic a hexadecimal literal is a number."""
         if not isinstance(node, exp.HexString):
             return self.compile(node)
+        if len(str(node.this)) > BITS_OF_A_NUMBER // 4:
+            raise StatementError(1235, f"a number of more than {BITS_OF_A_NUMBER} bits")
         return constant(integer(len(str(node.this))), int(str(node.this) or "0", 16))
 
     def _interval(self, moment: exp.Expression, interval: exp.Interval, sign: int) -> Expr:
@@ -308,7 +320,9 @@ class Compiler:
         above = ops.comparison(lambda order: order >= 0, value, low)
         return ops.logical("AND", above, ops.comparison(lambda order: order <= 0, value, high))
 
-    def _like(self, node: exp.Like, escape: str = "\\") -> Expr:
+    def _like(self, node: exp.Like, escape: str | None = None) -> Expr:
+        if escape is None:
+            escape = "" if NO_BACKSLASH_ESCAPES in self.session.settings.modes else "\\"
         found = ops.like(*self._both(node), escape)
         return scalar(BOOL, lambda value: int(not value), found) if node.args.get("negate") else found
 
@@ -347,7 +361,7 @@ class Compiler:
             unit = args[0].name.upper().removeprefix("SQL_TSI_")
             return plus_interval(self.compile(args[2]), self.compile(args[1]), unit, 1)
         if name == "UNIX_TIMESTAMP" and not args:
-            return FUNCTIONS[name][2](self._function("NOW", []))
+            return self._function(name, [exp.Anonymous(this="NOW")])
         decimals = 0
         if name in ("NOW", "SYSDATE", "CURRENT_TIMESTAMP", "UTC_TIMESTAMP", "CURTIME", "UTC_TIME") and args:
             decimals = int(args[0].name) if isinstance(args[0], exp.Literal) and args[0].name.isdigit() else 7
@@ -361,7 +375,7 @@ class Compiler:
         if name not in FUNCTIONS:
             schema = self.session.schema
             raise StatementError(1305, "FUNCTION", f"{schema}.{name}" if schema else name)
-        least, most, make = FUNCTIONS[name]
+        least, most, make = FUNCTIONS[name] if name not in ZONED else ZONED[name](self.session.settings.zone)
         if len(args) < least or (most is not None and len(args) > most):
             raise StatementError(1582, name)
         return make(*(self.compile(arg) for arg in args))
@@ -394,5 +408,5 @@ class Compiler:
         separator = node.args.get("separator")
         return group_concat(
             [self.compile(part) for part in parts], order, "," if separator is None else separator.name,
-            distinct=distinct,
+            distinct=distinct, most=self.session.settings.concat_length,
         )  # fmt: skip

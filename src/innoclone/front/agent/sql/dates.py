@@ -28,6 +28,7 @@ __all__ = ["DATES"]
 
 Maker = Callable[..., Expr]
 EPOCH_DAYS = 365  # TO_DAYS of the first day that Python knows is one more: MySQL has a year 0
+LONGEST_FORMAT = 256  # characters of STR_TO_DATE's, which becomes a regular expression
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
 
 
@@ -200,6 +201,8 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 def _pattern(wanted: str) -> re.Pattern[str]:
     """A format of STR_TO_DATE. Raises error 1235 for what isn't understood."""
+    if len(wanted) > LONGEST_FORMAT:
+        raise StatementError(1235, "STR_TO_DATE with a format as long as this one")
     parts = []
     for found in re.finditer(r"%(.)|\s+|[^%\s]", wanted, re.DOTALL):
         if found[1] is None:

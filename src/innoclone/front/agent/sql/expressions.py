@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import hold, size_of, spend
 from innoclone.front.agent.sql.types import (
     BIGINT,
     BLOBS,
@@ -46,10 +47,13 @@ MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
 LARGEST = (1 << 64) - 1
 SMALLEST = -(1 << 63)
+MOST_WARNINGS = 1024  # max_error_count
 LONGEST = 1 << 20  # characters of a text that a function makes
+LARGE = 1 << 12  # characters of a text from which its memory counts while it is only an argument
+STEP = 64  # characters that a function looks at in a microsecond
 
 
-@dataclass
+@dataclass(slots=True)
 class Env:
     """Where an expression is evaluated: a row of each table; in an aggregated query also the rows of the group."""
 
@@ -57,7 +61,12 @@ class Env:
     group: list[Env] | None = None
     warnings: list[tuple[int, str]] = field(default_factory=list)
     outer: Env | None = None  # of the query that this one is a subquery of
-    windows: dict[int, Value] = field(default_factory=dict)  # window functions' values for this row
+    windows: dict[int, Value] | None = None  # window functions' values for this row, where there are any
+
+    def warn(self, number: int, message: str) -> None:
+        """One more warning, if there aren't too many."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append((number, message))
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,19 @@ def scalar(kind: SqlType, function: Callable[..., Value], *args: Expr, nulls: bo
     """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself, and for a text too long."""
 
     def value(env: Env) -> Value:
-        values = [arg.value(env) for arg in args]
+        values, large = [], 0
+        for arg in args:
+            given = arg.value(env)
+            values.append(given)
+            if isinstance(given, str) and len(given) > STEP:
+                spend(len(given) // STEP)
+                if len(given) > LARGE:
+                    large += size_of(given)
+                    hold(size_of(given))
+        spend()
         found = None if not nulls and None in values else function(*values)
+        if large:
+            hold(-large)
         return found if not isinstance(found, str) or len(found) <= LONGEST else None
 
     return derived(kind, value, args)
@@ -138,11 +158,12 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
     operate = _OPERATIONS[sign]
 
     def value(env: Env) -> Value:
+        spend()
         first, second = to_number(left.value(env)), to_number(right.value(env))
         if first is None or second is None:
             return None
         if sign in ("/", "DIV", "%") and not second:
-            env.warnings.append((1365, "Division by 0"))
+            env.warn(1365, "Division by 0")
             return None
         if kind is DOUBLE:
             return _finite(operate(float(first), float(second)), source)
@@ -239,6 +260,7 @@ def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
     exact = is_exact(left, right)
 
     def value(env: Env) -> Value:
+        spend()
         try:
             order = compare(left.value(env), right.value(env), exact=exact)
         except StatementError as error:
@@ -259,6 +281,7 @@ def logical(sign: str, left: Expr, right: Expr) -> Expr:
     """AND, OR, XOR with three values."""
 
     def value(env: Env) -> Value:
+        spend()
         first = truth(left.value(env))
         if sign == "AND" and first is False:
             return 0
@@ -284,6 +307,7 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
 
     def value(env: Env) -> Value:
         for condition, result in branches:
+            spend()
             if truth(condition.value(env)):
                 return _unscaled(result.value(env))
         return _unscaled(otherwise.value(env))
@@ -300,6 +324,7 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
     exact = is_exact(left, *choices)
 
     def value(env: Env) -> Value:
+        spend(len(choices))
         given = left.value(env)
         orders = [compare(given, choice.value(env), exact=exact) for choice in choices]
         if 0 in orders:

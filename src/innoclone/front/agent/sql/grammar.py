@@ -186,14 +186,11 @@ class _Parser(ShowReader):
 
     def set(self) -> Statement:
         if self.takes("NAMES"):
-            self.name_or_string()
-            if self.takes("COLLATE"):
-                self.name_or_string()
-            return SetNames()
+            charset = self.charset()
+            return SetNames(charset, self.name_or_string() if charset and self.takes("COLLATE") else None)
         if self.takes("CHARACTER", "SET") or self.takes("CHARSET"):
-            self.name_or_string()
-            return SetNames()
-        if self.sees("TRANSACTION") or any(self.sees(scope, "TRANSACTION") for scope in ("SESSION", "GLOBAL")):
+            return SetNames(self.charset(), of_connection=False)
+        if self.sees("TRANSACTION") or any(self.sees(scope, "TRANSACTION") for scope in ("GLOBAL", "SESSION", "LOCAL")):
             return self.transaction()
         scope = "session"  # a GLOBAL or PERSIST counts for the assignments behind it too
         found: list[Setting] = []
@@ -203,12 +200,35 @@ class _Parser(ShowReader):
             found.append(self.setting(scope))
         return SetVariables(tuple(found))
 
+    def charset(self) -> str | None:
+        return None if self.takes("DEFAULT") else self.name_or_string()
+
     def transaction(self) -> Statement:
-        while not self.takes("TRANSACTION"):
-            self.next()
-        while self.token.kind is Kind.WORD or self.token.is_symbol(","):
-            self.next()
-        return SetNames()
+        """Without a scope it is about the next transaction, of which there is none."""
+        scope = next((scope for scope in ("GLOBAL", "SESSION", "LOCAL") if self.takes(scope)), "")
+        self.need("TRANSACTION")
+        found: dict[str, str | int] = {}
+        while not found or self.takes_symbol(","):
+            name, value = self.characteristic()
+            if name in found:
+                raise self.wrong(self.tokens[self.at - 2])
+            found[name] = value
+        if not scope:
+            return Begin()
+        scope = "global" if scope == "GLOBAL" else "session"
+        return SetVariables(tuple(Setting(scope, name, value) for name, value in found.items()))
+
+    def characteristic(self) -> tuple[str, str | int]:
+        if self.takes("ISOLATION", "LEVEL"):
+            for level in ("READ COMMITTED", "READ UNCOMMITTED", "REPEATABLE READ", "SERIALIZABLE"):
+                if self.takes(*level.split()):
+                    return "transaction_isolation", level.replace(" ", "-")
+            raise self.wrong()
+        self.need("READ")
+        is_read_only = self.takes("ONLY")
+        if not is_read_only:
+            self.need("WRITE")
+        return "transaction_read_only", int(is_read_only)
 
     def setting(self, scope: str) -> Setting:
         if self.token.kind is Kind.VARIABLE:

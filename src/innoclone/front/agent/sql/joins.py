@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sqlglot import exp
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import hold, look_at
 from innoclone.front.agent.sql.compiling import Compiler
-from innoclone.front.agent.sql.expressions import Env
+from innoclone.front.agent.sql.expressions import Env, Expr
 from innoclone.front.agent.sql.plans import Plan, Row
 from innoclone.front.agent.sql.scope import Table
 from innoclone.front.agent.sql.values import truth
 
-__all__ = ["Catalog", "bounded", "joined", "shared_columns", "sources"]
+__all__ = ["Catalog", "bounded", "joined", "kept", "shared_columns", "sources"]
 
-MOST_ROWS = 1_000_000  # that a query may look at
+MOST_ROWS = 1_000_000  # of one table
+BYTES_OF_A_ROW = 150  # of a combination of rows, with what it is evaluated in; and for each of its tables
+BYTES_OF_A_TABLE = 8
 Rows = tuple[Row | None, ...]  # of each table one
 
 
@@ -83,76 +85,86 @@ def shared_columns(joins: Sequence[exp.Join]) -> list[str]:
 
 
 def joined(
-    tables: Sequence[Table],
-    joins: Sequence[exp.Join],
-    compiler: Compiler,
-    where: exp.Expression | None,
-    check: Callable[[], None],
-) -> Callable[[Env], list[Env]]:
+    tables: Sequence[Table], joins: Sequence[exp.Join], compiler: Compiler, where: exp.Expression | None
+) -> Callable[[Env], Iterator[Env]]:
     """A function that gives all combinations of rows that the ON clauses allow, for a row of the outer query.
 
     The order is that of MySQL's hash join where two tables are joined by equality: the table that WHERE narrows (else
     the left one) is put into the hash table, and comes out of it newest first for each row of the other.
     """
     if not tables:
-        return lambda outer: [Env((), warnings=outer.warnings, outer=outer)]
+        return lambda outer: iter([Env((), warnings=outer.warnings, outer=outer)])
     steps = []
     for at, join in enumerate(joins, 1):
         condition, left = _condition(join, tables[: at + 1])
         narrowed = replace(compiler, tables=tables[: at + 1], clause="on clause")
         by_hash = len(tables) == 2 and not left and _is_equality(condition, where)
         builds_right = by_hash and _narrows(where, tables[1], tables)
-        steps.append((narrowed.compile(condition) if condition else None, left, by_hash, builds_right))
+        steps.append(_Step(narrowed.compile(condition) if condition else None, left, by_hash, builds_right))
 
-    def find(outer: Env) -> list[Env]:
-        found: list[Rows] = [(row,) for row in bounded(list(tables[0].rows()))]
-        looked_at = 0
-        for table, (test, left, by_hash, builds_right) in zip(tables[1:], steps, strict=True):
-            rows = table.rows()
-            new: list[Rows] = []
-            pairs: Iterator[tuple[Rows, Row]]
-            if builds_right:
-                pairs = ((one, row) for one in found for row in reversed(rows))
-            elif by_hash:
-                pairs = ((one, row) for row in rows for one in reversed(found))
-            else:
-                pairs = itertools.product(found, rows)
-            matched: set[int] = set()
-            for one, row in pairs:
-                looked_at += 1
-                if looked_at > MOST_ROWS:
-                    raise StatementError(1104)
-                if looked_at % 1000 == 0:
-                    check()
-                if test is None or truth(test.value(Env((*one, row), warnings=outer.warnings, outer=outer))):
-                    matched.add(id(one))
-                    new.append((*one, row))
-            found = _with_unmatched(found, new, matched) if left else new
-        return [Env(row, warnings=outer.warnings, outer=outer) for row in found]
+    def find(outer: Env) -> Iterator[Env]:
+        found: Iterator[Rows] = ((row,) for row in _looked_at(bounded(list(tables[0].rows()))))
+        for table, step in zip(tables[1:], steps, strict=True):
+            found = step.combined(found, table.rows(), outer)
+        for rows in found:
+            yield Env(rows, warnings=outer.warnings, outer=outer)
 
     return find
 
 
-def _with_unmatched(before: list[Rows], new: list[Rows], matched: set[int]) -> list[Rows]:
-    """LEFT JOIN: rows without a partner stay, at their place."""
-    rest = iter(new)
-    following = next(rest, None)
-    found: list[Rows] = []
-    for one in before:
-        if id(one) not in matched:
-            found.append((*one, None))
-            continue
-        while following is not None and all(a is b for a, b in zip(one, following, strict=False)):
-            found.append(following)
-            following = next(rest, None)
+def kept(envs: Iterable[Env], tables: int) -> list[Env]:
+    """A list of them, whose memory counts."""
+    found = []
+    for env in envs:
+        hold(BYTES_OF_A_ROW + BYTES_OF_A_TABLE * tables)
+        found.append(env)
     return found
+
+
+def _looked_at(rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        look_at()
+        yield row
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One join: its ON clause, and in which order its rows come."""
+
+    test: Expr | None
+    left: bool
+    by_hash: bool
+    builds_right: bool
+
+    def combined(self, before: Iterator[Rows], rows: Sequence[Row], outer: Env) -> Iterator[Rows]:
+        """Each of ``before`` with each row that the ON clause allows; of a LEFT JOIN with None where there is none."""
+        if self.by_hash and not self.builds_right:
+            earlier = list(before)  # of one table
+            for row in rows:
+                for one in reversed(earlier):
+                    look_at()
+                    if self._allows((*one, row), outer):
+                        yield (*one, row)
+            return
+        for one in before:
+            matched = False
+            for row in reversed(rows) if self.builds_right else rows:
+                look_at()
+                if self._allows((*one, row), outer):
+                    matched = True
+                    yield (*one, row)
+            if self.left and not matched:
+                yield (*one, None)
+
+    def _allows(self, rows: Rows, outer: Env) -> bool:
+        return self.test is None or bool(truth(self.test.value(Env(rows, warnings=outer.warnings, outer=outer))))
 
 
 def _condition(join: exp.Join, tables: Sequence[Table]) -> tuple[exp.Expression | None, bool]:
     """The ON clause (USING as one), and whether it is a LEFT JOIN."""
     side, kind = str(join.args.get("side") or "").upper(), str(join.args.get("kind") or "").upper()
     known = {"this", "side", "kind", "on", "using"}
-    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER") or any(
+    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN") or any(
         value and name not in known for name, value in join.args.items()
     ):  # fmt: skip
         raise StatementError(1235, "this kind of JOIN")

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.lexer import Kind, Token, tokens_of
+from innoclone.front.agent.sql.lexer import NO_MODES, Kind, Modes, Token, lexed
 
 __all__ = ["masked"]
 
 MASK = "<secret>"
-SHOWN = 1000  # characters
+SHOWN, READ = 1000, 2000  # characters
 
 
-def masked(text: str) -> str:
+def masked(text: str, modes: Modes = NO_MODES) -> str:
     """The text with MySQL's own mask in place of each string that is or may be a password, and of every comment beside
-    one; all of a text that can't be read."""
+    one; all of a text that can't be read. Of a long text the begin is read, and what follows may have a password."""
+    tokens: list[Token] = []
+    begin = text[:READ]
+    is_whole = len(begin) == len(text)
     try:
-        tokens = tokens_of(text)
+        tokens.extend(lexed(begin, modes))
     except StatementError:
-        return MASK
+        if is_whole:
+            return MASK
     secrets = list(_are_secrets(tokens))
-    if not any(secrets):
+    if is_whole and not any(secrets):
         return text[:SHOWN]
     parts, at = [], 0
     for token, is_secret in zip(tokens, secrets, strict=True):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import spend
 from innoclone.front.agent.sql.expressions import Expr, scalar
 from innoclone.front.agent.sql.intervals import fraction, week, week_and_year
 from innoclone.front.agent.sql.types import (
@@ -26,7 +28,7 @@ from innoclone.front.agent.sql.types import (
 from innoclone.front.agent.sql.values import rounded, to_duration, to_moment, to_number, to_text
 from innoclone.wire.results import ColumnType
 
-__all__ = ["MOMENTS", "UNITS", "timestampdiff"]
+__all__ = ["MOMENTS", "UNITS", "ZONED", "timestampdiff"]
 
 FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
@@ -158,6 +160,7 @@ def _date_format(arg: Expr, pattern: Expr) -> Expr:
             return None
         parts, at = [], 0
         while at < len(text):
+            spend(2)
             if text[at] == "%" and at + 1 < len(text):
                 parts.append(_FORMATS.get(text[at + 1], lambda _, char=text[at + 1]: char)(moment))
                 at += 2
@@ -169,20 +172,20 @@ def _date_format(arg: Expr, pattern: Expr) -> Expr:
     return scalar(varchar(_formatted_length(pattern)), value, arg, pattern)
 
 
-def _unix_timestamp(arg: Expr) -> Expr:
+def _unix_timestamp(zone: tzinfo | None, arg: Expr) -> Expr:
     decimals = 0 if arg.type.is_text and not arg.is_constant else fraction(arg)
 
     def value(given: Value) -> Value:
         moment = to_moment(given)
         if moment is None or moment.year < FIRST_YEAR:
             return 0
-        seconds = int(moment.replace(microsecond=0).timestamp())
+        seconds = int(moment.replace(microsecond=0, tzinfo=zone).timestamp())
         return seconds if not decimals else rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)
 
     return scalar(decimal(11, decimals) if decimals else BIGINT, value, arg)
 
 
-def _from_unixtime(arg: Expr) -> Expr:
+def _from_unixtime(zone: tzinfo | None, arg: Expr) -> Expr:
     decimals = min(arg.type.decimals, 6) if arg.type.kind is ColumnType.NEWDECIMAL else 0
 
     def value(given: Value) -> Value:
@@ -191,7 +194,7 @@ def _from_unixtime(arg: Expr) -> Expr:
             return None
         return (
             (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(number * 10**6)))
-            .astimezone()
+            .astimezone(zone)
             .replace(tzinfo=None)
         )
 
@@ -211,11 +214,16 @@ def _time(arg: Expr) -> Expr:
 
 MOMENTS: dict[str, tuple[int, int | None, Maker]] = {
     "TIMEDIFF": (2, 2, _timediff), "SEC_TO_TIME": (1, 1, _sec_to_time), "TIME_TO_SEC": (1, 1, _time_to_sec),
-    "DATE_FORMAT": (2, 2, _date_format), "UNIX_TIMESTAMP": (1, 1, _unix_timestamp),
-    "FROM_UNIXTIME": (1, 1, _from_unixtime), "DATE": (1, 1, _date), "TIME": (1, 1, _time),
+    "DATE_FORMAT": (2, 2, _date_format), "UNIX_TIMESTAMP": (1, 1, functools.partial(_unix_timestamp, None)),
+    "FROM_UNIXTIME": (1, 1, functools.partial(_from_unixtime, None)), "DATE": (1, 1, _date), "TIME": (1, 1, _time),
     "YEAR": (1, 1, _part("year", SqlType(ColumnType.YEAR, 4, unsigned=True))),
     "MONTH": (1, 1, _part("month", integer(2))), "DAY": (1, 1, _part("day", integer(2))),
     "DAYOFMONTH": (1, 1, _part("day", integer(2))), "HOUR": (1, 1, _part("hour", integer(3))),
     "MINUTE": (1, 1, _part("minute", integer(2))),
     "SECOND": (1, 1, _part("second", integer(2))), "MICROSECOND": (1, 1, _part("microsecond", BIGINT)),
 }  # fmt: skip
+ZONED: dict[str, Callable[[tzinfo | None], tuple[int, int | None, Maker]]] = {
+    "UNIX_TIMESTAMP": lambda zone: (1, 1, functools.partial(_unix_timestamp, zone)),
+    "FROM_UNIXTIME": lambda zone: (1, 1, functools.partial(_from_unixtime, zone)),
+}
+"""Functions of `MOMENTS` by the session's time zone; None is the system's."""

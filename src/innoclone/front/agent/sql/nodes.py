@@ -12,6 +12,7 @@ KNOWN: dict[type[exp.Expression], set[str]] = {
     exp.Column: {"this", "table", "db"},
     exp.Literal: {"this", "is_string"},
     exp.Div: {"this", "expression", "typed", "safe"},
+    exp.DPipe: {"this", "expression", "safe"},
     exp.Concat: {"expressions", "coalesce", "safe"},
     exp.If: {"this", "true", "false"},
     exp.Case: {"this", "ifs", "default"},

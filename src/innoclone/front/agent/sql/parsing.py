@@ -20,11 +20,21 @@ from sqlglot.parsers.mysql import MySQLParser
 from sqlglot.tokenizer_core import TokenType
 
 from innoclone.front.agent.faults import StatementError, syntax_error
-from innoclone.front.agent.sql.lexer import Kind, Token, tokens_of
+from innoclone.front.agent.sql.budget import spend
+from innoclone.front.agent.sql.lexer import (
+    ANSI_QUOTES,
+    NO_BACKSLASH_ESCAPES,
+    NO_MODES,
+    Kind,
+    Modes,
+    Token,
+    tokens_of,
+)
 
 __all__ = ["is_query", "name_of", "parse_select"]
 
 LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
+PIPES_AS_CONCAT = "PIPES_AS_CONCAT"
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
 NAME = "name"  # in a node's meta: the column's
@@ -39,6 +49,11 @@ class _Parser(MySQLParser):
     PLACEHOLDER_PARSERS: ClassVar[dict[Any, Any]] = {
         **MySQLParser.PLACEHOLDER_PARSERS, TokenType.PLACEHOLDER: lambda self: self._parse_argument(),
     }  # fmt: skip
+
+    def _advance(self, times: int = 1) -> None:
+        """Every way that the parser tries goes through here, also those that it goes back from."""
+        spend(4)
+        super()._advance(times)
 
     def _parse_argument(self) -> exp.Expr:
         node = exp.Placeholder()
@@ -60,26 +75,41 @@ class _Dialect(MySQL):
     Parser = _Parser
 
 
+class _PipesParser(_Parser):
+    def _parse_factor_operand(self) -> exp.Expr | None:
+        """``||`` binds tighter than any other operator of two operands."""
+        found = super()._parse_factor_operand()
+        while self._match(TokenType.DPIPE):
+            found = self.expression(exp.DPipe(this=found, expression=super()._parse_factor_operand()))
+        return found
+
+
+class _PipesDialect(MySQL):
+    Parser = _PipesParser
+
+
 def is_query(tokens: list[Token]) -> bool:
     """Whether a statement begins as one that `parse_select` reads."""
     first = next((token for token in tokens if not token.is_symbol("(")), tokens[-1])
     return first.is_word("SELECT") or first.is_word("WITH")
 
 
-def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = ()) -> exp.Expr:
+def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), modes: Modes = NO_MODES) -> exp.Expr:
     """A SELECT, UNION or WITH; `name_of` tells the names of its columns. ``tokens`` are those of ``text``.
 
-    ``arguments`` are literals for its question marks.
+    ``arguments`` are literals for its question marks, ``modes`` those of sql_mode.
     Raises error 1064, or 1235 for what MySQL has and we have not.
     """
     if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))
+    plain, starts = _plain(text, tokens, modes)
+    dialect = _PipesDialect if PIPES_AS_CONCAT in modes else _Dialect
     try:
-        trees = [tree for tree in sqlglot.parse(_plain(text, tokens), dialect=_Dialect) if tree is not None]
+        trees = [tree for tree in sqlglot.parse(plain, dialect=dialect) if tree is not None]
     except ParseError as error:
-        raise _syntax(text, tokens, error) from None
+        raise _syntax(text, tokens, plain, starts, error) from None
     except RecursionError:
         raise StatementError(1235, "a SELECT as deep as this one") from None
     except (TokenError, ValueError):
@@ -90,27 +120,26 @@ def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = ()) 
     tree = trees[0]
     if not isinstance(tree, exp.Query):
         raise StatementError(1235, type(tree).__name__.upper())
-    starts = [token.start for token in tokens]
     for select in tree.find_all(exp.Select):
         if not select.expressions:
             raise syntax_error(text, tokens[1].start)
         for node in select.expressions:
             begin, end = node.meta[SOURCE]
             node.meta[NAME] = _name(text, tokens[bisect_left(starts, begin) : bisect_left(starts, end)])
-    marks = [token.start for token in tokens if token.is_symbol("?")]
+    marks = [start for token, start in zip(tokens, starts, strict=True) if token.is_symbol("?")]
     if len(marks) > len(arguments):
-        raise syntax_error(text, marks[len(arguments)])
-    return tree.transform(_filled, dict(zip(marks, arguments, strict=True)), copy=False) if marks else tree
+        raise syntax_error(text, tokens[starts.index(marks[len(arguments)])].start)
+    return tree.transform(_filled, dict(zip(marks, arguments, strict=True)), modes, copy=False) if marks else tree
 
 
-def _filled(node: exp.Expr, arguments: Mapping[int, str]) -> exp.Expr:
+def _filled(node: exp.Expr, arguments: Mapping[int, str], modes: Modes) -> exp.Expr:
     """A literal in the place of a question mark."""
     if not isinstance(node, exp.Placeholder):
         return node
     literal = arguments[node.meta[ARGUMENT]]
     found: exp.Expr = exp.Null()
     if literal.startswith("'"):
-        found = exp.Literal.string(tokens_of(literal)[0].text)
+        found = exp.Literal.string(tokens_of(literal, modes)[0].text)
     elif literal != "NULL":
         found = exp.Literal.number(literal.removeprefix("-"))
         found = exp.Neg(this=found) if literal.startswith("-") else found
@@ -123,14 +152,28 @@ def name_of(node: exp.Expr) -> str:
     return str(node.meta[NAME])
 
 
-def _plain(text: str, tokens: list[Token]) -> str:
-    """Blanks for comments, also around those that MySQL executes; everything else stays at its place."""
-    parts, at = [], 0
+def _plain(text: str, tokens: list[Token], modes: Modes) -> tuple[str, list[int]]:
+    """The text as it would be without ``modes``, and where each token stands in it.
+
+    Blanks for comments, also around those that MySQL executes.
+    """
+    parts, starts, at, size = [], [], 0, 0
     for token in tokens:
-        between = text[at : token.start]
-        parts += [re.sub(r"\S", " ", between), text[token.start : token.end]]
+        blanks = re.sub(r"\S", " ", text[at : token.start])
+        starts.append(size + len(blanks))
+        parts += [blanks, _spelled(text, token, modes)]
+        size += len(parts[-1]) + len(blanks)
         at = token.end
-    return "".join(parts)
+    return "".join(parts), starts
+
+
+def _spelled(text: str, token: Token, modes: Modes) -> str:
+    written = text[token.start : token.end]
+    if token.kind is Kind.QUOTED and ANSI_QUOTES in modes and written.startswith('"'):
+        return "`" + token.text.replace("`", "``") + "`"
+    if token.kind is Kind.STRING and NO_BACKSLASH_ESCAPES in modes and "\\" in written:
+        return written.replace("\\", "\\\\")
+    return written
 
 
 def _depth(tokens: list[Token]) -> int:
@@ -144,16 +187,17 @@ def _depth(tokens: list[Token]) -> int:
     return deepest
 
 
-def _syntax(text: str, tokens: list[Token], error: ParseError) -> StatementError:
-    """Where sqlglot gave up; it names the token before the one that is missing."""
+def _syntax(text: str, tokens: list[Token], plain: str, starts: list[int], error: ParseError) -> StatementError:
+    """Where sqlglot gave up, reading ``plain``; it names the token before the one that is missing."""
     found = error.errors[0] if error.errors else {}
     marked = str(found.get("highlight") or "")
-    start = len(text) - len(marked) - len(str(found.get("end_context") or ""))
+    start = len(plain) - len(marked) - len(str(found.get("end_context") or ""))
     if len(str(found.get("end_context") or "")) >= 100:  # sqlglot cuts it there
-        start = text.find(marked + str(found["end_context"]))
+        start = plain.find(marked + str(found["end_context"]))
+    number = bisect_left(starts, start)
     if "Unexpected token" not in str(found.get("description")):
-        start = next((token.start for token in tokens if token.start > start), len(text))
-    return syntax_error(text, max(start, 0))
+        number += number < len(starts) and starts[number] == start
+    return syntax_error(text, tokens[number].start if number < len(tokens) else len(text))
 
 
 def _name(text: str, item: list[Token]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import current, spend
 from innoclone.front.agent.sql.expressions import Env, Expr, derived
 from innoclone.front.agent.sql.types import BOOL, Column, SqlType, Value
 from innoclone.front.agent.sql.values import compare
@@ -32,7 +33,12 @@ class Plan:
     def rows(self, outer: Env) -> list[Row]:
         """All rows, for a row of the outer query; the same ones each time if it uses none of that."""
         if self.references:
-            return self.find(outer)
+            budget = current()
+            held = 0 if budget is None else budget.held
+            rows = self.find(outer)
+            if budget is not None:
+                budget.hold(held - budget.held)  # these rows are kept for one row of the outer query
+            return rows
         if self._found is None:
             self._found = self.find(outer)
         return self._found
@@ -91,6 +97,7 @@ def quantified(test: Callable[[int], bool], left: Expr, plan: Plan, *, every: bo
         if given is None:
             return None if rows else int(every)
         unknown = False
+        spend(len(rows))
         for (other,) in rows:
             order = compare(given, other, exact=exact)
             if order is None:

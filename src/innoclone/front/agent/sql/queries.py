@@ -8,35 +8,49 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import Budget, current, hold, running, spend
 from innoclone.front.agent.sql.compiling import Compiler
 from innoclone.front.agent.sql.expressions import Env, Expr, converted, merged
 from innoclone.front.agent.sql.joins import Catalog, bounded
 from innoclone.front.agent.sql.plans import Plan, Row
 from innoclone.front.agent.sql.scope import Session, Table
-from innoclone.front.agent.sql.select import Result, limited, ordered, ordering, plan_select, unique
+from innoclone.front.agent.sql.select import BYTES_OF_A_RESULT, Result, limited, ordered, ordering, plan_select, unique
 from innoclone.front.agent.sql.types import Column, SqlType
 
 __all__ = ["run_select"]
 
+BY_ZERO = 1365
 
-def run_select(tree: exp.Expr, session: Session, catalog: Catalog, *, check: Callable[[], None]) -> Result:
-    """A query's answer. ``check`` is called now and then, and raises to end it. Raises a `StatementError`."""
+
+def run_select(tree: exp.Expr, session: Session, catalog: Catalog) -> Result:
+    """A query's answer, within this thread's budget, or one of its own. Raises a `StatementError`."""
+    if current() is None:
+        with running(Budget()):
+            return run_select(tree, session, catalog)
     try:
-        plan = _Planner(session, catalog, check).plan(tree, None, {})
+        plan = _Planner(session, catalog).plan(tree, None, {})
         warnings: list[tuple[int, str]] = []
         rows = plan.rows(Env((), warnings=warnings))
+        if session.settings.limit is not None and not _has_limit(tree):
+            rows = rows[: session.settings.limit]
     except RecursionError:
         raise StatementError(1235, "a SELECT as deep as this one") from None
     except ArithmeticError:  # Python's numbers have another largest one
         raise StatementError(1690, "DOUBLE", tree.sql(dialect="mysql")[:80]) from None
+    if "ERROR_FOR_DIVISION_BY_ZERO" not in session.settings.modes:
+        warnings = [warning for warning in warnings if warning[0] != BY_ZERO]
     return Result(plan.columns, plan.types, rows, warnings)
+
+
+def _has_limit(node: exp.Expr) -> bool:
+    """Of its own, also if it is in parentheses."""
+    return node.args.get("limit") is not None or (isinstance(node, exp.Subquery) and _has_limit(node.this))
 
 
 @dataclass(frozen=True)
 class _Planner:
     session: Session
     catalog: Catalog
-    check: Callable[[], None]
 
     def plan(self, node: exp.Expr, outer: Compiler | None, named: Mapping[str, Plan]) -> Plan:
         """``outer`` is the query around a subquery, ``named`` are the tables of WITH."""
@@ -44,7 +58,7 @@ class _Planner:
         if common is not None:
             named = self._with(common, named)
         if isinstance(node, exp.Select):
-            return plan_select(node, self._compiler(outer, named), self.catalog, self.check)
+            return plan_select(node, self._compiler(outer, named), self.catalog)
         if isinstance(node, exp.Subquery) and not node.alias:
             inner = self.plan(node.this, outer, named)
             return _arranged(inner, node, self._compiler(outer, named))
@@ -111,7 +125,16 @@ def _conversion(plan: Plan, types: list[SqlType]) -> Callable[[Env], list[Row]]:
         return converted(Expr(plan.types[at], lambda env: env.rows[0][at] if env.rows[0] else None), types[at])
 
     columns = [column(at) for at in range(len(types))]
-    return lambda outer: [tuple(one.value(Env((row,))) for one in columns) for row in plan.rows(outer)]
+
+    def rows(outer: Env) -> list[Row]:
+        found = []
+        for row in plan.rows(outer):
+            spend()
+            hold(BYTES_OF_A_RESULT)
+            found.append(tuple(one.value(Env((row,))) for one in columns))
+        return found
+
+    return rows
 
 
 def _arranged(plan: Plan, node: exp.Expression, compiler: Compiler) -> Plan:

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Protocol
 
 from innoclone.front.agent.sql.expressions import Expr
+from innoclone.front.agent.sql.lexer import Modes
 from innoclone.front.agent.sql.types import Column, Value
 
-__all__ = ["Session", "Table"]
+__all__ = ["Session", "Settings", "Table"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What variables of a session change about its statements."""
+
+    modes: Modes = frozenset(("ONLY_FULL_GROUP_BY", "ERROR_FOR_DIVISION_BY_ZERO"))  # sql_mode
+    zone: tzinfo | None = None  # time_zone; None is the system's
+    concat_length: int = 1024  # group_concat_max_len, bytes
+    limit: int | None = None  # sql_select_limit
 
 
 class Session(Protocol):
     """What a statement may ask about its session."""
 
     schema: str  # the default one, or empty
+    settings: Settings
 
     def function(self, name: str, decimals: int) -> Expr | None:
         """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""

@@ -9,9 +9,10 @@ from typing import TypeVar
 from sqlglot import exp
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import hold, size_of, spend
 from innoclone.front.agent.sql.compiling import Compiler
 from innoclone.front.agent.sql.expressions import Env, Expr
-from innoclone.front.agent.sql.joins import Catalog, joined, shared_columns, sources
+from innoclone.front.agent.sql.joins import Catalog, joined, kept, shared_columns, sources
 from innoclone.front.agent.sql.parsing import name_of
 from innoclone.front.agent.sql.plans import Plan, Row
 from innoclone.front.agent.sql.scope import Table
@@ -25,7 +26,7 @@ ALLOWED = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "kind",
     "with_", "windows", "operation_modifiers",
 }  # fmt: skip
-MOST_TEXT = 1 << 26  # characters of a result
+BYTES_OF_A_RESULT, BYTES_OF_A_KEY = 150, 150  # of a row, besides texts
 T = TypeVar("T")
 Order = list[tuple[Expr, bool]]  # and whether descending
 
@@ -49,8 +50,8 @@ class _Item:
     alias: str  # by which other clauses may call it
 
 
-def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Callable[[], None]) -> Plan:
-    """``empty`` is a compiler without tables; ``check`` is called now and then, and raises to end the query."""
+def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
+    """``empty`` is a compiler without tables."""
     for name, value in tree.args.items():
         if value and name not in ALLOWED:
             raise StatementError(1235, f"SELECT with {name.rstrip('_').upper()}")
@@ -68,27 +69,24 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Call
     having = _clause(tree, "having", compiler, "having clause")
     order = ordering(tree, compiler, [item.expr for item in items])
     narrowing: exp.Expression | None = tree.args["where"].this if where is not None else None
-    combine = joined(tables, joins, compiler, narrowing, check)
+    combine = joined(tables, joins, compiler, narrowing)
     everything = [item.expr for item in items] + [expr for expr, _ in order] + ([having] if having else [])
     aggregated = bool(groups) or any(expr.is_aggregate for expr in everything)
-    if aggregated:
+    if aggregated and "ONLY_FULL_GROUP_BY" in compiler.session.settings.modes:
         _only_full_group_by(items, groups)
     types = [item.expr.type for item in items]
 
     def find(outer: Env) -> list[Row]:
-        rows = [env for env in _watched(combine(outer), check) if where is None or truth(where.value(env))]
+        rows = kept((env for env in combine(outer) if where is None or truth(where.value(env))), len(tables))
         envs = list(_grouped(rows, groups, outer, len(tables))) if aggregated else rows
         if having is not None:
-            envs = [env for env in envs if truth(having.value(env))]
+            envs = [env for env in _watched(envs) if truth(having.value(env))]
         for window in compiler.windows:
             window(envs)
         found = []
-        size = 0
-        for env in _watched(envs, check):
+        for env in _watched(envs):
             row = tuple(item.expr.value(env) for item in items)
-            size += sum(len(value) for value in row if isinstance(value, str))
-            if size > MOST_TEXT:
-                raise StatementError(1104)
+            hold(BYTES_OF_A_RESULT + sum(size_of(value) for value in row if isinstance(value, str)))
             found.append((row, env))
         if tree.args.get("distinct"):
             found = unique(found, lambda pair: pair[0], types)
@@ -97,10 +95,9 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog, check: Call
     return Plan([item.definition for item in items], types, find, compiler.references)
 
 
-def _watched(rows: list[Env], check: Callable[[], None]) -> Iterator[Env]:
-    """With a look at whether the query was killed before each row."""
+def _watched(rows: list[Env]) -> Iterator[Env]:
     for env in rows:
-        check()
+        spend()
         yield env
 
 
@@ -185,7 +182,7 @@ def _only_full_group_by(items: Sequence[_Item], groups: Sequence[Expr]) -> None:
 def _grouped(rows: list[Env], groups: Sequence[Expr], outer: Env, tables: int) -> Iterator[Env]:
     found: dict[tuple[object, ...], list[Env]] = {}
     types = [group.type for group in groups]
-    for env in rows:
+    for env in _watched(rows):
         found.setdefault(_keys([group.value(env) for group in groups], types), []).append(env)
     if not found and not groups:
         yield Env((None,) * tables, [], outer.warnings, outer)
@@ -201,6 +198,8 @@ def unique(rows: list[T], values: Callable[[T], Row], types: Sequence[SqlType]) 
     """The first of each that the collation takes for the same."""
     found: dict[tuple[object, ...], T] = {}
     for row in rows:
+        spend()
+        hold(BYTES_OF_A_KEY)
         found.setdefault(_keys(values(row), types), row)
     return list(found.values())
 
@@ -209,7 +208,12 @@ def ordered(rows: list[T], env: Callable[[T], Env], order: Order) -> list[T]:
     """Sorted; equal ones keep their order."""
     for expr, descending in reversed(order):
         exact = bool(expr.type.collation)
-        keyed = [(sort_key(expr.value(env(row)), exact=exact), row) for row in rows]
+        keyed = []
+        for row in rows:
+            spend()
+            key = sort_key(expr.value(env(row)), exact=exact)
+            hold(BYTES_OF_A_KEY + (size_of(key[1]) if isinstance(key[1], str) else 0))
+            keyed.append((key, row))
         keyed.sort(key=lambda pair: pair[0], reverse=descending)
         rows = [row for _, row in keyed]
     return rows

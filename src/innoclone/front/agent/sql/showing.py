@@ -17,6 +17,7 @@ ALIASES = {
 OF_A_TABLE = ("COLUMNS", "FIELDS", "INDEX", "INDEXES", "KEYS")
 OF_A_SCHEMA = ("TABLES", "TABLE STATUS", "TRIGGERS", "EVENTS", "OPEN TABLES")
 OTHERS = (
+    "REPLICA STATUS", "SLAVE STATUS", "BINARY LOGS", "REPLICAS", "SLAVE HOSTS",
     "MASTER STATUS", "BINARY LOG STATUS", "STORAGE ENGINES", "CHARACTER SET", "CHARSET", "COLLATION", "FUNCTION STATUS",
     "PROCEDURE STATUS", "SCHEMAS",
 )  # fmt: skip
@@ -24,7 +25,7 @@ FILTERED = (
     "VARIABLES", "STATUS", "DATABASES", "COLLATION", "CHARACTER SET", "COLUMNS", "FUNCTION STATUS", "PROCEDURE STATUS",
     *OF_A_SCHEMA,
 )  # fmt: skip
-MISSING = ("REPLICA STATUS", "BINARY LOGS", "REPLICAS", "PRIVILEGES", "PROFILES", "RELAYLOG EVENTS", "BINLOG EVENTS")
+MISSING = ("PRIVILEGES", "PROFILES", "RELAYLOG EVENTS", "BINLOG EVENTS")
 SCOPED = ("VARIABLES", "STATUS")
 FULL = ("PROCESSLIST", "TABLES", "COLUMNS", "FIELDS")
 
@@ -65,6 +66,8 @@ class ShowReader(WordReader):
         if (what in OF_A_TABLE or what in OF_A_SCHEMA) and (self.takes("FROM") or self.takes("IN")):
             schema = self.name()
         what = ALIASES.get(what, what)
+        if what in ("REPLICA STATUS", "SLAVE STATUS") and self.takes("FOR", "CHANNEL"):
+            self.string()
         if what in ("WARNINGS", "ERRORS") and self.takes("LIMIT"):
             self.number()
         found = self.filter() if what in FILTERED else Filter()

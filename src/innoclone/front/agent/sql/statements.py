@@ -79,7 +79,11 @@ class SetVariables:
 
 @dataclass(frozen=True)
 class SetNames:
-    """SET NAMES, SET CHARACTER SET and SET TRANSACTION: said by clients when they connect, of no effect here."""
+    """SET NAMES, or SET CHARACTER SET if not ``of_connection``; None for DEFAULT, or for no collation."""
+
+    charset: str | None
+    collation: str | None = None
+    of_connection: bool = True
 
 
 @dataclass(frozen=True)

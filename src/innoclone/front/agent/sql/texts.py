@@ -11,9 +11,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import spend
 from innoclone.front.agent.sql.expressions import LONGEST, Env, Expr, derived, is_exact, scalar
 from innoclone.front.agent.sql.types import BIGINT, SqlType, Value, integer, varchar
-from innoclone.front.agent.sql.values import compare, folded, to_integer, to_text
+from innoclone.front.agent.sql.values import compare, folded, paced, to_integer, to_text
 
 __all__ = ["TEXTS"]
 
@@ -42,11 +43,14 @@ def _trim(*, left: bool, right: bool) -> Maker:
     def make(arg: Expr, *what: Expr) -> Expr:
         def value(given: Value, *removed: Value) -> Value:
             text, cut = _read(arg, given), _read(what[0], removed[0]) if what else " "
-            while left and cut and text.startswith(cut):
-                text = text[len(cut) :]
-            while right and cut and text.endswith(cut):
-                text = text[: -len(cut)]
-            return text
+            begin, end = 0, len(text)
+            while left and cut and text.startswith(cut, begin):
+                begin += len(cut)
+                spend()
+            while right and cut and text.endswith(cut, begin, end):
+                end -= len(cut)
+                spend()
+            return text[begin:end]
 
         return scalar(varchar(arg.type.length), value, arg, *what)
 
@@ -63,9 +67,12 @@ def _locate(needle: Expr, text: Expr, start: Expr | None = None) -> Expr:
             return 0
         if exact:
             return inside.find(what, at) + 1
-        parts = [folded(char) for char in inside]
+        if inside.isascii() and what.isascii():
+            return inside.lower().find(what.lower(), at) + 1
+        parts = [folded(char) for char in paced(inside)]
         found = "".join(parts).find(folded(what), sum(map(len, parts[:at])))
         length = 0
+        spend(len(parts) // 8)
         for number, part in enumerate(parts):
             if length == found:
                 return number + 1
@@ -97,7 +104,7 @@ def _conv(arg: Expr, begin: Expr, end: Expr) -> Expr:
         source, target = to_integer(first) or 0, to_integer(second) or 0
         if not (2 <= abs(source) <= 36 and 2 <= abs(target) <= 36):
             return None
-        text, number, sign = _read(arg, given).strip().lower(), 0, 1
+        text, number, sign = _read(arg, given)[:MOST_DIGITS].strip().lower(), 0, 1
         if text[:1] in ("-", "+"):
             sign, text = (-1 if text[0] == "-" else 1), text[1:]
         for char in text:
@@ -110,6 +117,7 @@ def _conv(arg: Expr, begin: Expr, end: Expr) -> Expr:
     return scalar(varchar(65), value, arg, begin, end)
 
 
+MOST_DIGITS = 1000  # that CONV looks at
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -151,8 +159,9 @@ def _field(wanted: Expr, *others: Expr) -> Expr:
 
 def _find_in_set(wanted: Expr, members: Expr) -> Expr:
     def value(given: Value, listed: Value) -> Value:
-        text, names = folded(_read(wanted, given)), folded(_read(members, listed)).split(",")
-        return names.index(text) + 1 if text in names and _read(members, listed) else 0
+        text, names = folded(_read(wanted, given)), folded(_read(members, listed))
+        at = f",{names},".find(f",{text},") if names and "," not in text else -1
+        return names.count(",", 0, at) + 1 if at >= 0 else 0
 
     return scalar(INT10, value, wanted, members)
 
@@ -173,8 +182,16 @@ def _substring_index(arg: Expr, delimiter: Expr, count: Expr) -> Expr:
         text, cut, wanted = _read(arg, given), _read(delimiter, mark), to_integer(number) or 0
         if not cut or not wanted:
             return ""
-        parts = text.split(cut)
-        return cut.join(parts[:wanted] if wanted > 0 else parts[wanted:])
+        passed = wanted if wanted > 0 else text.count(cut) + wanted + 1  # delimiters up to the one that is looked for
+        if passed <= 0:
+            return text
+        at = -len(cut)
+        for _ in range(passed):
+            spend()
+            at = text.find(cut, at + len(cut))
+            if at < 0:
+                return text
+        return text[:at] if wanted > 0 else text[at + len(cut) :]
 
     return scalar(varchar(arg.type.length), value, arg, delimiter, count)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from innoclone.front.agent.faults import StatementError
+from innoclone.front.agent.sql.budget import hold, spend
 from innoclone.front.agent.sql.expressions import Env, Expr, constant, converted, derived, merged
 from innoclone.front.agent.sql.types import BIGINT, DOUBLE, NULL, UNSIGNED, SqlType, Value, varchar
 from innoclone.front.agent.sql.values import sort_key, to_integer
@@ -21,6 +22,7 @@ NAMES = (
     "ROW_NUMBER", "RANK", "DENSE_RANK", "PERCENT_RANK", "CUME_DIST", "NTILE", "LAG", "LEAD", "FIRST_VALUE",
     "LAST_VALUE",
 )  # fmt: skip
+BYTES_OF_VALUES = 500  # of a row, and of its place
 Filler = Callable[[list[Env]], None]
 
 
@@ -55,10 +57,15 @@ def window_function(name: str, args: Sequence[Expr], inner: Expr | None, window:
             partitions.setdefault(_keys(window.partition, env), []).append(env)
         for rows in partitions.values():
             for place in _places(rows, window.order):
-                place.rows[place.at].windows[number] = value(place)
+                env = place.rows[place.at]
+                if env.windows is None:
+                    hold(BYTES_OF_VALUES)
+                    env.windows = {}
+                env.windows[number] = value(place)
+                spend()
 
     def read(env: Env) -> Value:
-        return env.windows.get(number)
+        return None if env.windows is None else env.windows.get(number)
 
     return derived(kind, read, used), fill
 
