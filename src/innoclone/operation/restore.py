@@ -154,7 +154,8 @@ class _Restore:
         position = self.manifest.get("position") or {}
         self.status.binlog_file = position.get("binlog_file", "")
         self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed", "")
+        self.status.gtid_executed = position.get("gtid_executed") or ""  # not known before a boot
+        self.status.position_from = position.get("from", "")
         return RestoreResult(
             self.directory, self.clone, time.time() - began, len(items), sum(item.size for item in items),
             copying.pages if self.options.verify_pages else 0,
@@ -215,7 +216,8 @@ class _Restore:
                 hint="start that server and clone it",
             )
         self.status.notes.append(
-            f"a server of its own has run on {self.clone}: it is restored as that left it, but with a new server UUID"
+            f"a server of its own has run on {self.clone}: it is restored as that left it, but with a new server UUID; "
+            "a binary log position is that of the clone, before its changes"
         )
 
     def _owner(self) -> tuple[int, int] | None:
