@@ -38,6 +38,8 @@ def given_rows(connection: Connection[Any]) -> None:
 def server(make_module_server: ServerFactory) -> Iterator[Connection[Any]]:
     connection = make_module_server().connect()
     given_rows(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("SET group_concat_max_len = DEFAULT")
     yield connection
     connection.close()
 

@@ -15,7 +15,7 @@ from pymysql.constants.SERVER_STATUS import SERVER_STATUS_NO_BACKSLASH_ESCAPES
 from agents import PATIENCE, RunningAgent
 from innoclone.engine.programs import Programs
 from servers import ServerFactory
-from test_agent_variables import answer
+from test_agent_variables import OURS, answer
 
 VALUES = (
     "0", "1", "-1", "2", "3", "1.5", "'x'", "''", "NULL", "ON", "off", "TRUE", "DEFAULT", "99999999999999999999", "'1'",
@@ -126,7 +126,7 @@ def test_scopes_are_a_servers(ours: Connection[Any], real: Connection[Any]) -> N
     assert len(names) > 70
     wrong = []
     for name in names:
-        if name in ("clone_boot", "clone_error_numbering", "clone_keep_old_data", "clone_resume_on_start"):
+        if name in OURS:
             continue
         for scope in ("session", "global"):
             mine, theirs = answer(ours, f"SELECT @@{scope}.{name}"), answer(real, f"SELECT @@{scope}.{name}")

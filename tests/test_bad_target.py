@@ -98,7 +98,9 @@ def test_the_hint_fits_what_is_there(server: Server, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / name).touch()
     (tmp_path / "stock" / "#clone").mkdir(parents=True)
-    (tmp_path / "dated" / "2026-01-01T00-00-00Z").mkdir(parents=True)
+    dated = tmp_path / "dated" / "2026-01-01T00-00-00Z" / "#innoclone"
+    dated.mkdir(parents=True)
+    (dated / "manifest.json").write_text('{"format": 1, "donor": {"uuid": "u"}, "options": {"local": true}}')
     (tmp_path / "other" / "mine").mkdir(parents=True)
     (tmp_path / "file").touch()
     for directory, words in [

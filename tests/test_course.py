@@ -11,6 +11,7 @@ from innoclone.engine import course as module
 from innoclone.engine.course import Course, Unsynced
 from innoclone.engine.filetable import FileTable
 from innoclone.engine.suspects import Suspects
+from innoclone.errors import CloneError
 from innoclone.files.target import Target
 from innoclone.ops.chunks import read_chunks
 from innoclone.ops.journal import Journal
@@ -36,6 +37,39 @@ def test_nothing_is_lost_between_who_adds_and_who_takes() -> None:
         taken.update(unsynced.take())
     taken.update(unsynced.take())
     assert taken == {path for mine in paths for path in mine}
+
+
+def test_bytes_are_counted_while_the_stage_ends(tmp_path: Path) -> None:
+    """Another thread counts; it met the old stage's file, closed."""
+    target = Target(tmp_path / "clone")
+    journal = Journal(target.root, new=True, fsync=False)
+    status = CloneStatus()
+    course = Course(target, FileTable(target, 90704, verify=False), Suspects(journal), status, journal)
+    course.enter(StageNumber.FILE_COPY, 8, None)
+    failed: list[Exception] = []
+    ended = threading.Event()
+
+    def count() -> None:
+        while not ended.is_set():
+            try:
+                course.count_bytes()
+            except CloneError as error:
+                failed.append(error)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        for _ in range(300):
+            for stage in (StageNumber.PAGE_COPY, StageNumber.REDO_COPY, StageNumber.FILE_COPY):
+                old = course.chunks
+                course.enter(stage, 8, None)
+                old.count_bytes(1, 1)
+    finally:
+        ended.set()
+        counting.join()
+    assert failed == []
+    course.close()
+    target.discard()
 
 
 def test_a_file_written_during_a_checkpoint_is_synced_by_the_next(

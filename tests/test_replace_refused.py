@@ -137,7 +137,7 @@ def test_an_owner_that_could_not_try_the_data_out_is_refused(tmp_path: Path, pro
         with pytest.raises(TargetUnusable, match=r"user id 4711\) can't reach"):
             check_trial(managed, programs.version, managed.datadir, folder)
         tool.chmod(0o700)
-        with pytest.raises(BootFailed, match=r"user id 4711\) can't execute"):
+        with pytest.raises(BootFailed, match=r"user id 4711 can't execute"):
             check_trial(managed, programs.version, managed.datadir, folder)
 
 

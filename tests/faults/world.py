@@ -79,7 +79,7 @@ class SmallDonor:
 
     def dsn(self, *, host: str = "127.0.0.1", port: int = 0, ssl_mode: str = "DISABLED") -> str:
         """As the command line takes it; by way of a proxy where ``port`` is given."""
-        return f"mysql://clone@{host}:{port or self.port}?ssl-mode={ssl_mode}"
+        return f"mysql://clone@{host}:{port or self.port}?ssl-mode={ssl_mode}&get-server-public-key=1"
 
     def restart(self) -> None:
         """Start it again after it has ended, however that was."""

@@ -104,7 +104,7 @@ class Course:
             old, self._chunks = self._chunks, Chunks(self.target.root, stage, chunks, found)
             if old is not None:
                 old.close()
-        self.stage, self.ended = stage, False
+            self.stage, self.ended = stage, False
 
     def list_is_complete(self) -> None:
         """All files of FILE_COPY are described, and made."""
@@ -153,9 +153,10 @@ class Course:
 
     def count_bytes(self) -> None:
         """Keep how many bytes the stage has moved."""
-        if self.stage in STAGES and self.journal is not None:
-            row = self.status.stages[STAGES[self.stage]]
-            self.chunks.count_bytes(row.data, row.network)
+        with self._saving:  # the stage and its chunks belong together
+            if self.stage in STAGES and self.journal is not None:
+                row = self.status.stages[STAGES[self.stage]]
+                self.chunks.count_bytes(row.data, row.network)
 
     def _sync_directories(self) -> None:
         if self.target.fsync:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -85,8 +86,7 @@ def add_generation(
             f"the file system of {folder} can't share blocks, so every generation would be a full copy",
             hint="use XFS or btrfs, or say --full-copies",
         )
-    while (new := folder / name_for(time.time())).exists():
-        time.sleep(0.1)  # another run was within this second
+    new = _free_place(folder)
     status.notes.append(f"cloning {options.donor} into {new}")
     older = series_of(folder, donor)
     series = begin_generation(new, donor, series, like=older[-1].path if older else None)
@@ -111,6 +111,13 @@ def add_generation(
     gone, kept = remove_generations(outlived, discard_changes=options.discard_changes)
     status.notes += [f"removed generation {path.name}" for path in gone]
     return replace(result, kept=tuple(kept), notes=list(status.notes))
+
+
+def _free_place(folder: Path) -> Path:
+    """Where a generation of this moment goes; of the next second where a run of this one has the place already."""
+    while os.path.lexists(place := folder / name_for(time.time())):
+        time.sleep(1 - time.time() % 1)
+    return place
 
 
 def preview(options: LocalOptions, *, now: float | None = None) -> Preview:

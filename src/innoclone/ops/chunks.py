@@ -140,8 +140,10 @@ class Chunks:
             return Found(self.stage, self.count, dict(self._done), begun)
 
     def count_bytes(self, data: int, network: int) -> None:
-        """Keep how many bytes were moved."""
-        self._write(BYTES.pack(data, network), HEADER.size)
+        """Keep how many bytes were moved; for who comes too late, it is the next stage's to keep."""
+        with self._lock:
+            if self._fd >= 0:
+                self._write(BYTES.pack(data, network), HEADER.size)
 
     def snapshot(self) -> bytes:
         """The file as it is now."""
