@@ -154,7 +154,7 @@ class _Restore:
         position = self.manifest.get("position") or {}
         self.status.binlog_file = position.get("binlog_file", "")
         self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed", "")
+        self.status.gtid_executed = position.get("gtid_executed") or ""
         return RestoreResult(
             self.directory, self.clone, time.time() - began, len(items), sum(item.size for item in items),
             copying.pages if self.options.verify_pages else 0,
