@@ -153,6 +153,33 @@ def test_an_agent_that_never_cloned(agent: RunningAgent, browser: Browser) -> No
     assert seen.text("live") == "live"
 
 
+def test_what_is_long_stays_in_its_place(tmp_path: Path, browser: Browser) -> None:
+    """The position in the row of facts, a directory and an error in the history: by the page's own style."""
+    css = (Path(web.__file__).parent / "page" / "page.css").read_text()
+    facts = {
+        "data": "148 MiB",
+        "network": "148 MiB",
+        "took": "0:03",
+        "donor": "9.7.4-2",
+        "position": "binlog.000001:977796800",
+    }
+    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    long = "/srv/" + "backup" * 30
+    row = f"<tr><td>1<td>Failed<td>2026<td>0:03<td>1 MiB<td>{long}<td>{long}</tr>"
+    row += f"<tr class=why><td><td colspan=6>{long * 2}</tr>"
+    script = (
+        "document.title = [...document.querySelectorAll('dd, .scroll, #facts')]"
+        ".filter(each => each.scrollWidth > each.clientWidth"
+        " || each.getBoundingClientRect().right > innerWidth).length + ' too wide'"
+    )
+    page = tmp_path / "long.html"
+    page.write_text(
+        f"<!doctype html><style>{css}</style><body><dl id=facts style='width: 600px'>{cells}</dl>"
+        f"<div class=scroll><table id=history><tbody>{row}</table></div><script>{script}</script>"
+    )
+    assert Seen(browser.dom(page.as_uri(), "--window-size=1000,600")).text_of("title") == "0 too wide"
+
+
 def test_the_page_needs_nothing_from_elsewhere(agent: RunningAgent) -> None:
     answer, page = get(port_of(agent), "/")
     assert re.findall(r"""(?:src|href|url\(|@import)\s*=?\s*["']?([^"'\s>]+)""", page) == ["data:,"]

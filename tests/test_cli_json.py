@@ -55,6 +55,7 @@ def test_json_in_the_option_file_counts_as_well(cloned, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "number", "exit_status"),
     [
+        (["boot", "/usr"], 1006, 10), (["verify", "/usr"], 1006, 10), (["restore", "/usr", "/nonexistent"], 1006, 10),
         (["boot", "/nonexistent"], 1006, 10), (["status", "/nonexistent"], 1006, 10),
         (["stop", "/nonexistent"], 1006, 10), (["discard", "/nonexistent"], 1006, 10),
         (["verify", "/nonexistent"], 1006, 10),
@@ -99,11 +100,12 @@ def test_a_warning_in_json(cloned, capsys):
 
 
 def assert_error(capsys, number: int, exit_status: int) -> dict[str, object]:
-    """One event and nothing else on stdout; the same on stderr, without a traceback."""
+    """One event with a hint and nothing else on stdout; the same on stderr, without a traceback."""
     out, err = capsys.readouterr()
     (event,) = map(json.loads, out.splitlines())
     assert (event["event"], event["number"], event["exit_status"]) == ("error", number, exit_status)
     assert f"ERROR {number} " in err
+    assert event["hint"] or event["problems"]  # of which each has its own
     assert "Traceback" not in err
     return event
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from clones import booted, check_tables, clone_server, flush, innochecksum, rows
@@ -19,6 +20,7 @@ from innoclone.ops.manifest import read_manifest
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
+FOREIGN = "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'misc' AND ENGINE <> 'InnoDB'"
 
 
 def test_several_system_files(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:
@@ -129,10 +131,16 @@ def test_undo_files_of_one_name_in_two_directories(make_server: ServerFactory, t
 
 
 def test_more_undo_and_unusual_names(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:
-    """What `sandbox fill` makes: extra undo, general tablespaces, compressed, page-compressed, encoded names."""
+    """What `sandbox fill` makes: extra undo, general tablespaces, compressed, page-compressed, encoded names.
+
+    And tables of other engines are on the clone what the notes say."""
     server = make_server()
     fill(server.connect, 40 * MIB)
     flush(server)  # pages in memory are sent, and written, without holes
+    for engine in ("MEMORY", "BLACKHOLE", "ARCHIVE"):
+        rows(server, f"CREATE TABLE misc.of_{engine} (a INT) ENGINE={engine}")
+    rows(server, "CREATE TABLE misc.part (a INT) ENGINE=MyISAM")
+    rows(server, "CREATE TABLE misc.whole (a INT) ENGINE=MERGE UNION=(misc.part)")
     server_tables = rows(
         server,
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND"
@@ -141,13 +149,26 @@ def test_more_undo_and_unusual_names(make_server: ServerFactory, programs: Progr
     checksums = {pair: rows(server, f"CHECKSUM TABLE `{pair[0]}`.`{pair[1]}`") for pair in server_tables}
     directory = tmp_path / "clone"
     result = clone_server(server, directory, threads=4)
-    assert [note for note in result.notes if "will be empty" in note]
+    notes = {note.split()[1]: note for note in result.notes if "a clone copies InnoDB only" in note}
     assert list(directory.glob("*.ibu"))
     sparse = {path.relative_to(server.datadir) for path in server.datadir.rglob("*.ibd") if _used(path) < 0.8}
     assert sparse, "there are page-compressed tables"
     assert {path.relative_to(directory) for path in directory.rglob("*.ibd") if _used(path) < 0.8} >= sparse
     with booted(programs, directory) as clone:
         assert {pair: rows(clone, f"CHECKSUM TABLE `{pair[0]}`.`{pair[1]}`") for pair in server_tables} == checksums
+        foreign = dict(rows(clone, FOREIGN))
+        assert (
+            set(foreign.values()) == notes.keys() >= {"MyISAM", "CSV", "MEMORY", "BLACKHOLE", "ARCHIVE", "MRG_MYISAM"}
+        )
+        for table, engine in foreign.items():
+            if "will be empty" in notes[engine]:
+                assert rows(clone, f"SELECT COUNT(*) FROM misc.`{table}`") == [(0,)]
+                continue
+            assert "error 1017" in notes[engine]
+            with pytest.raises(pymysql.Error) as caught:
+                rows(clone, f"SELECT * FROM misc.`{table}`")
+            assert caught.value.args[0] == 1017
+            rows(clone, f"DROP TABLE IF EXISTS misc.`{table}`")
         assert check_tables(clone) == []
     assert innochecksum(programs, directory) == []
 

@@ -45,7 +45,7 @@ class Recorder:
     def note(self, text: str) -> None:
         self.calls.append(("note", text))
 
-    def tick(self, rows) -> None:
+    def tick(self, rows, seconds) -> None:
         self.calls.append(("tick", list(rows)))
 
     def close(self) -> None:
@@ -247,7 +247,7 @@ def screen(width: int, rows: list[Row]) -> str:
     console = Console(file=stream, force_terminal=True, width=width, color_system=None, legacy_windows=False)
     renderer = LiveRenderer(console)
     renderer.began(rows[0])
-    renderer.tick(rows)
+    renderer.tick(rows, 62.0)
     renderer.close()
     return stream.getvalue()
 
@@ -259,7 +259,17 @@ DONE = Row(Stage.DROP_DATA, State.COMPLETED, 0, 0, 0, 1, 0, 0.5)
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_display_says_everything(width):
     picture = screen(width, [DONE, RUNNING])
-    for word in ["FILE COPY", "25 %", "250.0 MiB / 1,000.0 MiB", "100.0 MiB/s", "4 conn", "0:08 left", "0:02", "total"]:
+    for word in [
+        "FILE COPY",
+        "25 %",
+        "250.0 MiB / 1,000.0 MiB",
+        "100.0 MiB/s",
+        "4 conn",
+        "0:08 left",
+        "0:02",
+        "total",
+        "1:02",
+    ]:
         assert word in picture
     assert "…" not in picture
 
@@ -268,7 +278,7 @@ def test_notes_scroll_by_above_the_live_display():
     stream = io.StringIO()
     renderer = LiveRenderer(Console(file=stream, force_terminal=True, width=100, color_system=None))
     renderer.began(RUNNING)
-    renderer.tick([RUNNING])
+    renderer.tick([RUNNING], 2.5)
     renderer.note("[bold] is no markup")
     renderer.close()
     assert "[bold] is no markup" in stream.getvalue()
@@ -287,6 +297,15 @@ def test_result_table(status):
         "GTID set: uuid:1-7",
         "verdict: identical",
     ]
+
+
+def test_what_is_checked_after_a_copy_counts_once(status):
+    """As in a restore: the pages that are checked are those that were copied."""
+    status = filled(status)
+    status.start(Stage.PAGE_CHECK, estimate=300 * MIB)
+    status.stages[Stage.PAGE_CHECK].counter().data = 300 * MIB
+    status.finish(Stage.PAGE_CHECK)
+    assert status.data == 301 * MIB
 
 
 def test_result_fields(status):

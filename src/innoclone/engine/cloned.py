@@ -94,7 +94,10 @@ def check_bootable(directory: Path, deed: Deed = Deed.START) -> None:
             f"{directory} holds an unfinished clone", hint="run the same innoclone clone again to complete it"
         )
     if not (directory / "mysql.ibd").is_file():
-        raise TargetUnusable(f"{directory} is not a data directory: there is no mysql.ibd in it", hint="")
+        raise TargetUnusable(
+            f"{directory} is not a data directory: there is no mysql.ibd in it",
+            hint="name a directory that innoclone clone made; innoclone list FOLDER shows those in a folder",
+        )
     if (path := borrowed(directory)) is not None:
         raise TargetUnusable(
             f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",

@@ -42,6 +42,9 @@ __all__ = ["UNCHECKED_REDO", "DonorFacts", "check", "donor_start"]
 ER_TABLEACCESS_DENIED = 1142
 PATIENCE = 60.0  # seconds for each of the donor's answers
 MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
+# Tables of these can be used on a clone: a server makes the files of the first two at its first start on it, the others
+# need none. Of any other engine only the definition is there, as after a stock CLONE.
+EMPTIED = frozenset({"MyISAM", "CSV", "MEMORY", "BLACKHOLE", "FEDERATED"})
 UNCHECKED_REDO = (
     "the donor's redo log has no checksums: a server that has not innodb_log_checksums=OFF when it first starts on the"
     " clone takes the log for damaged and comes up, if at all, with inconsistent data (innoclone boot has it OFF)"
@@ -228,9 +231,8 @@ def _check_engines(facts: DonorFacts, sql: Sql) -> None:
         " GROUP BY ENGINE ORDER BY ENGINE"
     )
     for engine, count in rows:
-        facts.notes.append(
-            f"{count} {engine} table{'s' if count > 1 else ''} will be empty: a clone copies InnoDB only"
-        )
+        fate = "be empty" if engine in EMPTIED else "not open (error 1017) until DROP TABLE IF EXISTS and made anew"
+        facts.notes.append(f"{count} {engine} table{'s' if count > 1 else ''} will {fate}: a clone copies InnoDB only")
 
 
 def _check_channels(facts: DonorFacts, sql: Sql) -> None:

@@ -114,6 +114,7 @@ def _version(mysqld: tuple[str, ...]) -> str:
     except OSError as error:
         raise errors.ServerNotFound(f"{mysqld[-1]} can't be started: {error.strerror}") from error
     match = re.search(r"Ver (\d+\.\d+\.\d+)", done.stdout)
+    said = (done.stdout + done.stderr).strip()
     if done.returncode or not match or "MariaDB" in done.stdout:
-        raise errors.ServerNotFound(f"{mysqld[-1]} is not a MySQL server: {(done.stdout + done.stderr).strip()}")
+        raise errors.ServerNotFound(f"{mysqld[-1]} is not a MySQL server: {said or 'it says nothing of itself'}")
     return match[1]

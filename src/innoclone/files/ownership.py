@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from innoclone.files.base import ASIDE, tablespaces
 from innoclone.files.marks import DIR_MODE, FILE_MODE
 from innoclone.files.names import OWN_DIR
 
-__all__ = ["Ownership", "give"]
+__all__ = ["Ownership", "give", "settle"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,26 @@ class Ownership:
     def ids(self) -> tuple[int, int] | None:
         """User and group to give files to; None where they are ours anyway, or can't be given away."""
         return (self.uid, self.gid) if os.geteuid() == 0 else None
+
+
+def settle(root: Path, outside: Iterable[Path], was: Ownership | None, wished: tuple[int, int] | None) -> None:
+    """Give a whole clone, with its files ``outside``, owner and modes: as ``wished`` (-1 leaves one as it was), else as
+    it ``was``: of a clone that is updated, of the directory that was there, of its predecessor. Raises OSError."""
+    owner = wished or (was.ids if was else None)
+    if was and owner:
+        owner = (was.uid if owner[0] < 0 else owner[0], was.gid if owner[1] < 0 else owner[1])
+    if not was and not owner:
+        return
+    root = Path(os.path.realpath(root))  # not the link that may lead to it
+    for path in [root, *root.rglob("*"), *outside]:
+        if owner:
+            os.chown(path, *owner, follow_symlinks=False)
+        state = path.lstat()
+        if was and not stat.S_ISLNK(state.st_mode):
+            inner = was.folder_mode if stat.S_ISDIR(state.st_mode) else was.file_mode
+            mode = was.mode if path == root else inner
+            if stat.S_IMODE(state.st_mode) != mode:
+                path.chmod(mode)
 
 
 def give(path: Path, like: Path) -> None:

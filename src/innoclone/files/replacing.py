@@ -72,7 +72,10 @@ class Places:
         Raises `TargetUnusable`, `TargetBusy`, a file error.
         """
         if not (self.data / "mysql.ibd").is_file():
-            raise TargetUnusable(f"{self.data} is not a server's data directory: there is no mysql.ibd in it", hint="")
+            raise TargetUnusable(
+                f"{self.data} is not a server's data directory: there is no mysql.ibd in it",
+                hint="datadir in the configuration must be what the server says (SELECT @@datadir)",
+            )
         if self.data.is_mount():
             raise TargetUnusable(
                 f"{self.data} is a mount point: its data can't be swapped by renaming it",

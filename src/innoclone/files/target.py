@@ -33,7 +33,7 @@ from innoclone.files.marks import (
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping, place
 from innoclone.files.occupied import occupied
 from innoclone.files.outside import Outside, earlier_outside
-from innoclone.files.ownership import Ownership
+from innoclone.files.ownership import Ownership, settle
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory, write_all
 
@@ -351,7 +351,7 @@ class Target:
             for name, content in views.items():
                 self._write(clone_dir / name, content)
             self._write(own_dir / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-            self._settle_ownership(owner)
+            settle(self.root, self.outside.ours(), self._ownership, owner)
             self._sync_directories()
             (clone_dir / IN_PROGRESS).unlink()
             if self.fsync:
@@ -379,25 +379,6 @@ class Target:
         directories = {self.root, self.root / CLONE_DIR, self.root / OWN_DIR, self.root.parent} | self._made
         for directory in directories | {path.parent for path in self.external}:
             sync_directory(directory)
-
-    def _settle_ownership(self, wished: tuple[int, int] | None) -> None:
-        """As wished, else as it was: of a clone that is updated, of the directory that was there, of `like`."""
-        was = self._ownership
-        owner = wished or (was.ids if was else None)
-        if was and owner:
-            owner = (was.uid if owner[0] < 0 else owner[0], was.gid if owner[1] < 0 else owner[1])
-        if not was and not owner:
-            return
-        root = Path(os.path.realpath(self.root))  # not the link that may lead to it
-        for path in [root, *root.rglob("*"), *self.outside.ours()]:
-            if owner:
-                os.chown(path, *owner, follow_symlinks=False)
-            state = path.lstat()
-            if was and not stat.S_ISLNK(state.st_mode):
-                inner = was.folder_mode if stat.S_ISDIR(state.st_mode) else was.file_mode
-                mode = was.mode if path == root else inner
-                if stat.S_IMODE(state.st_mode) != mode:
-                    path.chmod(mode)
 
     def discard(self) -> None:
         """Undo everything: the files outside, the content, and the directory if this run created it."""

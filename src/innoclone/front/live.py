@@ -54,16 +54,16 @@ class LiveRenderer:
         if self._with_decisions:
             self.note(decision.reason)
 
-    def tick(self, rows: Sequence[Row]) -> None:
+    def tick(self, rows: Sequence[Row], seconds: float) -> None:
         """Draw all rows anew."""
         if rows:
-            self._live.update(self._table(rows), refresh=True)
+            self._live.update(self._table(rows, seconds), refresh=True)
 
     def close(self) -> None:
         """Leave the last picture."""
         self._live.stop()
 
-    def _table(self, rows: Sequence[Row]) -> Table:
+    def _table(self, rows: Sequence[Row], seconds: float) -> Table:
         bars = self._console.width >= BAR_MIN_COLUMNS
         table = Table.grid(padding=(0, 2 if bars else 1))
         table.add_column(no_wrap=True)
@@ -78,7 +78,9 @@ class LiveRenderer:
             table.add_row(*cells, *(Text(cell) for cell in _cells(row)))
         if len(rows) > 1:
             blank = [Text("")] if bars else []
-            table.add_row(Text("total", style="dim"), *blank, *(Text(cell, style="dim") for cell in _total(rows)))
+            table.add_row(
+                Text("total", style="dim"), *blank, *(Text(cell, style="dim") for cell in _total(rows, seconds))
+            )
         return table
 
 
@@ -102,8 +104,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _total(rows: Sequence[Row]) -> list[str]:
+def _total(rows: Sequence[Row], seconds: float) -> list[str]:
     data = sum(row.data for row in rows if row.stage in COPY_STAGES)
-    seconds = sum(row.seconds for row in rows)
     is_speed = data and seconds > 0 and all(row.copies for row in rows)
     return ["", amount(data) if data else "", speed(data / seconds) if is_speed else "", "", "", duration(seconds)]

@@ -82,8 +82,8 @@ class Renderer(Protocol):
     def decision(self, decision: Decision) -> None:
         """Another number of connections is fed."""
 
-    def tick(self, rows: Sequence[Row]) -> None:
-        """The rows of all stages that have begun."""
+    def tick(self, rows: Sequence[Row], seconds: float) -> None:
+        """The rows of all stages that have begun, and how long the whole has taken (`CloneStatus.seconds`)."""
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -143,7 +143,7 @@ class Watcher:
         for renderer, ticked in list(self._ticked.items()):
             if last or now - ticked >= renderer.interval:
                 self._ticked[renderer] = now
-                self._tell(methodcaller("tick", rows), [renderer])
+                self._tell(methodcaller("tick", rows, self._status.seconds), [renderer])
 
     def _tell(self, call: Callable[[Renderer], None], renderers: Iterable[Renderer] | None = None) -> None:
         """Tell all of them, or some; who can't write any more (a terminal that has gone) is told nothing more."""
@@ -215,7 +215,7 @@ class PlainRenderer:
         if self._with_decisions:
             self._write(decision.reason)
 
-    def tick(self, rows: Sequence[Row]) -> None:
+    def tick(self, rows: Sequence[Row], seconds: float) -> None:
         """One line for each stage that runs; the first call comes too early to say anything."""
         if self._first:
             self._first = False
@@ -269,7 +269,7 @@ class JsonRenderer:
         fields = {"connections": decision.connections, "bytes_per_second": round(decision.speed)}
         self.emit("connections", fields | {"text": decision.reason})
 
-    def tick(self, rows: Sequence[Row]) -> None:
+    def tick(self, rows: Sequence[Row], seconds: float) -> None:
         """Event ``progress`` for each stage that runs."""
         for row in rows:
             if row.state is State.IN_PROGRESS:

@@ -82,7 +82,7 @@ def _index(directory: Path) -> dict[tuple[int, int], str]:
             part += 1
         found[space_id, part] = str(path.relative_to(directory))
     if not found:
-        raise TargetUnusable(f"{directory} holds no tablespaces")
+        raise TargetUnusable(f"{directory} holds no tablespaces", hint="name a directory that innoclone clone made")
     return found
 
 

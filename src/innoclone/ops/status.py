@@ -190,8 +190,11 @@ class CloneStatus:
 
     @property
     def data(self) -> int:
-        """Payload bytes of all stages; FILE SYNC makes the same bytes durable and counts them once more."""
-        return sum(row.data for row in self.begun if row.stage is not Stage.FILE_SYNC)
+        """Payload bytes of all stages, once: FILE SYNC, and PAGE CHECK after a copy, count the same bytes once more."""
+        again = {Stage.FILE_SYNC}
+        if self.stages[Stage.FILE_COPY].state is not State.NOT_STARTED:
+            again.add(Stage.PAGE_CHECK)
+        return sum(row.data for row in self.begun if row.stage not in again)
 
     @property
     def rate(self) -> float | None:

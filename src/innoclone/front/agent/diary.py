@@ -54,7 +54,7 @@ def told(status: CloneStatus) -> Iterator[None]:
         with Watcher(status, [renderer]):
             yield
     except Interrupted as error:
-        log.warning("clone %d: stopped: %s; the same statement goes on with it", status.number, error.message)
+        log.warning("clone %d: %s; the same statement goes on with it", status.number, error.message)
         raise
     except CloneError as error:
         for line in error.lines:
