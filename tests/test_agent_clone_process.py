@@ -55,6 +55,7 @@ def test_it_goes_on_without_the_agent_and_is_taken_up(
         until(lambda: second.rows(STATES) == [("Completed", 0)])
         copied = second.rows("SELECT DATA FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'")[0][0]
         assert copied > before
+        until(lambda: "clone 1, which an earlier agent began: completed" in second.log.read_text())
     assert not is_unfinished(tmp_path / "copy")
 
 

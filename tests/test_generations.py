@@ -141,7 +141,7 @@ def test_what_others_left_unfinished_stays(tmp_path: Path) -> None:
     begin_generation(names[1], "other", "")
     begin_generation(names[2], "d", "another folder's")
     begin_directory(names[3])  # innoclone clone, by hand: it can be gone on with
-    assert remove_unfinished(tmp_path, "d", series) == [names[0]]
+    assert remove_unfinished(tmp_path, "d", series) == ([names[0]], [])
     assert [path.exists() for path in names] == [False, True, True, True]
     code = (
         "import sys; from pathlib import Path; from innoclone.files.generations import begin_generation;"
@@ -152,9 +152,9 @@ def test_what_others_left_unfinished_stays(tmp_path: Path) -> None:
     ) as maker:
         assert maker.stdout is not None
         maker.stdout.readline()
-        assert remove_unfinished(tmp_path, "d", "s") == []
+        assert remove_unfinished(tmp_path, "d", "s") == ([], [])
         maker.kill()
-    assert remove_unfinished(tmp_path, "d", "s") == [names[0]]
+    assert remove_unfinished(tmp_path, "d", "s") == ([names[0]], [])
 
 
 def test_latest_of_somebody_else(tmp_path: Path) -> None:

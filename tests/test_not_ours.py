@@ -11,8 +11,54 @@ import pytest
 from innoclone.engine.mysqld import remove_runtime
 from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, UsageError
+from innoclone.files.marks import begin_directory
+from innoclone.files.target import Target
 from innoclone.operation import sandbox
+from innoclone.operation.steer import discard
 from innoclone.transport.listening import Listener
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """A clone over the network that was broken off: tablespaces of every kind of name, of which some have begun."""
+    directory = tmp_path / "clone"
+    begin_directory(directory)
+    (directory / "#innoclone" / "status.json").write_text('{"operation": "clone"}')
+    for name in ("mysql", "schema", "#innodb_redo"):
+        (directory / name).mkdir()
+    page = bytes(24) + (8).to_bytes(2, "big") + bytes(4096)
+    for name, content in {
+        "mysql.ibd": b"", "schema/t.ibd": b"anything", "undo_001": page, "other.ibu": page, "odd-system": page,
+        "not-yet": bytes(4096), "ibdata1": page, "ib_buffer_pool": b"1,2\n", "#innodb_redo/#ib_redo0": b"redo",
+    }.items():  # fmt: skip
+        (directory / name).write_bytes(content)
+    return directory
+
+
+def test_an_unfinished_clone_goes_whole(unfinished: Path) -> None:
+    assert discard(unfinished)
+    assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("place", ["notes", "schema/dump.sql", "mine/deep/notes", "link"])
+def test_what_somebody_put_into_an_unfinished_clone_stays(unfinished: Path, tmp_path: Path, place: str) -> None:
+    path = unfinished / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if place == "link":
+        path.symlink_to(tmp_path)
+    else:
+        path.write_text("not to be lost")
+    shown = place.removesuffix("/notes") if "deep" in place else place
+    for attempt in (lambda: discard(unfinished), lambda: Target(unfinished)):
+        with pytest.raises(TargetExists, match=shown) as caught:
+            attempt()
+        assert caught.value.advice == "move that elsewhere, it would be lost"
+        assert path.is_symlink() or path.read_text() == "not to be lost"
+        assert (unfinished / "odd-system").exists()
+    path.unlink()
+    if "deep" in place:
+        path.parent.rmdir()
+    Target(unfinished).discard()
 
 
 def test_a_socket_of_another_kind_is_alive() -> None:

@@ -157,9 +157,9 @@ def test_a_removal_that_was_cut_short_is_ended(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert is_unfinished(old)
     copy = Path(shutil.copytree(old, tmp_path / "2026-01-02T00-00-00Z"))
-    assert remove_unfinished(tmp_path, "other", "s") == []
-    assert remove_unfinished(tmp_path, "d", "of another folder") == []
-    assert remove_unfinished(tmp_path, "d", "s") == [old]
+    assert remove_unfinished(tmp_path, "other", "s") == ([], [])
+    assert remove_unfinished(tmp_path, "d", "of another folder") == ([], [])
+    assert remove_unfinished(tmp_path, "d", "s") == ([old], [])
     assert copy.exists()
 
 

@@ -11,6 +11,7 @@ from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR
 from innoclone.files.outside import Outside
+from innoclone.files.strangers import refuse_strangers
 from innoclone.files.system import file_error
 
 __all__ = ["remove_unfinished_clone"]
@@ -20,7 +21,8 @@ def remove_unfinished_clone(directory: Path) -> bool:
     """Remove an unfinished clone of ours; whether the directory itself could go too: a mount point can't, and one that
     a symbolic link leads to stays.
 
-    Raises `TargetExists` if it is none, `TargetBusy` if somebody works on it or uses it, a file error.
+    Raises `TargetExists` if it is none or holds what is not the clone's, `TargetBusy` if somebody works on it or uses
+    it, a file error.
     """
     if not is_unfinished(directory):
         raise TargetExists(f"{directory} holds no unfinished clone", hint="nothing was removed")
@@ -31,6 +33,7 @@ def remove_unfinished_clone(directory: Path) -> bool:
     try:
         if not is_unfinished(directory):
             raise TargetExists(f"{directory} holds a clone that was just finished", hint="nothing was removed")
+        refuse_strangers(directory)
         outside = Outside.recorded(directory)
         refuse_in_use(directory, Deed.UPDATE, outside=outside.files)
         outside.remove()

@@ -198,21 +198,27 @@ def point_latest(folder: Path, newest: Path) -> None:
     sync_directory(folder)
 
 
-def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> list[Path]:
-    """Remove what interrupted runs of the series left, unless one is at work there. What was removed.
+def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> tuple[list[Path], list[CloneError]]:
+    """Remove what interrupted runs of the series left, unless one is at work there. What was removed, and why another
+    one had to stay: somebody put something into it.
 
     That may be a generation that was being removed. Without a ``series`` (none was ever finished) it is what they left
     of this donor.
     """
-    gone = []
+    gone: list[Path] = []
+    kept: list[CloneError] = []
     for path in folder.iterdir():
         if not NAME.match(path.name) or path.is_symlink() or not is_unfinished(path):
             continue
         with contextlib.suppress(TargetBusy, OSError, ValueError, KeyError, TypeError):
             if _was_going(path, donor_uuid, series) or _was_coming(path, donor_uuid, series):
-                remove_unfinished_clone(path)
-                gone.append(path)
-    return gone
+                try:
+                    remove_unfinished_clone(path)
+                except TargetExists as error:
+                    kept.append(error)
+                else:
+                    gone.append(path)
+    return gone, kept
 
 
 def _was_coming(path: Path, donor_uuid: str, series: str) -> bool:

@@ -35,6 +35,7 @@ from innoclone.files.occupied import occupied
 from innoclone.files.outside import Outside, earlier_outside
 from innoclone.files.ownership import Ownership, settle
 from innoclone.files.ownlife import refuse_losses
+from innoclone.files.strangers import refuse_strangers
 from innoclone.files.system import file_error, sync_directory, write_all
 
 __all__ = ["Target"]
@@ -76,7 +77,7 @@ class Target:
         self.outside = Outside(self.root)  # what is made by mappings
         self._ownership: Ownership | None = None  # of what was there
         self._made: set[Path] = set()
-        self._created = False
+        self._created = self._was_unfinished = False
         self._identity = (0, 0)  # device and inode of the directory
         self._disks: dict[int, Path] = {}  # device -> a directory on it
         self._lock = -1
@@ -103,6 +104,7 @@ class Target:
         elif not self.root.is_dir() or (any(self.root.iterdir()) and not self._may_take()):
             raise occupied(self.root)
         else:
+            self._was_unfinished = is_unfinished(self.root)
             outside = [path for one in earlier_outside(self.root, self.mapping) for path in one.files]
             refuse_in_use(self.root, Deed.UPDATE, outside=outside)
             if not self._discard_changes:
@@ -124,6 +126,8 @@ class Target:
         """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`; with ``reuse``
         also what this process itself has written so far."""
         self.check_place()
+        if self._was_unfinished and not self._discard_changes:
+            refuse_strangers(self.root)
         if reuse or (self._reuse and not self._created):
             if self.fsync:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone

@@ -78,8 +78,8 @@ def add_generation(
         donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
         files = DonorFiles.find(sql, options.datadir)
     series = series_id(folder, donor)
-    for path in remove_unfinished(folder, donor, series):
-        status.notes.append(f"removed {path.name}, which an interrupted run had left unfinished")
+    removed, strange = remove_unfinished(folder, donor, series)
+    status.notes += [f"removed {path.name}, which an interrupted run had left unfinished" for path in removed]
     reflinks, shares = files.can_reflink(folder), shares_blocks(folder)
     if not (reflinks or shares or options.full_copies):
         raise TargetUnusable(
@@ -110,7 +110,7 @@ def add_generation(
     outlived = _outlived(series_of(folder, donor), options.policy, new)
     gone, kept = remove_generations(outlived, discard_changes=options.discard_changes)
     status.notes += [f"removed generation {path.name}" for path in gone]
-    return replace(result, kept=tuple(kept), notes=list(status.notes))
+    return replace(result, kept=(*strange, *kept), notes=list(status.notes))
 
 
 def _free_place(folder: Path) -> Path:

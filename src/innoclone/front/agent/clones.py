@@ -97,6 +97,7 @@ class Clones:
             with contextlib.suppress(KeyError, TypeError, CloneError):
                 record_died(fields, CloneStatus())
             self._settle(run)
+        log.info("clone %d, which an earlier agent began: %s", run.number, state.lower())
         self._end(run, state)
 
     def _end(self, run: CloneRun, outcome: str) -> None:
