@@ -213,7 +213,13 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
 def _check_names(facts: DonorFacts, sql: Sql) -> None:
     """Undo and system tablespace files come without their directory, so each name can be there once."""
     try:
-        rows = sql.rows("SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'")
+        undo = sql.rows("SELECT NAME FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE = 'Undo'")
+        # By their names: to look at any other tablespace waits for DDL on it, which may wait for a broken off clone.
+        marks = ", ".join(["%s"] * len(undo)) or "''"
+        rows = sql.rows(
+            f"SELECT FILE_NAME FROM information_schema.FILES WHERE TABLESPACE_NAME IN ({marks})",  # noqa: S608
+            tuple(name for (name,) in undo),
+        )
     except (PrivilegeMissing, SqlError):
         rows = []  # without PROCESS: said already
     system = [part.partition(":")[0] for part in facts.variables.get("innodb_data_file_path", "").split(";")]
