@@ -13,10 +13,11 @@ import pytest
 from agents import PATIENCE, RunningAgent
 from innoclone.engine.mysqld import Server
 from innoclone.engine.programs import Programs
+from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished
 from innoclone.ops.statusfile import status_in
 from servers import PASSWORD
-from test_agent_live import clone_statement, ok, start_slow_clone
+from test_agent_live import allow, clone_statement, ok, start_slow_clone
 from test_agent_restart import persist
 
 STATES = "SELECT STATE, ERROR_NO FROM performance_schema.clone_status"
@@ -123,3 +124,16 @@ def test_a_killed_clone_is_the_statements_error_and_the_agent_lives(
     ok(agent.mysql(clone_statement(donor, tmp_path / "copy")))
     assert agent.rows(STATES) == [("Failed", 1317), ("Completed", 0)]
     assert not is_unfinished(tmp_path / "copy")
+
+
+def test_a_clone_that_nobody_sees_is_in_the_way_of_another(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    allow(agent, donor)
+    lock = take_lock(agent.folder, agent.folder, name="clone.lock")
+    try:
+        done = agent.mysql(clone_statement(donor, tmp_path / "copy"))
+    finally:
+        os.close(lock)
+    assert "ERROR 3874" in done.stderr
+    assert f"process {os.getpid()}" in done.stderr
+    assert "Traceback" not in agent.log.read_text()
+    ok(agent.mysql(clone_statement(donor, tmp_path / "copy")))

@@ -16,7 +16,7 @@ import sys
 import threading
 from dataclasses import asdict
 
-from innoclone.errors import CloneError, Interrupted
+from innoclone.errors import CloneError, Interrupted, TargetBusy
 from innoclone.files.lock import take_lock
 from innoclone.front.agent.clonefaults import in_answer
 from innoclone.front.agent.cloneprocess import LOCK, REFUSED, Job, LastWords, Orders
@@ -43,11 +43,15 @@ def main() -> None:
     job = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the agent, through a pipe that nobody else has
     assert isinstance(job, Job)
     log_to(Output(log_file=job.words.log_file, quiet=job.words.quiet, announced=False))
-    lock = take_lock(job.folder, job.folder, name=LOCK)
     try:
-        words = _run(job)
-    finally:
-        os.close(lock)
+        lock = take_lock(job.folder, job.folder, name=LOCK)
+    except TargetBusy as error:  # a clone that an earlier agent began, and this one could not see
+        words = LastWords(State.FAILED.value, error.code, error.sqlstate, error.message)
+    else:
+        try:
+            words = _run(job)
+        finally:
+            os.close(lock)
     with contextlib.suppress(OSError):  # nobody is left to listen
         sys.stdout.write(json.dumps(asdict(words)))
         sys.stdout.flush()
