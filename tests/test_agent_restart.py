@@ -18,6 +18,7 @@ from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
 from servers import PASSWORD
 from test_agent_live import allow, clone_statement, ok, start_slow_clone, wait_until_it_copies
+from test_agent_web import until
 
 PROGRESS = "SELECT ID, STAGE, STATE, BEGIN_TIME, END_TIME, THREADS, ESTIMATE, DATA, NETWORK, DATA_SPEED, ERROR_MESSAGE"
 STATUS = "SELECT ID, STATE, ERROR_NO FROM performance_schema.clone_status"
@@ -210,6 +211,8 @@ def test_the_log_says_who_did_what_how_it_ended_and_what_to_do(
     agent.mysql("SELECT 1", *agent.tcp("operator", "guessed"))
     with contextlib.suppress(pymysql.Error):
         agent.connect("a\ninnoclone: clone 9: completed", "x")
+    last = "login as 'a?innoclone: clone 9: completed' refused"
+    until(lambda: last in agent.log.read_text())  # it is written while the client has its answer already
     log = agent.log.read_text()
     for line in (
         "root@localhost: CREATE USER 'operator'@'127.0.0.1' IDENTIFIED BY <secret>",
@@ -221,7 +224,6 @@ def test_the_log_says_who_did_what_how_it_ended_and_what_to_do(
         "clone 2: hint: check user, password and the host part of the account",
         "root@localhost: ERROR 3869 (HY000): Clone system configuration: elsewhere:",
         "login as 'operator' refused",
-        "login as 'a?innoclone: clone 9: completed' refused",
     ):
         assert line in log, log
     for secret in (PASSWORD, "a wrong one", "of the operator", "guessed"):

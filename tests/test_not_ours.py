@@ -29,7 +29,8 @@ def unfinished(tmp_path: Path) -> Path:
     page = bytes(24) + (8).to_bytes(2, "big") + bytes(4096)
     for name, content in {
         "mysql.ibd": b"", "schema/t.ibd": b"anything", "undo_001": page, "other.ibu": page, "odd-system": page,
-        "not-yet": bytes(4096), "ibdata1": page, "ib_buffer_pool": b"1,2\n", "#innodb_redo/#ib_redo0": b"redo",
+        "not-yet": bytes(4096), "auto.cnf": b"[auto]\n",
+        "ibdata1": page, "ib_buffer_pool": b"1,2\n", "#innodb_redo/#ib_redo0": b"redo",
     }.items():  # fmt: skip
         (directory / name).write_bytes(content)
     return directory

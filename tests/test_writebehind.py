@@ -53,9 +53,10 @@ def test_after_a_failure_nothing_runs_and_everybody_hears_of_it() -> None:
 
 
 def test_closing_forgets_what_was_not_begun_and_waits_for_what_was() -> None:
-    behind, go, ran = WriteBehind(SIZE, "w"), threading.Event(), []
-    behind.put(lambda: (go.wait(10), ran.append(1)))  # type: ignore[arg-type, return-value]
+    behind, begun, go, ran = WriteBehind(SIZE, "w"), threading.Event(), threading.Event(), []
+    behind.put(lambda: (begun.set(), go.wait(10), ran.append(1)))  # type: ignore[arg-type, return-value]
     behind.put(lambda: ran.append(2))
+    assert begun.wait(10)
     closer = threading.Thread(target=behind.close)
     closer.start()
     closer.join(0.2)

@@ -13,7 +13,6 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
 
 from innoclone.errors import DonorFilesUnreadable, PrivilegeMissing, SqlError, TooManyOpenFiles
 from innoclone.files.base import space_of
@@ -23,7 +22,24 @@ from innoclone.innodb.space import SYSTEM_SPACE, SpaceHeader, is_undo
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileMetadata
 
-__all__ = ["DonorFiles"]
+__all__ = ["DonorFiles", "undo_files"]
+
+
+def undo_files(sql: Sql) -> list[str]:
+    """The undo tablespaces' files, as information_schema.FILES names them; none without PROCESS.
+
+    By their names: to look at any other tablespace waits for DDL on it, which may wait for a broken off clone.
+    """
+    try:
+        undo = sql.rows("SELECT NAME FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE = 'Undo'")
+        marks = ", ".join(["%s"] * len(undo)) or "''"
+        rows = sql.rows(
+            f"SELECT FILE_NAME FROM information_schema.FILES WHERE TABLESPACE_NAME IN ({marks})",  # noqa: S608
+            tuple(name for (name,) in undo),
+        )
+    except (PrivilegeMissing, SqlError):
+        return []
+    return [str(name) for (name,) in rows]
 
 
 class DonorFiles:
@@ -59,14 +75,8 @@ class DonorFiles:
             return here / path.relative_to(datadir) if path.is_relative_to(datadir) else path
 
         known: dict[str, Path] = {}
-        try:
-            rows: list[tuple[Any, ...]] = sql.rows(
-                "SELECT FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'UNDO LOG'"
-            )
-        except (PrivilegeMissing, SqlError):
-            rows = []  # without PROCESS: where the variable says
-        for (name,) in rows:
-            known[Path(str(name)).name] = local(str(name))
+        for name in undo_files(sql):  # without PROCESS there are none: where the variable says
+            known[Path(name).name] = local(name)
         home = local(variables.get("innodb_data_home_dir", ""))
         for part in variables.get("innodb_data_file_path", "").split(";"):
             name = part.partition(":")[0]  # NAME:SIZE[:autoextend]; an absolute one where there is no home

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from innoclone.engine.channels import Channel, inheritance
+from innoclone.engine.donorfiles import undo_files
 from innoclone.engine.programs import Programs
 from innoclone.engine.session import check_version, version_number
 from innoclone.errors import (
@@ -212,18 +213,8 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
 
 def _check_names(facts: DonorFacts, sql: Sql) -> None:
     """Undo and system tablespace files come without their directory, so each name can be there once."""
-    try:
-        undo = sql.rows("SELECT NAME FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE = 'Undo'")
-        # By their names: to look at any other tablespace waits for DDL on it, which may wait for a broken off clone.
-        marks = ", ".join(["%s"] * len(undo)) or "''"
-        rows = sql.rows(
-            f"SELECT FILE_NAME FROM information_schema.FILES WHERE TABLESPACE_NAME IN ({marks})",  # noqa: S608
-            tuple(name for (name,) in undo),
-        )
-    except (PrivilegeMissing, SqlError):
-        rows = []  # without PROCESS: said already
     system = [part.partition(":")[0] for part in facts.variables.get("innodb_data_file_path", "").split(";")]
-    for space_id, paths in ((UNDO_SPACE_MAX, [str(name) for (name,) in rows]), (SYSTEM_SPACE, system)):
+    for space_id, paths in ((UNDO_SPACE_MAX, undo_files(sql)), (SYSTEM_SPACE, system)):
         names = Counter(PurePosixPath(path).name for path in paths)
         for name, count in names.items():
             if count > 1:

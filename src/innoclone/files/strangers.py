@@ -19,6 +19,7 @@ from innoclone.files.system import file_error
 __all__ = ["refuse_strangers"]
 
 OF_A_CLONE = re.compile(rf".*\.ib[du]|ibdata\d+|undo_.*|ib_logfile\d+|{BUFFER_POOL}.*|.*\.#clone.*|#ib_.*dblwr")
+NEVER_RAN = "auto.cnf"  # the UUID that mysqld takes before it finds that it can't start here: no server ever had it
 FOLDERS = re.compile(rf"{CLONE_DIR}|{OWN_DIR}|#innodb_.*|#ib_archive")
 HEAD = 64  # bytes: the header of a page (FIL_PAGE_DATA is 38) and more
 TYPE = slice(24, 26)  # FIL_PAGE_TYPE
@@ -52,7 +53,7 @@ def _strangers(directory: Path) -> Iterator[Path]:
             continue
         if entry.is_dir() and not entry.is_symlink():  # a schema's
             yield from (one for one in entry.iterdir() if not _is_clones(one))
-        elif not _is_clones(entry):
+        elif entry.name != NEVER_RAN and not _is_clones(entry):
             yield entry
 
 
