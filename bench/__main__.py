@@ -18,8 +18,8 @@ from bench.measure import CommandFailed, Meter, forget_files
 from bench.methods import METHODS, Method, NotAvailable
 from bench.report import Results, aligned, as_json, summary, table, targets
 from bench.servers import Servers
-from innoclone.engine.programs import provide_programs
-from innoclone.operation.load import Load
+from innoclone.sandbox.load import Load
+from innoclone.server.programs import provide_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_THREADS, LOAD_PAUSE = 2, 0.01  # at most 200 transactions per second: what it gets less, the clone took

@@ -23,10 +23,10 @@ from typing import Any
 
 from bench.delay import HERE, slow_line, unavailable
 from bench.measure import forget_files
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import provide_programs
-from innoclone.operation.fill import fill
-from innoclone.operation.sandbox import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import provide_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXED = ("1", "2", "4", "8", "16")

@@ -27,9 +27,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from bench.measure import forget_files
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import provide_programs
-from innoclone.operation.sandbox import DONOR_OPTIONS
+from innoclone.sandbox.server import DONOR_OPTIONS
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import provide_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_PER_PAGE = 2

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from innoclone.engine.mysqld import Server
-from innoclone.operation.load import Load
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
 
 __all__ = ["CommandFailed", "Meter", "Sample", "forget_files"]
 

@@ -11,8 +11,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from innoclone.engine.pagecheck import find_tablespaces
 from innoclone.files.copying import Method, copy_file
+from innoclone.stream.pagecheck import find_tablespaces
 
 __all__ = ["main"]
 

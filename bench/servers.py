@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.fill import fill
-from innoclone.operation.sandbox import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 
 __all__ = ["Servers"]
 

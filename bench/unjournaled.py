@@ -6,9 +6,9 @@ import functools
 import sys
 from typing import Any
 
-from innoclone.engine.recipient import Received, receive
-from innoclone.front.cli.app import run
-from innoclone.operation import clone
+from innoclone.cli.app import run
+from innoclone.commands import clone
+from innoclone.receive.recipient import Received, receive
 
 
 @functools.wraps(receive)

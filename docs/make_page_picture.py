@@ -23,8 +23,8 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from agents import RunningAgent
     from browser import Browser
-    from innoclone.engine.programs import provide_programs
-    from innoclone.operation.fill import fill
+    from innoclone.sandbox.fill import fill
+    from innoclone.server.programs import provide_programs
     from servers import PASSWORD, ServerFactory
 
     programs = provide_programs(print)

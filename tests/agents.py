@@ -16,10 +16,10 @@ from typing import Any, Self
 import pymysql
 from pymysql.connections import Connection
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.files.lock import holder_at
-from innoclone.operation.sandbox import ACCOUNT
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 
 PATIENCE = 30  # seconds for what takes far less

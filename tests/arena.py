@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from hostile import Donor
-from innoclone.engine.recipient import Received
 from innoclone.errors import CloneError
 from innoclone.files.names import Mapping
-from innoclone.files.target import Target
+from innoclone.receive.recipient import Received
+from innoclone.sinks.directory import Target
 from receiving import receive_into
 
 HANGS = 30.0  # seconds; nothing here takes so long unless it never ends

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from innoclone.engine.debian import provide_packages
-from innoclone.engine.programs import cache_directory
+from innoclone.server.debian import provide_packages
+from innoclone.server.programs import cache_directory
 
 NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 PACKAGES = ("chromium-headless-shell", "fonts-dejavu-core")

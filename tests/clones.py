@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.clone import CloneResult, clone
-from innoclone.operation.invariants import check_invariants
-from innoclone.operation.options import CloneOptions
-from innoclone.ops.status import CloneStatus
+from innoclone.commands.clone import CloneResult, clone
+from innoclone.commands.options import CloneOptions
+from innoclone.records.status import CloneStatus
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
 from servers import endpoint_of
 

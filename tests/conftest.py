@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs, provide_programs
-from innoclone.operation.boot import boot
-from innoclone.operation.fill import fill
-from innoclone.operation.options import BootOptions
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
+from innoclone.sandbox.fill import fill
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs, provide_programs
 from local_clones import local_clone
 from managed import MakeManaged, ManagedServer
 from restores import linked_clone, restored

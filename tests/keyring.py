@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clones import rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.sandbox import DONOR_OPTIONS
+from innoclone.sandbox.server import DONOR_OPTIONS
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 
 __all__ = ["restarted_with_keyring"]
 

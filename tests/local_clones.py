@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clones import booted, check_tables, innochecksum, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.invariants import check_invariants
-from innoclone.operation.local import LocalResult, local
-from innoclone.operation.options import LocalOptions
-from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus
+from innoclone.commands.local import LocalResult, local
+from innoclone.commands.options import LocalOptions
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
 from servers import PASSWORD, endpoint_of
 

@@ -16,13 +16,13 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from innoclone.engine.managed import Control
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands.options import CloneOptions, ReplaceOptions
 from innoclone.files.base import server_process
 from innoclone.files.replacing import Places
-from innoclone.operation.options import CloneOptions, ReplaceOptions
-from innoclone.ops.managed import Managed
+from innoclone.records.managed import Managed
+from innoclone.server.managed import Control
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Endpoint
 from servers import endpoint_of
 

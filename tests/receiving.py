@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from innoclone.engine.recipient import Received, receive
-from innoclone.files.target import Target
-from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus
+from innoclone.receive.recipient import Received, receive
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus
+from innoclone.sinks.directory import Target
 from innoclone.transport.endpoint import Compression, Endpoint
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import provide_programs
-from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import provide_programs
 from innoclone.transport.endpoint import SslMode
 from receiving import receive_into
 from servers import ServerFactory, endpoint_of

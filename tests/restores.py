@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from innoclone.operation.options import RestoreOptions
-from innoclone.operation.restore import RestoreResult, restore
+from innoclone.commands.options import RestoreOptions
+from innoclone.commands.restore import RestoreResult, restore
 
 
 def restored(clone: Path, directory: Path, **options: object) -> RestoreResult:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.sandbox import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Endpoint
 
 PASSWORD = "a password"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from innoclone.agent.accounts import Account, Accounts, PasswordHash, host_matches
 from innoclone.errors import FileError, TargetBusy
-from innoclone.ops.accounts import Account, Accounts, PasswordHash, host_matches
-from innoclone.ops.folders import claim
+from innoclone.records.folders import claim
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pymysql
 import pytest
 
 from agents import RunningAgent
-from innoclone.engine.programs import Programs
+from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import Err
 from innoclone.wire.packets import split

@@ -16,12 +16,12 @@ import pytest
 from pymysql.connections import Connection
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.programs import Programs
-from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql import budget as budgets
-from innoclone.front.agent.sql.budget import PREPARED, Budget, Kept, Pool, running
-from innoclone.front.agent.sql.lexer import tokens_of
-from innoclone.front.agent.sql.masking import masked
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import budget as budgets
+from innoclone.agent.sql.budget import PREPARED, Budget, Kept, Pool, running
+from innoclone.agent.sql.lexer import tokens_of
+from innoclone.agent.sql.masking import masked
+from innoclone.server.programs import Programs
 from test_agent_select import run
 
 PASSWORD = "geheim"

@@ -19,7 +19,7 @@ from mysql.connector.abstracts import MySQLConnectionAbstract
 from pymysql import cursors
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.programs import Programs
+from innoclone.server.programs import Programs
 
 PASSWORD = "geheim"
 KINDS = ("pure", "cext", "pymysql")

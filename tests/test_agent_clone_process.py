@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished
-from innoclone.ops.statusfile import status_in
+from innoclone.records.statusfile import status_in
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 from test_agent_restart import persist

@@ -17,8 +17,8 @@ import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.programs import Programs
-from innoclone.front.agent.attempts import Attempt, FailedLogins, peer_of
+from innoclone.agent.attempts import Attempt, FailedLogins, peer_of
+from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import sha2_scramble
 from test_agent_protocol import Raw, number_of

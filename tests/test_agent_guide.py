@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from agents import PATIENCE, RunningAgent, beside
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.front.agent.variables import CLONE_VARIABLES
-from innoclone.operation.sandbox import ACCOUNT
+from innoclone.agent.variables import CLONE_VARIABLES
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 
 # Row, what comes of it ("ok", a number of rows, or the number of an error), statement. 3869 is the answer of an agent

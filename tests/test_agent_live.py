@@ -16,10 +16,10 @@ import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent, beside
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
-from innoclone.operation.sandbox import ACCOUNT
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 
 PROGRESS = (

@@ -18,17 +18,17 @@ import pytest
 
 from agents import RunningAgent
 from clones import rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.agent.settings import read_settings
 from innoclone.errors import (
     UsageError,
 )
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
-from innoclone.front.agent.settings import read_settings
-from innoclone.front.managed import read_managed
-from innoclone.operation.sandbox import ACCOUNT
-from innoclone.ops.status import CLONE_STAGES, Stage
+from innoclone.records.status import CLONE_STAGES, Stage
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.settings.managed import read_managed
 from managed import MakeManaged, ManagedServer, assert_new, assert_old
 from servers import PASSWORD
 

@@ -9,11 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.front.agent.curve import MOST, Curve
-from innoclone.front.agent.metrics import Metric, text_of
-from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.agent.curve import MOST, Curve
+from innoclone.agent.metrics import Metric, text_of
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 from test_agent_web import agent, get, port_of, until
 
@@ -141,7 +141,7 @@ class Watched:
 def test_a_long_clones_curve_is_thinned_and_keeps_its_amounts(monkeypatch: pytest.MonkeyPatch) -> None:
     clones = Watched()
     now = 1000.0
-    monkeypatch.setattr("innoclone.front.agent.curve.time.time", lambda: now)
+    monkeypatch.setattr("innoclone.agent.curve.time.time", lambda: now)
     curve = Curve(clones)  # type: ignore[arg-type]
     clones.began, clones.latest = now, CloneStatus(begin=now, state=State.IN_PROGRESS)
     counter = clones.latest.stages[Stage.FILE_COPY].counter()

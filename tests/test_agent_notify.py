@@ -15,11 +15,11 @@ from types import SimpleNamespace
 import pytest
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.agent.notify import progress_line
 from innoclone.files.marks import is_unfinished
-from innoclone.front.agent.notify import progress_line
-from innoclone.ops.status import CloneStatus
+from innoclone.records.status import CloneStatus
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 
 

@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.programs import Programs
+from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.binary import BinaryRow, Parameters
 from innoclone.wire.handshake import Capability, Err, Greeting, SslRequest, sha2_scramble

@@ -13,9 +13,9 @@ import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent, beside
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.files.marks import is_unfinished
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 from test_agent_live import allow, clone_statement, ok, start_slow_clone, wait_until_it_copies
 from test_agent_web import until

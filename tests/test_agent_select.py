@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.expressions import Expr, constant
-from innoclone.front.agent.sql.lexer import tokens_of
-from innoclone.front.agent.sql.parsing import parse_select
-from innoclone.front.agent.sql.queries import run_select
-from innoclone.front.agent.sql.scope import Settings, Table
-from innoclone.front.agent.sql.select import Result
-from innoclone.front.agent.sql.types import NULL, Column, Value, datetime_type, text_of
-from innoclone.front.agent.sql.values import to_moment
-from innoclone.front.agent.tables import CLONE_PROGRESS, CLONE_STATUS
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql.expressions import Expr, constant
+from innoclone.agent.sql.lexer import tokens_of
+from innoclone.agent.sql.parsing import parse_select
+from innoclone.agent.sql.queries import run_select
+from innoclone.agent.sql.scope import Settings, Table
+from innoclone.agent.sql.select import Result
+from innoclone.agent.sql.types import NULL, Column, Value, datetime_type, text_of
+from innoclone.agent.sql.values import to_moment
+from innoclone.agent.tables import CLONE_PROGRESS, CLONE_STATUS
 
 CASES = json.loads((Path(__file__).parent / "recorded" / "select-answers.json").read_text())
 

@@ -11,8 +11,8 @@ import pymysql
 import pytest
 from pymysql.connections import Connection
 
-from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.types import text_of
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql.types import text_of
 from innoclone.wire.results import ColumnType
 from servers import ServerFactory
 from test_agent_select import run

@@ -13,7 +13,7 @@ from pymysql.connections import Connection
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.programs import Programs
+from innoclone.server.programs import Programs
 from servers import ServerFactory
 from test_agent_variables import OURS, answer
 

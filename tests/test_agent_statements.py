@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.sql.grammar import parse_statement
-from innoclone.front.agent.sql.lexer import Kind, tokens_of
-from innoclone.front.agent.sql.masking import masked
-from innoclone.front.agent.sql.parsing import parse_select
-from innoclone.front.agent.sql.statements import (
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql.grammar import parse_statement
+from innoclone.agent.sql.lexer import Kind, tokens_of
+from innoclone.agent.sql.masking import masked
+from innoclone.agent.sql.parsing import parse_select
+from innoclone.agent.sql.statements import (
     AccountName,
     CloneInstance,
     CloneLocal,

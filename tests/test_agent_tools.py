@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pymysql.connections import Connection
 
 from agents import PATIENCE, RunningAgent
-from innoclone.engine.debian import provide_packages
-from innoclone.engine.programs import Programs, cache_directory
+from innoclone.server.debian import provide_packages
+from innoclone.server.programs import Programs, cache_directory
 from servers import ServerFactory
 from test_agent_variables import answer
 

@@ -12,14 +12,14 @@ import pytest
 from pymysql.connections import Connection
 
 from agents import RunningAgent, beside
-from innoclone.engine.link import buffer_size
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands.options import LocalOptions
 from innoclone.files.copying import Method, copy_file
-from innoclone.operation.options import LocalOptions
-from innoclone.operation.sandbox import ACCOUNT
-from innoclone.ops.limits import BUFFER, MIB, Limits
-from innoclone.ops.manifest import read_manifest
+from innoclone.receive.link import buffer_size
+from innoclone.records.limits import BUFFER, MIB, Limits
+from innoclone.records.manifest import read_manifest
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD, ServerFactory
 
 OURS = (

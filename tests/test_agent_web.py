@@ -18,13 +18,13 @@ import pytest
 
 from agents import PATIENCE, RunningAgent
 from browser import Browser
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.agent import web
+from innoclone.agent.service import Agent
+from innoclone.agent.settings import AgentSettings, read_settings
 from innoclone.errors import ConnectFailed, UsageError
-from innoclone.front.agent import web
-from innoclone.front.agent.service import Agent
-from innoclone.front.agent.settings import AgentSettings, read_settings
-from innoclone.ops.status import Stage
+from innoclone.records.status import Stage
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 from test_agent_live import allow, clone_statement, ok, start_slow_clone
 

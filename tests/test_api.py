@@ -11,10 +11,10 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.errors import AccessDenied, Interrupted, TargetExists, UsageError, VerifyFailed
-from innoclone.ops.status import Stage, State
+from innoclone.records.status import Stage, State
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 
 
@@ -49,7 +49,7 @@ def test_clone_with_progress(donor: Server, programs: Programs, tmp_path: Path) 
 
 def test_its_names_are_listed() -> None:
     """Though they are loaded when they are first used."""
-    code = "import innoclone, sys; print(*dir(innoclone)); print('innoclone.front.api' in sys.modules)"
+    code = "import innoclone, sys; print(*dir(innoclone)); print('innoclone.api' in sys.modules)"
     names, loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split("\n", 1)

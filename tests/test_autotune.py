@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from innoclone.engine.autotune import Autotune
-from innoclone.engine.crew import HELD, MEAL, Crew
-from innoclone.ops.status import CloneStatus, Decision, Stage
+from innoclone.receive.autotune import Autotune
+from innoclone.receive.crew import HELD, MEAL, Crew
+from innoclone.records.status import CloneStatus, Decision, Stage
 
 MIB = 1 << 20
 TICK = 0.1  # seconds between two looks
@@ -245,7 +245,7 @@ def test_parked_connections_go_on_when_all_are_fed() -> None:
 
 
 def test_parked_connections_get_a_meal_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("innoclone.engine.crew.TRICKLE", 0.01)
+    monkeypatch.setattr("innoclone.receive.crew.TRICKLE", 0.01)
     crew = crew_of(16, CloneStatus(), autotune=Autotune(16))
     waits = []
 

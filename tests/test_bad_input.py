@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID
 from clones import booted, check_tables, clone_server, rows
 from faults import Running, assert_failed, dsn
 from innoclone import errors
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.errors import CloneError
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from keyring import restarted, restarted_with_keyring
 from servers import PASSWORD, ServerFactory
 from test_cli import environment, innoclone
@@ -131,7 +131,7 @@ def test_another_clone_runs(environment, server: Server, target: Path, tmp_path:
     first = tmp_path / "first"
     with Running("clone", "--max-data-bandwidth=10", dsn(server), str(first), environment=environment) as running:
         running.wait_for("FILE COPY")
-        monkeypatch.setattr("innoclone.engine.session.BUSY_PATIENCE", 1.0)
+        monkeypatch.setattr("innoclone.receive.session.BUSY_PATIENCE", 1.0)
         with pytest.raises(errors.CloneRunning) as caught:
             clone_server(server, target)
         assert (caught.value.code, caught.value.exit_status, caught.value.retryable) == (3634, 6, True)

@@ -14,11 +14,11 @@ import pytest
 from clones import booted, clone_server, innochecksum, rows
 from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, tmpfs
 from innoclone import errors
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.clone import clone
-from innoclone.operation.options import CloneOptions
-from innoclone.operation.steer import discard
+from innoclone.commands.clone import clone
+from innoclone.commands.options import CloneOptions
+from innoclone.commands.steer import discard
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
 from servers import PASSWORD, ServerFactory, endpoint_of
 from test_cli import environment, innoclone

@@ -10,17 +10,17 @@ import pytest
 
 from clones import booted, clone_server, rows
 from faults.proxy import Fault, Proxy
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.engine.run import Received, Run
+from innoclone.commands.local import LocalResult, local
+from innoclone.commands.options import LocalOptions
 from innoclone.errors import ConnectFailed, NetworkError, PageUnfit
 from innoclone.files.marks import is_unfinished
-from innoclone.operation.fill import fill
-from innoclone.operation.local import LocalResult, local
-from innoclone.operation.options import LocalOptions
-from innoclone.operation.sandbox import DONOR_OPTIONS
-from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, Stage
+from innoclone.receive.attempt import Received, Run
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus, Stage
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.server import DONOR_OPTIONS
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import SslMode
 from local_clones import MIB, assert_equal, checksums, local_clone

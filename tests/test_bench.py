@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from innoclone.engine.programs import Programs
+from innoclone.server.programs import Programs
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""innoclone.operation.boot and engine.cloned: recovery, position, what is left behind, servers that are kept."""
+"""innoclone.commands.boot and engine.cloned: recovery, position, what is left behind, servers that are kept."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import pytest
 
 from clones import booted, clone_server, rows
 from innoclone import errors
-from innoclone.engine.cloned import Recovery, read_recovery
-from innoclone.engine.mysqld import Server
-from innoclone.engine.pagecheck import find_tablespaces
-from innoclone.engine.programs import Programs
-from innoclone.operation.boot import boot
-from innoclone.operation.load import Load
-from innoclone.operation.options import BootOptions
-from innoclone.ops.manifest import read_manifest, update_manifest
-from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
+from innoclone.records.manifest import read_manifest, update_manifest
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.sandbox.load import Load
+from innoclone.server.cloned import Recovery, read_recovery
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.stream.pagecheck import find_tablespaces
 from servers import PASSWORD, ServerFactory
 
 
@@ -206,7 +206,7 @@ def kept() -> Iterator[list[dict[str, Any]]]:
 
 def test_a_kept_server_outlives_the_command(clone: Path, source: Server, kept: list[dict[str, Any]]) -> None:
     """The command has ended; the server answers on its port, with the donor's accounts and GTIDs and its own UUID."""
-    code = "from innoclone.front.cli import main; main()"
+    code = "from innoclone.cli import main; main()"
     command = [sys.executable, "-c", code, "boot", str(clone), "--port", "0", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

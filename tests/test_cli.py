@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from innoclone import errors
-from innoclone.engine.pagecheck import PageReport
-from innoclone.front.cli import app as program
-from innoclone.front.cli.clone import parse_compression
-from innoclone.front.cli.common import FileArgs, _readable_password
-from innoclone.front.cli.copying import parse_map_path
-from innoclone.front.cli.reference import commands
-from innoclone.front.output import Output
-from innoclone.operation.clone import CloneResult
-from innoclone.operation.options import CloneOptions, VerifyOptions
-from innoclone.operation.verify import VerifyReport
+from innoclone.cli import app as program
+from innoclone.cli.clone import parse_compression
+from innoclone.cli.common import FileArgs, _readable_password
+from innoclone.cli.copying import parse_map_path
+from innoclone.cli.reference import commands
+from innoclone.commands.clone import CloneResult
+from innoclone.commands.options import CloneOptions, VerifyOptions
+from innoclone.commands.verify import VerifyReport
+from innoclone.report.output import Output
+from innoclone.stream.pagecheck import PageReport
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 SECRET = "s3cr3t-pass"
@@ -63,7 +63,7 @@ def innoclone(environment):
 @pytest.fixture
 def in_this_process(monkeypatch, environment):
     """`program.run` can be called."""
-    monkeypatch.setattr("innoclone.front.options.USUAL_SOCKETS", ())
+    monkeypatch.setattr("innoclone.settings.options.USUAL_SOCKETS", ())
     monkeypatch.setattr(Output, "current", None)
     for name in ("HOME", "COLUMNS"):
         monkeypatch.setenv(name, environment[name])
@@ -77,14 +77,14 @@ def in_this_process(monkeypatch, environment):
 def cloned(monkeypatch, in_this_process):
     """Run in this process, with an operation that only notes its options; gives (exit status, options)."""
     seen: list[CloneOptions] = []
-    stand_in = types.ModuleType("innoclone.operation.clone")
+    stand_in = types.ModuleType("innoclone.commands.clone")
 
     def clone(options: CloneOptions, *, status: object) -> CloneResult:
         seen.append(options)
         return CloneResult(options.directory, "uuid", "9.7.4", 1.0, 0, 0, 4, "off", "")
 
     stand_in.clone = clone  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "innoclone.operation.clone", stand_in)
+    monkeypatch.setitem(sys.modules, "innoclone.commands.clone", stand_in)
 
     def run(*args: str) -> tuple[int, CloneOptions | None]:
         seen.clear()
@@ -114,7 +114,7 @@ def test_the_exit_statuses_are_in_the_help(innoclone):
 
 def test_help_does_not_load_what_it_does_not_need():
     code = (
-        "import sys; from innoclone.front.cli.app import run; run(['--help']);"
+        "import sys; from innoclone.cli.app import run; run(['--help']);"
         "print(*sorted({'rich', 'pymysql', 'cryptography', 'zstandard', 'ssl'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -333,7 +333,7 @@ def test_every_error_ends_with_its_exit_status(cloned, monkeypatch, capsys, kind
     def fail(options: CloneOptions, *, status: object) -> None:
         raise kind("what went wrong")
 
-    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    monkeypatch.setattr(sys.modules["innoclone.commands.clone"], "clone", fail)
     assert cloned("/x")[0] == kind.exit_status
     err = capsys.readouterr().err.splitlines()
     assert err[1] == f"innoclone: ERROR {kind.number} ({kind.sqlstate}): what went wrong"
@@ -344,7 +344,7 @@ def test_several_problems_are_all_shown(cloned, monkeypatch, capsys):
     def fail(options: CloneOptions, *, status: object) -> None:
         raise errors.PreflightFailed([errors.RedoDisabled("redo is off"), errors.DiskSpace("too small")])
 
-    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    monkeypatch.setattr(sys.modules["innoclone.commands.clone"], "clone", fail)
     assert cloned("/x")[0] == errors.RedoDisabled.exit_status
     err = capsys.readouterr().err
     for word in ["ERROR 3983", "redo is off", errors.RedoDisabled.hint, "ERROR 3873", "too small"]:
@@ -380,7 +380,7 @@ def test_verify_compares_tables_where_the_command_names_a_server(
         seen.append(options)
         return VerifyReport(PageReport(()), (), compared=options.against is not None)
 
-    monkeypatch.setattr("innoclone.operation.verify.verify", verify)
+    monkeypatch.setattr("innoclone.commands.verify.verify", verify)
     monkeypatch.setattr(Output, "current", None)
     monkeypatch.setenv("HOME", environment["HOME"])
     monkeypatch.setenv("MYSQL_HOST", "elsewhere")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from innoclone import errors
-from innoclone.front.cli import app as program
-from innoclone.front.cli.reference import commands
-from innoclone.operation.options import CloneOptions
+from innoclone.cli import app as program
+from innoclone.cli.reference import commands
+from innoclone.commands.options import CloneOptions
 from test_cli import SECRET, cloned, environment, in_this_process, names_of
 
 __all__ = ["cloned", "environment", "in_this_process"]
@@ -75,7 +75,7 @@ def test_what_nobody_expected_in_json(cloned, monkeypatch, capsys):
     def fail(options: CloneOptions, *, status: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    monkeypatch.setattr(sys.modules["innoclone.commands.clone"], "clone", fail)
     assert cloned("--json", "/x")[0] == 1
     assert_error(capsys, 1105, 1)
 
@@ -84,7 +84,7 @@ def test_several_problems_in_json(cloned, monkeypatch, capsys):
     def fail(options: CloneOptions, *, status: object) -> None:
         raise errors.PreflightFailed([errors.RedoDisabled("redo is off"), errors.DiskSpace("too small")])
 
-    monkeypatch.setattr(sys.modules["innoclone.operation.clone"], "clone", fail)
+    monkeypatch.setattr(sys.modules["innoclone.commands.clone"], "clone", fail)
     assert cloned("--json", "/x")[0] == errors.RedoDisabled.exit_status
     event = assert_error(capsys, 3983, errors.RedoDisabled.exit_status)
     assert [(each["number"], each["message"]) for each in event["problems"]] == [
@@ -156,16 +156,16 @@ def test_a_signal_during_the_imports_in_json(environment):
     """Before anything of ours is there, the same words as later."""
     code = """
 import os, signal, sys
-import innoclone.front.cli
+import innoclone.cli
 
 class Finder:
     def find_spec(self, name, *rest):
-        if name == "innoclone.front.cli.app":
+        if name == "innoclone.cli.app":
             os.kill(os.getpid(), signal.SIGTERM)
 
 sys.meta_path.insert(0, Finder())
 sys.argv = ["innoclone", "history", "--json"]
-innoclone.front.cli.main()
+innoclone.cli.main()
 """
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 143

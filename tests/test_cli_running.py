@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from innoclone import errors
-from innoclone.operation.sandbox import ACCOUNT
+from innoclone.sandbox.server import ACCOUNT
 from servers import PASSWORD
 from test_cli import SECRET, environment, innoclone
 
@@ -22,13 +22,13 @@ __all__ = ["environment", "innoclone"]
 RUN = """
 import sys, time, types
 from innoclone import errors
-from innoclone.front.cli.app import main
+from innoclone.cli.app import main
 def clone(options, *, status):
     print("running", file=sys.stderr, flush=True)
     {body}
-stand_in = types.ModuleType("innoclone.operation.clone")
+stand_in = types.ModuleType("innoclone.commands.clone")
 stand_in.clone = clone
-sys.modules["innoclone.operation.clone"] = stand_in
+sys.modules["innoclone.commands.clone"] = stand_in
 sys.argv = ["innoclone", "clone", "--json", *sys.argv[1:], "/x"]
 main()
 """
@@ -111,7 +111,7 @@ def test_no_output_and_no_log_repeats_the_password(environment, tmp_path):
 
 LIVE = """
     from types import SimpleNamespace
-    from innoclone.ops.status import Stage
+    from innoclone.records.status import Stage
     stage = status.start(Stage.FILE_COPY, estimate=1 << 20, threads=4)
     stage.counter().data = 1 << 20
     time.sleep(0.5)

@@ -10,13 +10,13 @@ import pymysql
 import pytest
 
 from clones import booted, check_tables, clone_server, flush, innochecksum, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.preflight import check
-from innoclone.engine.programs import Programs
 from innoclone.errors import FileNameClash, PathRefused
-from innoclone.operation.fill import fill
-from innoclone.operation.sandbox import ACCOUNT
-from innoclone.ops.manifest import read_manifest
+from innoclone.records.manifest import read_manifest
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.preflight import check
+from innoclone.server.programs import Programs
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from clones import assert_sound, booted, clone_server, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.ddl import DdlLoop
-from innoclone.operation.fill import fill
-from innoclone.operation.load import Load
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression, SslMode
 from servers import ServerFactory
 

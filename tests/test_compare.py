@@ -1,4 +1,4 @@
-"""innoclone.engine.compare and snapshot: a donor that changes meanwhile, a clone's server that ends meanwhile."""
+"""innoclone.verify.compare and snapshot: a donor that changes meanwhile, a clone's server that ends meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import pytest
 
 from clones import rows
 from innoclone import errors
-from innoclone.engine.compare import (
+from innoclone.sandbox.load import Background
+from innoclone.server.mysqld import Server
+from innoclone.server.snapshot import open_snapshots
+from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.sql import Sql
+from innoclone.verify.compare import (
     Outcome,
     Side,
     Table,
@@ -19,11 +24,6 @@ from innoclone.engine.compare import (
     list_tables,
     read_definitions,
 )
-from innoclone.engine.mysqld import Server
-from innoclone.engine.snapshot import open_snapshots
-from innoclone.operation.load import Background
-from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql
 from servers import ServerFactory, endpoint_of
 
 TABLES = [f"many.t{n}" for n in range(12)]

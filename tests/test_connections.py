@@ -11,18 +11,18 @@ import pytest
 
 from clones import booted, check_tables, clone_server, rows
 from faults import LONG, Running, dsn
-from innoclone.engine.autotune import Autotune
-from innoclone.engine.compare import Outcome
-from innoclone.engine.mysqld import Server
-from innoclone.engine.preflight import check
-from innoclone.engine.programs import Programs
+from innoclone.commands.clone import clone
+from innoclone.commands.local import local
+from innoclone.commands.options import CloneOptions, LocalOptions, VerifyOptions
+from innoclone.commands.verify import verify
 from innoclone.errors import ConnectionLimit
-from innoclone.operation.clone import clone
-from innoclone.operation.local import local
-from innoclone.operation.options import CloneOptions, LocalOptions, VerifyOptions
-from innoclone.operation.verify import verify
-from innoclone.ops.status import CloneStatus, Decision
+from innoclone.receive.autotune import Autotune
+from innoclone.records.status import CloneStatus, Decision
+from innoclone.server.mysqld import Server
+from innoclone.server.preflight import check
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression
+from innoclone.verify.compare import Outcome
 from servers import ServerFactory, endpoint_of
 from test_cli import environment, innoclone
 
@@ -127,7 +127,7 @@ def test_connections_parked_and_fed_again(
         return Decision(tuner.wanted, 0.0, "at random")
 
     monkeypatch.setattr(Autotune, "sample", sample)
-    monkeypatch.setattr("innoclone.engine.crew.HELD", 0)  # until there is really no chunk left
+    monkeypatch.setattr("innoclone.receive.crew.HELD", 0)  # until there is really no chunk left
     for round_ in range(6):  # where one connection is soon through, nothing more is decided
         status, target = CloneStatus(), tmp_path / f"clone-{round_}"
         asked.clear()

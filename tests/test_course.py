@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.engine import course as module
-from innoclone.engine.course import Course, Unsynced
-from innoclone.engine.filetable import FileTable
-from innoclone.engine.suspects import Suspects
 from innoclone.errors import CloneError
-from innoclone.files.target import Target
-from innoclone.ops.chunks import read_chunks
-from innoclone.ops.journal import Journal
-from innoclone.ops.status import CloneStatus
+from innoclone.receive import course as module
+from innoclone.receive.course import Course, Unsynced
+from innoclone.records.chunks import read_chunks
+from innoclone.records.journal import Journal
+from innoclone.records.status import CloneStatus
+from innoclone.sinks.directory import Target
+from innoclone.stream.filetable import FileTable
+from innoclone.stream.suspects import Suspects
 from innoclone.wire.descriptors import StageNumber
 
 FILES = 30_000

@@ -12,14 +12,14 @@ import pytest
 
 import innoclone
 from innoclone import errors
-from innoclone.front.cli.reference import PAGES, commands, refresh
-from innoclone.operation.options import CloneOptions
+from innoclone.cli.reference import PAGES, commands, refresh
+from innoclone.commands.options import CloneOptions
 from innoclone.wire import descriptors as wire
 from innoclone.wire.rpc import CommandCode, ResponseCode
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-AGAIN = "run: python -m innoclone.front.cli.reference docs"
+AGAIN = "run: python -m innoclone.cli.reference docs"
 PUBLIC = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "changelog.d").glob("*.md")]
 
 

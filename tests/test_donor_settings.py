@@ -11,14 +11,14 @@ import pymysql
 import pytest
 
 from clones import clone_server, rows
-from innoclone.engine.compare import Outcome
-from innoclone.engine.mysqld import Server
-from innoclone.engine.preflight import DonorFacts, check
-from innoclone.engine.programs import Programs
+from innoclone.commands.options import VerifyOptions
+from innoclone.commands.verify import VerifyReport, verify
 from innoclone.errors import ConnectFailed, EncryptionUnsupported
-from innoclone.operation.options import VerifyOptions
-from innoclone.operation.verify import VerifyReport, verify
+from innoclone.server.mysqld import Server
+from innoclone.server.preflight import DonorFacts, check
+from innoclone.server.programs import Programs
 from innoclone.transport.sql import Sql
+from innoclone.verify.compare import Outcome
 from keyring import restarted_with_keyring
 from servers import ServerFactory, endpoint_of
 

@@ -15,7 +15,7 @@ from faults.hostility import Hostility
 from faults.kills import Kills
 from faults.rounds import Scenario, play
 from faults.world import World
-from innoclone.engine.programs import Programs
+from innoclone.server.programs import Programs
 
 Prepared: TypeAlias = "Callable[[type[Scenario]], Scenario]"
 

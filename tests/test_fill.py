@@ -1,11 +1,11 @@
-"""innoclone.operation.fill: data of the wanted size, of every kind, that refers to itself rightly."""
+"""innoclone.sandbox.fill: data of the wanted size, of every kind, that refers to itself rightly."""
 
 from __future__ import annotations
 
 import pytest
 
-from innoclone.engine.mysqld import Server
-from innoclone.operation.fill import fill
+from innoclone.sandbox.fill import fill
+from innoclone.server.mysqld import Server
 from servers import ServerFactory
 
 MIB = 1024 * 1024

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from clones import booted, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands.diff import diff
+from innoclone.commands.generations import add_generation
+from innoclone.commands.local import local
+from innoclone.commands.options import LocalOptions
 from innoclone.errors import TargetExists, TargetUnusable
 from innoclone.files.generations import (
     begin_generation,
@@ -23,11 +25,9 @@ from innoclone.files.generations import (
     shares_blocks,
 )
 from innoclone.files.marks import begin_directory
-from innoclone.operation.diff import diff
-from innoclone.operation.fill import fill
-from innoclone.operation.generations import add_generation
-from innoclone.operation.local import local
-from innoclone.operation.options import LocalOptions
+from innoclone.sandbox.fill import fill
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20

@@ -15,7 +15,8 @@ import pytest
 import innoclone as package
 from clones import clone_server
 from faults import tmpfs
-from innoclone.engine.mysqld import Server
+from innoclone.commands.clone import clone
+from innoclone.commands.options import CloneOptions
 from innoclone.errors import (
     AccessDenied,
     DiskFull,
@@ -25,12 +26,11 @@ from innoclone.errors import (
     TargetUnusable,
     UsageError,
 )
-from innoclone.operation.clone import clone
-from innoclone.operation.options import CloneOptions
-from innoclone.ops import history
-from innoclone.ops.folders import state_directory
-from innoclone.ops.history import append_history, next_number, read_history
-from innoclone.ops.status import CloneStatus, State
+from innoclone.records import history
+from innoclone.records.folders import state_directory
+from innoclone.records.history import append_history, next_number, read_history
+from innoclone.records.status import CloneStatus, State
+from innoclone.server.mysqld import Server
 from servers import PASSWORD, endpoint_of
 from test_cli import environment, innoclone
 
@@ -138,7 +138,7 @@ def test_only_the_newest_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_processes_that_write_at_the_same_time_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trimming included: of so many the newest are there, each whole."""
     script = (
-        "import sys; from innoclone.ops import history; history.KEPT = 300\n"
+        "import sys; from innoclone.records import history; history.KEPT = 300\n"
         "for n in range(100): history.append_history({'state': 'x' * 200, 'who': sys.argv[1], 'n': n})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, str(number)]) for number in range(4)]

@@ -14,8 +14,6 @@ import pytest
 
 from arena import Arena
 from hostile import PAGE, REDO, Action, Donor, Peer
-from innoclone.engine import run, session
-from innoclone.engine.recipient import Received
 from innoclone.errors import (
     ConnectFailed,
     DonorError,
@@ -25,6 +23,9 @@ from innoclone.errors import (
     RemoteFault,
     TooManyOpenFiles,
 )
+from innoclone.receive import attempt as run
+from innoclone.receive import session
+from innoclone.receive.recipient import Received
 from innoclone.wire.descriptors import StageNumber, StateDescriptor, StateFlag
 from innoclone.wire.rpc import DataDescription, Failure
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from arena import Arena
 from hostile import Action, Donor, Peer, Source, small_files, table_file
-from innoclone.engine.recipient import Received
 from innoclone.errors import DiskSpace, EncryptionUnsupported, FileNameClash, PathRefused, ProtocolError
 from innoclone.files.names import place
+from innoclone.receive.recipient import Received
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from innoclone.wire.rpc import DataDescription
 

@@ -16,9 +16,10 @@ import pytest
 
 from arena import Arena
 from hostile import Donor, Peer
-from innoclone.engine import run, session
-from innoclone.engine.recipient import Received
 from innoclone.errors import CloneError
+from innoclone.receive import attempt as run
+from innoclone.receive import session
+from innoclone.receive.recipient import Received
 from innoclone.wire.packets import PacketHeader
 
 ROUNDS = int(os.environ.get("INNOCLONE_FUZZ_ROUNDS", "200"))

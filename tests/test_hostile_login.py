@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from arena import Arena
 from hostile import CAPABILITIES, GREETING, NONCE, Action, Donor, Peer
-from innoclone.engine import session
 from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,
@@ -25,6 +24,7 @@ from innoclone.errors import (
     UnsafeLogin,
     VersionUnsupported,
 )
+from innoclone.receive import session
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.handshake import AuthMoreData, AuthSwitch, Capability, Err
 from innoclone.wire.login import ClientLogin, KeyTrust

@@ -30,9 +30,11 @@ from hostile_sql import (
     pretend_clone,
     switching,
 )
-from innoclone.engine import preflight
-from innoclone.engine.managed import Control
-from innoclone.engine.mysqld import answers
+from innoclone.agent.faults import StatementError
+from innoclone.agent.managed import binary_log_status
+from innoclone.agent.settings import AgentSettings
+from innoclone.commands.clone import copy
+from innoclone.commands.options import CloneOptions
 from innoclone.errors import (
     AccessDenied,
     AnswerTooLarge,
@@ -42,15 +44,13 @@ from innoclone.errors import (
     TlsFailed,
     UnsafeLogin,
 )
-from innoclone.front.agent.faults import StatementError
-from innoclone.front.agent.managed import binary_log_status
-from innoclone.front.agent.settings import AgentSettings
-from innoclone.operation.clone import copy
-from innoclone.operation.options import CloneOptions
-from innoclone.operation.sandbox import Sandbox
-from innoclone.ops.limits import Limits
-from innoclone.ops.managed import Managed
-from innoclone.ops.status import CloneStatus
+from innoclone.records.limits import Limits
+from innoclone.records.managed import Managed
+from innoclone.records.status import CloneStatus
+from innoclone.sandbox.server import Sandbox
+from innoclone.server import preflight
+from innoclone.server.managed import Control
+from innoclone.server.mysqld import answers
 from innoclone.transport import sqlclient
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sql import Sql

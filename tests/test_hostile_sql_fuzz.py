@@ -15,21 +15,21 @@ import pytest
 
 from arena import open_descriptors
 from hostile_sql import HostileSql, Stranger, good_login, pretend_clone
-from innoclone.engine import snapshot
-from innoclone.engine.compare import compare_objects, list_objects, list_tables, read_definitions
-from innoclone.engine.donorfiles import DonorFiles
-from innoclone.engine.managed import Control
-from innoclone.engine.mysqld import Server
-from innoclone.engine.preflight import check
-from innoclone.engine.replication import as_source, read_threads
-from innoclone.engine.snapshot import binlog_status, open_snapshots
+from innoclone.commands.options import ReplicateOptions
+from innoclone.commands.replicate import replicate
 from innoclone.errors import CloneError
-from innoclone.operation.options import ReplicateOptions
-from innoclone.operation.replicate import replicate
-from innoclone.ops.managed import Managed
+from innoclone.records.managed import Managed
+from innoclone.server import snapshot
+from innoclone.server.donorfiles import DonorFiles
+from innoclone.server.managed import Control
+from innoclone.server.mysqld import Server
+from innoclone.server.preflight import check
+from innoclone.server.replication import as_source, read_threads
+from innoclone.server.snapshot import binlog_status, open_snapshots
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 from innoclone.transport.sqlclient import SqlClient
+from innoclone.verify.compare import compare_objects, list_objects, list_tables, read_definitions
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.packets import PacketHeader
 from servers import endpoint_of

@@ -13,7 +13,6 @@ import pytest
 
 from arena import Arena
 from hostile import LOCATOR, PAGE, REDO_FILE, Action, Donor, Peer, Source, small_files, table_file
-from innoclone.engine.recipient import Received
 from innoclone.errors import (
     BadPage,
     CloneError,
@@ -25,6 +24,7 @@ from innoclone.errors import (
     ProtocolError,
     VersionUnsupported,
 )
+from innoclone.receive.recipient import Received
 from innoclone.wire.descriptors import (
     DataDescriptor,
     Descriptor,

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from clones import booted, clone_server, innochecksum, rows
-from innoclone.engine import localcopy
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists, TargetUnusable
 from innoclone.files import copying
 from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import checksum
-from innoclone.operation.ddl import DdlLoop
-from innoclone.operation.fill import fill
-from innoclone.operation.load import Load
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.sources import localcopy
 from local_clones import (
     MIB,
     assert_equal,

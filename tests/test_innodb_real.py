@@ -17,12 +17,12 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from innoclone.engine.mysqld import Server
-from innoclone.engine.pagecheck import check_files, check_redo, find_tablespaces
-from innoclone.engine.programs import Programs
 from innoclone.innodb.create import page_compression_runs
 from innoclone.innodb.page import PageChecker, PageType, Verdict
 from innoclone.innodb.space import KIB, SpaceFlags, SpaceHeader
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.stream.pagecheck import check_files, check_redo, find_tablespaces
 from innodb_pages import PAGE_SIZES
 from servers import ServerFactory
 

@@ -15,10 +15,10 @@ import pytest
 from clones import booted, check_tables, clone_server, rows
 from faults import Running, assert_failed, assert_unbootable, dsn, kill_connections, wait_until
 from innoclone import errors
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs, cache_directory
-from innoclone.operation.invariants import check_invariants
-from innoclone.operation.load import Load
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs, cache_directory
 from keyring import restarted
 from servers import ServerFactory
 from test_cli import environment, innoclone

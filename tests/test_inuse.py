@@ -18,7 +18,7 @@ from innoclone.files.inuse import Deed, Use, refuse_in_use, users_of
 from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.files.outside import Outside
 from innoclone.files.swap import exchange
-from innoclone.files.target import Target
+from innoclone.sinks.directory import Target
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 root_only = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts need root and unshare")
@@ -150,7 +150,7 @@ def test_what_is_mounted_inside_is_never_emptied(clone: Path, tmp_path: Path, de
     begin_directory(clone)
     call = {
         "remove": "from innoclone.files.marks import remove; remove(Path(sys.argv[1]) / 'schema')",
-        "clone": "from innoclone.files.target import Target; Target(Path(sys.argv[1]))",
+        "clone": "from innoclone.sinks.directory import Target; Target(Path(sys.argv[1]))",
     }[deed]
     code = f"import sys; from pathlib import Path; {call}"
     mounted = f"mount --bind '{precious}' '{clone}/schema' && exec \"$@\""

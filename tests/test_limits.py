@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from innoclone.ops import limits as module
-from innoclone.ops.limits import LARGEST_SLICE, MIB, PATIENCE, SMALLEST_SLICE, Limits
+from innoclone.records import limits as module
+from innoclone.records.limits import LARGEST_SLICE, MIB, PATIENCE, SMALLEST_SLICE, Limits
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""What is in a folder of clones (innoclone.operation.listing), what shares blocks, what ``verify`` leaves behind."""
+"""What is in a folder of clones (innoclone.commands.listing), what shares blocks, what ``verify`` leaves behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 import innoclone
-from innoclone.engine.mysqld import Server
+from innoclone.cli.listing import listing_lines
+from innoclone.commands import generations as operation
+from innoclone.commands.boot import boot
+from innoclone.commands.generations import add_generation, preview
+from innoclone.commands.listing import Kind, Sharing, list_clones
+from innoclone.commands.options import BootOptions, LocalOptions, RestoreOptions, VerifyOptions
+from innoclone.commands.restore import restore
+from innoclone.commands.verify import verify
 from innoclone.errors import TargetUnusable, VerifyFailed
 from innoclone.files import extents
 from innoclone.files import generations as folder_of_generations
@@ -23,16 +30,9 @@ from innoclone.files.generations import name_for, point_latest
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import begin_directory
 from innoclone.files.outside import identity_of
-from innoclone.front.listing import listing_lines
-from innoclone.operation import generations as operation
-from innoclone.operation.boot import boot
-from innoclone.operation.generations import add_generation, preview
-from innoclone.operation.listing import Kind, Sharing, list_clones
-from innoclone.operation.options import BootOptions, LocalOptions, RestoreOptions, VerifyOptions
-from innoclone.operation.restore import restore
-from innoclone.operation.verify import verify
-from innoclone.ops.manifest import update_manifest
-from innoclone.ops.retention import Policy, Span
+from innoclone.records.manifest import update_manifest
+from innoclone.records.retention import Policy, Span
+from innoclone.server.mysqld import Server
 from restores import linked_clone
 from servers import PASSWORD, endpoint_of
 
@@ -257,7 +257,7 @@ def test_a_clone_that_nobody_may_write_to_is_verified_all_the_same(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("innoclone.ops.verdict.update_manifest", refuse)
+    monkeypatch.setattr("innoclone.records.verdict.update_manifest", refuse)
     status = innoclone.CloneStatus()
     assert verify(VerifyOptions(clone), status=status).findings() == []
     assert "the verdict isn't noted in the clone: Permission denied" in status.notes

@@ -1,4 +1,4 @@
-"""The write load, the loop of DDL and the check of their invariants (innoclone.operation.load, ddl, invariants)."""
+"""The write load, the loop of DDL and the check of their invariants (innoclone.sandbox.load, ddl, invariants)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from innoclone.engine.mysqld import Server
-from innoclone.operation.ddl import OPERATIONS, DdlLoop
-from innoclone.operation.invariants import check_invariants
-from innoclone.operation.load import Load
+from innoclone.sandbox.ddl import OPERATIONS, DdlLoop
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
 from servers import ServerFactory
 
 

@@ -20,11 +20,7 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.engine import local as local_engine
-from innoclone.engine import localcopy, session
-from innoclone.engine.donorfiles import DonorFiles
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands import local as local_operation
 from innoclone.errors import (
     CloneError,
     ConfigurationMismatch,
@@ -40,10 +36,15 @@ from innoclone.errors import (
 from innoclone.files.copying import Method
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.swap import fresh_sibling
-from innoclone.operation import local as local_operation
-from innoclone.operation.fill import fill
-from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, Stage
+from innoclone.receive import session
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus, Stage
+from innoclone.sandbox.fill import fill
+from innoclone.server.donorfiles import DonorFiles
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.sources import local as local_engine
+from innoclone.sources import localcopy
 from innoclone.transport.endpoint import SslMode
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone, local_process

@@ -13,11 +13,8 @@ from pathlib import Path
 import pytest
 
 from clones import assert_sound, booted, check_tables, innochecksum, rows
-from innoclone.engine import localcopy
-from innoclone.engine.donorfiles import DonorFiles
-from innoclone.engine.link import Link
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions, LocalOptions
 from innoclone.errors import BadPage, CloneError, PathRefused, TargetUnusable
 from innoclone.files import copying
 from innoclone.files.base import space_of
@@ -25,12 +22,15 @@ from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.operation.boot import boot
-from innoclone.operation.ddl import DdlLoop
-from innoclone.operation.fill import fill
-from innoclone.operation.load import Load
-from innoclone.operation.options import BootOptions, LocalOptions
-from innoclone.ops.manifest import read_manifest
+from innoclone.receive.link import Link
+from innoclone.records.manifest import read_manifest
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.server.donorfiles import DonorFiles
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.sources import localcopy
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone
 from servers import ServerFactory

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from hostile import GREETING, Donor, Peer
-from innoclone.engine.mysqld import Server
 from innoclone.errors import AccessDenied, TlsFailed, UnsafeLogin, UsageError
+from innoclone.server.mysqld import Server
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sql import Sql

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.engine.mysqld import remove_runtime
-from innoclone.engine.programs import Programs
+from innoclone.commands.steer import discard
 from innoclone.errors import TargetExists, UsageError
 from innoclone.files.marks import begin_directory
-from innoclone.files.target import Target
-from innoclone.operation import sandbox
-from innoclone.operation.steer import discard
+from innoclone.sandbox import server as sandbox
+from innoclone.server.mysqld import remove_runtime
+from innoclone.server.programs import Programs
+from innoclone.sinks.directory import Target
 from innoclone.transport.listening import Listener
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import innoclone
 from innoclone.errors import UsageError
-from innoclone.front import options
-from innoclone.front.dsn import is_dsn, parse_dsn
-from innoclone.front.option_files import Files, Setting
-from innoclone.front.options import Sources, find_settings, resolve
+from innoclone.settings import options
+from innoclone.settings.dsn import is_dsn, parse_dsn
+from innoclone.settings.option_files import Files, Setting
+from innoclone.settings.options import Sources, find_settings, resolve
 from innoclone.transport.endpoint import Endpoint, SslMode
 from test_options_files import LOGIN_FILE, private
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from innoclone.errors import UsageError
-from innoclone.front import login_path
-from innoclone.front.option_files import Files, Line, Setting, parse, read, settings_of, standard_files
+from innoclone.settings import login_path
+from innoclone.settings.option_files import Files, Line, Setting, parse, read, settings_of, standard_files
 
 # Written by mysql_config_editor 9.7.4; the passwords are in the test below.
 LOGIN_FILE = base64.b64decode(

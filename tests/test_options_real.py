@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from innoclone.engine.mysqld import Server
 from innoclone.errors import AccessDenied
-from innoclone.front.option_files import Files
-from innoclone.front.options import Sources, find_settings, resolve
+from innoclone.server.mysqld import Server
+from innoclone.settings.option_files import Files
+from innoclone.settings.options import Sources, find_settings, resolve
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from test_options_files import private, program, type_password

@@ -15,24 +15,24 @@ from typing import Any
 import pytest
 
 from clones import booted, clone_server, rows
-from innoclone.engine.cloned import Visit
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands import local as local_module
+from innoclone.commands import verify as verify_module
+from innoclone.commands.boot import boot
+from innoclone.commands.generations import add_generation
+from innoclone.commands.options import BootOptions, LocalOptions, VerifyOptions
+from innoclone.commands.verify import verify
 from innoclone.errors import DiskSpace, TargetBusy, TargetExists, TargetUnusable
 from innoclone.files import marks
 from innoclone.files.generations import Generation, point_latest, remove_generations, remove_unfinished, series_of
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.outside import identity_of
 from innoclone.files.ownlife import losses
-from innoclone.files.target import Target
-from innoclone.operation import local as local_module
-from innoclone.operation import verify as verify_module
-from innoclone.operation.boot import boot
-from innoclone.operation.generations import add_generation
-from innoclone.operation.options import BootOptions, LocalOptions, VerifyOptions
-from innoclone.operation.verify import verify
-from innoclone.ops.manifest import read_manifest, update_manifest
-from innoclone.ops.status import CloneStatus
+from innoclone.records.manifest import read_manifest, update_manifest
+from innoclone.records.status import CloneStatus
+from innoclone.server.cloned import Visit
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.sinks.directory import Target
 from local_clones import local_clone
 from restores import linked_clone, restored
 from servers import endpoint_of

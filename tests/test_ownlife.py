@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 from clones import booted, clone_server, rows
-from innoclone.engine import cloned
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
 from innoclone.errors import BootFailed, TargetExists, TargetUnusable
 from innoclone.files.ownlife import PRIVATE_MARK, losses
-from innoclone.operation.boot import boot
-from innoclone.operation.options import BootOptions
-from innoclone.ops.manifest import read_manifest
-from innoclone.ops.status import CloneStatus
+from innoclone.records.manifest import read_manifest
+from innoclone.records.status import CloneStatus
+from innoclone.server import cloned
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from local_clones import local_clone
 from servers import PASSWORD
 
@@ -141,7 +141,7 @@ def test_without_a_manifest_nothing_is_proven(clone: Path, original: Path, small
 
 def test_a_base_that_is_used_meanwhile_stays(clone: Path, small_donor: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --keep-base it can be started all the time: what a server did on it until the swap is not lost."""
-    from innoclone.operation import local as operation
+    from innoclone.commands import local as operation
 
     copy = operation.copy_local
 
@@ -211,8 +211,8 @@ def test_a_boot_that_the_owner_cannot_do_is_seen_first(
     reachable: Path, small_donor: Server, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder on the way that the user may not search, and a mysqld that it may not execute: nothing was copied."""
-    from innoclone.operation import clone as remote
-    from innoclone.operation import local as on_host
+    from innoclone.commands import clone as remote
+    from innoclone.commands import local as on_host
 
     usable = reachable / "mysqld"
     usable.write_text("#!/bin/sh\necho mysqld\n")

@@ -1,4 +1,4 @@
-"""The check of a whole directory (innoclone.engine.pagecheck), on files made here.
+"""The check of a whole directory (innoclone.stream.pagecheck), on files made here.
 
 Directories that a server wrote are in test_innodb_real.py.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
-from innoclone.engine import pagecheck
-from innoclone.engine.pagecheck import ExpectedFile, check_files, check_redo, find_tablespaces
 from innoclone.errors import Interrupted
 from innoclone.innodb.page import BadPage, Verdict
 from innoclone.innodb.space import KIB, SpaceFlags
+from innoclone.stream import pagecheck
+from innoclone.stream.pagecheck import ExpectedFile, check_files, check_redo, find_tablespaces
 from innodb_pages import LAYOUTS, PLAIN, ZIPPED, make_page, seal
 
 START = 8192 * 512

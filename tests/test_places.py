@@ -11,15 +11,15 @@ from agents import RunningAgent, beside
 from clones import clone_server
 from faults import assert_failed, dsn
 from innoclone import errors
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.front.agent.donorlist import is_listed
-from innoclone.operation.check import check
-from innoclone.operation.clone import clone
-from innoclone.operation.local import local
-from innoclone.operation.options import CheckOptions, CloneOptions, LocalOptions
-from innoclone.operation.placing import LONGEST_PATH, check_place
-from innoclone.ops.history import read_history
+from innoclone.agent.donorlist import is_listed
+from innoclone.commands.check import check
+from innoclone.commands.clone import clone
+from innoclone.commands.local import local
+from innoclone.commands.options import CheckOptions, CloneOptions, LocalOptions
+from innoclone.commands.placing import LONGEST_PATH, check_place
+from innoclone.records.history import read_history
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import endpoint_of
 from test_cli import environment, innoclone
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from clones import booted, rows
-from innoclone.engine.pagecheck import check_redo
-from innoclone.engine.programs import Programs
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
 from innoclone.innodb.logrecords import next_mtr
 from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoHeader
-from innoclone.operation.boot import boot
-from innoclone.operation.load import ACCOUNTS, BALANCE
-from innoclone.operation.options import BootOptions
-from innoclone.ops.manifest import read_manifest
-from innoclone.ops.status import CloneStatus
+from innoclone.records.manifest import read_manifest
+from innoclone.records.status import CloneStatus
+from innoclone.sandbox.load import ACCOUNTS, BALANCE
+from innoclone.server.programs import Programs
+from innoclone.stream.pagecheck import check_redo
 from local_clones import local_clone
 from positions.trial import Trial
 from positions.variants import VARIANTS
@@ -90,7 +90,7 @@ def test_log_without_checksums(programs: Programs, make_server: ServerFactory, t
 
 
 # The program, as it would be with a donor whose redo log it does not know.
-NO_TYPES = "import innoclone.innodb.logrecords as l; l._BODIES.clear(); from innoclone.front.cli import main; main()"
+NO_TYPES = "import innoclone.innodb.logrecords as l; l._BODIES.clear(); from innoclone.cli import main; main()"
 
 
 def test_what_cannot_be_read_is_said(

@@ -1,4 +1,4 @@
-"""innoclone.engine.programs and innoclone.engine.mysqld: MySQL's programs are found, and a server runs."""
+"""innoclone.server.programs and innoclone.server.mysqld: MySQL's programs are found, and a server runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pymysql
 import pytest
 
 from innoclone import errors
-from innoclone.engine import programs as engine
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs, find_programs, provide_programs
+from innoclone.server import programs as engine
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs, find_programs, provide_programs
 from servers import ServerFactory
 
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from innoclone.front.live import LiveRenderer
-from innoclone.front.output import Output
-from innoclone.front.progress import JsonRenderer, PlainRenderer, Row, Watcher
-from innoclone.front.result import result_fields, result_table
-from innoclone.front.units import MIB, amount, duration, speed
-from innoclone.ops.status import CloneStatus, Decision, Stage, State
+from innoclone.cli.result import result_fields, result_table
+from innoclone.records.status import CloneStatus, Decision, Stage, State
+from innoclone.report.live import LiveRenderer
+from innoclone.report.output import Output
+from innoclone.report.progress import JsonRenderer, PlainRenderer, Row, Watcher
+from innoclone.report.units import MIB, amount, duration, speed
 
 
 class Clock:

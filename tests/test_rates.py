@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from innoclone.front.progress import JsonRenderer, PlainRenderer, Watcher
-from innoclone.front.result import result_fields, result_table
-from innoclone.front.units import MIB
-from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.cli.result import result_fields, result_table
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.report.progress import JsonRenderer, PlainRenderer, Watcher
+from innoclone.report.units import MIB
 from test_progress import Clock, Recorder, screen, status
 
 __all__ = ["status"]

@@ -19,17 +19,17 @@ import pytest
 
 from clones import rows
 from faults import tmpfs
-from innoclone.engine.managed import Control
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands import replace as operation
+from innoclone.commands.replace import replace_data, settle
 from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted, TargetUnusable
 from innoclone.files import belongings as staying
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Places
-from innoclone.operation import replace as operation
-from innoclone.operation.replace import replace_data, settle
-from innoclone.ops.status import CloneStatus, Stage, State
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.server.managed import Control
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from managed import MakeManaged, ManagedServer, assert_new, assert_old
 from servers import ServerFactory
 
@@ -175,11 +175,11 @@ def test_a_disk_without_room_for_the_servers_own_files(make_managed: MakeManaged
 
 KILLED = """
 import os, pickle, sys
-from innoclone.engine.managed import Control
-from innoclone.engine.managed import Control
-from innoclone.engine.mysqld import Server
+from innoclone.server.managed import Control
+from innoclone.server.managed import Control
+from innoclone.server.mysqld import Server
 from innoclone.files.replacing import Places
-from innoclone.operation import replace
+from innoclone.commands import replace
 options, where, name, when = pickle.loads(bytes.fromhex(sys.argv[1]))
 home = {"Control": Control, "Places": Places, "Server": Server, "replace": replace}[where]
 function = getattr(home, name)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from clones import rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.engine.tryout import check_trial
+from innoclone.commands import replace as operation
+from innoclone.commands.options import ReplaceOptions
+from innoclone.commands.replace import replace_data
 from innoclone.errors import (
     AccessDenied,
     BootFailed,
@@ -25,10 +25,10 @@ from innoclone.errors import (
     TargetUnusable,
 )
 from innoclone.files.base import server_process
-from innoclone.operation import replace as operation
-from innoclone.operation.options import ReplaceOptions
-from innoclone.operation.replace import replace_data
-from innoclone.ops.managed import Managed
+from innoclone.records.managed import Managed
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.server.tryout import check_trial
 from innoclone.transport.endpoint import Endpoint
 from managed import MakeManaged, ManagedServer, assert_old, free_port
 from servers import ServerFactory

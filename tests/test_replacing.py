@@ -17,18 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.engine.managed import Control
-from innoclone.engine.managedfacts import ServerFacts
+from innoclone.commands import replace as operation
+from innoclone.commands.options import CloneOptions, ReplaceOptions
 from innoclone.errors import BootFailed, FileError, TargetBusy, TargetUnusable
 from innoclone.files import belongings as staying
 from innoclone.files import replacing
 from innoclone.files.belongings import carry
 from innoclone.files.replacing import Note, Places, Step
-from innoclone.operation import replace as operation
-from innoclone.operation.options import CloneOptions, ReplaceOptions
-from innoclone.ops.limits import Limits
-from innoclone.ops.managed import Managed
-from innoclone.ops.status import CloneStatus
+from innoclone.records.limits import Limits
+from innoclone.records.managed import Managed
+from innoclone.records.status import CloneStatus
+from innoclone.server.managed import Control
+from innoclone.server.managedfacts import ServerFacts
 from innoclone.transport.endpoint import Endpoint
 
 CRASHED = 9

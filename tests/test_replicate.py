@@ -1,4 +1,4 @@
-"""innoclone.operation.replicate: the statements make a clone a replica that catches up and ends equal."""
+"""innoclone.commands.replicate: the statements make a clone a replica that catches up and ends equal."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 
 from clones import booted, clone_server, rows
 from innoclone import errors
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.engine.replication import Position, change_source, reset_channels, start_replica
-from innoclone.operation.boot import boot
-from innoclone.operation.fill import fill
-from innoclone.operation.invariants import check_invariants
-from innoclone.operation.load import Load
-from innoclone.operation.options import BootOptions, ReplicateOptions
-from innoclone.operation.replicate import replicate
-from innoclone.ops.manifest import read_manifest
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions, ReplicateOptions
+from innoclone.commands.replicate import replicate
+from innoclone.records.manifest import read_manifest
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.server.replication import Position, change_source, reset_channels, start_replica
 from innoclone.transport.endpoint import Endpoint, SslMode
 from servers import PASSWORD, ServerFactory, endpoint_of
 

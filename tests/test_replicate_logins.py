@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.front import options as front_options
-from innoclone.front.cli import app
-from innoclone.operation import replicate as operation
-from innoclone.operation.options import ReplicateOptions
-from innoclone.operation.replicate import ReplicateResult
+from innoclone.cli import app
+from innoclone.commands import replicate as operation
+from innoclone.commands.options import ReplicateOptions
+from innoclone.commands.replicate import ReplicateResult
+from innoclone.settings import options as front_options
 from innoclone.transport.endpoint import Endpoint
 
 Run = Callable[..., tuple[Endpoint, Endpoint | Path]]

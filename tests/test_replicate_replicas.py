@@ -22,15 +22,15 @@ import pytest
 
 from clones import clone_server, rows
 from innoclone import errors
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.engine.replication import reset_channels
-from innoclone.operation.boot import boot
-from innoclone.operation.load import Load
-from innoclone.operation.options import BootOptions, ReplicateOptions
-from innoclone.operation.replicate import ReplicateResult, find_donor, replicate
-from innoclone.ops.manifest import read_manifest, update_manifest
-from innoclone.ops.status import CloneStatus
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions, ReplicateOptions
+from innoclone.commands.replicate import ReplicateResult, find_donor, replicate
+from innoclone.records.manifest import read_manifest, update_manifest
+from innoclone.records.status import CloneStatus
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.server.replication import reset_channels
 from innoclone.transport.endpoint import Endpoint
 from servers import PASSWORD, ServerFactory, endpoint_of
 

@@ -1,4 +1,4 @@
-"""A clone becomes a new data directory: whole or not at all, proven before and after (innoclone.operation.restore)."""
+"""A clone becomes a new data directory: whole or not at all, proven before and after (innoclone.commands.restore)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.engine import restoreplan, restoring
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.engine.restoring import PART, Copying
+from innoclone.agent.metrics import _last_success
+from innoclone.commands import restore as restore_module
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
 from innoclone.errors import (
     CloneError,
     DiskFull,
@@ -33,13 +33,13 @@ from innoclone.errors import (
 )
 from innoclone.files.copying import Method, copy_file
 from innoclone.files.lock import take_lock
-from innoclone.front.agent.metrics import _last_success
-from innoclone.operation import restore as restore_module
-from innoclone.operation.boot import boot
-from innoclone.operation.options import BootOptions
-from innoclone.ops.history import RESTORE
-from innoclone.ops.manifest import read_manifest
-from innoclone.ops.verdict import verdict_of
+from innoclone.records.history import RESTORE
+from innoclone.records.manifest import read_manifest
+from innoclone.records.verdict import verdict_of
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.sources import restoreplan, restoring
+from innoclone.sources.restoring import PART, Copying
 from local_clones import refuses_to_boot
 from restores import contents, folders, process, restored, rewrite
 

@@ -13,8 +13,10 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands import restore as restore_module
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions, VerifyOptions
+from innoclone.commands.verify import verify
 from innoclone.errors import (
     BootFailed,
     CloneError,
@@ -26,10 +28,8 @@ from innoclone.errors import (
 from innoclone.files import lock
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished
-from innoclone.operation import restore as restore_module
-from innoclone.operation.boot import boot
-from innoclone.operation.options import BootOptions, VerifyOptions
-from innoclone.operation.verify import verify
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from local_clones import local_clone, refuses_to_boot
 from restores import contents, restored, rewrite
 from servers import ServerFactory

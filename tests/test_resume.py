@@ -12,20 +12,21 @@ from typing import Any
 import pytest
 
 from clones import booted, check_tables, clone_server, innochecksum
-from innoclone.engine import resume, run
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
+from innoclone.commands.clone import CloneResult, clone
+from innoclone.commands.options import CloneOptions
 from innoclone.errors import Interrupted, TargetExists
-from innoclone.operation.clone import CloneResult, clone
-from innoclone.operation.ddl import DdlLoop
-from innoclone.operation.fill import fill
-from innoclone.operation.invariants import check_invariants
-from innoclone.operation.load import Load
-from innoclone.operation.options import CloneOptions
-from innoclone.ops import journal
-from innoclone.ops.chunks import PROGRESS, distrust, read_chunks
-from innoclone.ops.limits import Limits
-from innoclone.ops.status import CloneStatus, Stage
+from innoclone.receive import attempt as run
+from innoclone.receive import resume
+from innoclone.records import journal
+from innoclone.records.chunks import PROGRESS, distrust, read_chunks
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus, Stage
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.descriptors import StageNumber
 from innoclone.wire.rpc import Ack
@@ -174,7 +175,7 @@ def test_only_the_sync_is_left(donor: Server, programs: Programs, tmp_path: Path
     """When all data is there the donor isn't needed any more, not even its address has to be right."""
     directory = tmp_path / "clone"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("innoclone.engine.recipient.finish_files", _interrupt)
+        patch.setattr("innoclone.receive.recipient.finish_files", _interrupt)
         with pytest.raises(Interrupted):
             clone_server(donor, directory)
     elsewhere = endpoint_of(donor, ssl_mode=SslMode.DISABLED, port=1)

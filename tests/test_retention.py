@@ -1,4 +1,4 @@
-"""Which clones a policy keeps (innoclone.ops.retention): its rules one by one, and what holds for all of them."""
+"""Which clones a policy keeps (innoclone.records.retention): its rules one by one, and what holds for all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from innoclone.errors import UsageError
-from innoclone.ops.retention import Policy, Span, apply
+from innoclone.records.retention import Policy, Span, apply
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC).timestamp()
 HOUR, DAY = 3600.0, 86400.0

@@ -1,4 +1,4 @@
-"""innoclone.operation.sandbox: a server that outlives the command, found again, stopped, removed."""
+"""innoclone.sandbox.server: a server that outlives the command, found again, stopped, removed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pymysql
 import pytest
 
 from innoclone import errors
-from innoclone.engine.programs import Programs
-from innoclone.front.cli.sandbox import parse_size
-from innoclone.operation import sandbox
+from innoclone.cli.sandbox import parse_size
+from innoclone.sandbox import server as sandbox
+from innoclone.server.programs import Programs
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from innoclone.engine.mysqld import Server
 from innoclone.errors import NetworkError, ProtocolError
+from innoclone.server.mysqld import Server
 from innoclone.transport.sql import Sql
 from servers import endpoint_of
 

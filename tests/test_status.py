@@ -17,15 +17,15 @@ import innoclone as package
 from clones import clone_server, rows
 from faults import Running, assert_failed, dsn, wait_until
 from innoclone import errors
-from innoclone.engine.mysqld import Server
+from innoclone.commands import steer
+from innoclone.commands.inspect import Condition
 from innoclone.files.lock import holder_of, request_stop, stop_is_wished, take_lock
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.files.target import Target
-from innoclone.operation import steer
-from innoclone.operation.inspect import Condition
-from innoclone.ops.status import CloneStatus, State
-from innoclone.ops.statusfile import StatusFile, read_status
+from innoclone.records.status import CloneStatus, State
+from innoclone.records.statusfile import StatusFile, read_status
+from innoclone.server.mysqld import Server
+from innoclone.sinks.directory import Target
 from servers import ServerFactory
 from test_cli import environment, innoclone
 from users import passable

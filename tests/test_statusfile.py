@@ -17,8 +17,8 @@ from faults import tmpfs, wait_until
 from innoclone import errors
 from innoclone.files.lock import Holder, holder_of, take_lock
 from innoclone.files.names import OWN_DIR
-from innoclone.ops.status import CloneStatus, Stage, State
-from innoclone.ops.statusfile import StatusFile, outcome, read_status
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.records.statusfile import StatusFile, outcome, read_status
 
 
 @pytest.fixture

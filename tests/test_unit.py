@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.front.systemd import nightly, quoted
+from innoclone.cli.systemd import nightly, quoted
 
 
 def unit(*words: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""innoclone.operation.verify: what is whole is found whole, and every kind of damage is found and named."""
+"""innoclone.commands.verify: what is whole is found whole, and every kind of damage is found and named."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pytest
 
 from clones import clone_server, rows
 from innoclone import errors
-from innoclone.engine import cloned
-from innoclone.engine.compare import Outcome
-from innoclone.engine.mysqld import Server
-from innoclone.engine.pagecheck import find_tablespaces
-from innoclone.engine.programs import Programs
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions, VerifyOptions
+from innoclone.commands.verify import VerifyReport, verify
 from innoclone.files.ownlife import LEFT
-from innoclone.operation.boot import boot
-from innoclone.operation.fill import fill
-from innoclone.operation.load import Load
-from innoclone.operation.options import BootOptions, VerifyOptions
-from innoclone.operation.verify import VerifyReport, verify
-from innoclone.ops.manifest import read_manifest
-from innoclone.ops.status import CloneStatus, Stage, State
-from innoclone.ops.verdict import FIELD
+from innoclone.records.manifest import read_manifest
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.records.verdict import FIELD
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.server import cloned
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.stream.pagecheck import find_tablespaces
+from innoclone.verify.compare import Outcome
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20

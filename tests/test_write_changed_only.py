@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from clones import booted, check_tables, clone_server, flush, innochecksum, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.errors import TargetExists
-from innoclone.operation.fill import fill
+from innoclone.sandbox.fill import fill
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import ServerFactory
 from test_resume import assert_equal, break_off, copied, said
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from innoclone.version import __version__
 
 if TYPE_CHECKING:
-    from innoclone.errors import CloneError
-    from innoclone.front.api import (
+    from innoclone.api import (
         boot,
         check,
         clone,
@@ -29,19 +28,20 @@ if TYPE_CHECKING:
         stop,
         verify,
     )
-    from innoclone.operation.boot import BootResult
-    from innoclone.operation.clone import CloneResult
-    from innoclone.operation.inspect import Condition, DirectoryStatus
-    from innoclone.operation.listing import Listing
-    from innoclone.operation.local import LocalResult
-    from innoclone.operation.replace import ReplaceResult
-    from innoclone.operation.replicate import ReplicateResult
-    from innoclone.operation.restore import RestoreResult
-    from innoclone.operation.verify import VerifyReport
-    from innoclone.ops.limits import Limits
-    from innoclone.ops.managed import Managed
-    from innoclone.ops.retention import Policy, Span
-    from innoclone.ops.status import CloneStatus
+    from innoclone.commands.boot import BootResult
+    from innoclone.commands.clone import CloneResult
+    from innoclone.commands.inspect import Condition, DirectoryStatus
+    from innoclone.commands.listing import Listing
+    from innoclone.commands.local import LocalResult
+    from innoclone.commands.replace import ReplaceResult
+    from innoclone.commands.replicate import ReplicateResult
+    from innoclone.commands.restore import RestoreResult
+    from innoclone.commands.verify import VerifyReport
+    from innoclone.errors import CloneError
+    from innoclone.records.limits import Limits
+    from innoclone.records.managed import Managed
+    from innoclone.records.retention import Policy, Span
+    from innoclone.records.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
@@ -82,39 +82,39 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BootResult": "operation.boot",
+    "BootResult": "commands.boot",
     "CloneError": "errors",
-    "CloneResult": "operation.clone",
-    "CloneStatus": "ops.status",
+    "CloneResult": "commands.clone",
+    "CloneStatus": "records.status",
     "Compression": "transport.endpoint",
-    "Condition": "operation.inspect",
-    "DirectoryStatus": "operation.inspect",
+    "Condition": "commands.inspect",
+    "DirectoryStatus": "commands.inspect",
     "Endpoint": "transport.endpoint",
-    "Limits": "ops.limits",
-    "Listing": "operation.listing",
-    "LocalResult": "operation.local",
-    "Managed": "ops.managed",
-    "Policy": "ops.retention",
-    "ReplaceResult": "operation.replace",
-    "ReplicateResult": "operation.replicate",
-    "RestoreResult": "operation.restore",
-    "Span": "ops.retention",
+    "Limits": "records.limits",
+    "Listing": "commands.listing",
+    "LocalResult": "commands.local",
+    "Managed": "records.managed",
+    "Policy": "records.retention",
+    "ReplaceResult": "commands.replace",
+    "ReplicateResult": "commands.replicate",
+    "RestoreResult": "commands.restore",
+    "Span": "records.retention",
     "SslMode": "transport.endpoint",
-    "VerifyReport": "operation.verify",
-    "boot": "front.api",
-    "check": "front.api",
-    "clone": "front.api",
-    "discard": "front.api",
-    "endpoint": "front.api",
-    "history": "front.api",
-    "list_clones": "front.api",
-    "local": "front.api",
-    "replace_data": "front.api",
-    "replicate": "front.api",
-    "restore": "front.api",
-    "status": "front.api",
-    "stop": "front.api",
-    "verify": "front.api",
+    "VerifyReport": "commands.verify",
+    "boot": "api",
+    "check": "api",
+    "clone": "api",
+    "discard": "api",
+    "endpoint": "api",
+    "history": "api",
+    "list_clones": "api",
+    "local": "api",
+    "replace_data": "api",
+    "replicate": "api",
+    "restore": "api",
+    "status": "api",
+    "stop": "api",
+    "verify": "api",
 }
 
 

@@ -1,6 +1,6 @@
 """``python -m innoclone`` is the command ``innoclone``."""
 
-from innoclone.front.cli import main
+from innoclone.cli import main
 
 if __name__ == "__main__":
     main()

@@ -16,10 +16,10 @@ from pathlib import Path
 from agents import RunningAgent, beside
 from attacks.player import ATTACKS, Player
 from attacks.target import PASSWORDS, Target
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import provide_programs
-from innoclone.operation.fill import fill
-from innoclone.operation.sandbox import ACCOUNT
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.server import ACCOUNT
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import provide_programs
 from servers import PASSWORD, ServerFactory
 
 LONGER = 1.5  # times its time alone that a clone may take

@@ -15,9 +15,9 @@ import pymysql
 import pytest
 
 from clones import clone_server, rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
 from innoclone.errors import BootFailed, CloneError
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import PASSWORD
 
 __all__ = [
@@ -31,7 +31,7 @@ SLOW_DISK = """
 import os, time
 sync = os.fsync
 os.fsync = lambda fd: time.sleep(0.2) or sync(fd)
-from innoclone.front.cli import main
+from innoclone.cli import main
 main()
 """
 
@@ -112,7 +112,7 @@ def assert_unbootable(programs: Programs, directory: Path) -> None:
 def assert_free(donor: Server, directory: Path, **options: object) -> None:
     """The donor takes the next clone at once: nobody waits for one that is gone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("innoclone.engine.session.BUSY_PATIENCE", 0.0)
+        patch.setattr("innoclone.receive.session.BUSY_PATIENCE", 0.0)
         clone_server(donor, directory, **options)
 
 

@@ -19,7 +19,7 @@ from faults.hostility import Hostility
 from faults.kills import Kills
 from faults.rounds import Scenario, play
 from faults.world import World
-from innoclone.engine.programs import provide_programs
+from innoclone.server.programs import provide_programs
 
 SCENARIOS: dict[str, type[Scenario]] = {scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility)}
 

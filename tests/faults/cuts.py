@@ -9,7 +9,7 @@ from faults.proxy import Fault, Proxy
 from faults.rounds import STALL, Round, Scenario
 from faults.world import World
 from innoclone.errors import CloneRunning, ConnectFailed, NetworkError, NotMySQL
-from innoclone.ops.journal import read_journal
+from innoclone.records.journal import read_journal
 
 __all__ = ["Cuts"]
 

@@ -52,7 +52,7 @@ for name in ("fsync", "fdatasync", "ftruncate", "pwrite"):
 sys.addaudithook(hook)
 if report:
     atexit.register(lambda: open(report, "w").write(str(seen[0])))
-from innoclone.front.cli import main
+from innoclone.cli import main
 main()
 """
 

@@ -24,12 +24,12 @@ from typing import ClassVar
 from clones import check_tables, innochecksum
 from faults.attempt import SLACK, Attempt, Broken, Ended, names
 from faults.world import SmallDonor, World, unchanging
-from innoclone.engine.mysqld import Server
 from innoclone.errors import BootFailed, CloneError
 from innoclone.files.marks import is_unfinished
 from innoclone.files.system import sync_directory
-from innoclone.files.target import MANIFEST
-from innoclone.operation.invariants import check_invariants
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.server.mysqld import Server
+from innoclone.sinks.directory import MANIFEST
 from local_clones import checksums
 
 __all__ = ["Round", "Scenario", "play"]

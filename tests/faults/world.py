@@ -11,11 +11,11 @@ from pathlib import Path
 import pymysql
 
 from clones import rows
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.operation.fill import fill
-from innoclone.operation.load import Load
-from innoclone.operation.sandbox import DONOR_OPTIONS
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.sandbox.server import DONOR_OPTIONS
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from local_clones import checksums
 from servers import PASSWORD, ServerFactory
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from innoclone.engine.programs import provide_programs
+from innoclone.server.programs import provide_programs
 from positions.trial import Trial
 from positions.variants import VARIANTS
 from servers import ServerFactory

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clones import clone_server, rows
-from innoclone.engine import cloned
-from innoclone.engine.mysqld import Server
-from innoclone.engine.programs import Programs
-from innoclone.engine.systemcopy import await_gtids
-from innoclone.operation.boot import boot
-from innoclone.operation.ddl import DdlLoop
-from innoclone.operation.load import Load
-from innoclone.operation.options import BootOptions
-from innoclone.ops.manifest import read_manifest
-from innoclone.ops.status import CloneStatus
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
+from innoclone.records.manifest import read_manifest
+from innoclone.records.status import CloneStatus
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.load import Load
+from innoclone.server import cloned
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.server.systemcopy import await_gtids
 from local_clones import local_clone
 from positions.trouble import Trouble
 from positions.variants import Variant

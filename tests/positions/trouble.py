@@ -10,8 +10,8 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
-from innoclone.operation.fill import Connect
-from innoclone.operation.load import Background
+from innoclone.sandbox.fill import Connect
+from innoclone.sandbox.load import Background
 
 __all__ = ["Trouble"]
 

@@ -2,7 +2,7 @@
 
 A server that was started on a clone leaves a UUID, binary logs, certificates, and a redo log that is not the clone's
 any more (tested with 9.7, also after kill -9). The first one also recovers the clone, which is seen by another file.
-What somebody put into the directory counts as well. A private server of ours (`innoclone.engine.cloned`) takes its
+What somebody put into the directory counts as well. A private server of ours (`innoclone.server.cloned`) takes its
 traces away, and what it leaves of the redo log is in the manifest's ``left``. While one runs, and after it was cut off,
 there is a mark, and the redo log says nothing; but the UUID that it has is in the mark, and any other one is that of a
 server that came later.

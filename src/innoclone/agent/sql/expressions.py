@@ -1,0 +1,371 @@
+"""Expressions of a SELECT: from sqlglot's nodes to a type and a function of the row.
+
+Types and values are MySQL's: a quotient has four decimals more than its dividend and is rounded to them at once,
+a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known here is refused (error 1235).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql.budget import hold, size_of, spend
+from innoclone.agent.sql.types import (
+    BIGINT,
+    BLOBS,
+    BOOL,
+    DOUBLE,
+    NULL,
+    TEMPORAL,
+    SqlType,
+    Unscaled,
+    Value,
+    datetime_type,
+    decimal,
+    integer,
+    varchar,
+)
+from innoclone.agent.sql.values import (
+    EXACT,
+    compare,
+    is_like,
+    rounded,
+    to_moment,
+    to_number,
+    to_text,
+    truth,
+)
+from innoclone.wire.results import ColumnType
+
+__all__ = ["LONGEST", "Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
+
+MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
+DIVISION_DECIMALS = 4  # div_precision_increment
+LARGEST = (1 << 64) - 1
+SMALLEST = -(1 << 63)
+MOST_WARNINGS = 1024  # max_error_count
+LONGEST = 1 << 20  # characters of a text that a function makes
+LARGE = 1 << 12  # characters of a text from which its memory counts while it is only an argument
+STEP = 64  # characters that a function looks at in a microsecond
+
+
+@dataclass(slots=True)
+class Env:
+    """Where an expression is evaluated: a row of each table; in an aggregated query also the rows of the group."""
+
+    rows: tuple[tuple[Value, ...] | None, ...]
+    group: list[Env] | None = None
+    warnings: list[tuple[int, str]] = field(default_factory=list)
+    outer: Env | None = None  # of the query that this one is a subquery of
+    windows: dict[int, Value] | None = None  # window functions' values for this row, where there are any
+
+    def warn(self, number: int, message: str) -> None:
+        """One more warning, if there aren't too many."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append((number, message))
+
+
+@dataclass(frozen=True)
+class Expr:
+    """An expression. ``columns`` are those used outside of aggregates (table, column, name)."""
+
+    type: SqlType
+    value: Callable[[Env], Value]
+    columns: frozenset[tuple[int, int, str]] = frozenset()
+    is_aggregate: bool = False
+    is_constant: bool = False
+
+    @property
+    def known(self) -> Value:
+        """A constant's value; NULL for anything else."""
+        return self.value(Env(())) if self.is_constant else None
+
+
+def constant(kind: SqlType, value: Value) -> Expr:
+    """The same for every row."""
+    return Expr(kind, lambda _: value, is_constant=True)
+
+
+def scalar(kind: SqlType, function: Callable[..., Value], *args: Expr, nulls: bool = False) -> Expr:
+    """A function of values; NULL for a NULL argument, unless it takes ``nulls`` itself, and for a text too long."""
+
+    def value(env: Env) -> Value:
+        values, large = [], 0
+        for arg in args:
+            given = arg.value(env)
+            values.append(given)
+            if isinstance(given, str) and len(given) > STEP:
+                spend(len(given) // STEP)
+                if len(given) > LARGE:
+                    large += size_of(given)
+                    hold(size_of(given))
+        spend()
+        found = None if not nulls and None in values else function(*values)
+        if large:
+            hold(-large)
+        return found if not isinstance(found, str) or len(found) <= LONGEST else None
+
+    return derived(kind, value, args)
+
+
+def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) -> Expr:
+    """An expression made of others."""
+    args = list(args)
+    columns = frozenset().union(*(arg.columns for arg in args))
+    is_constant = bool(args) and all(arg.is_constant for arg in args)
+    return Expr(kind, value, columns, any(arg.is_aggregate for arg in args), is_constant)
+
+
+def digits_of(kind: SqlType) -> int:
+    """Digits before the point."""
+    if kind.kind is ColumnType.NEWDECIMAL:
+        return kind.length - kind.decimals - (2 if kind.decimals else 1)
+    return min(kind.length, 20) if not kind.is_integer or kind.unsigned else max(min(kind.length - 1, 20), 1)
+
+
+def _class(kind: SqlType) -> str:
+    """How arithmetic takes it."""
+    if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
+        return "double"
+    if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in TEMPORAL and kind.decimals):
+        return "decimal"
+    return "integer"
+
+
+def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
+    """``+ - * / DIV %`` on numbers."""
+    kinds = {_class(left.type), _class(right.type)}
+    scales = [0 if _class(arg.type) == "integer" else arg.type.decimals for arg in (left, right)]
+    digits = [digits_of(arg.type) for arg in (left, right)]
+    unsigned = any(arg.type.unsigned for arg in (left, right))
+    if sign == "DIV":
+        kind = integer(digits[0], unsigned=unsigned)
+    elif "double" in kinds:
+        kind = DOUBLE
+    elif sign == "/":
+        kind = decimal(digits[0] + scales[1], scales[0] + DIVISION_DECIMALS)
+    elif "decimal" not in kinds:
+        most = sum(digits) if sign == "*" else max(digits) + (sign != "%")
+        kind = integer(most, unsigned=unsigned)
+    elif sign == "*":
+        kind = decimal(sum(digits), sum(scales))
+    else:
+        kind = decimal(max(digits) + 1, max(scales))
+    operate = _OPERATIONS[sign]
+
+    def value(env: Env) -> Value:
+        spend()
+        first, second = to_number(left.value(env)), to_number(right.value(env))
+        if first is None or second is None:
+            return None
+        if sign in ("/", "DIV", "%") and not second:
+            env.warn(1365, "Division by 0")
+            return None
+        if kind is DOUBLE:
+            return _finite(operate(float(first), float(second)), source)
+        found = operate(
+            *(Decimal(number) if not isinstance(number, float) else Decimal(repr(number)) for number in (first, second))
+        )
+        if kind.kind is ColumnType.NEWDECIMAL:
+            return rounded(found, kind.decimals)
+        whole = int(found)
+        if not SMALLEST <= whole <= LARGEST:
+            raise StatementError(1690, "BIGINT", source)
+        return whole
+
+    return derived(kind, value, (left, right))
+
+
+def _finite(value: float, source: str) -> float:
+    if not math.isfinite(value):
+        raise StatementError(1690, "DOUBLE", source)
+    return value
+
+
+_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b if isinstance(a, float) else EXACT.add(a, b),
+    "-": lambda a, b: a - b if isinstance(a, float) else EXACT.subtract(a, b),
+    "*": lambda a, b: a * b if isinstance(a, float) else EXACT.multiply(a, b),
+    "/": lambda a, b: a / b if isinstance(a, float) else EXACT.divide(a, b),
+    "DIV": lambda a, b: math.trunc(a / b) if isinstance(a, float) else math.trunc(EXACT.divide_int(a, b)),
+    "%": lambda a, b: math.fmod(a, b) if isinstance(a, float) else EXACT.remainder(a, b),
+}
+
+
+def merged(types: Iterable[SqlType]) -> SqlType:
+    """The type of a value that has one of these, as of IF and CASE."""
+    known = [kind for kind in types if kind.kind is not ColumnType.NULL]
+    if not known:
+        return NULL
+    if len({kind.kind for kind in known}) == 1:
+        widest = max(known, key=lambda kind: kind.length)
+        if known[0].kind is ColumnType.NEWDECIMAL:
+            return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
+        if known[0].is_text and widest.kind not in BLOBS:
+            return _text_type(known)
+        return widest
+    if {kind.kind for kind in known} <= MOMENTS:
+        return datetime_type(max(kind.decimals for kind in known))
+    classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
+    if "text" in classes:
+        return _text_type(known)
+    if "double" in classes:
+        return DOUBLE
+    if "decimal" in classes:
+        return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
+    return replace(BIGINT, length=max(kind.length for kind in known))
+
+
+def _text_type(kinds: Sequence[SqlType]) -> SqlType:
+    """CHAR if no other text is among them; of the strictest collation."""
+    is_char = all(kind.kind is ColumnType.STRING for kind in kinds if kind.is_text)
+    found = varchar(max(kind.length for kind in kinds))
+    found = replace(found, collation=max(kind.collation for kind in kinds))
+    return replace(found, kind=ColumnType.STRING) if is_char and any(kind.is_text for kind in kinds) else found
+
+
+def converted(arg: Expr, kind: SqlType) -> Expr:
+    """The same value as one of ``kind``, which `merged` gave."""
+    if arg.type == kind or arg.type.kind is ColumnType.NULL:
+        return arg
+
+    def value(env: Env) -> Value:
+        given = arg.value(env)
+        if given is None:
+            return None
+        if kind.is_text:
+            return to_text(given, arg.type)
+        if kind.kind is ColumnType.DOUBLE:
+            return float(to_number(given) or 0)
+        if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int | Decimal):
+            return Decimal(given)
+        if kind.kind is ColumnType.DATETIME:
+            return to_moment(given)
+        return given
+
+    return derived(kind, value, (arg,))
+
+
+def is_exact(*args: Expr) -> bool:
+    """Whether texts are compared as they are, since one of them has such a collation."""
+    return any(arg.type.collation for arg in args)
+
+
+def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
+    """1, 0 or NULL."""
+    exact = is_exact(left, right)
+
+    def value(env: Env) -> Value:
+        spend()
+        try:
+            order = compare(left.value(env), right.value(env), exact=exact)
+        except StatementError as error:
+            raise _of_kind(error, left, right) from None
+        return None if order is None else int(test(order))
+
+    return derived(BOOL, value, (left, right))
+
+
+def _of_kind(error: StatementError, *args: Expr) -> StatementError:
+    """Error 1525 with the name of what text should have been."""
+    kinds = [arg.type.kind for arg in args if arg.type.kind in MOMENTS]
+    words = error.message.rpartition("'")[0].partition(": '")[2]
+    return StatementError(1525, kinds[0].name, words) if kinds and error.code == 1525 else error
+
+
+def logical(sign: str, left: Expr, right: Expr) -> Expr:
+    """AND, OR, XOR with three values."""
+
+    def value(env: Env) -> Value:
+        spend()
+        first = truth(left.value(env))
+        if sign == "AND" and first is False:
+            return 0
+        if sign == "OR" and first:
+            return 1
+        second = truth(right.value(env))
+        if sign == "AND" and second is False:
+            return 0
+        if sign == "OR" and second:
+            return 1
+        if first is None or second is None:
+            return None
+        return int(first != second) if sign == "XOR" else int(sign == "AND")
+
+    return derived(BOOL, value, (left, right))
+
+
+def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
+    """CASE and IF."""
+    kind = merged([result.type for _, result in conditions] + [default.type])
+    branches = [(condition, converted(result, kind)) for condition, result in conditions]
+    otherwise = converted(default, kind)
+
+    def value(env: Env) -> Value:
+        for condition, result in branches:
+            spend()
+            if truth(condition.value(env)):
+                return _unscaled(result.value(env))
+        return _unscaled(otherwise.value(env))
+
+    return derived(kind, value, [part for branch in branches for part in branch] + [otherwise])
+
+
+def _unscaled(value: Value) -> Value:
+    return Unscaled(value) if isinstance(value, Decimal) else value
+
+
+def one_of(left: Expr, choices: list[Expr]) -> Expr:
+    """IN with three values."""
+    exact = is_exact(left, *choices)
+
+    def value(env: Env) -> Value:
+        spend(len(choices))
+        given = left.value(env)
+        orders = [compare(given, choice.value(env), exact=exact) for choice in choices]
+        if 0 in orders:
+            return 1
+        return None if None in orders else 0
+
+    return derived(BOOL, value, [left, *choices])
+
+
+def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
+    """LIKE."""
+    exact = is_exact(left, pattern)
+
+    def test(text: Value, wanted: Value) -> Value:
+        return int(is_like(to_text(text, left.type) or "", to_text(wanted, pattern.type) or "", escape, exact=exact))
+
+    return scalar(BOOL, test, left, pattern)
+
+
+def negative(arg: Expr) -> Expr:
+    """``-x``."""
+    kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in TEMPORAL else DOUBLE
+    kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
+
+    def value(given: Value) -> Value:
+        number = to_number(given)
+        return None if number is None else -number
+
+    return scalar(kind, value, arg)
+
+
+def literal_number(text: str) -> Expr:
+    """A number as it was typed."""
+    if "e" in text.lower():
+        return constant(replace(DOUBLE, length=len(text)), _finite(float(text), text))
+    if "." in text:
+        whole, _, fraction = text.partition(".")
+        return constant(decimal(len(whole) or 1, len(fraction)), Decimal(text))
+    number = int(text) if len(text) <= 65 else None
+    if number is None:
+        raise StatementError(1235, f"a number of {len(text)} digits")
+    if number > LARGEST:
+        return constant(decimal(len(text), 0), Decimal(text))
+    return constant(integer(len(text)), number)

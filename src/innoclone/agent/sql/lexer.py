@@ -1,0 +1,161 @@
+"""Words of a statement, as MySQL's lexer cuts them: comments, quotes, hex and national strings, numbers, symbols."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from innoclone.agent.faults import StatementError, syntax_error
+from innoclone.agent.sql.budget import spend
+
+__all__ = [
+    "ANSI_QUOTES",
+    "NO_BACKSLASH_ESCAPES",
+    "NO_MODES",
+    "Kind",
+    "Modes",
+    "Token",
+    "lexed",
+    "text_literal",
+    "tokens_of",
+]
+
+Modes = frozenset[str]  # of sql_mode, in capitals
+ANSI_QUOTES, NO_BACKSLASH_ESCAPES = "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"
+NO_MODES: Modes = frozenset()
+MOST_TOKENS = 20_000  # of a statement
+
+
+class Kind(enum.Enum):
+    """What a token is."""
+
+    WORD = "word"
+    QUOTED = "quoted name"
+    STRING = "string"
+    NUMBER = "number"
+    VARIABLE = "variable"  # @@name or @@global.name; the text is what follows the @@
+    SYMBOL = "symbol"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``text`` is the meaning (a string without its quotes), ``start`` and ``end`` where it stands."""
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+
+    def is_word(self, word: str) -> bool:
+        """An unquoted word; ``word`` in capitals."""
+        return self.kind is Kind.WORD and self.text.upper() == word
+
+    def is_symbol(self, symbol: str) -> bool:
+        """That symbol."""
+        return self.kind is Kind.SYMBOL and self.text == symbol
+
+
+LARGEST = (1 << 64) - 1
+SERVER = 90704  # version that /*!50100 ... */ is compared with
+_BLANK = re.compile(r"\s+")
+_LINE_COMMENT = re.compile(r"(#|--(?=\s|$))[^\n]*")
+_EXECUTED = re.compile(r"/\*!(\d{5,6})?")
+_NUMBER = re.compile(r"(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d++)?(?![\w$])", re.ASCII)
+_HEX = re.compile(r"0x([0-9a-fA-F]++)(?![\w$])|[xX]'((?:[0-9a-fA-F]{2})*)'")
+_BITS = re.compile(r"0b([01]++)(?![\w$])|[bB]'([01]*)'")
+_WORD = re.compile(r"[\w$\u0080-\uffff]+")
+_VARIABLE = re.compile(r"@@((?:global|session|local|persist|persist_only)\s*\.\s*)?(`[^`]+`|[\w$.]+)", re.IGNORECASE)
+_SYMBOL = re.compile(r"<=>|->>|<<|>>|<=|>=|<>|!=|:=|\|\||&&|->|[-+*/%=<>!~|&^(),.;@?:{}]")
+_PREFIXED = re.compile(r"[nN](?=')|_[a-z0-9]+\s*(?=['\"])")
+_PAUSE = {
+    (quote, escapes): re.compile(f"[{quote}\\\\]" if escapes else quote)
+    for quote in "'\"`"
+    for escapes in (True, False)
+}  # where something else than plain text comes in what is quoted
+_ESCAPES = {"0": "\0", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "Z": "\x1a", "%": "\\%", "_": "\\_"}
+
+
+def tokens_of(text: str, modes: Modes = NO_MODES) -> list[Token]:
+    """All tokens, the last one of kind END. Raises error 1064 for what is none, 1235 for too many."""
+    found: list[Token] = []
+    for token in lexed(text, modes):
+        found.append(token)
+        if len(found) > MOST_TOKENS:
+            raise StatementError(1235, "a statement as long as this one")
+    return found
+
+
+def text_literal(text: str, modes: Modes) -> str:
+    """A string that is read back as that text."""
+    if NO_BACKSLASH_ESCAPES not in modes:
+        text = text.replace("\\", "\\\\")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def lexed(text: str, modes: Modes = NO_MODES) -> Iterator[Token]:
+    """One token after another, the last one of kind END. Raises error 1064 for what is none."""
+    at, executed = 0, 0
+    while at < len(text):
+        spend(3)
+        if (blank := _BLANK.match(text, at) or _LINE_COMMENT.match(text, at)) is not None:
+            at = blank.end()
+        elif executed and text.startswith("*/", at):
+            at, executed = at + 2, executed - 1
+        elif (comment := _EXECUTED.match(text, at)) is not None and int(comment[1] or 0) <= SERVER:
+            at, executed = comment.end(), executed + 1
+        elif text.startswith("/*", at):
+            end = text.find("*/", at + 2)
+            if end < 0:
+                raise syntax_error(text, at)
+            at = end + 2
+        else:
+            token = _token(text, at, modes)
+            yield token
+            at = token.end
+    yield Token(Kind.END, "", len(text), len(text))
+
+
+def _token(text: str, at: int, modes: Modes) -> Token:
+    if (prefix := _PREFIXED.match(text, at)) is not None:
+        inner = _quoted(text, prefix.end(), modes)
+        return Token(inner.kind, inner.text, at, inner.end)
+    if text[at] in "'\"`":
+        return _quoted(text, at, modes)
+    if (found := _HEX.match(text, at)) is not None:
+        digits = found[1] or found[2] or ""
+        raw = bytes.fromhex(digits if len(digits) % 2 == 0 else "0" + digits)
+        return Token(Kind.STRING, raw.decode("utf-8", "surrogateescape"), at, found.end())
+    if (found := _BITS.match(text, at)) is not None:
+        return Token(Kind.NUMBER, str(min(int(found[1] or found[2] or "0", 2), LARGEST)), at, found.end())
+    if (found := _NUMBER.match(text, at)) is not None and not (text[at] == "." and at and text[at - 1] in "`\"'"):
+        return Token(Kind.NUMBER, found[0], at, found.end())
+    if (found := _VARIABLE.match(text, at)) is not None:
+        scope = re.sub(r"\s", "", found[1] or "")
+        return Token(Kind.VARIABLE, (scope + found[2].strip("`")).lower(), at, found.end())
+    if (found := _WORD.match(text, at)) is not None:
+        return Token(Kind.WORD, found[0], at, found.end())
+    if (found := _SYMBOL.match(text, at)) is not None:
+        return Token(Kind.SYMBOL, found[0], at, found.end())
+    raise syntax_error(text, at)
+
+
+def _quoted(text: str, start: int, modes: Modes) -> Token:
+    quote, at = text[start], start + 1
+    kind = Kind.QUOTED if quote == "`" or (quote == '"' and ANSI_QUOTES in modes) else Kind.STRING
+    pause = _PAUSE[quote, kind is Kind.STRING and NO_BACKSLASH_ESCAPES not in modes]
+    parts: list[str] = []
+    while (found := pause.search(text, at)) is not None:
+        spend()
+        parts.append(text[at : found.start()])
+        at = found.end()
+        following = text[at : at + 1]
+        if found[0] == quote and following != quote:
+            return Token(kind, "".join(parts), start, at)
+        if not following:
+            break
+        parts.append(quote if found[0] == quote else _ESCAPES.get(following, following))
+        at += 1
+    raise syntax_error(text, start)

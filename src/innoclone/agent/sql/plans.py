@@ -1,0 +1,109 @@
+"""What a query becomes before it runs: the columns of its result, and a function that finds the rows.
+
+A subquery is such a plan too; it is run for a row of the outer query, or once where it doesn't look at that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql.budget import current, spend
+from innoclone.agent.sql.expressions import Env, Expr, derived
+from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
+from innoclone.agent.sql.values import compare
+from innoclone.wire.results import ColumnDefinition
+
+__all__ = ["Plan", "Row", "exists", "in_subquery", "quantified", "scalar_subquery"]
+
+Row = tuple[Value, ...]
+
+
+@dataclass
+class Plan:
+    """``references`` are the outer queries' columns that it uses: expressions of the query around it."""
+
+    columns: list[ColumnDefinition]
+    types: list[SqlType]
+    find: Callable[[Env], list[Row]]
+    references: Sequence[Expr] = ()
+    _found: list[Row] | None = field(default=None, init=False)
+
+    def rows(self, outer: Env) -> list[Row]:
+        """All rows, for a row of the outer query; the same ones each time if it uses none of that."""
+        if self.references:
+            budget = current()
+            held = 0 if budget is None else budget.held
+            rows = self.find(outer)
+            if budget is not None:
+                budget.hold(held - budget.held)  # these rows are kept for one row of the outer query
+            return rows
+        if self._found is None:
+            self._found = self.find(outer)
+        return self._found
+
+    def as_columns(self, names: Sequence[str] = ()) -> list[Column]:
+        """As the columns of a table, named anew if ``names`` are given. Raises errors 1060, 1353."""
+        if names and len(names) != len(self.columns):
+            raise StatementError(1353)
+        found = [Column(name, kind) for name, kind in zip(names or [c.name for c in self.columns], self.types,
+                                                          strict=True)]  # fmt: skip
+        seen: set[str] = set()
+        for column in found:
+            if column.name.lower() in seen:
+                raise StatementError(1060, column.name)
+            seen.add(column.name.lower())
+        return found
+
+
+def _of_one_column(plan: Plan) -> SqlType:
+    if len(plan.types) != 1:
+        raise StatementError(1241, 1)
+    return plan.types[0]
+
+
+def scalar_subquery(plan: Plan) -> Expr:
+    """A subquery as a value: NULL where it finds nothing. Raises error 1241, and 1242 when it runs."""
+    kind = _of_one_column(plan)
+
+    def value(env: Env) -> Value:
+        rows = plan.rows(env)
+        if len(rows) > 1:
+            raise StatementError(1242)
+        return rows[0][0] if rows else None
+
+    return derived(kind, value, plan.references)
+
+
+def exists(plan: Plan) -> Expr:
+    """EXISTS."""
+    return derived(BOOL, lambda env: int(bool(plan.rows(env))), plan.references)
+
+
+def in_subquery(left: Expr, plan: Plan) -> Expr:
+    """IN with a subquery: ``= ANY``."""
+    return quantified(lambda order: order == 0, left, plan, every=False)
+
+
+def quantified(test: Callable[[int], bool], left: Expr, plan: Plan, *, every: bool) -> Expr:
+    """A comparison with ANY or ALL rows of a subquery, with three values. Raises error 1241."""
+    kind = _of_one_column(plan)
+    exact = bool(left.type.collation or kind.collation)
+
+    def value(env: Env) -> Value:
+        given = left.value(env)
+        rows = plan.rows(env)
+        if given is None:
+            return None if rows else int(every)
+        unknown = False
+        spend(len(rows))
+        for (other,) in rows:
+            order = compare(given, other, exact=exact)
+            if order is None:
+                unknown = True
+            elif test(order) is not every:
+                return int(not every)
+        return None if unknown else int(every)
+
+    return derived(BOOL, value, [left, *plan.references])

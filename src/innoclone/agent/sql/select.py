@@ -1,0 +1,234 @@
+"""Planning one SELECT: FROM and joins, WHERE, groups, HAVING, window functions, the list, DISTINCT, ORDER BY, LIMIT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from sqlglot import exp
+
+from innoclone.agent.faults import StatementError
+from innoclone.agent.sql.budget import hold, size_of, spend
+from innoclone.agent.sql.compiling import Compiler
+from innoclone.agent.sql.expressions import Env, Expr
+from innoclone.agent.sql.joins import Catalog, joined, kept, shared_columns, sources
+from innoclone.agent.sql.parsing import name_of
+from innoclone.agent.sql.plans import Plan, Row
+from innoclone.agent.sql.scope import Table
+from innoclone.agent.sql.types import SqlType, Value
+from innoclone.agent.sql.values import sort_key, truth
+from innoclone.wire.results import ColumnDefinition
+
+__all__ = ["Order", "Result", "limited", "ordered", "ordering", "plan_select", "unique"]
+
+ALLOWED = {
+    "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "kind",
+    "with_", "windows", "operation_modifiers",
+}  # fmt: skip
+BYTES_OF_A_RESULT, BYTES_OF_A_KEY = 150, 150  # of a row, besides texts
+T = TypeVar("T")
+Order = list[tuple[Expr, bool]]  # and whether descending
+
+
+@dataclass(frozen=True)
+class Result:
+    """Columns, rows of values, and the type of each column for their text form."""
+
+    columns: list[ColumnDefinition]
+    types: list[SqlType]
+    rows: list[Row]
+    warnings: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One column of the result."""
+
+    expr: Expr
+    definition: ColumnDefinition
+    alias: str  # by which other clauses may call it
+
+
+def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
+    """``empty`` is a compiler without tables."""
+    for name, value in tree.args.items():
+        if value and name not in ALLOWED:
+            raise StatementError(1235, f"SELECT with {name.rstrip('_').upper()}")
+    if "SQL_CALC_FOUND_ROWS" in (tree.args.get("operation_modifiers") or ()) and tree.args.get("limit"):
+        raise StatementError(1235, "SQL_CALC_FOUND_ROWS")
+    tables, joins = sources(tree, catalog, empty.named, lambda node: empty.subplan(node, None, empty.named))
+    compiler = replace(
+        empty, tables=tables, shared=frozenset(shared_columns(joins)),
+        named_windows={window.name.lower(): window for window in tree.args.get("windows") or []},
+    )  # fmt: skip
+    items = list(_items(tree, tables, compiler))
+    compiler.aliases = {item.alias.lower(): item.expr for item in items if item.alias}
+    where = _clause(tree, "where", compiler, "where clause")
+    groups = _group_by(tree, compiler, items)
+    having = _clause(tree, "having", compiler, "having clause")
+    order = ordering(tree, compiler, [item.expr for item in items])
+    narrowing: exp.Expression | None = tree.args["where"].this if where is not None else None
+    combine = joined(tables, joins, compiler, narrowing)
+    everything = [item.expr for item in items] + [expr for expr, _ in order] + ([having] if having else [])
+    aggregated = bool(groups) or any(expr.is_aggregate for expr in everything)
+    if aggregated and "ONLY_FULL_GROUP_BY" in compiler.session.settings.modes:
+        _only_full_group_by(items, groups)
+    types = [item.expr.type for item in items]
+
+    def find(outer: Env) -> list[Row]:
+        rows = kept((env for env in combine(outer) if where is None or truth(where.value(env))), len(tables))
+        envs = list(_grouped(rows, groups, outer, len(tables))) if aggregated else rows
+        if having is not None:
+            envs = [env for env in _watched(envs) if truth(having.value(env))]
+        for window in compiler.windows:
+            window(envs)
+        found = []
+        for env in _watched(envs):
+            row = tuple(item.expr.value(env) for item in items)
+            hold(BYTES_OF_A_RESULT + sum(size_of(value) for value in row if isinstance(value, str)))
+            found.append((row, env))
+        if tree.args.get("distinct"):
+            found = unique(found, lambda pair: pair[0], types)
+        return limited([row for row, _ in ordered(found, lambda pair: pair[1], order)], tree)
+
+    return Plan([item.definition for item in items], types, find, compiler.references)
+
+
+def _watched(rows: list[Env]) -> Iterator[Env]:
+    for env in rows:
+        spend()
+        yield env
+
+
+def _items(tree: exp.Select, tables: Sequence[Table], compiler: Compiler) -> Iterator[_Item]:
+    for node in tree.expressions:
+        star = isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star))
+        if star:
+            yield from _all_columns(node, tables, compiler)
+            continue
+        alias = node.alias if isinstance(node, exp.Alias) else ""
+        inner = node.this if isinstance(node, exp.Alias) else node
+        expr = compiler.compile(inner)
+        if isinstance(inner, exp.Column) and len(expr.columns) == 1:
+            yield _column(alias or name_of(node), expr, tables)
+        else:
+            yield _Item(expr, expr.type.definition(alias or name_of(node)), alias)
+
+
+def _all_columns(node: exp.Expression, tables: Sequence[Table], compiler: Compiler) -> Iterator[_Item]:
+    """``*`` has the columns of USING first, and once."""
+    wanted = node.table if isinstance(node, exp.Column) else ""
+    chosen = [table for table in tables if not wanted or table.alias.lower() == wanted.lower()]
+    if not chosen:
+        raise StatementError(1051, wanted) if wanted else StatementError(1096)
+    shared = frozenset() if wanted else compiler.shared
+    columns = [(chosen[0], column) for column in chosen[0].columns if column.name.lower() in shared]
+    columns += [(table, column) for table in chosen for column in table.columns if column.name.lower() not in shared]
+    for table, column in columns:
+        expr = compiler.compile(exp.column(exp.to_identifier(column.name), table=exp.to_identifier(table.alias)))
+        yield _column(column.name, expr, tables)
+
+
+def _column(name: str, expr: Expr, tables: Sequence[Table]) -> _Item:
+    at, index, _ = next(iter(expr.columns))
+    table = tables[at]
+    definition = expr.type.definition(
+        name, schema=table.schema, table=table.name, alias=table.alias, original=table.columns[index].name
+    )
+    return _Item(expr, definition, name)
+
+
+def _clause(tree: exp.Select, name: str, compiler: Compiler, clause: str) -> Expr | None:
+    node = tree.args.get(name)
+    if node is None:
+        return None
+    return replace(compiler, clause=clause).compile(node.this)
+
+
+def _by(node: exp.Expression, compiler: Compiler, items: Sequence[Expr], clause: str) -> Expr:
+    """An expression of GROUP BY or ORDER BY; a number is a position in the list."""
+    if isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit():
+        if not 1 <= int(node.name) <= len(items):
+            raise StatementError(1054, node.name, clause)
+        return items[int(node.name) - 1]
+    return replace(compiler, clause=clause).compile(node)
+
+
+def _group_by(tree: exp.Select, compiler: Compiler, items: Sequence[_Item]) -> list[Expr]:
+    group = tree.args.get("group")
+    if group is None:
+        return []
+    if any(value and name != "expressions" for name, value in group.args.items()):
+        raise StatementError(1235, "GROUP BY with modifiers")
+    return [_by(node, compiler, [item.expr for item in items], "group statement") for node in group.expressions]
+
+
+def ordering(node: exp.Expression, compiler: Compiler, items: Sequence[Expr]) -> Order:
+    """The ORDER BY of a query."""
+    order = node.args.get("order")
+    nodes = order.expressions if order is not None else []
+    return [(_by(one.this, compiler, items, "order clause"), bool(one.args.get("desc"))) for one in nodes]
+
+
+def _only_full_group_by(items: Sequence[_Item], groups: Sequence[Expr]) -> None:
+    """Columns outside of aggregates must be those of GROUP BY."""
+    grouped = frozenset().union(*(group.columns for group in groups)) if groups else frozenset()
+    for number, item in enumerate(items, 1):
+        for *_, shown in sorted(item.expr.columns - grouped):
+            raise StatementError(1055, number, shown) if groups else StatementError(1140, number, shown)
+
+
+def _grouped(rows: list[Env], groups: Sequence[Expr], outer: Env, tables: int) -> Iterator[Env]:
+    found: dict[tuple[object, ...], list[Env]] = {}
+    types = [group.type for group in groups]
+    for env in _watched(rows):
+        found.setdefault(_keys([group.value(env) for group in groups], types), []).append(env)
+    if not found and not groups:
+        yield Env((None,) * tables, [], outer.warnings, outer)
+    for group in found.values():
+        yield Env(group[0].rows, group, outer.warnings, outer)
+
+
+def _keys(values: Sequence[Value], types: Sequence[SqlType]) -> tuple[object, ...]:
+    return tuple(sort_key(value, exact=bool(kind.collation)) for value, kind in zip(values, types, strict=True))
+
+
+def unique(rows: list[T], values: Callable[[T], Row], types: Sequence[SqlType]) -> list[T]:
+    """The first of each that the collation takes for the same."""
+    found: dict[tuple[object, ...], T] = {}
+    for row in rows:
+        spend()
+        hold(BYTES_OF_A_KEY)
+        found.setdefault(_keys(values(row), types), row)
+    return list(found.values())
+
+
+def ordered(rows: list[T], env: Callable[[T], Env], order: Order) -> list[T]:
+    """Sorted; equal ones keep their order."""
+    for expr, descending in reversed(order):
+        exact = bool(expr.type.collation)
+        keyed = []
+        for row in rows:
+            spend()
+            key = sort_key(expr.value(env(row)), exact=exact)
+            hold(BYTES_OF_A_KEY + (size_of(key[1]) if isinstance(key[1], str) else 0))
+            keyed.append((key, row))
+        keyed.sort(key=lambda pair: pair[0], reverse=descending)
+        rows = [row for _, row in keyed]
+    return rows
+
+
+def limited(rows: list[Row], node: exp.Expression) -> list[Row]:
+    """LIMIT and OFFSET of a query."""
+    limit, offset = node.args.get("limit"), node.args.get("offset")
+    first = _count(offset.expression) if offset is not None else 0
+    return rows[first:] if limit is None else rows[first : first + _count(limit.expression)]
+
+
+def _count(node: exp.Expression) -> int:
+    if isinstance(node, exp.Null) and node.meta:  # a question mark that nothing is bound to yet
+        return 0
+    if not isinstance(node, exp.Literal) or not node.name.isdigit():
+        raise StatementError(1235, "LIMIT with anything but numbers")
+    return int(node.name)

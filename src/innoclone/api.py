@@ -1,0 +1,327 @@
+"""The Python API: the same operations as the command line, with plain arguments and typed results.
+
+A server is a DSN (``mysql://user@host:port``) or an `Endpoint`. No setting is read from option files or the
+environment, nothing is printed; every failure is a `CloneError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from innoclone.commands import boot as boot_operation
+from innoclone.commands import clone as clone_operation
+from innoclone.commands import listing, steer
+from innoclone.commands import local as local_operation
+from innoclone.commands import replace as replace_operation
+from innoclone.commands import replicate as replicate_operation
+from innoclone.commands import restore as restore_operation
+from innoclone.commands import verify as verify_operation
+from innoclone.commands.boot import BootResult
+from innoclone.commands.clone import CloneResult
+from innoclone.commands.generations import add_generation
+from innoclone.commands.inspect import DirectoryStatus, inspect
+from innoclone.commands.listing import Listing
+from innoclone.commands.local import LocalResult
+from innoclone.commands.options import (
+    STOP_TIMEOUT,
+    BootOptions,
+    CheckOptions,
+    CloneOptions,
+    LocalOptions,
+    ReplaceOptions,
+    ReplicateOptions,
+    RestoreOptions,
+    VerifyOptions,
+)
+from innoclone.commands.replace import ReplaceResult
+from innoclone.commands.replicate import ReplicateResult
+from innoclone.commands.restore import RestoreResult
+from innoclone.commands.verify import VerifyReport
+from innoclone.records.history import read_history
+from innoclone.records.limits import Limits
+from innoclone.records.managed import Managed
+from innoclone.records.retention import Policy
+from innoclone.records.status import CloneStatus
+from innoclone.settings.dsn import is_dsn
+from innoclone.settings.options import Sources, resolve
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+
+__all__ = [
+    "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
+    "restore", "status", "stop", "verify",
+]  # fmt: skip
+
+Progress = Callable[[CloneStatus], None]
+
+
+def endpoint(dsn: str, *, password: str | None = None, **options: str | bool) -> Endpoint:
+    """The server that ``dsn`` names. ``options`` are those of the command line, with underscores (``ssl_ca=...``,
+    ``get_server_public_key=True``).
+
+    Raises `UsageError`.
+    """
+    typed: dict[str, str | None] = {
+        name.replace("_", "-"): str(int(value)) if isinstance(value, bool) else value for name, value in options.items()
+    }
+    if password is not None:
+        typed["password"] = password
+    return resolve(typed, Sources(), dsn=dsn, warn=lambda _: None)
+
+
+def clone(
+    donor: str | Endpoint,
+    directory: str | os.PathLike[str],
+    *,
+    password: str | None = None,
+    compress: str | Compression = "off",
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> CloneResult:
+    """Clone a running server into a directory.
+
+    ``password`` is the donor account's, if the DSN has none. ``progress`` is called every ``progress_interval``
+    seconds, and once at the end, from a thread of its own, with the live status. Setting ``stopped`` ends the clone
+    with `Interrupted`; changing ``limits`` changes its bandwidth. ``options`` are the other fields of `CloneOptions`
+    (``threads``, ``block_ddl``, ``boot``, ...). Raises a `CloneError`.
+    """
+    server = _server(donor, password)
+    compression = Compression(compress) if isinstance(compress, str) else compress
+    choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
+
+
+def local(
+    donor: str | Endpoint,
+    directory: str | os.PathLike[str],
+    *,
+    password: str | None = None,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> LocalResult:
+    """Clone a server on this host by copying its files; an earlier clone in the directory is brought up to date.
+
+    With ``generations``, or a `Policy` as ``keep``, ``directory`` is a folder to which a dated clone is added. The
+    arguments are those of `clone`; ``options`` are the other fields of `LocalOptions` (``incremental``, ``keep_base``,
+    ``datadir``, ...). Raises a `CloneError`.
+    """
+    choice = LocalOptions(donor=_server(donor, password), directory=Path(directory).absolute(), **options)
+    run = add_generation if choice.policy else local_operation.local
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return run(choice, status=status, stopped=stopped, limits=limits)
+
+
+def restore(
+    clone: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> RestoreResult:
+    """Make a new data directory of a finished clone, whole or not at all.
+
+    ``options`` are the other fields of `RestoreOptions` (``chown``, ``mysqld_check``, ``map_paths``, ...). Raises a
+    `CloneError`.
+    """
+    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
+
+
+def list_clones(folder: str | os.PathLike[str], keep: Policy | None = None) -> Listing:
+    """What is in a folder of clones; with ``keep`` also what these rules would keep of its generations.
+
+    Raises `TargetUnusable` if it is no directory, or a file error.
+    """
+    return listing.list_clones(Path(folder).absolute(), keep)
+
+
+def replace_data(
+    donor: str | Endpoint,
+    managed: Managed,
+    *,
+    password: str | None = None,
+    keep_old_data: bool = False,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> ReplaceResult:
+    """Replace the data of ``managed``, a server on this host, by a clone of ``donor``, and restart it.
+
+    The arguments are those of `clone`; ``options`` are the other fields of `CloneOptions` that count for the copy.
+    After an error the server runs on its old data. Raises a `CloneError`.
+    """
+    choice = ReplaceOptions(
+        CloneOptions(donor=_server(donor, password), directory=managed.datadir, **options),
+        managed,
+        keep_old_data=keep_old_data,
+    )
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return replace_operation.replace_data(choice, status=status, stopped=stopped, limits=limits)
+
+
+def check(
+    donor: str | Endpoint, directory: str | os.PathLike[str] | None = None, *, password: str | None = None
+) -> list[str]:
+    """What would keep ``donor`` from being cloned (into ``directory``), as messages; an empty list is good.
+
+    Raises a `CloneError` if the login fails.
+    """
+    from innoclone.commands.check import check as run
+
+    target = None if directory is None else Path(directory).absolute()
+    facts = run(CheckOptions(donor=_server(donor, password), directory=target))
+    return [f"{problem.code}: {problem.message}" for problem in facts.problems]
+
+
+def boot(
+    directory: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    **options: Any,
+) -> BootResult:
+    """Start a mysqld on a clone and let it recover; its binary log position is in the result and in the manifest.
+
+    ``options`` are the other fields of `BootOptions` (``mysqld``, ``copy``, ``keep``, ``port``, ``timeout``).
+    Raises a `CloneError`.
+    """
+    choice = BootOptions(directory=Path(directory).absolute(), **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return boot_operation.boot(choice, status=status, stopped=stopped)
+
+
+def verify(
+    directory: str | os.PathLike[str],
+    *,
+    against: str | Endpoint | None = None,
+    password: str | None = None,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    **options: Any,
+) -> VerifyReport:
+    """Check every page of a clone; with ``against`` also compare its tables with that server's.
+
+    ``options`` are the other fields of `VerifyOptions` (``threads``, ``mysqld``). What could not be compared is in the
+    report. Raises `VerifyFailed` where something is damaged or differs, or another `CloneError`.
+    """
+    server = None if against is None else _server(against, password)
+    choice = VerifyOptions(directory=Path(directory).absolute(), against=server, **options)
+    status = CloneStatus()
+    with _watched(status, progress, progress_interval):
+        return verify_operation.verify(choice, status=status, stopped=stopped)
+
+
+def replicate(
+    replica: str | os.PathLike[str] | Endpoint,
+    source: str | Endpoint | None = None,
+    *,
+    password: str | None = None,
+    **options: Any,
+) -> ReplicateResult:
+    """The statements that make a clone, a directory or a running server, replicate from ``source``.
+
+    Without a ``source`` that is the clone's donor, with the account that the clone was made with. ``password`` is the
+    source account's, if its DSN has none; a replica's is in its own DSN. ``options`` are the other fields of
+    `ReplicateOptions`: with ``run`` the statements are executed on the server, and ``wait`` is for how many seconds it
+    may catch up; ``reset_channels`` drops replication channels also if they may be the server's own. Raises a
+    `CloneError`.
+    """
+    if isinstance(replica, str) and is_dsn(replica):
+        replica = endpoint(replica)
+    where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
+    server = _donor_of(where, password) if source is None else _server(source, password)
+    choice = ReplicateOptions(where, server, source_is_donor=source is None, **options)
+    return replicate_operation.replicate(choice)
+
+
+def _donor_of(clone: Path | Endpoint, password: str | None) -> Endpoint:
+    donor = replicate_operation.find_donor(clone)
+    if donor.host.startswith("/"):
+        return Endpoint(socket=Path(donor.host), user=donor.user, password=password or "", ssl_mode=SslMode.DISABLED)
+    return Endpoint(host=donor.host, port=donor.port, user=donor.user, password=password or "")
+
+
+def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
+    """What a directory holds: a clone that runs in this or another process, what is left of one, or a finished one.
+
+    Raises `TargetUnusable` if none of these.
+    """
+    return inspect(Path(directory).absolute())
+
+
+def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) -> bool:
+    """End a clone that this or another process makes in ``directory``, or the replacement of that server's data, and
+    wait for that; False if there is none.
+
+    Only that ends, and its call raises `Interrupted`. Raises `TargetUnusable`, `TargetBusy` where it can't be reached
+    or doesn't end in ``timeout`` seconds.
+    """
+    return steer.stop(Path(directory).absolute(), timeout=timeout) is not None
+
+
+def discard(directory: str | os.PathLike[str]) -> bool:
+    """Remove an unfinished clone with its files outside by mapping; False if the emptied directory had to stay.
+
+    Raises `TargetExists` for a finished one, `TargetBusy` if a process works on it, `TargetUnusable` if it holds no
+    clone of ours, or a file error.
+    """
+    return steer.discard(Path(directory).absolute())
+
+
+def history(limit: int | None = None) -> list[dict[str, Any]]:
+    """This user's clones that came to an end, the newest ``limit`` of them, oldest first. Raises a file error."""
+    records = read_history()
+    return records if limit is None else records[max(len(records) - limit, 0) :]
+
+
+def _server(donor: str | Endpoint, password: str | None) -> Endpoint:
+    if isinstance(donor, str):
+        return endpoint(donor, password=password)
+    return donor if password is None else replace(donor, password=password)
+
+
+@contextlib.contextmanager
+def _watched(status: CloneStatus, progress: Progress | None, interval: float) -> Iterator[None]:
+    """Call ``progress`` now and then while the body runs."""
+    if progress is None:
+        yield
+        return
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(interval):
+            progress(status)
+
+    watcher = threading.Thread(target=report, name="innoclone-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        progress(status)

@@ -1,0 +1,38 @@
+"""The command ``innoclone``; each command has a module of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Run the program; nothing is imported before."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored
+            signal.signal(number, _ended_early)
+    from innoclone.cli.app import main as run
+
+    run()
+
+
+def _ended_early(number: int, _frame: FrameType | None) -> NoReturn:
+    """During the imports: what `innoclone.errors.Interrupted` says, which may be half imported itself."""
+    status = 128 + number
+    event = (
+        f'{{"event": "error", "time": {time.time():.3f}, "number": 1317, "symbol": "ER_QUERY_INTERRUPTED",'
+        ' "sqlstate": "70100", "message": "interrupted", "hint": "run the same command again", "retryable": true,'
+        f' "exit_status": {status}}}\n'
+    )
+    lines = "innoclone: ERROR 1317 (70100): interrupted\ninnoclone: hint: run the same command again\n"
+    for stream, text in ((1, event if "--json" in sys.argv else ""), (2, lines)):
+        with contextlib.suppress(OSError):  # nobody reads
+            os.write(stream, text.encode())
+    os._exit(status)

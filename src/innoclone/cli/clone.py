@@ -1,0 +1,141 @@
+"""``innoclone clone``: a running server becomes a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.copying import COPY, CopyArgs
+from innoclone.cli.result import result_fields, result_table
+from innoclone.commands.options import CloneOptions
+from innoclone.errors import Interrupted, UsageError
+from innoclone.records.status import CloneStatus, Stage, State
+from innoclone.transport.endpoint import Compression
+
+__all__ = ["clone", "parse_compression", "parse_threads"]
+
+
+@expand
+def clone(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="[DSN] DIRECTORY", help="mysql://user@host:port, and the directory to make.")
+    ],
+    *,
+    threads: Annotated[
+        str,
+        typer.Option(
+            "--threads",
+            metavar="auto|N",
+            help="Connections that carry data, 1-128; auto: as many as are measured to help.",
+            rich_help_panel=COPY,
+        ),
+    ] = "auto",
+    max_concurrency: Annotated[
+        int, typer.Option(metavar="N", help="The most connections that auto may open.", rich_help_panel=COPY)
+    ] = CloneOptions.max_concurrency,
+    compress: Annotated[
+        str,
+        typer.Option(
+            "--compress", metavar="zstd[:LEVEL]|zlib|off", help="Compress what travels.", rich_help_panel=COPY
+        ),
+    ] = "off",
+    max_network_bandwidth: Annotated[
+        float,
+        typer.Option(metavar="MIB/S", help="Limit on the wire; 0 is none, 0.5 is possible.", rich_help_panel=COPY),
+    ] = CloneOptions.max_network_bandwidth,
+    max_data_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
+    ] = CloneOptions.max_data_bandwidth,
+    write_changed_only: Annotated[
+        bool,
+        typer.Option(
+            "--write-changed-only", help="Update an earlier clone: write differing pages only.", rich_help_panel=COPY
+        ),
+    ] = CloneOptions.write_changed_only,
+    copying: CopyArgs,
+    connection: ConnectionArgs,
+    files: FileArgs,
+    output: OutputArgs,
+) -> None:
+    """Clone a running MySQL server into a new directory."""
+    out = output.open()
+    dsn, directories = split_targets(targets)
+    if not directories:
+        raise UsageError("no directory was named", hint="innoclone clone [DSN] DIRECTORY")
+    options = CloneOptions(
+        donor=connection.endpoint(dsn, files, out),
+        directory=directories[0],
+        threads=parse_threads(threads),
+        max_concurrency=max_concurrency,
+        compression=parse_compression(compress),
+        max_network_bandwidth=max_network_bandwidth,
+        max_data_bandwidth=max_data_bandwidth,
+        write_changed_only=write_changed_only,
+        **copying.options,
+    )
+    from innoclone.commands.clone import clone as run
+
+    out.message(f"cloning {options.donor} into {options.directory}")
+    out.detail(
+        f"connections {threads}, ssl-mode {options.donor.ssl_mode.value}, compression {compress}, "
+        f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}"
+    )
+    status = CloneStatus()
+    try:
+        with out.watch(status):
+            result = run(options, status=status)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", hint=_how_to_go_on(options.directory, status)) from None
+    out.message(
+        f"donor {result.donor_version}, {result.connections} connections, compression {result.compression}, "
+        f"{result.cipher or 'no TLS'}"
+    )
+    for line in result_table(status):
+        out.message(line)
+    how = {
+        "donor_uuid": result.donor_uuid,
+        "donor_version": result.donor_version,
+        "connections": result.connections,
+        "compression": result.compression,
+        "cipher": result.cipher,
+    }
+    out.result(result_fields(status) | how)
+    out.completed()
+
+
+def _how_to_go_on(directory: Path, status: CloneStatus) -> str:
+    """What is left of a clone that was stopped, and what to do with it."""
+    from innoclone.files.marks import is_unfinished
+
+    if is_unfinished(directory):
+        return (
+            f"no server starts on {directory} as it is: the same command goes on with it,"
+            f" 'innoclone discard {directory}' removes it"
+        )
+    if status.stages[Stage.FILE_SYNC].state is State.COMPLETED:
+        return f"the clone itself is complete: innoclone boot {directory}"
+    return "run the same command again"
+
+
+def parse_threads(text: str) -> int | None:
+    """``auto`` (None) or a number. Raises UsageError."""
+    if text.lower() == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"threads must be auto or a number, not {text}")
+    return int(text)
+
+
+def parse_compression(text: str) -> Compression:
+    """``off``, ``zlib``, ``zstd`` or ``zstd:LEVEL``. Raises UsageError."""
+    algorithm, has_level, level = text.lower().partition(":")
+    if algorithm not in ("off", "zlib", "zstd") or (has_level and algorithm != "zstd"):
+        raise UsageError(f"unknown compression {text}", hint="known are zstd, zstd:LEVEL, zlib and off")
+    if not has_level:
+        return Compression(algorithm)
+    if not (level.isascii() and level.isdigit()) or not 1 <= int(level) <= 22:
+        raise UsageError(f"zstd has no level {level}", hint="levels are 1-22")
+    return Compression(algorithm, int(level))

@@ -1,0 +1,113 @@
+"""What every command that makes a clone can be told: the options that ``clone`` and ``local`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from innoclone.commands.options import CloneOptions
+from innoclone.errors import UsageError
+
+__all__ = ["COPY", "DONOR", "FINISH", "CopyArgs", "parse_copy_methods", "parse_map_path"]
+
+COPY = "Copy"
+DONOR = "Donor"
+FINISH = "Finish"
+METHODS = {
+    "reflink": "reflink",
+    "direct": "O_DIRECT",
+    "copy_file_range": "copy_file_range",
+    "read-write": "read and write",
+}
+
+
+@dataclass(frozen=True)
+class CopyArgs:
+    """How a clone is made and finished; names and defaults are those of the operations' options."""
+
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-path",
+            metavar="OLD=NEW",
+            help="Where files outside the donor's data directory go; may be repeated.",
+            rich_help_panel=COPY,
+        ),
+    ] = None
+    stall_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Give a silent connection up after this.", rich_help_panel=COPY)
+    ] = CloneOptions.stall_timeout
+    retry_for: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Time to reconnect when a connection is lost; default: the donor's patience.",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.retry_for
+    fsync: Annotated[
+        bool, typer.Option("--fsync/--no-fsync", help="Make the clone durable before it counts.", rich_help_panel=COPY)
+    ] = CloneOptions.fsync
+    verify_pages: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify-pages/--no-verify-pages",
+            help="Check every page's checksum. Default: but not of shared blocks.",
+            rich_help_panel=COPY,
+        ),
+    ] = None
+    block_ddl: Annotated[
+        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=DONOR)
+    ] = CloneOptions.block_ddl
+    ddl_timeout: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Wait for the lock of --block-ddl.", rich_help_panel=DONOR)
+    ] = CloneOptions.ddl_timeout
+    install_plugin: Annotated[
+        bool, typer.Option("--install-plugin", help="Install the clone plugin if it is missing.", rich_help_panel=DONOR)
+    ] = CloneOptions.install_plugin
+    discard_changes: Annotated[
+        bool,
+        typer.Option(
+            "--discard-changes",
+            help="Update an earlier clone though a server ran on it, or it is of another server: that goes.",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.discard_changes
+    chown: Annotated[
+        str | None, typer.Option(metavar="USER[:GROUP]", help="Who shall own the files.", rich_help_panel=FINISH)
+    ] = CloneOptions.chown
+    boot: Annotated[
+        bool,
+        typer.Option("--boot", help="Start a mysqld on the clone once: recovery, position.", rich_help_panel=FINISH),
+    ] = CloneOptions.boot
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
+    ] = CloneOptions.mysqld
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as fields of `CloneOptions` or `LocalOptions`. Raises UsageError."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "map_path"}
+        if self.verify_pages is None:
+            del values["verify_pages"]
+        return values | {"map_paths": tuple(parse_map_path(text) for text in self.map_path or ())}
+
+
+def parse_map_path(text: str) -> tuple[str, str]:
+    """``OLD=NEW``. Raises UsageError."""
+    old, separator, new = text.partition("=")
+    if not (separator and old and new):
+        raise UsageError(f"--map-path {text} is not of the form OLD=NEW")
+    return old, new
+
+
+def parse_copy_methods(names: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods that ``--copy-method`` names. Raises UsageError."""
+    unknown = [name for name in names or () if name not in METHODS]
+    if unknown:
+        raise UsageError(f"unknown copy method {unknown[0]}", hint=f"known are {', '.join(METHODS)}")
+    return tuple(METHODS[name] for name in names) if names else default

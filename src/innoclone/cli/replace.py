@@ -1,0 +1,94 @@
+"""``innoclone replace``: a running server's data takes the place of another server's on this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.cli.clone import parse_compression, parse_threads
+from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.copying import COPY, FINISH
+from innoclone.cli.result import result_fields, result_table
+from innoclone.commands.options import CloneOptions, ReplaceOptions
+from innoclone.errors import Interrupted, UsageError
+from innoclone.records.status import CloneStatus
+from innoclone.settings.managed import read_managed
+
+__all__ = ["replace"]
+
+
+@expand
+def replace(
+    targets: Annotated[list[str] | None, typer.Argument(metavar="[DSN]", help="The server to clone.")] = None,
+    *,
+    config: Annotated[
+        Path, typer.Option(metavar="FILE", help="TOML file with a table [managed]: whose data is replaced.")
+    ],
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Only bring the server up after a run that was killed.")
+    ] = False,
+    threads: Annotated[
+        str, typer.Option("--threads", metavar="auto|N", help="Connections that carry data.", rich_help_panel=COPY)
+    ] = "auto",
+    compress: Annotated[
+        str,
+        typer.Option(
+            "--compress", metavar="zstd[:LEVEL]|zlib|off", help="Compress what travels.", rich_help_panel=COPY
+        ),
+    ] = "off",
+    max_network_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit on the wire; 0 is none.", rich_help_panel=COPY)
+    ] = CloneOptions.max_network_bandwidth,
+    max_data_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
+    ] = CloneOptions.max_data_bandwidth,
+    block_ddl: Annotated[
+        bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=COPY)
+    ] = CloneOptions.block_ddl,
+    keep_old_data: Annotated[
+        bool, typer.Option("--keep-old-data", help="Leave the old data beside the new.", rich_help_panel=FINISH)
+    ] = ReplaceOptions.keep_old_data,
+    connection: ConnectionArgs,
+    files: FileArgs,
+    output: OutputArgs,
+) -> None:
+    """Replace the data of a server on this host by a clone of another server, and restart it.
+
+    The old data is served until the new is complete, and again if no server comes up on that.
+    """
+    from innoclone.commands.replace import replace_data, settle
+
+    out = output.open()
+    managed = read_managed(config)
+    if recover:
+        done = settle(managed)
+        out.message(done or "no replacement was broken off")
+        out.result({"directory": str(managed.datadir), "recovered": done})
+        out.completed()
+        return
+    dsn, directories = split_targets(targets or [])
+    if directories:
+        raise UsageError("the directory is the one in the configuration", hint="innoclone replace [DSN] --config=FILE")
+    donor = connection.endpoint(dsn, files, out)
+    options = ReplaceOptions(
+        CloneOptions(
+            donor, managed.datadir, threads=parse_threads(threads), compression=parse_compression(compress),
+            max_network_bandwidth=max_network_bandwidth, max_data_bandwidth=max_data_bandwidth, block_ddl=block_ddl,
+        ),
+        managed,
+        keep_old_data=keep_old_data,
+    )  # fmt: skip
+    out.message(f"replacing the data in {managed.datadir} by that of {donor}")
+    status = CloneStatus()
+    try:
+        with out.watch(status):
+            result = replace_data(options, status=status)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", hint="the server has its old data; the same command goes on") from None
+    for line in result_table(status):
+        out.message(line)
+    old = {} if result.old_data is None else {"old_data": str(result.old_data)}
+    out.result(result_fields(status) | {"donor_version": result.donor_version} | old)
+    out.completed()

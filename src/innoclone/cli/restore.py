@@ -1,0 +1,117 @@
+"""``innoclone restore``: a clone becomes a new data directory."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.copying import parse_copy_methods, parse_map_path
+from innoclone.cli.result import result_fields, result_table
+from innoclone.commands.options import RestoreOptions
+from innoclone.records.status import CloneStatus
+
+__all__ = ["restore"]
+
+
+@expand
+def restore(
+    clone: Annotated[Path, typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The data directory to make.")],
+    *,
+    chown: Annotated[
+        str | None,
+        typer.Option(metavar="USER[:GROUP]", help="Who shall own the files; root's default is the clone's owner."),
+    ] = RestoreOptions.chown,
+    mysqld_check: Annotated[
+        bool, typer.Option("--mysqld-check", help="Let a private mysqld come up on TARGET once, and recover it.")
+    ] = RestoreOptions.mysqld_check,
+    mysqld: Annotated[Path | None, typer.Option(metavar="FILE", help="The mysqld for that.")] = RestoreOptions.mysqld,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Restore a clone that a server of its own has changed, as it is now."),
+    ] = RestoreOptions.accept_changes,
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-path", metavar="OLD=NEW", help="Where the clone's files outside of CLONE go; may be repeated."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="Files and parts of files copied at the same time.")
+    ] = RestoreOptions.threads,
+    copy_method: Annotated[
+        list[str] | None,
+        typer.Option("--copy-method", metavar="NAME", help="One of reflink, direct, read-write; default: what works."),
+    ] = None,
+    max_data_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.")
+    ] = RestoreOptions.max_data_bandwidth,
+    fsync: Annotated[
+        bool, typer.Option("--fsync/--no-fsync", help="Make it durable before it counts.")
+    ] = RestoreOptions.fsync,
+    verify_pages: Annotated[
+        bool, typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.")
+    ] = RestoreOptions.verify_pages,
+    output: OutputArgs,
+) -> None:
+    """Make a new data directory of a clone, whole or not at all.
+
+    The clone is only read. It must be complete and no server may run on it; what is written is read back and compared.
+    The lines that my.cnf must have for a server on TARGET go to stdout.
+    """
+    from innoclone.commands.restore import restore as run
+
+    out = output.open()
+    options = RestoreOptions(
+        clone=clone.absolute(),
+        directory=target.absolute(),
+        chown=chown,
+        mysqld_check=mysqld_check,
+        mysqld=mysqld,
+        accept_changes=accept_changes,
+        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
+        threads=threads,
+        copy_methods=parse_copy_methods(copy_method, RestoreOptions.copy_methods),
+        max_data_bandwidth=max_data_bandwidth,
+        fsync=fsync,
+        verify_pages=verify_pages,
+    )
+    out.message(f"restoring {options.clone.resolve()} to {options.directory}")
+    status = CloneStatus()
+    with out.watch(status):
+        result = run(options, status=status)
+    for line in result_table(status):
+        out.message(line)
+    how = f"{result.files} files by {', '.join(result.methods)}"
+    checked = f", {result.pages_checked} pages sound" if options.verify_pages else ", pages not checked"
+    compared = "; what was written was read back and compared" if set(result.methods) - {"reflink"} else ""
+    out.message(f"{how}{checked}{compared}")
+    if result.booted:
+        out.message(f"mysqld {result.booted} came up on {result.directory} and was stopped again")
+    owner = _name(result.owner[0]) if result.owner else ""
+    if owner:
+        out.message(f"the files belong to {owner}")
+    out.message("my.cnf of a server on it must have:")
+    out.data("[mysqld]")
+    for name, value in result.settings.items():
+        out.data(f"{name} = {value}")
+    out.result(
+        result_fields(status)
+        | {
+            "clone": str(result.clone), "files": result.files, "bytes": result.size, "methods": list(result.methods),
+            "pages_checked": result.pages_checked, "owner": owner or None, "booted": result.booted or None,
+            "settings": dict(result.settings),
+        }
+    )  # fmt: skip
+    out.completed()
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

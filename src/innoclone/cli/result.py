@@ -1,0 +1,62 @@
+"""The table at the end of a clone: what each stage took, where the clone stands in the binary log, the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from innoclone.records.status import CloneStatus
+from innoclone.report.units import MIB
+
+__all__ = ["result_fields", "result_table"]
+
+
+def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
+    """Lines: a row per stage that ran, in order (seconds, MiB, MiB/s), the sum, position and verdict."""
+    ran = status.begun
+    lines = [f"{'stage':<10} {'seconds':>9} {'MiB':>12} {'MiB/s':>9}"]
+    lines += [_line(row.stage.value, row.seconds, row.data, row.rate) for row in ran]
+    lines.append(_line("total", status.seconds, status.data, status.rate))
+    if status.position_unknown and not status.position_from:
+        boot = f"innoclone boot {status.destination}"
+        lines.append(f"binary log position: unknown until booted ({boot}): {status.position_unknown}")
+    if status.binlog_file:
+        lines.append(f"binary log position: {status.binlog_file}:{status.binlog_position}")
+    if status.gtid_executed:
+        lines.append(f"GTID set: {status.gtid_executed}")
+    if verdict:
+        lines.append(f"verdict: {verdict}")
+    return lines
+
+
+def result_fields(status: CloneStatus) -> dict[str, Any]:
+    """The same for ``--json``: seconds and bytes."""
+    ran = status.begun
+    return {
+        "source": status.source,
+        "destination": status.destination,
+        "state": status.state.value,
+        "seconds": round(status.seconds, 3),
+        "data": status.data,
+        "network": sum(row.network for row in ran),
+        "stages": [
+            {
+                "stage": row.stage.value,
+                "state": row.state.value,
+                "seconds": round(row.seconds, 3),
+                "data": row.data,
+                "network": row.network,
+                "threads": row.threads,
+            }
+            for row in ran
+        ],
+        "binlog_file": status.binlog_file,
+        "binlog_position": status.binlog_position,
+        "gtid_executed": status.gtid_executed,
+        "position_from": status.position_from,
+        "notes": list(status.notes),
+    }
+
+
+def _line(name: str, seconds: float, data: int, rate: float | None) -> str:
+    size = f"{data / MIB:,.1f}" if data else ""
+    return f"{name:<10} {seconds:>9.2f} {size:>12} {'' if rate is None else f'{rate / MIB:,.1f}':>9}".rstrip()

@@ -1,0 +1,1 @@
+"""One story a verb: what a command does from beginning to end."""

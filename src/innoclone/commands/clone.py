@@ -1,0 +1,236 @@
+"""The one door to a remote clone: check, copy, finish, boot if asked. CLI and Python API both come in here."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innoclone.commands.heed import heeding
+from innoclone.commands.options import BootOptions, CloneOptions
+from innoclone.commands.record import (
+    COPY_STAGES,
+    manifest_of,
+    note_changes,
+    note_position,
+    owner_of,
+    places_of,
+    refuse_unfinished_of_other,
+    settle_losses,
+    settle_other_donor,
+    views_of,
+)
+from innoclone.commands.recorded import recorded
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone
+from innoclone.files.base import is_earlier_clone
+from innoclone.files.marks import is_unfinished
+from innoclone.files.names import OWN_DIR
+from innoclone.receive.recipient import Received, receive
+from innoclone.receive.resume import Resumable, find_resumable, is_resumable
+from innoclone.records.chunks import distrust
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus
+from innoclone.records.statusfile import StatusFile
+from innoclone.records.units import amount
+from innoclone.server.asuser import owner_to_be, refuse_unfit_user
+from innoclone.server.preflight import DonorFacts, check
+from innoclone.server.programs import find_programs
+from innoclone.sinks.directory import Target
+
+__all__ = ["CloneResult", "clone", "copy"]
+
+BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapshot was lost
+
+
+@dataclass(frozen=True)
+class CloneResult:
+    """A finished clone. Bytes and seconds.
+
+    ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell the position. The GTID set is known
+    after a boot (``boot=True``, or `innoclone.boot`).
+    """
+
+    directory: Path
+    donor_uuid: str
+    donor_version: str
+    seconds: float
+    data: int
+    network: int
+    connections: int
+    compression: str
+    cipher: str
+    binlog_file: str = ""
+    binlog_position: int = 0
+    gtid_executed: str = ""
+    position_from: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def clone(
+    options: CloneOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+) -> CloneResult:
+    """Clone a running server into a directory. Raises a `CloneError`.
+
+    ``status`` may be read by others meanwhile, ``stopped`` set to end the clone, ``limits`` changed. After an error
+    that is ``resumable`` the directory is left as it is, unbootable, and the same call goes on with it; after any
+    other nothing of a directory that this call made is left.
+    """
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
+    with recorded("clone", options.donor, options.directory, status):
+        received = copy(options, status, stopped, limits)
+        if options.boot:
+            _boot(options, status, stopped)
+    return _result(options, status, *received)
+
+
+def copy(
+    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+) -> tuple[DonorFacts, Received]:
+    """The clone itself, without its record and without a boot: for `clone` and what is made of clones."""
+    owner = owner_of(options.chown)
+    local = find_programs(options.mysqld) if options.boot else None
+    directory = options.directory
+    if local is not None:
+        refuse_unfit_user(local, owner_to_be(directory, owner), places_of(directory, options.map_paths))
+    left: Resumable | None = None
+    if directory.is_dir() and is_unfinished(directory):
+        try:
+            left = find_resumable(directory, options.map_paths)
+        except SnapshotGone as error:
+            status.notes.append(_begins_anew(directory, error))
+    reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
+    if reuse and left is None:
+        settle_losses(directory, options.discard_changes, status)
+    if left is None or left.needs_donor:
+        facts = check(
+            options.donor, None if reuse or left else directory, patience=options.stall_timeout,
+            mapping=() if left else options.map_paths,
+            install_plugin=options.install_plugin, local=local,
+        )  # fmt: skip
+        status.notes += facts.notes
+        facts.verdict()
+        if reuse and left is None:
+            uuid = facts.variables.get("server_uuid", "")
+            settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+    else:
+        facts = DonorFacts(variables=left.variables)
+    if left is not None and left.needs_donor:
+        refuse_unfinished_of_other(directory, left, facts.variables.get("server_uuid"))
+    status.donor_version = facts.version
+    target = Target(
+        directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
+        discard_changes=options.discard_changes,
+    )  # fmt: skip
+    try:
+        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
+            received = _receive(options, target, facts, left, status, stopped, limits, file)
+        if received.compression not in ("", options.compression.algorithm):
+            status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
+        note_changes(status, received)
+        note_position(status, facts, received, target)
+        if target.base is not None:
+            written = sum(row.written for row in status.stages.values())
+            removed = target.base.remove_rest()
+            status.notes.append(
+                f"brought an earlier clone up to date: {amount(written)} written, {target.base.renamed} tablespaces"
+                f" renamed, {removed} removed"
+            )
+        finished = time.time()
+        manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
+        target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
+    except BaseException as error:
+        if isinstance(error, DiskFull | FileError) and target.is_there():
+            distrust(target.root)
+        if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
+            target.release()
+        else:
+            target.discard()
+        raise
+    return facts, received
+
+
+def _can_go_on(target: Target, error: CloneError) -> bool:
+    """Whether what is there is worth being kept."""
+    return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
+
+
+def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
+    if reason.lost is not None:
+        return f"{reason.message}: the clone begins anew"
+    return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+
+
+def _receive(
+    options: CloneOptions,
+    target: Target,
+    facts: DonorFacts,
+    left: Resumable | None,
+    status: CloneStatus,
+    stopped: threading.Event,
+    limits: Limits,
+    file: StatusFile,
+) -> Received:
+    """The transfer. Where the donor has given the snapshot up it begins anew, and that is said."""
+
+    def begun(donor_waits: float) -> None:
+        file.resumable_seconds = donor_waits
+
+    unfit = 0
+    for more in range(BEGIN_ANEW, -1, -1):
+        try:
+            return receive(
+                options.donor, target, threads=options.threads, max_concurrency=options.max_concurrency,
+                compression=options.compression, limits=limits, block_ddl=options.block_ddl,
+                ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                verify_pages=options.verify_pages, status=status, stopped=stopped, retry_for=options.retry_for,
+                facts=facts, resumable=left, on_begun=begun,
+            )  # fmt: skip
+        except SnapshotGone as error:
+            unfit += isinstance(error, PageUnfit)
+            if not more or unfit > 1 or (left is None and options.retry_for == 0):
+                raise error.lost or error from None
+            if error.lost is not None and stopped.wait(random.uniform(0.5, 1.0)):  # noqa: S311 - only to spread
+                raise Interrupted("stopped while waiting for the donor") from None
+            status.notes.append(_begins_anew(target.root, error))
+            left = None
+            status.begin_anew()
+            facts = check(options.donor, None, patience=options.stall_timeout)
+            facts.verdict()
+    raise AssertionError("the loop ends by itself")
+
+
+def _settings(options: CloneOptions, received: Received) -> dict[str, object]:
+    """What the manifest tells about how the clone was made."""
+    return {
+        "threads": options.threads or "auto",
+        "compression": received.compression,
+        "tls": received.cipher,
+        "block_ddl": options.block_ddl,
+        "fsync": options.fsync,
+        "verify_pages": options.verify_pages,
+        "map_paths": [list(pair) for pair in options.map_paths],
+    }
+
+
+def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+    from innoclone.commands.boot import boot
+
+    boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
+
+
+def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+    rows = [status.stages[stage] for stage in COPY_STAGES[:3]]
+    return CloneResult(
+        options.directory, facts.variables.get("server_uuid", ""), received.parameters.version,
+        (status.end or time.time()) - (status.begin or 0), sum(row.data for row in rows),
+        sum(row.network for row in rows), received.connections, received.compression, received.cipher,
+        status.binlog_file, status.binlog_position, status.gtid_executed, status.position_from, list(status.notes),
+    )  # fmt: skip

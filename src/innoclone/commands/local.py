@@ -1,0 +1,295 @@
+"""The one door to a clone on the donor's own host: in full, or an earlier clone brought up to date."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innoclone.commands.heed import heeding
+from innoclone.commands.options import BootOptions, LocalOptions
+from innoclone.commands.record import (
+    manifest_of,
+    note_changes,
+    note_position,
+    owner_of,
+    places_of,
+    refuse_occupied,
+    refuse_unfinished_of_other,
+    settle_losses,
+    settle_other_donor,
+    views_of,
+)
+from innoclone.commands.recorded import recorded
+from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.files.base import is_earlier_clone
+from innoclone.files.copying import Method
+from innoclone.files.marks import is_unfinished
+from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import refuse_losses
+from innoclone.files.swap import exchange, fresh_sibling, kept
+from innoclone.receive.resume import find_resumable
+from innoclone.receive.retry import LOST, Retries
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus
+from innoclone.records.statusfile import StatusFile
+from innoclone.server.asuser import owner_to_be, refuse_unfit_user
+from innoclone.server.donorfiles import DonorFiles
+from innoclone.server.preflight import DonorFacts, check
+from innoclone.server.programs import find_programs
+from innoclone.sinks.directory import Target
+from innoclone.sources.local import CopiedLocally, copy_local
+from innoclone.sources.localcopy import CopySummary
+from innoclone.transport.sql import Sql
+
+__all__ = ["LocalResult", "local"]
+
+BEGIN_ANEW = 3  # times in one run
+RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
+
+
+ER_USER_LIMIT_REACHED = 1226
+CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """A finished local clone; ``summary`` says by files and pages what it took."""
+
+    directory: Path
+    donor_uuid: str
+    seconds: float
+    incremental: bool
+    reflink: bool
+    summary: CopySummary
+    binlog_file: str = ""
+    binlog_position: int = 0
+    gtid_executed: str = ""
+    position_from: str = ""
+    notes: list[str] = field(default_factory=list)
+    kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
+
+
+def local(
+    options: LocalOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+) -> LocalResult:
+    """Clone a server on this host into a directory. Raises a `CloneError`.
+
+    An earlier clone in the directory is used up by an incremental run: whatever happens, it can't be started any more
+    until a run has come to its end. With ``keep_base`` it stays whole until the new clone takes its place.
+    """
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    limits = limits or Limits(data=options.max_data_bandwidth)
+    with recorded("local", options.donor, options.directory, status):
+        facts, copied, incremental = _copy(options, status, stopped, limits)
+        if options.boot:
+            from innoclone.commands.boot import boot
+
+            boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
+    seconds = (status.end or 0) - (status.begin or 0)
+    return LocalResult(
+        options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
+        copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
+        status.position_from, list(status.notes),
+    )  # fmt: skip
+
+
+@dataclass
+class _Clone:
+    """One run: what is known before a directory is touched."""
+
+    options: LocalOptions
+    status: CloneStatus
+    stopped: threading.Event
+    limits: Limits
+    facts: DonorFacts
+    files: DonorFiles
+    owner: tuple[int, int] | None
+
+    def into(
+        self, directory: Path, *, reuse: bool = False, replace: bool = False, like: Path | None = None
+    ) -> CopiedLocally:
+        """Clone into ``directory``; with ``reuse`` an earlier clone there is brought up to date, with ``replace`` it
+        is removed first. Owner and modes are those of what was there, or of ``like``."""
+        options, status = self.options, self.status
+        what = "an unfinished clone" if is_unfinished(directory) else "an earlier clone that was not needed any more"
+        target = Target(
+            directory, options.map_paths, fsync=options.fsync, reuse=reuse, replace=replace,
+            discard_changes=options.discard_changes, like=like,
+        )  # fmt: skip
+        if target.restarted:
+            status.notes.append(f"{directory} held {what}: it was removed, this one begins anew")
+        try:
+            with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
+                copied = self._copy(target)
+            note_changes(status, copied.received)
+            note_position(status, self.facts, copied.received, target)
+            finished = time.time()
+            settings = _settings(options, copied, reuse)
+            manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
+            manifest["series"] = options.series or None
+            target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
+        except (Interrupted, KeyboardInterrupt, *LOST, SnapshotGone):
+            target.release()  # what is there serves the next run
+            raise
+        except BaseException:
+            if target.base is None:
+                target.discard()
+            else:
+                target.release()  # the same, for what is there of the earlier clone
+            raise
+        return copied
+
+    def _copy(self, target: Target) -> CopiedLocally:
+        """Where the donor is lost or gives its snapshot up, begin anew, and compare what was copied already."""
+        options, status = self.options, self.status
+        for more in range(BEGIN_ANEW, -1, -1):
+            try:
+                return copy_local(
+                    options.donor, self.files, target, threads=options.threads, limits=self.limits,
+                    block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+                    verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
+                    status=status, stopped=self.stopped,
+                )  # fmt: skip
+            except (*LOST, SnapshotGone) as error:
+                if not more or options.retry_for == 0:
+                    raise
+                self._await_donor()
+                status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
+                status.restarts += 1
+                status.begin_anew()
+                target.clear(reuse=True)
+        raise AssertionError("the loop ends by itself")
+
+    def _await_donor(self) -> None:
+        """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
+        retries = Retries(RETRY_FOR if self.options.retry_for is None else self.options.retry_for)
+        while True:
+            retries.wait(self.stopped)
+            try:
+                self.facts = check(self.options.donor, None)
+                break
+            except CloneError as error:
+                if not retries.may_help(error, None, self.status):
+                    raise
+        self.facts.verdict()
+        with Sql(self.options.donor) as sql:
+            self.files = DonorFiles.find(sql, self.options.datadir)
+
+
+def _copy(
+    options: LocalOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+) -> tuple[DonorFacts, CopiedLocally, bool]:
+    """The facts about the donor, what was copied, and whether that was done incrementally."""
+    owner = owner_of(options.chown)
+    directory = options.directory
+    has_base = directory.is_dir() and is_earlier_clone(directory)
+    if has_base and options.incremental == "off":
+        has_base = not is_unfinished(directory)  # one that never was whole is simply begun anew
+    if options.incremental == "require" and not has_base:
+        raise TargetUnusable(
+            f"{directory} holds no earlier clone", hint="leave --incremental=require out for the first one"
+        )
+    if has_base and options.incremental == "off" and not options.keep_base:
+        raise TargetExists(
+            f"{directory} holds an earlier clone",
+            hint="--incremental=auto brings it up to date; --keep-base makes a new one and keeps it until then",
+        )
+    if has_base:
+        settle_losses(directory, options.discard_changes, status)
+    programs = find_programs(options.mysqld) if options.boot else None
+    if programs is not None:
+        refuse_unfit_user(programs, owner_to_be(directory, owner), places_of(directory, options.map_paths))
+    facts = check(
+        options.donor, None if has_base else directory, mapping=options.map_paths,
+        install_plugin=options.install_plugin, local=programs,
+    )  # fmt: skip
+    status.notes += facts.notes
+    status.donor_version = facts.version
+    facts.verdict()
+    uuid = facts.variables.get("server_uuid", "")
+    if directory.is_dir() and is_unfinished(directory):
+        with suppress(SnapshotGone):  # it could not be gone on with
+            refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
+    if has_base:
+        settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+    if 0 < facts.connections < CONNECTIONS:
+        raise ConnectionLimit(
+            f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
+            server_number=ER_USER_LIMIT_REACHED,
+            hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
+        )
+    with Sql(options.donor) as sql:
+        files = DonorFiles.find(sql, options.datadir)
+    _refuse_nesting(options, files)
+    beside = has_base and options.keep_base
+    if has_base:
+        refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
+    clone = _Clone(options, status, stopped, limits, facts, files, owner)
+    if not beside:
+        copied = clone.into(directory, reuse=has_base)
+        return clone.facts, copied, has_base
+    old = Path(os.path.realpath(directory))  # a symbolic link stays one
+    new = fresh_sibling(old)
+    with kept(old) as lock, heeding(lock, stopped):
+        _settle_sibling(clone, new)
+        copied = clone.into(new, replace=True, like=old)
+        try:
+            if not options.discard_changes:
+                refuse_losses(old)  # it was a whole clone all the time: a server may have run on it
+            exchange(new, old)
+        except CloneError as error:
+            error.advice = f"the new clone is complete, in {new}; {error.advice}"
+            raise
+    return clone.facts, copied, False
+
+
+def _settle_sibling(clone: _Clone, new: Path) -> None:
+    """What an earlier run has left where a successor is made may be a whole clone by now, even a server's data."""
+    if new.is_symlink():
+        raise TargetExists(f"{new} is a symbolic link", hint="the new clone is made there: remove the link")
+    if new.is_dir() and is_earlier_clone(new) and not is_unfinished(new):
+        discard, status = clone.options.discard_changes, clone.status
+        settle_losses(new, discard, status)
+        settle_other_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
+
+
+def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:
+    """What the manifest tells about how the clone was made."""
+    summary = copied.summary
+    return {
+        "local": True,
+        "incremental": incremental,
+        "threads": options.threads,
+        "copied_by": sorted(summary.methods),
+        "files_new": summary.new,
+        "files_reused": summary.reused,
+        "pages_compared": summary.pages_compared,
+        "pages_written": summary.pages_written,
+        "block_ddl": options.block_ddl,
+        "fsync": options.fsync,
+        "verify_pages": options.verify_pages,
+        "map_paths": [list(pair) for pair in options.map_paths],
+    }
+
+
+def _refuse_nesting(options: LocalOptions, files: DonorFiles) -> None:
+    """A clone inside a directory of the donor would become part of it (a server searches innodb_directories for
+    tablespaces when it starts), the other way round destroy it."""
+    target = Path(os.path.realpath(options.directory))
+    mapped = [Path(os.path.realpath(new)) for _, new in options.map_paths]
+    for folder in files.folders:
+        source = Path(os.path.realpath(folder))
+        if target.is_relative_to(source) or source.is_relative_to(target):
+            raise TargetUnusable(f"{options.directory} and the donor's directory {folder} lie one in the other")
+        for path in mapped:
+            if path.is_relative_to(source):
+                raise TargetUnusable(f"{path} lies in the donor's directory {folder}", hint="map files elsewhere")

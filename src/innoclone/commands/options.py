@@ -1,0 +1,207 @@
+"""What each operation can be told, as plain values: the command line and the Python API both fill these in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from innoclone.errors import UsageError
+from innoclone.records.managed import Managed
+from innoclone.records.retention import Policy
+from innoclone.transport.endpoint import Compression, Endpoint
+
+__all__ = [
+    "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
+    "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
+    "RestoreOptions", "VerifyOptions",
+]  # fmt: skip
+
+# The bounds of the server variables of the same purpose (manual, "Clone System Variables").
+MAX_THREADS = 128  # clone_max_concurrency
+MAX_BANDWIDTH = 1048576.0  # clone_max_network_bandwidth, clone_max_data_bandwidth: MiB/s
+MAX_DDL_TIMEOUT = 2592000  # clone_ddl_timeout: seconds
+STOP_TIMEOUT = 60.0  # seconds to wait for another process to end a clone
+MAX_RETRY = 2592000.0  # seconds
+
+
+@dataclass(frozen=True)
+class CloneOptions:
+    """A clone of ``donor`` into ``directory``. Raises UsageError when a value is out of bounds."""
+
+    donor: Endpoint
+    directory: Path
+    threads: int | None = None  # connections that carry data, 1-128; None: as many as are measured to help,
+    max_concurrency: int = 16  # and that is the most of them
+    compression: Compression = field(default_factory=Compression)
+    max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
+    max_data_bandwidth: float = 0  # MiB/s of data written over all connections, 0 = no limit
+    block_ddl: bool = False  # hold the donor's backup lock, so that no DDL runs there during the clone
+    ddl_timeout: int = 300  # seconds to wait for that lock
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path on the donor, path here) for files outside its data directory
+    fsync: bool = True  # make files and directories durable before the clone counts as complete
+    verify_pages: bool = True  # check the checksum of every page that was written
+    write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    discard_changes: bool = False  # also where a server has run on that one: what it has of its own goes
+    install_plugin: bool = False  # install the clone plugin on the donor if it is missing
+    chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
+    boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
+    mysqld: Path | None = None  # the server program for that; None = look for one
+    stall_timeout: float = 60.0  # seconds without a byte after which a connection counts as broken
+    retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
+
+    def __post_init__(self) -> None:
+        """Refuse what no clone could run with."""
+        if self.threads is not None:
+            _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
+        _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
+        if not self.stall_timeout > 0:
+            raise UsageError("stall-timeout must be above 0")
+        if self.retry_for is not None:
+            _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
+        for old, new in self.map_paths:
+            if not old.startswith("/") or not new.startswith("/"):
+                raise UsageError(f"map-path {old}={new} must have two absolute paths")
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """A clone of a server on this host, by copying its files. Raises UsageError when a value is out of bounds."""
+
+    donor: Endpoint
+    directory: Path
+    incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
+    keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    discard_changes: bool = False  # also where a server has run on it: what it has of its own goes
+    datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
+    threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
+    generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
+    keep: Policy = field(default_factory=Policy)  # more rules: what any rule keeps is kept
+    full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
+    copy_methods: tuple[str, ...] = ("reflink", "O_DIRECT", "copy_file_range", "read and write")  # in this order
+    max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
+    block_ddl: bool = False
+    ddl_timeout: int = 300
+    map_paths: tuple[tuple[str, str], ...] = ()
+    fsync: bool = True
+    verify_pages: bool | None = None  # check every page on its way; True: also read again what only the kernel saw
+    install_plugin: bool = False
+    chown: str | None = None
+    boot: bool = False
+    mysqld: Path | None = None
+    stall_timeout: float = 60.0
+    retry_for: float | None = None  # seconds of tries to connect again; None: as long as donors wait by default
+
+    def __post_init__(self) -> None:
+        """Refuse what no clone could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        if self.retry_for is not None:
+            _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
+        if self.incremental not in ("auto", "off", "require"):
+            raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+
+    @property
+    def policy(self) -> Policy:
+        """All rules by which dated clones are kept; without any, ``directory`` is one clone."""
+        return replace(self.keep, last=max(self.keep.last, self.generations))
+
+
+@dataclass(frozen=True)
+class ReplaceOptions:
+    """A clone that takes the place of a managed server's data."""
+
+    clone: CloneOptions  # how the copy is made; directory, chown, fsync and boot of it don't count
+    managed: Managed
+    keep_old_data: bool = False  # beside the data directory, once the server is up on the new data
+
+    @property
+    def donor(self) -> Endpoint:
+        """The server that is cloned."""
+        return self.clone.donor
+
+    @property
+    def directory(self) -> Path:
+        """The data directory that is replaced."""
+        return self.managed.datadir
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Everything that a clone checks first, without cloning; without a ``directory`` only the donor is looked at."""
+
+    donor: Endpoint
+    directory: Path | None = None
+    map_paths: tuple[tuple[str, str], ...] = ()
+    install_plugin: bool = False
+    mysqld: Path | None = None  # compare the donor with this server program's version
+
+
+@dataclass(frozen=True)
+class BootOptions:
+    """Start a mysqld on a cloned directory and let it recover."""
+
+    directory: Path
+    mysqld: Path | None = None
+    copy: bool = False  # only tell where the clone stands, by a server on a copy of its system tablespaces
+    keep: bool = False  # leave the server running
+    port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
+    timeout: float = 3600.0  # seconds to wait for recovery
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Check every page of a cloned directory; with ``against``, also compare its tables with that server's."""
+
+    directory: Path
+    against: Endpoint | None = None
+    mysqld: Path | None = None
+    threads: int = 4  # files or tables looked at in parallel
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """A finished clone, ``clone``, becomes a new data directory. Raises UsageError when a value is out of bounds."""
+
+    clone: Path  # a symbolic link to it will do
+    directory: Path
+    chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    mysqld_check: bool = False  # let a private mysqld come up on the new directory once
+    mysqld: Path | None = None
+    accept_changes: bool = False  # also if a server of its own has run on the clone
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path of the clone, new path) for its files outside its directory
+    threads: int = 4
+    copy_methods: tuple[str, ...] = LocalOptions.copy_methods
+    max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
+    fsync: bool = True
+    verify_pages: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no restore could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class ReplicateOptions:
+    """Make a clone replicate: ``replica`` is its directory or a running server, ``source`` whom it shall follow."""
+
+    replica: Path | Endpoint
+    source: Endpoint
+    run: bool = False  # execute the statements instead of only handing them back
+    reset_channels: bool = False  # drop the server's channels also if they may be more than the donor's
+    wait: float = 60.0  # seconds for a started replica to catch up
+    source_is_donor: bool = False  # the address is the manifest's: refuse another server there
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        _bounded("wait", self.wait, 0, MAX_RETRY)
+
+
+def _bounded(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{name} must be from {least:g} to {most:g}, not {value:g}")

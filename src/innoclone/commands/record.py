@@ -1,0 +1,249 @@
+"""What a finished clone leaves about itself: manifest, performance_schema views, ownership."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from innoclone.errors import FileError, PathRefused, TargetExists, UsageError
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.manifest import MANIFEST, read_manifest
+from innoclone.files.marks import is_unfinished
+from innoclone.files.names import OWN_DIR, place
+from innoclone.files.outside import earlier_outside
+from innoclone.files.ownlife import LEFT, losses, refuse_losses
+from innoclone.receive.position import read_position
+from innoclone.receive.recipient import Received
+from innoclone.receive.resume import Resumable
+from innoclone.records.manifest import FORMAT, timestamp
+from innoclone.records.status import CloneStatus, Stage
+from innoclone.records.views import view_files
+from innoclone.server.preflight import UNCHECKED_REDO, DonorFacts
+from innoclone.sinks.directory import Target
+from innoclone.stream.filetable import ClonedFile
+from innoclone.transport.endpoint import Endpoint
+from innoclone.version import __version__
+
+__all__ = [
+    "COPY_STAGES",
+    "FROM_PAGES",
+    "manifest_of",
+    "note_changes",
+    "note_position",
+    "owner_of",
+    "places_of",
+    "refuse_occupied",
+    "refuse_unfinished_of_other",
+    "settle_losses",
+    "settle_other_donor",
+    "views_of",
+]
+
+ANY_TABLE = 1  # the id of some ordinary tablespace
+
+FROM_PAGES = "pages"  # a position that was read from the clone's own files; only a boot tells the GTID set, too
+SHOWN = 3  # changes by DDL that a note names
+COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
+
+
+def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
+    """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
+    try:
+        found = read_position(received.table, target)
+    except ValueError as error:
+        status.position_unknown = str(error)
+        return
+    status.binlog_file, status.binlog_position = found.file, found.offset
+    status.position_from, status.position_unknown = FROM_PAGES, ""
+    if not found.has_checksums and facts.variables.get("innodb_log_checksums") != "OFF":
+        facts.variables["innodb_log_checksums"] = "OFF"  # as it was for a while
+        status.notes.append(UNCHECKED_REDO)
+
+
+def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
+    """What the booted server shows; the clone counts as completed there, and gets its position at the boot."""
+    return view_files(status, donor.address, finished)
+
+
+def owner_of(text: str | None) -> tuple[int, int] | None:
+    """User and group ids of ``user``, ``user:group`` or ``:group``; -1 leaves one as it is. Raises `UsageError`."""
+    if text is None:
+        return None
+    user, _, group = text.partition(":")
+    try:
+        account = pwd.getpwnam(user) if user and not user.isdigit() else None
+        uid = account.pw_uid if account else int(user or -1)
+        if group:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        else:
+            gid = account.pw_gid if account else -1
+    except KeyError as error:
+        raise UsageError(f"--chown {text}: no such user or group") from error
+    if os.geteuid() != 0 and (uid not in (-1, os.geteuid()) or gid not in (-1, *os.getgroups())):
+        raise FileError(f"--chown {text} needs root")
+    return uid, gid
+
+
+def manifest_of(
+    donor: Endpoint,
+    settings: Mapping[str, object],
+    status: CloneStatus,
+    facts: DonorFacts,
+    received: Received,
+    target: Target,
+    finished: float,
+) -> dict[str, object]:
+    """The manifest of a clone finished at ``finished`` (seconds since the epoch); ``settings`` are its options."""
+    variables = facts.variables
+    position = {
+        "binlog_file": status.binlog_file,
+        "binlog_position": status.binlog_position,
+        "gtid_executed": None,
+        "from": status.position_from,
+    }
+    return {
+        "format": FORMAT,
+        "innoclone": __version__,
+        "state": "complete",
+        "donor": {
+            "uuid": variables.get("server_uuid", ""),
+            "version": received.parameters.version,
+            "host": str(donor.socket or donor.host),
+            "port": donor.port,
+            "user": donor.user,
+            "page_size": int(variables.get("innodb_page_size", 16384)),
+            "lower_case_table_names": int(variables.get("lower_case_table_names", 0)),
+            "data_file_path": _without_directories(variables.get("innodb_data_file_path", "")),
+            "gtid_mode": variables.get("gtid_mode", "OFF"),
+            "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
+            "log_bin": variables.get("log_bin", ""),
+            "log_checksums": variables.get("innodb_log_checksums", "ON"),
+            "applies_in_order": _applies_in_order(variables),
+            "character_set_server": variables.get("character_set_server", ""),
+            "collation_server": variables.get("collation_server", ""),
+            "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
+        },
+        **({} if facts.channels is None else {"channels": [channel.record() for channel in facts.channels]}),
+        "options": dict(settings),
+        "series": None,
+        "outside": target.outside.for_manifest,
+        LEFT: None,
+        "protocol": f"{received.protocol:#06x}",
+        "clone_id": received.locator.clone_id,
+        "snapshot_id": received.locator.snapshot_id,
+        "started": timestamp(status.begin or finished),
+        "finished": timestamp(finished),
+        "stages": [
+            {"stage": row.stage.value, "seconds": round(row.seconds, 3), "data": row.data, "network": row.network}
+            for row in (status.stages[stage] for stage in COPY_STAGES)
+        ],
+        "files": [_file_row(file, target.root) for file in received.table.all_files()],
+        "external_directories": sorted({str(path.parent) for path in target.external}),
+        **({"position": position} if status.position_from else {}),
+        "notes": list(status.notes),
+    }
+
+
+def _applies_in_order(variables: Mapping[str, str]) -> bool:
+    """Whether the donor, where it is a replica, commits transactions in its source's order."""
+    workers, order = (
+        variables.get(f"replica_{name}", variables.get(f"slave_{name}", ""))
+        for name in ("parallel_workers", "preserve_commit_order")
+    )
+    return order == "ON" or workers in ("0", "1")
+
+
+def _without_directories(data_file_path: str) -> str:
+    """innodb_data_file_path for the clone, which has all system files in its own directory.
+
+    With the donor's absolute names a server on the clone would take the donor's files.
+    """
+    return ";".join(part.rpartition("/")[2] for part in data_file_path.split(";"))
+
+
+def _file_row(file: ClonedFile, root: Path) -> dict[str, object]:
+    path = file.path.relative_to(root) if file.path.is_relative_to(root) else file.path
+    return {
+        "name": file.metadata.name or file.path.name,
+        "path": str(path),
+        "space_id": file.metadata.space_id,
+        "flags": file.metadata.fsp_flags,
+        "size": file.path.stat().st_size,
+    }
+
+
+def note_changes(status: CloneStatus, received: Received) -> None:
+    """One note about all DDL that was followed; a busy donor has thousands."""
+    changes = received.table.changes
+    if changes:
+        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        status.notes.append(f"followed DDL on the donor: {', '.join(changes[:SHOWN])}{more}")
+
+
+def places_of(directory: Path, mapping: tuple[tuple[str, str], ...]) -> list[Path]:
+    """The directory of a clone, and those to which files outside are mapped."""
+    return [directory, *(Path(new) for _, new in mapping)]
+
+
+def refuse_occupied(
+    names: Iterable[str], directory: Path, mapping: tuple[tuple[str, str], ...], *, beside: bool = False
+) -> None:
+    """Raise `PathRefused`, before an earlier clone is touched, if something is where one of the donor's files outside
+    (``names``) shall go: anything but a file of the earlier clone, and that too if it stays whole ``beside``."""
+    earlier = earlier_outside(directory, mapping)
+    for name in names:
+        placed = place(name, ANY_TABLE, directory, mapping)
+        if beside and placed.exists():
+            raise PathRefused(
+                f"{placed} may be the earlier clone's, which --keep-base leaves whole",
+                hint="map its directory elsewhere with --map-path",
+            )
+        if os.path.lexists(placed) and not any(outside.is_ours(placed) for outside in earlier):
+            raise PathRefused(
+                f"{placed} exists already, and not from the clone in {directory}",
+                hint="it may be another clone's: map its directory elsewhere with --map-path",
+            )
+
+
+def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
+    """Before an earlier clone is updated: what has become its own goes only where that is wished, and is named first.
+
+    Raises `TargetExists` otherwise, `TargetBusy` if somebody uses it, a file error.
+    """
+    refuse_in_use(directory, Deed.UPDATE)
+    if not discard:
+        refuse_losses(directory)
+    elif found := losses(directory):
+        status.notes.append(f"what {directory} has of its own goes: {'; '.join(found)}")
+
+
+def refuse_unfinished_of_other(directory: Path, left: Resumable, uuid: str | None) -> None:
+    """Raise `TargetExists` where what is ``left`` in the directory is of another server than the one with this UUID."""
+    donor = left.begin["donor"]
+    if donor["uuid"] != uuid:
+        raise TargetExists(
+            f"{directory} holds an unfinished clone of another server, {donor['address']}",
+            hint=f"name another directory, or remove what is there: innoclone discard {directory}",
+        )
+
+
+def settle_other_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool, status: CloneStatus) -> None:
+    """Before a whole clone is updated or replaced: one of another server than ``donor``, whose UUID is ``uuid``, goes
+    only where that is wished, and is named first. Raises `TargetExists` otherwise, `FileError` for a damaged manifest.
+    """
+    if is_unfinished(directory) or not (directory / OWN_DIR / MANIFEST).exists():
+        return
+    manifest = read_manifest(directory)
+    was = manifest.get("donor") or {}
+    if not uuid or not was.get("uuid") or was["uuid"] == uuid:
+        return
+    text = f"{was.get('host')}:{was.get('port')} ({was['uuid']}), finished {manifest.get('finished')}"
+    if not discard:
+        raise TargetExists(
+            f"{directory} is a clone of another server than {donor} ({uuid}), and would be lost: of {text}",
+            hint="name another directory, or say --discard-changes if that clone may go",
+        )
+    status.notes.append(f"the clone of another server in {directory} goes: of {text}")

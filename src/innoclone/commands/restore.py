@@ -1,0 +1,375 @@
+"""The one door to a restore: a finished clone becomes a new data directory, whole or not at all.
+
+    hold        no other process of ours changes or removes the clone meanwhile; no server runs on it
+    prove       it is what its manifest says: every file there, of its size; the redo log whole
+    begin       the target, marked as unfinished like a clone: no server starts on it
+    copy        shared blocks where the file system can; pages are checked on the way
+    sync        and read back, and compared
+    finish      the clone was not changed meanwhile; manifest, owner; the mark goes last
+    check       where asked for, a private mysqld comes up on it
+
+What goes wrong before the mark is gone leaves nothing behind. The clone itself is only read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from innoclone.commands.boot import boot
+from innoclone.commands.heed import heeding
+from innoclone.commands.options import BootOptions, RestoreOptions
+from innoclone.commands.record import owner_of, places_of
+from innoclone.commands.recorded import recorded
+from innoclone.errors import (
+    BootFailed,
+    TargetExists,
+    TargetUnusable,
+    VerifyFailed,
+)
+from innoclone.files.base import is_earlier_clone
+from innoclone.files.copying import Method
+from innoclone.files.generations import LATEST
+from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.lock import LOCK, take_lock
+from innoclone.files.manifest import read_manifest
+from innoclone.files.marks import begin_directory, is_unfinished
+from innoclone.files.names import OWN_DIR
+from innoclone.files.occupied import occupied
+from innoclone.files.ownlife import LEFT, left_behind
+from innoclone.files.system import file_error
+from innoclone.records.history import RESTORE
+from innoclone.records.limits import Limits
+from innoclone.records.manifest import timestamp
+from innoclone.records.status import CloneStatus
+from innoclone.records.statusfile import StatusFile, read_status
+from innoclone.records.verdict import FIELD, record_verdict
+from innoclone.server import cloned
+from innoclone.server.asuser import owner_to_be, refuse_unfit_user
+from innoclone.server.programs import Programs, find_programs
+from innoclone.sinks.directory import Target
+from innoclone.sources.restoreplan import check_space, plan_copy, rows_of
+from innoclone.sources.restoring import Copying, Item, refuse_changed
+from innoclone.verify.wholeness import other_problems
+from innoclone.version import __version__
+from innoclone.wire.serverversion import version_number
+
+__all__ = ["RestoreResult", "restore", "server_settings"]
+
+NAMED = 5  # problems that an error names
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """A data directory that a server can be started on. Bytes and seconds.
+
+    ``settings`` are the variables that its my.cnf must have; ``owner`` is user and group id, None where they are this
+    process's; ``booted`` is the version of the mysqld that came up on it, empty where none was asked for.
+    """
+
+    directory: Path
+    clone: Path
+    seconds: float
+    files: int
+    size: int
+    pages_checked: int
+    methods: tuple[str, ...]
+    settings: Mapping[str, str]
+    owner: tuple[int, int] | None = None
+    booted: str = ""
+    binlog_file: str = ""
+    binlog_position: int = 0
+    gtid_executed: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def restore(
+    options: RestoreOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+) -> RestoreResult:
+    """Make a new data directory of a clone; see `RestoreOptions`. Raises a `CloneError`."""
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    limits = limits or Limits(data=options.max_data_bandwidth)
+    clone = Path(os.path.realpath(options.clone))  # wherever `latest` will lead by then
+    with recorded(RESTORE, clone, options.directory, status):
+        return _Restore(options, clone, status, stopped, limits).run()
+
+
+def server_settings(manifest: Mapping[str, Any], directory: Path) -> dict[str, str]:
+    """The variables that my.cnf must have for a server on ``directory``.
+
+    Undo, system and redo files are all in it, wherever the donor has them; and a clone of a replica or of a member of a
+    group would begin to replicate when it starts.
+    """
+    donor = manifest.get("donor", {})
+    places = ("datadir", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory")
+    gtids = {name: str(donor[name]) for name in ("enforce_gtid_consistency", "gtid_mode") if donor.get(name)}
+    old = donor.get("version") and version_number(donor["version"]) < 80026
+    return {
+        **dict.fromkeys(places, str(directory)),
+        **cloned.needed_variables(manifest),
+        **gtids,
+        "skip_slave_start" if old else "skip_replica_start": "ON",
+        "loose_group_replication_start_on_boot": "OFF",
+    }
+
+
+class _Restore:
+    """State of one restore."""
+
+    def __init__(
+        self, options: RestoreOptions, clone: Path, status: CloneStatus, stopped: threading.Event, limits: Limits
+    ) -> None:
+        self.options, self.clone, self.status = options, clone, status
+        self.stopped, self.limits = stopped, limits
+        self.directory = options.directory.absolute()
+        self.manifest: dict[str, Any] = {}
+        self.changed = False  # a server of its own has run on the clone
+        self.programs: Programs | None = None
+
+    def run(self) -> RestoreResult:
+        began = time.time()
+        self._refuse_target()
+        self._look()
+        with _held(self.clone, self.status, self.stopped):
+            self.manifest = read_manifest(self.clone)
+            self._refuse_changed_clone()
+            owner = self._owner()
+            self.programs = self._programs(owner)
+            self._refuse_nesting()
+            items, folders = self._plan()
+            copying = self._copy(items, folders, owner)
+        booted = self._boot() if self.programs is not None else ""
+        self._note_verdict(copying)
+        position = self.manifest.get("position") or {}
+        self.status.binlog_file = position.get("binlog_file", "")
+        self.status.binlog_position = position.get("binlog_position", 0)
+        self.status.gtid_executed = position.get("gtid_executed") or ""  # not known before a boot
+        self.status.position_from = position.get("from", "")
+        return RestoreResult(
+            self.directory, self.clone, time.time() - began, len(items), sum(item.size for item in items),
+            copying.pages if self.options.verify_pages else 0,
+            tuple(sorted(method.value for method in copying.methods)), server_settings(self.manifest, self.directory),
+            owner, booted, self.status.binlog_file, self.status.binlog_position, self.status.gtid_executed,
+            list(self.status.notes),
+        )  # fmt: skip
+
+    # ---- before ----------------------------------------------------------------------------------------------
+
+    def _refuse_target(self) -> None:
+        """Only what doesn't exist, is empty, or is what an earlier restore left unfinished."""
+        try:
+            if not self.directory.is_dir():
+                if os.path.lexists(self.directory):
+                    raise occupied(self.directory)
+                return
+            if is_unfinished(self.directory):
+                last = read_status(self.directory)
+                if last is not None and last.get("operation") != RESTORE:
+                    raise TargetExists(
+                        f"{self.directory} holds an unfinished clone of {last.get('source', 'a server')}",
+                        hint=f"the same {last.get('operation', 'clone')} command continues it, "
+                        f"innoclone discard {self.directory} removes it",
+                    )
+            elif any(self.directory.iterdir()):
+                raise occupied(self.directory)
+        except OSError as error:
+            raise file_error(error, f"can't look at {self.directory}") from error
+
+    def _look(self) -> None:
+        """The clone is a finished one. Raises `TargetUnusable`, `TargetBusy`."""
+        clone = self.clone
+        try:
+            inside = clone.is_dir() and not is_earlier_clone(clone) and not (clone / "mysql.ibd").exists()
+            if inside and (clone / LATEST).is_dir():
+                raise TargetUnusable(
+                    f"{clone} holds clones, and is none itself",
+                    hint=f"innoclone list {clone} shows them; the newest is {clone / LATEST}",
+                )
+            cloned.check_bootable(clone, Deed.LOOK)
+        except OSError as error:
+            raise file_error(error, f"can't look at {clone}") from error
+
+    def _refuse_changed_clone(self) -> None:
+        self.changed = cloned.was_changed(self.clone, self.manifest)
+        if not self.changed:
+            return
+        if not self.options.accept_changes:
+            raise TargetUnusable(
+                f"a server of its own has run on {self.clone} since it was cloned: it is no longer the backup it was",
+                hint="--accept-changes restores it as that server left it",
+            )
+        if self.manifest.get("external_directories"):
+            raise TargetUnusable(
+                f"{self.clone} has tablespaces outside its directory and was changed by a server: nothing says what "
+                "belongs to it now",
+                hint="start that server and clone it",
+            )
+        self.status.notes.append(
+            f"a server of its own has run on {self.clone}: it is restored as that left it, but with a new server UUID; "
+            "a binary log position is that of the clone, before its changes"
+        )
+
+    def _owner(self) -> tuple[int, int] | None:
+        """As asked for; else root leaves the files to whom the directory that is there belongs, or else the clone: a
+        server of theirs shall use them."""
+        if self.options.chown is not None:
+            return owner_of(self.options.chown)
+        there = self.directory.is_dir() and not is_unfinished(self.directory)
+        state = (self.directory if there else self.clone).stat()
+        return (state.st_uid, state.st_gid) if os.geteuid() == 0 and state.st_uid != 0 else None
+
+    def _programs(self, owner: tuple[int, int] | None) -> Programs | None:
+        """What checks the copy, where that is wished; the owner-to-be can run it."""
+        if not self.options.mysqld_check:
+            return None
+        programs = find_programs(self.options.mysqld)
+        cloned.check_series(self.manifest.get("donor", {}).get("version", ""), programs)
+        places = places_of(self.directory, self.options.map_paths)
+        refuse_unfit_user(programs, owner_to_be(self.directory, owner), places)
+        return programs
+
+    def _refuse_nesting(self) -> None:
+        """One in the other, each would become part of the other; and a server takes tablespaces that it finds anywhere
+        below its data directory for its own."""
+        target = Path(os.path.realpath(self.directory))
+        mapped = [Path(os.path.realpath(new)) for _, new in self.options.map_paths]
+        sources = [self.clone, *(Path(name) for name in self.manifest.get("external_directories") or ())]
+        for place_ in (target, *mapped):
+            for source in sources:
+                if place_.is_relative_to(source) or (place_ == target and source.is_relative_to(place_)):
+                    raise TargetUnusable(
+                        f"{place_} and {source}, where files of the clone are, lie one in the other",
+                        hint="name a directory elsewhere",
+                    )
+
+    # ---- the copy --------------------------------------------------------------------------------------------
+
+    def _plan(self) -> tuple[list[Item], list[Path]]:
+        """Every file with where it goes, and the directories. Raises `VerifyFailed` where the clone isn't whole."""
+        try:
+            items, folders, problems = plan_copy(self.clone, self.manifest, self.directory, self.options.map_paths)
+        except OSError as error:
+            raise file_error(error, f"can't look through {self.clone}") from error
+        if problems:
+            more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+            self.status.notes += problems
+            raise VerifyFailed(
+                f"{self.clone} is not whole: {'; '.join(problems[:NAMED])}{more}", hint="restore another clone"
+            )
+        return items, folders
+
+    def _copy(self, items: list[Item], folders: list[Path], owner: tuple[int, int] | None) -> Copying:
+        options = self.options
+        shares = Method.REFLINK.value in options.copy_methods
+        check_space(self.clone, items, shares=shares)
+        target = Target(self.directory, options.map_paths, fsync=options.fsync)
+        if target.restarted:
+            self.status.notes.append(f"what an earlier restore had left unfinished in {self.directory} was removed")
+        if os.geteuid() == 0 and owner is None:
+            self.status.notes.append("the files will be root's: --chown USER makes them those of a server's user")
+        try:
+            with (
+                StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
+                heeding(target.lock, self.stopped),
+            ):
+                for folder in folders:
+                    target.make_directory(self.directory / folder.relative_to(self.clone))
+                copying = Copying(
+                    items, target, threads=options.threads,
+                    methods=tuple(Method(name) for name in options.copy_methods), limits=self.limits,
+                    verify_pages=options.verify_pages, status=self.status, stopped=self.stopped,
+                )  # fmt: skip
+                copying.copy()
+                copying.sync()
+                copying.compare()
+            self._prove(items, target)
+            self.manifest = self._new_manifest(items, target)
+            target.finish(self.manifest, {}, owner=owner, markers=())
+        except BaseException:
+            target.discard()
+            raise
+        return copying
+
+    def _prove(self, items: list[Item], target: Target) -> None:
+        """The clone is still what was copied, and the copy has a whole redo log."""
+        refuse_in_use(self.clone, Deed.START)
+        refuse_changed(items)
+        if problems := other_problems(target.root, self.manifest):
+            raise VerifyFailed(f"the copy is not whole: {'; '.join(problems[:NAMED])}")
+
+    def _new_manifest(self, items: list[Item], target: Target) -> dict[str, Any]:
+        """The clone's, with where its files are now and where it came from; it is of no series."""
+        moved = {str(item.source): str(item.target) for item in items}
+        rows = [{**row, "path": moved.get(row["path"], row["path"])} for row in self.manifest["files"]]
+        return {
+            **{name: value for name, value in self.manifest.items() if name != FIELD},
+            "series": None,
+            LEFT: left_behind(target.root),
+            "files": rows_of(items, self.directory) if self.changed else rows,
+            "external_directories": sorted({str(path.parent) for path in target.external}),
+            "outside": target.outside.for_manifest,
+            "restored": {"from": str(self.clone), "at": timestamp(time.time()), "innoclone": __version__},
+        }
+
+    # ---- after -----------------------------------------------------------------------------------------------
+
+    def _boot(self) -> str:
+        """Let a private mysqld come up on the directory. Where it can't, no other shall."""
+        try:
+            booted = boot(
+                BootOptions(self.directory, mysqld=self.options.mysqld), status=self.status, stopped=self.stopped
+            )
+        except BootFailed as error:
+            begin_directory(self.directory)
+            error.advice = (
+                f"{self.directory} was left for a look, and no server starts on it: read its #innoclone/boot.log, "
+                f"restore another clone, and remove it with innoclone discard {self.directory}"
+            )
+            raise
+        self.manifest = read_manifest(self.directory)
+        return booted.version
+
+    def _note_verdict(self, copying: Copying) -> None:
+        """All pages were read back: that is what `innoclone verify` does. A server has changed them since."""
+        if not self.options.verify_pages or self.programs is not None:
+            return
+        text = f"{copying.pages} pages sound when it was restored"
+        record_verdict(
+            self.directory, self.manifest, time.time(), text, problems=[], tables=None, details={"pages": copying.pages}
+        )
+
+
+@contextlib.contextmanager
+def _held(clone: Path, status: CloneStatus, stopped: threading.Event) -> Iterator[None]:
+    """Keep other processes of ours from changing or removing the clone. Raises `TargetBusy`.
+
+    Who may not write there can't do that; that nothing was changed is proven at the end anyway.
+    """
+    own = clone / OWN_DIR
+    try:
+        lock = take_lock(own, clone)
+    except OSError:
+        status.notes.append(f"{clone} can't be locked: nothing else may change it meanwhile")
+        yield
+        return
+    try:
+        if os.geteuid() == 0:
+            owner = own.stat()
+            os.fchown(lock, owner.st_uid, owner.st_gid)
+        with heeding(lock, stopped):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            (own / LOCK).unlink()
+        os.close(lock)

@@ -1,1 +1,0 @@
-"""The work itself: receiving a clone, starting servers on it, checking it."""

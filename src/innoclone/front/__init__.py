@@ -1,1 +1,0 @@
-"""The only code that prints, parses arguments and exits: the command line."""

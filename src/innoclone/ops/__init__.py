@@ -1,1 +1,0 @@
-"""Passive records that an operation carries: status, limits, journal, manifest, history."""

@@ -1,0 +1,1 @@
+"""Taking a clone from a donor: connections, stages, retries, resuming."""

@@ -1,0 +1,273 @@
+"""Clone connections to a donor: opened, put into clone mode, a clone begun on them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field
+
+from innoclone.errors import (
+    CloneError,
+    CloneRunning,
+    ConfigurationMismatch,
+    ConnectionLimit,
+    EncryptionUnsupported,
+    Interrupted,
+    ProtocolError,
+)
+from innoclone.transport.connection import Connection
+from innoclone.transport.donorerrors import from_donor
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.wire.descriptors import Locator
+from innoclone.wire.rpc import (
+    COM_CLONE,
+    Attach,
+    Collation,
+    Command,
+    Complete,
+    Config,
+    Exit,
+    Failure,
+    Init,
+    Locators,
+    Plugin,
+    ProtocolVersion,
+    Reinit,
+    Response,
+    parse_response,
+)
+from innoclone.wire.serverversion import check_version
+
+__all__ = ["DonorParameters", "Identity", "Session", "attach", "begin", "leave"]
+
+INIT_GRACE = 300.0  # seconds beyond the DDL timeout that COM_INIT may take, as in a stock recipient
+BUSY_PATIENCE = 35.0  # seconds: a donor notices a killed recipient late, after COM_REINIT in up to 30 seconds
+MAX_PARAMETERS = 20_000
+MAX_PARAMETER_BYTES = 16 << 20  # a stock donor sends 15 kB in about 370 messages
+LIMIT_WAITS = (0.1, 0.3, 0.6)  # seconds
+
+
+@dataclass
+class DonorParameters:
+    """What the donor told about itself in answer to COM_INIT."""
+
+    version: str = ""
+    config: dict[str, str] = field(default_factory=dict)
+    plugins: dict[str, str] = field(default_factory=dict)  # name -> shared library, "" = built in
+    collations: list[str] = field(default_factory=list)
+    maturity: str = ""
+    network_timeout: int = 5  # minutes for which the donor keeps the snapshot after a network failure
+
+    def take(self, response: Response) -> None:
+        """One parameter message."""
+        if isinstance(response, Plugin):
+            self.plugins[response.name] = response.library or ""
+        elif isinstance(response, Collation):
+            self.collations.append(response.name)
+        elif isinstance(response, Config):
+            self.config[response.key] = response.value
+            if response.key == "json_configs":
+                self.maturity = str(response.json.get("maturity", ""))
+                self.config.setdefault("version", str(response.json.get("version", "")))
+            elif response.key == "clone_donor_timeout_after_network_failure" and re.fullmatch(
+                "[0-9]{1,4}", response.value
+            ):
+                self.network_timeout = int(response.value)
+        else:
+            raise ProtocolError(f"{type(response).__name__} in answer to COM_INIT")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which run of which server a donor is: clones are numbered anew when it starts."""
+
+    uuid: str
+    started: int  # seconds since the epoch, by the donor's clock
+
+
+@dataclass
+class Session:
+    """A clone that the donor has begun."""
+
+    donor: Endpoint
+    compression: Compression
+    stall_timeout: float
+    receive_buffer: int
+    protocol: int
+    locator: Locator
+    parameters: DonorParameters
+    ddl_timeout: int
+    block_ddl: bool
+    stopped: threading.Event
+    identity: Identity | None = None
+
+    def connect(self, stopped: threading.Event | None = None) -> Connection:
+        """One more connection in clone mode; ``stopped`` ends it in place of the session's own event."""
+        return _enter(self.donor, self.compression, self.stall_timeout, self.receive_buffer, stopped or self.stopped)
+
+    def start_command(self, kind: type[Attach]) -> Attach:
+        """COM_ATTACH for this clone."""
+        return kind(self.protocol, self.ddl_timeout, self.block_ddl, (self.locator,))
+
+
+def _enter(
+    donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
+) -> Connection:
+    """A connection in clone mode. A server counts connections for a moment longer than they are there: where an account
+    may have few, those that we have just closed."""
+    for wait in LIMIT_WAITS:
+        try:
+            return _enter_once(donor, compression, timeout, receive_buffer, stopped)
+        except ConnectionLimit as error:
+            if "per_hour" in error.message or stopped.wait(wait):
+                raise
+    return _enter_once(donor, compression, timeout, receive_buffer, stopped)
+
+
+def _enter_once(
+    donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
+) -> Connection:
+    connection = Connection(donor, compression, timeout=timeout, receive_buffer=receive_buffer, stopped=stopped)
+    try:
+        check_version(connection.greeting.version)
+        connection.command(bytes([COM_CLONE]))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def begin(  # the arguments are the fields of a session
+    donor: Endpoint,
+    compression: Compression,
+    *,
+    stall_timeout: float,
+    receive_buffer: int,
+    ddl_timeout: int,
+    block_ddl: bool,
+    stopped: threading.Event,
+) -> tuple[Session, Connection]:
+    """Start a clone: its session and the master connection.
+
+    Waits a while for a donor that has not noticed yet that an earlier recipient is gone. Raises what the donor
+    reports, `VersionUnsupported`, `ConfigurationMismatch`, `ProtocolError` or a network error.
+    """
+    waited = 0.0
+    while True:
+        master = _enter(donor, compression, stall_timeout, receive_buffer, stopped)
+        try:
+            locators, parameters = _init(master, ddl_timeout, block_ddl, stall_timeout)
+        except CloneRunning:
+            master.close()
+            if stopped.wait(1.0):
+                raise Interrupted("stopped") from None
+            if waited >= BUSY_PATIENCE:
+                raise
+            waited += 1.0
+            continue
+        except BaseException:
+            master.close()
+            raise
+        session = Session(
+            donor, compression, stall_timeout, receive_buffer, locators.version, locators.locators[0],
+            parameters, ddl_timeout, block_ddl, stopped,
+        )  # fmt: skip
+        return session, master
+
+
+def _init(
+    master: Connection, ddl_timeout: int, block_ddl: bool, stall_timeout: float
+) -> tuple[Locators, DonorParameters]:
+    master.set_timeout(ddl_timeout + INIT_GRACE)
+    master.write_packet(Init(ProtocolVersion.V4, ddl_timeout, block_ddl, (Locator(),)).serialize())
+    parameters = DonorParameters()
+    locators = None
+    count = size = 0
+    # Donors 8.0.17 to 8.0.19 send LOCS first, later ones last: everything counts until COMPLETE.
+    while not isinstance(response := _understood(payload := master.read_packet()), Complete):
+        count, size = count + 1, size + len(payload)
+        if count > MAX_PARAMETERS or size > MAX_PARAMETER_BYTES:
+            raise ProtocolError(f"the donor's answer to COM_INIT does not end: {count} messages, {size} bytes")
+        if isinstance(response, Locators):
+            locators = response
+        else:
+            parameters.take(response)
+    master.set_timeout(stall_timeout)
+    if locators is None or len(locators.locators) != 1:
+        raise ProtocolError("the donor did not send one InnoDB locator")
+    if not ProtocolVersion.V1 <= locators.version <= ProtocolVersion.V4:
+        raise ProtocolError(f"the donor chose clone protocol {locators.version:#x}")
+    if locators.locators[0].clone_id == 0:
+        raise ProtocolError("the donor's locator names no clone")
+    parameters.version = parameters.config.get("version") or master.greeting.version
+    check_version(parameters.version)
+    page_size = parameters.config.get("innodb_page_size", "16384")
+    if page_size not in ("4096", "8192", "16384", "32768", "65536"):
+        raise ConfigurationMismatch(f"the donor's innodb_page_size is {page_size[:20]!r}")
+    return locators, parameters
+
+
+def _understood(payload: bytes) -> Response:
+    """A response; what is wrong at the donor is raised."""
+    response = parse_response(payload)
+    if isinstance(response, Failure):
+        error = from_donor(response.number, response.message)
+        if response.number == 3872:
+            raise EncryptionUnsupported(error.message)
+        raise error
+    return response
+
+
+def call(connection: Connection, command: Command) -> list[Response]:
+    """Send a command that answers without bulk data; its responses before COMPLETE."""
+    connection.write_packet(command.serialize())
+    responses: list[Response] = []
+    while not isinstance(response := _understood(connection.read_packet()), Complete):
+        responses.append(response)
+        if len(responses) > 1:  # COM_ATTACH and COM_REINIT have one, the others none
+            raise ProtocolError("the donor's answer does not end")
+    return responses
+
+
+def attach(connection: Connection, session: Session) -> Locator:
+    """Join the clone on one more connection; the donor's locator tells the stage it is in.
+
+    The donor answers when it is in no stage's end; how long that takes depends on its load, as with COM_INIT.
+    """
+    connection.set_timeout(session.ddl_timeout + INIT_GRACE)
+    responses = call(connection, session.start_command(Attach))
+    connection.set_timeout(session.stall_timeout)
+    if len(responses) != 1 or not isinstance(responses[0], Locators):
+        raise ProtocolError("COM_ATTACH was not answered with one locator")
+    locators = responses[0].locators
+    ours = session.locator
+    if [(found.clone_id, found.snapshot_id) for found in locators] != [(ours.clone_id, ours.snapshot_id)]:
+        raise ProtocolError("COM_ATTACH was answered for another clone")
+    return locators[0]
+
+
+def reinit(connection: Connection, session: Session, locator: Locator) -> Locator:
+    """Go on with the clone on a new master connection; ``locator`` says the stage and what is there of it.
+
+    The donor's own locator, which comes back, is of the same stage or the next.
+    """
+    command = Reinit(session.protocol, session.ddl_timeout, session.block_ddl, (locator,))
+    responses = call(connection, command)
+    if len(responses) != 1 or not isinstance(responses[0], Locators):
+        raise ProtocolError("COM_REINIT was not answered with one locator")
+    if len(responses[0].locators) != 1:
+        raise ProtocolError("COM_REINIT was not answered with one locator")
+    return responses[0].locators[0]
+
+
+def leave(connection: Connection, patience: float) -> bool:
+    """Leave clone mode and say goodbye, with ``patience`` seconds for the answer; whether there was one."""
+    try:
+        connection.set_timeout(patience)
+        call(connection, Exit())
+        connection.quit()
+    except CloneError:  # what goes wrong here no longer matters
+        return False
+    finally:
+        connection.close()
+    return True

@@ -1,0 +1,1 @@
+"""What innoclone writes down: status, journal, history, manifest, limits."""

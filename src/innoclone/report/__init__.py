@@ -1,0 +1,1 @@
+"""How progress and results are shown: text, lines of JSON, a live view."""

@@ -1,0 +1,1 @@
+"""A private server to try things on: data, load, DDL."""

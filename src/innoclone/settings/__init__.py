@@ -1,0 +1,1 @@
+"""How a user says what he wants: connection strings, option files, login paths, sections of a configuration."""

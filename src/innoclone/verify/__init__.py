@@ -1,0 +1,1 @@
+"""Proving that a clone is whole and equal to its donor."""

@@ -1,0 +1,109 @@
+"""Are all files of a clone there, of their size, with sound pages? What the manifest says holds in degrees.
+
+* No server has run on the clone: files, sizes and tablespace ids are those of the manifest, and the redo log is whole.
+* It was recovered and nothing else: undo tablespaces may have been truncated, which gives them new ids and sizes; files
+  of a DDL statement that was running (``#sql...``) are gone; a rename that it had begun may have been completed.
+* A server was kept on it: files come and go. Each tablespace that is found is judged by its own first page.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from innoclone.innodb.space import KIB, SpaceHeader, is_undo
+from innoclone.server import cloned
+from innoclone.stream.pagecheck import ExpectedFile, PageReport, check_files, check_redo, find_tablespaces
+from innoclone.wire.descriptors import NO_FSP_FLAGS
+
+__all__ = ["check_pages", "expected_bytes", "expected_files", "other_problems"]
+
+_DDL_REMAINS = "#sql"  # how InnoDB names the files that ALTER TABLE makes (TEMP_FILE_PREFIX)
+
+
+def check_pages(
+    directory: Path,
+    manifest: dict[str, Any],
+    *,
+    threads: int,
+    progress: Callable[[int], None],
+    cancel: threading.Event,
+) -> tuple[PageReport, list[str]]:
+    """What was read, and a line for each thing that is wrong. An empty manifest checks what is there.
+
+    ``progress`` is told the bytes read since the last call, from any thread. Raises `Interrupted`.
+    """
+    expected = expected_files(directory, manifest)
+    report = check_files(directory, expected, threads=threads, progress=progress, cancel=cancel)
+    return report, [*report.problems(), *other_problems(directory, manifest)]
+
+
+def expected_files(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFile] | None:
+    """The tablespaces that the manifest says, as far as it still holds; None where nothing can be said."""
+    rows = manifest.get("files", [])
+    if not rows or cloned.was_kept(directory):
+        return None
+    if not cloned.is_recovered(directory):
+        return [_expected(row) for row in rows if row["flags"] != NO_FSP_FLAGS]
+    return list(_after_recovery(directory, rows))
+
+
+def other_problems(directory: Path, manifest: dict[str, Any]) -> list[str]:
+    """What is wrong with the redo log and other files that are no tablespaces, of a clone that no server has run on."""
+    rows = manifest.get("files", [])
+    if not rows or cloned.is_recovered(directory):
+        return []
+    redo = check_redo(directory, manifest.get("donor", {}).get("page_size", 16 * KIB))
+    return [*_other_files(directory, rows), *(f"redo log: {problem}" for problem in redo.problems)]
+
+
+def expected_bytes(directory: Path) -> int:
+    """About how much `check_pages` will read."""
+    return sum((directory / name).stat().st_size for name in find_tablespaces(directory))
+
+
+def _expected(row: dict[str, Any]) -> ExpectedFile:
+    return ExpectedFile(row["path"], row["space_id"], row["flags"], row["size"])
+
+
+def _after_recovery(directory: Path, rows: list[dict[str, Any]]) -> Iterator[ExpectedFile]:
+    """What recovery leaves of the manifest's tablespaces."""
+    listed = {row["path"] for row in rows}
+    present = {name: head for name in find_tablespaces(directory) if (head := _header(directory / name)) is not None}
+    renamed = {head.space_id: name for name, head in present.items() if name not in listed}
+    for row in rows:
+        if row["flags"] == NO_FSP_FLAGS:
+            continue
+        if is_undo(row["space_id"]) and (head := present.get(row["path"])) is not None:
+            yield ExpectedFile(row["path"], head.space_id, head.flags)
+        elif (directory / row["path"]).exists():
+            yield _expected(row)
+        elif row["space_id"] in renamed:
+            yield ExpectedFile(renamed[row["space_id"]], row["space_id"], row["flags"])
+        elif not Path(row["path"]).name.startswith(_DDL_REMAINS):
+            yield _expected(row)
+
+
+def _header(path: Path) -> SpaceHeader | None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(SpaceHeader.LAYOUT.size)
+        return SpaceHeader.parse(head)
+    except (OSError, ValueError):
+        return None
+
+
+def _other_files(directory: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with files that are no tablespaces: redo log, buffer pool dump."""
+    found = []
+    for row in rows:
+        if row["flags"] != NO_FSP_FLAGS:
+            continue
+        path = directory / row["path"]
+        if not path.is_file():
+            found.append(f"{row['path']}: missing")
+        elif path.stat().st_size < row["size"]:
+            found.append(f"{row['path']}: truncated: {path.stat().st_size} bytes instead of {row['size']}")
+    return found
