@@ -1,4 +1,4 @@
-"""innoclone.verify.compare and snapshot: a donor that changes meanwhile, a clone's server that ends meanwhile."""
+"""innoclone.verification.compare and snapshot: a donor that changes meanwhile, a clone's server that ends meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.snapshot import open_snapshots
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
-from innoclone.verify.compare import (
+from innoclone.verification.compare import (
     Outcome,
     Side,
     Table,

@@ -22,7 +22,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.preflight import check
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression
-from innoclone.verify.compare import Outcome
+from innoclone.verification.compare import Outcome
 from servers import ServerFactory, endpoint_of
 from test_cli import environment, innoclone
 

@@ -18,7 +18,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.server.programs import Programs
 from innoclone.transport.sql import Sql
-from innoclone.verify.compare import Outcome
+from innoclone.verification.compare import Outcome
 from keyring import restarted_with_keyring
 from servers import ServerFactory, endpoint_of
 

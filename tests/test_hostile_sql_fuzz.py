@@ -29,7 +29,7 @@ from innoclone.server.snapshot import binlog_status, open_snapshots
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 from innoclone.transport.sqlclient import SqlClient
-from innoclone.verify.compare import compare_objects, list_objects, list_tables, read_definitions
+from innoclone.verification.compare import compare_objects, list_objects, list_tables, read_definitions
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.packets import PacketHeader
 from servers import endpoint_of

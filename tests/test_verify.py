@@ -25,7 +25,7 @@ from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.stream.pagecheck import find_tablespaces
-from innoclone.verify.compare import Outcome
+from innoclone.verification.compare import Outcome
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20

@@ -56,7 +56,7 @@ from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.restoreplan import check_space, plan_copy, rows_of
 from innoclone.sources.restoring import Copying, Item, refuse_changed
-from innoclone.verify.wholeness import other_problems
+from innoclone.verification.wholeness import other_problems
 from innoclone.version import __version__
 from innoclone.wire.serverversion import version_number
 

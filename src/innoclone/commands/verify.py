@@ -10,8 +10,8 @@ Then, with ``against``, the tables are compared with those of a running server, 
 * The clone is booted privately if it never was. If the donor stands where the clone does, a private server on the clone
   itself is compared with snapshots of the donor. It leaves nothing behind.
 * If the donor has moved on, a copy of the clone replicates up to the GTID set of such snapshots and is compared instead
-  (`innoclone.verify.follow`). First it follows without them, so that the donor holds its snapshots only for the last
-  stretch and the comparison. The clone itself keeps its position.
+  (`innoclone.verification.follow`). First it follows without them, so that the donor holds its snapshots only for the
+  last stretch and the comparison. The clone itself keeps its position.
 * Where that can't be (no GTIDs, no REPLICATION SLAVE, no space for a copy, tablespaces outside), both are compared as
   they are: equal tables are equal, any other is *not compared*, because the donor may have changed it since.
 """
@@ -42,8 +42,8 @@ from innoclone.server.snapshot import Snapshot, binlog_status, open_snapshots, p
 from innoclone.stream.pagecheck import PageReport
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import LARGE, Sql
-from innoclone.verify import follow
-from innoclone.verify.compare import (
+from innoclone.verification import follow
+from innoclone.verification.compare import (
     Outcome,
     Side,
     Table,
@@ -54,7 +54,7 @@ from innoclone.verify.compare import (
     list_tables,
     read_definitions,
 )
-from innoclone.verify.wholeness import check_pages, expected_bytes
+from innoclone.verification.wholeness import check_pages, expected_bytes
 
 __all__ = ["VerifyReport", "verify"]
 

@@ -18,7 +18,7 @@ from innoclone.files.ownlife import AUTO_CNF
 from innoclone.innodb.space import SYSTEM_SPACE
 from innoclone.sources.restoring import Item
 from innoclone.stream.pagecheck import Plan, plan_files
-from innoclone.verify.wholeness import expected_files, other_problems
+from innoclone.verification.wholeness import expected_files, other_problems
 
 __all__ = ["check_space", "plan_copy", "rows_of"]
 

@@ -27,7 +27,7 @@ from innoclone.server.programs import Programs
 from innoclone.server.replication import change_source, literal, read_threads, reset_channels, start_replica, words
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
-from innoclone.verify.compare import Table, quote
+from innoclone.verification.compare import Table, quote
 from innoclone.wire.serverversion import version_number
 
 __all__ = ["ACCOUNT", "copy_beside", "follow", "following_server", "reason_against_copy"]
