@@ -19,11 +19,7 @@ __all__ = ["AGGREGATES", "aggregate", "group_concat"]
 BITS = {
     "BIT_AND": (LARGEST, lambda a, b: a & b), "BIT_OR": (0, lambda a, b: a | b), "BIT_XOR": (0, lambda a, b: a ^ b),
 }  # fmt: skip
-SPREADS = {  # whether of a sample, and whether the root is taken
-    "VARIANCE": (False, False), "VAR_POP": (False, False), "VAR_SAMP": (True, False), "STD": (False, True),
-    "STDDEV": (False, True), "STDDEV_POP": (False, True), "STDDEV_SAMP": (True, True),
-}  # fmt: skip
-AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", *BITS, *SPREADS)
+AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", *BITS)
 LONGEST = 1 << 20  # bytes that GROUP_CONCAT gives, whatever group_concat_max_len is
 
 
@@ -37,8 +33,6 @@ def aggregate(name: str, args: Sequence[Expr], *, distinct: bool) -> Expr:
         return _count(args, distinct=distinct)
     if name in BITS:
         return _bits(name, args[0])
-    if name in SPREADS:
-        return _spread(args[0], *SPREADS[name])
     return _of_one(name, args[0], distinct=distinct)
 
 
@@ -77,18 +71,6 @@ def _bits(name: str, arg: Expr) -> Expr:
         return functools.reduce(operate, ((to_integer(v) or 0) & LARGEST for v in _values(env, arg)), begin)
 
     return Expr(UNSIGNED, value, is_aggregate=True)
-
-
-def _spread(arg: Expr, sample: bool, root: bool) -> Expr:
-    def value(env: Env) -> Value:
-        numbers = [float(to_number(v) or 0) for v in _values(env, arg)]
-        if len(numbers) <= sample:
-            return None
-        mean = math.fsum(numbers) / len(numbers)
-        variance = math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - sample)
-        return math.sqrt(variance) if root else variance
-
-    return Expr(DOUBLE, value, is_aggregate=True)
 
 
 def _of_one(name: str, arg: Expr, *, distinct: bool) -> Expr:

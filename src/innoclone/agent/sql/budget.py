@@ -20,6 +20,7 @@ __all__ = [
     "Budget",
     "Kept",
     "Pool",
+    "alone",
     "current",
     "hold",
     "look_at",
@@ -181,7 +182,11 @@ class Budget:
             return
         self.rest()
         time.sleep(PAUSE)
-        while not _turn.acquire(timeout=WAIT):
+        self.take_turn()
+
+    def take_turn(self) -> None:
+        """Wait until no other statement has it. Raises errors 1317, 3024."""
+        while not self._has_turn and not _turn.acquire(timeout=WAIT):
             self.check()
         self._has_turn = True
 
@@ -263,6 +268,13 @@ def hold(count: int) -> None:
     budget = current()
     if budget is not None:
         budget.hold(count)
+
+
+def alone() -> None:
+    """Before what takes long or much memory in one call: no other statement does such a thing. Errors 1317, 3024."""
+    budget = current()
+    if budget is not None:
+        budget.take_turn()
 
 
 def look_at(rows: int = 1) -> None:

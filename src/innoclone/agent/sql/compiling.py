@@ -13,31 +13,68 @@ from innoclone.agent.sql import expressions as ops
 from innoclone.agent.sql.aggregates import AGGREGATES, aggregate, group_concat
 from innoclone.agent.sql.budget import spend
 from innoclone.agent.sql.casts import cast, collated
-from innoclone.agent.sql.expressions import Env, Expr, arithmetic, constant, scalar
+from innoclone.agent.sql.dates import ZONED, extract, plus_interval, timestampdiff
+from innoclone.agent.sql.expressions import Env, Expr, constant, scalar
 from innoclone.agent.sql.functions import FUNCTIONS
-from innoclone.agent.sql.intervals import extract, plus_interval
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
-from innoclone.agent.sql.moments import ZONED, timestampdiff
-from innoclone.agent.sql.nodes import BITS, COMPARISONS, KNOWN, LOGIC, NAMED, NOT_HERE, SIGNS, USUAL, even
-from innoclone.agent.sql.numeric import bitwise, complement
-from innoclone.agent.sql.plans import Plan, exists, in_subquery, quantified, scalar_subquery
+from innoclone.agent.sql.plans import Plan, exists, quantified, scalar_subquery
 from innoclone.agent.sql.regexps import regexp_like
 from innoclone.agent.sql.scope import Session, Table
 from innoclone.agent.sql.types import BOOL, NULL, Value, integer, varchar
 from innoclone.agent.sql.values import truth
-from innoclone.agent.sql.windows import NAMES, Filler, Window, window_function
 
 __all__ = ["Compiler"]
 
 BITS_OF_A_NUMBER = 64
+UNGROUPED = ("where clause", "on clause", "group statement")  # where there are no aggregates
+KNOWN: dict[type[exp.Expression], set[str]] = {
+    exp.Column: {"this", "table", "db"},
+    exp.Literal: {"this", "is_string"},
+    exp.Div: {"this", "expression", "typed", "safe"},
+    exp.DPipe: {"this", "expression", "safe"},
+    exp.Concat: {"expressions", "coalesce", "safe"},
+    exp.If: {"this", "true", "false"},
+    exp.Case: {"this", "ifs", "default"},
+    exp.Cast: {"this", "to"},
+    exp.Trim: {"this", "expression", "position"},
+    exp.Substring: {"this", "start", "length"},
+    exp.StrPosition: {"this", "substr"},
+    exp.GroupConcat: {"this", "separator"},
+    exp.Subquery: {"this", "order", "limit", "offset"},
+    exp.Between: {"this", "low", "high"},
+    exp.In: {"this", "expressions", "query"},
+    exp.Like: {"this", "expression", "negate"},
+    exp.SessionParameter: {"this", "kind"},
+}
+USUAL = {"this", "expression", "expressions"}
+COMPARISONS: dict[type[exp.Expression], Callable[[int], bool]] = {
+    exp.EQ: lambda order: order == 0,
+    exp.NEQ: lambda order: order != 0,
+    exp.GT: lambda order: order > 0,
+    exp.GTE: lambda order: order >= 0,
+    exp.LT: lambda order: order < 0,
+    exp.LTE: lambda order: order <= 0,
+}
+SIGNS: dict[type[exp.Expression], str] = {
+    exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "DIV", exp.Mod: "%",
+}  # fmt: skip
+BITS: dict[type[exp.Expression], str] = {
+    exp.BitwiseAnd: "&", exp.BitwiseOr: "|", exp.BitwiseXor: "^", exp.BitwiseLeftShift: "<<",
+    exp.BitwiseRightShift: ">>",
+}  # fmt: skip
+LOGIC: dict[type[exp.Expression], str] = {exp.And: "AND", exp.Or: "OR", exp.Xor: "XOR"}
+NAMED: dict[type[exp.Expression], str] = {
+    exp.CurrentTimestamp: "NOW", exp.CurrentDate: "CURDATE", exp.CurrentTime: "CURTIME",
+    exp.CurrentUser: "CURRENT_USER", exp.CurrentDatetime: "NOW", exp.Localtime: "NOW", exp.Localtimestamp: "NOW",
+    exp.CurrentSchema: "DATABASE", exp.CurrentVersion: "VERSION",
+}  # fmt: skip
 
 
 @dataclass
 class Compiler:
     """Compiles the expressions of one SELECT; ``clause`` is MySQL's name of where the expression stands.
 
-    ``outer`` is the query around a subquery, ``references`` what of that was used, ``named`` the tables of WITH, and
-    ``windows`` collects what fills in the values of window functions.
+    ``outer`` is the query around a subquery, ``references`` what of that was used, ``named`` the tables of WITH.
     """
 
     session: Session
@@ -49,8 +86,6 @@ class Compiler:
     named: Mapping[str, Plan] = field(default_factory=dict)
     subplan: Callable[[exp.Expression, Compiler | None, Mapping[str, Plan]], Plan] = field(kw_only=True)
     references: list[Expr] = field(default_factory=list)
-    windows: list[Filler] = field(default_factory=list)
-    named_windows: Mapping[str, exp.Expression] = field(default_factory=dict)
 
     def compile(self, node: exp.Expression) -> Expr:
         """Raises the errors that MySQL has for it."""
@@ -64,7 +99,7 @@ class Compiler:
         if kind in COMPARISONS:
             return self._comparison(node)
         if kind in BITS:
-            return bitwise(BITS[kind], *self._both(node))
+            return ops.bitwise(BITS[kind], *self._both(node))
         if kind in LOGIC:
             return ops.logical(LOGIC[kind], *self._both(node))
         if kind in NAMED:
@@ -81,7 +116,8 @@ class Compiler:
             case exp.National() | exp.RawString():
                 return constant(varchar(len(str(node.this))), str(node.this))
             case exp.HexString():
-                text = bytes.fromhex(even(str(node.this))).decode("utf-8", "replace")
+                digits = "0" * (len(str(node.this)) % 2) + str(node.this)
+                text = bytes.fromhex(digits).decode("utf-8", "replace")
                 return constant(replace(varchar(len(str(node.this)) // 2), collation="binary"), text)
             case exp.BitString():
                 if len(str(node.this)) > BITS_OF_A_NUMBER:
@@ -111,8 +147,6 @@ class Compiler:
                 return scalar_subquery(self._plan(node))
             case exp.Exists():
                 return exists(self._plan(node.this))
-            case exp.Window():
-                return self._window(node)
             case exp.Like():
                 return self._like(node)
             case exp.Escape():
@@ -128,7 +162,7 @@ class Compiler:
             case exp.RegexpLike():
                 return regexp_like(*self._both(node))
             case exp.BitwiseNot():
-                return complement(self.compile(node.this))
+                return ops.bitwise("~", self.compile(node.this))
             case exp.DPipe():  # of PIPES_AS_CONCAT
                 return FUNCTIONS["CONCAT"][2](*self._both(node))
             case exp.Concat():  # 'a' 'b'
@@ -221,41 +255,12 @@ class Compiler:
     def _in(self, node: exp.In) -> Expr:
         query = node.args.get("query")
         if query is not None:
-            return in_subquery(self.compile(node.this), self._plan(query))
+            return quantified(COMPARISONS[exp.EQ], self.compile(node.this), self._plan(query), every=False)
         if isinstance(node.this, exp.Tuple) and all(isinstance(one, exp.Tuple) for one in node.expressions):
             row = list(node.this.expressions)
             found = [self._rows_compared(node, row, list(one.expressions)) for one in node.expressions]
             return functools.reduce(lambda a, b: ops.logical("OR", a, b), found)
         return ops.one_of(self.compile(node.this), [self.compile(one) for one in node.expressions])
-
-    def _window(self, node: exp.Window) -> Expr:
-        if self.clause not in ("field list", "order clause"):
-            raise StatementError(3593, str(node.this.this).lower())
-        over: exp.Expression = node
-        if node.args.get("alias") is not None:
-            name = node.args["alias"].name
-            if name.lower() not in self.named_windows:
-                raise StatementError(3579, name)
-            over = self.named_windows[name.lower()]
-        if over.args.get("spec") or over.args.get("alias") not in (None, node.args.get("alias")):
-            raise StatementError(1235, "a window with a frame")
-        order = over.args.get("order")
-        window = Window(
-            [self.compile(one) for one in over.args.get("partition_by") or []],
-            [(self.compile(one.this), bool(one.args.get("desc"))) for one in (order.expressions if order else [])],
-        )
-        function = node.this
-        name = str(function.this).upper() if isinstance(function, exp.Anonymous) else ""
-        if name in AGGREGATES:
-            inner = self._aggregate(name, list(function.expressions))
-            args = [self.compile(one) for one in function.expressions if not isinstance(one, exp.Star)]
-        elif name in NAMES:
-            inner, args = None, [self.compile(one) for one in function.expressions]
-        else:
-            raise self._unknown(node)
-        found, filler = window_function(name, args, inner, window)
-        self.windows.append(filler)
-        return found
 
     def _worded(self, node: exp.Expression) -> Expr:
         """Functions whose arguments have words between them."""
@@ -281,7 +286,7 @@ class Compiler:
         if isinstance(node.this, exp.Interval) and sign == "+":
             return self._interval(right, node.this, 1)
         left, other = (self._number(node.this), self._number(right))
-        return arithmetic(sign, left, other, f"({node.sql(dialect='mysql')})")
+        return ops.arithmetic(sign, left, other, f"({node.sql(dialect='mysql')})")
 
     def _number(self, node: exp.Expression) -> Expr:
         """In arithmetic a hexadecimal literal is a number."""
@@ -370,8 +375,6 @@ class Compiler:
             args = []
         if not args and (found := self.session.function(name, decimals)) is not None:
             return found
-        if name in NOT_HERE or name.startswith(("JSON_", "ST_", "GTID_", "INET", "UUID_", "IS_", "ASYMMETRIC_")):
-            raise StatementError(1235, f"{name}()")
         if name not in FUNCTIONS:
             schema = self.session.schema
             raise StatementError(1305, "FUNCTION", f"{schema}.{name}" if schema else name)
@@ -381,7 +384,7 @@ class Compiler:
         return make(*(self.compile(arg) for arg in args))
 
     def _aggregate(self, name: str, args: list[exp.Expression]) -> Expr:
-        if self.clause in ("where clause", "on clause", "group statement"):
+        if self.clause in UNGROUPED:
             raise StatementError(1111)
         distinct = len(args) == 1 and isinstance(args[0], exp.Distinct)
         if distinct:
@@ -395,7 +398,7 @@ class Compiler:
         return aggregate(name, [self.compile(arg) for arg in args], distinct=distinct)
 
     def _group_concat(self, node: exp.Expression) -> Expr:
-        if self.clause in ("where clause", "on clause", "group statement"):
+        if self.clause in UNGROUPED:
             raise StatementError(1111)
         inner, order = node.this, []
         if isinstance(inner, exp.Order):

@@ -1,4 +1,4 @@
-"""Expressions of a SELECT: from sqlglot's nodes to a type and a function of the row.
+"""Expressions of a SELECT: a type, and a function of the row; operators, and what functions are made of.
 
 Types and values are MySQL's: a quotient has four decimals more than its dividend and is rounded to them at once,
 a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known here is refused (error 1235).
@@ -13,27 +13,16 @@ from decimal import Decimal
 from typing import Any
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import types as t
 from innoclone.agent.sql.budget import hold, size_of, spend
-from innoclone.agent.sql.types import (
-    BIGINT,
-    BLOBS,
-    BOOL,
-    DOUBLE,
-    NULL,
-    TEMPORAL,
-    SqlType,
-    Unscaled,
-    Value,
-    datetime_type,
-    decimal,
-    integer,
-    varchar,
-)
+from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, NULL, UNSIGNED, SqlType, Value, decimal, integer, varchar
 from innoclone.agent.sql.values import (
     EXACT,
     compare,
     is_like,
     rounded,
+    to_duration,
+    to_integer,
     to_moment,
     to_number,
     to_text,
@@ -41,7 +30,11 @@ from innoclone.agent.sql.values import (
 )
 from innoclone.wire.results import ColumnType
 
-__all__ = ["LONGEST", "Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
+__all__ = [
+    "LONGEST", "Env", "Expr", "Function", "arithmetic", "bitwise", "case", "comparison", "constant", "converted",
+    "derived", "digits_of", "is_exact", "known", "like", "literal_number", "logical", "merged", "negative", "one_of",
+    "plain", "scalar",
+]  # fmt: skip
 
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
@@ -61,7 +54,6 @@ class Env:
     group: list[Env] | None = None
     warnings: list[tuple[int, str]] = field(default_factory=list)
     outer: Env | None = None  # of the query that this one is a subquery of
-    windows: dict[int, Value] | None = None  # window functions' values for this row, where there are any
 
     def warn(self, number: int, message: str) -> None:
         """One more warning, if there aren't too many."""
@@ -120,6 +112,41 @@ def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) 
     return Expr(kind, value, columns, any(arg.is_aggregate for arg in args), is_constant)
 
 
+Function = tuple[int, int | None, Callable[..., Expr]]
+"""How many arguments a function takes at least and at most, and what makes an expression of them."""
+_READERS: dict[str, Callable[[Value, Expr], Any]] = {
+    "t": lambda value, arg: to_text(value, arg.type), "i": lambda value, _: to_integer(value),
+    "b": lambda value, arg: (to_text(value, arg.type) or "").encode("utf-8", "surrogateescape"),
+    "n": lambda value, _: to_number(value), "m": lambda value, _: to_moment(value),
+    "d": lambda value, _: to_duration(to_moment(value) or value),
+}  # fmt: skip
+
+
+def plain(takes: str, kind: SqlType | Callable[..., SqlType], function: Callable[..., Value]) -> Function:
+    """A function of values, each read as ``takes`` says: text, bytes, integer, number, moment or duration.
+
+    It is NULL where an argument is none of that. What stands behind ``?`` may be left out; ``*`` is for any more.
+    """
+    letters = takes.rstrip("*").replace("?", "")
+
+    def make(*args: Expr) -> Expr:
+        pairs = list(zip((_READERS[one] for one in letters.ljust(len(args), letters[-1])), args, strict=False))
+
+        def value(*given: Value) -> Value:
+            values = [read(one, arg) for one, (read, arg) in zip(given, pairs, strict=True)]
+            return None if None in values else function(*values)
+
+        return scalar(kind if isinstance(kind, SqlType) else kind(*args), value, *args)
+
+    return len(takes.rstrip("*").partition("?")[0]), None if takes.endswith("*") else len(letters), make
+
+
+def known(count: Expr, otherwise: int) -> int:
+    """A length that is a constant."""
+    size = to_integer(count.known)
+    return otherwise if size is None else max(min(size, LONGEST), 0)
+
+
 def digits_of(kind: SqlType) -> int:
     """Digits before the point."""
     if kind.kind is ColumnType.NEWDECIMAL:
@@ -131,7 +158,7 @@ def _class(kind: SqlType) -> str:
     """How arithmetic takes it."""
     if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
         return "double"
-    if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in TEMPORAL and kind.decimals):
+    if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in t.TEMPORAL and kind.decimals):
         return "decimal"
     return "integer"
 
@@ -205,12 +232,12 @@ def merged(types: Iterable[SqlType]) -> SqlType:
         widest = max(known, key=lambda kind: kind.length)
         if known[0].kind is ColumnType.NEWDECIMAL:
             return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-        if known[0].is_text and widest.kind not in BLOBS:
+        if known[0].is_text and widest.kind not in t.BLOBS:
             return _text_type(known)
         return widest
     if {kind.kind for kind in known} <= MOMENTS:
-        return datetime_type(max(kind.decimals for kind in known))
-    classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
+        return t.datetime_type(max(kind.decimals for kind in known))
+    classes = {"text" if kind.is_text or kind.kind in t.TEMPORAL else _class(kind) for kind in known}
     if "text" in classes:
         return _text_type(known)
     if "double" in classes:
@@ -316,7 +343,7 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
 
 
 def _unscaled(value: Value) -> Value:
-    return Unscaled(value) if isinstance(value, Decimal) else value
+    return t.Unscaled(value) if isinstance(value, Decimal) else value
 
 
 def one_of(left: Expr, choices: list[Expr]) -> Expr:
@@ -346,7 +373,7 @@ def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
 
 def negative(arg: Expr) -> Expr:
     """``-x``."""
-    kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in TEMPORAL else DOUBLE
+    kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in t.TEMPORAL else DOUBLE
     kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
     def value(given: Value) -> Value:
@@ -354,6 +381,22 @@ def negative(arg: Expr) -> Expr:
         return None if number is None else -number
 
     return scalar(kind, value, arg)
+
+
+_BITWISE: dict[str, Callable[[int, int], int]] = {
+    "&": lambda a, b: a & b, "|": lambda a, b: a | b, "^": lambda a, b: a ^ b,
+    "<<": lambda a, b: a << b if b < 64 else 0, ">>": lambda a, b: a >> b if b < 64 else 0,
+}  # fmt: skip
+
+
+def bitwise(sign: str, *args: Expr) -> Expr:
+    """``& | ^ << >>`` on 64 bits without a sign; ``~`` of one argument."""
+
+    def value(*given: int) -> Value:
+        bits = [one & LARGEST for one in given]
+        return (_BITWISE[sign](*bits) if sign != "~" else ~bits[0]) & LARGEST
+
+    return plain("ii", UNSIGNED, value)[2](*args)
 
 
 def literal_number(text: str) -> Expr:

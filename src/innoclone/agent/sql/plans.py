@@ -15,7 +15,7 @@ from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
 from innoclone.agent.sql.values import compare
 from innoclone.wire.results import ColumnDefinition
 
-__all__ = ["Plan", "Row", "exists", "in_subquery", "quantified", "scalar_subquery"]
+__all__ = ["Plan", "Row", "exists", "quantified", "scalar_subquery"]
 
 Row = tuple[Value, ...]
 
@@ -79,11 +79,6 @@ def scalar_subquery(plan: Plan) -> Expr:
 def exists(plan: Plan) -> Expr:
     """EXISTS."""
     return derived(BOOL, lambda env: int(bool(plan.rows(env))), plan.references)
-
-
-def in_subquery(left: Expr, plan: Plan) -> Expr:
-    """IN with a subquery: ``= ANY``."""
-    return quantified(lambda order: order == 0, left, plan, every=False)
 
 
 def quantified(test: Callable[[int], bool], left: Expr, plan: Plan, *, every: bool) -> Expr:

@@ -1,4 +1,4 @@
-"""Planning one SELECT: FROM and joins, WHERE, groups, HAVING, window functions, the list, DISTINCT, ORDER BY, LIMIT."""
+"""Planning one SELECT: FROM and joins, WHERE, groups, HAVING, the list, DISTINCT, ORDER BY, LIMIT."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Order", "Result", "limited", "ordered", "ordering", "plan_select", "
 
 ALLOWED = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "kind",
-    "with_", "windows", "operation_modifiers",
+    "with_", "operation_modifiers",
 }  # fmt: skip
 BYTES_OF_A_RESULT, BYTES_OF_A_KEY = 150, 150  # of a row, besides texts
 T = TypeVar("T")
@@ -58,10 +58,7 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
     if "SQL_CALC_FOUND_ROWS" in (tree.args.get("operation_modifiers") or ()) and tree.args.get("limit"):
         raise StatementError(1235, "SQL_CALC_FOUND_ROWS")
     tables, joins = sources(tree, catalog, empty.named, lambda node: empty.subplan(node, None, empty.named))
-    compiler = replace(
-        empty, tables=tables, shared=frozenset(shared_columns(joins)),
-        named_windows={window.name.lower(): window for window in tree.args.get("windows") or []},
-    )  # fmt: skip
+    compiler = replace(empty, tables=tables, shared=frozenset(shared_columns(joins)))
     items = list(_items(tree, tables, compiler))
     compiler.aliases = {item.alias.lower(): item.expr for item in items if item.alias}
     where = _clause(tree, "where", compiler, "where clause")
@@ -81,8 +78,6 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
         envs = list(_grouped(rows, groups, outer, len(tables))) if aggregated else rows
         if having is not None:
             envs = [env for env in _watched(envs) if truth(having.value(env))]
-        for window in compiler.windows:
-            window(envs)
         found = []
         for env in _watched(envs):
             row = tuple(item.expr.value(env) for item in items)
