@@ -18,7 +18,7 @@ from innoclone.agent.fixedvariables import OF_BOTH, SERVER_VERSION, shown
 from innoclone.agent.information import INFORMATION, Source, columns_of, information_rows, shown_name
 from innoclone.agent.sessionvariables import OF_A_SESSION
 from innoclone.agent.sql.expressions import Env, Expr, constant, derived
-from innoclone.agent.sql.scope import Settings, Table
+from innoclone.agent.sql.plans import Settings, Table
 from innoclone.agent.sql.types import (
     BIGINT,
     BOOL,

@@ -27,7 +27,7 @@ from innoclone.agent.sql.grammar import parse_statement
 from innoclone.agent.sql.lexer import Kind, Modes, Token, tokens_of
 from innoclone.agent.sql.masking import masked
 from innoclone.agent.sql.parsing import is_query, parse_select
-from innoclone.agent.sql.queries import run_select
+from innoclone.agent.sql.select import run_select
 from innoclone.agent.sql.types import BIGINT, DOUBLE, SqlType, Value, text_of, varchar
 from innoclone.agent.tables import SCHEMAS
 from innoclone.agent.variables import Content, Note

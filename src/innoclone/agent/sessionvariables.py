@@ -13,7 +13,7 @@ from datetime import timedelta, timezone, tzinfo
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
-from innoclone.agent.sql.scope import Settings
+from innoclone.agent.sql.plans import Settings
 from innoclone.agent.sql.statements import SetNames, Setting
 from innoclone.agent.variables import Choice, Content, Note, Number, Switch, whole
 from innoclone.wire.results import ServerStatus

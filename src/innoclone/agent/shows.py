@@ -16,8 +16,8 @@ from innoclone.agent.managed import binary_log_status
 from innoclone.agent.sql import statements as st
 from innoclone.agent.sql.lexer import tokens_of
 from innoclone.agent.sql.parsing import parse_select
-from innoclone.agent.sql.queries import run_select
-from innoclone.agent.sql.scope import Table
+from innoclone.agent.sql.plans import Table
+from innoclone.agent.sql.select import run_select
 from innoclone.agent.sql.types import BIGINT, INT, Column, Value, varchar
 from innoclone.agent.sql.values import is_like
 from innoclone.agent.tables import SCHEMAS

@@ -96,7 +96,7 @@ def timestampdiff(unit: str, begin: Expr, end: Expr) -> Expr:
 
     def value(start: datetime, stop: datetime) -> Value:
         sign = 1 if start <= stop else -1
-        start, stop = min(start, stop), max(start, stop)
+        start, stop = (start, stop) if start <= stop else (stop, start)
         if unit in UNITS:
             return sign * ((stop - start) // timedelta(microseconds=UNITS[unit]))
         later = (start.day, start.time()) > (stop.day, stop.time())
@@ -124,7 +124,7 @@ def _timediff(left: Expr, right: Expr) -> Expr:
 
 
 def _sec_to_time(number: int | Decimal | float) -> Value:
-    if abs(number) >= LARGEST_TIME.total_seconds():
+    if abs(float(number)) >= LARGEST_TIME.total_seconds():
         return LARGEST_TIME if number > 0 else -LARGEST_TIME
     return timedelta(microseconds=int(Decimal(str(number)) * 1_000_000))
 

@@ -7,6 +7,7 @@ a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -32,8 +33,8 @@ from innoclone.wire.results import ColumnType
 
 __all__ = [
     "LONGEST", "Env", "Expr", "Function", "arithmetic", "bitwise", "case", "comparison", "constant", "converted",
-    "derived", "digits_of", "is_exact", "known", "like", "literal_number", "logical", "merged", "negative", "one_of",
-    "plain", "scalar",
+    "derived", "digits_of", "is_exact", "known", "like", "literal_number", "logical", "merged", "negation", "negative",
+    "one_of", "plain", "same", "scalar",
 ]  # fmt: skip
 
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
@@ -282,7 +283,7 @@ def is_exact(*args: Expr) -> bool:
     return any(arg.type.collation for arg in args)
 
 
-def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
+def comparison(test: Callable[[int, int], bool], left: Expr, right: Expr) -> Expr:
     """1, 0 or NULL."""
     exact = is_exact(left, right)
 
@@ -292,7 +293,7 @@ def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
             order = compare(left.value(env), right.value(env), exact=exact)
         except StatementError as error:
             raise _of_kind(error, left, right) from None
-        return None if order is None else int(test(order))
+        return None if order is None else int(test(order, 0))
 
     return derived(BOOL, value, (left, right))
 
@@ -302,6 +303,22 @@ def _of_kind(error: StatementError, *args: Expr) -> StatementError:
     kinds = [arg.type.kind for arg in args if arg.type.kind in MOMENTS]
     words = error.message.rpartition("'")[0].partition(": '")[2]
     return StatementError(1525, kinds[0].name, words) if kinds and error.code == 1525 else error
+
+
+def same(left: Expr, right: Expr) -> Expr:
+    """``<=>``: two NULLs are equal."""
+    equal = comparison(operator.eq, left, right)
+
+    def value(env: Env) -> Value:
+        first, second = left.value(env), right.value(env)
+        return int(first is second) if first is None or second is None else equal.value(env)
+
+    return derived(BOOL, value, (left, right))
+
+
+def negation(arg: Expr) -> Expr:
+    """NOT."""
+    return scalar(BOOL, lambda value: int(not truth(value)), arg)
 
 
 def logical(sign: str, left: Expr, right: Expr) -> Expr:

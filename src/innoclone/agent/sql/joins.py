@@ -12,8 +12,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import hold, look_at
 from innoclone.agent.sql.compiling import Compiler
 from innoclone.agent.sql.expressions import Env, Expr
-from innoclone.agent.sql.plans import Plan, Row
-from innoclone.agent.sql.scope import Table
+from innoclone.agent.sql.plans import Plan, Row, Table
 from innoclone.agent.sql.values import truth
 
 __all__ = ["Catalog", "bounded", "joined", "kept", "shared_columns", "sources"]

@@ -1,4 +1,4 @@
-"""What a query becomes before it runs: the columns of its result, and a function that finds the rows.
+"""What a query speaks of, and what it becomes before it runs: the columns of its result, and a function that finds rows.
 
 A subquery is such a plan too; it is run for a row of the outer query, or once where it doesn't look at that.
 """
@@ -7,17 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Protocol
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import current, spend
 from innoclone.agent.sql.expressions import Env, Expr, derived
+from innoclone.agent.sql.lexer import Modes
 from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
 from innoclone.agent.sql.values import compare
 from innoclone.wire.results import ColumnDefinition
 
-__all__ = ["Plan", "Row", "exists", "quantified", "scalar_subquery"]
+__all__ = ["Plan", "Row", "Session", "Settings", "Table", "exists", "quantified", "scalar_subquery"]
 
 Row = tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What variables of a session change about its statements."""
+
+    modes: Modes = frozenset(("ONLY_FULL_GROUP_BY", "ERROR_FOR_DIVISION_BY_ZERO"))  # sql_mode
+    zone: tzinfo | None = None  # time_zone; None is the system's
+    concat_length: int = 1024  # group_concat_max_len, bytes
+    limit: int | None = None  # sql_select_limit
+
+
+class Session(Protocol):
+    """What a statement may ask about its session."""
+
+    schema: str  # the default one, or empty
+    settings: Settings
+
+    def function(self, name: str, decimals: int) -> Expr | None:
+        """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""
+
+    def variable(self, name: str) -> Expr:
+        """``@@name``, with its scope if one was given. Raises error 1193."""
+
+    def user_variable(self, name: str) -> Expr:
+        """``@name``."""
+
+    def assign(self, name: str, value: Expr) -> Expr:
+        """``@name := value``."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the FROM clause, under the name that the statement gives it."""
+
+    alias: str
+    schema: str
+    name: str
+    columns: Sequence[Column]
+    rows: Callable[[], Sequence[tuple[Value, ...]]]
 
 
 @dataclass
@@ -81,7 +124,7 @@ def exists(plan: Plan) -> Expr:
     return derived(BOOL, lambda env: int(bool(plan.rows(env))), plan.references)
 
 
-def quantified(test: Callable[[int], bool], left: Expr, plan: Plan, *, every: bool) -> Expr:
+def quantified(test: Callable[[int, int], bool], left: Expr, plan: Plan, *, every: bool) -> Expr:
     """A comparison with ANY or ALL rows of a subquery, with three values. Raises error 1241."""
     kind = _of_one_column(plan)
     exact = bool(left.type.collation or kind.collation)
@@ -97,7 +140,7 @@ def quantified(test: Callable[[int], bool], left: Expr, plan: Plan, *, every: bo
             order = compare(given, other, exact=exact)
             if order is None:
                 unknown = True
-            elif test(order) is not every:
+            elif test(order, 0) is not every:
                 return int(not every)
         return None if unknown else int(every)
 

@@ -8,6 +8,7 @@ to mean the same is refused with error 1235.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,124 +24,76 @@ from innoclone.wire.results import ColumnType
 __all__ = ["REGEXPS", "compiled", "regexp_like", "searched"]
 
 SECONDS = 0.032  # of one search: regexp_time_limit's default, in milliseconds
-LONGEST_PATTERN = 1 << 12  # characters
-LONGEST = 1 << 24  # characters that REGEXP_REPLACE may give, says MySQL
+LONGEST_PATTERN, LONGEST = 1 << 12, 1 << 24  # characters: of a pattern, and that REGEXP_REPLACE may give, says MySQL
+LARGE = (
+    1000  # characters of a text, from which one search at a time is made: it may need a hundred times as much memory
+)
 STEP = 64  # characters that are looked at in a microsecond
-MOST_TIMES = 1 << 16  # of {m,n}
-LINE_END = r"\n\r\x0b\x0c\x85\u2028\u2029"
-ESCAPES = {"n": r"\n", "t": r"\t", "r": r"\r", "f": r"\f", "a": r"\a", "e": r"\x1b"}
-SHORT = "dDwWsS"
+ESCAPES = {"n": r"\n", "t": r"\t", "r": r"\r", "f": r"\f", "a": r"\a", "e": r"\x1b"} | {
+    one: f"\\{one}" for one in "dDwWsS"
+}
 ASSERTED = {"b": r"\b", "B": r"\B", "A": r"\A", "z": r"\Z", "Z": r"(?=\n?\Z)"}
 NAMED = {
     "alpha": r"\p{Alphabetic}", "digit": r"\p{Nd}", "alnum": r"\p{Alphabetic}\p{Nd}", "space": r"\s",
     "upper": r"\p{Uppercase}", "lower": r"\p{Lowercase}", "blank": r"\p{Zs}\t", "xdigit": r"\p{Nd}\p{Hex_Digit}",
     "punct": r"\p{P}", "cntrl": r"\p{Cc}",
 }  # fmt: skip
-_TOKEN = re.compile(
-    r"\\(?P<escape>.?)|\[(?P<set>\^?)|(?P<group>\((?:\?(?:<[=!]|.))?)|(?P<close>\))"
-    r"|(?P<times>[*+?]|\{(?P<least>\d*)(?P<more>,?)(?P<most>\d*)\}|\{)(?P<how>[+?]?)|(?P<plain>.)",
+SPECIAL = {one: one for one in "^$|)"} | {".": r"[^\n\r\x0b\x0c\x85\u2028\u2029]"}
+FAULTS = {"unterminated character set": 3696, "bad character range": 3697, "missing )": 3691, "unbalanced": 3691,
+          "min repeat": 3693}  # fmt: skip
+_OUTSIDE = re.compile(
+    r"\\(?P<escape>.?)|(?P<set>\[\^?)(?P<first>\]?)|(?P<group>\((?:\?.)?)"
+    r"|(?P<times>(?:[*+?]|\{\d{1,5}(?:,\d{0,5})?\})[+?]?)|(?P<wrong>\{)|(?P<plain>.)",
     re.DOTALL,
 )
-_MEMBER = re.compile(r"\\(?P<escape>.?)|\[:(?P<name>\^?\w+):\]|(?P<odd>\[|&&|--)|(?P<plain>.)", re.DOTALL)
+_INSIDE = re.compile(
+    r"\\(?P<escape>.?)|\[:(?P<name>\w+):\]|(?P<odd>\[|&&|--|-(?=\\[dDwWsS]))|(?P<close>\])|(?P<plain>.)", re.DOTALL
+)
 
 
 def _refused(what: str) -> StatementError:
     return StatementError(1235, f"{what} in a pattern")
 
 
-def _escaped(char: str) -> str:
-    """What follows a backslash, in a set or outside. Raises errors 3689, 1235."""
+def _escaped(char: str, *, in_set: bool) -> str:
+    """What follows a backslash. Raises errors 3689, 1235."""
     if not char:
         raise StatementError(3689)
-    if char in SHORT:
-        return "\\" + char
-    if char.isalnum() and char not in ESCAPES:
+    found = ESCAPES.get(char) or (None if in_set else ASSERTED.get(char))
+    if found is None and char.isalnum():
         raise _refused(f"\\{char}")
-    return ESCAPES.get(char) or regex.escape(char)
-
-
-def _set(pattern: str, at: int) -> tuple[str, int]:
-    """The members of a set that begin there, and where it ends. Raises errors 3696, 3697, 1235."""
-    parts: list[str] = []
-    begin, low, ranged = at, "", False  # a range's first character; whether a hyphen came behind it
-    while (found := _MEMBER.match(pattern, at)) is not None:
-        at = found.end()
-        char = found["plain"]
-        if char == "]" and found.start() > begin:
-            return "".join([*parts, r"\-" * ranged]), at
-        if found["odd"]:
-            raise _refused("a set in a set")
-        if char == "-" and low and not ranged and pattern[at : at + 1] != "]":
-            ranged = True
-            continue
-        if found["name"]:
-            if found["name"] not in NAMED:
-                raise _refused(f"[:{found['name']}:]")
-            part = NAMED[found["name"]]
-        else:
-            part = _escaped(found["escape"]) if char is None else regex.escape(char)
-        if ranged:
-            if char is None:
-                raise _refused("such a range")
-            if char < low:
-                raise StatementError(3697)
-            parts.append("-")
-        parts.append(part)
-        low, ranged = ("", False) if ranged or char is None else (char, False)
-    raise StatementError(3696)
-
-
-def _counted(found: re.Match[str]) -> str:
-    """A quantifier. Raises errors 3692, 3693, 3699."""
-    if found["times"].startswith("{"):
-        if not found["least"] or (found["most"] and not found["more"]):
-            raise StatementError(3692)
-        least, most = int(found["least"]), int(found["most"] or found["least"])
-        if most < least:
-            raise StatementError(3693)
-        if max(least, most) > MOST_TIMES:
-            raise StatementError(3699)
-    return found["times"] + found["how"]
+    return found or regex.escape(char)
 
 
 def _spelled(pattern: str, *, dot_all: bool) -> str:
-    """As ``regex`` is to read it. Raises MySQL's errors for a wrong pattern, 1235 for what ICU knows and this doesn't."""
+    """As ``regex`` is to read it. Raises MySQL's errors, and 1235 for what ICU knows and this doesn't."""
     parts: list[str] = []
-    at = depth = 0
-    countable = False  # whether a quantifier may follow
-    while at < len(pattern) and (found := _TOKEN.match(pattern, at)) is not None:
-        at, before, countable = found.end(), countable, True
-        if found["set"] is not None:
-            members, at = _set(pattern, at)
-            parts.append(f"[{found['set']}{members}]")
-        elif found["group"]:
-            if found["group"] not in ("(", "(?:", "(?>"):
-                raise _refused(found["group"])
-            parts.append(found["group"])
-            depth, countable = depth + 1, False
-        elif found["close"]:
-            parts.append(")")
-            depth -= 1
-            if depth < 0:
-                raise StatementError(3691)
-        elif found["times"]:
-            if not before:
-                raise StatementError(3688, found.start() + 1)
-            parts.append(_counted(found))
-            countable = False
-        elif found["escape"] is not None:
-            is_asserted = found["escape"] and found["escape"] in ASSERTED
-            parts.append(ASSERTED[found["escape"]] if is_asserted else _escaped(found["escape"]))
-            countable = not is_asserted
+    at, in_set, countable = 0, False, False  # whether a quantifier may follow
+    while at < len(pattern) and (found := (_INSIDE if in_set else _OUTSIDE).match(pattern, at)) is not None:
+        begin, at, before, countable = at, found.end(), countable, True
+        kind, text = found.lastgroup, found[found.lastgroup or 0]
+        if kind == "escape":
+            parts.append(_escaped(text, in_set=in_set))
+            countable = text not in ASSERTED
+        elif kind == "first":
+            in_set = True
+            parts.append(found["set"] + "\\]" * bool(text))
+        elif kind == "name" and text in NAMED:
+            parts.append(NAMED[text])
+        elif kind in ("name", "odd") or (kind == "group" and text not in ("(", "(?:", "(?>")):
+            raise _refused(text)
+        elif kind == "wrong":
+            raise StatementError(3692)
+        elif (kind == "times" and not before) or (text == "}" and not in_set):
+            raise StatementError(3688, begin + 1)
+        elif kind in ("close", "group", "times"):
+            parts.append(text)
+            in_set, countable = False, kind == "close"
+        elif in_set:
+            parts.append(text if text == "-" else regex.escape(text))
         else:
-            char = found["plain"]
-            special = {"^": "^", "|": "|", "$": "$", ".": "(?s:.)" if dot_all else f"[^{LINE_END}]"}
-            parts.append(special.get(char) or regex.escape(char))
-            countable = char != "|"
-            if char == "}":
-                raise StatementError(3688, found.start() + 1)
-    if depth:
-        raise StatementError(3691)
+            parts.append("(?s:.)" if dot_all and text == "." else SPECIAL.get(text) or regex.escape(text))
+            countable = text != "|"
     return "".join(parts)
 
 
@@ -157,14 +110,15 @@ def compiled(pattern: str, *, ignore_case: bool, many_lines: bool, dot_all: bool
         return regex.compile(_spelled(pattern, dot_all=dot_all), flags, cache_pattern=False)
     except RecursionError:
         raise _refused("groups as deep as these") from None
-    except regex.error:
-        raise StatementError(3688, len(pattern)) from None
+    except regex.error as error:
+        number = next((number for begin, number in FAULTS.items() if str(error).startswith(begin)), 3688)
+        raise StatementError(number, *[len(pattern)] * (number == 3688)) from None
 
 
 def searched(pattern: regex.Pattern[str], text: str, start: int) -> regex.Match[str] | None:
     """The leftmost match from ``start`` on, and of those the one that the pattern prefers. Raises error 3699."""
     spend(1 + (len(text) - start) // STEP)
-    if len(text) > 1000:
+    if len(text) > LARGE:
         alone()
     try:
         return pattern.search(text, start, timeout=SECONDS)
@@ -207,17 +161,20 @@ def _matches(pattern: regex.Pattern[str], text: str, position: Value) -> Iterato
         start = found.end() if found.end() > found.start() else found.end() + 1
 
 
+def _filled_up(given: Sequence[Value], *defaults: Value) -> list[Value]:
+    return [*given, *defaults[len(given) :]]
+
+
 def _located(kind: Callable[[Expr], SqlType], options: int, pick: Callable[..., Value], absent: Value) -> Function:
     """REGEXP_INSTR and REGEXP_SUBSTR: position, occurrence, [return option,] match type."""
 
     def make(text: Expr, pattern: Expr, *more: Expr) -> Expr:
         def value(given: Value, wanted: Value, *rest: Value) -> Value:
-            position, occurrence, option = (*rest[:options], *(1, 1, 0)[len(rest[:options]) :])
-            program = _flagged(text, pattern, wanted, rest[options] if len(rest) > options else "")
+            position, occurrence, *option, flags = _filled_up(rest, 1, 1, *[0] * (options - 2), "")
+            program = _flagged(text, pattern, wanted, flags)
             matches = _matches(program, to_text(given, text.type) or "", position)
-            count = max(to_integer(occurrence) or 0, 1)
-            found = next((match for number, match in enumerate(matches, 1) if number == count), None)
-            return absent if found is None else pick(found, to_integer(option))
+            found = next(itertools.islice(matches, min(max(to_integer(occurrence) or 0, 1), LONGEST) - 1, None), None)
+            return absent if found is None else pick(found, *map(to_integer, option))
 
         return scalar(kind(text), value, text, pattern, *more)
 
@@ -226,7 +183,7 @@ def _located(kind: Callable[[Expr], SqlType], options: int, pick: Callable[..., 
 
 def _replace(text: Expr, pattern: Expr, new: Expr, *more: Expr) -> Expr:
     def value(given: Value, wanted: Value, by: Value, *rest: Value) -> Value:
-        position, occurrence, flags = (*rest, *(1, 0, "")[len(rest) :])
+        position, occurrence, flags = _filled_up(rest, 1, 0, "")
         whole, inserted = to_text(given, text.type) or "", to_text(by, new.type) or ""
         if not whole:  # MySQL doesn't look for anything there
             return ""
@@ -263,5 +220,5 @@ REGEXPS: dict[str, Function] = {
     "REGEXP_LIKE": (2, 3, regexp_like), "REGEXP_REPLACE": (3, 6, _replace),
     "REGEXP_INSTR": _located(
         lambda _: BIGINT, 3, lambda match, after: (match.end() if after else match.start()) + 1, 0),
-    "REGEXP_SUBSTR": _located(lambda text: varchar(text.type.length), 2, lambda match, _: match[0], None),
+    "REGEXP_SUBSTR": _located(lambda text: varchar(text.type.length), 2, lambda match: match[0], None),
 }  # fmt: skip
