@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import sqlglot
@@ -38,7 +38,6 @@ PIPES_AS_CONCAT = "PIPES_AS_CONCAT"
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
 NAME = "name"  # in a node's meta: the column's
-ARGUMENT = "argument"  # where a question mark stands
 SOURCE = "source"  # in a node's meta: where its text begins and ends
 
 
@@ -46,19 +45,10 @@ class _Parser(MySQLParser):
     FUNCTIONS: ClassVar[dict[str, Any]] = {}
     FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {name: MySQLParser.FUNCTION_PARSERS[name] for name in KEPT}
 
-    PLACEHOLDER_PARSERS: ClassVar[dict[Any, Any]] = {
-        **MySQLParser.PLACEHOLDER_PARSERS, TokenType.PLACEHOLDER: lambda self: self._parse_argument(),
-    }  # fmt: skip
-
     def _advance(self, times: int = 1) -> None:
         """Every way that the parser tries goes through here, also those that it goes back from."""
         spend(4)
         super()._advance(times)
-
-    def _parse_argument(self) -> exp.Expr:
-        node = exp.Placeholder()
-        node.meta[ARGUMENT] = self._prev.start
-        return node
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         return self._parse_csv(self._parse_projection), None
@@ -104,7 +94,7 @@ def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), 
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))
-    plain, starts = _plain(text, tokens, modes)
+    plain, starts = _plain(text, tokens, iter(arguments), modes)
     dialect = _PipesDialect if PIPES_AS_CONCAT in modes else _Dialect
     try:
         trees = [tree for tree in sqlglot.parse(plain, dialect=dialect) if tree is not None]
@@ -126,25 +116,7 @@ def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), 
         for node in select.expressions:
             begin, end = node.meta[SOURCE]
             node.meta[NAME] = _name(text, tokens[bisect_left(starts, begin) : bisect_left(starts, end)])
-    marks = [start for token, start in zip(tokens, starts, strict=True) if token.is_symbol("?")]
-    if len(marks) > len(arguments):
-        raise syntax_error(text, tokens[starts.index(marks[len(arguments)])].start)
-    return tree.transform(_filled, dict(zip(marks, arguments, strict=True)), modes, copy=False) if marks else tree
-
-
-def _filled(node: exp.Expr, arguments: Mapping[int, str], modes: Modes) -> exp.Expr:
-    """A literal in the place of a question mark."""
-    if not isinstance(node, exp.Placeholder):
-        return node
-    literal = arguments[node.meta[ARGUMENT]]
-    found: exp.Expr = exp.Null()
-    if literal.startswith("'"):
-        found = exp.Literal.string(tokens_of(literal, modes)[0].text)
-    elif literal != "NULL":
-        found = exp.Literal.number(literal.removeprefix("-"))
-        found = exp.Neg(this=found) if literal.startswith("-") else found
-    found.meta.update(node.meta)
-    return found
+    return tree
 
 
 def name_of(node: exp.Expr) -> str:
@@ -152,23 +124,27 @@ def name_of(node: exp.Expr) -> str:
     return str(node.meta[NAME])
 
 
-def _plain(text: str, tokens: list[Token], modes: Modes) -> tuple[str, list[int]]:
-    """The text as it would be without ``modes``, and where each token stands in it.
+def _plain(text: str, tokens: list[Token], arguments: Iterator[str], modes: Modes) -> tuple[str, list[int]]:
+    """The text as it would be without ``modes`` and with its arguments, and where each token stands in it.
 
-    Blanks for comments, also around those that MySQL executes.
+    Blanks for comments, also around those that MySQL executes. Raises error 1064 for a missing argument.
     """
     parts, starts, at, size = [], [], 0, 0
     for token in tokens:
         blanks = re.sub(r"\S", " ", text[at : token.start])
         starts.append(size + len(blanks))
-        parts += [blanks, _spelled(text, token, modes)]
+        if token.is_symbol("?"):
+            if (literal := next(arguments, None)) is None:
+                raise syntax_error(text, token.start)
+            parts += [blanks, f"({_spelled(literal, tokens_of(literal, modes)[0], modes)})"]
+        else:
+            parts += [blanks, _spelled(text[token.start : token.end], token, modes)]
         size += len(parts[-1]) + len(blanks)
         at = token.end
     return "".join(parts), starts
 
 
-def _spelled(text: str, token: Token, modes: Modes) -> str:
-    written = text[token.start : token.end]
+def _spelled(written: str, token: Token, modes: Modes) -> str:
     if token.kind is Kind.QUOTED and ANSI_QUOTES in modes and written.startswith('"'):
         return "`" + token.text.replace("`", "``") + "`"
     if token.kind is Kind.STRING and NO_BACKSLASH_ESCAPES in modes and "\\" in written:
@@ -190,10 +166,8 @@ def _depth(tokens: list[Token]) -> int:
 def _syntax(text: str, tokens: list[Token], plain: str, starts: list[int], error: ParseError) -> StatementError:
     """Where sqlglot gave up, reading ``plain``; it names the token before the one that is missing."""
     found = error.errors[0] if error.errors else {}
-    marked = str(found.get("highlight") or "")
-    start = len(plain) - len(marked) - len(str(found.get("end_context") or ""))
-    if len(str(found.get("end_context") or "")) >= 100:  # sqlglot cuts it there
-        start = plain.find(marked + str(found["end_context"]))
+    lines = plain.split("\n")[: int(found.get("line") or 1)]
+    start = sum(len(line) + 1 for line in lines[:-1]) + int(found.get("col") or 0) - len(found.get("highlight") or "")
     number = bisect_left(starts, start)
     if "Unexpected token" not in str(found.get("description")):
         number += number < len(starts) and starts[number] == start

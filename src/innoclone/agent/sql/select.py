@@ -222,8 +222,8 @@ def limited(rows: list[Row], node: exp.Expression) -> list[Row]:
 
 
 def _count(node: exp.Expression) -> int:
-    if isinstance(node, exp.Null) and node.meta:  # a question mark that nothing is bound to yet
-        return 0
+    if isinstance(node, exp.Paren):  # an argument
+        return 0 if isinstance(node.this, exp.Null) else _count(node.this)
     if not isinstance(node, exp.Literal) or not node.name.isdigit():
         raise StatementError(1235, "LIMIT with anything but numbers")
     return int(node.name)
