@@ -15,7 +15,7 @@ from innoclone.sandbox.invariants import check_invariants
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
-from servers import endpoint_of
+from servers import ServerFactory, endpoint_of
 
 
 def clone_server(
@@ -108,3 +108,26 @@ def assert_sound(programs: Programs, directory: Path, options: Sequence[str] = (
             assert check_invariants(connection) == []
         assert check_tables(server) == []
     assert innochecksum(programs, directory) == []
+
+
+def outside_donor(make_server: ServerFactory, tmp_path: Path) -> tuple[Server, Path]:
+    """A donor with undo, a general tablespace and tables outside its data directory."""
+    outside = tmp_path / "outside"
+    for name in ("undo", "tables", "general"):
+        (outside / name).mkdir(parents=True)
+    server = make_server(
+        f"--innodb-directories={outside / 'tables'};{outside / 'general'};{outside / 'undo'}",
+        init=[f"--innodb-undo-directory={outside / 'undo'}"],
+    )
+    rows(server, "CREATE DATABASE away")
+    rows(server, f"CREATE TABLE away.t (id INT PRIMARY KEY, v INT) DATA DIRECTORY='{outside / 'tables'}'")
+    rows(
+        server,
+        f"CREATE TABLE away.p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION a VALUES LESS THAN (10)"
+        f" DATA DIRECTORY='{outside / 'tables'}', PARTITION b VALUES LESS THAN (20))",
+    )
+    rows(server, f"CREATE TABLESPACE g ADD DATAFILE '{outside / 'general' / 'g.ibd'}'")
+    rows(server, "CREATE TABLE away.g (id INT PRIMARY KEY, v INT) TABLESPACE g")
+    for statement in ("t VALUES (1, 10), (2, 20)", "p VALUES (1), (11)", "g VALUES (3, 30)"):
+        rows(server, f"INSERT INTO away.{statement}")
+    return server, outside

@@ -15,7 +15,7 @@ from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import Err
 from innoclone.wire.packets import split
-from test_agent_protocol import Raw
+from rawclient import Raw
 
 PASSWORD = "geheim"
 TRIES = 40

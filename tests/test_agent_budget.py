@@ -22,7 +22,7 @@ from innoclone.agent.sql.budget import PREPARED, Budget, Kept, Pool, running
 from innoclone.agent.sql.lexer import tokens_of
 from innoclone.agent.sql.masking import masked
 from innoclone.server.programs import Programs
-from test_agent_select import run
+from selects import run
 
 PASSWORD = "geheim"
 LONG = "REPEAT('x', 1000000)"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_clones import allow, clone_statement, ok, persist, start_slow_clone
 from agents import PATIENCE, RunningAgent
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished
@@ -17,8 +18,6 @@ from innoclone.records.statusfile import status_in
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from servers import PASSWORD
-from test_agent_live import allow, clone_statement, ok, start_slow_clone
-from test_agent_restart import persist
 
 STATES = "SELECT STATE, ERROR_NO FROM performance_schema.clone_status"
 FAST = "SET GLOBAL clone_max_data_bandwidth = 0"

@@ -21,7 +21,7 @@ from innoclone.agent.attempts import Attempt, FailedLogins, peer_of
 from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import sha2_scramble
-from test_agent_protocol import Raw, number_of
+from rawclient import Raw, number_of
 
 PASSWORD = "geheim"
 MOST = 5

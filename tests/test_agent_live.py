@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from agent_clones import allow, clone_statement, ok, start_slow_clone, wait_until_it_copies
 from agents import PATIENCE, RunningAgent, beside
 from innoclone.files.marks import is_unfinished
 from innoclone.sandbox.server import ACCOUNT
@@ -32,22 +32,6 @@ PROGRESS = (
 def agent(programs: Programs, tmp_path: Path, donor: Server) -> Iterator[RunningAgent]:
     with RunningAgent(programs, tmp_path / "state", beside(donor, tmp_path)) as running:
         yield running
-
-
-def ok(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def clone_statement(donor: Server, directory: Path) -> str:
-    return (
-        f"CLONE INSTANCE FROM '{ACCOUNT}'@'127.0.0.1':{donor.port} IDENTIFIED BY '{PASSWORD}'"
-        f" DATA DIRECTORY = '{directory}'"
-    )
-
-
-def allow(agent: RunningAgent, donor: Server) -> None:
-    ok(agent.mysql(f"SET GLOBAL clone_valid_donor_list = '127.0.0.1:{donor.port}'"))
 
 
 def test_a_remote_clone_and_what_the_tables_say_of_it(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
@@ -110,33 +94,6 @@ def test_a_wrong_password_for_the_donor_is_the_donors_error(agent: RunningAgent,
     failed = agent.rows("SELECT ERROR_NO, ERROR_MESSAGE FROM performance_schema.clone_status WHERE STATE = 'Failed'")
     assert failed[0][0] == 3862
     assert "geheim" not in done.stderr + agent.log.read_text() + failed[0][1]
-
-
-def start_slow_clone(agent: RunningAgent, donor: Server, target: Path) -> tuple[threading.Thread, list[Exception]]:
-    """A clone at 4 MiB/s in a thread, once it copies; what it fails with."""
-    allow(agent, donor)
-    ok(agent.mysql("SET GLOBAL clone_max_data_bandwidth = 4; SET GLOBAL clone_max_concurrency = 2"))
-    errors: list[Exception] = []
-
-    def run() -> None:
-        with agent.root() as connection, connection.cursor() as cursor:
-            try:
-                cursor.execute(clone_statement(donor, target))
-            except pymysql.Error as error:
-                errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    wait_until_it_copies(agent)
-    return thread, errors
-
-
-def wait_until_it_copies(agent: RunningAgent) -> None:
-    end = time.monotonic() + PATIENCE
-    copied = "SELECT DATA FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY'"
-    while not ((found := agent.rows(copied)) and found[0][0] > 0):
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:

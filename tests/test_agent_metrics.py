@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent_clones import allow, clone_statement, ok, start_slow_clone
+from agent_pages import agent, get, port_of, until
 from agents import PATIENCE, RunningAgent
 from innoclone.agent.curve import MOST, Curve
 from innoclone.agent.metrics import Metric, text_of
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from test_agent_live import allow, clone_statement, ok, start_slow_clone
-from test_agent_web import agent, get, port_of, until
 
 __all__ = ["agent"]
 

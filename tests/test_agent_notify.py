@@ -14,13 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from agent_clones import allow, clone_statement, ok, start_slow_clone
 from agents import PATIENCE, RunningAgent
 from innoclone.agent.notify import progress_line
 from innoclone.files.marks import is_unfinished
 from innoclone.records.status import CloneStatus
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from test_agent_live import allow, clone_statement, ok, start_slow_clone
 
 
 @pytest.fixture(params=["a path", "abstract"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import ssl
 import struct
 import subprocess
@@ -22,12 +21,10 @@ from agents import PATIENCE, RunningAgent
 from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.binary import BinaryRow, Parameters
-from innoclone.wire.handshake import Capability, Err, Greeting, SslRequest, sha2_scramble
+from innoclone.wire.handshake import Capability, SslRequest, sha2_scramble
 from innoclone.wire.packets import PacketHeader, split
 from innoclone.wire.results import ColumnDefinition, ColumnType, PrepareOk
-from rawclient import Packets, response_to
-
-PASSWORD = "geheim"
+from rawclient import PASSWORD, Raw, number_of
 
 
 @pytest.fixture(scope="module")
@@ -43,40 +40,11 @@ def agent(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-class Raw(Packets):
-    """A connection that was greeted."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self.greeting = Greeting.parse(self.read()[1])
-
-    def ends(self) -> bool:
-        """The agent closes without another word."""
-        with contextlib.suppress(ConnectionError):
-            return self.sock.recv(1) == b""
-        return True
-
-    def response(self, user: str, password: str) -> bytes:
-        return response_to(self.greeting, user, password)
-
-    def log_in(self, password: str = PASSWORD) -> bytes:
-        """By the fast path; the last packet."""
-        self.send(self.response("u", password), 1)
-        _, answer = self.read()
-        if answer == b"\x01\x03":
-            _, answer = self.read()
-        return answer
-
-
 @pytest.fixture
 def raw(agent: RunningAgent) -> Iterator[Raw]:
     agent.connect("u", PASSWORD).close()  # from here on the fast path is open
     with agent.raw() as sock:
         yield Raw(sock)
-
-
-def number_of(payload: bytes) -> int:
-    return Err.parse(payload).number
 
 
 # ---- ordinary clients --------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from agent_clones import allow, clone_statement, ok, persist, start_slow_clone, wait_until_it_copies
+from agent_pages import until
 from agents import PATIENCE, RunningAgent, beside
 from innoclone.files.marks import is_unfinished
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from servers import PASSWORD
-from test_agent_live import allow, clone_statement, ok, start_slow_clone, wait_until_it_copies
-from test_agent_web import until
 
 PROGRESS = "SELECT ID, STAGE, STATE, BEGIN_TIME, END_TIME, THREADS, ESTIMATE, DATA, NETWORK, DATA_SPEED, ERROR_MESSAGE"
 STATUS = "SELECT ID, STATE, ERROR_NO FROM performance_schema.clone_status"
@@ -44,11 +44,6 @@ def wait_for(agent: RunningAgent, rows: list[tuple[object, ...]]) -> None:
     while agent.rows(STATUS) != rows:
         assert time.monotonic() < end, agent.log.read_text()
         time.sleep(0.1)
-
-
-def persist(agent: RunningAgent, donor: Server) -> None:
-    ok(agent.mysql("SET PERSIST clone_resume_on_start = ON"))
-    ok(agent.mysql(f"SET PERSIST clone_valid_donor_list = '127.0.0.1:{donor.port}'"))
 
 
 def test_the_last_clone_is_shown_as_it_was(

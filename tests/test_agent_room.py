@@ -16,7 +16,7 @@ from agents import RunningAgent
 from innoclone.agent.room import ADMINISTRATORS, OWN, Client, Room
 from innoclone.errors import UsageError
 from innoclone.server.programs import Programs
-from test_agent_protocol import number_of
+from rawclient import number_of
 
 CONNECTIONS = 12
 

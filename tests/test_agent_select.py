@@ -3,64 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.expressions import Expr, constant
-from innoclone.agent.sql.lexer import tokens_of
-from innoclone.agent.sql.parsing import parse_select
-from innoclone.agent.sql.queries import run_select
-from innoclone.agent.sql.scope import Settings, Table
 from innoclone.agent.sql.select import Result
-from innoclone.agent.sql.types import NULL, Column, Value, datetime_type, text_of
-from innoclone.agent.sql.values import to_moment
-from innoclone.agent.tables import CLONE_PROGRESS, CLONE_STATUS
-
-CASES = json.loads((Path(__file__).parent / "recorded" / "select-answers.json").read_text())
-
-
-class NoSession:
-    """Nobody is logged in."""
-
-    schema = "given"
-    settings = Settings()
-
-    def function(self, name: str, decimals: int) -> Expr | None:
-        return constant(datetime_type(decimals), datetime(2026, 11, 23)) if name == "NOW" else None
-
-    def variable(self, name: str) -> Expr:
-        raise StatementError(1193, name)
-
-    def user_variable(self, name: str) -> Expr:
-        return constant(NULL, None)
-
-    def assign(self, name: str, value: Expr) -> Expr:
-        return value
-
-
-class GivenRows:
-    """The recorded tables, which have only the real columns."""
-
-    def table(self, schema: str, name: str, alias: str) -> Table:
-        if schema.lower() not in ("", "performance_schema") or name.lower() not in ("clone_status", "clone_progress"):
-            raise StatementError(1146, schema, name)
-        defined = {"clone_status": CLONE_STATUS, "clone_progress": CLONE_PROGRESS}[name.lower()]
-        given = CASES[name.lower()]
-        columns = [next(c for c in defined if c.name == real) for real in given["columns"]]
-        rows = [tuple(_given(v, c) for v, c in zip(row, columns, strict=True)) for row in given["rows"]]
-        return Table(alias, schema.lower() or "performance_schema", name.lower(), columns, lambda: rows)
-
-
-def _given(value: Any, column: Column) -> Value:
-    return to_moment(value) if column.name.endswith("_TIME") else value
-
-
-def run(text: str) -> Result:
-    return run_select(parse_select(text, tokens_of(text)), NoSession(), GivenRows())
+from innoclone.agent.sql.types import text_of
+from selects import CASES, run
 
 
 def texts(result: Result) -> list[list[str | None]]:

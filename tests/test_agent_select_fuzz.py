@@ -19,9 +19,8 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.aggregates import AGGREGATES
 from innoclone.agent.sql.automaton import compiled
 from innoclone.agent.sql.functions import FUNCTIONS
+from selects import given_rows, ours, run, theirs
 from servers import ServerFactory
-from test_agent_select import run
-from test_agent_select_real import given_rows, ours, theirs
 
 COLUMNS = ["ID", "STAGE", "STATE", "BEGIN_TIME", "END_TIME", "ESTIMATE", "DATA", "DATA_SPEED", "p.NETWORK"]
 LITERALS = [

@@ -12,10 +12,10 @@ import pytest
 from pymysql.connections import Connection
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
+from agent_answers import OURS, answer
 from agents import PATIENCE, RunningAgent
 from innoclone.server.programs import Programs
 from servers import ServerFactory
-from test_agent_variables import OURS, answer
 
 VALUES = (
     "0", "1", "-1", "2", "3", "1.5", "'x'", "''", "NULL", "ON", "off", "TRUE", "DEFAULT", "99999999999999999999", "'1'",

@@ -16,11 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pymysql.connections import Connection
 
+from agent_answers import answer
 from agents import PATIENCE, RunningAgent
 from innoclone.server.debian import provide_packages
 from innoclone.server.programs import Programs, cache_directory
 from servers import ServerFactory
-from test_agent_variables import answer
 
 PACKAGE = "prometheus-mysqld-exporter"
 NOT_HERE = {

@@ -11,6 +11,7 @@ import pymysql
 import pytest
 from pymysql.connections import Connection
 
+from agent_answers import OURS, answer
 from agents import RunningAgent, beside
 from innoclone.commands.options import LocalOptions
 from innoclone.files.copying import Method, copy_file
@@ -22,10 +23,6 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from servers import PASSWORD, ServerFactory
 
-OURS = (
-    "clone_boot", "clone_discard_changes", "clone_error_numbering", "clone_get_server_public_key",
-    "clone_keep_old_data", "clone_resume_on_start", "clone_server_public_key_path",
-)  # fmt: skip
 NAMES = (
     "clone_autotune_concurrency", "clone_block_ddl", "clone_buffer_size", "clone_ddl_timeout",
     "clone_delay_after_data_drop", "clone_donor_timeout_after_network_failure", "clone_enable_compression",
@@ -54,18 +51,6 @@ def agent(programs: Programs, tmp_path: Path, donor: Server) -> Iterator[Running
         done = running.mysql(f"SET GLOBAL clone_valid_donor_list = '127.0.0.1:{donor.port}'")
         assert done.returncode == 0, done.stderr
         yield running
-
-
-def answer(connection: Connection[Any], statement: str) -> Any:
-    """What comes of a statement: its error, or its warnings and rows."""
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(statement)
-        except pymysql.Error as error:
-            return error.args
-        rows = cursor.fetchall()
-        cursor.execute("SHOW WARNINGS")
-        return cursor.fetchall(), rows
 
 
 def of(donor: Server, target: Path) -> str:

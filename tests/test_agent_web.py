@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent_clones import allow, clone_statement, ok, start_slow_clone
+from agent_pages import agent, get, port_of, until
 from agents import PATIENCE, RunningAgent
 from browser import Browser
 from innoclone.agent import web
@@ -24,12 +25,12 @@ from innoclone.agent.settings import AgentSettings, read_settings
 from innoclone.errors import ConnectFailed, UsageError
 from innoclone.records.status import Stage
 from innoclone.server.mysqld import Server
-from innoclone.server.programs import Programs
 from servers import PASSWORD
-from test_agent_live import allow, clone_statement, ok, start_slow_clone
+
+__all__ = ["agent"]
+
 
 ROOT = Path(__file__).parent.parent
-PAGE = re.compile(r"status page on http://127\.0\.0\.1:(\d+)/")
 ANSWERS = ("/", "/status.json", "/metrics")
 HOSTILE = "<img src=x onerror=document.title=666>"
 
@@ -39,40 +40,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
     return Browser(tmp_path_factory.mktemp("browser"))
 
 
-@pytest.fixture
-def agent(programs: Programs, tmp_path: Path) -> Iterator[RunningAgent]:
-    with RunningAgent(programs, tmp_path / "state", "--web-port=0") as running:
-        yield running
-
-
-def port_of(agent: RunningAgent) -> int:
-    return int(PAGE.findall(agent.log.read_text())[-1])
-
-
 def url(agent: RunningAgent, path: str = "/") -> str:
     return f"http://127.0.0.1:{port_of(agent)}{path}"
 
 
-def get(
-    port: int, path: str, *, method: str = "GET", host: str = "127.0.0.1", **headers: str
-) -> tuple[http.client.HTTPResponse, str]:
-    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
-    connection.request(method, path, headers=headers)
-    answer = connection.getresponse()
-    body = answer.read().decode()
-    connection.close()
-    return answer, body
-
-
 def status(agent: RunningAgent) -> dict[str, Any]:
     return dict(json.loads(get(port_of(agent), "/status.json")[1]))
-
-
-def until(what: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 class Seen(HTMLParser):

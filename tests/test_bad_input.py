@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from clones import booted, check_tables, clone_server, rows
+from commandline import environment, innoclone
 from faults import Running, assert_failed, dsn
 from innoclone import errors
 from innoclone.errors import CloneError
@@ -24,7 +25,6 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from keyring import restarted, restarted_with_keyring
 from servers import PASSWORD, ServerFactory
-from test_cli import environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from clones import booted, clone_server, innochecksum, rows
+from commandline import environment, innoclone
 from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, tmpfs
 from innoclone import errors
 from innoclone.commands.clone import clone
@@ -21,7 +22,6 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
 from servers import PASSWORD, ServerFactory, endpoint_of
-from test_cli import environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from commandline import SECRET, cloned, environment, in_this_process, names_of
 from innoclone import errors
 from innoclone.cli import app as program
 from innoclone.cli.reference import commands
 from innoclone.commands.options import CloneOptions
-from test_cli import SECRET, cloned, environment, in_this_process, names_of
 
 __all__ = ["cloned", "environment", "in_this_process"]
 

@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
+from commandline import SECRET, environment, innoclone
 from innoclone import errors
 from innoclone.sandbox.server import ACCOUNT
 from servers import PASSWORD
-from test_cli import SECRET, environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from clones import booted, check_tables, clone_server, flush, innochecksum, rows
+from clones import booted, check_tables, clone_server, flush, innochecksum, outside_donor, rows
 from innoclone.errors import FileNameClash, PathRefused
 from innoclone.records.manifest import read_manifest
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.server import ACCOUNT
-from innoclone.server.mysqld import Server
 from innoclone.server.preflight import check
 from innoclone.server.programs import Programs
 from servers import ServerFactory, endpoint_of
@@ -39,29 +38,6 @@ def test_several_system_files(make_server: ServerFactory, programs: Programs, tm
     with booted(programs, directory, layout) as clone:
         assert rows(clone, "CHECKSUM TABLE inside.t") == checksum
         assert check_tables(clone) == []
-
-
-def outside_donor(make_server: ServerFactory, tmp_path: Path) -> tuple[Server, Path]:
-    """A donor with undo, a general tablespace and tables outside its data directory."""
-    outside = tmp_path / "outside"
-    for name in ("undo", "tables", "general"):
-        (outside / name).mkdir(parents=True)
-    server = make_server(
-        f"--innodb-directories={outside / 'tables'};{outside / 'general'};{outside / 'undo'}",
-        init=[f"--innodb-undo-directory={outside / 'undo'}"],
-    )
-    rows(server, "CREATE DATABASE away")
-    rows(server, f"CREATE TABLE away.t (id INT PRIMARY KEY, v INT) DATA DIRECTORY='{outside / 'tables'}'")
-    rows(
-        server,
-        f"CREATE TABLE away.p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION a VALUES LESS THAN (10)"
-        f" DATA DIRECTORY='{outside / 'tables'}', PARTITION b VALUES LESS THAN (20))",
-    )
-    rows(server, f"CREATE TABLESPACE g ADD DATAFILE '{outside / 'general' / 'g.ibd'}'")
-    rows(server, "CREATE TABLE away.g (id INT PRIMARY KEY, v INT) TABLESPACE g")
-    for statement in ("t VALUES (1, 10), (2, 20)", "p VALUES (1), (11)", "g VALUES (3, 30)"):
-        rows(server, f"INSERT INTO away.{statement}")
-    return server, outside
 
 
 def test_tablespaces_outside_are_mapped(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:

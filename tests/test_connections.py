@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clones import booted, check_tables, clone_server, rows
+from commandline import environment, innoclone
 from faults import LONG, Running, dsn
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local
@@ -24,7 +25,6 @@ from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression
 from innoclone.verification.compare import Outcome
 from servers import ServerFactory, endpoint_of
-from test_cli import environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

@@ -14,6 +14,7 @@ import pytest
 
 import innoclone as package
 from clones import clone_server
+from commandline import environment, innoclone
 from faults import tmpfs
 from innoclone.commands.clone import clone
 from innoclone.commands.options import CloneOptions
@@ -32,7 +33,6 @@ from innoclone.records.history import append_history, next_number, read_history
 from innoclone.records.status import CloneStatus, State
 from innoclone.server.mysqld import Server
 from servers import PASSWORD, endpoint_of
-from test_cli import environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

@@ -13,6 +13,7 @@ import pymysql
 import pytest
 
 from clones import booted, check_tables, clone_server, rows
+from commandline import environment, innoclone
 from faults import Running, assert_failed, assert_unbootable, dsn, kill_connections, wait_until
 from innoclone import errors
 from innoclone.sandbox.invariants import check_invariants
@@ -21,7 +22,6 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, cache_directory
 from keyring import restarted
 from servers import ServerFactory
-from test_cli import environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

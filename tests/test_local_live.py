@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import assert_sound, booted, check_tables, innochecksum, rows
+from clones import assert_sound, booted, check_tables, innochecksum, outside_donor, rows
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, LocalOptions
 from innoclone.errors import BadPage, CloneError, PathRefused, TargetUnusable
@@ -34,7 +34,6 @@ from innoclone.sources import localcopy
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone
 from servers import ServerFactory
-from test_clone_layouts import outside_donor
 
 COPY, DIRECT, READ_WRITE = Method.KERNEL.value, Method.DIRECT.value, Method.READ_WRITE.value
 

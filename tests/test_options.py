@@ -19,7 +19,7 @@ from innoclone.settings.dsn import is_dsn, parse_dsn
 from innoclone.settings.option_files import Files, Setting
 from innoclone.settings.options import Sources, find_settings, resolve
 from innoclone.transport.endpoint import Endpoint, SslMode
-from test_options_files import LOGIN_FILE, private
+from mysql_options import LOGIN_FILE, private
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import pty
 import re
 import subprocess
 from pathlib import Path
@@ -17,23 +15,9 @@ from hypothesis import strategies as st
 from innoclone.errors import UsageError
 from innoclone.settings import login_path
 from innoclone.settings.option_files import Files, Line, Setting, parse, read, settings_of, standard_files
+from mysql_options import LOGIN_FILE, PASSWORD, private, program, type_password
 
-# Written by mysql_config_editor 9.7.4; the passwords are in the test below.
-LOGIN_FILE = base64.b64decode(
-    "AAAAAAAJAx0JEREdCxkXFxMEAA8BDgoYEAAAAD63JB/Zcw/wbSMdGAYN1BoQAAAAUv406Ybp1ZjRRnuVmdt3kCAAAAAtHQBCGLOC"
-    "viKjKszjyyoxO5HDZPuaF0uSgKt3/44p+RAAAADPZFvI3hbo0RRul1KYAAY3IAAAAEmt8WaYfsQgAgfVHWX74RLvRvkXTd4tUhc9"
-    "AMFwDdoqIAAAACmq0ibQV/5g48JrvqcvkW1V+oO72QBL33Wi63vFf1inEAAAALTaJO+LtEF3mK9gnq7K5EcgAAAAwMtILf5wvwyH"
-    "w2gfNDq9gQG9HX77ET2/oRrRA+NpFgIQAAAA1+qVw7NaaAM8m9OHOspKsg=="
-)
-PASSWORD = "pa\"ss#w\\o'rd €"
-
-
-@pytest.fixture(scope="module")
-def program(programs):
-    """MySQL's own programs by name, as the beginnings of argument lists."""
-    mysql = programs.mysql
-    assert mysql is not None
-    return lambda name: [*mysql[:-1], str(Path(mysql[-1]).with_name(name))]
+__all__ = ["program"]
 
 
 def ours(path: Path, *groups: str, lenient: bool = False) -> str:
@@ -247,12 +231,6 @@ def test_standard_places():
 # ---- login paths -------------------------------------------------------------------------------------------
 
 
-def private(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    path.chmod(0o600)
-    return path
-
-
 def test_a_recorded_login_file(tmp_path):
     found = login_path.read(private(tmp_path / "login.cnf", LOGIN_FILE), warn=print)
     assert [(item.group, item.name, item.value) for item in found] == [
@@ -264,24 +242,6 @@ def test_a_recorded_login_file(tmp_path):
         ("donor", "socket", "/tmp/a b.sock"),
         ("donor", "port", "3310"),
     ]
-
-
-def type_password(command: list[str], login_file: Path, password: str) -> None:
-    """Run a program that asks for a password on its terminal."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(command[0], command, {**os.environ, "MYSQL_TEST_LOGIN_FILE": str(login_file)})  # noqa: S606
-    seen = b""
-    while b"password:" not in seen:
-        seen += os.read(terminal, 100)
-    os.write(terminal, password.encode() + b"\n")
-    try:
-        while os.read(terminal, 100):
-            pass
-    except OSError:  # that is how a terminal's end looks
-        pass
-    assert os.waitpid(pid, 0)[1] == 0
-    os.close(terminal)
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "x", " # ; spaces ", "sixteen letters!", "=" * 60])

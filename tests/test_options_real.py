@@ -10,7 +10,7 @@ from innoclone.settings.option_files import Files
 from innoclone.settings.options import Sources, find_settings, resolve
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint
-from test_options_files import private, program, type_password
+from mysql_options import private, program, type_password
 
 __all__ = ["program"]
 

@@ -9,6 +9,7 @@ import pytest
 
 from agents import RunningAgent, beside
 from clones import clone_server
+from commandline import environment, innoclone
 from faults import assert_failed, dsn
 from innoclone import errors
 from innoclone.agent.donorlist import is_listed
@@ -21,7 +22,6 @@ from innoclone.records.history import read_history
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from servers import endpoint_of
-from test_cli import environment, innoclone
 
 __all__ = ["environment", "innoclone"]
 

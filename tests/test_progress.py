@@ -18,52 +18,9 @@ from innoclone.report.live import LiveRenderer
 from innoclone.report.output import Output
 from innoclone.report.progress import JsonRenderer, PlainRenderer, Row, Watcher
 from innoclone.report.units import MIB, amount, duration, speed
+from renderers import Clock, Recorder, screen, status
 
-
-class Clock:
-    """Time that stands still until told."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Recorder:
-    """A renderer that remembers."""
-
-    def __init__(self, interval: float = 0.0) -> None:
-        self.interval = interval
-        self.calls: list[tuple[str, object]] = []
-
-    def began(self, row: Row) -> None:
-        self.calls.append(("began", row.stage))
-
-    def ended(self, row: Row) -> None:
-        self.calls.append(("ended", (row.stage, row.state)))
-
-    def note(self, text: str) -> None:
-        self.calls.append(("note", text))
-
-    def tick(self, rows, seconds) -> None:
-        self.calls.append(("tick", list(rows)))
-
-    def close(self) -> None:
-        self.calls.append(("close", None))
-
-    @property
-    def told(self) -> list[tuple[str, object]]:
-        return [call for call in self.calls if call[0] != "tick"]
-
-    @property
-    def rows(self) -> list[Row]:
-        ticks = [call[1] for call in self.calls if call[0] == "tick"]
-        return ticks[-1]  # type: ignore[return-value]
-
-
-@pytest.fixture
-def status():
-    return CloneStatus(source="root@db1:3306", destination="/data/clone")
+__all__ = ["status"]
 
 
 def test_stages_and_notes_are_told_once_and_in_order(status):
@@ -239,17 +196,6 @@ def test_json_goes_on_without_a_reader():
         renderer.note("one")
         renderer.note("two")
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # so that closing has somewhere to flush to
-
-
-def screen(width: int, rows: list[Row]) -> str:
-    """The last picture that a terminal of ``width`` columns shows."""
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=width, color_system=None, legacy_windows=False)
-    renderer = LiveRenderer(console)
-    renderer.began(rows[0])
-    renderer.tick(rows, 62.0)
-    renderer.close()
-    return stream.getvalue()
 
 
 RUNNING = Row(Stage.FILE_COPY, State.IN_PROGRESS, 250 * MIB, 0, 1000 * MIB, 4, 100.0 * MIB, 2.5)

@@ -11,7 +11,7 @@ from innoclone.cli.result import result_fields, result_table
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.report.progress import JsonRenderer, PlainRenderer, Watcher
 from innoclone.report.units import MIB
-from test_progress import Clock, Recorder, screen, status
+from renderers import Clock, Recorder, screen, status
 
 __all__ = ["status"]
 

@@ -15,6 +15,7 @@ import pytest
 
 import innoclone as package
 from clones import clone_server, rows
+from commandline import environment, innoclone
 from faults import Running, assert_failed, dsn, wait_until
 from innoclone import errors
 from innoclone.commands import steer
@@ -27,7 +28,6 @@ from innoclone.records.statusfile import StatusFile, read_status
 from innoclone.server.mysqld import Server
 from innoclone.sinks.directory import Target
 from servers import ServerFactory
-from test_cli import environment, innoclone
 from users import passable
 
 __all__ = ["environment", "innoclone"]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from broken_off import assert_equal, break_off, copied, said
 from clones import booted, check_tables, clone_server, flush, innochecksum, rows
 from innoclone.errors import TargetExists
 from innoclone.sandbox.fill import fill
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from servers import ServerFactory
-from test_resume import assert_equal, break_off, copied, said
 
 MIB = 1 << 20
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+from damage import converse, hurried
 from faults.attempt import Broken
 from faults.rounds import Round, Scenario
 from faults.world import World
-from test_hostile_fuzz import converse, hurried
 
 __all__ = ["Hostility"]
 
