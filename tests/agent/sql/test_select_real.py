@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pymysql.connections import Connection
 
+from paths import RECORDED
 from selects import given_rows, ours, theirs
 from servers import ServerFactory
 
-QUERIES = Path(__file__).parent / "recorded" / "select-queries.txt"
+QUERIES = RECORDED / "select-queries.txt"
 
 
 @pytest.fixture(scope="module")

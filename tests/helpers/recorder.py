@@ -1,7 +1,8 @@
 """A TCP proxy that writes down what a recipient and a stock donor say to each other, packet by packet.
 
-``python tests/recorder.py`` clones a fresh stock server through it, with two connections, without TLS and with DDL
-running meanwhile, and replaces tests/recorded/conversation.txt. The tests also run it in memory against a live donor.
+``python tests/helpers/recorder.py`` clones a fresh stock server through it, with two connections, without TLS and with
+DDL running meanwhile, and replaces tests/recorded/conversation.txt. The tests also run it in memory against a
+live donor.
 
 A line of the file is ``CONNECTION > HEX`` (recipient to donor), ``CONNECTION < HEX``, or for bulk data the first bytes
 and how many were left out: ``CONNECTION < HEX +COUNT``. Headers are not kept: a packet's length says what they were,
@@ -26,10 +27,11 @@ from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import provide_programs
 from innoclone.transport.endpoint import SslMode
+from paths import RECORDED
 from receiving import receive_into
 from servers import ServerFactory, endpoint_of
 
-RECORDED = Path(__file__).parent / "recorded" / "conversation.txt"
+CONVERSATION = RECORDED / "conversation.txt"
 HEADER = 4
 KEPT = 48  # bytes of a DATA packet that are written down
 LONGEST = 2048  # bytes; anything longer is bulk data
@@ -161,7 +163,7 @@ def condense(packets: list[Packet]) -> list[Packet]:
     return kept
 
 
-def load(path: Path = RECORDED) -> list[Packet]:
+def load(path: Path = CONVERSATION) -> list[Packet]:
     return [Packet.parse(line) for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
@@ -203,10 +205,10 @@ def record() -> None:
             packets = converse(factory(), root / "clone")
         finally:
             factory.close()
-    RECORDED.parent.mkdir(exist_ok=True)
+    RECORDED.mkdir(exist_ok=True)
     text = "".join(f"{packet}\n" for packet in packets)
-    RECORDED.write_text(f"# made by tests/recorder.py; see there\n{text}")
-    sys.stderr.write(f"{RECORDED}: {len(text)} bytes\n")
+    CONVERSATION.write_text(f"# made by tests/helpers/recorder.py; see there\n{text}")
+    sys.stderr.write(f"{CONVERSATION}: {len(text)} bytes\n")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from servers import PASSWORD
 __all__ = ["agent"]
 
 
-ROOT = Path(__file__).parent.parent
 ANSWERS = ("/", "/status.json", "/metrics")
 HOSTILE = "<img src=x onerror=document.title=666>"
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from innoclone.server.programs import Programs
-
-ROOT = Path(__file__).resolve().parent.parent
+from paths import ROOT
 
 
 def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:

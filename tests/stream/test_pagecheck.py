@@ -1,6 +1,6 @@
 """The check of a whole directory (innoclone.stream.pagecheck), on files made here.
 
-Directories that a server wrote are in test_innodb_real.py.
+Directories that a server wrote are in tests/innodb/test_real.py.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from innoclone.wire.rpc import (
     parse_response,
 )
 from innoclone.wire.stream import Phase, Stream
-from recorder import RECORDED, Packet, converse, load
+from recorder import CONVERSATION, Packet, converse, load
 from servers import ServerFactory
 
 COM_QUIT = 1
@@ -199,7 +199,7 @@ def test_the_recording_is_what_a_donor_says_today(make_server: ServerFactory, tm
     for message in live:
         if message.message is not None:
             assert message.message.serialize() == message.packet.payload, message.kind
-    assert _kinds(live) == _kinds(recorded), f"record it anew: {RECORDED}"
+    assert _kinds(live) == _kinds(recorded), f"record it anew: {CONVERSATION}"
 
 
 def _kinds(messages: list[Message]) -> set[str]:

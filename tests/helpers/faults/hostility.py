@@ -1,4 +1,4 @@
-"""A scripted donor whose messages are damaged: see test_hostile_fuzz.py. Memory must not grow over the rounds."""
+"""A scripted donor whose messages are damaged: see damage.py. Memory must not grow over the rounds."""
 
 from __future__ import annotations
 

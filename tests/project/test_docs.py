@@ -16,8 +16,8 @@ from innoclone.cli.reference import PAGES, commands, refresh
 from innoclone.commands.options import CloneOptions
 from innoclone.wire import descriptors as wire
 from innoclone.wire.rpc import CommandCode, ResponseCode
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 AGAIN = "run: python -m innoclone.cli.reference docs"
 PUBLIC = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "changelog.d").glob("*.md")]

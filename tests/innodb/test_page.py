@@ -1,6 +1,6 @@
 """Page checksums and the page checker (innoclone.innodb.page), on pages made here.
 
-Pages that a server wrote are in test_innodb_real.py.
+Pages that a server wrote are in tests/innodb/test_real.py.
 """
 
 from __future__ import annotations

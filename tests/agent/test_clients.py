@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import mysql.connector
@@ -20,6 +19,7 @@ from pymysql import cursors
 
 from agents import PATIENCE, RunningAgent
 from innoclone.server.programs import Programs
+from paths import RECORDED
 
 PASSWORD = "geheim"
 KINDS = ("pure", "cext", "pymysql")
@@ -268,7 +268,7 @@ def test_a_client_that_waits_ends_with_kill_query(connect: Connect, agent: Runni
 
 
 def test_what_drivers_and_graphical_tools_ask(agent: RunningAgent) -> None:
-    text = (Path(__file__).parent / "recorded" / "client-queries.txt").read_text()
+    text = (RECORDED / "client-queries.txt").read_text()
     failed = []
     with agent.root() as connection, connection.cursor() as cursor:
         for query in text.splitlines():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -21,8 +20,9 @@ from innoclone.agent.sql.types import NULL, Column, Value, datetime_type, text_o
 from innoclone.agent.sql.values import to_moment
 from innoclone.agent.tables import CLONE_PROGRESS, CLONE_STATUS
 from innoclone.wire.results import ColumnType
+from paths import RECORDED
 
-CASES = json.loads((Path(__file__).parent / "recorded" / "select-answers.json").read_text())
+CASES = json.loads((RECORDED / "select-answers.json").read_text())
 
 
 class NoSession:

@@ -16,10 +16,9 @@ from innoclone.agent.metrics import Metric, text_of
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from paths import ROOT
 
 __all__ = ["agent"]
-
-ROOT = Path(__file__).parent.parent
 
 
 def metrics(agent: RunningAgent) -> dict[str, float]:
