@@ -1,13 +1,17 @@
 """Records the terminal sessions that README and the guides show: ``python docs/make_sessions.py [PAGE]...``.
 
-Needs root: it runs in namespaces of its own (unshare(1)), in which ``/srv``, ``/home/dba`` and ``/etc/innoclone`` are folders
-of a temporary one, the host is ``backup1``, and a private MySQL server with some hundred MB is ``db1.example.com:3306``. Its
-accounts are in ``/home/dba/donor.cnf`` (``backup``) and ``/home/dba/root.cnf``. Nothing of the real machine is changed.
+Needs root: it runs in namespaces of its own (unshare(1)), in which ``/srv``, ``/home/dba`` and ``/etc/innoclone`` are
+folders of a temporary one, the host is ``backup1``, and a private MySQL server with some hundred MB is
+``db1.example.com:3306``. Its account
+``backup`` is in ``/home/dba/donor.cnf``. Nothing
+of the real machine is changed.
 
-In a page, ``<!-- recorded -->`` stands before a ``console`` block whose commands (``$ ...``) are run, one shell for the whole
-page, in a terminal of 100 columns; what the terminal shows in the end takes the place of what the block has. Where that had a
-line ``...``, as many lines stay before and after it as there were. ``<!-- run: COMMANDS -->`` is run and not shown. A command
-that fails must have been shown with an ``ERROR``; else nothing is written.
+In a page, ``<!-- recorded -->`` stands before a ``console`` block whose commands (``$ ...``) are run, one shell for
+the whole page, in a terminal of 100 columns; what the terminal shows in the end takes the place of what the block
+has. Where that had a line ``...``, as many lines stay before and after it as there were. ``<!-- run: COMMANDS -->``
+is run and not shown, ``donor`` in it is ``innoclone sandbox`` for the donor ``db1``; what is shown meanwhile belongs
+to a command before it that ends with ``&``. A command that fails must have been shown with an ``ERROR``; else nothing
+is written.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -24,6 +29,8 @@ import termios
 from pathlib import Path
 
 from make_picture import COLOURS, screen
+
+from innoclone.server.programs import provide_programs
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -74,7 +81,7 @@ def trimmed(lines: list[str], old: list[str]) -> list[str]:
 
 def script(page: str) -> str:
     """What the shell runs for a page."""
-    lines, number = ["set +m"], 0
+    lines, number = ["set +m", 'donor() { XDG_STATE_HOME=$DONOR_STATE innoclone sandbox "$@"; }'], 0
     for found in BLOCK.finditer(page):
         for command in [found["hidden"]] if found["hidden"] else [text for text, _ in commands(found["shown"])]:
             begin = BEGIN.format(number if found["shown"] else "-")
@@ -85,16 +92,7 @@ def script(page: str) -> str:
 
 def recorded(page: str, output: str) -> str:
     """``page`` with what the terminal got (``output``) in its blocks. Raises ValueError where a command failed."""
-    shown: dict[str, list[str]] = {}
-    for piece in re.split(r"\x1e(?=(?:\d+|-)\x1e)", output)[1:]:
-        name, _, rest = piece.partition("\x1e")
-        ended = END.search(rest)
-        lines = [COLOURS.sub("", line).rstrip() for line in screen(rest[: ended.start()] if ended else rest)]
-        while lines and not lines[-1]:
-            lines.pop()
-        if ended is None or (int(ended[1]) and not any("ERROR" in line for line in lines)):
-            raise ValueError("\n".join([f"command {name} failed:", *lines]))
-        shown[name] = lines
+    shown = _by_command(output)
     number = 0
 
     def block(found: re.Match[str]) -> str:
@@ -103,7 +101,7 @@ def recorded(page: str, output: str) -> str:
             return found[0]
         lines = []
         for command, old in commands(found["shown"]):
-            new = shown[str(number)]
+            new = _lines(shown[number] if command.endswith("&") else END.split(shown[number])[0])
             if old and any("ERROR" in line for line in new) != any("ERROR" in line for line in old):
                 raise ValueError("\n".join([f"{command} ended otherwise than before:", *new]))
             lines += [f"$ {command}", *trimmed(new, old)]
@@ -111,6 +109,29 @@ def recorded(page: str, output: str) -> str:
         return "<!-- recorded -->\n```console\n" + "\n".join(lines) + "\n```"
 
     return BLOCK.sub(block, page)
+
+
+def _by_command(output: str) -> list[str]:
+    """What came from the begin of each shown command to that of the next; in the first END is what it showed itself."""
+    found: list[str] = []
+    for piece in re.split(r"\x1e(?=(?:\d+|-)\x1e)", output)[1:]:
+        name, _, rest = piece.partition("\x1e")
+        ended = END.search(rest)
+        if ended is None or (int(ended[1]) and "ERROR" not in rest):
+            raise ValueError("\n".join([f"command {name} failed:", *_lines(rest)]))
+        if name == "-" and found:
+            found[-1] += rest
+        elif name != "-":
+            found.append(rest)
+    return found
+
+
+def _lines(output: str) -> list[str]:
+    """What a terminal shows of it in the end, without colours."""
+    lines = [COLOURS.sub("", line).rstrip() for line in screen(END.sub("", output))]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def terminal(text: str, environment: dict[str, str]) -> str:
@@ -135,15 +156,25 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
+def _provide_client(path: Path) -> None:
+    """Make MySQL's client runnable under its name, wherever it is."""
+    client = provide_programs(print).mysql
+    assert client is not None
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n')
+    path.chmod(0o755)
+
+
 def inside(work: Path, pages: list[Path]) -> None:
     """In the namespaces: prepare them and the donor, record the pages, take the donor down."""
     subprocess.run(["bash", "-ec", PREPARE.format(work=work)], check=True)
     cache = os.environ.get("XDG_CACHE_HOME", f"{os.environ['HOME']}/.cache")
     environment = {
-        "HOME": "/home/dba", "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "TERM": "xterm-256color", "LANG": "C.UTF-8",
-        "XDG_CACHE_HOME": cache, "TMPDIR": "/srv", "COLUMNS": str(COLUMNS),
+        "HOME": "/home/dba", "PATH": f"{work}/bin:{ROOT}/.venv/bin:{os.environ['PATH']}", "TERM": "xterm-256color",
+        "XDG_CACHE_HOME": cache, "TMPDIR": "/srv", "COLUMNS": str(COLUMNS), "LANG": "C.UTF-8",
     }  # fmt: skip
     donor = environment | {"XDG_STATE_HOME": str(work / "donor")}
+    _provide_client(work / "bin" / "mysql")
     start = ["innoclone", "sandbox", "start", "db1", "--port=3306", f"--size={SIZE}", "--quiet"]
     subprocess.run(start, env=donor, check=True)
     try:
