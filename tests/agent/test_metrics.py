@@ -113,7 +113,7 @@ def test_every_metric_is_documented(agent: RunningAgent, donor: Server, tmp_path
     allow(agent, donor)
     ok(agent.mysql(clone_statement(donor, tmp_path / "copy")))
     exported = {re.split(r"[{ ]", name)[0] for name in metrics(agent)}
-    text = (ROOT / "docs" / "operations.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
     assert exported == documented
 

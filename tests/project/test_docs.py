@@ -161,3 +161,26 @@ def test_shown_commands_exist(path):
             known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
             used = {word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)}
             assert used <= known | {"--help"}, line
+
+
+def test_rules_that_the_code_cites_are_in_the_design():
+    section = (DOCS / "design.md").read_text().partition("\n## Rules that must never break\n")[2].partition("\n## ")[0]
+    numbers = re.findall(r"^(\d+)\. \*\*", section, re.MULTILINE)
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+    cited = {
+        (number, path.name)
+        for path in (ROOT / "src").rglob("*.py")
+        for number in re.findall(r"\b[Rr]ule\s+(\d+)", path.read_text())
+    }
+    assert {number for number, _ in cited} == set(numbers), cited
+
+
+@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path):
+    """Python files, documents and scripts of the tree, under their whole names or as they are called in their folder."""
+    if path.parent.name == "changelog.d" or path.name == "CHANGELOG.md":
+        return  # what was
+    listed = [file for top in ("src", "tests", "bench", "docs", "scripts") for file in (ROOT / top).rglob("*")]
+    known = [f"/{file.relative_to(ROOT)}" for file in listed if "__pycache__" not in file.parts]
+    for name in re.findall(r"`([\w./-]+\.(?:py|js|css|html|md)|(?:\./)?(?:scripts|bench)/\w+)`", path.read_text()):
+        assert any(file.endswith("/" + name.removeprefix("./")) for file in known), name
