@@ -18,14 +18,14 @@ from innoclone.agent.credentials import ADMINISTRATOR
 from innoclone.agent.diary import noted
 from innoclone.agent.faults import StatementError
 from innoclone.agent.fixedvariables import check_fixed
+from innoclone.agent.memory import Kept
 from innoclone.agent.namedstatements import NamedStatements
 from innoclone.agent.sessionvariables import OF_A_SESSION, SESSION_VARIABLES, SessionVariables
 from innoclone.agent.shows import show
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.budget import Budget, Kept, current, size_of
+from innoclone.agent.sql.budget import Budget, current, size_of
 from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, Modes, Token, tokens_of
-from innoclone.agent.sql.masking import masked
+from innoclone.agent.sql.lexer import Kind, Modes, Token, masked, tokens_of
 from innoclone.agent.sql.parsing import is_query, parse_select
 from innoclone.agent.sql.select import run_select
 from innoclone.agent.sql.types import BIGINT, DOUBLE, SqlType, Value, text_of, varchar

@@ -8,8 +8,8 @@ import uuid
 from datetime import datetime
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.memory import MOST_PREPARED
 from innoclone.agent.sessionvariables import SESSION_VARIABLES, Charset, Collation, Definition, default_values
-from innoclone.agent.sql.budget import MOST_PREPARED
 from innoclone.agent.sql.statements import Setting
 from innoclone.agent.variables import Choice, Content, Note, Number
 from innoclone.version import __version__

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from innoclone.agent.answers import Answer, Done
 from innoclone.agent.faults import StatementError
+from innoclone.agent.memory import PREPARED
 from innoclone.agent.prepared import with_literals
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.budget import PREPARED, size_of
+from innoclone.agent.sql.budget import size_of
 from innoclone.agent.sql.grammar import parse_statement
 from innoclone.agent.sql.lexer import Kind, Modes, text_literal, tokens_of
 from innoclone.agent.sql.parsing import is_query, parse_select

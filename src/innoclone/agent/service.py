@@ -18,11 +18,11 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.fixedvariables import fixed_variables
 from innoclone.agent.keys import PasswordKey, own_certificate
 from innoclone.agent.managed import settle_in_background
+from innoclone.agent.memory import Pool
 from innoclone.agent.priority import give_way
 from innoclone.agent.room import Client, Room
 from innoclone.agent.session import Session, refusal
 from innoclone.agent.settings import AgentSettings
-from innoclone.agent.sql.budget import Pool
 from innoclone.agent.variables import Variables
 from innoclone.agent.web import Web
 from innoclone.errors import NetworkError

@@ -16,11 +16,11 @@ import pytest
 from pymysql.connections import Connection
 
 from agents import PATIENCE, RunningAgent
+from innoclone.agent import memory as budgets
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql import budget as budgets
-from innoclone.agent.sql.budget import PREPARED, Budget, Kept, Pool, running
-from innoclone.agent.sql.lexer import tokens_of
-from innoclone.agent.sql.masking import masked
+from innoclone.agent.memory import PREPARED, Kept, Pool
+from innoclone.agent.sql.budget import Budget, running
+from innoclone.agent.sql.lexer import masked, tokens_of
 from innoclone.server.programs import Programs
 from selects import run
 

@@ -1,31 +1,25 @@
-"""Words of a statement, as MySQL's lexer cuts them: comments, quotes, hex and national strings, numbers, symbols."""
+"""Words of a statement, as MySQL's lexer cuts them; and statements as they may be shown, without passwords."""
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.budget import spend
 
 __all__ = [
-    "ANSI_QUOTES",
-    "NO_BACKSLASH_ESCAPES",
-    "NO_MODES",
-    "Kind",
-    "Modes",
-    "Token",
-    "lexed",
-    "text_literal",
-    "tokens_of",
-]
+    "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "NO_MODES", "Kind", "Modes", "Token", "masked", "text_literal", "tokens_of",
+]  # fmt: skip
 
 Modes = frozenset[str]  # of sql_mode, in capitals
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"
 NO_MODES: Modes = frozenset()
 MOST_TOKENS = 20_000  # of a statement
+MASK = "<secret>"
+SHOWN, READ = 1000, 2000  # characters of a statement that is shown
 
 
 class Kind(enum.Enum):
@@ -159,3 +153,41 @@ def _quoted(text: str, start: int, modes: Modes) -> Token:
         parts.append(quote if found[0] == quote else _ESCAPES.get(following, following))
         at += 1
     raise syntax_error(text, start)
+
+
+def masked(text: str, modes: Modes = NO_MODES) -> str:
+    """The text with MySQL's own mask in place of each string that is or may be a password, and of every comment beside
+    one; all of a text that can't be read. Of a long text the begin is read, and what follows may have a password."""
+    tokens: list[Token] = []
+    begin = text[:READ]
+    is_whole = len(begin) == len(text)
+    try:
+        tokens.extend(lexed(begin, modes))
+    except StatementError:
+        if is_whole:
+            return MASK
+    secrets = list(_are_secrets(tokens))
+    if is_whole and not any(secrets):
+        return text[:SHOWN]
+    parts, at = [], 0
+    for token, is_secret in zip(tokens, secrets, strict=True):
+        between = text[at : token.start]
+        parts.append(f" {MASK} " if between.strip() else between)  # what isn't blank is a comment
+        parts.append(MASK if is_secret else text[token.start : token.end])
+        at = token.end
+    return "".join(parts).strip()[:SHOWN]
+
+
+def _are_secrets(tokens: Sequence[Token]) -> Iterator[bool]:
+    """Strings behind BY, behind AS and REPLACE of an account, behind a word like PASSWORD in the rest of its statement;
+    and a statement with an account's password that is a string itself."""
+    before, by, identified, password = "", False, False, False
+    for token in tokens:
+        word = token.text.upper() if token.kind in (Kind.WORD, Kind.VARIABLE) else ""
+        behind = by or password or (identified and before in ("AS", "REPLACE"))
+        yield token.kind is Kind.STRING and (behind or "identified" in token.text.lower())
+        over = token.is_symbol(";")
+        by = word == "BY" or (by and token.kind is Kind.STRING)
+        identified = not over and (identified or word == "IDENTIFIED")
+        password = not over and (password or word.endswith("PASSWORD"))
+        before = word
