@@ -18,7 +18,7 @@ from innoclone.agent.sql.dates import ZONED, extract, plus_interval, timestampdi
 from innoclone.agent.sql.expressions import Env, Expr, constant, scalar
 from innoclone.agent.sql.functions import FUNCTIONS
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
-from innoclone.agent.sql.plans import Plan, Session, Table, exists, quantified, scalar_subquery
+from innoclone.agent.sql.plans import Plan, Session, Table, exists, in_subquery, scalar_subquery
 from innoclone.agent.sql.regexps import regexp_like
 from innoclone.agent.sql.types import BOOL, NULL, Value, integer, varchar
 from innoclone.agent.sql.values import truth
@@ -47,10 +47,7 @@ SIGNS: dict[type[Node], str] = {
 }  # fmt: skip
 PAIRS: dict[type[Node], Callable[[Expr, Expr], Expr]] = {
     exp.And: functools.partial(ops.logical, "AND"), exp.Or: functools.partial(ops.logical, "OR"),
-    exp.Xor: functools.partial(ops.logical, "XOR"), exp.BitwiseAnd: functools.partial(ops.bitwise, "&"),
-    exp.BitwiseOr: functools.partial(ops.bitwise, "|"), exp.BitwiseXor: functools.partial(ops.bitwise, "^"),
-    exp.BitwiseLeftShift: functools.partial(ops.bitwise, "<<"), exp.NullSafeEQ: ops.same,
-    exp.BitwiseRightShift: functools.partial(ops.bitwise, ">>"), exp.RegexpLike: regexp_like,
+    exp.Xor: functools.partial(ops.logical, "XOR"), exp.NullSafeEQ: ops.same, exp.RegexpLike: regexp_like,
     exp.DPipe: FUNCTIONS["CONCAT"][2],  # of PIPES_AS_CONCAT
 }  # fmt: skip
 NAMED: dict[type[Node], str] = {
@@ -174,13 +171,10 @@ class Compiler:
         return self.subplan(node, self, self.named)
 
     def _comparison(self, node: Node) -> Expr:
-        """Also with ANY or ALL rows of a subquery."""
-        test, right = COMPARISONS[type(node)], node.args["expression"]
+        right = node.args["expression"]
         if isinstance(node.this, exp.Tuple) and isinstance(right, exp.Tuple):
             return self._rows_compared(node, list(node.this.expressions), list(right.expressions))
-        if isinstance(right, exp.Any | exp.All):
-            return quantified(test, self.compile(node.this), self._plan(right.this), every=isinstance(right, exp.All))
-        return ops.comparison(test, *self._both(node))
+        return ops.comparison(COMPARISONS[type(node)], *self._both(node))
 
     def _rows_compared(self, node: Node, left: list[Node], right: list[Node]) -> Expr:
         """``(a, b) = (c, d)``. Raises errors 1235, 1241."""
@@ -195,7 +189,7 @@ class Compiler:
     def _in(self, node: Node) -> Expr:
         query = node.args.get("query")
         if query is not None:
-            return quantified(operator.eq, self.compile(node.this), self._plan(query), every=False)
+            return in_subquery(self.compile(node.this), self._plan(query))
         if isinstance(node.this, exp.Tuple) and all(isinstance(one, exp.Tuple) for one in node.expressions):
             row = list(node.this.expressions)
             found = [self._rows_compared(node, row, list(one.expressions)) for one in node.expressions]
@@ -327,8 +321,8 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Column: Compiler._column, exp.Literal: Compiler._literal, exp.National: Compiler._literal,
     exp.RawString: Compiler._literal, exp.HexString: Compiler._hexadecimal, exp.BitString: Compiler._number,
     exp.Introducer: lambda own, node: own.compile(node.args["expression"]), exp.Null: lambda *_: constant(NULL, None),
-    exp.Boolean: lambda _, node: constant(BOOL, int(bool(node.this))), exp.Paren: lambda own, node: own.compile(node.this),
-    exp.Neg: lambda own, node: ops.negative(own.compile(node.this)),
+    exp.Boolean: lambda _, node: constant(BOOL, int(bool(node.this))),
+    exp.Paren: lambda own, node: own.compile(node.this), exp.Neg: lambda own, node: ops.negative(own.compile(node.this)),
     exp.Not: lambda own, node: ops.negation(own.compile(node.this)), exp.Is: Compiler._is,
     exp.Between: Compiler._between, exp.In: Compiler._in, exp.Like: Compiler._like, exp.Escape: Compiler._escape,
     exp.Subquery: lambda own, node: scalar_subquery(own._plan(node)),
@@ -339,7 +333,6 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Case: lambda own, node: own._case(node.args["ifs"], node.this, node.args.get("default")),
     exp.Cast: lambda own, node: cast(own.compile(node.this), node.args["to"]),
     exp.Collate: lambda own, node: collated(own.compile(node.this), node.args["expression"].name),
-    exp.BitwiseNot: lambda own, node: ops.bitwise("~", own.compile(node.this)),
     exp.Concat: lambda own, node: FUNCTIONS["CONCAT"][2](*own._all(node.expressions)),  # 'a' 'b'
     exp.SessionParameter: Compiler._system_variable, exp.PropertyEQ: Compiler._assignment,
     exp.Parameter: lambda own, node: own.session.user_variable(node.name),

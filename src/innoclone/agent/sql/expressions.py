@@ -15,26 +15,15 @@ from typing import Any
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import types as t
+from innoclone.agent.sql import values as v
 from innoclone.agent.sql.budget import hold, size_of, spend
-from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, NULL, UNSIGNED, SqlType, Value, decimal, integer, varchar
-from innoclone.agent.sql.values import (
-    EXACT,
-    compare,
-    is_like,
-    rounded,
-    to_duration,
-    to_integer,
-    to_moment,
-    to_number,
-    to_text,
-    truth,
-)
+from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, NULL, SqlType, Value, decimal, integer, varchar
 from innoclone.wire.results import ColumnType
 
 __all__ = [
-    "LONGEST", "Env", "Expr", "Function", "arithmetic", "bitwise", "case", "comparison", "constant", "converted",
-    "derived", "digits_of", "is_exact", "known", "like", "literal_number", "logical", "merged", "negation", "negative",
-    "one_of", "plain", "same", "scalar",
+    "LONGEST", "Env", "Expr", "Function", "arithmetic", "case", "comparison", "constant", "converted", "derived",
+    "digits_of", "is_exact", "known", "like", "literal_number", "logical", "merged", "negation", "negative", "one_of",
+    "plain", "same", "scalar",
 ]  # fmt: skip
 
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
@@ -116,10 +105,10 @@ def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) 
 Function = tuple[int, int | None, Callable[..., Expr]]
 """How many arguments a function takes at least and at most, and what makes an expression of them."""
 _READERS: dict[str, Callable[[Value, Expr], Any]] = {
-    "t": lambda value, arg: to_text(value, arg.type), "i": lambda value, _: to_integer(value),
-    "b": lambda value, arg: (to_text(value, arg.type) or "").encode("utf-8", "surrogateescape"),
-    "n": lambda value, _: to_number(value), "m": lambda value, _: to_moment(value),
-    "d": lambda value, _: to_duration(to_moment(value) or value),
+    "t": lambda value, arg: v.to_text(value, arg.type), "i": lambda value, _: v.to_integer(value),
+    "b": lambda value, arg: (v.to_text(value, arg.type) or "").encode("utf-8", "surrogateescape"),
+    "n": lambda value, _: v.to_number(value), "m": lambda value, _: v.to_moment(value),
+    "d": lambda value, _: v.to_duration(v.to_moment(value) or value),
 }  # fmt: skip
 
 
@@ -144,7 +133,7 @@ def plain(takes: str, kind: SqlType | Callable[..., SqlType], function: Callable
 
 def known(count: Expr, otherwise: int) -> int:
     """A length that is a constant."""
-    size = to_integer(count.known)
+    size = v.to_integer(count.known)
     return otherwise if size is None else max(min(size, LONGEST), 0)
 
 
@@ -183,23 +172,20 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
         kind = decimal(sum(digits), sum(scales))
     else:
         kind = decimal(max(digits) + 1, max(scales))
-    operate = _OPERATIONS[sign]
 
     def value(env: Env) -> Value:
         spend()
-        first, second = to_number(left.value(env)), to_number(right.value(env))
+        first, second = v.to_number(left.value(env)), v.to_number(right.value(env))
         if first is None or second is None:
             return None
         if sign in ("/", "DIV", "%") and not second:
             env.warn(1365, "Division by 0")
             return None
         if kind is DOUBLE:
-            return _finite(operate(float(first), float(second)), source)
-        found = operate(
-            *(Decimal(number) if not isinstance(number, float) else Decimal(repr(number)) for number in (first, second))
-        )
+            return _finite(_ON_DOUBLES[sign](float(first), float(second)), source)
+        found = _ON_DECIMALS[sign](*(Decimal(repr(n) if isinstance(n, float) else n) for n in (first, second)))
         if kind.kind is ColumnType.NEWDECIMAL:
-            return rounded(found, kind.decimals)
+            return v.rounded(found, kind.decimals)
         whole = int(found)
         if not SMALLEST <= whole <= LARGEST:
             raise StatementError(1690, "BIGINT", source)
@@ -214,14 +200,13 @@ def _finite(value: float, source: str) -> float:
     return value
 
 
-_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b if isinstance(a, float) else EXACT.add(a, b),
-    "-": lambda a, b: a - b if isinstance(a, float) else EXACT.subtract(a, b),
-    "*": lambda a, b: a * b if isinstance(a, float) else EXACT.multiply(a, b),
-    "/": lambda a, b: a / b if isinstance(a, float) else EXACT.divide(a, b),
-    "DIV": lambda a, b: math.trunc(a / b) if isinstance(a, float) else math.trunc(EXACT.divide_int(a, b)),
-    "%": lambda a, b: math.fmod(a, b) if isinstance(a, float) else EXACT.remainder(a, b),
-}
+_ON_DOUBLES: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
+}  # fmt: skip
+_ON_DECIMALS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
+    "+": v.EXACT.add, "-": v.EXACT.subtract, "*": v.EXACT.multiply, "/": v.EXACT.divide, "DIV": v.EXACT.divide_int,
+    "%": v.EXACT.remainder,
+}  # fmt: skip
 
 
 def merged(types: Iterable[SqlType]) -> SqlType:
@@ -266,13 +251,13 @@ def converted(arg: Expr, kind: SqlType) -> Expr:
         if given is None:
             return None
         if kind.is_text:
-            return to_text(given, arg.type)
+            return v.to_text(given, arg.type)
         if kind.kind is ColumnType.DOUBLE:
-            return float(to_number(given) or 0)
+            return float(v.to_number(given) or 0)
         if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int | Decimal):
             return Decimal(given)
         if kind.kind is ColumnType.DATETIME:
-            return to_moment(given)
+            return v.to_moment(given)
         return given
 
     return derived(kind, value, (arg,))
@@ -290,7 +275,7 @@ def comparison(test: Callable[[int, int], bool], left: Expr, right: Expr) -> Exp
     def value(env: Env) -> Value:
         spend()
         try:
-            order = compare(left.value(env), right.value(env), exact=exact)
+            order = v.compare(left.value(env), right.value(env), exact=exact)
         except StatementError as error:
             raise _of_kind(error, left, right) from None
         return None if order is None else int(test(order, 0))
@@ -318,27 +303,23 @@ def same(left: Expr, right: Expr) -> Expr:
 
 def negation(arg: Expr) -> Expr:
     """NOT."""
-    return scalar(BOOL, lambda value: int(not truth(value)), arg)
+    return scalar(BOOL, lambda value: int(not v.truth(value)), arg)
 
 
 def logical(sign: str, left: Expr, right: Expr) -> Expr:
     """AND, OR, XOR with three values."""
+    stop = {"AND": False, "OR": True}.get(sign)  # with which on either side the other doesn't count
 
     def value(env: Env) -> Value:
         spend()
-        first = truth(left.value(env))
-        if sign == "AND" and first is False:
-            return 0
-        if sign == "OR" and first:
-            return 1
-        second = truth(right.value(env))
-        if sign == "AND" and second is False:
-            return 0
-        if sign == "OR" and second:
-            return 1
-        if first is None or second is None:
+        found = [v.truth(left.value(env))]
+        if stop is None or found[0] is not stop:
+            found.append(v.truth(right.value(env)))
+        if stop is not None and stop in found:
+            return int(stop)
+        if None in found:
             return None
-        return int(first != second) if sign == "XOR" else int(sign == "AND")
+        return int(found[0] is not found[1]) if stop is None else int(not stop)
 
     return derived(BOOL, value, (left, right))
 
@@ -350,17 +331,12 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
     otherwise = converted(default, kind)
 
     def value(env: Env) -> Value:
-        for condition, result in branches:
-            spend()
-            if truth(condition.value(env)):
-                return _unscaled(result.value(env))
-        return _unscaled(otherwise.value(env))
+        spend(len(branches))
+        chosen = next((result for condition, result in branches if v.truth(condition.value(env))), otherwise)
+        found = chosen.value(env)
+        return t.Unscaled(found) if isinstance(found, Decimal) else found
 
     return derived(kind, value, [part for branch in branches for part in branch] + [otherwise])
-
-
-def _unscaled(value: Value) -> Value:
-    return t.Unscaled(value) if isinstance(value, Decimal) else value
 
 
 def one_of(left: Expr, choices: list[Expr]) -> Expr:
@@ -370,7 +346,7 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
     def value(env: Env) -> Value:
         spend(len(choices))
         given = left.value(env)
-        orders = [compare(given, choice.value(env), exact=exact) for choice in choices]
+        orders = [v.compare(given, choice.value(env), exact=exact) for choice in choices]
         if 0 in orders:
             return 1
         return None if None in orders else 0
@@ -381,39 +357,15 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
 def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
     """LIKE."""
     exact = is_exact(left, pattern)
-
-    def test(text: Value, wanted: Value) -> Value:
-        return int(is_like(to_text(text, left.type) or "", to_text(wanted, pattern.type) or "", escape, exact=exact))
-
-    return scalar(BOOL, test, left, pattern)
+    test = plain("tt", BOOL, lambda text, wanted: int(v.is_like(text, wanted, escape, exact=exact)))
+    return test[2](left, pattern)
 
 
 def negative(arg: Expr) -> Expr:
     """``-x``."""
     kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in t.TEMPORAL else DOUBLE
     kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
-
-    def value(given: Value) -> Value:
-        number = to_number(given)
-        return None if number is None else -number
-
-    return scalar(kind, value, arg)
-
-
-_BITWISE: dict[str, Callable[[int, int], int]] = {
-    "&": lambda a, b: a & b, "|": lambda a, b: a | b, "^": lambda a, b: a ^ b,
-    "<<": lambda a, b: a << b if b < 64 else 0, ">>": lambda a, b: a >> b if b < 64 else 0,
-}  # fmt: skip
-
-
-def bitwise(sign: str, *args: Expr) -> Expr:
-    """``& | ^ << >>`` on 64 bits without a sign; ``~`` of one argument."""
-
-    def value(*given: int) -> Value:
-        bits = [one & LARGEST for one in given]
-        return (_BITWISE[sign](*bits) if sign != "~" else ~bits[0]) & LARGEST
-
-    return plain("ii", UNSIGNED, value)[2](*args)
+    return plain("n", kind, operator.neg)[2](arg)
 
 
 def literal_number(text: str) -> Expr:

@@ -84,13 +84,6 @@ def _of_abs(arg: Expr) -> SqlType:
     return replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
 
-def _power(base: float, exponent: float) -> Value:
-    try:
-        return math.pow(base, exponent)
-    except (OverflowError, ValueError):
-        raise StatementError(1690, "DOUBLE", "pow()") from None
-
-
 # ---- choices -----------------------------------------------------------------------------------------------
 
 
@@ -228,19 +221,6 @@ def _hex(arg: Expr) -> Expr:
     return scalar(varchar(arg.type.length * 8 if arg.type.is_text else max(arg.type.length * 2, 16)), value, arg)
 
 
-def _unhex(text: str) -> Value:
-    try:
-        return bytes.fromhex(("0" if len(text) % 2 else "") + text).decode("utf-8", "surrogateescape")
-    except ValueError:
-        return None
-
-
-def _find_in_set(wanted: str, members: str) -> Value:
-    text, names = folded(wanted), folded(members)
-    at = f",{names},".find(f",{text},") if names and "," not in text else -1
-    return names.count(",", 0, at) + 1 if at >= 0 else 0
-
-
 def _substring_index(text: str, cut: str, wanted: int) -> Value:
     if not cut or not wanted:
         return ""
@@ -270,9 +250,9 @@ def _format_bytes(count: int) -> Value:
 FUNCTIONS: dict[str, Function] = {
     "ROUND": (1, 2, functools.partial(_to_places, rounded, round, 1)),
     "TRUNCATE": (2, 2, functools.partial(_to_places, _cut, _truncated, 0)),
-    "ABS": plain("n", _of_abs, abs), "SIGN": plain("n", BIGINT, lambda number: (number > 0) - (number < 0)),
+    "ABS": plain("n", _of_abs, abs),
     "FLOOR": (1, 1, functools.partial(_whole, ROUND_FLOOR)), "CEIL": (1, 1, functools.partial(_whole, ROUND_CEILING)),
-    "MOD": (2, 2, lambda a, b: ops.arithmetic("%", a, b)), "POW": plain("nn", DOUBLE, _power),
+    "MOD": (2, 2, lambda a, b: ops.arithmetic("%", a, b)),
     "COALESCE": (1, None, _coalesce), "IFNULL": (2, 2, _coalesce), "NULLIF": (2, 2, _nullif),
     "ISNULL": (1, 1, lambda arg: scalar(BOOL, lambda given: int(given is None), arg, nulls=True)),
     "IF": (3, 3, lambda test, yes, no: ops.case([(test, yes)], no)), "FIELD": (2, None, _field),
@@ -296,8 +276,8 @@ FUNCTIONS: dict[str, Function] = {
     "LTRIM": (1, 1, plain("t?t", _same, functools.partial(_trimmed, right=False))[2]),  # TRIM(LEADING x FROM y) has two
     "RTRIM": (1, 1, plain("t?t", _same, functools.partial(_trimmed, left=False))[2]),
     "LOCATE": (2, 3, _locate), "INSTR": (2, 2, lambda text, needle: _locate(needle, text)),
-    "HEX": (1, 1, _hex), "UNHEX": plain("t", lambda a: replace(varchar(a.type.length * 2), collation="binary"), _unhex),
-    "FIND_IN_SET": plain("tt", INT10, _find_in_set), "SUBSTRING_INDEX": plain("tti", _same, _substring_index),
+    "HEX": (1, 1, _hex),
+    "SUBSTRING_INDEX": plain("tti", _same, _substring_index),
     "CRC32": plain("b", replace(BIGINT, length=10, unsigned=True), zlib.crc32),
     "FORMAT_BYTES": plain("i", varchar(11), _format_bytes),
     **DATES, **REGEXPS,
@@ -305,7 +285,7 @@ FUNCTIONS: dict[str, Function] = {
 FUNCTIONS |= {
     other: FUNCTIONS[name]
     for other, name in {
-        "CEILING": "CEIL", "POWER": "POW", "SUBSTR": "SUBSTRING", "UCASE": "UPPER", "LCASE": "LOWER",
+        "CEILING": "CEIL", "SUBSTR": "SUBSTRING", "UCASE": "UPPER", "LCASE": "LOWER",
         "OCTET_LENGTH": "LENGTH", "CHARACTER_LENGTH": "CHAR_LENGTH",
     }.items()
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a query speaks of, and what it becomes before it runs: the columns of its result, and a function that finds rows.
+"""What a query speaks of, and what it becomes before it runs: the columns of its result, and what finds the rows.
 
 A subquery is such a plan too; it is run for a row of the outer query, or once where it doesn't look at that.
 """
@@ -18,7 +18,7 @@ from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
 from innoclone.agent.sql.values import compare
 from innoclone.wire.results import ColumnDefinition
 
-__all__ = ["Plan", "Row", "Session", "Settings", "Table", "exists", "quantified", "scalar_subquery"]
+__all__ = ["Plan", "Row", "Session", "Settings", "Table", "exists", "in_subquery", "scalar_subquery"]
 
 Row = tuple[Value, ...]
 
@@ -124,24 +124,14 @@ def exists(plan: Plan) -> Expr:
     return derived(BOOL, lambda env: int(bool(plan.rows(env))), plan.references)
 
 
-def quantified(test: Callable[[int, int], bool], left: Expr, plan: Plan, *, every: bool) -> Expr:
-    """A comparison with ANY or ALL rows of a subquery, with three values. Raises error 1241."""
-    kind = _of_one_column(plan)
-    exact = bool(left.type.collation or kind.collation)
+def in_subquery(left: Expr, plan: Plan) -> Expr:
+    """IN with a subquery, with three values. Raises error 1241."""
+    exact = bool(left.type.collation or _of_one_column(plan).collation)
 
     def value(env: Env) -> Value:
-        given = left.value(env)
-        rows = plan.rows(env)
-        if given is None:
-            return None if rows else int(every)
-        unknown = False
+        given, rows = left.value(env), plan.rows(env)
         spend(len(rows))
-        for (other,) in rows:
-            order = compare(given, other, exact=exact)
-            if order is None:
-                unknown = True
-            elif test(order, 0) is not every:
-                return int(not every)
-        return None if unknown else int(every)
+        orders = {compare(given, other, exact=exact) for (other,) in rows}
+        return 1 if 0 in orders else None if None in orders else 0
 
     return derived(BOOL, value, [left, *plan.references])
