@@ -13,8 +13,6 @@ from innoclone.agent.sql.types import BIGINT, DOUBLE, NOT_FIXED, TEMPORAL, SqlTy
 from innoclone.agent.sql.values import rounded, sort_key, to_number, to_text
 from innoclone.wire.results import ColumnType
 
-__all__ = ["AGGREGATES", "aggregate", "group_concat"]
-
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE")
 LONGEST = 1 << 20  # bytes that GROUP_CONCAT gives, whatever group_concat_max_len is
 

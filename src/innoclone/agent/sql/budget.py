@@ -15,8 +15,6 @@ from typing import Protocol
 
 from innoclone.agent.faults import StatementError
 
-__all__ = ["Budget", "alone", "current", "hold", "look_at", "running", "size_of", "spend", "trim"]
-
 SECONDS = 10.0  # of one statement
 ROWS = 1_000_000  # that a statement may look at
 STATEMENT_BYTES = 64 << 20

@@ -14,8 +14,6 @@ from innoclone.agent.sql.types import DATE, DOUBLE, UNSIGNED, SqlType, Value, da
 from innoclone.agent.sql.values import rounded, to_duration, to_text
 from innoclone.wire.results import ColumnType
 
-__all__ = ["cast", "collated"]
-
 INSENSITIVE = ("0900_ai_ci", "general_ci", "unicode_ci", "unicode_520_ci")
 EXACT = ("bin", "0900_bin")
 OTHERS = ("binary", "latin1", "ascii", "utf8", "utf8mb3", "ucs2", "utf16", "utf32")  # character sets

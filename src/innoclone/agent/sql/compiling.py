@@ -23,8 +23,6 @@ from innoclone.agent.sql.regexps import regexp_like
 from innoclone.agent.sql.types import BOOL, NULL, Value, integer, varchar
 from innoclone.agent.sql.values import truth
 
-__all__ = ["Compiler"]
-
 BITS_OF_A_NUMBER = 64
 UNGROUPED = ("where clause", "on clause", "group statement")  # where there are no aggregates
 MOMENTARY = ("NOW", "SYSDATE", "CURRENT_TIMESTAMP", "UTC_TIMESTAMP", "CURTIME", "UTC_TIME")  # with their decimals

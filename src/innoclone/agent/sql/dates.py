@@ -18,8 +18,6 @@ from innoclone.agent.sql.types import BIGINT, DATE, SqlType, Value, datetime_typ
 from innoclone.agent.sql.values import rounded, to_duration, to_integer, to_moment, to_number
 from innoclone.wire.results import ColumnType
 
-__all__ = ["DATES", "UNITS", "ZONED", "extract", "plus_interval", "timestampdiff"]
-
 FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
 EPOCH_DAYS = 365  # TO_DAYS of the first day that Python knows is one more: MySQL has a year 0
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)

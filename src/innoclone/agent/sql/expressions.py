@@ -20,12 +20,6 @@ from innoclone.agent.sql.budget import hold, size_of, spend
 from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, NULL, SqlType, Value, decimal, integer, varchar
 from innoclone.wire.results import ColumnType
 
-__all__ = [
-    "LONGEST", "Env", "Expr", "Function", "arithmetic", "case", "comparison", "constant", "converted", "derived",
-    "digits_of", "is_exact", "known", "like", "literal_number", "logical", "merged", "negation", "negative", "one_of",
-    "plain", "same", "scalar",
-]  # fmt: skip
-
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
 LARGEST = (1 << 64) - 1

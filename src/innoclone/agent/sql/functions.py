@@ -15,12 +15,10 @@ from innoclone.agent.sql import types as t
 from innoclone.agent.sql.budget import spend
 from innoclone.agent.sql.dates import DATES
 from innoclone.agent.sql.expressions import LONGEST, Env, Expr, Function, constant, derived, known, plain, scalar
-from innoclone.agent.sql.regexps import REGEXPS
+from innoclone.agent.sql.regexps import regexp_like
 from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, SqlType, Value, decimal, integer, varchar
 from innoclone.agent.sql.values import compare, folded, paced, rounded, to_integer, to_number, to_text
 from innoclone.wire.results import ColumnType
-
-__all__ = ["FUNCTIONS"]
 
 MOST_OF_BIGINT = 20  # digits and sign, from which FLOOR and CEIL stay a DECIMAL
 INT10 = integer(10)
@@ -280,7 +278,7 @@ FUNCTIONS: dict[str, Function] = {
     "SUBSTRING_INDEX": plain("tti", _same, _substring_index),
     "CRC32": plain("b", replace(BIGINT, length=10, unsigned=True), zlib.crc32),
     "FORMAT_BYTES": plain("i", varchar(11), _format_bytes),
-    **DATES, **REGEXPS,
+    "REGEXP_LIKE": (2, 3, regexp_like), **DATES,
 }  # fmt: skip
 FUNCTIONS |= {
     other: FUNCTIONS[name]

@@ -11,8 +11,6 @@ from innoclone.agent.sql import statements as st
 from innoclone.agent.sql.lexer import Kind, Token
 from innoclone.agent.sql.reading import WordReader
 
-__all__ = ["MOST_PORT", "PRIVILEGES", "parse_statement"]
-
 MOST_PORT = 65535
 USER_LENGTH, HOST_LENGTH = 32, 255  # characters, as in the table mysql.user
 _HOST = re.compile(r"[A-Za-z0-9._$]+")  # a host without quotes, as MySQL's lexer takes it

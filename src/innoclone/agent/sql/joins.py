@@ -15,8 +15,6 @@ from innoclone.agent.sql.expressions import Env, Expr
 from innoclone.agent.sql.plans import Plan, Row, Table
 from innoclone.agent.sql.values import truth
 
-__all__ = ["Catalog", "bounded", "joined", "kept", "shared_columns", "sources"]
-
 MOST_ROWS = 1_000_000  # of one table
 BYTES_OF_A_ROW = 150  # of a combination of rows, with what it is evaluated in; and for each of its tables
 BYTES_OF_A_TABLE = 8
@@ -98,8 +96,8 @@ def joined(
         condition, left = _condition(join, tables[: at + 1])
         narrowed = replace(compiler, tables=tables[: at + 1], clause="on clause")
         by_hash = len(tables) == 2 and not left and _is_equality(condition, where)
-        builds_right = by_hash and _narrows(where, tables[1], tables)
-        steps.append(_Step(narrowed.compile(condition) if condition else None, left, by_hash, builds_right))
+        hashed = "" if not by_hash else "right" if where is not None and _narrows(where, *tables) else "left"
+        steps.append(_Step(narrowed.compile(condition) if condition else None, left, hashed))
 
     def find(outer: Env) -> Iterator[Env]:
         found: Iterator[Rows] = ((row,) for row in _looked_at(bounded(list(tables[0].rows()))))
@@ -128,27 +126,21 @@ def _looked_at(rows: Iterable[Row]) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Step:
-    """One join: its ON clause, and in which order its rows come."""
+    """One join: its ON clause, whether it is a LEFT JOIN, and which side is put into a hash table, if any."""
 
     test: Expr | None
     left: bool
-    by_hash: bool
-    builds_right: bool
+    hashed: str
 
     def combined(self, before: Iterator[Rows], rows: Sequence[Row], outer: Env) -> Iterator[Rows]:
         """Each of ``before`` with each row that the ON clause allows; of a LEFT JOIN with None where there is none."""
-        if self.by_hash and not self.builds_right:
-            earlier = list(before)  # of one table
-            for row in rows:
-                for one in reversed(earlier):
-                    look_at()
-                    if self._allows((*one, row), outer):
-                        yield (*one, row)
+        if self.hashed == "left":
+            earlier = list(before)[::-1]
+            yield from (both for row in rows for one in earlier if self._allows(both := (*one, row), outer))
             return
         for one in before:
             matched = False
-            for row in reversed(rows) if self.builds_right else rows:
-                look_at()
+            for row in rows[::-1] if self.hashed else rows:
                 if self._allows((*one, row), outer):
                     matched = True
                     yield (*one, row)
@@ -156,6 +148,7 @@ class _Step:
                 yield (*one, None)
 
     def _allows(self, rows: Rows, outer: Env) -> bool:
+        look_at()
         return self.test is None or bool(truth(self.test.value(Env(rows, warnings=outer.warnings, outer=outer))))
 
 
@@ -185,12 +178,10 @@ def _is_equality(condition: exp.Expression | None, where: exp.Expression | None)
     return any(isinstance(p.this, exp.Column) and isinstance(p.expression, exp.Column) for p in parts)
 
 
-def _narrows(where: exp.Expression | None, table: Table, tables: Sequence[Table]) -> bool:
+def _narrows(where: exp.Expression, other: Table, table: Table) -> bool:
     """Whether WHERE speaks of that table alone."""
-    if where is None:
-        return False
-    other = next(source for source in tables if source is not table)
     names = {column.name.lower() for column in table.columns} - {column.name.lower() for column in other.columns}
     columns = list(where.find_all(exp.Column))
-    mine = [c for c in columns if c.table.lower() == table.alias.lower() or (not c.table and c.name.lower() in names)]
-    return bool(mine) and len(mine) == len(columns)
+    return bool(columns) and all(
+        one.table.lower() == table.alias.lower() or (not one.table and one.name.lower() in names) for one in columns
+    )

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.budget import spend
 
-__all__ = [
-    "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "NO_MODES", "Kind", "Modes", "Token", "masked", "text_literal", "tokens_of",
-]  # fmt: skip
-
 Modes = frozenset[str]  # of sql_mode, in capitals
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"
 NO_MODES: Modes = frozenset()

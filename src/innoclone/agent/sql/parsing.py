@@ -31,8 +31,6 @@ from innoclone.agent.sql.lexer import (
     tokens_of,
 )
 
-__all__ = ["is_query", "name_of", "parse_select"]
-
 LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
 PIPES_AS_CONCAT = "PIPES_AS_CONCAT"
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack

@@ -18,8 +18,6 @@ from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
 from innoclone.agent.sql.values import compare
 from innoclone.wire.results import ColumnDefinition
 
-__all__ = ["Plan", "Row", "Session", "Settings", "Table", "exists", "in_subquery", "scalar_subquery"]
-
 Row = tuple[Value, ...]
 
 

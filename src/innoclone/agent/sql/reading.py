@@ -7,8 +7,6 @@ from typing import Any
 from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.lexer import Kind, Token
 
-__all__ = ["WordReader"]
-
 
 class WordReader:
     """Takes tokens one after another; what doesn't fit is error 1064 at its place."""

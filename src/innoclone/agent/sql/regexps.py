@@ -1,4 +1,4 @@
-"""REGEXP and the REGEXP_* functions, by the package ``regex``: like ICU, which MySQL uses, it goes back where a way
+"""REGEXP and REGEXP_LIKE, by the package ``regex``: like ICU, which MySQL uses, it goes back where a way
 fails, takes the first way that fits, and has a time limit.
 
 A pattern is spelled anew before, so that nothing in it means more or other to ``regex`` than to ICU: what is not known
@@ -8,20 +8,14 @@ to mean the same is refused with error 1235.
 from __future__ import annotations
 
 import functools
-import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
 
 import regex
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import alone, spend
-from innoclone.agent.sql.expressions import Expr, Function, is_exact, scalar
-from innoclone.agent.sql.types import BIGINT, BOOL, NOT_FIXED, SqlType, Value, varchar
-from innoclone.agent.sql.values import to_integer, to_text
-from innoclone.wire.results import ColumnType
-
-__all__ = ["REGEXPS", "compiled", "regexp_like", "searched"]
+from innoclone.agent.sql.expressions import Expr, is_exact, plain
+from innoclone.agent.sql.types import BOOL, Value
 
 SECONDS = 0.032  # of one search: regexp_time_limit's default, in milliseconds
 LONGEST_PATTERN, LONGEST = 1 << 12, 1 << 24  # characters: of a pattern, and that REGEXP_REPLACE may give, says MySQL
@@ -115,110 +109,28 @@ def compiled(pattern: str, *, ignore_case: bool, many_lines: bool, dot_all: bool
         raise StatementError(number, *[len(pattern)] * (number == 3688)) from None
 
 
-def searched(pattern: regex.Pattern[str], text: str, start: int) -> regex.Match[str] | None:
-    """The leftmost match from ``start`` on, and of those the one that the pattern prefers. Raises error 3699."""
-    spend(1 + (len(text) - start) // STEP)
+def is_found(pattern: regex.Pattern[str], text: str) -> bool:
+    """Whether it matches somewhere. Raises error 3699."""
+    spend(1 + len(text) // STEP)
     if len(text) > LARGE:
         alone()
     try:
-        return pattern.search(text, start, timeout=SECONDS)
+        return pattern.search(text, timeout=SECONDS) is not None
     except (TimeoutError, MemoryError):
         raise StatementError(3699) from None
 
 
-def _flagged(text: Expr, pattern: Expr, wanted: Value, flags: Value) -> regex.Pattern[str]:
-    """``flags`` are those of MySQL's match type. Raises errors 1210, 3685 and the like."""
-    ignore, flags = not is_exact(text, pattern), str(flags)
-    if set(flags) - set("cimnu"):
-        raise StatementError(1210, "regexp_like")
-    for flag in flags:
-        ignore = flag == "i" if flag in "ci" else ignore
-    return compiled(
-        to_text(wanted, pattern.type) or "", ignore_case=ignore, many_lines="m" in flags, dot_all="n" in flags
-    )
-
-
 def regexp_like(text: Expr, pattern: Expr, *flags: Expr) -> Expr:
-    """REGEXP and REGEXP_LIKE."""
+    """REGEXP and REGEXP_LIKE; ``flags`` are MySQL's match type. Raises errors 1210, 3685 and the like, 3995."""
+    exact = is_exact(text, pattern)
     if (text.type.collation == "binary") != (pattern.type.collation == "binary"):
         names = {"": "utf8mb4_0900_ai_ci", "bin": "utf8mb4_bin"}
         raise StatementError(3995, *(names.get(one.type.collation, "binary") for one in (text, pattern)))
 
-    def value(given: Value, wanted: Value, how: Value = "") -> Value:
-        found = searched(_flagged(text, pattern, wanted, how), to_text(given, text.type) or "", 0)
-        return int(found is not None)
+    def value(given: str, wanted: str, how: str = "") -> Value:
+        if set(how) - set("cimnu"):
+            raise StatementError(1210, "regexp_like")
+        ignore = not exact if not set(how) & set("ci") else how.rfind("i") > how.rfind("c")
+        return int(is_found(compiled(wanted, ignore_case=ignore, many_lines="m" in how, dot_all="n" in how), given))
 
-    return scalar(BOOL, value, text, pattern, *flags)
-
-
-def _matches(pattern: regex.Pattern[str], text: str, position: Value) -> Iterator[regex.Match[str]]:
-    """One after another; an empty one moves on by a character. Raises error 3686."""
-    start = (to_integer(position) or 0) - 1
-    if not 0 <= start <= len(text):
-        raise StatementError(3686)
-    while start <= len(text) and (found := searched(pattern, text, start)) is not None:
-        yield found
-        start = found.end() if found.end() > found.start() else found.end() + 1
-
-
-def _filled_up(given: Sequence[Value], *defaults: Value) -> list[Value]:
-    return [*given, *defaults[len(given) :]]
-
-
-def _located(kind: Callable[[Expr], SqlType], options: int, pick: Callable[..., Value], absent: Value) -> Function:
-    """REGEXP_INSTR and REGEXP_SUBSTR: position, occurrence, [return option,] match type."""
-
-    def make(text: Expr, pattern: Expr, *more: Expr) -> Expr:
-        def value(given: Value, wanted: Value, *rest: Value) -> Value:
-            position, occurrence, *option, flags = _filled_up(rest, 1, 1, *[0] * (options - 2), "")
-            program = _flagged(text, pattern, wanted, flags)
-            matches = _matches(program, to_text(given, text.type) or "", position)
-            found = next(itertools.islice(matches, min(max(to_integer(occurrence) or 0, 1), LONGEST) - 1, None), None)
-            return absent if found is None else pick(found, *map(to_integer, option))
-
-        return scalar(kind(text), value, text, pattern, *more)
-
-    return 2, 3 + options, make
-
-
-def _replace(text: Expr, pattern: Expr, new: Expr, *more: Expr) -> Expr:
-    def value(given: Value, wanted: Value, by: Value, *rest: Value) -> Value:
-        position, occurrence, flags = _filled_up(rest, 1, 0, "")
-        whole, inserted = to_text(given, text.type) or "", to_text(by, new.type) or ""
-        if not whole:  # MySQL doesn't look for anything there
-            return ""
-        only = to_integer(occurrence)
-        parts, at, size = [], 0, len(whole)
-        for number, match in enumerate(_matches(_flagged(text, pattern, wanted, flags), whole, position), 1):
-            if only and number != only:
-                continue
-            parts += [whole[at : match.start()], _filled(inserted, [match[0], *match.groups()])]
-            at, size = match.end(), size + len(parts[-1])
-            if size > LONGEST:
-                return None
-        return "".join([*parts, whole[at:]])
-
-    return scalar(SqlType(ColumnType.LONG_BLOB, LONGEST, NOT_FIXED), value, text, pattern, new, *more)
-
-
-def _filled(template: str, groups: Sequence[str | None]) -> str:
-    """``$1`` is what the first parentheses matched; a backslash makes the next character plain. Errors 3686, 3887."""
-
-    def part(found: re.Match[str]) -> str:
-        if found[1] is not None:
-            return found[1]
-        if not found[2]:
-            raise StatementError(3887)
-        if int(found[2]) >= len(groups):
-            raise StatementError(3686)
-        return groups[int(found[2])] or ""
-
-    return re.sub(r"\\(.)|\$(\d?)", part, template, flags=re.DOTALL | re.ASCII)
-
-
-REGEXPS: dict[str, Function] = {
-    "REGEXP_LIKE": (2, 3, regexp_like), "REGEXP_REPLACE": (3, 6, _replace),
-    "REGEXP_INSTR": _located(
-        lambda _: BIGINT, 3, lambda match, after: (match.end() if after else match.start()) + 1, 0),
-    "REGEXP_SUBSTR": _located(lambda text: varchar(text.type.length), 2, lambda match: match[0], None),
-}  # fmt: skip
+    return plain("tt?t", BOOL, value)[2](text, pattern, *flags)

@@ -19,8 +19,6 @@ from innoclone.agent.sql.types import Column, SqlType, Value
 from innoclone.agent.sql.values import sort_key, truth
 from innoclone.wire.results import ColumnDefinition
 
-__all__ = ["Result", "run_select"]
-
 BY_ZERO = 1365
 ALLOWED = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "kind",

@@ -8,13 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = [
-    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "Deallocate",
-    "DropUser", "ExecuteText", "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "PrepareText",
-    "ResetPersist", "Revoke", "SetNames", "SetVariables", "Setting", "Show", "ShowGrants", "Statement",
-    "UninstallPlugin", "Use", "UserSpec",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class CloneLocal:

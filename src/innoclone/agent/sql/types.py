@@ -12,12 +12,6 @@ from decimal import Decimal
 
 from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnType
 
-__all__ = [
-    "BIGINT", "BLOB", "BLOBS", "BOOL", "DATE", "DOUBLE", "INT", "NOT_FIXED", "NULL", "NUMBERS", "TEMPORAL",
-    "UNSIGNED", "Column", "SqlType", "Unscaled", "Value",
-    "char", "datetime_type", "decimal", "duration_text", "integer", "seconds_text", "text_of", "time_type", "varchar",
-]  # fmt: skip
-
 Value = int | Decimal | float | str | datetime | date | timedelta | None
 
 BYTES = 4  # of a character in utf8mb4

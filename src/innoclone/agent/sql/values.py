@@ -16,11 +16,6 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import spend
 from innoclone.agent.sql.types import NULL, SqlType, Value, text_of
 
-__all__ = [
-    "compare", "is_like", "paced", "rounded", "sort_key", "to_duration", "to_integer", "to_moment", "to_number",
-    "to_text", "truth",
-]  # fmt: skip
-
 STRIDE = 500  # characters
 EXACT = Context(prec=100, rounding=ROUND_HALF_UP)
 """Wide enough that only the rounding to a type's decimals counts."""
