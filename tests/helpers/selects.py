@@ -15,7 +15,7 @@ from innoclone.agent.sql.lexer import tokens_of
 from innoclone.agent.sql.parsing import parse_select
 from innoclone.agent.sql.plans import Settings, Table
 from innoclone.agent.sql.select import Result, run_select
-from innoclone.agent.sql.types import NULL, Column, Value, datetime_type, text_of
+from innoclone.agent.sql.values import NULL, Column, Value, datetime_type, text_of
 from innoclone.agent.sql.values import to_moment
 from innoclone.agent.tables import CLONE_PROGRESS, CLONE_STATUS
 from innoclone.wire.results import ColumnType

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from innoclone.agent.sql.budget import hold, size_of, spend
-from innoclone.agent.sql.types import Column, SqlType, Value, text_of
+from innoclone.agent.sql.values import Column, SqlType, Value, text_of
 from innoclone.agent.variables import Note
 from innoclone.wire import binary
 from innoclone.wire.codec import lenenc

@@ -19,7 +19,7 @@ from innoclone.agent.information import INFORMATION, Source, columns_of, informa
 from innoclone.agent.sessionvariables import OF_A_SESSION
 from innoclone.agent.sql.expressions import Env, Expr, constant, derived
 from innoclone.agent.sql.plans import Settings, Table
-from innoclone.agent.sql.types import (
+from innoclone.agent.sql.values import (
     BIGINT,
     BOOL,
     DATE,
@@ -30,9 +30,9 @@ from innoclone.agent.sql.types import (
     Value,
     datetime_type,
     time_type,
+    to_text,
     varchar,
 )
-from innoclone.agent.sql.values import to_text
 from innoclone.agent.tables import CLONE_PROGRESS, CLONE_STATUS, GLOBAL_VARIABLES, PLUGINS, SCHEMAS
 from innoclone.agent.variables import Content, Variables
 from innoclone.wire.results import ColumnType

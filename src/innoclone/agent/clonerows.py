@@ -8,7 +8,7 @@ from typing import Any
 
 from innoclone.agent.clonefaults import in_table
 from innoclone.agent.clonerun import CloneRun
-from innoclone.agent.sql.types import Value
+from innoclone.agent.sql.values import Value
 from innoclone.errors import Interrupted
 from innoclone.records.status import StageStatus, State
 

@@ -24,7 +24,7 @@ from innoclone.agent.managed import settle_in_background
 from innoclone.agent.priority import Launcher
 from innoclone.agent.recall import Pending, fill
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
-from innoclone.agent.sql.types import Value
+from innoclone.agent.sql.values import Value
 from innoclone.agent.variables import Variables, bandwidth
 from innoclone.commands.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.commands.placing import LONGEST_PATH, check_place

@@ -10,7 +10,7 @@ import functools
 from importlib import resources
 
 from innoclone.agent.information import Source, columns_of
-from innoclone.agent.sql.types import Column, varchar
+from innoclone.agent.sql.values import Column, varchar
 
 __all__ = ["empty_shows", "empty_tables"]
 

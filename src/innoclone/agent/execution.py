@@ -28,7 +28,7 @@ from innoclone.agent.sql.grammar import parse_statement
 from innoclone.agent.sql.lexer import Kind, Modes, Token, masked, tokens_of
 from innoclone.agent.sql.parsing import is_query, parse_select
 from innoclone.agent.sql.select import run_select
-from innoclone.agent.sql.types import BIGINT, DOUBLE, SqlType, Value, text_of, varchar
+from innoclone.agent.sql.values import BIGINT, DOUBLE, SqlType, Value, text_of, varchar
 from innoclone.agent.tables import SCHEMAS
 from innoclone.agent.variables import Content, Note
 

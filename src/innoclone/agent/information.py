@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from innoclone.agent.sql.types import (
+from innoclone.agent.sql.values import (
     BLOB,
     DOUBLE,
     INT,

@@ -14,7 +14,7 @@ from innoclone.agent.sql.budget import size_of
 from innoclone.agent.sql.grammar import parse_statement
 from innoclone.agent.sql.lexer import Kind, Modes, text_literal, tokens_of
 from innoclone.agent.sql.parsing import is_query, parse_select
-from innoclone.agent.sql.types import Value
+from innoclone.agent.sql.values import Value
 
 if TYPE_CHECKING:
     from innoclone.agent.execution import Execution

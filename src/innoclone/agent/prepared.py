@@ -14,7 +14,7 @@ from innoclone.agent.sql.budget import size_of
 from innoclone.agent.sql.grammar import parse_statement
 from innoclone.agent.sql.lexer import Kind, Modes, text_literal, tokens_of
 from innoclone.agent.sql.parsing import is_query
-from innoclone.agent.sql.types import datetime_type, text_of, time_type
+from innoclone.agent.sql.values import datetime_type, text_of, time_type
 from innoclone.errors import CloneError
 from innoclone.wire import commands as com
 from innoclone.wire.binary import Value, parse_parameters

@@ -18,7 +18,7 @@ from innoclone.agent.prepared import Prepared
 from innoclone.agent.room import Client
 from innoclone.agent.sql.budget import Budget, running, trim
 from innoclone.agent.sql.lexer import masked
-from innoclone.agent.sql.types import Value
+from innoclone.agent.sql.values import Value
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
 from innoclone.wire import commands as com

@@ -18,8 +18,7 @@ from innoclone.agent.sql.lexer import tokens_of
 from innoclone.agent.sql.parsing import parse_select
 from innoclone.agent.sql.plans import Table
 from innoclone.agent.sql.select import run_select
-from innoclone.agent.sql.types import BIGINT, INT, Column, Value, varchar
-from innoclone.agent.sql.values import is_like
+from innoclone.agent.sql.values import BIGINT, INT, Column, Value, is_like, varchar
 from innoclone.agent.tables import SCHEMAS
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from innoclone.agent.sql.types import BLOB, INT, Column, SqlType, char, datetime_type, varchar
+from innoclone.agent.sql.values import BLOB, INT, Column, SqlType, char, datetime_type, varchar
 from innoclone.wire.results import ColumnType
 
 __all__ = [

@@ -12,7 +12,7 @@ from innoclone.agent.credentials import ADMINISTRATOR
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import statements as st
 from innoclone.agent.sql.grammar import PRIVILEGES
-from innoclone.agent.sql.types import Column, varchar
+from innoclone.agent.sql.values import Column, varchar
 from innoclone.agent.variables import Note
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.select import Result
-from innoclone.agent.sql.types import text_of
+from innoclone.agent.sql.values import text_of
 from selects import CASES, run
 
 

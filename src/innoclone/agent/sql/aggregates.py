@@ -9,8 +9,19 @@ from decimal import Decimal
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import hold, size_of, spend
 from innoclone.agent.sql.expressions import DIVISION_DECIMALS, Env, Expr, digits_of
-from innoclone.agent.sql.types import BIGINT, DOUBLE, NOT_FIXED, TEMPORAL, SqlType, Value, decimal
-from innoclone.agent.sql.values import rounded, sort_key, to_number, to_text
+from innoclone.agent.sql.values import (
+    BIGINT,
+    DOUBLE,
+    NOT_FIXED,
+    TEMPORAL,
+    SqlType,
+    Value,
+    decimal,
+    rounded,
+    sort_key,
+    to_number,
+    to_text,
+)
 from innoclone.wire.results import ColumnType
 
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE")

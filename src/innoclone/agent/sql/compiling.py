@@ -13,15 +13,13 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import expressions as ops
 from innoclone.agent.sql.aggregates import AGGREGATES, aggregate, group_concat
 from innoclone.agent.sql.budget import spend
-from innoclone.agent.sql.casts import cast, collated
-from innoclone.agent.sql.dates import ZONED, extract, plus_interval, timestampdiff
+from innoclone.agent.sql.dates import ZONED, cast, collated, extract, plus_interval, timestampdiff
 from innoclone.agent.sql.expressions import Env, Expr, constant, scalar
 from innoclone.agent.sql.functions import FUNCTIONS
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
 from innoclone.agent.sql.plans import Plan, Session, Table, exists, in_subquery, scalar_subquery
 from innoclone.agent.sql.regexps import regexp_like
-from innoclone.agent.sql.types import BOOL, NULL, Value, integer, varchar
-from innoclone.agent.sql.values import truth
+from innoclone.agent.sql.values import BOOL, NULL, Value, integer, truth, varchar
 
 BITS_OF_A_NUMBER = 64
 UNGROUPED = ("where clause", "on clause", "group statement")  # where there are no aggregates

@@ -1,4 +1,4 @@
-"""Dates and times: their functions, ``moment + INTERVAL amount unit``, EXTRACT and TIMESTAMPDIFF."""
+"""Dates and times: their functions, ``moment + INTERVAL amount unit``, EXTRACT and TIMESTAMPDIFF; and CAST."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
+from sqlglot import exp
+
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql import types as t
+from innoclone.agent.sql import values as t
 from innoclone.agent.sql.budget import spend
-from innoclone.agent.sql.expressions import Expr, Function, plain, scalar
-from innoclone.agent.sql.types import BIGINT, DATE, SqlType, Value, datetime_type, decimal, integer, time_type, varchar
-from innoclone.agent.sql.values import rounded, to_duration, to_integer, to_moment, to_number
+from innoclone.agent.sql.expressions import LARGEST, Expr, Function, derived, plain, scalar
+from innoclone.agent.sql.values import BIGINT, DATE, SqlType, Value, datetime_type, decimal, integer, time_type, varchar
 from innoclone.wire.results import ColumnType
 
 FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
@@ -25,6 +26,9 @@ UNITS = {"MICROSECOND": 1, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 *
 UNITS["WEEK"] = 7 * UNITS["DAY"]  # microseconds
 MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 OF_DATES = ("DAY", "WEEK", *MONTHS)
+INSENSITIVE = ("0900_ai_ci", "general_ci", "unicode_ci", "unicode_520_ci")
+EXACT = ("bin", "0900_bin")
+OTHERS = ("binary", "latin1", "ascii", "utf8", "utf8mb3", "ucs2", "utf16", "utf32")  # character sets
 MOMENT_TEXT = replace(t.char(29), decimals=t.NOT_FIXED)
 
 
@@ -57,8 +61,8 @@ def plus_interval(moment: Expr, amount: Expr, unit: str, sign: int) -> Expr:
     kind = time_type(decimals) if is_time else kind
 
     def value(given: Value, count: Value) -> Value:
-        number = (to_number(count) if unit == "SECOND" else to_integer(count)) or 0
-        start = given if is_time and unit in UNITS else None if is_time else to_moment(given)
+        number = (t.to_number(count) if unit == "SECOND" else t.to_integer(count)) or 0
+        start = given if is_time and unit in UNITS else None if is_time else t.to_moment(given)
         if not isinstance(start, datetime | timedelta):
             return None
         try:
@@ -110,10 +114,10 @@ def _bounded(value: timedelta) -> timedelta:
 
 def _timediff(left: Expr, right: Expr) -> Expr:
     def value(first: Value, second: Value) -> Value:
-        moments = to_moment(first), to_moment(second)
+        moments = t.to_moment(first), t.to_moment(second)
         if moments[0] is not None and moments[1] is not None:
             return _bounded(moments[0] - moments[1])
-        times = to_duration(first), to_duration(second)
+        times = t.to_duration(first), t.to_duration(second)
         if isinstance(first, datetime) or isinstance(second, datetime) or times[0] is None or times[1] is None:
             return None
         return _bounded(times[0] - times[1])
@@ -181,11 +185,11 @@ def _unix_timestamp(zone: tzinfo | None) -> Function:
         decimals = 0 if arg.type.is_text and not arg.is_constant else _fraction(arg)
 
         def value(given: Value) -> Value:
-            moment = to_moment(given)
+            moment = t.to_moment(given)
             if moment is None or moment.year < FIRST_YEAR:
                 return 0
             seconds = int(moment.replace(microsecond=0, tzinfo=zone).timestamp())
-            return seconds if not decimals else rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)
+            return seconds if not decimals else t.rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)
 
         return scalar(decimal(11, decimals) if decimals else BIGINT, value, arg)
 
@@ -230,3 +234,68 @@ DATES: dict[str, Function] = {
 }  # fmt: skip
 ZONED = {"UNIX_TIMESTAMP": _unix_timestamp, "FROM_UNIXTIME": _from_unixtime}
 """Functions that are made for the session's time zone; None is the system's."""
+
+
+# ---- CAST and COLLATE --------------------------------------------------------------------------------------
+
+
+def cast(arg: Expr, to: exp.DataType) -> Expr:
+    """CAST. Raises error 1235 for a type that we have not."""
+    sizes = [int(param.name) for param in to.expressions]
+    size = sizes[0] if sizes else max(arg.type.length, 1)
+    if to.this.name in ("DATETIME", "TIMESTAMP", "TIMESTAMPTZ", "TIME") and sizes and size > 6:
+        raise StatementError(1235, f"{size} decimals of a second")
+    decimals = sizes[0] if sizes else 0
+    match to.this.name:
+        case "DATETIME" | "TIMESTAMP" | "TIMESTAMPTZ":
+            made = plain("m", datetime_type(decimals), lambda moment: _to_decimals(moment, decimals))
+        case "TIME":
+            return derived(time_type(decimals), lambda env: _time(arg.value(env), decimals), (arg,))
+        case "DATE":
+            made = plain("m", DATE, datetime.date)
+        case "DECIMAL":
+            places = sizes[1] if len(sizes) > 1 else 0
+            kind = decimal((sizes or [10])[0] - places, places)
+            made = plain("n", kind, lambda n: t.rounded(Decimal(repr(n)) if isinstance(n, float) else n, kind.decimals))
+        case "BIGINT" | "INT":
+            made = plain("i", SqlType(ColumnType.LONGLONG, 21), lambda number: number)
+        case "UBIGINT" | "UINT":
+            made = plain("i", t.UNSIGNED, lambda number: number & LARGEST)
+        case "CHAR" | "VARCHAR" | "TEXT" | "NCHAR":
+            made = plain("t", varchar(size), lambda text: text[:size])
+        case "BINARY" if not sizes:
+            length = max(arg.type.length * (4 if arg.type.is_text else 1), 1)
+            made = plain("t", replace(varchar(length), collation="binary"), lambda text: text)
+        case "CHARACTER_SET" if to.args["kind"].name.lower() in ("utf8mb4", "utf8", "utf8mb3"):
+            made = plain("t", varchar(size), lambda text: text)
+        case "t.DOUBLE" | "FLOAT":
+            made = plain("n", t.DOUBLE, float)
+        case name:
+            raise StatementError(1235, f"CAST AS {name}")
+    return made[2](arg)
+
+
+def collated(arg: Expr, name: str) -> Expr:
+    """COLLATE. Raises errors 1253, 1273, and 1235 for a collation that MySQL has and we have not."""
+    charset, _, rest = name.lower().partition("_")
+    if charset in OTHERS:
+        raise StatementError(1253, name, "utf8mb4")
+    if charset != "utf8mb4":
+        raise StatementError(1273, name)
+    if rest not in INSENSITIVE + EXACT:
+        raise StatementError(1235, f"COLLATE {name}")
+    kind = replace(varchar(max(arg.type.length, 1)), collation="bin" if rest in EXACT else "")
+    return derived(kind, lambda env: t.to_text(arg.value(env), arg.type), (arg,))
+
+
+def _to_decimals(moment: datetime, decimals: int) -> datetime:
+    step = 10 ** (6 - decimals)
+    return moment + timedelta(microseconds=(moment.microsecond + step // 2) // step * step - moment.microsecond)
+
+
+def _time(value: Value, decimals: int) -> Value:
+    if (time := t.to_duration(value)) is None:
+        return None
+    step = timedelta(microseconds=10 ** (6 - decimals))
+    size = (abs(time) + step / 2) // step * step
+    return -size if time < timedelta() else size

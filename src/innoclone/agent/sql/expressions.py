@@ -14,10 +14,9 @@ from decimal import Decimal
 from typing import Any
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql import types as t
-from innoclone.agent.sql import values as v
+from innoclone.agent.sql import values as t
 from innoclone.agent.sql.budget import hold, size_of, spend
-from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, NULL, SqlType, Value, decimal, integer, varchar
+from innoclone.agent.sql.values import BIGINT, BOOL, DOUBLE, NULL, SqlType, Value, decimal, integer, varchar
 from innoclone.wire.results import ColumnType
 
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
@@ -99,10 +98,10 @@ def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) 
 Function = tuple[int, int | None, Callable[..., Expr]]
 """How many arguments a function takes at least and at most, and what makes an expression of them."""
 _READERS: dict[str, Callable[[Value, Expr], Any]] = {
-    "t": lambda value, arg: v.to_text(value, arg.type), "i": lambda value, _: v.to_integer(value),
-    "b": lambda value, arg: (v.to_text(value, arg.type) or "").encode("utf-8", "surrogateescape"),
-    "n": lambda value, _: v.to_number(value), "m": lambda value, _: v.to_moment(value),
-    "d": lambda value, _: v.to_duration(v.to_moment(value) or value),
+    "t": lambda value, arg: t.to_text(value, arg.type), "i": lambda value, _: t.to_integer(value),
+    "b": lambda value, arg: (t.to_text(value, arg.type) or "").encode("utf-8", "surrogateescape"),
+    "n": lambda value, _: t.to_number(value), "m": lambda value, _: t.to_moment(value),
+    "d": lambda value, _: t.to_duration(t.to_moment(value) or value),
 }  # fmt: skip
 
 
@@ -127,7 +126,7 @@ def plain(takes: str, kind: SqlType | Callable[..., SqlType], function: Callable
 
 def known(count: Expr, otherwise: int) -> int:
     """A length that is a constant."""
-    size = v.to_integer(count.known)
+    size = t.to_integer(count.known)
     return otherwise if size is None else max(min(size, LONGEST), 0)
 
 
@@ -169,7 +168,7 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
 
     def value(env: Env) -> Value:
         spend()
-        first, second = v.to_number(left.value(env)), v.to_number(right.value(env))
+        first, second = t.to_number(left.value(env)), t.to_number(right.value(env))
         if first is None or second is None:
             return None
         if sign in ("/", "DIV", "%") and not second:
@@ -179,7 +178,7 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
             return _finite(_ON_DOUBLES[sign](float(first), float(second)), source)
         found = _ON_DECIMALS[sign](*(Decimal(repr(n) if isinstance(n, float) else n) for n in (first, second)))
         if kind.kind is ColumnType.NEWDECIMAL:
-            return v.rounded(found, kind.decimals)
+            return t.rounded(found, kind.decimals)
         whole = int(found)
         if not SMALLEST <= whole <= LARGEST:
             raise StatementError(1690, "BIGINT", source)
@@ -198,8 +197,8 @@ _ON_DOUBLES: dict[str, Callable[[float, float], float]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
 }  # fmt: skip
 _ON_DECIMALS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
-    "+": v.EXACT.add, "-": v.EXACT.subtract, "*": v.EXACT.multiply, "/": v.EXACT.divide, "DIV": v.EXACT.divide_int,
-    "%": v.EXACT.remainder,
+    "+": t.EXACT.add, "-": t.EXACT.subtract, "*": t.EXACT.multiply, "/": t.EXACT.divide, "DIV": t.EXACT.divide_int,
+    "%": t.EXACT.remainder,
 }  # fmt: skip
 
 
@@ -245,13 +244,13 @@ def converted(arg: Expr, kind: SqlType) -> Expr:
         if given is None:
             return None
         if kind.is_text:
-            return v.to_text(given, arg.type)
+            return t.to_text(given, arg.type)
         if kind.kind is ColumnType.DOUBLE:
-            return float(v.to_number(given) or 0)
+            return float(t.to_number(given) or 0)
         if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int | Decimal):
             return Decimal(given)
         if kind.kind is ColumnType.DATETIME:
-            return v.to_moment(given)
+            return t.to_moment(given)
         return given
 
     return derived(kind, value, (arg,))
@@ -269,7 +268,7 @@ def comparison(test: Callable[[int, int], bool], left: Expr, right: Expr) -> Exp
     def value(env: Env) -> Value:
         spend()
         try:
-            order = v.compare(left.value(env), right.value(env), exact=exact)
+            order = t.compare(left.value(env), right.value(env), exact=exact)
         except StatementError as error:
             raise _of_kind(error, left, right) from None
         return None if order is None else int(test(order, 0))
@@ -297,7 +296,7 @@ def same(left: Expr, right: Expr) -> Expr:
 
 def negation(arg: Expr) -> Expr:
     """NOT."""
-    return scalar(BOOL, lambda value: int(not v.truth(value)), arg)
+    return scalar(BOOL, lambda value: int(not t.truth(value)), arg)
 
 
 def logical(sign: str, left: Expr, right: Expr) -> Expr:
@@ -306,9 +305,9 @@ def logical(sign: str, left: Expr, right: Expr) -> Expr:
 
     def value(env: Env) -> Value:
         spend()
-        found = [v.truth(left.value(env))]
+        found = [t.truth(left.value(env))]
         if stop is None or found[0] is not stop:
-            found.append(v.truth(right.value(env)))
+            found.append(t.truth(right.value(env)))
         if stop is not None and stop in found:
             return int(stop)
         if None in found:
@@ -326,7 +325,7 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
 
     def value(env: Env) -> Value:
         spend(len(branches))
-        chosen = next((result for condition, result in branches if v.truth(condition.value(env))), otherwise)
+        chosen = next((result for condition, result in branches if t.truth(condition.value(env))), otherwise)
         found = chosen.value(env)
         return t.Unscaled(found) if isinstance(found, Decimal) else found
 
@@ -340,7 +339,7 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
     def value(env: Env) -> Value:
         spend(len(choices))
         given = left.value(env)
-        orders = [v.compare(given, choice.value(env), exact=exact) for choice in choices]
+        orders = [t.compare(given, choice.value(env), exact=exact) for choice in choices]
         if 0 in orders:
             return 1
         return None if None in orders else 0
@@ -351,7 +350,7 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
 def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
     """LIKE."""
     exact = is_exact(left, pattern)
-    test = plain("tt", BOOL, lambda text, wanted: int(v.is_like(text, wanted, escape, exact=exact)))
+    test = plain("tt", BOOL, lambda text, wanted: int(t.is_like(text, wanted, escape, exact=exact)))
     return test[2](left, pattern)
 
 

@@ -11,13 +11,12 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import expressions as ops
-from innoclone.agent.sql import types as t
+from innoclone.agent.sql import values as t
 from innoclone.agent.sql.budget import spend
 from innoclone.agent.sql.dates import DATES
 from innoclone.agent.sql.expressions import LONGEST, Env, Expr, Function, constant, derived, known, plain, scalar
 from innoclone.agent.sql.regexps import regexp_like
-from innoclone.agent.sql.types import BIGINT, BOOL, DOUBLE, SqlType, Value, decimal, integer, varchar
-from innoclone.agent.sql.values import compare, folded, paced, rounded, to_integer, to_number, to_text
+from innoclone.agent.sql.values import BIGINT, BOOL, DOUBLE, SqlType, Value, decimal, integer, varchar
 from innoclone.wire.results import ColumnType
 
 MOST_OF_BIGINT = 20  # digits and sign, from which FLOOR and CEIL stay a DECIMAL
@@ -46,7 +45,7 @@ def _to_places(
 ) -> Expr:  # fmt: skip
     """ROUND and TRUNCATE. The type has as many decimals as are asked for, where that is a constant."""
     places = places or constant(BIGINT, 0)
-    asked = max(min(to_integer(places.known) or 0, 30), -30)
+    asked = max(min(t.to_integer(places.known) or 0, 30), -30)
     kind = BIGINT
     if _is_real(arg.type):
         kind = DOUBLE
@@ -54,7 +53,7 @@ def _to_places(
         kind = decimal(ops.digits_of(arg.type) + more, min(max(asked, 0), arg.type.decimals))
 
     def value(given: Value, count: Value) -> Value:
-        number, wanted = to_number(given), max(min(to_integer(count) or 0, 30), -30)
+        number, wanted = t.to_number(given), max(min(t.to_integer(count) or 0, 30), -30)
         if kind is DOUBLE:
             return double(float(number or 0), wanted)
         found = exact(Decimal(number or 0), min(wanted, arg.type.decimals) if wanted > 0 else wanted)
@@ -65,7 +64,7 @@ def _to_places(
 
 def _whole(mode: str, arg: Expr) -> Expr:
     def value(given: Value) -> Value:
-        number = to_number(given)
+        number = t.to_number(given)
         if isinstance(number, float):
             return float(math.floor(number) if mode == ROUND_FLOOR else math.ceil(number))
         return int(Decimal(number or 0).to_integral_value(mode))
@@ -94,7 +93,7 @@ def _coalesce(*args: Expr) -> Expr:
 def _nullif(left: Expr, right: Expr) -> Expr:
     def value(env: Env) -> Value:
         given = left.value(env)
-        return None if compare(given, right.value(env)) == 0 else given
+        return None if t.compare(given, right.value(env)) == 0 else given
 
     return derived(left.type, value, (left, right))
 
@@ -103,7 +102,7 @@ def _extreme(sign: int, *args: Expr) -> Expr:
     kind = ops.merged(arg.type for arg in args)
 
     def best(*given: Value) -> Value:
-        return functools.reduce(lambda a, b: b if (compare(b, a) or 0) * sign > 0 else a, given)
+        return functools.reduce(lambda a, b: b if (t.compare(b, a) or 0) * sign > 0 else a, given)
 
     return scalar(kind, best, *(ops.converted(arg, kind) for arg in args))
 
@@ -113,7 +112,7 @@ def _field(wanted: Expr, *others: Expr) -> Expr:
 
     def value(env: Env) -> Value:
         given = wanted.value(env)
-        return next((n for n, one in enumerate(others, 1) if compare(given, one.value(env), exact=exact) == 0), 0)
+        return next((n for n, one in enumerate(others, 1) if t.compare(given, one.value(env), exact=exact) == 0), 0)
 
     return derived(INT10, value, [wanted, *others])
 
@@ -132,7 +131,7 @@ def _joined(separator: str, *words: str) -> str | None:
 
 def _concat_ws(*args: Expr) -> Expr:
     def value(*given: Value) -> Value:
-        texts = [to_text(one, arg.type) for one, arg in zip(given, args, strict=True)]
+        texts = [t.to_text(one, arg.type) for one, arg in zip(given, args, strict=True)]
         return None if texts[0] is None else _joined(texts[0], *(text for text in texts[1:] if text is not None))
 
     size = sum(arg.type.length for arg in args[1:]) + args[0].type.length * (len(args) - 2)
@@ -152,7 +151,7 @@ def _substring(text: str, begin: int, size: int = LONGEST) -> str:
 
 
 def _of_substring(arg: Expr, start: Expr, length: Expr | None = None) -> SqlType:
-    begin, most = to_integer(start.known) or 1, arg.type.length
+    begin, most = t.to_integer(start.known) or 1, arg.type.length
     most = max(most - begin + 1, 0) if begin > 0 else min(most, -begin)
     return varchar(min(most, known(length, most)) if length else most)
 
@@ -169,7 +168,7 @@ def _replaced(text: str, old: str, new: str) -> str | None:
 
 def _formatted(number: int | Decimal | float, places: int) -> str:
     wanted = max(min(places, 30), 0)
-    return f"{rounded(Decimal(repr(number)) if isinstance(number, float) else number, wanted):,.{wanted}f}"
+    return f"{t.rounded(Decimal(repr(number)) if isinstance(number, float) else number, wanted):,.{wanted}f}"
 
 
 def _of_format(arg: Expr, _: Expr) -> SqlType:
@@ -191,14 +190,14 @@ def _locate(needle: Expr, text: Expr, start: Expr | None = None) -> Expr:
     exact = ops.is_exact(needle, text)
 
     def value(wanted: Value, given: Value, *begin: Value) -> Value:
-        at = (to_integer(begin[0]) or 0) - 1 if begin else 0
-        inside, what = to_text(given, text.type) or "", to_text(wanted, needle.type) or ""
+        at = (t.to_integer(begin[0]) or 0) - 1 if begin else 0
+        inside, what = t.to_text(given, text.type) or "", t.to_text(wanted, needle.type) or ""
         if not 0 <= at <= len(inside):
             return 0
         if exact or (inside.isascii() and what.isascii()):
             return inside.find(what, at) + 1 if exact else inside.lower().find(what.lower(), at) + 1
-        parts = [folded(char) for char in paced(inside)]
-        found = "".join(parts).find(folded(what), sum(map(len, parts[:at])))
+        parts = [t.folded(char) for char in t.paced(inside)]
+        found = "".join(parts).find(t.folded(what), sum(map(len, parts[:at])))
         length = 0
         spend(len(parts) // 8)
         for number, part in enumerate(parts):
@@ -213,8 +212,8 @@ def _locate(needle: Expr, text: Expr, start: Expr | None = None) -> Expr:
 def _hex(arg: Expr) -> Expr:
     def value(given: Value) -> Value:
         if isinstance(given, int | float | Decimal):
-            return f"{(to_integer(given) or 0) % (1 << 64):X}"
-        return (to_text(given, arg.type) or "").encode("utf-8", "surrogateescape").hex().upper()
+            return f"{(t.to_integer(given) or 0) % (1 << 64):X}"
+        return (t.to_text(given, arg.type) or "").encode("utf-8", "surrogateescape").hex().upper()
 
     return scalar(varchar(arg.type.length * 8 if arg.type.is_text else max(arg.type.length * 2, 16)), value, arg)
 
@@ -246,7 +245,7 @@ def _format_bytes(count: int) -> Value:
 
 
 FUNCTIONS: dict[str, Function] = {
-    "ROUND": (1, 2, functools.partial(_to_places, rounded, round, 1)),
+    "ROUND": (1, 2, functools.partial(_to_places, t.rounded, round, 1)),
     "TRUNCATE": (2, 2, functools.partial(_to_places, _cut, _truncated, 0)),
     "ABS": plain("n", _of_abs, abs),
     "FLOOR": (1, 1, functools.partial(_whole, ROUND_FLOOR)), "CEIL": (1, 1, functools.partial(_whole, ROUND_CEILING)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -122,28 +123,22 @@ class _Parser(WordReader):
 
     # ---- SET -----------------------------------------------------------------------------------------------
 
-    def set(self) -> st.Statement:
-        if self.takes("NAMES"):
-            charset = self.charset()
-            return st.SetNames(charset, self.name_or_string() if charset and self.takes("COLLATE") else None)
-        if self.taken("CHARACTER SET", "CHARSET"):
-            return st.SetNames(self.charset(), of_connection=False)
-        if self.sees("TRANSACTION") or any(self.sees(scope, "TRANSACTION") for scope in ("GLOBAL", "SESSION", "LOCAL")):
-            return self.transaction()
+    def names(self) -> st.Statement:
+        charset = self.charset()
+        return st.SetNames(charset, self.name_or_string() if charset and self.takes("COLLATE") else None)
+
+    def settings(self) -> tuple[st.Setting, ...]:
         scope = "session"  # a GLOBAL or PERSIST counts for the assignments behind it too
         found: list[st.Setting] = []
         while not found or self.takes(","):
             scope = self.taken(*SCOPES).lower() or scope
             found.append(self.setting(scope))
-        return st.SetVariables(tuple(found))
+        return tuple(found)
 
     def charset(self) -> str | None:
         return None if self.takes("DEFAULT") else self.name_or_string()
 
-    def transaction(self) -> st.Statement:
-        """Without a scope it is about the next transaction, of which there is none."""
-        scope = self.taken("GLOBAL", "SESSION", "LOCAL")
-        self.need("TRANSACTION")
+    def characteristics(self) -> dict[str, str | int]:
         found: dict[str, str | int] = {}
         while not found or self.takes(","):
             begin = self.token
@@ -151,10 +146,7 @@ class _Parser(WordReader):
             if name in found:
                 raise self.wrong(begin)
             found[name] = value
-        if not scope:
-            return st.Begin()
-        scope = "global" if scope == "GLOBAL" else "session"
-        return st.SetVariables(tuple(st.Setting(scope, name, value) for name, value in found.items()))
+        return found
 
     def characteristic(self) -> tuple[str, str | int]:
         if self.takes("ISOLATION LEVEL"):
@@ -162,10 +154,10 @@ class _Parser(WordReader):
                 return "transaction_isolation", level.replace(" ", "-")
             raise self.wrong()
         self.need("READ")
-        is_read_only = self.takes("ONLY")
-        if not is_read_only:
-            self.need("WRITE")
-        return "transaction_read_only", int(is_read_only)
+        if self.takes("ONLY"):
+            return "transaction_read_only", 1
+        self.need("WRITE")
+        return "transaction_read_only", 0
 
     def setting(self, scope: str) -> st.Setting:
         if self.token.kind is Kind.VARIABLE:
@@ -261,6 +253,7 @@ class _Parser(WordReader):
     # ---- the rest ------------------------------------------------------------------------------------------
 
     def flushed(self) -> st.Statement:
+        self.taken("LOCAL", "NO_WRITE_TO_BINLOG")
         if self.taken(*FLUSHED):
             return st.FlushOther()
         self.need("LOGS")
@@ -285,8 +278,18 @@ def _grant(privileges: tuple[str, ...], level: str, names: tuple[st.AccountName,
     return st.Grant(privileges, level, names, option or "GRANT OPTION" in privileges)
 
 
-def _begin(*_: bool) -> st.Statement:
+def _begin(*_: Any) -> st.Statement:
     return st.Begin()
+
+
+def _itself(found: st.Statement) -> st.Statement:
+    return found
+
+
+def _transaction(scope: str, found: dict[str, str | int]) -> st.Statement:
+    """Without a scope it is about the next transaction, of which there is none."""
+    of = "global" if scope == "GLOBAL" else "session"
+    return st.SetVariables(tuple(st.Setting(of, name, value) for name, value in found.items()))
 
 
 PATTERNS: tuple[tuple[str, str, Callable[..., Any]], ...] = (  # how it begins, what follows, and what it becomes
@@ -298,7 +301,11 @@ PATTERNS: tuple[tuple[str, str, Callable[..., Any]], ...] = (  # how it begins, 
     ("DROP PREPARE", "name", st.Deallocate), ("DEALLOCATE", "PREPARE name", st.Deallocate),
     ("DROP", "USER IF/EXISTS? account,", lambda flag, names: st.DropUser(names, flag)),
     ("GRANT", "privilege, ON level TO account, WITH/GRANT/OPTION?", _grant),
-    ("REVOKE", "privilege, ON level FROM account,", st.Revoke), ("SET", "set", lambda found: found),
+    ("REVOKE", "privilege, ON level FROM account,", st.Revoke), ("SET NAMES", "names", _itself),
+    ("SET CHARACTER SET", "charset", lambda charset: st.SetNames(charset, of_connection=False)),
+    ("SET CHARSET", "charset", lambda charset: st.SetNames(charset, of_connection=False)),
+    *((f"SET {scope} TRANSACTION", "characteristics", functools.partial(_transaction, scope)) for scope in SCOPES[:3]),
+    ("SET TRANSACTION", "characteristics", _begin), ("SET", "settings", st.SetVariables),
     ("SHOW GRANTS FOR CURRENT_USER ( )", "", lambda: st.ShowGrants(None)),
     ("SHOW GRANTS FOR CURRENT_USER", "", lambda: st.ShowGrants(None)), ("SHOW GRANTS FOR", "account", st.ShowGrants),
     ("SHOW GRANTS", "", lambda: st.ShowGrants(None)),
@@ -308,13 +315,13 @@ PATTERNS: tuple[tuple[str, str, Callable[..., Any]], ...] = (  # how it begins, 
     ("SHOW CREATE", "SCHEMA name", lambda name: st.Show("CREATE DATABASE", name=name)),
     ("SHOW COUNT ( * ) ERRORS", "", lambda: st.Show("COUNT ERRORS")),
     ("SHOW COUNT", "( * ) WARNINGS", lambda: st.Show("COUNT WARNINGS")),
-    ("SHOW", "shown", lambda found: found), ("DESCRIBE", "described", lambda found: found),
-    ("DESC", "described", lambda found: found), ("EXPLAIN", "described", lambda found: found),
-    ("FLUSH", "NO_WRITE_TO_BINLOG|LOCAL? flushed", lambda _, found: found), ("KILL QUERY", "number", lambda n: st.Kill(n, True)),
+    ("SHOW", "shown", _itself), ("DESCRIBE", "described", _itself),
+    ("DESC", "described", _itself), ("EXPLAIN", "described", _itself),
+    ("FLUSH", "flushed", _itself), ("KILL QUERY", "number", lambda number: st.Kill(number, True)),
     ("KILL", "CONNECTION? number", lambda _, number: st.Kill(number)), ("USE", "name_or_string", st.Use),
     ("BEGIN", "WORK?", _begin), ("COMMIT", "WORK?", _begin), ("ROLLBACK", "WORK?", _begin),
     ("START", "TRANSACTION READ/ONLY? READ/WRITE? WITH/CONSISTENT/SNAPSHOT?", _begin),
-    ("RESET", "PERSIST persisted", lambda found: found),
+    ("RESET", "PERSIST persisted", _itself),
     ("PREPARE", "name FROM prepared", lambda name, found: st.PrepareText(name, **found)),
     ("EXECUTE", "name using", st.ExecuteText),
 )  # fmt: skip

@@ -14,8 +14,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import current, spend
 from innoclone.agent.sql.expressions import Env, Expr, derived
 from innoclone.agent.sql.lexer import Modes
-from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
-from innoclone.agent.sql.values import compare
+from innoclone.agent.sql.values import BOOL, Column, SqlType, Value, compare
 from innoclone.wire.results import ColumnDefinition
 
 Row = tuple[Value, ...]

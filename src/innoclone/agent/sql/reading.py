@@ -59,19 +59,17 @@ class WordReader:
                 raise self.wrong()
 
     def follow(self, pattern: str) -> list[Any]:
-        """Read what the pattern says, and give what was read: words and symbols in capitals must come, ``A|B`` is a
-        choice, ``A/B?`` may come, and whether it does is given; a name in small letters is a method of the reader's,
-        of whose results ``name,`` gives all in a list with commas, and ``name/A/B?`` gives one, or None without A B."""
+        """Read what the pattern says, and give what was read: words and symbols in capitals must come, ``A/B?`` may
+        come, and whether it does is given; a name in small letters is a method of the reader's, of whose results
+        ``name,`` gives all in a list with commas, and ``name/A/B?`` gives one, or None without A B."""
         found: list[Any] = []
         for part in pattern.split():
             name, *words = part.rstrip("?,").split("/")
             if not name.islower():
-                choices = [choice.replace("/", " ") for choice in part.rstrip("?").split("|")]
-                came = self.taken(*choices)
-                if not came and not part.endswith("?"):
-                    self.need(choices[0])  # or error 1064 at the word that doesn't fit
                 if part.endswith("?"):
-                    found.append(bool(came))
+                    found.append(self.takes(" ".join([name, *words])))
+                else:
+                    self.need(name)
             elif words and not self.takes(" ".join(words)):
                 found.append(None)
             else:

@@ -15,7 +15,7 @@ import regex
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import alone, spend
 from innoclone.agent.sql.expressions import Expr, is_exact, plain
-from innoclone.agent.sql.types import BOOL, Value
+from innoclone.agent.sql.values import BOOL, Value
 
 SECONDS = 0.032  # of one search: regexp_time_limit's default, in milliseconds
 LONGEST_PATTERN, LONGEST = 1 << 12, 1 << 24  # characters: of a pattern, and that REGEXP_REPLACE may give, says MySQL

@@ -15,8 +15,7 @@ from innoclone.agent.sql.expressions import Env, Expr, converted, merged
 from innoclone.agent.sql.joins import Catalog, bounded, joined, kept, shared_columns, sources
 from innoclone.agent.sql.parsing import name_of
 from innoclone.agent.sql.plans import Plan, Row, Session, Table
-from innoclone.agent.sql.types import Column, SqlType, Value
-from innoclone.agent.sql.values import sort_key, truth
+from innoclone.agent.sql.values import Column, SqlType, Value, sort_key, truth
 from innoclone.wire.results import ColumnDefinition
 
 BY_ZERO = 1365
