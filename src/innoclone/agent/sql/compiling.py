@@ -64,7 +64,6 @@ class Compiler:
     tables: Sequence[Table]
     clause: str = "field list"
     aliases: Mapping[str, Expr] = field(default_factory=dict)  # that may be used, by name in lower case
-    shared: frozenset[str] = frozenset()  # columns of USING
     outer: Compiler | None = None
     named: Mapping[str, Plan] = field(default_factory=dict)
     subplan: Callable[[Node, Compiler | None, Mapping[str, Plan]], Plan] = field(kw_only=True)
@@ -89,6 +88,10 @@ class Compiler:
         if make is None:
             raise self._unknown(node)
         return make(self, node)
+
+    def within(self, clause: str, node: Node | None) -> Expr | None:
+        """The expression of a clause, if there is one."""
+        return None if node is None else replace(self, clause=clause).compile(node.this)
 
     def _all(self, nodes: Sequence[Node | None]) -> list[Expr]:
         return [self.compile(node) for node in nodes if node is not None]
@@ -138,7 +141,7 @@ class Compiler:
             if not table and name in ("utc_date", "utc_time", "utc_timestamp") and not node.this.quoted:
                 return self._function(name.upper(), [])
             return self._outer_column(node, full)
-        if len(found) > 1 and (table or name not in self.shared):
+        if len(found) > 1:
             raise StatementError(1052, full, self.clause)
         at, index, column = found[0]
 

@@ -18,6 +18,7 @@ from innoclone.agent.sql.values import truth
 MOST_ROWS = 1_000_000  # of one table
 BYTES_OF_A_ROW = 150  # of a combination of rows, with what it is evaluated in; and for each of its tables
 BYTES_OF_A_TABLE = 8
+JOINED = ("this", "side", "kind", "on")  # what we know of a join
 Rows = tuple[Row | None, ...]  # of each table one
 
 
@@ -57,28 +58,23 @@ def bounded(rows: list[Row]) -> list[Row]:
 def _table(
     node: exp.Expression, catalog: Catalog, named: Mapping[str, Plan], plan: Callable[[exp.Expression], Plan]
 ) -> Table:
-    if any(value and name not in ("this", "db", "alias") for name, value in node.args.items()):
-        raise StatementError(1235, "this kind of table in FROM")
+    is_plain = not any(value and name not in ("this", "db", "alias") for name, value in node.args.items())
     alias = node.args.get("alias")
-    columns = [one.name for one in alias.args.get("columns") or []] if alias is not None else []
+    if not is_plain or (alias is not None and alias.args.get("columns")):
+        raise StatementError(1235, "this kind of table in FROM")
     if isinstance(node, exp.Subquery):
         if not node.alias:
             raise StatementError(1248)
-        return _derived(node.alias, plan(node.this), columns)
-    if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier) or columns:
+        return _derived(node.alias, plan(node.this))
+    if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
         raise StatementError(1235, "this kind of table in FROM")
     if not node.db and node.name.lower() in named:
-        return _derived(node.alias or node.name, named[node.name.lower()], [])
+        return _derived(node.alias or node.name, named[node.name.lower()])
     return catalog.table(node.db, node.name, node.alias or node.name)
 
 
-def _derived(alias: str, plan: Plan, names: Sequence[str]) -> Table:
-    return Table(alias, "", alias, plan.as_columns(names), lambda: plan.rows(Env(())))
-
-
-def shared_columns(joins: Sequence[exp.Join]) -> list[str]:
-    """What USING names, in lower case: columns that are only one."""
-    return [name.name.lower() for join in joins for name in join.args.get("using") or []]
+def _derived(alias: str, plan: Plan) -> Table:
+    return Table(alias, "", alias, plan.as_columns(), lambda: plan.rows(Env(())))
 
 
 def joined(
@@ -93,7 +89,7 @@ def joined(
         return lambda outer: iter([Env((), warnings=outer.warnings, outer=outer)])
     steps = []
     for at, join in enumerate(joins, 1):
-        condition, left = _condition(join, tables[: at + 1])
+        condition, left = _condition(join)
         narrowed = replace(compiler, tables=tables[: at + 1], clause="on clause")
         by_hash = len(tables) == 2 and not left and _is_equality(condition, where)
         hashed = "" if not by_hash else "right" if where is not None and _narrows(where, *tables) else "left"
@@ -152,25 +148,13 @@ class _Step:
         return self.test is None or bool(truth(self.test.value(Env(rows, warnings=outer.warnings, outer=outer))))
 
 
-def _condition(join: exp.Join, tables: Sequence[Table]) -> tuple[exp.Expression | None, bool]:
-    """The ON clause (USING as one), and whether it is a LEFT JOIN."""
-    side, kind = str(join.args.get("side") or "").upper(), str(join.args.get("kind") or "").upper()
-    known = {"this", "side", "kind", "on", "using"}
-    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN") or any(
-        value and name not in known for name, value in join.args.items()
-    ):  # fmt: skip
+def _condition(join: exp.Join) -> tuple[exp.Expression | None, bool]:
+    """The ON clause, and whether it is a LEFT JOIN. Raises error 1235 for USING and other kinds."""
+    side, kind = (str(join.args.get(name) or "").upper() for name in ("side", "kind"))
+    is_known = side in ("", "LEFT") and kind in ("", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN")
+    if not is_known or any(value and name not in JOINED for name, value in join.args.items()):
         raise StatementError(1235, "this kind of JOIN")
-    condition: exp.Expression | None = join.args.get("on")
-    for name in join.args.get("using") or []:
-        left = next((t for t in tables[:-1] if any(c.name.lower() == name.name.lower() for c in t.columns)), None)
-        if left is None:
-            raise StatementError(1054, name.name, "from clause")
-        same = exp.EQ(
-            this=exp.column(name.copy(), table=exp.to_identifier(left.alias)),
-            expression=exp.column(name.copy(), table=exp.to_identifier(tables[-1].alias)),
-        )
-        condition = same if condition is None else exp.And(this=condition, expression=same)
-    return condition, side == "LEFT"
+    return join.args.get("on"), side == "LEFT"
 
 
 def _is_equality(condition: exp.Expression | None, where: exp.Expression | None) -> bool:

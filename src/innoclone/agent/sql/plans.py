@@ -83,18 +83,13 @@ class Plan:
             self._found = self.find(outer)
         return self._found
 
-    def as_columns(self, names: Sequence[str] = ()) -> list[Column]:
-        """As the columns of a table, named anew if ``names`` are given. Raises errors 1060, 1353."""
-        if names and len(names) != len(self.columns):
-            raise StatementError(1353)
-        found = [Column(name, kind) for name, kind in zip(names or [c.name for c in self.columns], self.types,
-                                                          strict=True)]  # fmt: skip
-        seen: set[str] = set()
-        for column in found:
-            if column.name.lower() in seen:
-                raise StatementError(1060, column.name)
-            seen.add(column.name.lower())
-        return found
+    def as_columns(self) -> list[Column]:
+        """As the columns of a table. Raises error 1060."""
+        names = [column.name.lower() for column in self.columns]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                raise StatementError(1060, self.columns[at].name)
+        return [Column(column.name, kind) for column, kind in zip(self.columns, self.types, strict=True)]
 
 
 def _of_one_column(plan: Plan) -> SqlType:

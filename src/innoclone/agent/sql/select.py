@@ -12,7 +12,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import Budget, current, hold, running, size_of, spend
 from innoclone.agent.sql.compiling import Compiler
 from innoclone.agent.sql.expressions import Env, Expr, converted, merged
-from innoclone.agent.sql.joins import Catalog, bounded, joined, kept, shared_columns, sources
+from innoclone.agent.sql.joins import Catalog, bounded, joined, kept, sources
 from innoclone.agent.sql.parsing import name_of
 from innoclone.agent.sql.plans import Plan, Row, Session, Table
 from innoclone.agent.sql.values import Column, SqlType, Value, sort_key, truth
@@ -47,7 +47,7 @@ class _Item:
     alias: str  # by which other clauses may call it
 
 
-def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
+def _select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
     """``empty`` is a compiler without tables."""
     for name, value in tree.args.items():
         if value and name not in ALLOWED:
@@ -55,87 +55,67 @@ def plan_select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
     if "SQL_CALC_FOUND_ROWS" in (tree.args.get("operation_modifiers") or ()) and tree.args.get("limit"):
         raise StatementError(1235, "SQL_CALC_FOUND_ROWS")
     tables, joins = sources(tree, catalog, empty.named, lambda node: empty.subplan(node, None, empty.named))
-    compiler = replace(empty, tables=tables, shared=frozenset(shared_columns(joins)))
+    compiler = replace(empty, tables=tables)
     items = list(_items(tree, tables, compiler))
     compiler.aliases = {item.alias.lower(): item.expr for item in items if item.alias}
-    where = _clause(tree, "where", compiler, "where clause")
-    groups = _group_by(tree, compiler, items)
-    having = _clause(tree, "having", compiler, "having clause")
-    order = ordering(tree, compiler, [item.expr for item in items])
-    narrowing: exp.Expression | None = tree.args["where"].this if where is not None else None
+    narrowing: exp.Expression | None = tree.args["where"].this if tree.args.get("where") else None
+    where = compiler.within("where clause", tree.args.get("where"))
+    exprs = [item.expr for item in items]
+    groups = _group_by(tree.args.get("group"), compiler, exprs)
+    having = compiler.within("having clause", tree.args.get("having"))
+    order = _ordering(tree, compiler, exprs)
     combine = joined(tables, joins, compiler, narrowing)
-    everything = [item.expr for item in items] + [expr for expr, _ in order] + ([having] if having else [])
+    everything = [*exprs, *(expr for expr, _ in order), *([having] if having else [])]
     aggregated = bool(groups) or any(expr.is_aggregate for expr in everything)
     if aggregated and "ONLY_FULL_GROUP_BY" in compiler.session.settings.modes:
-        _only_full_group_by(items, groups)
-    types = [item.expr.type for item in items]
+        _only_full_group_by(exprs, groups)
 
     def find(outer: Env) -> list[Row]:
-        rows = kept((env for env in combine(outer) if where is None or truth(where.value(env))), len(tables))
-        envs = list(_grouped(rows, groups, outer, len(tables))) if aggregated else rows
-        if having is not None:
-            envs = [env for env in _watched(envs) if truth(having.value(env))]
+        envs = kept((env for env in combine(outer) if where is None or truth(where.value(env))), len(tables))
+        if aggregated:
+            envs = list(_grouped(envs, groups, outer, len(tables)))
         found = []
-        for env in _watched(envs):
-            row = tuple(item.expr.value(env) for item in items)
-            hold(BYTES_OF_A_RESULT + sum(size_of(value) for value in row if isinstance(value, str)))
-            found.append((row, env))
+        for env in envs:
+            spend()
+            if having is None or truth(having.value(env)):
+                row = tuple(expr.value(env) for expr in exprs)
+                hold(BYTES_OF_A_RESULT + sum(size_of(value) for value in row if isinstance(value, str)))
+                found.append((row, env))
         if tree.args.get("distinct"):
-            found = unique(found, lambda pair: pair[0], types)
-        return limited([row for row, _ in ordered(found, lambda pair: pair[1], order)], tree)
+            found = _unique(found, lambda pair: pair[0], [expr.type for expr in exprs])
+        return _limited([row for row, _ in _ordered(found, lambda pair: pair[1], order)], tree)
 
-    return Plan([item.definition for item in items], types, find, compiler.references)
-
-
-def _watched(rows: list[Env]) -> Iterator[Env]:
-    for env in rows:
-        spend()
-        yield env
+    return Plan([item.definition for item in items], [expr.type for expr in exprs], find, compiler.references)
 
 
 def _items(tree: exp.Select, tables: Sequence[Table], compiler: Compiler) -> Iterator[_Item]:
     for node in tree.expressions:
-        star = isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star))
-        if star:
-            yield from _all_columns(node, tables, compiler)
-            continue
         alias = node.alias if isinstance(node, exp.Alias) else ""
         inner = node.this if isinstance(node, exp.Alias) else node
-        expr = compiler.compile(inner)
-        if isinstance(inner, exp.Column) and len(expr.columns) == 1:
+        if isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star)):
+            yield from _all_columns(node.table if isinstance(node, exp.Column) else "", tables, compiler)
+        elif len((expr := compiler.compile(inner)).columns) == 1 and isinstance(inner, exp.Column):
             yield _column(alias or name_of(node), expr, tables)
         else:
             yield _Item(expr, expr.type.definition(alias or name_of(node)), alias)
 
 
-def _all_columns(node: exp.Expression, tables: Sequence[Table], compiler: Compiler) -> Iterator[_Item]:
-    """``*`` has the columns of USING first, and once."""
-    wanted = node.table if isinstance(node, exp.Column) else ""
+def _all_columns(wanted: str, tables: Sequence[Table], compiler: Compiler) -> Iterator[_Item]:
+    """Those of ``*``, or of ``wanted.*``."""
     chosen = [table for table in tables if not wanted or table.alias.lower() == wanted.lower()]
     if not chosen:
         raise StatementError(1051, wanted) if wanted else StatementError(1096)
-    shared = frozenset() if wanted else compiler.shared
-    columns = [(chosen[0], column) for column in chosen[0].columns if column.name.lower() in shared]
-    columns += [(table, column) for table in chosen for column in table.columns if column.name.lower() not in shared]
-    for table, column in columns:
-        expr = compiler.compile(exp.column(exp.to_identifier(column.name), table=exp.to_identifier(table.alias)))
-        yield _column(column.name, expr, tables)
+    for table in chosen:
+        for column in table.columns:
+            expr = compiler.compile(exp.column(exp.to_identifier(column.name), table=exp.to_identifier(table.alias)))
+            yield _column(column.name, expr, tables)
 
 
 def _column(name: str, expr: Expr, tables: Sequence[Table]) -> _Item:
     at, index, _ = next(iter(expr.columns))
-    table = tables[at]
-    definition = expr.type.definition(
-        name, schema=table.schema, table=table.name, alias=table.alias, original=table.columns[index].name
-    )
+    schema, table, original = tables[at].schema, tables[at].name, tables[at].columns[index].name
+    definition = expr.type.definition(name, schema=schema, table=table, alias=tables[at].alias, original=original)
     return _Item(expr, definition, name)
-
-
-def _clause(tree: exp.Select, name: str, compiler: Compiler, clause: str) -> Expr | None:
-    node = tree.args.get(name)
-    if node is None:
-        return None
-    return replace(compiler, clause=clause).compile(node.this)
 
 
 def _by(node: exp.Expression, compiler: Compiler, items: Sequence[Expr], clause: str) -> Expr:
@@ -147,34 +127,32 @@ def _by(node: exp.Expression, compiler: Compiler, items: Sequence[Expr], clause:
     return replace(compiler, clause=clause).compile(node)
 
 
-def _group_by(tree: exp.Select, compiler: Compiler, items: Sequence[_Item]) -> list[Expr]:
-    group = tree.args.get("group")
-    if group is None:
-        return []
-    if any(value and name != "expressions" for name, value in group.args.items()):
+def _group_by(group: exp.Expression | None, compiler: Compiler, items: Sequence[Expr]) -> list[Expr]:
+    if group is not None and any(value and name != "expressions" for name, value in group.args.items()):
         raise StatementError(1235, "GROUP BY with modifiers")
-    return [_by(node, compiler, [item.expr for item in items], "group statement") for node in group.expressions]
+    return [_by(node, compiler, items, "group statement") for node in (group.expressions if group is not None else [])]
 
 
-def ordering(node: exp.Expression, compiler: Compiler, items: Sequence[Expr]) -> Order:
+def _ordering(node: exp.Expression, compiler: Compiler, items: Sequence[Expr]) -> Order:
     """The ORDER BY of a query."""
     order = node.args.get("order")
     nodes = order.expressions if order is not None else []
     return [(_by(one.this, compiler, items, "order clause"), bool(one.args.get("desc"))) for one in nodes]
 
 
-def _only_full_group_by(items: Sequence[_Item], groups: Sequence[Expr]) -> None:
+def _only_full_group_by(items: Sequence[Expr], groups: Sequence[Expr]) -> None:
     """Columns outside of aggregates must be those of GROUP BY."""
-    grouped = frozenset().union(*(group.columns for group in groups)) if groups else frozenset()
+    grouped = frozenset().union(*(group.columns for group in groups))
     for number, item in enumerate(items, 1):
-        for *_, shown in sorted(item.expr.columns - grouped):
-            raise StatementError(1055, number, shown) if groups else StatementError(1140, number, shown)
+        for *_, shown in sorted(item.columns - grouped):
+            raise StatementError(1055 if groups else 1140, number, shown)
 
 
 def _grouped(rows: list[Env], groups: Sequence[Expr], outer: Env, tables: int) -> Iterator[Env]:
     found: dict[tuple[object, ...], list[Env]] = {}
     types = [group.type for group in groups]
-    for env in _watched(rows):
+    for env in rows:
+        spend()
         found.setdefault(_keys([group.value(env) for group in groups], types), []).append(env)
     if not found and not groups:
         yield Env((None,) * tables, [], outer.warnings, outer)
@@ -186,7 +164,7 @@ def _keys(values: Sequence[Value], types: Sequence[SqlType]) -> tuple[object, ..
     return tuple(sort_key(value, exact=bool(kind.collation)) for value, kind in zip(values, types, strict=True))
 
 
-def unique(rows: list[T], values: Callable[[T], Row], types: Sequence[SqlType]) -> list[T]:
+def _unique(rows: list[T], values: Callable[[T], Row], types: Sequence[SqlType]) -> list[T]:
     """The first of each that the collation takes for the same."""
     found: dict[tuple[object, ...], T] = {}
     for row in rows:
@@ -196,7 +174,7 @@ def unique(rows: list[T], values: Callable[[T], Row], types: Sequence[SqlType]) 
     return list(found.values())
 
 
-def ordered(rows: list[T], env: Callable[[T], Env], order: Order) -> list[T]:
+def _ordered(rows: list[T], env: Callable[[T], Env], order: Order) -> list[T]:
     """Sorted; equal ones keep their order."""
     for expr, descending in reversed(order):
         exact = bool(expr.type.collation)
@@ -211,7 +189,7 @@ def ordered(rows: list[T], env: Callable[[T], Env], order: Order) -> list[T]:
     return rows
 
 
-def limited(rows: list[Row], node: exp.Expression) -> list[Row]:
+def _limited(rows: list[Row], node: exp.Expression) -> list[Row]:
     """LIMIT and OFFSET of a query."""
     limit, offset = node.args.get("limit"), node.args.get("offset")
     first = _count(offset.expression) if offset is not None else 0
@@ -262,7 +240,7 @@ class _Planner:
         if common is not None:
             named = self._with(common, named)
         if isinstance(node, exp.Select):
-            return plan_select(node, self._compiler(outer, named), self.catalog)
+            return _select(node, self._compiler(outer, named), self.catalog)
         if isinstance(node, exp.Subquery) and not node.alias:
             inner = self.plan(node.this, outer, named)
             return _arranged(inner, node, self._compiler(outer, named))
@@ -281,10 +259,10 @@ class _Planner:
             if table.alias.lower() in own:
                 raise StatementError(1066, table.alias)
             plan = self.plan(table.this, None, {**named, **own})
-            names = [one.name for one in table.args["alias"].args.get("columns") or []]
-            columns = plan.as_columns(names)
-            definitions = [column.type.definition(column.name) for column in columns]
-            own[table.alias.lower()] = replace(plan, columns=definitions)
+            if table.args["alias"].args.get("columns"):
+                raise StatementError(1235, "WITH and names of columns")
+            columns = [column.type.definition(column.name) for column in plan.as_columns()]
+            own[table.alias.lower()] = replace(plan, columns=columns)
         return {**named, **own}
 
     def _union(self, node: exp.Union, outer: Compiler | None, named: Mapping[str, Plan]) -> Plan:
@@ -302,7 +280,7 @@ class _Planner:
 
         def find(env: Env) -> list[Row]:
             rows = [row for side in sides[: whole + 1] for row in side(env)]
-            rows = unique(rows, lambda row: row, types) if whole else rows
+            rows = _unique(rows, lambda row: row, types) if whole else rows
             return bounded(rows + [row for side in sides[whole + 1 :] for row in side(env)])
 
         columns = [kind.definition(column.name) for kind, column in zip(types, left.columns, strict=True)]
@@ -348,12 +326,12 @@ def _arranged(plan: Plan, node: exp.Expression, compiler: Compiler) -> Plan:
     columns = [Column(column.name, kind) for column, kind in zip(plan.columns, plan.types, strict=True)]
     compiler = replace(compiler, tables=[Table("", "", "", columns, list)])
     items = [compiler.compile(exp.column(exp.to_identifier(column.name))) for column in columns]
-    order = ordering(node, compiler, items)
+    order = _ordering(node, compiler, items)
 
     def find(outer: Env) -> list[Row]:
         def env(row: Row) -> Env:
             return Env((row,), warnings=outer.warnings, outer=outer)
 
-        return limited(ordered(plan.rows(outer), env, order), node)
+        return _limited(_ordered(plan.rows(outer), env, order), node)
 
     return Plan(plan.columns, plan.types, find, [*plan.references, *compiler.references])
