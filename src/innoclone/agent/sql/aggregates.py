@@ -7,21 +7,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import values as t
 from innoclone.agent.sql.budget import hold, size_of, spend
 from innoclone.agent.sql.expressions import DIVISION_DECIMALS, Env, Expr, digits_of
-from innoclone.agent.sql.values import (
-    BIGINT,
-    DOUBLE,
-    NOT_FIXED,
-    TEMPORAL,
-    SqlType,
-    Value,
-    decimal,
-    rounded,
-    sort_key,
-    to_number,
-    to_text,
-)
+from innoclone.agent.sql.values import BIGINT, DOUBLE, SqlType, Value
 from innoclone.wire.results import ColumnType
 
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE")
@@ -54,7 +43,7 @@ def _rows(env: Env, args: Sequence[Expr]) -> list[list[Value]]:
 
 
 def _key(args: Sequence[Expr], values: Sequence[Value]) -> tuple[tuple[int, object], ...]:
-    return tuple(sort_key(one, exact=bool(arg.type.collation)) for arg, one in zip(args, values, strict=True))
+    return tuple(t.sort_key(one, exact=bool(arg.type.collation)) for arg, one in zip(args, values, strict=True))
 
 
 def _count(args: Sequence[Expr], *, distinct: bool) -> Expr:
@@ -66,11 +55,11 @@ def _count(args: Sequence[Expr], *, distinct: bool) -> Expr:
 
 
 def _of_one(name: str, arg: Expr, *, distinct: bool) -> Expr:
-    exact = arg.type.is_integer or arg.type.kind is ColumnType.NEWDECIMAL or arg.type.kind in TEMPORAL
+    exact = arg.type.is_integer or arg.type.kind is ColumnType.NEWDECIMAL or arg.type.kind in t.TEMPORAL
     kind = arg.type
     if name in ("SUM", "AVG"):
         more, digits = (DIVISION_DECIMALS, 0) if name == "AVG" else (0, 22)
-        kind = decimal(digits_of(arg.type) + digits, arg.type.decimals + more) if exact else DOUBLE
+        kind = t.decimal(digits_of(arg.type) + digits, arg.type.decimals + more) if exact else DOUBLE
 
     def value(env: Env) -> Value:
         if name == "ANY_VALUE":
@@ -82,12 +71,12 @@ def _of_one(name: str, arg: Expr, *, distinct: bool) -> Expr:
             return None
         if name in ("MIN", "MAX"):
             return (min if name == "MIN" else max)(values, key=lambda one: _key([arg], [one]))
-        numbers = [to_number(one) for one in values]
+        numbers = [t.to_number(one) for one in values]
         if not exact:
             total = math.fsum(float(n or 0) for n in numbers)
             return total if name == "SUM" else total / len(numbers)
         whole = sum((Decimal(n or 0) for n in numbers), Decimal(0))
-        return rounded(whole if name == "SUM" else whole / len(numbers), kind.decimals)
+        return t.rounded(whole if name == "SUM" else whole / len(numbers), kind.decimals)
 
     return Expr(kind, value, is_aggregate=True)
 
@@ -111,7 +100,7 @@ def group_concat(
             values = [arg.value(row) for arg in args]
             key: object = _key(args, values) if distinct else number
             if None not in values and key not in texts:
-                texts[key] = "".join(to_text(v, a.type) or "" for v, a in zip(values, args, strict=True))
+                texts[key] = "".join(t.to_text(v, a.type) or "" for v, a in zip(values, args, strict=True))
                 size += len(_raw(texts[key])) + (len(_raw(separator)) if len(texts) > 1 else 0)
                 hold(size_of(texts[key]))
             if size > most:
@@ -123,7 +112,7 @@ def group_concat(
             env.warn(1260, f"Row {len(texts)} was cut by GROUP_CONCAT()")
         return raw[:most].decode("utf-8", "ignore") if len(raw) > most else raw.decode("utf-8", "surrogateescape")
 
-    return Expr(SqlType(ColumnType.LONG_BLOB, 16384, NOT_FIXED), value, is_aggregate=True)
+    return Expr(SqlType(ColumnType.LONG_BLOB, 16384, t.NOT_FIXED), value, is_aggregate=True)
 
 
 def _raw(text: str) -> bytes:

@@ -13,7 +13,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import expressions as ops
 from innoclone.agent.sql.aggregates import AGGREGATES, aggregate, group_concat
 from innoclone.agent.sql.budget import spend
-from innoclone.agent.sql.dates import ZONED, cast, collated, extract, plus_interval, timestampdiff
+from innoclone.agent.sql.dates import ZONED, cast, collated, plus_interval, timestampdiff
 from innoclone.agent.sql.expressions import Env, Expr, constant, scalar
 from innoclone.agent.sql.functions import FUNCTIONS
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
@@ -319,7 +319,8 @@ class Compiler:
 _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Column: Compiler._column, exp.Literal: Compiler._literal, exp.National: Compiler._literal,
     exp.RawString: Compiler._literal, exp.HexString: Compiler._hexadecimal, exp.BitString: Compiler._number,
-    exp.Introducer: lambda own, node: own.compile(node.args["expression"]), exp.Null: lambda *_: constant(NULL, None),
+    exp.Introducer: lambda own, node: own.compile(node.args["expression"]),
+    exp.Null: lambda *_: constant(NULL, None),
     exp.Boolean: lambda _, node: constant(BOOL, int(bool(node.this))),
     exp.Paren: lambda own, node: own.compile(node.this), exp.Neg: lambda own, node: ops.negative(own.compile(node.this)),
     exp.Not: lambda own, node: ops.negation(own.compile(node.this)), exp.Is: Compiler._is,
@@ -340,5 +341,4 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Substring: lambda own, node: FUNCTIONS["SUBSTRING"][2](
         *own._all([node.args.get(name) for name in ("this", "start", "length")])),
     exp.StrPosition: lambda own, node: own._function("LOCATE", [node.args["substr"], node.this]),
-    exp.Extract: lambda own, node: extract(node.name.upper(), own.compile(node.args["expression"])),
 }  # fmt: skip

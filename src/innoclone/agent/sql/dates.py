@@ -1,4 +1,4 @@
-"""Dates and times: their functions, ``moment + INTERVAL amount unit``, EXTRACT and TIMESTAMPDIFF; and CAST."""
+"""Dates and times: their functions, ``moment + INTERVAL amount unit``, and TIMESTAMPDIFF; and CAST."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from innoclone.agent.sql.values import BIGINT, DATE, SqlType, Value, datetime_ty
 from innoclone.wire.results import ColumnType
 
 FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
-EPOCH_DAYS = 365  # TO_DAYS of the first day that Python knows is one more: MySQL has a year 0
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
 UNITS = {"MICROSECOND": 1, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 * 10**6, "DAY": 86400 * 10**6}
 UNITS["WEEK"] = 7 * UNITS["DAY"]  # microseconds
@@ -83,14 +82,6 @@ def plus_interval(moment: Expr, amount: Expr, unit: str, sign: int) -> Expr:
     return scalar(kind, value, moment, amount)
 
 
-def extract(unit: str, arg: Expr) -> Expr:
-    """EXTRACT of one unit, which has a function of its own, too. Raises error 1235."""
-    if unit not in (*UNITS, *MONTHS) or unit == "WEEK":
-        raise StatementError(1235, f"EXTRACT({unit})")
-    lengths = {"YEAR": 4, "HOUR": 3, "MICROSECOND": 6, "QUARTER": 1}
-    return replace(DATES[unit][2](arg), type=integer(lengths.get(unit, 2)))
-
-
 def timestampdiff(unit: str, begin: Expr, end: Expr) -> Expr:
     """TIMESTAMPDIFF: whole units between, toward zero."""
     if unit not in UNITS and unit not in MONTHS:
@@ -135,25 +126,18 @@ def _of_sec_to_time(arg: Expr) -> SqlType:
     return time_type(6 if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE else min(arg.type.decimals, 6))
 
 
-def _of_a_day(kind: SqlType, pick: Callable[[timedelta], int]) -> Function:
-    """HOUR and the like, of a moment or a time."""
-    return plain("d", kind, lambda time: pick(abs(time)))
-
-
 def _ordinal(day: int) -> str:
     return f"{day}{'th' if 10 <= day <= 19 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
 
 
+_STRFTIME = {
+    "y": "%y", "m": "%m", "d": "%d", "H": "%H", "h": "%I", "I": "%I", "i": "%M", "s": "%S", "S": "%S", "f": "%f",
+    "p": "%p", "T": "%H:%M:%S", "r": "%I:%M:%S %p", "j": "%j", "W": "%A", "a": "%a", "M": "%B", "b": "%b", "w": "%w",
+}  # fmt: skip
 _FORMATS: dict[str, Callable[[datetime], str]] = {
-    "Y": lambda t: f"{t.year:04}", "y": lambda t: f"{t.year % 100:02}", "m": lambda t: f"{t.month:02}",
-    "c": lambda t: str(t.month), "d": lambda t: f"{t.day:02}", "e": lambda t: str(t.day),
-    "H": lambda t: f"{t.hour:02}", "k": lambda t: str(t.hour), "h": lambda t: f"{(t.hour - 1) % 12 + 1:02}",
-    "I": lambda t: f"{(t.hour - 1) % 12 + 1:02}", "l": lambda t: str((t.hour - 1) % 12 + 1),
-    "i": lambda t: f"{t.minute:02}", "s": lambda t: f"{t.second:02}", "S": lambda t: f"{t.second:02}",
-    "f": lambda t: f"{t.microsecond:06}", "p": lambda t: "PM" if t.hour >= 12 else "AM",
-    "T": lambda t: f"{t:%H:%M:%S}", "r": lambda t: f"{(t.hour - 1) % 12 + 1:02}:{t:%M:%S} {'AP'[t.hour >= 12]}M",
-    "j": lambda t: f"{t:%j}", "W": lambda t: f"{t:%A}", "a": lambda t: f"{t:%a}", "M": lambda t: f"{t:%B}",
-    "b": lambda t: f"{t:%b}", "w": lambda t: f"{t:%w}", "D": lambda t: _ordinal(t.day),
+    "Y": lambda moment: f"{moment.year:04}", "c": lambda moment: str(moment.month), "e": lambda moment: str(moment.day),
+    "k": lambda moment: str(moment.hour), "l": lambda moment: str((moment.hour - 1) % 12 + 1),
+    "D": lambda moment: _ordinal(moment.day),
 }  # fmt: skip
 _OF_WEEKS = "UuVvXx"
 _LENGTHS = {"M": 64, "W": 64, "D": 4, "Y": 4, "a": 32, "b": 32, "j": 3, "k": 7, "H": 7, "r": 11, "T": 8, "f": 6, "w": 1,
@@ -175,8 +159,10 @@ def _date_format(moment: datetime, pattern: str) -> Value:
         spend(2)
         if found[1] is not None and found[1] in _OF_WEEKS:
             raise StatementError(1235, f"DATE_FORMAT with %{found[1]}")
-        form = _FORMATS.get(found[1]) if found[1] is not None else None
-        parts.append(form(moment) if form is not None else found[1] or found[0])
+        if found[1] in _FORMATS:
+            parts.append(_FORMATS[found[1]](moment))
+        else:
+            parts.append(f"{moment:{_STRFTIME[found[1]]}}" if found[1] in _STRFTIME else found[1] or found[0])
     return "".join(parts)
 
 
@@ -214,23 +200,17 @@ DATES: dict[str, Function] = {
     "TIME_TO_SEC": plain("d", replace(BIGINT, length=10), lambda time: math.trunc(time.total_seconds())),
     "DATE_FORMAT": plain("mt", _of_date_format, _date_format),
     "UNIX_TIMESTAMP": _unix_timestamp(None), "FROM_UNIXTIME": _from_unixtime(None),
-    "DATE": plain("m", DATE, datetime.date), "TIME": plain("d", lambda arg: time_type(_fraction(arg)), lambda time: time),
+    "DATE": plain("m", DATE, datetime.date),
+    "TIME": plain("d", lambda arg: time_type(_fraction(arg)), lambda time: time),
     "TIMESTAMP": plain("m", lambda arg: datetime_type(_fraction(arg)), lambda moment: moment),
     "YEAR": plain("m", SqlType(ColumnType.YEAR, 4, unsigned=True), lambda moment: moment.year),
     "MONTH": plain("m", integer(2), lambda moment: moment.month), "DAY": plain("m", integer(2), lambda m: m.day),
     "DAYOFMONTH": plain("m", integer(2), lambda moment: moment.day),
-    "HOUR": _of_a_day(integer(3), lambda time: time // timedelta(hours=1)),
-    "MINUTE": _of_a_day(integer(2), lambda time: time // timedelta(minutes=1) % 60),
-    "SECOND": _of_a_day(integer(2), lambda time: time // timedelta(seconds=1) % 60),
-    "MICROSECOND": _of_a_day(BIGINT, lambda time: time.microseconds),
+    "HOUR": plain("d", integer(3), lambda time: abs(time) // timedelta(hours=1)),
+    "MINUTE": plain("d", integer(2), lambda time: abs(time) // timedelta(minutes=1) % 60),
+    "SECOND": plain("d", integer(2), lambda time: abs(time) // timedelta(seconds=1) % 60),
+    "MICROSECOND": plain("d", BIGINT, lambda time: abs(time).microseconds),
     "DATEDIFF": plain("mm", integer(8), lambda left, right: (left.date() - right.date()).days),
-    "TO_DAYS": plain("m", integer(7), lambda moment: moment.toordinal() + EPOCH_DAYS),
-    "DAYNAME": plain("m", varchar(9), lambda moment: f"{moment:%A}"),
-    "MONTHNAME": plain("m", varchar(9), lambda moment: f"{moment:%B}"),
-    "DAYOFWEEK": plain("m", integer(1), lambda moment: (moment.weekday() + 1) % 7 + 1),
-    "WEEKDAY": plain("m", integer(1), datetime.weekday),
-    "DAYOFYEAR": plain("m", integer(3), lambda moment: moment.timetuple().tm_yday),
-    "QUARTER": plain("m", integer(1), lambda moment: (moment.month + 2) // 3),
 }  # fmt: skip
 ZONED = {"UNIX_TIMESTAMP": _unix_timestamp, "FROM_UNIXTIME": _from_unixtime}
 """Functions that are made for the session's time zone; None is the system's."""

@@ -302,19 +302,14 @@ def _parts(node: exp.Expression) -> tuple[list[exp.Expression], int]:
 
 def _conversion(plan: Plan, types: list[SqlType]) -> Callable[[Env], list[Row]]:
     """The plan's rows with values of those types."""
-
-    def column(at: int) -> Expr:
-        return converted(Expr(plan.types[at], lambda env: env.rows[0][at] if env.rows[0] else None), types[at])
-
-    columns = [column(at) for at in range(len(types))]
+    places = [Expr(kind, lambda env, at=at: (env.rows[0] or ())[at]) for at, kind in enumerate(plan.types)]  # type: ignore[misc]
+    columns = [converted(place, kind) for place, kind in zip(places, types, strict=True)]
 
     def rows(outer: Env) -> list[Row]:
-        found = []
-        for row in plan.rows(outer):
-            spend()
-            hold(BYTES_OF_A_RESULT)
-            found.append(tuple(one.value(Env((row,))) for one in columns))
-        return found
+        found = plan.rows(outer)
+        spend(len(found))
+        hold(BYTES_OF_A_RESULT * len(found))
+        return [tuple(one.value(Env((row,))) for one in columns) for row in found]
 
     return rows
 
