@@ -1,8 +1,5 @@
-"""What a statement may take of time, rows and memory: every loop of the agent's SQL spends from its thread's budget.
-
-Nothing that a client sends may hold the agent or what runs beside it, so no loop whose length a client chooses goes
-on without a look at KILL and at the clock, and nothing is kept that wasn't counted.
-"""
+"""What a statement may take of time, rows and memory: no loop whose length a client chooses goes on without a look at
+KILL and at the clock, and nothing is kept that wasn't counted, in the budget of the thread."""
 
 from __future__ import annotations
 
@@ -61,7 +58,7 @@ class Budget:
         self._end = self._began + seconds
         self._has_turn = False
         self._rows, self._most = rows, most
-        self._held = self._taken = 0
+        self.held = self.most_held = 0  # bytes in use, and bytes that were in use at a time, or a little more
 
     def within(self, seconds: float | None, rows: int) -> None:
         """Less than until now, counted from the statement's begin; None is no other time."""
@@ -77,11 +74,8 @@ class Budget:
             self.look()
 
     def look(self) -> None:
-        """Raises error 1317 once the statement was killed, 3024 when its time is over. Lets other threads go first.
-
-        Of the statements that take long one works at a time, and that half of the time. Python gives the interpreter
-        from thread to thread every 5 ms only: each of them would add as much to every step of a clone.
-        """
+        """Raises errors 1317, 3024. Lets other threads go first: of the statements that take long one works at a time,
+        and that half of the time, as each would add the 5 ms of Python's turns to every step of a clone."""
         self.check()
         if time.monotonic() - self._began <= POLITE_AFTER:
             return
@@ -114,33 +108,23 @@ class Budget:
         if self._rows < 0:
             raise StatementError(1104)
 
-    @property
-    def held(self) -> int:
-        """Bytes in use."""
-        return self._held
-
-    @property
-    def most_held(self) -> int:
-        """Bytes that were in use at the same time, or a little more."""
-        return self._taken
-
     def hold(self, count: int) -> None:
         """So many bytes more, or less. Raises error 3170."""
-        self._held += count
-        if self._held > self._taken:
-            if self._held > self._most:
+        self.held += count
+        if self.held > self.most_held:
+            if self.held > self._most:
                 raise StatementError(3170, self._most, "a statement", "")
-            wanted = (self._held - self._taken) // AT_ONCE * AT_ONCE + AT_ONCE
+            wanted = (self.held - self.most_held) // AT_ONCE * AT_ONCE + AT_ONCE
             if self._pool is not None:
                 self._pool.take(wanted)
-            self._taken += wanted
+            self.most_held += wanted
 
     def close(self) -> None:
         """Everything is given back."""
         self.rest()
         if self._pool is not None:
-            self._pool.give(self._taken)
-        self._held = 0
+            self._pool.give(self.most_held)
+        self.held = 0
 
 
 _local = threading.local()

@@ -57,7 +57,7 @@ NAMED: dict[type[Node], str] = {
 class Compiler:
     """Compiles the expressions of one SELECT; ``clause`` is MySQL's name of where the expression stands.
 
-    ``outer`` is the query around a subquery, ``references`` what of that was used, ``named`` the tables of WITH.
+    ``outer`` is the query around a subquery, ``references`` what of that was used.
     """
 
     session: Session
@@ -65,8 +65,7 @@ class Compiler:
     clause: str = "field list"
     aliases: Mapping[str, Expr] = field(default_factory=dict)  # that may be used, by name in lower case
     outer: Compiler | None = None
-    named: Mapping[str, Plan] = field(default_factory=dict)
-    subplan: Callable[[Node, Compiler | None, Mapping[str, Plan]], Plan] = field(kw_only=True)
+    subplan: Callable[[Node, Compiler | None], Plan] = field(kw_only=True)
     references: list[Expr] = field(default_factory=list)
 
     def compile(self, node: Node) -> Expr:
@@ -167,7 +166,7 @@ class Compiler:
         return Expr(found.type, lambda env: found.value(env.outer) if env.outer is not None else None)
 
     def _plan(self, node: Node) -> Plan:
-        return self.subplan(node, self, self.named)
+        return self.subplan(node, self)
 
     def _comparison(self, node: Node) -> Expr:
         right = node.args["expression"]

@@ -106,10 +106,8 @@ _READERS: dict[str, Callable[[Value, Expr], Any]] = {
 
 
 def plain(takes: str, kind: SqlType | Callable[..., SqlType], function: Callable[..., Value]) -> Function:
-    """A function of values, each read as ``takes`` says: text, bytes, integer, number, moment or duration.
-
-    It is NULL where an argument is none of that. What stands behind ``?`` may be left out; ``*`` is for any more.
-    """
+    """A function of values, each read as ``takes`` says: text, bytes, integer, number, moment or duration, and NULL for
+    what is none of that. What stands behind ``?`` may be left out; ``*`` is for any more."""
     letters = takes.rstrip("*").replace("?", "")
 
     def make(*args: Expr) -> Expr:

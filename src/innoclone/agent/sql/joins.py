@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -30,9 +30,9 @@ class Catalog(Protocol):
 
 
 def sources(
-    tree: exp.Select, catalog: Catalog, named: Mapping[str, Plan], plan: Callable[[exp.Expression], Plan]
+    tree: exp.Select, catalog: Catalog, plan: Callable[[exp.Expression], Plan]
 ) -> tuple[list[Table], list[exp.Join]]:
-    """The tables of FROM, and the joins between them. ``named`` are those of WITH; ``plan`` is for derived tables."""
+    """The tables of FROM, and the joins between them; ``plan`` is for derived tables."""
     joins: list[exp.Join] = tree.args.get("joins") or []
     begin = tree.args.get("from_")
     if begin is None:
@@ -41,7 +41,7 @@ def sources(
     for node in (begin.this, *(join.this for join in joins)):
         if isinstance(node, exp.Table) and node.name.upper() == "DUAL" and not joins and not node.db:
             return [], []
-        table = _table(node, catalog, named, plan)
+        table = _table(node, catalog, plan)
         if any(other.alias.lower() == table.alias.lower() for other in found):
             raise StatementError(1066, table.alias)
         found.append(table)
@@ -55,9 +55,7 @@ def bounded(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _table(
-    node: exp.Expression, catalog: Catalog, named: Mapping[str, Plan], plan: Callable[[exp.Expression], Plan]
-) -> Table:
+def _table(node: exp.Expression, catalog: Catalog, plan: Callable[[exp.Expression], Plan]) -> Table:
     is_plain = not any(value and name not in ("this", "db", "alias") for name, value in node.args.items())
     alias = node.args.get("alias")
     if not is_plain or (alias is not None and alias.args.get("columns")):
@@ -65,16 +63,11 @@ def _table(
     if isinstance(node, exp.Subquery):
         if not node.alias:
             raise StatementError(1248)
-        return _derived(node.alias, plan(node.this))
+        derived = plan(node.this)
+        return Table(node.alias, "", node.alias, derived.as_columns(), lambda: derived.rows(Env(())))
     if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
         raise StatementError(1235, "this kind of table in FROM")
-    if not node.db and node.name.lower() in named:
-        return _derived(node.alias or node.name, named[node.name.lower()])
     return catalog.table(node.db, node.name, node.alias or node.name)
-
-
-def _derived(alias: str, plan: Plan) -> Table:
-    return Table(alias, "", alias, plan.as_columns(), lambda: plan.rows(Env(())))
 
 
 def joined(

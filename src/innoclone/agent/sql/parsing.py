@@ -1,12 +1,9 @@
-"""A SELECT's text becomes sqlglot's tree, and the names that MySQL gives to its columns.
-
-MySQL's grammar without sqlglot's knowledge of functions: every function call stays what was typed, so that what it
-does is decided in one place, `innoclone.agent.sql.functions`. A column without an alias is named by the source
-text, which is noted in the tree.
-"""
+"""A SELECT's text becomes sqlglot's tree, without what sqlglot knows of functions: what a call does is decided in one
+place, `innoclone.agent.sql.functions`. A column without an alias is named by the text, which is noted in the tree."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -21,17 +18,9 @@ from sqlglot.tokenizer_core import TokenType
 
 from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.budget import spend
-from innoclone.agent.sql.lexer import (
-    ANSI_QUOTES,
-    NO_BACKSLASH_ESCAPES,
-    NO_MODES,
-    Kind,
-    Modes,
-    Token,
-    tokens_of,
-)
+from innoclone.agent.sql.lexer import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, NO_MODES, Kind, Modes, Token, tokens_of
 
-LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
+LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters with all arguments, words
 PIPES_AS_CONCAT = "PIPES_AS_CONCAT"
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
@@ -83,12 +72,9 @@ def is_query(tokens: list[Token]) -> bool:
 
 
 def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), modes: Modes = NO_MODES) -> exp.Expr:
-    """A SELECT, UNION or WITH; `name_of` tells the names of its columns. ``tokens`` are those of ``text``.
-
-    ``arguments`` are literals for its question marks, ``modes`` those of sql_mode.
-    Raises error 1064, or 1235 for what MySQL has and we have not.
-    """
-    if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
+    """A SELECT or UNION; `name_of` tells the names of its columns. ``tokens`` are those of ``text``, ``arguments`` are
+    literals for its question marks, ``modes`` those of sql_mode. Raises error 1064, or 1235 for what we have not."""
+    if len(text) + sum(map(len, arguments)) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))
@@ -151,14 +137,10 @@ def _spelled(written: str, token: Token, modes: Modes) -> str:
 
 
 def _depth(tokens: list[Token]) -> int:
-    depth = deepest = 0
-    for token in tokens:
-        if token.is_symbol("(") or token.is_word("CASE"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token.is_symbol(")") or token.is_word("END"):
-            depth -= 1
-    return deepest
+    steps = (
+        int(one.is_symbol("(") or one.is_word("CASE")) - int(one.is_symbol(")") or one.is_word("END")) for one in tokens
+    )
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _syntax(text: str, tokens: list[Token], plain: str, starts: list[int], error: ParseError) -> StatementError:
@@ -173,12 +155,11 @@ def _syntax(text: str, tokens: list[Token], plain: str, starts: list[int], error
 
 
 def _name(text: str, item: list[Token]) -> str:
-    last = item[-1]
-    first = item[0]
+    first, last = item[0], item[-1]
     if all(token.kind is Kind.STRING and text[token.start] not in "xX0" for token in item):
         return first.text
     if len(item) == 1 and last.kind is Kind.QUOTED:
         return last.text
     if last.kind in (Kind.WORD, Kind.QUOTED) and len(item) in (3, 5) and all(t.is_symbol(".") for t in item[1::2]):
         return last.text
-    return text[item[0].start : last.end]
+    return text[first.start : last.end]

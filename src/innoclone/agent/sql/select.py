@@ -1,8 +1,9 @@
-"""Planning a query: WITH, UNION, and the SELECTs that they are made of, with all their clauses."""
+"""Planning a query: UNION, and the SELECTs that it is made of, with all their clauses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,8 +22,9 @@ from innoclone.wire.results import ColumnDefinition
 BY_ZERO = 1365
 ALLOWED = {
     "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "kind",
-    "with_", "operation_modifiers",
+    "operation_modifiers",
 }  # fmt: skip
+UNITED = {"this", "expression", "distinct", "order", "limit", "offset"}
 BYTES_OF_A_RESULT, BYTES_OF_A_KEY = 150, 150  # of a row, besides texts
 T = TypeVar("T")
 Order = list[tuple[Expr, bool]]  # and whether descending
@@ -54,7 +56,7 @@ def _select(tree: exp.Select, empty: Compiler, catalog: Catalog) -> Plan:
             raise StatementError(1235, f"SELECT with {name.rstrip('_').upper()}")
     if "SQL_CALC_FOUND_ROWS" in (tree.args.get("operation_modifiers") or ()) and tree.args.get("limit"):
         raise StatementError(1235, "SQL_CALC_FOUND_ROWS")
-    tables, joins = sources(tree, catalog, empty.named, lambda node: empty.subplan(node, None, empty.named))
+    tables, joins = sources(tree, catalog, lambda node: empty.subplan(node, None))
     compiler = replace(empty, tables=tables)
     items = list(_items(tree, tables, compiler))
     compiler.aliases = {item.alias.lower(): item.expr for item in items if item.alias}
@@ -210,7 +212,7 @@ def run_select(tree: exp.Expr, session: Session, catalog: Catalog) -> Result:
         with running(Budget()):
             return run_select(tree, session, catalog)
     try:
-        plan = _Planner(session, catalog).plan(tree, None, {})
+        plan = _plan(session, catalog, tree, None)
         warnings: list[tuple[int, str]] = []
         rows = plan.rows(Env((), warnings=warnings))
         if session.settings.limit is not None and not _has_limit(tree):
@@ -229,73 +231,45 @@ def _has_limit(node: exp.Expr) -> bool:
     return node.args.get("limit") is not None or (isinstance(node, exp.Subquery) and _has_limit(node.this))
 
 
-@dataclass(frozen=True)
-class _Planner:
-    session: Session
-    catalog: Catalog
-
-    def plan(self, node: exp.Expr, outer: Compiler | None, named: Mapping[str, Plan]) -> Plan:
-        """``outer`` is the query around a subquery, ``named`` are the tables of WITH."""
-        common = node.args.get("with_")
-        if common is not None:
-            named = self._with(common, named)
-        if isinstance(node, exp.Select):
-            return _select(node, self._compiler(outer, named), self.catalog)
-        if isinstance(node, exp.Subquery) and not node.alias:
-            inner = self.plan(node.this, outer, named)
-            return _arranged(inner, node, self._compiler(outer, named))
-        if isinstance(node, exp.Union):
-            return self._union(node, outer, named)
-        raise StatementError(1235, type(node).__name__.upper())
-
-    def _compiler(self, outer: Compiler | None, named: Mapping[str, Plan]) -> Compiler:
-        return Compiler(self.session, [], outer=outer, named=named, subplan=self.plan)
-
-    def _with(self, common: exp.Expression, named: Mapping[str, Plan]) -> Mapping[str, Plan]:
-        if common.args.get("recursive"):
-            raise StatementError(1235, "WITH RECURSIVE")
-        own: dict[str, Plan] = {}
-        for table in common.expressions:
-            if table.alias.lower() in own:
-                raise StatementError(1066, table.alias)
-            plan = self.plan(table.this, None, {**named, **own})
-            if table.args["alias"].args.get("columns"):
-                raise StatementError(1235, "WITH and names of columns")
-            columns = [column.type.definition(column.name) for column in plan.as_columns()]
-            own[table.alias.lower()] = replace(plan, columns=columns)
-        return {**named, **own}
-
-    def _union(self, node: exp.Union, outer: Compiler | None, named: Mapping[str, Plan]) -> Plan:
-        """UNION [ALL]: types that fit both, names of the first."""
-        known = {"this", "expression", "distinct", "with_", "order", "limit", "offset"}
-        if any(value and name not in known for name, value in node.args.items()):
-            raise StatementError(1235, "this kind of UNION")
+def _plan(session: Session, catalog: Catalog, node: exp.Expr, outer: Compiler | None) -> Plan:
+    """``outer`` is the query around a subquery. Raises error 1235 for WITH and others."""
+    planned = functools.partial(_plan, session, catalog)
+    empty = Compiler(session, [], outer=outer, subplan=planned)
+    if node.args.get("with_"):
+        raise StatementError(1235, "WITH")
+    if isinstance(node, exp.Select):
+        return _select(node, empty, catalog)
+    if isinstance(node, exp.Subquery) and not node.alias:
+        return _arranged(planned(node.this, outer), node, empty)
+    if isinstance(node, exp.Union):
         parts, whole = _parts(node)
-        plans = [self.plan(part, outer, named) for part in parts]
-        left = plans[0]
-        if any(len(plan.types) != len(left.types) for plan in plans):
-            raise StatementError(1222)
-        types = [merged(kinds) for kinds in zip(*(plan.types for plan in plans), strict=True)]
-        sides = [_conversion(plan, types) for plan in plans]
+        return _arranged(_union([planned(part, outer) for part in parts], whole), node, empty)
+    raise StatementError(1235, type(node).__name__.upper())
 
-        def find(env: Env) -> list[Row]:
-            rows = [row for side in sides[: whole + 1] for row in side(env)]
-            rows = _unique(rows, lambda row: row, types) if whole else rows
-            return bounded(rows + [row for side in sides[whole + 1 :] for row in side(env)])
 
-        columns = [kind.definition(column.name) for kind, column in zip(types, left.columns, strict=True)]
-        plan = Plan(columns, types, find, [one for plan in plans for one in plan.references])
-        return _arranged(plan, node, self._compiler(outer, named))
+def _union(plans: list[Plan], whole: int) -> Plan:
+    """UNION, and UNION ALL behind number ``whole``: types that fit all, names of the first."""
+    left = plans[0]
+    if any(len(plan.types) != len(left.types) for plan in plans):
+        raise StatementError(1222)
+    types = [merged(kinds) for kinds in zip(*(plan.types for plan in plans), strict=True)]
+    sides = [_conversion(plan, types) for plan in plans]
+
+    def find(env: Env) -> list[Row]:
+        rows = [row for side in sides[: whole + 1] for row in side(env)]
+        rows = _unique(rows, lambda row: row, types) if whole else rows
+        return bounded(rows + [row for side in sides[whole + 1 :] for row in side(env)])
+
+    columns = [kind.definition(column.name) for kind, column in zip(types, left.columns, strict=True)]
+    return Plan(columns, types, find, [one for plan in plans for one in plan.references])
 
 
 def _parts(node: exp.Expression) -> tuple[list[exp.Expression], int]:
     """The queries of a chain of UNIONs, and the number of the last one before which UNION isn't ALL, 0 for none."""
-    if not isinstance(node, exp.Union):
-        return [node], 0
-    plain = isinstance(node.this, exp.Union) and not any(
-        node.this.args.get(name) for name in ("order", "limit", "with_")
-    )
-    parts, whole = _parts(node.this) if plain else ([node.this], 0)
+    if any(value and name not in UNITED for name, value in node.args.items()):
+        raise StatementError(1235, "this kind of UNION")
+    is_chain = isinstance(node.this, exp.Union) and not any(node.this.args.get(name) for name in ("order", "limit"))
+    parts, whole = _parts(node.this) if is_chain else ([node.this], 0)
     parts.append(node.expression)
     return parts, len(parts) - 1 if node.args.get("distinct") else whole
 
