@@ -11,11 +11,10 @@ from sqlglot import exp
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import expressions as ops
-from innoclone.agent.sql.aggregates import AGGREGATES, aggregate, group_concat
 from innoclone.agent.sql.budget import spend
 from innoclone.agent.sql.dates import ZONED, cast, collated, plus_interval, timestampdiff
 from innoclone.agent.sql.expressions import Env, Expr, constant, scalar
-from innoclone.agent.sql.functions import FUNCTIONS
+from innoclone.agent.sql.functions import AGGREGATES, FUNCTIONS, aggregate, group_concat
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
 from innoclone.agent.sql.plans import Plan, Session, Table, exists, in_subquery, scalar_subquery
 from innoclone.agent.sql.regexps import regexp_like
@@ -321,7 +320,8 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Introducer: lambda own, node: own.compile(node.args["expression"]),
     exp.Null: lambda *_: constant(NULL, None),
     exp.Boolean: lambda _, node: constant(BOOL, int(bool(node.this))),
-    exp.Paren: lambda own, node: own.compile(node.this), exp.Neg: lambda own, node: ops.negative(own.compile(node.this)),
+    exp.Paren: lambda own, node: own.compile(node.this),
+    exp.Neg: lambda own, node: ops.negative(own.compile(node.this)),
     exp.Not: lambda own, node: ops.negation(own.compile(node.this)), exp.Is: Compiler._is,
     exp.Between: Compiler._between, exp.In: Compiler._in, exp.Like: Compiler._like, exp.Escape: Compiler._escape,
     exp.Subquery: lambda own, node: scalar_subquery(own._plan(node)),

@@ -9,8 +9,7 @@ from typing import Any
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.lexer import Kind, Token
-from innoclone.agent.sql.reading import WordReader
+from innoclone.agent.sql.lexer import Kind, Token, WordReader
 
 MOST_PORT = 65535
 USER_LENGTH, HOST_LENGTH = 32, 255  # characters, as in the table mysql.user
@@ -47,20 +46,8 @@ class _Parser(WordReader):
     # ---- accounts ------------------------------------------------------------------------------------------
 
     def account(self) -> st.AccountName:
-        """A user with its host. Raises error 1470 for longer ones than MySQL's tables hold."""
-        user, host = self.name_or_string(), self.host() if self.takes("@") else "%"
-        for text, what, most in ((user, "user name", USER_LENGTH), (host, "host name", HOST_LENGTH)):
-            if len(text) > most:
-                raise StatementError(1470, text[:70], what, most)
-        return st.AccountName(user, host)
-
-    def donor(self) -> st.AccountName:
-        """An account with a host."""
-        begin = self.at
-        found = self.account()
-        if not any(token.is_symbol("@") for token in self.tokens[begin : self.at]):
-            raise self.wrong()
-        return found
+        """A user with its host, if it has one. Raises error 1470."""
+        return _account(self.name_or_string(), self.host() if self.takes("@") else "%")
 
     def host(self) -> str:
         """What follows an @, in lower case."""
@@ -81,7 +68,7 @@ class _Parser(WordReader):
             raise self.wrong(token)
         return port
 
-    def secured(self) -> bool | None:
+    def ssl(self) -> bool | None:
         """REQUIRE [NO] SSL, or neither."""
         if not self.takes("REQUIRE"):
             return None
@@ -270,8 +257,16 @@ class _Parser(WordReader):
         return st.ResetPersist(None if self.at_end and not if_exists else self.name().lower(), if_exists)
 
 
-def _clone(donor: st.AccountName, port: int, password: str, directory: str | None, ssl: bool | None) -> st.Statement:
-    return st.CloneInstance(donor.user, donor.host, port, password, directory, ssl)
+def _account(user: str, host: str) -> st.AccountName:
+    """Raises error 1470 for longer ones than MySQL's tables hold."""
+    for text, what, most in ((user, "user name", USER_LENGTH), (host, "host name", HOST_LENGTH)):
+        if len(text) > most:
+            raise StatementError(1470, text[:70], what, most)
+    return st.AccountName(user, host)
+
+
+def _clone(user: str, host: str, *more: Any) -> st.Statement:
+    return st.CloneInstance(_account(user, host).user, host, *more)
 
 
 def _grant(privileges: tuple[str, ...], level: str, names: tuple[st.AccountName, ...], option: bool) -> st.Statement:
@@ -294,7 +289,7 @@ def _transaction(scope: str, found: dict[str, str | int]) -> st.Statement:
 
 PATTERNS: tuple[tuple[str, str, Callable[..., Any]], ...] = (  # how it begins, what follows, and what it becomes
     ("CLONE LOCAL", "DATA DIRECTORY directory", st.CloneLocal), ("CLONE INSTANCE STOP", "", st.CloneStop),
-    ("CLONE", "INSTANCE FROM donor : port IDENTIFIED BY string directory/DATA/DIRECTORY? secured", _clone),
+    ("CLONE", "INSTANCE FROM name_or_string @ host : port IDENTIFIED BY string directory/DATA/DIRECTORY? ssl", _clone),
     ("INSTALL", "PLUGIN name SONAME string", st.InstallPlugin), ("UNINSTALL", "PLUGIN name", st.UninstallPlugin),
     ("CREATE", "USER IF/NOT/EXISTS? user,", lambda flag, users: st.CreateUser(users, flag)),
     ("ALTER", "USER IF/EXISTS? user,", lambda flag, users: st.AlterUser(users, flag)),
