@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents import PATIENCE, RunningAgent
-from innoclone.agent.curve import MOST, Curve
-from innoclone.agent.metrics import Metric, text_of
+from innoclone.agent.clones.speeds import MOST, Curve
+from innoclone.agent.web.metrics import Metric, text_of
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -141,7 +141,7 @@ class Watched:
 def test_a_long_clones_curve_is_thinned_and_keeps_its_amounts(monkeypatch: pytest.MonkeyPatch) -> None:
     clones = Watched()
     now = 1000.0
-    monkeypatch.setattr("innoclone.agent.curve.time.time", lambda: now)
+    monkeypatch.setattr("innoclone.agent.clones.speeds.time.time", lambda: now)
     curve = Curve(clones)  # type: ignore[arg-type]
     clones.began, clones.latest = now, CloneStatus(begin=now, state=State.IN_PROGRESS)
     counter = clones.latest.stages[Stage.FILE_COPY].counter()

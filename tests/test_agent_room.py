@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agents import RunningAgent
-from innoclone.agent.room import ADMINISTRATORS, OWN, Client, Room
+from innoclone.agent.sessions.limits import ADMINISTRATORS, OWN, Client, Room
 from innoclone.errors import UsageError
 from innoclone.server.programs import Programs
 from test_agent_protocol import number_of
@@ -46,7 +46,7 @@ def test_less_room_where_it_can_not_be_raised(hard: int, room: int | None) -> No
     """In a process of its own: a hard limit can't be had back."""
     script = (
         "import resource, sys\n"
-        "from innoclone.agent.room import Room\n"
+        "from innoclone.agent.sessions.limits import Room\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))\n"
         "print(Room.for_connections(151).connections)\n"
     )

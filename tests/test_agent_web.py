@@ -18,9 +18,9 @@ import pytest
 
 from agents import PATIENCE, RunningAgent
 from browser import Browser
-from innoclone.agent import web
-from innoclone.agent.service import Agent
+from innoclone.agent.daemon import Agent
 from innoclone.agent.settings import AgentSettings, read_settings
+from innoclone.agent.web import server as web
 from innoclone.errors import ConnectFailed, UsageError
 from innoclone.records.status import Stage
 from innoclone.server.mysqld import Server

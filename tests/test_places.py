@@ -11,7 +11,7 @@ from agents import RunningAgent, beside
 from clones import clone_server
 from faults import assert_failed, dsn
 from innoclone import errors
-from innoclone.agent.donorlist import is_listed
+from innoclone.agent.variables.donorlist import is_listed
 from innoclone.commands.check import check
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local

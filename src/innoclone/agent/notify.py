@@ -6,8 +6,8 @@ import os
 import socket
 import threading
 
-from innoclone.agent.clones import Clones
-from innoclone.agent.curve import moved
+from innoclone.agent.clones.manager import Clones
+from innoclone.agent.clones.speeds import moved
 from innoclone.errors import escaped
 from innoclone.records.status import COPY_STAGES
 

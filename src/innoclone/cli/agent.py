@@ -53,10 +53,10 @@ def agent(
     The first administrator is root, through the Unix socket: mysql -S agent.sock -u root. There, CREATE USER and GRANT
     make accounts for others.
     """
-    from innoclone.agent.cloneprocess import Words
+    from innoclone.agent.clones.process import Words
+    from innoclone.agent.daemon import Agent
     from innoclone.agent.logs import log_to
     from innoclone.agent.notify import Notifier
-    from innoclone.agent.service import Agent
     from innoclone.agent.settings import read_settings
 
     if systemd_unit:

@@ -1,0 +1,80 @@
+"""How the errors of clones look to the agent's clients: in a statement's answer and in the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from innoclone.agent.faults import StatementError
+from innoclone.agent.tables.columns import MESSAGE_LENGTH
+from innoclone.errors import (
+    AccessDenied,
+    AuthPluginUnsupported,
+    CloneError,
+    ConnectFailed,
+    DonorError,
+    Interrupted,
+    NetworkError,
+    NotMySQL,
+    PluginMissing,
+    PrivilegeMissing,
+    TargetExists,
+    TlsFailed,
+)
+
+__all__ = ["Failure", "in_answer", "in_table"]
+
+CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
+OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
+WRAPPED = {kind.number for kind in (*CONNECTING, NetworkError, PrivilegeMissing, PluginMissing)}
+DONOR = 3862  # ER_CLONE_DONOR
+GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
+"""The guide's own numbers: interrupted, network, disk space, privileges."""
+
+
+class Failure(CloneError):
+    """A clone failed: with the number that the recipient's user sees."""
+
+    def __init__(self, number: int, state: str, message: str) -> None:
+        """``number`` and ``state`` go to the client."""
+        super().__init__(message, hint="")
+        self.shown = number
+        self.sqlstate = state  # type: ignore[misc]  # one class for all of them
+
+    @property
+    def code(self) -> int:
+        """The number."""
+        return self.shown
+
+
+def in_answer(error: CloneError, directory: Path, *, guide: bool) -> CloneError:
+    """As the client sees it: a donor's and the network's errors in ER_CLONE_DONOR, as in a stock recipient.
+
+    With ``guide`` the guide's own numbers are given.
+    """
+    if isinstance(error, StatementError):
+        return error
+    number, message = error.code, error.message
+    if isinstance(error, TargetExists):
+        message = f"Can't create database '{directory}'; database exists ({message})"
+    elif isinstance(error, Interrupted):
+        message = "Query execution was interrupted"
+    elif isinstance(error, CONNECTING):
+        message = f"Connect failed: {number} : {message}"
+    elif isinstance(error, OF_THE_DONOR):
+        message = f"{getattr(error, 'donor_number', 0) or number} : {message}"
+    shown = _numbered(number, guide=guide)
+    if isinstance(error, OF_THE_DONOR):
+        shown, message = (DONOR if shown == number else shown), f"Clone Donor Error: {message}."
+    return Failure(shown, error.sqlstate if shown != DONOR else CloneError.sqlstate, message)
+
+
+def in_table(code: int, message: str, *, guide: bool) -> tuple[int, str]:
+    """ERROR_NO and ERROR_MESSAGE, as in the statement's own error."""
+    shown = _numbered(code, guide=guide)
+    if code in WRAPPED:
+        shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {code} : {message}."
+    return shown, " ".join(message.split())[:MESSAGE_LENGTH]
+
+
+def _numbered(number: int, *, guide: bool) -> int:
+    return GUIDE.get(number, number) if guide else number
