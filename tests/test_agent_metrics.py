@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents import PATIENCE, RunningAgent
-from innoclone.agent.clones.speeds import MOST, Curve
+from innoclone.agent.clones.speeds import MOST, SpeedHistory
 from innoclone.agent.web.metrics import Metric, text_of
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
@@ -142,11 +142,11 @@ def test_a_long_clones_curve_is_thinned_and_keeps_its_amounts(monkeypatch: pytes
     clones = Watched()
     now = 1000.0
     monkeypatch.setattr("innoclone.agent.clones.speeds.time.time", lambda: now)
-    curve = Curve(clones)  # type: ignore[arg-type]
+    curve = SpeedHistory(clones)  # type: ignore[arg-type]
     clones.began, clones.latest = now, CloneStatus(begin=now, state=State.IN_PROGRESS)
     counter = clones.latest.stages[Stage.FILE_COPY].counter()
     for _ in range(4 * MOST):
-        curve.look()
+        curve.sample()
         now += 1
         counter.data += 100
         counter.network += 50

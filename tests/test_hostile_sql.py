@@ -30,9 +30,9 @@ from hostile_sql import (
     pretend_clone,
     switching,
 )
-from innoclone.agent.clones.managed import binary_log_status
 from innoclone.agent.faults import StatementError
 from innoclone.agent.settings import AgentSettings
+from innoclone.agent.statements.hostserver import binary_log_status
 from innoclone.commands.clone import copy
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import (

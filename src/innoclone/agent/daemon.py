@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
+import ssl
 import time
 from collections.abc import Callable
 
 from innoclone.agent.accounts.accounts import Accounts
-from innoclone.agent.accounts.credentials import Memory
+from innoclone.agent.accounts.credentials import PasswordCache
 from innoclone.agent.accounts.failedlogins import FailedLogins, peer_of
 from innoclone.agent.accounts.keys import PasswordKey, own_certificate
 from innoclone.agent.clones.managed import settle_in_background
 from innoclone.agent.clones.manager import Clones
-from innoclone.agent.clones.priority import give_way
-from innoclone.agent.clones.process import Words
+from innoclone.agent.clones.priority import lower_priority
+from innoclone.agent.clones.process import LogOptions
+from innoclone.agent.connections import ClientKind, ConnectionLimits, Connections
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sessions.limits import Client, Room
-from innoclone.agent.sessions.session import Session, refusal
+from innoclone.agent.services import Services
+from innoclone.agent.sessions.session import LoginKeys, Session, refusal
 from innoclone.agent.settings import AgentSettings
-from innoclone.agent.sql.budget import Pool
-from innoclone.agent.tables.counters import Counters
 from innoclone.agent.variables.fixed import fixed_variables
 from innoclone.agent.variables.globals import Variables
 from innoclone.agent.web.server import Web
@@ -33,48 +32,40 @@ from innoclone.transport.served import ServedConnection
 __all__ = ["Agent"]
 
 log = logging.getLogger("innoclone.agent")
-REFUSE_WITHIN = 1.0  # seconds to tell a client that there is no room
+REFUSE_WITHIN = 1.0  # seconds to tell a client that there are too many
 END_WITHIN = 5.0  # seconds for threads after their connections were shut
 
 
 class Agent:
     """Made ready by the constructor, run by `serve`, ended by `stop` from any thread or signal handler."""
 
-    def __init__(self, settings: AgentSettings, words: Words = Words()) -> None:  # noqa: B008  # frozen
+    def __init__(self, settings: AgentSettings, log_options: LogOptions = LogOptions()) -> None:  # noqa: B008  # frozen
         """Everything that can fail fails here: files, keys, addresses. Raises a `CloneError`."""
-        self.settings = settings
         folder = settings.folder
         self._claim = claim(folder)  # until the process ends
-        self.accounts = Accounts(folder)
-        self.memory = Memory()
-        self.pool = Pool()
-        self.counters = Counters()
-        self.password_key = PasswordKey(folder)
-        if settings.ssl_cert is not None and settings.ssl_key is not None:
-            self.tls = server_context(settings.ssl_cert, settings.ssl_key)
-        else:
-            self.tls = server_context(*own_certificate(folder))
-        self.failed_logins = FailedLogins(settings.max_failed_logins, settings.block_time)
-        self._lock = threading.Lock()
-        self._sessions: dict[int, tuple[Session, threading.Thread]] = {}
-        self._last = 0
-        self._began = time.monotonic()
-        self.started = time.time()
-        self.room = Room.for_connections(settings.max_connections)
+        accounts = Accounts(folder)
+        self._keys = LoginKeys(PasswordCache(), PasswordKey(folder), _tls(settings))
+        connections = Connections(ConnectionLimits.for_connections(settings.max_connections))
         self._listener = Listener(
             host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute(),
             short=log.warning,
         )  # fmt: skip
         try:
             fixed = fixed_variables(
-                self.port, str(settings.socket_path.absolute()), str(folder), settings.max_allowed_packet,
-                self.room.connections, settings.wait_timeout,
+                port=self.port, socket=str(settings.socket_path.absolute()), folder=str(folder),
+                packet=settings.max_allowed_packet, connections=connections.limits.connections,
+                timeout=settings.wait_timeout,
             )  # fmt: skip
-            self.variables = Variables(folder, fixed, changed=self._changed)
-            self.clones = Clones(folder, self.variables, settings.server, settings.managed, words)
+            variables = Variables(folder, fixed)
+            clones = Clones(folder, variables, settings.server, settings.managed, log_options)
+            variables.on_change = clones.variable_changed
+            self.services = Services(
+                settings=settings, accounts=accounts, variables=variables, clones=clones, connections=connections,
+                failed_logins=FailedLogins(settings.max_failed_logins, settings.block_time),
+            )  # fmt: skip
             self.web: Web | None = None
             if settings.web_port is not None:
-                self.web = Web(self, settings.web_bind_address, settings.web_port)
+                self.web = Web(self.services, settings.web_bind_address, settings.web_port)
         except BaseException:
             self._listener.close()
             raise
@@ -84,114 +75,84 @@ class Agent:
         """The TCP port, 0 where there is none."""
         return self._listener.port
 
-    @property
-    def connected(self) -> int:
-        """How many connections there are."""
-        return len(self._sessions)
-
-    @property
-    def uptime(self) -> int:
-        """Seconds."""
-        return int(time.monotonic() - self._began)
-
-    def statistics(self) -> str:
-        """The line that COM_STATISTICS answers."""
-        return f"Uptime: {self.uptime}  Threads: {self.connected}  Slow queries: 0"
-
-    def session(self, number: int) -> Session | None:
-        """The connection of that id."""
-        found = self._sessions.get(number)
-        return None if found is None else found[0]
-
-    def sessions(self) -> list[Session]:
-        """All connections, oldest first."""
-        with self._lock:
-            return [session for session, _ in self._sessions.values()]
-
     def serve(self, *, stopping: Callable[[], None] = lambda: None) -> None:
         """Accept until `stop`, then end everything in order: clones can be continued, threads have ended.
 
         ``stopping`` is called when that begins.
         """
-        give_way()
+        lower_priority()
         if self.web is not None:
             self.web.start()
-        if self.settings.managed is not None:
-            clones = self.clones
-            settle_in_background(self.settings.managed, clones.settled, clones.launcher, then=clones.resume)
-        else:
-            self.clones.resume()
+        self._resume()
         try:
             for sock in self._listener.accept():
                 self._begin(sock)
         finally:
             stopping()
             self._listener.close()
-            with self._lock:
-                left = list(self._sessions.values())
-            for session, _ in left:
-                if not session.waits_for_clone:  # which is stopped in order, so that it can be continued
-                    session.kill(query_only=False)
-            self.clones.close(self.settings.stop_timeout)
-            if self.web is not None:
-                self.web.stop()
-            for session, _ in left:
-                session.kill(query_only=False)
-            end = time.monotonic() + END_WITHIN
-            for session, thread in left:
-                thread.join(max(end - time.monotonic(), 0))
-                session.connection.shut()
+            self._end()
 
     def stop(self) -> None:
         """Let `serve` end."""
         self._listener.wake()
 
-    def _changed(self, name: str) -> None:
-        self.clones.changed(name)
+    def _resume(self) -> None:
+        """What the last agent left undone."""
+        managed, clones = self.services.settings.managed, self.services.clones
+        if managed is not None:
+            settle_in_background(managed, clones.settled, clones.launcher, then=clones.resume)
+        else:
+            clones.resume()
+
+    def _end(self) -> None:
+        left = self.services.connections.all()
+        for session in left:
+            if not session.is_cloning:  # that clone is stopped in order, so that it can be continued
+                session.kill(query_only=False)
+        self.services.clones.close(self.services.settings.stop_timeout)
+        if self.web is not None:
+            self.web.stop()
+        for session in left:
+            session.kill(query_only=False)
+        end = time.monotonic() + END_WITHIN
+        for session in left:
+            session.join(max(end - time.monotonic(), 0))
 
     def _begin(self, sock: socket.socket) -> None:
+        services, settings = self.services, self.services.settings
         try:
-            connection = ServedConnection(
-                sock, most=self.settings.max_allowed_packet, timeout=self.settings.connect_timeout
-            )
+            connection = ServedConnection(sock, most=settings.max_allowed_packet, timeout=settings.connect_timeout)
             host, uid = connection.peer_host, connection.peer_uid
         except OSError:  # gone before it began
             sock.close()
             return
-        kind = Client.of(uid)
-        if kind is not Client.ADMINISTRATOR and self.failed_logins.is_blocked(peer_of(host, uid)):
-            self._refuse(connection, StatementError(1129, host))
+        kind = ClientKind.of(uid)
+        if kind is not ClientKind.ADMINISTRATOR and services.failed_logins.is_blocked(peer_of(host, uid)):
+            _refuse(connection, StatementError(1129, host))
             return
-        with self._lock:
-            full = self.room.is_full(kind, [session.kind for session, _ in self._sessions.values()])
-            if not full:
-                self._last += 1
-                session = Session(self, connection, self._last, kind)
-                name = f"innoclone-client-{session.number}"
-                thread = threading.Thread(target=self._run, args=(session,), name=name, daemon=True)
-                self._sessions[session.number] = (session, thread)
-        if full:
-            self.counters.add("Connection_errors_max_connections")
-            log.warning("connection from %s refused: there are %d", host, self.room.most(kind))
-            self._refuse(connection, StatementError(1040))
+        connections = services.connections
+        session = connections.open(kind, lambda number: Session(services, self._keys, connection, number, kind))
+        if session is None:
+            services.counters.add("Connection_errors_max_connections")
+            log.warning("connection from %s refused: there are %d", host, connections.limits.most(kind))
+            _refuse(connection, StatementError(1040))
             return
-        self.counters.add("Connections")
-        self.counters.peak("Max_used_connections", self.connected)
-        thread.start()
+        services.counters.add("Connections")
+        services.counters.peak("Max_used_connections", len(connections))
+        number = session.number
+        session.start(then=lambda: connections.remove(number))
 
-    def _run(self, session: Session) -> None:
-        try:
-            session.run()
-        except Exception:
-            log.exception("connection %d: unexpected", session.number)
-        finally:
-            with self._lock:
-                del self._sessions[session.number]
 
-    def _refuse(self, connection: ServedConnection, error: StatementError) -> None:
-        connection.set_timeout(REFUSE_WITHIN)
-        try:
-            connection.write([refusal(error)])
-        except NetworkError as failed:
-            log.debug("can't refuse: %s", failed.message)
-        connection.close()
+def _tls(settings: AgentSettings) -> ssl.SSLContext:
+    if settings.ssl_cert is not None and settings.ssl_key is not None:
+        return server_context(settings.ssl_cert, settings.ssl_key)
+    return server_context(*own_certificate(settings.folder))
+
+
+def _refuse(connection: ServedConnection, error: StatementError) -> None:
+    connection.set_timeout(REFUSE_WITHIN)
+    try:
+        connection.write([refusal(error)])
+    except NetworkError as failed:
+        log.debug("can't refuse: %s", failed.message)
+    connection.close()

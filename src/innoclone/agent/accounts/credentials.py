@@ -1,4 +1,4 @@
-"""Who may log in: the accounts as a login sees them, and what is remembered of right passwords."""
+"""Who may log in: the accounts as a login sees them, and a cache of right passwords."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from innoclone.agent.accounts.accounts import EVERYWHERE, GRANT_OPTION, NOBODY, 
 from innoclone.agent.accounts.keys import PasswordKey
 from innoclone.agent.sql.grammar import PRIVILEGES
 
-__all__ = ["ADMINISTRATOR", "HostCredentials", "Memory", "is_administrator"]
+__all__ = ["ADMINISTRATOR", "HostCredentials", "PasswordCache", "is_administrator"]
 
 ADMINISTRATOR = Account(
     "root", "localhost", None, frozenset((name, EVERYWHERE) for name in (*PRIVILEGES, GRANT_OPTION))
@@ -24,7 +24,7 @@ def is_administrator(uid: int | None) -> bool:
     return uid in (0, os.geteuid())
 
 
-class Memory:
+class PasswordCache:
     """SHA256(SHA256(password)) of accounts that were logged in to in full, for the fast path; never on disk."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class HostCredentials:
     """`Credentials` for a client from ``host``; ``peer`` is its user id where the transport is a Unix socket."""
 
     accounts: Accounts
-    memory: Memory
+    cache: PasswordCache
     key: PasswordKey
     host: str
     peer: int | None
@@ -71,7 +71,7 @@ class HostCredentials:
     def remembered(self, user: str) -> bytes | None:
         """What is remembered of the account."""
         account = self.accounts.find(user, self.host)
-        return None if account is None else self.memory.get(account)
+        return None if account is None else self.cache.get(account)
 
     def is_password(self, user: str, password: bytes) -> bool:
         """Compared even where there is no account, so that nobody learns which there are by the time it takes."""
@@ -80,7 +80,7 @@ class HostCredentials:
         right = (hashed or NOBODY).matches(password)
         if account is None or hashed is None or not right:
             return False
-        self.memory.put(account, password)
+        self.cache.put(account, password)
         return True
 
     def decrypt(self, data: bytes) -> bytes:

@@ -11,7 +11,7 @@ import ipaddress
 import threading
 import time
 
-__all__ = ["Attempt", "FailedLogins", "peer_of"]
+__all__ = ["FailedLogins", "LoginAttempt", "peer_of"]
 
 NETWORK = 64  # bits of an IPv6 address that are one customer's (RFC 6177): the others are free for him to choose
 
@@ -95,7 +95,7 @@ class FailedLogins:
         self._last.pop(peer, None)
 
 
-class Attempt:
+class LoginAttempt:
     """What one connection's login costs. `begin` may be called for each of its packets, only the first one counts."""
 
     def __init__(self, failed_logins: FailedLogins, peer: str) -> None:

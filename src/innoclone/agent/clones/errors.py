@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.tables.columns import MESSAGE_LENGTH
 from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,
@@ -21,11 +20,12 @@ from innoclone.errors import (
     TlsFailed,
 )
 
-__all__ = ["Failure", "in_answer", "in_table"]
+__all__ = ["MESSAGE_LENGTH", "Failure", "in_answer", "in_table"]
 
 CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
 OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
 WRAPPED = {kind.number for kind in (*CONNECTING, NetworkError, PrivilegeMissing, PluginMissing)}
+MESSAGE_LENGTH = 512  # characters of ERROR_MESSAGE
 DONOR = 3862  # ER_CLONE_DONOR
 GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
 """The guide's own numbers: interrupted, network, disk space, privileges."""

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["Launcher", "give_way"]
+__all__ = ["Launcher", "lower_priority"]
 
 LATER = 10  # added to the nice value: about a tenth of the weight (sched_prio_to_weight)
 T = TypeVar("T")
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """From now on this thread, and what it starts, comes after others that want the processor."""
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + LATER, 19))

@@ -7,7 +7,7 @@ one takes it up. In the agent's folder are
     clone.lock     held by the process for as long as it lives
     orders.json    what it shall do: limits that were changed, and whether it shall stop; it looks at them all the time
 
-The operation's options, with the donor's password, go to the process through a pipe, and its last words come back
+The operation's options, with the donor's password, go to the process through a pipe, and how it ended comes back
 through another one.
 """
 
@@ -30,17 +30,17 @@ from innoclone.errors import CloneError, Interrupted
 from innoclone.files.lock import holder_at
 from innoclone.files.system import file_error
 
-__all__ = ["LOCK", "CloneProcess", "Job", "LastWords", "Orders", "REFUSED", "Words"]
+__all__ = ["LOCK", "CloneProcess", "Control", "Job", "LogOptions", "Outcome", "REFUSED"]
 
 LOCK = "clone.lock"
-ORDERS = "orders.json"
+CONTROL = "orders.json"
 POLL = 0.1  # seconds between two looks at the process
-MOST = 1 << 20  # bytes of last words
+MOST = 1 << 20  # bytes of an outcome
 REFUSED = "Refused"  # an outcome beside the states: no clone began
 
 
 @dataclass(frozen=True)
-class Words:
+class LogOptions:
     """Where the agent's log goes besides stderr."""
 
     log_file: Path | None = None
@@ -57,11 +57,11 @@ class Job:
     buffer: int  # bytes: clone_buffer_size
     folder: Path  # the agent's
     guide: bool  # whether errors have the guide's numbers
-    words: Words
+    log_options: LogOptions
 
 
 @dataclass(frozen=True)
-class Orders:
+class Control:
     """``orders.json``, for the clone of that number only. Limits as in `innoclone.records.limits.Limits`."""
 
     number: int
@@ -71,8 +71,8 @@ class Orders:
 
     def write(self, folder: Path) -> None:
         """In one step. Raises a file error."""
-        path = folder / ORDERS
-        beside = path.with_name(ORDERS + ".new")
+        path = folder / CONTROL
+        beside = path.with_name(CONTROL + ".new")
         try:
             beside.write_text(json.dumps(asdict(self)))
             beside.replace(path)
@@ -80,20 +80,20 @@ class Orders:
             raise file_error(error, f"can't write {path}") from error
 
     @classmethod
-    def read(cls, folder: Path) -> Orders | None:
+    def read(cls, folder: Path) -> Control | None:
         """None where there are none, or none that can be read."""
         try:
-            return cls(**json.loads((folder / ORDERS).read_bytes()))
+            return cls(**json.loads((folder / CONTROL).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
 
 @dataclass(frozen=True)
-class LastWords:
-    """How it ended: ``outcome`` is a state or `REFUSED`; a number above 0 is the error that the client sees."""
+class Outcome:
+    """How it ended: a state or `REFUSED`; a number above 0 is the error that the client sees."""
 
-    outcome: str
-    number: int = 0
+    state: str
+    error_number: int = 0
     sqlstate: str = ""
     message: str = ""
     notes: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ class CloneProcess:
     def start(cls, job: Job) -> CloneProcess:
         """A process that makes the clone of ``job``. Raises a file error where none can be made."""
         with contextlib.suppress(FileNotFoundError):
-            (job.folder / ORDERS).unlink()  # of an earlier clone
+            (job.folder / CONTROL).unlink()  # of an earlier clone
         # It is of a session of its own, so that Ctrl-C in a terminal ends the agent only, which ends it in order.
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         try:
@@ -120,7 +120,7 @@ class CloneProcess:
         except OSError as error:
             raise file_error(error, "can't start a process for the clone") from error
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin:  # what ends at once says why in its last words
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # what ends at once says why in its outcome
             pickle.dump(job, process.stdin)
         return cls(job.folder, process, process.pid)
 
@@ -139,22 +139,22 @@ class CloneProcess:
             return holder_at(self._folder / LOCK) is not None
         return True  # nothing says that it has ended
 
-    def wait(self, each: Callable[[], Any], pause: Callable[[float], Any]) -> LastWords | None:
+    def wait(self, each: Callable[[], Any], pause: Callable[[float], Any]) -> Outcome | None:
         """Until it has ended; ``each`` is called all the time, ``pause`` waits for some seconds. How it ended, None if
         it was killed, or nobody can tell any more."""
         while self.is_alive:
             each()
             pause(POLL)
-        return self._last_words()
+        return self._outcome()
 
-    def _last_words(self) -> LastWords | None:
+    def _outcome(self) -> Outcome | None:
         if self._process is None or self._process.stdout is None:
             return None
         with self._process.stdout as pipe:
             os.set_blocking(pipe.fileno(), False)  # a mysqld that it left behind may hold the other end
-            said = pipe.read(MOST) or b""
+            answer = pipe.read(MOST) or b""
         try:
-            return LastWords(**json.loads(said))
+            return Outcome(**json.loads(answer))
         except (ValueError, TypeError):
             return None
 

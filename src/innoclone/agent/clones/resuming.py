@@ -20,20 +20,20 @@ from innoclone.errors import Interrupted
 from innoclone.files.system import file_error
 from innoclone.records.status import CloneStatus, Counter, Stage, StageStatus, State
 
-__all__ = ["Pending", "fill"]
+__all__ = ["ResumeFile", "restore_status"]
 
 log = logging.getLogger("innoclone.agent")
 NAME = "resume.json"
 CUT_OFF = "the clone was cut off: its process ended"
 
 
-class Pending:
+class ResumeFile:
     """``resume.json`` of the agent's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
 
-    def keep(self, statement: CloneLocal | CloneInstance) -> None:
+    def write(self, statement: CloneLocal | CloneInstance) -> None:
         """Of the clone that begins. Raises a file error."""
         beside = self._path.with_name(NAME + ".new")
         try:
@@ -46,13 +46,13 @@ class Pending:
         except OSError as error:
             raise file_error(error, f"can't write {self._path}") from error
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         """The clone came to an end."""
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def take(self) -> CloneLocal | CloneInstance | None:
-        """What the last agent was cut off in, if anything. It stays kept."""
+    def read(self) -> CloneLocal | CloneInstance | None:
+        """What the last agent was cut off in, if anything. The file stays."""
         try:
             found = json.loads(self._path.read_bytes())
             return (CloneLocal if found["local"] else CloneInstance)(**found["statement"])
@@ -60,11 +60,11 @@ class Pending:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:  # torn, or of another version
             log.warning("%s can't be used: no clone goes on by itself (%s)", self._path, type(error).__name__)
-            self.forget()
+            self.remove()
             return None
 
 
-def fill(status: CloneStatus, fields: Mapping[str, Any], *, lives: bool) -> None:
+def restore_status(status: CloneStatus, fields: Mapping[str, Any], *, lives: bool) -> None:
     """Let ``status`` say what a status file does; a clone that was cut off, and ``lives`` no more, has failed.
 
     Raises KeyError, TypeError, ValueError.
@@ -93,6 +93,12 @@ def _stage(row: Mapping[str, Any], updated: float, *, lives: bool) -> StageStatu
     if state is State.IN_PROGRESS and not lives:
         state, end = State.FAILED, updated
     return StageStatus(
-        Stage(row["stage"]), state, row["begin"], end, row["threads"], row["estimate"],
-        [Counter(row["data"], row["network"])], bool(row.get("measured", True)),
-    )  # fmt: skip
+        Stage(row["stage"]),
+        state=state,
+        begin=row["begin"],
+        end=end,
+        threads=row["threads"],
+        estimate=row["estimate"],
+        counters=[Counter(row["data"], row["network"])],
+        measured=bool(row.get("measured", True)),
+    )

@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.agent.clones.process import CloneProcess, Orders
-from innoclone.agent.clones.resuming import fill
+from innoclone.agent.clones.process import CloneProcess, Control
+from innoclone.agent.clones.resuming import restore_status
 from innoclone.files.names import STATUS
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import status_in
@@ -28,9 +28,9 @@ class CloneRun:
     ended: threading.Event = field(default_factory=threading.Event)
     operation: str = "clone"
     began: float = 0.0  # when the statement was given; a clone that goes on began earlier
-    limits: tuple[float, float] = (0, 0)  # of data and network, bytes per second
+    limits: tuple[float, float] = (0, 0)  # of data and network, MiB/s
     speeds: tuple[int, int] = (0, 0)  # of data and network, bytes per second, in the stage that runs
-    _read: tuple[int, int] = (0, 0)  # the status file that was taken in: inode and time
+    _seen: tuple[int, int] = (0, 0)  # the status file that was taken in: inode and time
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -38,26 +38,27 @@ class CloneRun:
         """ID in the tables."""
         return self.status.number
 
-    def look(self) -> None:
-        """Take in what its process tells."""
+    def refresh(self) -> None:
+        """Take in what its process has written."""
         with self._lock, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            seen = (self.folder / STATUS).stat()
-            if (seen.st_ino, seen.st_mtime_ns) == self._read:
+            found = (self.folder / STATUS).stat()
+            if (found.st_ino, found.st_mtime_ns) == self._seen:
                 return
             fields = status_in(self.folder)
             if fields is not None and fields["id"] == self.number:
-                fill(self.status, fields, lives=not self.ended.is_set())
+                restore_status(self.status, fields, lives=not self.ended.is_set())
                 self.speeds = fields["speed"], fields["network_speed"]
-                self._read = seen.st_ino, seen.st_mtime_ns
+                self._seen = found.st_ino, found.st_mtime_ns
 
-    def end(self) -> None:
-        """Its process has ended: what it told last counts."""
+    def finish(self) -> None:
+        """Its process has ended: what it wrote last counts."""
         self.process = None
         self.ended.set()
-        self._read = (0, 0)
-        self.look()
+        self._seen = (0, 0)
+        self.refresh()
 
-    def order(self) -> None:
+    def send_control(self) -> None:
         """Tell its process what has changed. Raises a file error."""
         with self._lock:
-            Orders(self.number, *self.limits, stop=self.stopped.is_set()).write(self.folder)
+            data, network = self.limits
+            Control(number=self.number, data=data, network=network, stop=self.stopped.is_set()).write(self.folder)

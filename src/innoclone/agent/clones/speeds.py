@@ -9,7 +9,7 @@ import time
 from innoclone.agent.clones.manager import Clones
 from innoclone.records.status import COPY_STAGES, CloneStatus
 
-__all__ = ["Curve", "Point"]
+__all__ = ["Point", "SpeedHistory", "copied_bytes"]
 
 EVERY = 1.0  # seconds
 MOST = 600  # points; of a longer clone every second one goes, as often as needed
@@ -17,14 +17,14 @@ Point = tuple[float, float, float, int]
 """Seconds since the clone's beginning, bytes per second of data and on the wire, connections."""
 
 
-def moved(status: CloneStatus) -> tuple[int, int]:
+def copied_bytes(status: CloneStatus) -> tuple[int, int]:
     """Bytes of data and on the wire that came from the donor."""
     rows = [status.stages[stage] for stage in COPY_STAGES]
     return sum(row.data for row in rows), sum(row.network for row in rows)
 
 
-class Curve:
-    """Looks at the clones in a thread of its own, between `start` and `stop`."""
+class SpeedHistory:
+    """Samples the clones in a thread of its own, between `start` and `stop`."""
 
     def __init__(self, clones: Clones) -> None:
         """The totals begin at 0 with this object."""
@@ -33,26 +33,26 @@ class Curve:
         self._status: CloneStatus | None = clones.latest  # the last agent's: it counts for nothing here
         self._before: CloneStatus | None = None  # which was taken in before that
         self._began, self._is_resumed = 0.0, False
-        self._begin_at(0.0, (0, 0) if self._status is None else moved(self._status))
+        self._begin_at(0.0, (0, 0) if self._status is None else copied_bytes(self._status))
         self._totals = [0, 0]
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="innoclone-curve", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="innoclone-speeds", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to sample."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Sample no more."""
         self._end.set()
         self._thread.join()
 
     def _run(self) -> None:
         while not self._end.wait(EVERY):
-            self.look()
+            self.sample()
 
-    def look(self) -> None:
-        """Take in what happened since the last look."""
+    def sample(self) -> None:
+        """Take in what happened since the last sample."""
         with self._lock:
             if self._status is not None:
                 self._add(self._status)
@@ -60,14 +60,14 @@ class Curve:
             if latest is not None and latest is not self._status:
                 again = latest is self._before  # the one after it was refused, and counts for nothing
                 self._before, self._status, self._began, self._is_resumed = self._status, latest, began, False
-                self._begin_at(0.0, moved(latest) if again else (0, 0))
+                self._begin_at(0.0, copied_bytes(latest) if again else (0, 0))
                 if not again:
                     self._add(latest)
 
     @property
     def totals(self) -> tuple[int, int]:
         """Bytes of data and on the wire, of all clones; they never fall."""
-        self.look()
+        self.sample()
         return self._totals[0], self._totals[1]
 
     @property
@@ -87,7 +87,7 @@ class Curve:
         self._every, self._next = EVERY, moment + EVERY / 2
 
     def _add(self, status: CloneStatus) -> None:
-        now = moved(status)
+        now = copied_bytes(status)
         begin, end = status.begin or 0.0, status.end
         moment = (time.time() if end is None else end) - begin
         if begin < self._began and not self._is_resumed:  # what an earlier run copied is none of this one's

@@ -5,20 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import ssl
+import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from innoclone.agent.accounts.credentials import HostCredentials
-from innoclone.agent.accounts.failedlogins import Attempt, peer_of
+from innoclone.agent.accounts.caller import UNAUTHENTICATED, Caller
+from innoclone.agent.accounts.credentials import HostCredentials, PasswordCache
+from innoclone.agent.accounts.failedlogins import LoginAttempt, peer_of
+from innoclone.agent.accounts.keys import PasswordKey
+from innoclone.agent.connections import ClientKind
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sessions.limits import Client
+from innoclone.agent.services import Services
 from innoclone.agent.sql.budget import Budget, running, trim
 from innoclone.agent.sql.masking import masked
-from innoclone.agent.sql.types import Value
+from innoclone.agent.statements.context import SessionContext
 from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.prepared import Prepared
 from innoclone.agent.statements.results import Answer, Done, Rows, packets
-from innoclone.agent.variables.fixed import SERVER_VERSION
+from innoclone.agent.variables.version import SERVER_VERSION
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
 from innoclone.wire import commands as com
@@ -26,10 +32,7 @@ from innoclone.wire.handshake import NONCE_LENGTH, Err
 from innoclone.wire.results import Eof
 from innoclone.wire.serverlogin import ServerLogin, ServerStep
 
-if TYPE_CHECKING:
-    from innoclone.agent.daemon import Agent
-
-__all__ = ["Session", "nonce", "refusal"]
+__all__ = ["LoginKeys", "Session", "refusal"]
 
 log = logging.getLogger("innoclone.agent")
 DRAINED, DRAINED_WITHIN = 64 << 20, 5.0  # bytes and seconds of a packet that is too large
@@ -40,7 +43,7 @@ COUNTED: dict[type[com.Command], tuple[str, ...]] = {
 LOGIN_PACKET = 1 << 16  # bytes; a login's packets are short, and whoever sends them is not known yet
 
 
-def nonce() -> bytes:
+def _nonce() -> bytes:
     """20 random bytes, none of them NUL or a dollar sign, as MySQL's own."""
     return bytes(33 + byte % 90 if 33 + byte % 90 != 36 else 126 for byte in os.urandom(NONCE_LENGTH))
 
@@ -51,88 +54,126 @@ def refusal(error: CloneError) -> bytes:
     return Err(error.code, error.sqlstate, message).serialize()
 
 
-class Session:
-    """Runs in a thread of its own, but for `kill`."""
+@dataclass(frozen=True)
+class LoginKeys:
+    """What logins need besides accounts."""
 
-    def __init__(self, agent: Agent, connection: ServedConnection, number: int, kind: Client) -> None:
-        """``number`` is the connection's id, ``kind`` says whose room it takes."""
-        self.agent, self.connection, self.number, self.kind = agent, connection, number, kind
-        self.host = connection.peer_host
-        self.execution = Execution(agent, number, self.host)
+    passwords: PasswordCache
+    key: PasswordKey
+    tls: ssl.SSLContext
+
+
+class Session:
+    """Runs in a thread of its own, from `start` on."""
+
+    def __init__(
+        self, services: Services, keys: LoginKeys, connection: ServedConnection, number: int, kind: ClientKind
+    ) -> None:
+        """``number`` is the connection's id, ``kind`` says in whose number it counts."""
+        self._services, self._settings, self._keys = services, services.settings, keys
+        self._connection, self.number, self.kind = connection, number, kind
+        self._host = connection.peer_host
+        self._context = SessionContext(services, Caller(services.accounts, number, self._host))
+        self._execution = Execution(self._context)
+        self._prepared = Prepared(self._execution)
         self.command, self.since, self.info = "Connect", time.time(), ""
-        self.logged_in = False
-        self._prepared = Prepared(self.execution)
         self._login: ServerLogin | None = None
-        self._killed = self._is_writing = self._has_quit = False
-        settings = agent.settings
+        self._is_logged_in = self._is_killed = self._is_writing = self._has_quit = False
         self._credentials = HostCredentials(
-            agent.accounts, agent.memory, agent.password_key, self.host, connection.peer_uid
+            services.accounts, keys.passwords, keys.key, self._host, connection.peer_uid
         )
-        self._attempt = Attempt(agent.failed_logins, peer_of(self.host, connection.peer_uid))
-        connection.most = min(LOGIN_PACKET, settings.max_allowed_packet)
+        self._attempt = LoginAttempt(services.failed_logins, peer_of(self._host, connection.peer_uid))
+        self._thread: threading.Thread | None = None
+        connection.most = min(LOGIN_PACKET, self._settings.max_allowed_packet)
 
     # ---- from other threads --------------------------------------------------------------------------------
+
+    def start(self, then: Callable[[], None]) -> None:
+        """Begin; ``then`` is called at the end."""
+
+        def run() -> None:
+            try:
+                self._run()
+            except Exception:
+                log.exception("connection %d: unexpected", self.number)
+            finally:
+                then()
+
+        self._thread = threading.Thread(target=run, name=f"innoclone-client-{self.number}", daemon=True)
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait so long for its end, then break it off."""
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join(seconds)
+        self._connection.shut()
 
     def kill(self, *, query_only: bool) -> None:
         """KILL: end the statement that runs, and the connection too unless ``query_only``."""
         if not query_only:
-            self._killed = True
-        self.execution.interrupted.set()
+            self._is_killed = True
+        self._context.interrupted.set()
         if not query_only and (self.info == "" or self._is_writing):
-            self.connection.shut()  # it waits for a command, or for a client that doesn't read
+            self._connection.shut()  # it waits for a command, or for a client that doesn't read
 
     @property
-    def waits_for_clone(self) -> bool:
+    def is_cloning(self) -> bool:
         """Whether its statement is a clone that runs."""
-        return self.execution.is_cloning
+        return self._context.is_cloning
 
-    def process_row(self, *, long: bool) -> tuple[Value, ...]:
-        """The row of SHOW PROCESSLIST."""
-        info = self.info if long else self.info[:100]
-        user = self.execution.user if self.logged_in else "unauthenticated user"
-        return (
-            self.number, user, self.host, self.execution.schema or None, self.command,
-            int(time.time() - self.since), "executing" if info else "", info or None,
-        )  # fmt: skip
+    @property
+    def caller(self) -> Caller:
+        """Who sends the statements."""
+        return self._context.caller
+
+    @property
+    def schema(self) -> str:
+        """The one that USE chose, if any."""
+        return self._context.schema
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes received and sent."""
+        return self._connection.received, self._connection.sent
 
     # ---- its own thread ------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """The whole life of the connection. Never raises."""
+    def _run(self) -> None:
+        """The whole life of the connection."""
         try:
             if self._log_in():
                 self._serve()
         except NetworkError as error:
             log.debug("connection %d: %s", self.number, error.message)
         except PacketTooLarge:
-            self._say_last(StatementError(1153))
-            if self.logged_in:
-                self.connection.drain(DRAINED, DRAINED_WITHIN)
+            self._send_last(StatementError(1153))
+            if self._is_logged_in:
+                self._connection.drain(DRAINED, DRAINED_WITHIN)
         except OutOfOrder:
-            self._say_last(StatementError(1156))
+            self._send_last(StatementError(1156))
         except ProtocolError:
-            self._say_last(StatementError(1835))
+            self._send_last(StatementError(1835))
         finally:
-            self.agent.counters.add("Bytes_received", self.connection.received)
-            self.agent.counters.add("Bytes_sent", self.connection.sent)
-            if self.logged_in and not self._has_quit:
-                self.agent.counters.add("Aborted_clients")
-            self.connection.close()
-            self.execution.close()
+            self._services.counters.add("Bytes_received", self._connection.received)
+            self._services.counters.add("Bytes_sent", self._connection.sent)
+            if self._is_logged_in and not self._has_quit:
+                self._services.counters.add("Aborted_clients")
+            self._connection.close()
+            self._execution.close()
 
-    def _say_last(self, error: CloneError) -> None:
+    def _send_last(self, error: CloneError) -> None:
         with contextlib.suppress(NetworkError):
-            self.connection.write([refusal(error)])
+            self._connection.write([refusal(error)])
 
     # ---- login ---------------------------------------------------------------------------------------------
 
     def _log_in(self) -> bool:
-        settings, connection = self.agent.settings, self.connection
+        settings, connection = self._settings, self._connection
         connection.set_deadline(settings.connect_timeout)
         local = connection.peer_uid is not None
         login = ServerLogin(
-            self._credentials, version=SERVER_VERSION, connection_id=self.number, nonce=nonce(),
-            client_host=self.host, tls=not local, private=local, tls_required=settings.require_secure_transport,
+            self._credentials, version=SERVER_VERSION, connection_id=self.number, nonce=_nonce(),
+            client_host=self._host, tls=not local, private=local, tls_required=settings.require_secure_transport,
         )  # fmt: skip
         connection.write([login.greeting.serialize()])
         if not self._converse(login, None):
@@ -148,19 +189,19 @@ class Session:
             refused, well = self._exchange(login, step)
             return well
         finally:
-            if not self.logged_in:
+            if not self._is_logged_in:
                 self._failed(login, "refused" if refused else "not completed")
 
     def _exchange(self, login: ServerLogin, step: ServerStep | None) -> tuple[bool, bool]:
         """Packets to and fro until the login has ended; whether it was refused, and whether it went well."""
-        connection = self.connection
+        connection = self._connection
         while True:
             if step is None:
                 payload = connection.read()
                 if payload is None:
                     return False, False
                 if login.is_guess(payload) and not self._may_guess():
-                    connection.write([refusal(StatementError(1129, self.host))])
+                    connection.write([refusal(StatementError(1129, self._host))])
                     return True, False
                 step = login.receive(payload)
             if step.refused:
@@ -175,12 +216,12 @@ class Session:
             step = None
 
     def _may_guess(self) -> bool:
-        patience = self.agent.settings.connect_timeout / 2  # then there is time left to say no
-        return self.kind is Client.ADMINISTRATOR or self._attempt.begin(patience)
+        seconds = self._settings.connect_timeout / 2  # then there is time left to say no
+        return self.kind is ClientKind.ADMINISTRATOR or self._attempt.begin(seconds)
 
     def _start_tls(self, login: ServerLogin) -> None:
         try:
-            self.connection.start_tls(self.agent.tls)
+            self._connection.start_tls(self._keys.tls)
         except TlsFailed as error:
             raise NetworkError(error.message) from error
         login.tls_started()
@@ -188,45 +229,44 @@ class Session:
     def _failed(self, login: ServerLogin, how: str) -> None:
         if not (self._attempt.has_begun or how == "refused"):
             return
-        log.warning("connection %d from %s: login as '%s' %s", self.number, self.host, tamed(login.user), how)
+        log.warning("connection %d from %s: login as '%s' %s", self.number, self._host, tamed(login.user), how)
         if self._attempt.failed(login.user):
-            log.warning("%s failed too often and must wait for %g s", self.host, self.agent.settings.block_time)
+            log.warning("%s failed too often and must wait for %g s", self._host, self._settings.block_time)
 
     def _logged_in(self, login: ServerLogin) -> bool:
         account = self._credentials.account(login.user, trusted=login.trusted)
         if account is None:  # dropped a moment ago
-            self.connection.write([refusal(StatementError(1045, login.user, self.host, "YES"))])
+            self._connection.write([refusal(StatementError(1045, login.user, self._host, "YES"))])
             return False
         self._attempt.succeeded(login.user)
         try:
-            self.execution.log_in(login.user, account, login.database)
+            self._execution.log_in(login.user, account, login.database, self._connection.cipher)
         except StatementError as error:
-            self.connection.write([refusal(error)])
+            self._connection.write([refusal(error)])
             return False
-        self.logged_in, self._login = True, login
-        self.execution.cipher = self.connection.cipher
+        self._is_logged_in, self._login = True, login
         self._prepared.clear()
-        self.connection.write(packets(Done(), 0))
+        self._connection.write(packets(Done(), 0))
         return True
 
     # ---- commands ------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         while True:
-            self._now("Sleep", "")
-            if self._killed:  # looked at after it shows that it sleeps: `kill` ends a sleeper by its socket
+            self._set_command("Sleep", "")
+            if self._is_killed:  # looked at after it shows that it sleeps: `kill` ends a sleeper by its socket
                 return
-            self.connection.sequence = 0
-            payload = self.connection.read()
+            self._connection.sequence = 0
+            payload = self._connection.read()
             if payload is None:
                 return
             try:
                 command = com.parse(payload)
             except com.UnknownCommand:
-                self.connection.write([refusal(StatementError(1047))])
+                self._connection.write([refusal(StatementError(1047))])
                 continue
             except ProtocolError:
-                self.connection.write([refusal(StatementError(1835))])
+                self._connection.write([refusal(StatementError(1835))])
                 continue
             size = len(payload)
             payload = b""  # it may be large, and isn't kept while the client is silent
@@ -238,8 +278,8 @@ class Session:
                     return
                 continue
             for name in COUNTED.get(type(command), ()):
-                self.agent.counters.add(name)
-            with running(self.execution.begin()) as budget:
+                self._services.counters.add(name)
+            with running(self._context.begin()) as budget:
                 answer = self._answer(command, size, budget)
                 budget.rest()
                 self._write(answer)
@@ -250,29 +290,30 @@ class Session:
     def _write(self, answer: list[bytes]) -> None:
         self._is_writing = True  # before it is looked at whether it was killed: `kill` ends a writer by its socket
         try:
-            if not self._killed or len(answer) == 1:
-                self.connection.write(answer)
+            if not self._is_killed or len(answer) == 1:
+                self._connection.write(answer)
         finally:
             self._is_writing = False
 
     def _set_timeouts(self) -> None:
         """As the session's variables say."""
-        values = self.execution.session
+        values = self._context.variables
         idle: float = values.number("wait_timeout")
         if idle == values.begin_number("wait_timeout"):
-            idle = self.agent.settings.wait_timeout  # which may be a fraction
-        self.connection.set_timeouts(idle, values.number("net_read_timeout"), values.number("net_write_timeout"))
+            idle = self._settings.wait_timeout  # which may be a fraction
+        self._connection.set_timeouts(idle, values.number("net_read_timeout"), values.number("net_write_timeout"))
 
-    def _now(self, command: str, info: str) -> None:
+    def _set_command(self, command: str, info: str) -> None:
         self.command, self.since, self.info = command, time.time(), info
 
     def _change_user(self, command: com.ChangeUser) -> bool:
         """Log in again; whoever fails is out."""
         if self._login is None:
             return False
-        self.logged_in = False
-        self.connection.set_deadline(self.agent.settings.connect_timeout)
-        login, step = ServerLogin.changing_user(self._credentials, command, self._login, nonce())
+        self._is_logged_in = False
+        self._context.caller = replace(self.caller, user=UNAUTHENTICATED)
+        self._connection.set_deadline(self._settings.connect_timeout)
+        login, step = ServerLogin.changing_user(self._credentials, command, self._login, _nonce())
         if not self._converse(login, step):
             return False
         self._set_timeouts()
@@ -286,7 +327,7 @@ class Session:
         except ProtocolError:
             return [refusal(StatementError(1835))]
         except CloneError as error:
-            self.execution.notes = [("Error", error.code, error.message)]
+            self._context.notes = [("Error", error.code, error.message)]
             return [refusal(error)]
         except Exception as error:  # a fault of ours shall end neither the agent nor the session
             log.exception("connection %d: unexpected", self.number)
@@ -295,34 +336,34 @@ class Session:
     def _command(self, command: com.Command) -> list[bytes]:
         match command:
             case com.Query():
-                self._now("Query", masked(command.text, self.execution.modes))
-                return self._packets(self.execution.execute(command.text))
+                self._set_command("Query", masked(command.text, self._context.modes))
+                return self._packets(self._execution.execute(command.text))
             case com.InitDb():
-                self.execution.use(command.text)
+                self._context.use(command.text)
                 return self._packets(Done())
             case com.Ping() | com.Debug():
                 return self._packets(Done())
             case com.ResetConnection():
-                self.execution.reset()
+                self._execution.reset()
                 self._prepared.clear()
                 return self._packets(Done())
             case com.Statistics():
-                return [self.agent.statistics().encode()]
+                return [self._statistics().encode()]
             case com.ProcessKill():
-                return self._packets(self.execution.execute(f"KILL {command.number}"))
+                return self._packets(self._execution.execute(f"KILL {command.number}"))
             case com.SetOption():
                 return [Eof().serialize()]
             case com.FieldList():
                 return self._fields(command)
             case com.StmtPrepare():
-                self._now("Prepare", masked(command.text, self.execution.modes))
+                self._set_command("Prepare", masked(command.text, self._context.modes))
                 return self._prepared.prepare(command.text)
             case com.StmtExecute():
-                self._now("Execute", masked(self._prepared.text(command.number), self.execution.modes))
+                self._set_command("Execute", masked(self._prepared.text(command.number), self._context.modes))
                 answer = self._prepared.execute(command)
                 return self._packets(answer, in_binary=isinstance(answer, Rows))
             case com.StmtSendLongData():
-                self._prepared.long_data(command, self.agent.settings.max_allowed_packet)
+                self._prepared.long_data(command, self._settings.max_allowed_packet)
                 return []
             case com.StmtClose():
                 self._prepared.close(command.number)
@@ -332,11 +373,16 @@ class Session:
                 return self._packets(Done())
         raise StatementError(1047)
 
+    def _statistics(self) -> str:
+        """The line that COM_STATISTICS answers."""
+        services = self._services
+        return f"Uptime: {services.uptime}  Threads: {len(services.connections)}  Slow queries: 0"
+
     def _packets(self, answer: Answer, *, in_binary: bool = False) -> list[bytes]:
-        return packets(answer, len(self.execution.notes), in_binary=in_binary, status=self.execution.session.status)
+        return packets(answer, len(self._context.notes), in_binary=in_binary, status=self._context.variables.status)
 
     def _fields(self, command: com.FieldList) -> list[bytes]:
-        table = self.execution.catalog().table("", command.table, command.table)
+        table = self._context.catalog().table("", command.table, command.table)
         definitions = [column.type.definition(column.name, schema=table.schema, table=table.name, alias=table.alias)
                        for column in table.columns]  # fmt: skip
         # COM_FIELD_LIST has one more field, the default value: NULL.

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING
-
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import statements as st
 from innoclone.agent.sql.budget import PREPARED, size_of
 from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, Modes, text_literal, tokens_of
+from innoclone.agent.sql.lexer import Kind, tokens_of
 from innoclone.agent.sql.parsing import is_query, parse_select
-from innoclone.agent.sql.types import Value
-from innoclone.agent.statements.prepared import with_literals
+from innoclone.agent.statements.context import SessionContext
+from innoclone.agent.statements.literals import literal, with_literals
 from innoclone.agent.statements.results import Answer, Done
-
-if TYPE_CHECKING:
-    from innoclone.agent.statements.execution import Execution
 
 __all__ = ["NamedStatements"]
 
@@ -24,9 +18,8 @@ __all__ = ["NamedStatements"]
 class NamedStatements:
     """Those of one session, by name; a name means the same in any case."""
 
-    def __init__(self, execution: Execution) -> None:
-        """They are executed there."""
-        self._execution = execution
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
         self._texts: dict[str, str] = {}
 
     def prepare(self, statement: st.PrepareText) -> Answer:
@@ -35,36 +28,37 @@ class NamedStatements:
         self._forget(name)
         text = statement.text
         if statement.variable is not None:
-            text = str(self._execution.user_value(statement.variable) or "")
-        tokens = tokens_of(text, self._execution.modes)
+            text = str(self._context.user_variable(statement.variable) or "")
+        tokens = tokens_of(text, self._context.modes)
         if tokens[0].kind is Kind.END:
             raise StatementError(1065)
         marks = sum(token.is_symbol("?") for token in tokens)
         if is_query(tokens):
-            parse_select(text, tokens, ["NULL"] * marks, self._execution.modes)
+            parse_select(text, tokens, ["NULL"] * marks, self._context.modes)
         elif not marks and isinstance(parse_statement(text, tokens), st.PrepareText | st.ExecuteText | st.Deallocate):
             raise StatementError(1295)
-        self._execution.kept.put((PREPARED, name), size_of(text))
+        self._context.memory.put((PREPARED, name), size_of(text))
         self._texts[name] = text
         return Done(info="Statement prepared")
 
-    def execute(self, statement: st.ExecuteText) -> Answer:
-        """With the values of user variables for its question marks. Raises errors 1210, 1243, 1295."""
+    def bound(self, statement: st.ExecuteText) -> tuple[str, list[str]]:
+        """The statement's text with the values of user variables in it, and for a query as literals for its question
+        marks. Raises errors 1210, 1243, 1295."""
         text = self._texts.get(statement.name.lower())
         if text is None:
             raise StatementError(1243, statement.name, "EXECUTE")
-        modes = self._execution.modes
+        modes = self._context.modes
         tokens = tokens_of(text, modes)
         places = [token.start for token in tokens if token.is_symbol("?")]
         if len(places) != len(statement.variables):
             raise StatementError(1210, "EXECUTE")
-        literals = [_literal(self._execution.user_value(name), modes) for name in statement.variables]
+        literals = [literal(self._context.user_variable(name), modes) for name in statement.variables]
         if is_query(tokens):
-            return self._execution.execute(text, literals)
+            return text, literals
         text = with_literals(text, places, literals)
         if isinstance(parse_statement(text, tokens_of(text, modes)), st.PrepareText | st.ExecuteText | st.Deallocate):
             raise StatementError(1295)
-        return self._execution.execute(text)
+        return text, []
 
     def deallocate(self, statement: st.Deallocate) -> Answer:
         """Raises error 1243."""
@@ -80,14 +74,4 @@ class NamedStatements:
 
     def _forget(self, name: str) -> None:
         if self._texts.pop(name, None) is not None:
-            self._execution.kept.drop((PREPARED, name))
-
-
-def _literal(value: Value, modes: Modes) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, int | Decimal):
-        return str(value)
-    if isinstance(value, float):
-        return repr(value) if "e" in repr(value) else f"{value!r}e0"
-    return text_literal(str(value), modes)
+            self._context.memory.drop((PREPARED, name))

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import PREPARED, size_of
 from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, Modes, text_literal, tokens_of
+from innoclone.agent.sql.lexer import Kind, text_literal, tokens_of
 from innoclone.agent.sql.parsing import is_query
-from innoclone.agent.sql.types import datetime_type, text_of, time_type
+from innoclone.agent.statements.execution import Execution
+from innoclone.agent.statements.literals import decimal_literal, literal, with_literals
 from innoclone.agent.statements.results import Answer, Rows
 from innoclone.errors import CloneError
 from innoclone.wire import commands as com
 from innoclone.wire.binary import Value, parse_parameters
 from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, PrepareOk
 
-if TYPE_CHECKING:
-    from innoclone.agent.statements.execution import Execution
-
-__all__ = ["Prepared", "with_literals"]
+__all__ = ["Prepared"]
 
 LONG = "long data"
 BYTES_OF_A_PLACE = 100  # of a question mark
@@ -38,21 +33,12 @@ class _Statement:
     failed: StatementError | None = None  # what its long data came to; said when it is executed
 
 
-def with_literals(text: str, places: Sequence[int], literals: Sequence[str]) -> str:
-    """The text with literals at the places of its question marks."""
-    parts, at = [], 0
-    for place, literal in zip(places, literals, strict=True):
-        parts += [text[at:place], literal]
-        at = place + 1
-    return "".join(parts) + text[at:]
-
-
 class Prepared:
     """The prepared statements of one connection."""
 
     def __init__(self, execution: Execution) -> None:
         """They are executed there."""
-        self._execution = execution
+        self._execution, self._context = execution, execution.context
         self._statements: dict[int, _Statement] = {}
         self._last = 0
 
@@ -68,13 +54,13 @@ class Prepared:
     def close(self, number: int) -> None:
         """Forget one."""
         if self._statements.pop(number, None) is not None:
-            self._execution.kept.drop((PREPARED, number))
-            self._execution.kept.drop((LONG, number))
+            self._context.memory.drop((PREPARED, number))
+            self._context.memory.drop((LONG, number))
 
     def reset(self, number: int) -> None:
         """Forget its long data. Raises error 1243."""
         self._get(number, "mysqld_stmt_reset").long.clear()
-        self._execution.kept.drop((LONG, number))
+        self._context.memory.drop((LONG, number))
 
     def _get(self, number: int, what: str) -> _Statement:
         if number not in self._statements:
@@ -83,7 +69,7 @@ class Prepared:
 
     def prepare(self, text: str) -> list[bytes]:
         """The answer to COM_STMT_PREPARE. A SELECT's columns are found by running it with NULLs."""
-        tokens = tokens_of(text, self._execution.modes)
+        tokens = tokens_of(text, self._context.modes)
         if tokens[0].kind is Kind.END:
             raise StatementError(1065)
         statement = _Statement(text, [token.start for token in tokens if token.is_symbol("?")])
@@ -93,7 +79,7 @@ class Prepared:
             columns = answer.columns if isinstance(answer, Rows) else []
         elif not statement.places:
             parse_statement(text, tokens)
-        self._execution.kept.put((PREPARED, self._last + 1), size_of(text) + BYTES_OF_A_PLACE * len(statement.places))
+        self._context.memory.put((PREPARED, self._last + 1), size_of(text) + BYTES_OF_A_PLACE * len(statement.places))
         self._last += 1
         self._statements[self._last] = statement
         count = len(statement.places)
@@ -114,7 +100,7 @@ class Prepared:
         try:
             if size > most:
                 raise StatementError(1153)
-            self._execution.kept.put((LONG, command.number), size)
+            self._context.memory.put((LONG, command.number), size)
         except StatementError as error:
             statement.failed = error
         else:
@@ -127,49 +113,23 @@ class Prepared:
         if failed is not None:
             self.reset(command.number)
             raise failed
-        given = parse_parameters(
-            command.parameters, len(statement.places), statement.types, frozenset(statement.long)
-        )  # fmt: skip
+        given = parse_parameters(command.parameters, len(statement.places), statement.types, frozenset(statement.long))
         statement.types = given.types
         literals = [
-            _literal(bytes(statement.long[at]) if at in statement.long else value, kind, self._execution.modes)
+            self._literal(bytes(statement.long[at]) if at in statement.long else value, kind)
             for at, (value, (kind, _)) in enumerate(zip(given.values, given.types, strict=True))
         ]
         statement.long.clear()
-        self._execution.kept.drop((LONG, command.number))
+        self._context.memory.drop((LONG, command.number))
         try:
-            if is_query(tokens_of(statement.text, self._execution.modes)):
+            if is_query(tokens_of(statement.text, self._context.modes)):
                 return self._execution.execute(statement.text, literals)
             return self._execution.execute(with_literals(statement.text, statement.places, literals))
         except UnicodeError as error:
             raise CloneError(str(error)) from error
 
-
-def _literal(value: Value, kind: ColumnType, modes: Modes) -> str:
-    """A bound value as a literal that our lexer reads back as the same."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
+    def _literal(self, value: Value, kind: ColumnType) -> str:
+        if not isinstance(value, bytes):
+            return literal(value, self._context.modes)
         text = value.decode("utf-8", "surrogateescape")
-        if kind in NUMERIC:
-            return _number(text)
-        return text_literal(text, modes)
-    if isinstance(value, float):
-        return repr(value) if "e" in repr(value) else f"{value!r}e0"
-    if isinstance(value, datetime):
-        return f"'{text_of(value, datetime_type(6 if value.microsecond else 0))}'"
-    if isinstance(value, date):
-        return f"'{value.isoformat()}'"
-    if isinstance(value, timedelta):
-        return f"'{text_of(value, time_type(6 if value.microseconds else 0))}'"
-    return str(value)
-
-
-def _number(text: str) -> str:
-    """A DECIMAL comes as text; nothing but digits may go into a statement without quotes."""
-    if (
-        not text.removeprefix("-").replace(".", "", 1).isascii()
-        or not text.removeprefix("-").replace(".", "", 1).isdigit()
-    ):
-        raise StatementError(1210, "EXECUTE")
-    return text
+        return decimal_literal(text) if kind in NUMERIC else text_literal(text, self._context.modes)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from innoclone.agent.clones.managed import binary_log_status
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import statements as st
 from innoclone.agent.sql.lexer import tokens_of
@@ -14,16 +12,14 @@ from innoclone.agent.sql.queries import run_select
 from innoclone.agent.sql.scope import Table
 from innoclone.agent.sql.types import BIGINT, INT, Column, Value, varchar
 from innoclone.agent.sql.values import is_like
-from innoclone.agent.statements.innodbstatus import innodb_status
+from innoclone.agent.statements.context import SessionContext
+from innoclone.agent.statements.hostserver import binary_log_status, innodb_status
 from innoclone.agent.statements.results import Answer, Rows, table
-from innoclone.agent.tables.catalog import plugin_rows
-from innoclone.agent.tables.columns import SCHEMAS
+from innoclone.agent.tables.columns import PLUGINS, SCHEMAS, picked
 from innoclone.agent.tables.empties import empty_shows
 from innoclone.agent.tables.information import COLLATION, INFORMATION, type_text
+from innoclone.agent.tables.variables import plugin_rows
 from innoclone.agent.variables.fixed import shown
-
-if TYPE_CHECKING:
-    from innoclone.agent.statements.execution import Execution
 
 __all__ = ["show"]
 
@@ -54,28 +50,28 @@ _OF_INFORMATION = {
 """The table behind a SHOW, and its columns by their names in the SHOW; "_" is a blank in "Default collation" alone."""
 
 
-def show(execution: Execution, statement: st.Show) -> Answer:
+def show(context: SessionContext, statement: st.Show) -> Answer:
     """SHOW. Raises a `StatementError`."""
     what = statement.what.removeprefix("GLOBAL ").removeprefix("SESSION ").removeprefix("FULL ")
     if what in _EMPTY:
-        execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
+        context.caller.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
         return table(_EMPTY[what], [])
     if what in _OF_INFORMATION:
-        return _of_information(execution, statement, what)
-    return _SHOWS[what](execution, statement)
+        return _of_information(context, statement, what)
+    return _SHOWS[what](context, statement)
 
 
 def filtered(
-    execution: Execution, columns: Sequence[Column], rows: Sequence[tuple[Value, ...]], wanted: st.Filter
+    context: SessionContext, columns: Sequence[Column], rows: Sequence[tuple[Value, ...]], wanted: st.Filter
 ) -> Rows:
     """A SHOW with LIKE (on its first column) or WHERE, which is a SELECT over what it shows."""
     if wanted.like is not None:
         rows = [row for row in rows if is_like(str(row[0]), wanted.like)]
     if wanted.where is None:
-        return table(columns, rows[: execution.session.settings.limit])
+        return table(columns, rows[: context.variables.settings.limit])
     text = f"SELECT * FROM shown WHERE {wanted.where}"  # noqa: S608 - read by our own parser, over what is shown
-    tree = parse_select(text, tokens_of(text, execution.modes), modes=execution.modes)
-    result = run_select(tree, execution.select_session(limited=True), _Shown(columns, rows))
+    tree = parse_select(text, tokens_of(text, context.modes), modes=context.modes)
+    result = run_select(tree, context.select_session(limited=True), _Shown(columns, rows))
     return table(columns, result.rows)
 
 
@@ -92,9 +88,9 @@ class _Shown:
         return Table(alias, "", name, self._columns, lambda: self._rows)
 
 
-def _schema(execution: Execution, statement: st.Show) -> str:
+def _schema(context: SessionContext, statement: st.Show) -> str:
     """Raises errors 1046, 1049."""
-    schema = (statement.schema or execution.schema).lower()
+    schema = (statement.schema or context.schema).lower()
     if not schema:
         raise StatementError(1046)
     if schema not in SCHEMAS:
@@ -102,69 +98,69 @@ def _schema(execution: Execution, statement: st.Show) -> str:
     return schema
 
 
-def _of_information(execution: Execution, statement: st.Show, what: str) -> Answer:
+def _of_information(context: SessionContext, statement: st.Show, what: str) -> Answer:
     source, pairs = _OF_INFORMATION[what]
     names = [pair.split("=") for pair in pairs.split()]
     columns = INFORMATION[source]
-    rows = execution.catalog().information(source)
+    rows = context.catalog().information(source)
     if what == "TABLE STATUS":
-        schema = _schema(execution, statement)
-        rows = [row for row in rows if row[1] == schema]
+        schema = _schema(context, statement)
+        names_of = picked(columns, rows, ["TABLE_SCHEMA"])
+        rows = [values for values, (found,) in zip(rows, names_of, strict=True) if found == schema]
     elif what == "INDEX":
-        execution.catalog().table(_schema(execution, statement), statement.name or "", "")
-    places = [next(at for at, column in enumerate(columns) if column.name == name) for _, name in names]
-    titles = [title.replace("Default_collation", "Default collation") for title, _ in names]
-    picked = [Column(title, columns[at].type) for title, at in zip(titles, places, strict=True)]
-    return filtered(execution, picked, [tuple(row[at] for at in places) for row in rows], statement.filter)
+        context.catalog().table(_schema(context, statement), statement.name or "", "")
+    types = {column.name: column.type for column in columns}
+    shown = [Column(title.replace("Default_collation", "Default collation"), types[name]) for title, name in names]
+    return filtered(context, shown, picked(columns, rows, [name for _, name in names]), statement.filter)
 
 
-def _variables(execution: Execution, statement: st.Show) -> Answer:
-    values = execution.variables(of_session=not statement.what.startswith("GLOBAL"))
+def _variables(context: SessionContext, statement: st.Show) -> Answer:
+    values = context.system_variables(of_session=not statement.what.startswith("GLOBAL"))
     rows = [(name, shown(value) or "") for name, value in sorted(values.items())]
-    return filtered(execution, _VARIABLE, rows, statement.filter)
+    return filtered(context, _VARIABLE, rows, statement.filter)
 
 
-def _status(execution: Execution, statement: st.Show) -> Answer:
-    return filtered(execution, _VARIABLE, execution.catalog().status(), statement.filter)
+def _status(context: SessionContext, statement: st.Show) -> Answer:
+    return filtered(context, _VARIABLE, context.catalog().status(), statement.filter)
 
 
-def _plugins(execution: Execution, statement: st.Show) -> Answer:
+def _plugins(context: SessionContext, statement: st.Show) -> Answer:
     names = ("Name", "Status", "Type", "Library", "License")
-    rows = [(row[0], row[2], row[3], row[5], row[9]) for row in plugin_rows(execution.agent.variables)]
+    rows = picked(PLUGINS, plugin_rows(context.services.variables), [f"PLUGIN_{name.upper()}" for name in names])
     return table([Column(name, NAME) for name in names], rows)
 
 
-def _processlist(execution: Execution, statement: st.Show) -> Answer:
+def _processlist(context: SessionContext, statement: st.Show) -> Answer:
     names = ("User", "Host", "db", "Command")
     columns = [Column("Id", BIGINT), *(Column(name, varchar(64)) for name in names), Column("Time", INT)]
     columns += [Column("State", varchar(30)), Column("Info", varchar(100))]
-    return table(columns, execution.catalog().processes(long=statement.what.startswith("FULL")))
+    return table(columns, context.catalog().processes(full=statement.what.startswith("FULL")))
 
 
-def _databases(execution: Execution, statement: st.Show) -> Answer:
+def _databases(context: SessionContext, statement: st.Show) -> Answer:
     pattern = "" if statement.filter.like is None else f" ({statement.filter.like})"
-    return filtered(execution, [Column(f"Database{pattern}", NAME)], [(name,) for name in SCHEMAS], statement.filter)
+    return filtered(context, [Column(f"Database{pattern}", NAME)], [(name,) for name in SCHEMAS], statement.filter)
 
 
-def _tables(execution: Execution, statement: st.Show) -> Answer:
-    schema = _schema(execution, statement)
+def _tables(context: SessionContext, statement: st.Show) -> Answer:
+    schema = _schema(context, statement)
     pattern = "" if statement.filter.like is None else f" ({statement.filter.like})"
     columns = [Column(f"Tables_in_{schema}{pattern}", NAME)]
-    rows: list[tuple[Value, ...]] = [(name,) for name in execution.catalog().names(schema)]
+    rows: list[tuple[Value, ...]] = [(name,) for name in context.catalog().names(schema)]
     if statement.what.startswith("FULL"):
         columns.append(Column("Table_type", NAME))
         kind = "SYSTEM VIEW" if schema == "information_schema" else "BASE TABLE"
         rows = [(*row, kind) for row in rows]
-    return filtered(execution, columns, rows, statement.filter)
+    return filtered(context, columns, rows, statement.filter)
 
 
-def _open_tables(execution: Execution, statement: st.Show) -> Answer:
+def _open_tables(context: SessionContext, statement: st.Show) -> Answer:
     columns = [Column("Database", NAME), Column("Table", NAME), Column("In_use", INT), Column("Name_locked", INT)]
-    return filtered(execution, columns, [], statement.filter)
+    return filtered(context, columns, [], statement.filter)
 
 
-def _columns(execution: Execution, statement: st.Show) -> Answer:
-    found = execution.catalog().table(_schema(execution, statement), statement.name or "", "")
+def _columns(context: SessionContext, statement: st.Show) -> Answer:
+    found = context.catalog().table(_schema(context, statement), statement.name or "", "")
     full = statement.what.startswith("FULL")
     names = ["Field", "Type", *(["Collation"] if full else []), "Null", "Key", "Default", "Extra"]
     names += ["Privileges", "Comment"] if full else []
@@ -173,18 +169,18 @@ def _columns(execution: Execution, statement: st.Show) -> Answer:
         collation = (COLLATION if column.type.is_text else None,) if full else ()
         more = ("select", "") if full else ()
         rows.append((column.name, type_text(column.type), *collation, "YES", "", None, "", *more))
-    return filtered(execution, [Column(name, VALUE) for name in names], rows, statement.filter)
+    return filtered(context, [Column(name, VALUE) for name in names], rows, statement.filter)
 
 
-def _create_table(execution: Execution, statement: st.Show) -> Answer:
-    found = execution.catalog().table(_schema(execution, statement), statement.name or "", "")
+def _create_table(context: SessionContext, statement: st.Show) -> Answer:
+    found = context.catalog().table(_schema(context, statement), statement.name or "", "")
     lines = [f"  `{column.name}` {type_text(column.type)} DEFAULT NULL" for column in found.columns]
     text = f"CREATE TABLE `{found.name}` (\n" + ",\n".join(lines) + "\n) ENGINE=PERFORMANCE_SCHEMA"
-    text = _quoted(execution, f"{text} DEFAULT CHARSET=utf8mb4 COLLATE={COLLATION}")
+    text = _quoted(context, f"{text} DEFAULT CHARSET=utf8mb4 COLLATE={COLLATION}")
     return table([Column("Table", NAME), Column("Create Table", VALUE)], [(found.name, text)])
 
 
-def _create_database(execution: Execution, statement: st.Show) -> Answer:
+def _create_database(context: SessionContext, statement: st.Show) -> Answer:
     schema = (statement.name or "").lower()
     if schema not in SCHEMAS:
         raise StatementError(1049, statement.name)
@@ -193,43 +189,43 @@ def _create_database(execution: Execution, statement: st.Show) -> Answer:
         " /*!80016 DEFAULT ENCRYPTION='N' */"
     )
     columns = [Column("Database", NAME), Column("Create Database", VALUE)]
-    return table(columns, [(schema, _quoted(execution, text))])
+    return table(columns, [(schema, _quoted(context, text))])
 
 
-def _quoted(execution: Execution, text: str) -> str:
+def _quoted(context: SessionContext, text: str) -> str:
     """Without the quotes if sql_quote_show_create is off: no name of ours needs them."""
-    return text if execution.session.values["sql_quote_show_create"] else text.replace("`", "")
+    return text if context.variables.values["sql_quote_show_create"] else text.replace("`", "")
 
 
-def _warnings(execution: Execution, statement: st.Show) -> Answer:
+def _warnings(context: SessionContext, statement: st.Show) -> Answer:
     columns = [Column("Level", varchar(7)), Column("Code", INT), Column("Message", varchar(512))]
-    notes = [note for note in execution.notes if "ERRORS" not in statement.what or note[0] == "Error"]
+    notes = [note for note in context.notes if "ERRORS" not in statement.what or note[0] == "Error"]
     if statement.what.startswith("COUNT"):
         name = "error_count" if "ERRORS" in statement.what else "warning_count"
         return table([Column(f"@@session.{name}", BIGINT)], [(len(notes),)], keeps_notes=True)
     return table(columns, notes, keeps_notes=True)
 
 
-def _position(execution: Execution, statement: st.Show) -> Answer:
+def _position(context: SessionContext, statement: st.Show) -> Answer:
     names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
-    if not execution.account.may("SELECT", "performance_schema.clone_status"):  # which shows the same
-        execution.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
+    if not context.caller.may("SELECT", "performance_schema.clone_status"):  # which shows the same
+        context.caller.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
     columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
-    return table(columns, binary_log_status(execution.agent.settings))
+    return table(columns, binary_log_status(context.services.settings))
 
 
-def _engine_status(execution: Execution, statement: st.Show) -> Answer:
-    execution.require("PROCESS")
+def _engine_status(context: SessionContext, statement: st.Show) -> Answer:
+    context.caller.require("PROCESS")
     if (statement.name or "").lower() == "performance_schema":
         raise StatementError(1235, "SHOW ENGINE PERFORMANCE_SCHEMA STATUS")
     if (statement.name or "").lower() != "innodb":
         raise StatementError(1286, statement.name)
     columns = [Column("Type", varchar(10)), Column("Name", varchar(512)), Column("Status", varchar(10))]
-    status = innodb_status(execution.agent)
+    status = innodb_status(context.services.settings, context.services.clones)
     return table(columns, [] if status is None else [("InnoDB", "", status)])
 
 
-_SHOWS: dict[str, Callable[[Execution, st.Show], Answer]] = {
+_SHOWS: dict[str, Callable[[SessionContext, st.Show], Answer]] = {
     "VARIABLES": _variables, "PLUGINS": _plugins, "PROCESSLIST": _processlist, "DATABASES": _databases,
     "TABLES": _tables, "WARNINGS": _warnings, "ERRORS": _warnings, "COUNT WARNINGS": _warnings,
     "COUNT ERRORS": _warnings, "STATUS": _status, "BINARY LOG STATUS": _position, "ENGINE STATUS": _engine_status,

@@ -1,15 +1,17 @@
-"""Columns of the tables that the agent has, as a 9.7 server defines them, and ours after them."""
+"""Columns of the tables that the agent has, as a 9.7 server defines them, with ours after them; rows by their names."""
 
 from __future__ import annotations
 
-from innoclone.agent.sql.types import BLOB, INT, Column, SqlType, char, datetime_type, varchar
+from collections.abc import Iterable, Sequence
+
+from innoclone.agent.clones.errors import MESSAGE_LENGTH
+from innoclone.agent.sql.types import BLOB, INT, Column, SqlType, Value, char, datetime_type, varchar
 from innoclone.wire.results import ColumnType
 
 __all__ = [
-    "CLONE_PROGRESS", "CLONE_STATUS", "GLOBAL_VARIABLES", "MESSAGE_LENGTH", "PLUGINS", "SCHEMAS",
+    "CLONE_PROGRESS", "CLONE_STATUS", "GLOBAL_VARIABLES", "PLUGINS", "SCHEMAS", "picked", "row",
 ]  # fmt: skip
 
-MESSAGE_LENGTH = 512
 _BIGINT = SqlType(ColumnType.LONGLONG, 20)
 
 
@@ -61,3 +63,17 @@ PLUGINS = [
     Column("LOAD_OPTION", _text(64)),
 ]
 SCHEMAS = ("information_schema", "performance_schema")
+
+
+def row(columns: Sequence[Column], **values: Value) -> tuple[Value, ...]:
+    """A row of a table by the names of its columns, each of which must be given."""
+    assert len(values) == len(columns), values.keys() ^ {column.name for column in columns}
+    return tuple(values[column.name] for column in columns)
+
+
+def picked(
+    columns: Sequence[Column], rows: Iterable[tuple[Value, ...]], names: Sequence[str]
+) -> list[tuple[Value, ...]]:
+    """Of each row the columns of these names, in that order."""
+    places = [next(at for at, column in enumerate(columns) if column.name == name) for name in names]
+    return [tuple(values[at] for at in places) for values in rows]

@@ -12,11 +12,10 @@ from innoclone.agent.sql.budget import MOST_PREPARED
 from innoclone.agent.sql.statements import Setting
 from innoclone.agent.variables.globals import Choice, Content, Note, Number
 from innoclone.agent.variables.session import SESSION_VARIABLES, Charset, Collation, Definition, default_values
-from innoclone.version import __version__
+from innoclone.agent.variables.version import SERVER_VERSION
 
-__all__ = ["OF_BOTH", "SERVER_VERSION", "check_fixed", "fixed_variables", "shown"]
+__all__ = ["OF_BOTH", "check_fixed", "fixed_variables", "shown"]
 
-SERVER_VERSION = f"9.7.0-innoclone-{__version__}"
 COMMENT = "innoclone agent"
 DEPRECATED_FORMAT = "'@@binlog_format' is deprecated and will be removed in a future release."
 LARGEST = (1 << 64) - 1

@@ -160,9 +160,10 @@ def bandwidth(value: Content) -> float:
 class Variables:
     """The global values. ``fixed`` are those that can't be set. PERSIST keeps values over a restart."""
 
-    def __init__(self, folder: Path, fixed: Mapping[str, Content], *, changed: Callable[[str], None]) -> None:
-        """``changed`` is told the name of each variable that was set. Raises a file error."""
-        self._path, self.fixed, self._changed = folder / NAME, dict(fixed), changed
+    def __init__(self, folder: Path, fixed: Mapping[str, Content]) -> None:
+        """Raises a file error."""
+        self._path, self.fixed = folder / NAME, dict(fixed)
+        self.on_change: Callable[[str], None] = lambda _: None  # called with the name of each variable that was set
         self._lock = threading.Lock()
         self._values: dict[str, Content] = {name: kind.default for name, kind in CLONE_VARIABLES.items()}
         self._persisted = _read(self._path)
@@ -202,6 +203,11 @@ class Variables:
         """A text's value, empty for NULL."""
         return str(self._values[name] or "")
 
+    @property
+    def guide_numbers(self) -> bool:
+        """Whether errors have the guide's own numbers."""
+        return self["clone_error_numbering"] == "guide"
+
     def all(self) -> dict[str, Content]:
         """Everything that SHOW GLOBAL VARIABLES shows, by name."""
         return dict(sorted((self.fixed | (self._values if self.installed else {})).items()))
@@ -218,9 +224,9 @@ class Variables:
                 if not statement.if_exists:
                     raise missing
                 return [("Warning", missing.code, missing.message)]
-            kept = {name: value for name, value in self._persisted.items() if statement.name not in (None, name)}
-            _write(self._path, kept)
-            self._persisted = kept
+            left = {name: value for name, value in self._persisted.items() if statement.name not in (None, name)}
+            _write(self._path, left)
+            self._persisted = left
         return []
 
     def knows(self, name: str) -> bool:
@@ -248,7 +254,7 @@ class Variables:
             if setting.scope != "persist_only":
                 self._values[name] = value
         if setting.scope != "persist_only":
-            self._changed(name)
+            self.on_change(name)
 
 
 def _read(path: Path) -> dict[str, Content]:

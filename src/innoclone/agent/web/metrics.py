@@ -9,16 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from innoclone.agent.clones.speeds import Curve
+from innoclone.agent.clones.speeds import SpeedHistory
+from innoclone.agent.services import Services
 from innoclone.errors import CloneError
 from innoclone.records.history import RESTORE, read_history
 from innoclone.records.status import CLONE_STAGES, CloneStatus, State
 from innoclone.version import __version__
-
-if TYPE_CHECKING:
-    from innoclone.agent.daemon import Agent
 
 __all__ = ["CONTENT_TYPE", "Metric", "agent_metrics", "text_of"]
 
@@ -53,17 +50,17 @@ def _escaped(text: str) -> str:
     return whole.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def agent_metrics(agent: Agent, curve: Curve) -> list[Metric]:
+def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
     """Everything that is told; what does not apply has no samples."""
-    data, network = curve.totals
-    clones = agent.clones
+    data, network = speeds.totals
+    clones = services.clones
     outcomes = clones.outcomes
     found = [
         _one("innoclone_build_info", "The agent's version.", 1, {"version": __version__}),
-        _one("process_start_time_seconds", "When the agent was started, seconds since the epoch.", agent.started),
-        _one("innoclone_connections", "Connections of MySQL clients.", agent.connected),
-        _one("innoclone_max_connections", "As many are let in over TCP.", agent.settings.max_connections),
-        _count("innoclone_failed_logins_total", "Logins that were refused.", agent.failed_logins.count),
+        _one("process_start_time_seconds", "When the agent was started, seconds since the epoch.", services.started),
+        _one("innoclone_connections", "Connections of MySQL clients.", len(services.connections)),
+        _one("innoclone_max_connections", "As many are let in over TCP.", services.settings.max_connections),
+        _count("innoclone_failed_logins_total", "Logins that were refused.", services.failed_logins.count),
         Metric(
             "innoclone_clones_total", "counter", "Clones that ended since the agent was started, by how.",
             [({"state": state}, outcomes[state]) for state in OUTCOMES],

@@ -22,17 +22,15 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from innoclone.agent.clones.speeds import Curve, moved
+from innoclone.agent.clones.speeds import SpeedHistory, copied_bytes
+from innoclone.agent.services import Services
 from innoclone.agent.web.metrics import CONTENT_TYPE, agent_metrics, text_of
 from innoclone.errors import ConnectFailed
 from innoclone.records.status import CLONE_STAGES, COPY_STAGES, CloneStatus
 from innoclone.transport.listening import Listener
 from innoclone.version import __version__
-
-if TYPE_CHECKING:
-    from innoclone.agent.daemon import Agent
 
 __all__ = ["Web"]
 
@@ -47,9 +45,9 @@ NOTES = 20  # the newest ones of a clone
 class Web:
     """Listens from the beginning; answers between `start` and `stop`."""
 
-    def __init__(self, agent: Agent, host: str, port: int) -> None:
+    def __init__(self, services: Services, host: str, port: int) -> None:
         """Raises `ConnectFailed`."""
-        self.agent, self.curve = agent, Curve(agent.clones)
+        self.services, self.speeds = services, SpeedHistory(services.clones)
         try:
             self._listener = Listener(host=host, port=port, path=None, short=log.warning)
         except ConnectFailed as error:
@@ -63,7 +61,7 @@ class Web:
 
     def start(self) -> None:
         """Begin to answer."""
-        self.curve.start()
+        self.speeds.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -71,7 +69,7 @@ class Web:
         self._listener.wake()
         self._thread.join()
         self._listener.close()
-        self.curve.stop()
+        self.speeds.stop()
 
     def _accept(self) -> None:
         for sock in self._listener.accept():
@@ -141,23 +139,23 @@ class Web:
 
     def status(self) -> dict[str, Any]:
         """What the page shows. Times are seconds since the epoch, amounts bytes; no password is in it."""
-        agent, clones = self.agent, self.agent.clones
+        services, clones = self.services, self.services.clones
         latest = clones.latest
-        self.curve.look()
+        self.speeds.sample()
         return {
             "agent": {
-                "version": __version__, "host": socket.gethostname(), "started": agent.started, "now": time.time(),
-                "connections": agent.connected,
+                "version": __version__, "host": socket.gethostname(), "started": services.started, "now": time.time(),
+                "connections": len(services.connections),
             },
             "clone": None if latest is None else _clone(latest, is_running=clones.is_running),
-            "curve": self.curve.points,
+            "curve": self.speeds.points,
             "history": clones.records()[: -SHOWN - 1 : -1],
         }  # fmt: skip
 
 
 def _clone(status: CloneStatus, *, is_running: bool) -> dict[str, Any]:
     copied = [status.stages[stage] for stage in COPY_STAGES]
-    data, network = moved(status)
+    data, network = copied_bytes(status)
     return {
         "id": status.number, "running": is_running, "state": status.state.value, "source": status.source,
         "destination": status.destination, "donor_version": status.donor_version, "begin": status.begin,
@@ -230,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/status.json":
             self._send(json.dumps(self.server.status()).encode(), "application/json")
         elif path == "/metrics":
-            text = text_of(agent_metrics(self.server.agent, self.server.curve))
+            text = text_of(agent_metrics(self.server.services, self.server.speeds))
             self._send(text.encode(), CONTENT_TYPE)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
