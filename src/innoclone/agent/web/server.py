@@ -134,5 +134,7 @@ class Web:
         except Exception:
             log.exception("web: unexpected")
         finally:
+            for channel in list(server.active_channels.values()):
+                channel.handle_close()  # a thread that waits for its client goes on
             server.task_dispatcher.shutdown()
             wasyncore.close_all(server._map)
