@@ -50,7 +50,7 @@ class ConnectionLimits:
     @classmethod
     def for_connections(cls, wanted: int) -> ConnectionLimits:
         """``wanted``, or fewer where the limit of open files (RLIMIT_NOFILE) allows no more; it is raised as far as
-        needed and allowed. Raises `UsageError` where there is room for none."""
+        needed and allowed. Raises `UsageError` where not even one is possible."""
         needed = RESERVED + ADMINISTRATORS + 2 * wanted
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = hard if hard != resource.RLIM_INFINITY else needed
@@ -70,7 +70,7 @@ class ConnectionLimits:
         return ADMINISTRATORS if kind is ClientKind.ADMINISTRATOR else self.connections
 
     def is_full(self, kind: ClientKind, there: Iterable[ClientKind]) -> bool:
-        """Whether those that are ``there`` leave no room for one more."""
+        """Whether those that are ``there`` are as many as there may be."""
         return sum(one is kind for one in there) >= self.most(kind)
 
 

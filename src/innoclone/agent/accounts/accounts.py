@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.errors import FileError
+from innoclone.files.replacefile import replace_file
 from innoclone.files.system import file_error
 
 __all__ = ["EVERYWHERE", "GRANT_OPTION", "Account", "Accounts", "PasswordHash", "host_matches"]
@@ -197,20 +198,5 @@ def _entry(account: Account) -> dict[str, Any]:
 
 
 def _write(path: Path, accounts: Iterable[Account]) -> None:
-    """Whole and synced, then in place of the old ones."""
     text = json.dumps({"format": FORMAT, "accounts": [_entry(account) for account in accounts]}, indent=1)
-    beside = path.with_name(NAME + ".new")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise file_error(error, f"can't write {path}") from error
+    replace_file(path, text + "\n")

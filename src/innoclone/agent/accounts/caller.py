@@ -42,10 +42,10 @@ class Caller:
         """Whether the account has the privilege on ``level`` (``schema.table``), or on something that holds it."""
         return self.account.may(privilege, level)
 
-    def require(self, *privileges: str, words: str = "") -> None:
-        """Raises error 1227 where the account has none of them; ``words`` are MySQL's for them, if others."""
+    def require(self, *privileges: str, shown: str = "") -> None:
+        """Raises error 1227 where the account has none of them; ``shown`` is what MySQL names then, if not these."""
         if not any(self.may(privilege) for privilege in privileges):
-            raise StatementError(1227, words or ", ".join(privileges))
+            raise StatementError(1227, shown or ", ".join(privileges))
 
     def refuse_stronger(self, accounts: Iterable[Account | None]) -> None:
         """Who lacks a privilege can't change an account that has it, as with SYSTEM_USER in MySQL. Error 1227."""

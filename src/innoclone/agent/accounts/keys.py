@@ -7,7 +7,6 @@ passwords under where there is no TLS.
 
 from __future__ import annotations
 
-import os
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from innoclone.errors import FileError, ProtocolError
+from innoclone.files.replacefile import replace_file
 from innoclone.files.system import file_error
 
 __all__ = ["PasswordKey", "own_certificate"]
@@ -42,8 +42,8 @@ def own_certificate(folder: Path) -> tuple[Path, Path]:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in {host, "localhost"}]), critical=False)
             .sign(private, hashes.SHA256())
         )  # fmt: skip
-        _write(key, _pem(private), 0o600)
-        _write(certificate, built.public_bytes(serialization.Encoding.PEM), 0o644)
+        replace_file(key, _pem(private))
+        replace_file(certificate, built.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return certificate, key
 
 
@@ -57,7 +57,7 @@ class PasswordKey:
             private = serialization.load_pem_private_key(path.read_bytes(), None)
         except FileNotFoundError:
             private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
-            _write(path, _pem(private), 0o600)
+            replace_file(path, _pem(private))
         except OSError as error:
             raise file_error(error, f"can't read {path}") from error
         except ValueError as error:
@@ -82,14 +82,3 @@ def _pem(private: rsa.RSAPrivateKey) -> bytes:
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    beside = path.with_name(path.name + ".new")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        beside.replace(path)
-    except OSError as error:
-        raise file_error(error, f"can't write {path}") from error

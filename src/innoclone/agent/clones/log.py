@@ -1,4 +1,4 @@
-"""What the agent's log tells of a clone: its stages, how far it is, how it ended and what to do about it."""
+"""What the agent's log has of a clone: its stages, how far it is, how it ended and what to do about it."""
 
 from __future__ import annotations
 

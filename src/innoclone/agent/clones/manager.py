@@ -27,6 +27,7 @@ from innoclone.commands.options import CloneOptions, LocalOptions, ReplaceOption
 from innoclone.commands.recorded import begin, record_died
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import STATUS
+from innoclone.files.replacefile import replace_file
 from innoclone.records.history import RESTORE, read_history
 from innoclone.records.managed import Managed
 from innoclone.records.status import CloneStatus, State
@@ -211,13 +212,11 @@ class Clones:
         """A clone was refused: what the tables tell of, and another agent finds, is the one before it."""
         with self._lock:
             self._run = before
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, CloneError):
                 if status_before is None:
                     (self._folder / STATUS).unlink(missing_ok=True)
                 else:
-                    beside = self._folder / f"{STATUS}.new"
-                    beside.write_bytes(status_before)
-                    beside.replace(self._folder / STATUS)
+                    replace_file(self._folder / STATUS, status_before, durable=False)
 
     def resume(self, settled: str | None = None) -> None:
         """With ``clone_resume_on_start``, go on with the clone that was cut off with the last agent.

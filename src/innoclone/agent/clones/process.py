@@ -3,7 +3,7 @@
 What clients do to the agent, and the agent's own end, don't reach a clone: it goes on without the agent, and the next
 one takes it up. In the agent's folder are
 
-    status.json    what the clone tells, several times a second (`innoclone.records.statusfile`)
+    status.json    how far the clone is, several times a second (`innoclone.records.statusfile`)
     clone.lock     held by the process for as long as it lives
     orders.json    what it shall do: limits that were changed, and whether it shall stop; it looks at them all the time
 
@@ -28,6 +28,7 @@ from innoclone.agent.clones.errors import Failure
 from innoclone.commands.options import CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.lock import holder_at
+from innoclone.files.replacefile import replace_file
 from innoclone.files.system import file_error
 
 __all__ = ["LOCK", "CloneProcess", "Control", "Job", "LogOptions", "Outcome", "REFUSED"]
@@ -35,7 +36,7 @@ __all__ = ["LOCK", "CloneProcess", "Control", "Job", "LogOptions", "Outcome", "R
 LOCK = "clone.lock"
 CONTROL = "orders.json"
 POLL = 0.1  # seconds between two looks at the process
-MOST = 1 << 20  # bytes of an outcome
+LONGEST_OUTCOME = 1 << 20  # bytes of an outcome
 REFUSED = "Refused"  # an outcome beside the states: no clone began
 
 
@@ -70,14 +71,8 @@ class Control:
     stop: bool = False
 
     def write(self, folder: Path) -> None:
-        """In one step. Raises a file error."""
-        path = folder / CONTROL
-        beside = path.with_name(CONTROL + ".new")
-        try:
-            beside.write_text(json.dumps(asdict(self)))
-            beside.replace(path)
-        except OSError as error:
-            raise file_error(error, f"can't write {path}") from error
+        """In one step; not durable, since the process reads it at once. Raises a file error."""
+        replace_file(folder / CONTROL, json.dumps(asdict(self)), durable=False)
 
     @classmethod
     def read(cls, folder: Path) -> Control | None:
@@ -141,7 +136,7 @@ class CloneProcess:
 
     def wait(self, each: Callable[[], Any], pause: Callable[[float], Any]) -> Outcome | None:
         """Until it has ended; ``each`` is called all the time, ``pause`` waits for some seconds. How it ended, None if
-        it was killed, or nobody can tell any more."""
+        it was killed, or nobody can know any more."""
         while self.is_alive:
             each()
             pause(POLL)
@@ -152,7 +147,7 @@ class CloneProcess:
             return None
         with self._process.stdout as pipe:
             os.set_blocking(pipe.fileno(), False)  # a mysqld that it left behind may hold the other end
-            answer = pipe.read(MOST) or b""
+            answer = pipe.read(LONGEST_OUTCOME) or b""
         try:
             return Outcome(**json.loads(answer))
         except (ValueError, TypeError):

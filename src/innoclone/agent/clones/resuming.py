@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.errors import Interrupted
-from innoclone.files.system import file_error
+from innoclone.files.replacefile import replace_file
 from innoclone.records.status import CloneStatus, Counter, Stage, StageStatus, State
 
 __all__ = ["ResumeFile", "restore_status"]
@@ -35,16 +34,8 @@ class ResumeFile:
 
     def write(self, statement: CloneLocal | CloneInstance) -> None:
         """Of the clone that begins. Raises a file error."""
-        beside = self._path.with_name(NAME + ".new")
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump({"local": isinstance(statement, CloneLocal), "statement": asdict(statement)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-        except OSError as error:
-            raise file_error(error, f"can't write {self._path}") from error
+        fields = {"local": isinstance(statement, CloneLocal), "statement": asdict(statement)}
+        replace_file(self._path, json.dumps(fields))
 
     def remove(self) -> None:
         """The clone came to an end."""

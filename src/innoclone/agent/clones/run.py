@@ -1,4 +1,4 @@
-"""The clone that the agent makes, or the last one that it made, as its process tells of it."""
+"""The clone that the agent makes, or the last one that it made, as its process reports it."""
 
 from __future__ import annotations
 

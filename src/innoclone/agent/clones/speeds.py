@@ -11,8 +11,8 @@ from innoclone.records.status import COPY_STAGES, CloneStatus
 
 __all__ = ["Point", "SpeedHistory", "copied_bytes"]
 
-EVERY = 1.0  # seconds
-MOST = 600  # points; of a longer clone every second one goes, as often as needed
+SAMPLE_EVERY = 1.0  # seconds
+MAX_POINTS = 600  # points; of a longer clone every second one goes, as often as needed
 Point = tuple[float, float, float, int]
 """Seconds since the clone's beginning, bytes per second of data and on the wire, connections."""
 
@@ -48,7 +48,7 @@ class SpeedHistory:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._end.wait(EVERY):
+        while not self._end.wait(SAMPLE_EVERY):
             self.sample()
 
     def sample(self) -> None:
@@ -84,7 +84,7 @@ class SpeedHistory:
     def _begin_at(self, moment: float, amounts: tuple[int, int]) -> None:
         self._seen = amounts
         self._samples: list[tuple[float, int, int, int]] = [(moment, *amounts, 0)]
-        self._every, self._next = EVERY, moment + EVERY / 2
+        self._every, self._next = SAMPLE_EVERY, moment + SAMPLE_EVERY / 2
 
     def _add(self, status: CloneStatus) -> None:
         now = copied_bytes(status)
@@ -99,7 +99,7 @@ class SpeedHistory:
         if moment >= self._next if end is None else now != self._seen:
             self._samples.append((moment, *now, status.connections))
             self._next = moment + self._every * 0.9  # a thread is never quite on time
-        if len(self._samples) > MOST:
+        if len(self._samples) > MAX_POINTS:
             self._samples, self._every = self._samples[::2], 2 * self._every
         self._seen = now
 

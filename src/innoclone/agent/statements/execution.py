@@ -166,7 +166,7 @@ class Execution:
                 self.context.variables.values |= changed
                 return Done(notes=notes)
             case st.ResetPersist():
-                self.context.caller.require("SYSTEM_VARIABLES_ADMIN", words=ADMIN)
+                self.context.caller.require("SYSTEM_VARIABLES_ADMIN", shown=ADMIN)
                 return Done(notes=self._services.variables.reset(statement))
 
     def _set(self, statement: st.SetVariables) -> Answer:
@@ -192,11 +192,11 @@ class Execution:
         name = setting.name
         if setting.scope == "session" and name in SESSION_VARIABLES:
             if name in OF_A_SESSION:
-                self.context.caller.require("SYSTEM_VARIABLES_ADMIN", words=SESSION_ADMIN)
+                self.context.caller.require("SYSTEM_VARIABLES_ADMIN", shown=SESSION_ADMIN)
             changed, notes = session.read(setting)
             return functools.partial(session.values.update, changed), notes
         if setting.scope != "session" and variables.knows(name):
-            self.context.caller.require("SYSTEM_VARIABLES_ADMIN", words=ADMIN)
+            self.context.caller.require("SYSTEM_VARIABLES_ADMIN", shown=ADMIN)
         if name in SESSION_VARIABLES:
             return None, session.read_global(setting)
         if name in variables.fixed:

@@ -1,4 +1,4 @@
-"""What the agent's log tells of statements: who changed what, and what was refused."""
+"""What the agent's log has of statements: who changed what, and what was refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def logged(user: str, text: str, statement: st.Statement | None) -> Iterator[Non
     log.info("%s: %s", user, tamed(text))
     try:
         yield
-    except StatementError as error:  # how a clone failed was told already
+    except StatementError as error:  # how a clone failed was logged already
         log.warning("%s: ERROR %d (%s): %s", user, error.code, error.sqlstate, tamed(error.message))
         raise
 

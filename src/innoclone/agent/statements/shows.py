@@ -54,7 +54,7 @@ def show(context: SessionContext, statement: st.Show) -> Answer:
     """SHOW. Raises a `StatementError`."""
     what = statement.what.removeprefix("GLOBAL ").removeprefix("SESSION ").removeprefix("FULL ")
     if what in _EMPTY:
-        context.caller.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
+        context.caller.require("REPLICATION CLIENT", shown="SUPER, REPLICATION CLIENT")
         return table(_EMPTY[what], [])
     if what in _OF_INFORMATION:
         return _of_information(context, statement, what)
@@ -209,7 +209,7 @@ def _warnings(context: SessionContext, statement: st.Show) -> Answer:
 def _position(context: SessionContext, statement: st.Show) -> Answer:
     names = ("File", "Position", "Binlog_Do_DB", "Binlog_Ignore_DB", "Executed_Gtid_Set")
     if not context.caller.may("SELECT", "performance_schema.clone_status"):  # which shows the same
-        context.caller.require("REPLICATION CLIENT", words="SUPER, REPLICATION CLIENT")
+        context.caller.require("REPLICATION CLIENT", shown="SUPER, REPLICATION CLIENT")
     columns = [Column(name, BIGINT if name == "Position" else varchar(255)) for name in names]
     return table(columns, binary_log_status(context.services.settings))
 

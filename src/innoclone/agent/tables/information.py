@@ -20,12 +20,15 @@ from innoclone.agent.sql.types import (
     datetime_type,
     varchar,
 )
+from innoclone.agent.tables.columns import row
 from innoclone.wire.results import ColumnType
 
 __all__ = ["INFORMATION", "Source", "columns_of", "information_rows", "shown_name", "type_text"]
 
 Source = tuple[Sequence[Column], Callable[[], Sequence[tuple[Value, ...]]]]
 COLLATION = "utf8mb4_0900_ai_ci"
+CATALOG = "def"
+LONGEST_TEXT = 0xFFFFFFFF
 TABLE, PRIVILEGES = "TABLE_CATALOG varchar(64), TABLE_SCHEMA varchar(64), TABLE_NAME varchar(64)", "select"
 _CONSTRAINT = "CONSTRAINT_CATALOG varchar(64), CONSTRAINT_SCHEMA varchar(64), CONSTRAINT_NAME varchar(64)"
 _LENGTHS = "CHARACTER_MAXIMUM_LENGTH bigint, CHARACTER_OCTET_LENGTH bigint"
@@ -119,26 +122,55 @@ def information_rows(tables: Mapping[tuple[str, str], Source], since: datetime) 
     schemas = sorted({schema for schema, _ in tables})
     ordered = sorted(tables.items(), key=lambda item: item[0])
     return {
-        "CHARACTER_SETS": [("utf8mb4", COLLATION, "UTF-8 Unicode", 4)],
+        "CHARACTER_SETS": [
+            row(
+                INFORMATION["CHARACTER_SETS"], CHARACTER_SET_NAME="utf8mb4", DEFAULT_COLLATE_NAME=COLLATION,
+                DESCRIPTION="UTF-8 Unicode", MAXLEN=4,
+            )
+        ],
         "COLLATIONS": [
-            (COLLATION, "utf8mb4", 255, "Yes", "Yes", 0, "NO PAD"),
-            ("utf8mb4_bin", "utf8mb4", 46, "", "Yes", 1, "PAD SPACE"),
+            _collation_row(COLLATION, number=255, is_default="Yes", length=0, padding="NO PAD"),
+            _collation_row("utf8mb4_bin", number=46, is_default="", length=1, padding="PAD SPACE"),
         ],
         "COLUMNS": [
             _column_row(schema, shown_name(schema, name), number, column)
             for (schema, name), (columns, _) in ordered
             for number, column in enumerate(columns, 1)
         ],
-        "ENGINES": [("PERFORMANCE_SCHEMA", "DEFAULT", "Performance Schema", "NO", "NO", "NO")],
-        "SCHEMATA": [("def", schema, "utf8mb4", COLLATION, None, "NO") for schema in schemas],
-        "TABLES": [
-            (
-                "def", schema, shown_name(schema, name), *_kind(schema), 10, "Dynamic", 0, 0, 0, 0, 0, 0, None, since,
-                None, None, COLLATION, None, "", "",
+        "ENGINES": [
+            row(
+                INFORMATION["ENGINES"], ENGINE="PERFORMANCE_SCHEMA", SUPPORT="DEFAULT", COMMENT="Performance Schema",
+                TRANSACTIONS="NO", XA="NO", SAVEPOINTS="NO",
             )
-            for (schema, name), _ in ordered
         ],
+        "SCHEMATA": [
+            row(
+                INFORMATION["SCHEMATA"], CATALOG_NAME=CATALOG, SCHEMA_NAME=schema,
+                DEFAULT_CHARACTER_SET_NAME="utf8mb4", DEFAULT_COLLATION_NAME=COLLATION, SQL_PATH=None,
+                DEFAULT_ENCRYPTION="NO",
+            )
+            for schema in schemas
+        ],
+        "TABLES": [_table_row(schema, shown_name(schema, name), since) for (schema, name), _ in ordered],
     }  # fmt: skip
+
+
+def _collation_row(name: str, *, number: int, is_default: str, length: int, padding: str) -> tuple[Value, ...]:
+    return row(
+        INFORMATION["COLLATIONS"], COLLATION_NAME=name, CHARACTER_SET_NAME="utf8mb4", ID=number,
+        IS_DEFAULT=is_default, IS_COMPILED="Yes", SORTLEN=length, PAD_ATTRIBUTE=padding,
+    )  # fmt: skip
+
+
+def _table_row(schema: str, table: str, since: datetime) -> tuple[Value, ...]:
+    is_view = schema == "information_schema"
+    return row(
+        INFORMATION["TABLES"], TABLE_CATALOG=CATALOG, TABLE_SCHEMA=schema, TABLE_NAME=table,
+        TABLE_TYPE="SYSTEM VIEW" if is_view else "BASE TABLE", ENGINE=None if is_view else "PERFORMANCE_SCHEMA",
+        VERSION=10, ROW_FORMAT="Dynamic", TABLE_ROWS=0, AVG_ROW_LENGTH=0, DATA_LENGTH=0, MAX_DATA_LENGTH=0,
+        INDEX_LENGTH=0, DATA_FREE=0, AUTO_INCREMENT=None, CREATE_TIME=since, UPDATE_TIME=None, CHECK_TIME=None,
+        TABLE_COLLATION=COLLATION, CHECKSUM=None, CREATE_OPTIONS="", TABLE_COMMENT="",
+    )  # fmt: skip
 
 
 def shown_name(schema: str, table: str) -> str:
@@ -146,21 +178,20 @@ def shown_name(schema: str, table: str) -> str:
     return table.upper() if schema == "information_schema" else table
 
 
-def _kind(schema: str) -> tuple[str, str | None]:
-    return ("SYSTEM VIEW", None) if schema == "information_schema" else ("BASE TABLE", "PERFORMANCE_SCHEMA")
-
-
 def _column_row(schema: str, table: str, number: int, column: Column) -> tuple[Value, ...]:
     kind = column.type
     text = type_text(kind)
-    length = kind.length if kind.is_text else None
-    of_text = ("utf8mb4", COLLATION) if kind.is_text else (None, None)
-    is_long = kind.kind is ColumnType.LONGLONG
-    precision = (20 if kind.unsigned else 19) if is_long else 10 if kind.is_integer else None
-    return (
-        "def", schema, table, column.name, number, None, "YES", re.split(r"[( ]", text)[0],
-        None if length is None else min(length, 0xFFFFFFFF), None if length is None else min(length * 4, 0xFFFFFFFF),
-        precision, 0 if precision else None,
-        kind.decimals if kind.kind in (ColumnType.TIMESTAMP, ColumnType.DATETIME) else None, *of_text, text, "", "",
-        PRIVILEGES, "", "", None,
+    is_text, has_moment = kind.is_text, kind.kind in (ColumnType.TIMESTAMP, ColumnType.DATETIME)
+    digits = None
+    if kind.is_integer:
+        digits = 10 if kind.kind is not ColumnType.LONGLONG else 20 if kind.unsigned else 19
+    return row(
+        INFORMATION["COLUMNS"], TABLE_CATALOG=CATALOG, TABLE_SCHEMA=schema, TABLE_NAME=table, COLUMN_NAME=column.name,
+        ORDINAL_POSITION=number, COLUMN_DEFAULT=None, IS_NULLABLE="YES", DATA_TYPE=re.split(r"[( ]", text)[0],
+        CHARACTER_MAXIMUM_LENGTH=min(kind.length, LONGEST_TEXT) if is_text else None,
+        CHARACTER_OCTET_LENGTH=min(kind.length * 4, LONGEST_TEXT) if is_text else None,
+        NUMERIC_PRECISION=digits, NUMERIC_SCALE=0 if digits else None,
+        DATETIME_PRECISION=kind.decimals if has_moment else None, CHARACTER_SET_NAME="utf8mb4" if is_text else None,
+        COLLATION_NAME=COLLATION if is_text else None, COLUMN_TYPE=text, COLUMN_KEY="", EXTRA="",
+        PRIVILEGES=PRIVILEGES, COLUMN_COMMENT="", GENERATION_EXPRESSION="", SRS_ID=None,
     )  # fmt: skip

@@ -7,7 +7,6 @@ E2 of the guide: ``clone_max_*_bandwidth`` is in MiB/s up to 1048576, as MySQL's
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.statements import ResetPersist, Setting
 from innoclone.agent.variables.donorlist import check_list
 from innoclone.errors import FileError
+from innoclone.files.replacefile import replace_file
 from innoclone.files.system import file_error
 
 __all__ = ["CLONE_VARIABLES", "Choice", "Content", "Note", "Number", "Switch", "Variables", "bandwidth", "whole"]
@@ -107,21 +107,21 @@ class Text:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words."""
+    """One of some values."""
 
     default: str
-    words: tuple[str, ...]
+    values: tuple[str, ...]
     numbered: bool = False  # whether their numbers are taken too
 
     def read(self, name: str, setting: Setting) -> tuple[Content, list[Note]]:
         """Raises errors 1231, 1232."""
         whole(name, setting)
         given = setting.value
-        if isinstance(given, int) and self.numbered and 0 <= given < len(self.words):
-            return self.words[given], []
-        for word in self.words:
-            if isinstance(given, str) and given.lower() == word.lower():
-                return word, []
+        if isinstance(given, int) and self.numbered and 0 <= given < len(self.values):
+            return self.values[given], []
+        for value in self.values:
+            if isinstance(given, str) and given.lower() == value.lower():
+                return value, []
         raise StatementError(1231, name, "NULL" if setting.value is None else setting.value)
 
 
@@ -270,13 +270,4 @@ def _read(path: Path) -> dict[str, Content]:
 
 
 def _write(path: Path, values: Mapping[str, Content]) -> None:
-    beside = path.with_name(NAME + ".new")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(json.dumps(values, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise file_error(error, f"can't write {path}") from error
+    replace_file(path, json.dumps(values, indent=1) + "\n")

@@ -51,7 +51,7 @@ def _escaped(text: str) -> str:
 
 
 def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
-    """Everything that is told; what does not apply has no samples."""
+    """All of them; what does not apply has no samples."""
     data, network = speeds.totals
     clones = services.clones
     outcomes = clones.outcomes
