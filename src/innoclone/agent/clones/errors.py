@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.variables.globals import CLONE_VARIABLES, Switch
 from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,
@@ -20,7 +22,7 @@ from innoclone.errors import (
     TlsFailed,
 )
 
-__all__ = ["MESSAGE_LENGTH", "Failure", "in_answer", "in_table"]
+__all__ = ["MESSAGE_LENGTH", "Failure", "in_answer", "in_statements", "in_table"]
 
 CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
 OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
@@ -29,6 +31,9 @@ MESSAGE_LENGTH = 512  # characters of ERROR_MESSAGE
 DONOR = 3862  # ER_CLONE_DONOR
 GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
 """The guide's own numbers: interrupted, network, disk space, privileges."""
+
+_OPTION = re.compile(r"--([a-z][a-z-]*)(=[A-Z]+)?")
+SSL_MODES = {"=REQUIRED": "REQUIRE SSL", "=DISABLED": "REQUIRE NO SSL"}
 
 
 class Failure(CloneError):
@@ -78,3 +83,18 @@ def in_table(code: int, message: str, *, guide: bool) -> tuple[int, str]:
 
 def _numbered(number: int, *, guide: bool) -> int:
     return GUIDE.get(number, number) if guide else number
+
+
+def in_statements(hint: str) -> str:
+    """A hint as it is for the agent's clients: with its variables and clauses in place of a command's options."""
+    return _OPTION.sub(_in_statement, hint)
+
+
+def _in_statement(option: re.Match[str]) -> str:
+    if option[1] == "ssl-mode":
+        return SSL_MODES.get(option[2] or "", "REQUIRE [NO] SSL")
+    name = f"clone_{option[1].replace('-', '_')}"
+    kind = CLONE_VARIABLES.get(name)
+    if kind is None:  # there is no such thing in the agent
+        return option[0]
+    return f"SET GLOBAL {name} = ON" if isinstance(kind, Switch) else name

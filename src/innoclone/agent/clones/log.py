@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from innoclone.agent.clones.errors import in_statements
 from innoclone.errors import CloneError, Interrupted
 from innoclone.records.status import CloneStatus
 from innoclone.report.progress import PlainRenderer, Watcher
@@ -29,6 +30,6 @@ def logged(status: CloneStatus) -> Iterator[None]:
         raise
     except CloneError as error:
         for line in error.lines:
-            log.error("clone %d: %s", status.number, line)
+            log.error("clone %d: %s", status.number, in_statements(line) if line.startswith("hint: ") else line)
         raise
     log.info("clone %d: completed", status.number)
