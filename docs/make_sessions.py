@@ -196,7 +196,7 @@ def inside(work: Path, pages: list[Path]) -> None:
             option_file.write_text(OPTION_FILE.format("backup", "Ahkoo4ai"))
             option_file.chmod(0o600)
             before = page.read_text()
-            output = terminal(script(before), environment | {"DONOR_STATE": donor["XDG_STATE_HOME"]})
+            output = terminal(script(before), environment | {"DONOR_STATE": donor["XDG_STATE_HOME"], "DOCS": str(DOCS)})
             page.write_text(recorded(before, output))
             print(page)
     finally:
