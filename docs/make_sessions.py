@@ -143,7 +143,13 @@ def terminal(text: str, environment: dict[str, str]) -> str:
     command = ["bash", "--norc", "-c", text]
     output = b""
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd="/home/dba", start_new_session=True
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        cwd=environment["HOME"],
+        start_new_session=True,
     ):
         os.close(theirs)
         while data := _read(ours):
