@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.budget import trim
+from innoclone.agent.sql import trim
 
 __all__ = ["MOST_PREPARED", "PREPARED", "Kept", "Pool"]
 

@@ -248,12 +248,23 @@ class Compiler:
 
     def _system_variable(self, node: Node) -> Expr:
         scope = f"{node.args['kind']}." if node.args.get("kind") else ""
-        return self.session.variable(scope.lower() + node.name.lower())
+        return constant(*self.session.variable(scope.lower() + node.name.lower()))
+
+    def _user_variable(self, node: Node) -> Expr:
+        kind, _ = self.session.user_variable(node.name)
+        return Expr(kind, lambda _: self.session.user_variable(node.name)[1])
 
     def _assignment(self, node: Node) -> Expr:
         if not isinstance(node.this, exp.Parameter):
             raise self._unknown(node)
-        return self.session.assign(node.this.name, self.compile(node.args["expression"]))
+        given, name = self.compile(node.args["expression"]), node.this.name
+
+        def value(env: Env) -> Value:
+            found = given.value(env)
+            self.session.assign(name, given.type, found)
+            return found
+
+        return ops.derived(given.type, value, (given,))
 
     def _function(self, name: str, args: list[Node]) -> Expr:
         if name in AGGREGATES:
@@ -273,7 +284,7 @@ class Compiler:
                 raise StatementError(1235, f"{name} with that precision")
             args = []
         if not args and (found := self.session.function(name, decimals)) is not None:
-            return found
+            return constant(*found)
         if name not in FUNCTIONS:
             schema = self.session.schema
             raise StatementError(1305, "FUNCTION", f"{schema}.{name}" if schema else name)
@@ -334,7 +345,7 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Collate: lambda own, node: collated(own.compile(node.this), node.args["expression"].name),
     exp.Concat: lambda own, node: FUNCTIONS["CONCAT"][2](*own._all(node.expressions)),  # 'a' 'b'
     exp.SessionParameter: Compiler._system_variable, exp.PropertyEQ: Compiler._assignment,
-    exp.Parameter: lambda own, node: own.session.user_variable(node.name),
+    exp.Parameter: Compiler._user_variable,
     exp.Anonymous: lambda own, node: own._function(str(node.this).upper(), list(node.expressions)),
     exp.Trim: Compiler._trim, exp.GroupConcat: Compiler._group_concat,
     exp.Substring: lambda own, node: FUNCTIONS["SUBSTRING"][2](

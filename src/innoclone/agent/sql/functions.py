@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -383,7 +384,7 @@ FUNCTIONS: dict[str, Function] = {
     "HEX": (1, 1, _hex),
     "SUBSTRING_INDEX": plain("tti", _same, _substring_index),
     "CRC32": plain("b", replace(BIGINT, length=10, unsigned=True), zlib.crc32),
-    "FORMAT_BYTES": plain("i", varchar(11), _format_bytes),
+    "UUID": (0, 0, lambda: derived(varchar(36), lambda _: str(uuid.uuid1()), ())), "FORMAT_BYTES": plain("i", varchar(11), _format_bytes),
     "REGEXP_LIKE": (2, 3, regexp_like), **DATES,
 }  # fmt: skip
 FUNCTIONS |= {

@@ -36,16 +36,16 @@ class Session(Protocol):
     schema: str  # the default one, or empty
     settings: Settings
 
-    def function(self, name: str, decimals: int) -> Expr | None:
+    def function(self, name: str, decimals: int) -> tuple[SqlType, Value] | None:
         """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""
 
-    def variable(self, name: str) -> Expr:
+    def variable(self, name: str) -> tuple[SqlType, Value]:
         """``@@name``, with its scope if one was given. Raises error 1193."""
 
-    def user_variable(self, name: str) -> Expr:
-        """``@name``."""
+    def user_variable(self, name: str) -> tuple[SqlType, Value]:
+        """``@name``, as it is now."""
 
-    def assign(self, name: str, value: Expr) -> Expr:
+    def assign(self, name: str, kind: SqlType, value: Value) -> None:
         """``@name := value``."""
 
 
