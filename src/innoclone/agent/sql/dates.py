@@ -148,8 +148,8 @@ def _of_date_format(_: Expr, pattern: Expr) -> SqlType:
     """As MySQL's format_length counts; for a format that is not constant, ten for each character."""
     if not isinstance(pattern.known, str):
         return varchar(pattern.type.length * 10)
-    parts = re.finditer(r"%(.)|.", pattern.known, re.DOTALL)
-    return varchar(sum(1 if found[1] is None else _LENGTHS.get(found[1], 2) for found in parts))
+    parts = [found[1] for found in re.finditer(r"%(.)|.", pattern.known, re.DOTALL)]
+    return varchar(sum(_LENGTHS.get(part, 2 if part in _STRFTIME or part in _FORMATS else 1) for part in parts))
 
 
 def _date_format(moment: datetime, pattern: str) -> Value:
