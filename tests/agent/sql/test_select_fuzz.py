@@ -27,7 +27,7 @@ LITERALS = [
     "'2026-11-23 05:00:00.25'", "'12:34:56'", "'-838:59:59'", "X'FF41'", "N'x'", "'%Y-%m-%d %H:%i:%s.%f %j %p'",
     "'a|b(c)*[^d-f]+$'", "@x", "DATE '0001-01-01'", "'+14:00'",
 ]  # fmt: skip
-BINARY = ["+", "-", "*", "/", "DIV", "%", "=", "<>", "<", ">=", "<=>", "AND", "OR", "XOR", "LIKE", "REGEXP"]
+BINARY = ["+", "-", "*", "/", "DIV", "%", "=", "<>", "<", ">=", "AND", "OR", "XOR", "LIKE", "REGEXP"]
 TYPES = [
     "SIGNED", "UNSIGNED", "CHAR", "CHAR(3)", "DECIMAL(10,2)", "DATETIME", "DATETIME(3)", "DATE", "TIME(2)", "DOUBLE",
     "BINARY",
@@ -38,7 +38,7 @@ TEMPLATES = [
     "(SELECT {} FROM performance_schema.clone_status WHERE {} = {} LIMIT 1)", "IF(EXISTS (SELECT {}), {}, {})",
     "({} IN (SELECT {} UNION SELECT {}))", "GROUP_CONCAT({}, {} ORDER BY {})", "@x := ({} + {} + {})",
 ]  # fmt: skip
-UNARY = ["NOT {}", "-{}", "({} IS NULL)", "({} COLLATE utf8mb4_bin)"]
+UNARY = ["NOT {}", "-{}", "({} IS NULL)"]
 
 
 def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -72,7 +72,7 @@ def test_any_expression_has_an_answer_or_an_error(one, other, clause):
 
 @pytest.mark.parametrize(
     "query",
-    ["SELECT " + "HEX(" * 12 + "REPEAT('x', 1000)" + ")" * 12,
+    ["SELECT " + "REPEAT(" * 12 + "'x'" + ", 1000)" * 12,
      "SELECT " + "REPLACE(" * 12 + "'xx'" + ", 'x', 'xxxx')" * 12, "SELECT REPEAT(REPEAT('x', 1000000), 1000000)",
      "SELECT CONCAT(" + ", ".join(["REPEAT('x', 1000000)"] * 100) + ")"],
 )  # fmt: skip
@@ -150,7 +150,7 @@ PLAIN_COLUMNS = ["ID", "STAGE", "DATA", "DATA_SPEED", "NETWORK"]
 PLAIN = ["0", "1", "2.5", "-3", "NULL", "'x'", "'12'", "'file copy'", "1.25e0", "100"]
 ARITHMETIC = ["+", "-", "*", "/", "%", "=", "<>", "<", ">=", "AND", "OR"]
 USUAL = ["ROUND", "ABS", "CONCAT", "IFNULL", "COALESCE", "LENGTH", "UPPER", "NULLIF", "GREATEST", "FLOOR", "ISNULL",
-         "CHAR_LENGTH", "REVERSE", "HEX"]  # fmt: skip
+         "CHAR_LENGTH", "LOWER"]  # fmt: skip
 
 
 def plain(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -179,8 +179,8 @@ def test_the_same_values_as_a_real_server(server, expression):
     assert [column[1] for column in mine[0]] == [column[1] for column in real[0]], query
 
 
-ODD = ["[[:alpha:]]", "[[:punct:]]", "[a-c-]", "[]a]", "a**", "a*+", "(?>a|ab)", "{", "}", "a{2,1}", "(", ")", "[", "\\.", "\\W",
-       "\\z", "a++", "?", "(?:", "[c-a]", "\\B", "ß", "É", "[^\\d]", "|"]  # fmt: skip
+ODD = ["[[:alpha:]]", "[[:punct:]]", "[a-c-]", "[]a]", "a**", "a*+", "(?>a|ab)", "{", "}", "a{2,1}", "(", ")", "[", "\\.",
+       "\\W", "\\z", "a++", "?", "(?:", "[c-a]", "\\B", "ß", "É", "[^\\d]", "|"]  # fmt: skip
 PATTERNS = st.lists(st.sampled_from(PIECES + ODD), min_size=1, max_size=4).map("".join)
 
 

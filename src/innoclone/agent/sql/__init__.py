@@ -1,5 +1,5 @@
-"""The agent's SQL behind its only door: `tokens_of` cuts a statement into words, `parse_statement` makes a record of them
-(`statements`), `parse_select` and `run_select` answer a query from given tables; what they take is in a `Budget`."""
+"""The agent's SQL behind its only door: statements become words and records of `statements`, queries are answered from
+given tables, and what either may take is in a `Budget`."""
 
 from innoclone.agent.sql.budget import Budget, current, hold, running, size_of, spend, trim
 from innoclone.agent.sql.grammar import PRIVILEGES, parse_statement
@@ -31,6 +31,6 @@ from innoclone.agent.sql.values import (
 __all__ = [
     "BIGINT", "BLOB", "BOOL", "DATE", "DOUBLE", "INT", "NOT_FIXED", "NO_BACKSLASH_ESCAPES", "PRIVILEGES", "UNSIGNED",
     "Budget", "Column", "Kind", "Modes", "Settings", "SqlType", "Table", "Token", "Value", "char", "current",
-    "datetime_type", "hold", "is_like", "is_query", "masked", "parse_select", "parse_statement", "run_select", "running",
-    "size_of", "spend", "text_literal", "text_of", "time_type", "to_text", "tokens_of", "trim", "varchar",
+    "datetime_type", "hold", "is_like", "is_query", "masked", "parse_select", "parse_statement", "run_select",
+    "running", "size_of", "spend", "text_literal", "text_of", "time_type", "to_text", "tokens_of", "trim", "varchar",
 ]  # fmt: skip

@@ -127,13 +127,17 @@ class Budget:
         self.held = 0
 
 
-_local = threading.local()
+class _Local(threading.local):
+    budget: Budget | None = None
+
+
+_local = _Local()
 _turn = threading.Lock()
 
 
 def current() -> Budget | None:
     """This thread's."""
-    return getattr(_local, "budget", None)
+    return _local.budget
 
 
 @contextlib.contextmanager
@@ -149,28 +153,24 @@ def running(budget: Budget) -> Iterator[Budget]:
 
 def spend(steps: int = 1) -> None:
     """In every loop: about a microsecond of work each. Raises errors 1317, 3024."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.spend(steps)
 
 
 def hold(count: int) -> None:
     """For what is kept until the statement's end. Raises error 3170."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.hold(count)
 
 
 def alone() -> None:
     """Before what takes long or much memory in one call: no other statement does such a thing. Errors 1317, 3024."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.take_turn()
 
 
 def look_at(rows: int = 1) -> None:
     """For rows that are looked at. Raises errors 1104, 1317, 3024."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.look_at(rows)
         budget.spend(rows)

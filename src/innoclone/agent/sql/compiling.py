@@ -12,7 +12,7 @@ from sqlglot import exp
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import expressions as ops
 from innoclone.agent.sql.budget import spend
-from innoclone.agent.sql.dates import ZONED, cast, collated, plus_interval, timestampdiff
+from innoclone.agent.sql.dates import ZONED, cast, plus_interval, timestampdiff
 from innoclone.agent.sql.expressions import Env, Expr, constant, scalar
 from innoclone.agent.sql.functions import AGGREGATES, FUNCTIONS, aggregate, group_concat
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
@@ -28,7 +28,7 @@ KNOWN: dict[type[Node], str] = {  # a node's arguments that are understood
     exp.Column: "this table db", exp.Literal: "this is_string", exp.Div: "this expression typed safe",
     exp.DPipe: "this expression safe", exp.Concat: "expressions coalesce safe", exp.If: "this true false",
     exp.Case: "this ifs default", exp.Cast: "this to", exp.Trim: "this expression position",
-    exp.Substring: "this start length", exp.StrPosition: "this substr", exp.GroupConcat: "this separator",
+    exp.Substring: "this start length", exp.GroupConcat: "this separator",
     exp.Subquery: "this order limit offset", exp.Between: "this low high", exp.In: "this expressions query",
     exp.Like: "this expression negate", exp.SessionParameter: "this kind",
 }  # fmt: skip
@@ -42,7 +42,7 @@ SIGNS: dict[type[Node], str] = {
 }  # fmt: skip
 PAIRS: dict[type[Node], Callable[[Expr, Expr], Expr]] = {
     exp.And: functools.partial(ops.logical, "AND"), exp.Or: functools.partial(ops.logical, "OR"),
-    exp.Xor: functools.partial(ops.logical, "XOR"), exp.NullSafeEQ: ops.same, exp.RegexpLike: regexp_like,
+    exp.Xor: functools.partial(ops.logical, "XOR"), exp.RegexpLike: regexp_like,
     exp.DPipe: FUNCTIONS["CONCAT"][2],  # of PIPES_AS_CONCAT
 }  # fmt: skip
 NAMED: dict[type[Node], str] = {
@@ -222,19 +222,10 @@ class Compiler:
         value, low, high = self._all([node.args[name] for name in ("this", "low", "high")])
         return ops.logical("AND", ops.comparison(operator.ge, value, low), ops.comparison(operator.le, value, high))
 
-    def _like(self, node: Node, escape: str | None = None) -> Expr:
-        if escape is None:
-            escape = "" if NO_BACKSLASH_ESCAPES in self.session.settings.modes else "\\"
+    def _like(self, node: Node) -> Expr:
+        escape = "" if NO_BACKSLASH_ESCAPES in self.session.settings.modes else "\\"
         found = ops.like(*self._both(node), escape)
         return ops.negation(found) if node.args.get("negate") else found
-
-    def _escape(self, node: Node) -> Expr:
-        escape = node.args["expression"]
-        if not isinstance(node.this, exp.Like) or not isinstance(escape, exp.Literal):
-            raise self._unknown(node)
-        if len(str(escape.this)) > 1:
-            raise StatementError(1210, "ESCAPE")
-        return self._like(node.this, str(escape.this))
 
     def _case(self, branches: Sequence[Node], subject: Node | None, otherwise: Node | None) -> Expr:
         compared = self.compile(subject) if subject is not None else None
@@ -334,7 +325,7 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Paren: lambda own, node: own.compile(node.this),
     exp.Neg: lambda own, node: ops.negative(own.compile(node.this)),
     exp.Not: lambda own, node: ops.negation(own.compile(node.this)), exp.Is: Compiler._is,
-    exp.Between: Compiler._between, exp.In: Compiler._in, exp.Like: Compiler._like, exp.Escape: Compiler._escape,
+    exp.Between: Compiler._between, exp.In: Compiler._in, exp.Like: Compiler._like,
     exp.Subquery: lambda own, node: scalar_subquery(own._plan(node)),
     exp.Select: lambda own, node: scalar_subquery(own._plan(node)),
     exp.Union: lambda own, node: scalar_subquery(own._plan(node)),
@@ -342,7 +333,6 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.If: lambda own, node: own._case([node], None, node.args.get("false")),
     exp.Case: lambda own, node: own._case(node.args["ifs"], node.this, node.args.get("default")),
     exp.Cast: lambda own, node: cast(own.compile(node.this), node.args["to"]),
-    exp.Collate: lambda own, node: collated(own.compile(node.this), node.args["expression"].name),
     exp.Concat: lambda own, node: FUNCTIONS["CONCAT"][2](*own._all(node.expressions)),  # 'a' 'b'
     exp.SessionParameter: Compiler._system_variable, exp.PropertyEQ: Compiler._assignment,
     exp.Parameter: Compiler._user_variable,
@@ -350,5 +340,4 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Node], Expr]] = {
     exp.Trim: Compiler._trim, exp.GroupConcat: Compiler._group_concat,
     exp.Substring: lambda own, node: FUNCTIONS["SUBSTRING"][2](
         *own._all([node.args.get(name) for name in ("this", "start", "length")])),
-    exp.StrPosition: lambda own, node: own._function("LOCATE", [node.args["substr"], node.this]),
 }  # fmt: skip

@@ -25,9 +25,6 @@ UNITS = {"MICROSECOND": 1, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 *
 UNITS["WEEK"] = 7 * UNITS["DAY"]  # microseconds
 MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 OF_DATES = ("DAY", "WEEK", *MONTHS)
-INSENSITIVE = ("0900_ai_ci", "general_ci", "unicode_ci", "unicode_520_ci")
-EXACT = ("bin", "0900_bin")
-OTHERS = ("binary", "latin1", "ascii", "utf8", "utf8mb3", "ucs2", "utf16", "utf32")  # character sets
 MOMENT_TEXT = replace(t.char(29), decimals=t.NOT_FIXED)
 
 
@@ -216,9 +213,6 @@ ZONED = {"UNIX_TIMESTAMP": _unix_timestamp, "FROM_UNIXTIME": _from_unixtime}
 """Functions that are made for the session's time zone; None is the system's."""
 
 
-# ---- CAST and COLLATE --------------------------------------------------------------------------------------
-
-
 def cast(arg: Expr, to: exp.DataType) -> Expr:
     """CAST. Raises error 1235 for a type that we have not."""
     sizes = [int(param.name) for param in to.expressions]
@@ -253,19 +247,6 @@ def cast(arg: Expr, to: exp.DataType) -> Expr:
         case name:
             raise StatementError(1235, f"CAST AS {name}")
     return made[2](arg)
-
-
-def collated(arg: Expr, name: str) -> Expr:
-    """COLLATE. Raises errors 1253, 1273, and 1235 for a collation that MySQL has and we have not."""
-    charset, _, rest = name.lower().partition("_")
-    if charset in OTHERS:
-        raise StatementError(1253, name, "utf8mb4")
-    if charset != "utf8mb4":
-        raise StatementError(1273, name)
-    if rest not in INSENSITIVE + EXACT:
-        raise StatementError(1235, f"COLLATE {name}")
-    kind = replace(varchar(max(arg.type.length, 1)), collation="bin" if rest in EXACT else "")
-    return derived(kind, lambda env: t.to_text(arg.value(env), arg.type), (arg,))
 
 
 def _to_decimals(moment: datetime, decimals: int) -> datetime:

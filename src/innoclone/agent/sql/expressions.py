@@ -1,8 +1,5 @@
-"""Expressions of a SELECT: a type, and a function of the row; operators, and what functions are made of.
-
-Types and values are MySQL's: a quotient has four decimals more than its dividend and is rounded to them at once,
-a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known here is refused (error 1235).
-"""
+"""Expressions of a SELECT: a type, and a function of the row; operators, and what functions are made of. As in MySQL a
+quotient has four decimals more than its dividend, a DECIMAL never becomes a double by itself, and NULL spreads."""
 
 from __future__ import annotations
 
@@ -205,23 +202,21 @@ def merged(types: Iterable[SqlType]) -> SqlType:
     known = [kind for kind in types if kind.kind is not ColumnType.NULL]
     if not known:
         return NULL
-    if len({kind.kind for kind in known}) == 1:
-        widest = max(known, key=lambda kind: kind.length)
-        if known[0].kind is ColumnType.NEWDECIMAL:
-            return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
+    decimals, widest = max(kind.decimals for kind in known), max(known, key=lambda kind: kind.length)
+    if len({kind.kind for kind in known}) == 1 and known[0].kind is not ColumnType.NEWDECIMAL:
         if known[0].is_text and widest.kind not in t.BLOBS:
             return _text_type(known)
         return widest
     if {kind.kind for kind in known} <= MOMENTS:
-        return t.datetime_type(max(kind.decimals for kind in known))
+        return t.datetime_type(decimals)
     classes = {"text" if kind.is_text or kind.kind in t.TEMPORAL else _class(kind) for kind in known}
     if "text" in classes:
         return _text_type(known)
     if "double" in classes:
         return DOUBLE
     if "decimal" in classes:
-        return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-    return replace(BIGINT, length=max(kind.length for kind in known))
+        return decimal(max(map(digits_of, known)), decimals)
+    return replace(BIGINT, length=widest.length)
 
 
 def _text_type(kinds: Sequence[SqlType]) -> SqlType:
@@ -279,17 +274,6 @@ def _of_kind(error: StatementError, *args: Expr) -> StatementError:
     kinds = [arg.type.kind for arg in args if arg.type.kind in MOMENTS]
     words = error.message.rpartition("'")[0].partition(": '")[2]
     return StatementError(1525, kinds[0].name, words) if kinds and error.code == 1525 else error
-
-
-def same(left: Expr, right: Expr) -> Expr:
-    """``<=>``: two NULLs are equal."""
-    equal = comparison(operator.eq, left, right)
-
-    def value(env: Env) -> Value:
-        first, second = left.value(env), right.value(env)
-        return int(first is second) if first is None or second is None else equal.value(env)
-
-    return derived(BOOL, value, (left, right))
 
 
 def negation(arg: Expr) -> Expr:

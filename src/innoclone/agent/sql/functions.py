@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import uuid
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
@@ -24,9 +23,6 @@ MOST_OF_BIGINT = 20  # digits and sign, from which FLOOR and CEIL stay a DECIMAL
 INT10 = integer(10)
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE")
 MOST_BYTES = 1 << 20  # that GROUP_CONCAT gives, whatever group_concat_max_len is
-
-
-# ---- numbers -----------------------------------------------------------------------------------------------
 
 
 def _is_real(kind: SqlType) -> bool:
@@ -84,9 +80,6 @@ def _of_abs(arg: Expr) -> SqlType:
     return replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
 
-# ---- choices -----------------------------------------------------------------------------------------------
-
-
 def _coalesce(*args: Expr) -> Expr:
     kind = ops.merged(arg.type for arg in args)
     choices = [ops.converted(arg, kind) for arg in args]
@@ -118,9 +111,6 @@ def _field(wanted: Expr, *others: Expr) -> Expr:
         return next((n for n, one in enumerate(others, 1) if t.compare(given, one.value(env), exact=exact) == 0), 0)
 
     return derived(INT10, value, [wanted, *others])
-
-
-# ---- text --------------------------------------------------------------------------------------------------
 
 
 def _same(arg: Expr, *_: Expr) -> SqlType:
@@ -189,38 +179,6 @@ def _trimmed(text: str, cut: str = " ", *, left: bool = True, right: bool = True
     return text[begin:end]
 
 
-def _locate(needle: Expr, text: Expr, start: Expr | None = None) -> Expr:
-    exact = ops.is_exact(needle, text)
-
-    def value(wanted: Value, given: Value, *begin: Value) -> Value:
-        at = (t.to_integer(begin[0]) or 0) - 1 if begin else 0
-        inside, what = t.to_text(given, text.type) or "", t.to_text(wanted, needle.type) or ""
-        if not 0 <= at <= len(inside):
-            return 0
-        if exact or (inside.isascii() and what.isascii()):
-            return inside.find(what, at) + 1 if exact else inside.lower().find(what.lower(), at) + 1
-        parts = [t.folded(char) for char in t.paced(inside)]
-        found = "".join(parts).find(t.folded(what), sum(map(len, parts[:at])))
-        length = 0
-        spend(len(parts) // 8)
-        for number, part in enumerate(parts):
-            if length == found:
-                return number + 1
-            length += len(part)
-        return len(parts) + 1 if found == length else 0
-
-    return scalar(replace(BIGINT, length=11), value, needle, text, *([start] if start else []))
-
-
-def _hex(arg: Expr) -> Expr:
-    def value(given: Value) -> Value:
-        if isinstance(given, int | float | Decimal):
-            return f"{(t.to_integer(given) or 0) % (1 << 64):X}"
-        return (t.to_text(given, arg.type) or "").encode("utf-8", "surrogateescape").hex().upper()
-
-    return scalar(varchar(arg.type.length * 8 if arg.type.is_text else max(arg.type.length * 2, 16)), value, arg)
-
-
 def _substring_index(text: str, cut: str, wanted: int) -> Value:
     if not cut or not wanted:
         return ""
@@ -245,9 +203,6 @@ def _format_bytes(count: int) -> Value:
     if abs(number) >= 100_000:
         raise StatementError(1235, "FORMAT_BYTES of that")
     return f"{number:4.2f} EiB"
-
-
-# ---- aggregates --------------------------------------------------------------------------------------------
 
 
 def aggregate(name: str, args: Sequence[Expr], *, distinct: bool) -> Expr:
@@ -375,17 +330,13 @@ FUNCTIONS: dict[str, Function] = {
     "RIGHT": plain("ti", _of_right, lambda text, size: text[-size:] if size > 0 else ""),
     "REPLACE": plain("ttt", _same, _replaced), "FORMAT": plain("ni", _of_format, _formatted),
     "UPPER": plain("t", _same, str.upper), "LOWER": plain("t", _same, str.lower),
-    "REVERSE": plain("t", _same, lambda text: text[::-1]),
     "LENGTH": plain("b", INT10, len), "CHAR_LENGTH": plain("t", INT10, len),
     "TRIM": plain("t?t", _same, _trimmed),
     "LTRIM": (1, 1, plain("t?t", _same, functools.partial(_trimmed, right=False))[2]),  # TRIM(LEADING x FROM y) has two
     "RTRIM": (1, 1, plain("t?t", _same, functools.partial(_trimmed, left=False))[2]),
-    "LOCATE": (2, 3, _locate), "INSTR": (2, 2, lambda text, needle: _locate(needle, text)),
-    "HEX": (1, 1, _hex),
     "SUBSTRING_INDEX": plain("tti", _same, _substring_index),
-    "CRC32": plain("b", replace(BIGINT, length=10, unsigned=True), zlib.crc32),
-    "UUID": (0, 0, lambda: derived(varchar(36), lambda _: str(uuid.uuid1()), ())), "FORMAT_BYTES": plain("i", varchar(11), _format_bytes),
-    "REGEXP_LIKE": (2, 3, regexp_like), **DATES,
+    "UUID": (0, 0, lambda: derived(varchar(36), lambda _: str(uuid.uuid1()), ())),
+    "FORMAT_BYTES": plain("i", varchar(11), _format_bytes), "REGEXP_LIKE": (2, 3, regexp_like), **DATES,
 }  # fmt: skip
 FUNCTIONS |= {
     other: FUNCTIONS[name]

@@ -43,8 +43,6 @@ MISSING = ("PRIVILEGES", "PROFILES", "RELAYLOG EVENTS", "BINLOG EVENTS")
 class _Parser(WordReader):
     """A method for each part that patterns name, and for each statement that no pattern fits."""
 
-    # ---- accounts ------------------------------------------------------------------------------------------
-
     def account(self) -> st.AccountName:
         """A user with its host, if it has one. Raises error 1470."""
         return _account(self.name_or_string(), self.host() if self.takes("@") else "%")
@@ -107,8 +105,6 @@ class _Parser(WordReader):
         schema = "*" if self.takes("*") else self.name()
         self.need(".")
         return f"{schema}.{'*' if self.takes('*') else self.name()}".lower()
-
-    # ---- SET -----------------------------------------------------------------------------------------------
 
     def names(self) -> st.Statement:
         charset = self.charset()
@@ -188,8 +184,6 @@ class _Parser(WordReader):
             end = self.next().end
         return self.text[begin:end]
 
-    # ---- SHOW ----------------------------------------------------------------------------------------------
-
     def shown(self) -> st.Statement:
         """Everything that no pattern fits. Raises error 1235 for what MySQL has and we have not."""
         scope = self.taken("GLOBAL", "SESSION", "FULL")
@@ -236,8 +230,6 @@ class _Parser(WordReader):
             raise StatementError(1235, "EXPLAIN")
         schema, name = self.table()
         return st.Show("COLUMNS", st.Filter(like=None if self.at_end else self.name_or_string()), schema, name)
-
-    # ---- the rest ------------------------------------------------------------------------------------------
 
     def flushed(self) -> st.Statement:
         self.taken("LOCAL", "NO_WRITE_TO_BINLOG")

@@ -18,18 +18,8 @@ NO_MODES: Modes = frozenset()
 MOST_TOKENS = 20_000  # of a statement
 MASK = "<secret>"
 SHOWN, READ = 1000, 2000  # characters of a statement that is shown
-
-
-class Kind(enum.Enum):
-    """What a token is."""
-
-    WORD = "word"
-    QUOTED = "quoted name"
-    STRING = "string"
-    NUMBER = "number"
-    VARIABLE = "variable"  # @@name or @@global.name; the text is what follows the @@
-    SYMBOL = "symbol"
-    END = "end"
+Kind = enum.Enum("Kind", "WORD QUOTED STRING NUMBER VARIABLE SYMBOL END")
+"""What a token is; QUOTED is a name, VARIABLE ``@@name`` or ``@@global.name``, of which the text is what follows @@."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,5 @@
-"""REGEXP and REGEXP_LIKE, by the package ``regex``: like ICU, which MySQL uses, it goes back where a way
-fails, takes the first way that fits, and has a time limit.
-
-A pattern is spelled anew before, so that nothing in it means more or other to ``regex`` than to ICU: what is not known
-to mean the same is refused with error 1235.
-"""
+"""REGEXP and REGEXP_LIKE, by the package ``regex``: like MySQL's ICU it goes back where a way fails, takes the first
+way that fits, and has a time limit. What isn't known to mean the same to both is refused with error 1235."""
 
 from __future__ import annotations
 

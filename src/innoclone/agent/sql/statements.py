@@ -1,8 +1,4 @@
-"""Statements other than SELECT: a class for each, and the parser that makes them of words.
-
-The grammar is MySQL's (manual, "SQL Statements"), as far as the agent has the statement, plus CLONE INSTANCE STOP.
-Passwords don't show in any representation of a statement.
-"""
+"""Statements other than SELECT: a class for each. Passwords don't show in any representation of one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,5 @@
 """SQL's values and their types: what MySQL would call a column, how a value is written as text, what MySQL makes of it
-where it needs another kind, and how two are compared.
-
-A value in Python: int, Decimal, float, str, datetime, date, timedelta (TIME), None for NULL. The collation is
-utf8mb4_0900_ai_ci as far as its name says: neither case nor accents count, trailing blanks do.
-"""
+where it needs another kind, and how two are compared: as utf8mb4_0900_ai_ci does, neither case nor accents count."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import spend
 from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnType
 
-Value = int | Decimal | float | str | datetime | date | timedelta | None
+Value = int | Decimal | float | str | datetime | date | timedelta | None  # a timedelta is a TIME, None is NULL
 
 BYTES = 4  # of a character in utf8mb4
 NOT_FIXED = 31  # decimals of a column that has no fixed number of them
