@@ -232,7 +232,7 @@ def test_a_fixed_number_is_never_held_back_nor_tuned() -> None:
     assert status.decisions == []
 
 
-def test_held_back_connections_go_on_when_all_are_is_active() -> None:
+def test_those_held_back_go_on_when_all_are_active() -> None:
     active = all_running(16, CloneStatus(), autotune=Autotune(16))
     active.wait_turn(7, TRICKLE)  # the eighth of eight
     held_back = threading.Thread(target=active.wait_turn, args=(8, TRICKLE))
