@@ -123,10 +123,6 @@ def _of_sec_to_time(arg: Expr) -> SqlType:
     return time_type(6 if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE else min(arg.type.decimals, 6))
 
 
-def _ordinal(day: int) -> str:
-    return f"{day}{'th' if 10 <= day <= 19 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
-
-
 _STRFTIME = {
     "y": "%y", "m": "%m", "d": "%d", "H": "%H", "h": "%I", "I": "%I", "i": "%M", "s": "%S", "S": "%S", "f": "%f",
     "p": "%p", "T": "%H:%M:%S", "r": "%I:%M:%S %p", "j": "%j", "W": "%A", "a": "%a", "M": "%B", "b": "%b", "w": "%w",
@@ -134,7 +130,7 @@ _STRFTIME = {
 _FORMATS: dict[str, Callable[[datetime], str]] = {
     "Y": lambda moment: f"{moment.year:04}", "c": lambda moment: str(moment.month), "e": lambda moment: str(moment.day),
     "k": lambda moment: str(moment.hour), "l": lambda moment: str((moment.hour - 1) % 12 + 1),
-    "D": lambda moment: _ordinal(moment.day),
+    "D": lambda m: f"{m.day}{'th' if 10 <= m.day <= 19 else {1: 'st', 2: 'nd', 3: 'rd'}.get(m.day % 10, 'th')}",
 }  # fmt: skip
 _OF_WEEKS = "UuVvXx"
 _LENGTHS = {"M": 64, "W": 64, "D": 4, "Y": 4, "a": 32, "b": 32, "j": 3, "k": 7, "H": 7, "r": 11, "T": 8, "f": 6, "w": 1,

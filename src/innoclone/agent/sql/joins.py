@@ -78,9 +78,7 @@ def joined(
     The order is that of MySQL's hash join where two tables are joined by equality: the table that WHERE narrows (else
     the left one) is put into the hash table, and comes out of it newest first for each row of the other.
     """
-    if not tables:
-        return lambda outer: iter([Env((), warnings=outer.warnings, outer=outer)])
-    steps = []
+    steps = [_Step(None, False, "")]
     for at, join in enumerate(joins, 1):
         condition, left = _condition(join)
         narrowed = replace(compiler, tables=tables[: at + 1], clause="on clause")
@@ -89,8 +87,8 @@ def joined(
         steps.append(_Step(narrowed.compile(condition) if condition else None, left, hashed))
 
     def find(outer: Env) -> Iterator[Env]:
-        found: Iterator[Rows] = ((row,) for row in _looked_at(bounded(list(tables[0].rows()))))
-        for table, step in zip(tables[1:], steps, strict=True):
+        found: Iterator[Rows] = iter([()])
+        for table, step in zip(tables, steps, strict=False):  # SELECT 1 has no table
             found = step.combined(found, table.rows(), outer)
         for rows in found:
             yield Env(rows, warnings=outer.warnings, outer=outer)
@@ -105,12 +103,6 @@ def kept(envs: Iterable[Env], tables: int) -> list[Env]:
         hold(BYTES_OF_A_ROW + BYTES_OF_A_TABLE * tables)
         found.append(env)
     return found
-
-
-def _looked_at(rows: Iterable[Row]) -> Iterator[Row]:
-    for row in rows:
-        look_at()
-        yield row
 
 
 @dataclass(frozen=True)

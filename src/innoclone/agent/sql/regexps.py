@@ -14,10 +14,10 @@ from innoclone.agent.sql.expressions import Expr, is_exact, plain
 from innoclone.agent.sql.values import BOOL, Value
 
 SECONDS = 0.032  # of one search: regexp_time_limit's default, in milliseconds
-LONGEST_PATTERN, LONGEST = 1 << 12, 1 << 24  # characters: of a pattern, and that REGEXP_REPLACE may give, says MySQL
-LARGE = (
-    1000  # characters of a text, from which one search at a time is made: it may need a hundred times as much memory
-)
+LONGEST = 1 << 10  # characters of a pattern
+MOST_STEPS = 1 << 12  # of a pattern whose {m,n} are written out, as regex does it
+MOST_WORK = 1 << 25  # characters of a pattern times those of a text: large sets are searched without a look at the time
+LARGE = 1000  # characters of a text that is searched alone: for each a hundred bytes of memory may be needed
 STEP = 64  # characters that are looked at in a microsecond
 ESCAPES = {"n": r"\n", "t": r"\t", "r": r"\r", "f": r"\f", "a": r"\a", "e": r"\x1b"} | {
     one: f"\\{one}" for one in "dDwWsS"
@@ -59,9 +59,12 @@ def _spelled(pattern: str, *, dot_all: bool) -> str:
     """As ``regex`` is to read it. Raises MySQL's errors, and 1235 for what ICU knows and this doesn't."""
     parts: list[str] = []
     at, in_set, countable = 0, False, False  # whether a quantifier may follow
+    sizes, last, counted = [0], 0, 0  # steps in each open group, in this part, and in the one before
     while at < len(pattern) and (found := (_INSIDE if in_set else _OUTSIDE).match(pattern, at)) is not None:
         begin, at, before, countable = at, found.end(), countable, True
         kind, text = found.lastgroup, found[found.lastgroup or 0]
+        last = last + 1 if in_set else 1
+        sizes[-1] += kind != "times"
         if kind == "escape":
             parts.append(_escaped(text, in_set=in_set))
             countable = text not in ASSERTED
@@ -76,14 +79,25 @@ def _spelled(pattern: str, *, dot_all: bool) -> str:
             raise StatementError(3692)
         elif (kind == "times" and not before) or (text == "}" and not in_set):
             raise StatementError(3688, begin + 1)
-        elif kind in ("close", "group", "times"):
+        elif kind == "times":
+            parts.append(text)
+            countable = False
+            sizes[-1] += counted * max(map(int, re.findall(r"\d+", text)), default=1)
+            if sum(sizes) > MOST_STEPS:
+                raise StatementError(3699)
+        elif kind in ("close", "group"):
             parts.append(text)
             in_set, countable = False, kind == "close"
+            sizes += [0] * (kind == "group")
         elif in_set:
             parts.append(text if text == "-" else regex.escape(text))
         else:
             parts.append("(?s:.)" if dot_all and text == "." else SPECIAL.get(text) or regex.escape(text))
             countable = text != "|"
+            if text == ")" and len(sizes) > 1:
+                last = sizes.pop() + 1
+                sizes[-1] += last
+        counted = last
     return "".join(parts)
 
 
@@ -92,9 +106,9 @@ def compiled(pattern: str, *, ignore_case: bool, many_lines: bool, dot_all: bool
     """Raises MySQL's errors for a wrong pattern, 1235 for what ICU understands and this doesn't."""
     if not pattern:
         raise StatementError(3685)
-    if len(pattern) > LONGEST_PATTERN:
+    if len(pattern) > LONGEST:
         raise StatementError(3699)
-    spend(len(pattern) * 4)
+    spend(len(pattern) * 100)
     flags = regex.VERSION0 | regex.FULLCASE | regex.IGNORECASE * ignore_case | regex.MULTILINE * many_lines
     try:
         return regex.compile(_spelled(pattern, dot_all=dot_all), flags, cache_pattern=False)
@@ -108,6 +122,8 @@ def compiled(pattern: str, *, ignore_case: bool, many_lines: bool, dot_all: bool
 def is_found(pattern: regex.Pattern[str], text: str) -> bool:
     """Whether it matches somewhere. Raises error 3699."""
     spend(1 + len(text) // STEP)
+    if len(pattern.pattern) * len(text) > MOST_WORK:
+        raise StatementError(3699)
     if len(text) > LARGE:
         alone()
     try:
