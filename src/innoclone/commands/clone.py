@@ -10,7 +10,6 @@ from pathlib import Path
 from innoclone.commands.heed import heeding
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.record import (
-    COPY_STAGES,
     manifest_of,
     note_changes,
     note_position,
@@ -31,7 +30,7 @@ from innoclone.receive.resume import Resumable, find_resumable, is_resumable
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.chunks import distrust
 from innoclone.records.limits import Limits
-from innoclone.records.status import CloneStatus
+from innoclone.records.status import COPY_STAGES, CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.records.units import amount
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -226,7 +225,7 @@ def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) 
 
 
 def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
-    rows = [status.stages[stage] for stage in COPY_STAGES[:3]]
+    rows = [status.stages[stage] for stage in COPY_STAGES]
     return CloneResult(
         options.directory, facts.variables.get("server_uuid", ""), received.parameters.version,
         (status.end or time.time()) - (status.begin or 0), sum(row.data for row in rows),

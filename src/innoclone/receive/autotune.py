@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import fmean, stdev
 
+from innoclone.receive import timings
 from innoclone.records.status import Decision
 
 __all__ = ["START", "Autotune"]
@@ -32,7 +33,6 @@ RECENT = 8  # samples that tell the present speed while nothing is tried
 SHIFT, SHIFTED = 0.3, 6  # the part by which the speed must change to begin a search, in so many samples
 REST, LONGEST_REST = 10.0, 80.0  # seconds between two searches; doubled by each that found nothing
 ENDING = 4.0  # seconds before the end from which on nothing is tried: new connections take a while, also to end
-PATIENCE = 15.0  # seconds for connections to come
 
 MIB = 1 << 20
 
@@ -104,7 +104,7 @@ class Autotune:
         """Wait for connections that are new, and a moment more; go on without those that don't come."""
         if active < self.wanted:
             self._at = now
-            if now - self._asked < PATIENCE:
+            if now - self._asked < timings.ARRIVAL:
                 return None
             reason = f"{active} connections came instead of {self.wanted}"
             self.most = self.wanted = max(1, active)
