@@ -121,9 +121,9 @@ class Web:
 
     def stop(self) -> None:
         """Accept no more, and end the connections."""
-        self._ending.set()
         if self._server is not None:
-            self._server.pull_trigger()
+            with contextlib.suppress(OSError):  # its thread has ended already
+                self._server.trigger.pull_trigger(self._ending.set)  # run there, before anything is closed
             self._thread.join()
         self._socket.close()
         self._speeds.stop()
