@@ -165,7 +165,7 @@ class Damage:
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_damaged_answers(talk: Talk, folder: Path, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "PATIENCE", IDLE)
+    monkeypatch.setattr(snapshot, "SNAPSHOT_LABEL_TIMEOUT", IDLE)
     before = open_descriptors()
     done = 0
     for seed in range(SEED + group * ROUNDS // GROUPS, SEED + (group + 1) * ROUNDS // GROUPS):

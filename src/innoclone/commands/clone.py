@@ -111,7 +111,7 @@ def copy(
         settle_losses(directory, options.discard_changes, status)
     if left is None or left.needs_donor:
         facts = check(
-            options.donor, None if reuse or left else directory, patience=options.stall_timeout,
+            options.donor, None if reuse or left else directory, stall_timeout=options.stall_timeout,
             mapping=() if left else options.map_paths,
             install_plugin=options.install_plugin, local=local,
         )  # fmt: skip
@@ -202,7 +202,7 @@ def _receive(
             status.notes.append(_begins_anew(target.root, error))
             left = None
             status.begin_anew()
-            facts = check(options.donor, None, patience=options.stall_timeout)
+            facts = check(options.donor, None, stall_timeout=options.stall_timeout)
             facts.verdict()
     raise AssertionError("the loop ends by itself")
 

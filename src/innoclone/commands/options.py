@@ -9,6 +9,7 @@ from innoclone.errors import UsageError
 from innoclone.records.managed import Managed
 from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.timings import STALL_TIMEOUT
 
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
@@ -46,7 +47,7 @@ class CloneOptions:
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
-    stall_timeout: float = 60.0  # seconds without a byte after which a connection counts as broken
+    stall_timeout: float = STALL_TIMEOUT  # seconds without a byte after which a connection counts as broken
     retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
     def __post_init__(self) -> None:
@@ -92,7 +93,7 @@ class LocalOptions:
     chown: str | None = None
     boot: bool = False
     mysqld: Path | None = None
-    stall_timeout: float = 60.0
+    stall_timeout: float = STALL_TIMEOUT
     retry_for: float | None = None  # seconds of tries to connect again; None: as long as donors wait by default
 
     def __post_init__(self) -> None:

@@ -185,7 +185,7 @@ class _Replacement:
         if self.managed.trial:
             check_trial(self.managed, server.variables["version"], self.places.data, self.places.folder)
         clone = self.options.clone
-        donor = check(clone.donor, None, patience=clone.stall_timeout, install_plugin=clone.install_plugin)
+        donor = check(clone.donor, None, stall_timeout=clone.stall_timeout, install_plugin=clone.install_plugin)
         donor.verdict()
         refuse_unlike(server.variables, donor.variables)
         with Sql(clone.donor, read_timeout=clone.stall_timeout) as sql:

@@ -15,12 +15,11 @@ from innoclone.server.channels import read_channels
 from innoclone.server.replication import Position, Threads, read_threads, reset_channels, words
 from innoclone.server.snapshot import plain
 from innoclone.transport.sql import Sql
+from innoclone.transport.timings import REPLICA_CONNECT_TIMEOUT, REPLICA_STEADY_TIME
 
 __all__ = ["Reached", "Start", "start"]
 
-PATIENCE = 60.0  # seconds until both threads of the replica have to run
-STEADY = 1.0  # seconds for which they must: the source may refuse a receiver that has just begun
-POLL = 0.2
+POLL = 0.2  # seconds between looks at the replica
 SHOWN = 200  # characters of a GTID set in a message
 
 
@@ -69,12 +68,13 @@ def start(replica: Sql, plan: Start, wait: float) -> Reached:
 def _await_threads(replica: Sql) -> None:
     """Until both run steadily."""
     begin = well_since = time.monotonic()
-    while time.monotonic() < well_since + STEADY:
+    while time.monotonic() < well_since + REPLICA_STEADY_TIME:
         time.sleep(POLL)
         threads = read_threads(replica)
         if not (threads.receiving and threads.applying):
             well_since = time.monotonic()
-            _refuse(threads, f"no connection within {PATIENCE:g} s" if well_since > begin + PATIENCE else "")
+            late = well_since > begin + REPLICA_CONNECT_TIMEOUT
+            _refuse(threads, f"no connection within {REPLICA_CONNECT_TIMEOUT:g} s" if late else "")
 
 
 def _refuse(threads: Threads, otherwise: str) -> None:
