@@ -11,7 +11,6 @@ from pathlib import Path
 from innoclone.commands.heed import heeding
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.record import (
-    COPY_STAGES,
     manifest_of,
     note_changes,
     note_position,
@@ -31,6 +30,7 @@ from innoclone.receive.recipient import Received, receive
 from innoclone.receive.resume import Resumable, find_resumable, is_resumable
 from innoclone.records.chunks import distrust
 from innoclone.records.limits import Limits
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.records.units import amount
@@ -44,13 +44,10 @@ __all__ = ["CloneResult", "clone", "copy"]
 BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapshot was lost
 
 
-@dataclass(frozen=True)
-class CloneResult:
-    """A finished clone. Bytes and seconds.
-
-    ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell the position. The GTID set is known
-    after a boot (``boot=True``, or `innoclone.boot`).
-    """
+@dataclass(frozen=True, kw_only=True)
+class CloneResult(Positioned):
+    """A finished clone. Bytes and seconds. Only a boot (``boot=True``, or `innoclone.boot`) tells the GTID set, and
+    sometimes the position."""
 
     directory: Path
     donor_uuid: str
@@ -61,10 +58,7 @@ class CloneResult:
     connections: int
     compression: str
     cipher: str
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
 
 
@@ -227,10 +221,16 @@ def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) 
 
 
 def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
-    rows = [status.stages[stage] for stage in COPY_STAGES[:3]]
     return CloneResult(
-        options.directory, facts.variables.get("server_uuid", ""), received.parameters.version,
-        (status.end or time.time()) - (status.begin or 0), sum(row.data for row in rows),
-        sum(row.network for row in rows), received.connections, received.compression, received.cipher,
-        status.binlog_file, status.binlog_position, status.gtid_executed, status.position_from, list(status.notes),
-    )  # fmt: skip
+        directory=options.directory,
+        donor_uuid=facts.variables.get("server_uuid", ""),
+        donor_version=received.parameters.version,
+        seconds=status.seconds,
+        data=status.copied,
+        network=status.copied_network,
+        connections=received.connections,
+        compression=received.compression,
+        cipher=received.cipher,
+        position=status.position,
+        notes=list(status.notes),
+    )

@@ -34,6 +34,7 @@ from innoclone.files.swap import exchange, fresh_sibling, kept
 from innoclone.receive.resume import find_resumable
 from innoclone.receive.retry import LOST, Retries
 from innoclone.records.limits import Limits
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -55,8 +56,8 @@ ER_USER_LIMIT_REACHED = 1226
 CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
 
 
-@dataclass(frozen=True)
-class LocalResult:
+@dataclass(frozen=True, kw_only=True)
+class LocalResult(Positioned):
     """A finished local clone; ``summary`` says by files and pages what it took."""
 
     directory: Path
@@ -65,10 +66,7 @@ class LocalResult:
     incremental: bool
     reflink: bool
     summary: CopySummary
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
@@ -94,15 +92,19 @@ def local(
             from innoclone.commands.boot import boot
 
             boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
-    seconds = (status.end or 0) - (status.begin or 0)
     return LocalResult(
-        options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
-        copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
-        status.position_from, list(status.notes),
-    )  # fmt: skip
+        directory=options.directory,
+        donor_uuid=facts.variables.get("server_uuid", ""),
+        seconds=status.seconds,
+        incremental=incremental,
+        reflink=copied.reflink,
+        summary=copied.summary,
+        position=status.position,
+        notes=list(status.notes),
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Clone:
     """One run: what is known before a directory is touched."""
 
@@ -233,7 +235,9 @@ def _copy(
     beside = has_base and options.keep_base
     if has_base:
         refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
-    clone = _Clone(options, status, stopped, limits, facts, files, owner)
+    clone = _Clone(
+        options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner
+    )
     if not beside:
         copied = clone.into(directory, reuse=has_base)
         return clone.facts, copied, has_base

@@ -19,7 +19,8 @@ from innoclone.receive.position import read_position
 from innoclone.receive.recipient import Received
 from innoclone.receive.resume import Resumable
 from innoclone.records.manifest import FORMAT, timestamp
-from innoclone.records.status import CloneStatus, Stage
+from innoclone.records.position import FROM_PAGES, ClonePosition
+from innoclone.records.status import COPY_STAGES, CloneStatus, Stage
 from innoclone.records.views import view_files
 from innoclone.server.preflight import UNCHECKED_REDO, DonorFacts
 from innoclone.sinks.directory import Target
@@ -28,8 +29,6 @@ from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
 __all__ = [
-    "COPY_STAGES",
-    "FROM_PAGES",
     "manifest_of",
     "note_changes",
     "note_position",
@@ -44,9 +43,8 @@ __all__ = [
 
 ANY_TABLE = 1  # the id of some ordinary tablespace
 
-FROM_PAGES = "pages"  # a position that was read from the clone's own files; only a boot tells the GTID set, too
 SHOWN = 3  # changes by DDL that a note names
-COPY_STAGES = (Stage.FILE_COPY, Stage.PAGE_COPY, Stage.REDO_COPY, Stage.FILE_SYNC)
+TOLD_STAGES = (*COPY_STAGES, Stage.FILE_SYNC)  # in the manifest
 
 
 def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
@@ -56,8 +54,8 @@ def note_position(status: CloneStatus, facts: DonorFacts, received: Received, ta
     except ValueError as error:
         status.position_unknown = str(error)
         return
-    status.binlog_file, status.binlog_position = found.file, found.offset
-    status.position_from, status.position_unknown = FROM_PAGES, ""
+    status.position = ClonePosition(binlog_file=found.file, binlog_position=found.offset, position_from=FROM_PAGES)
+    status.position_unknown = ""
     if not found.has_checksums and facts.variables.get("innodb_log_checksums") != "OFF":
         facts.variables["innodb_log_checksums"] = "OFF"  # as it was for a while
         status.notes.append(UNCHECKED_REDO)
@@ -138,7 +136,7 @@ def manifest_of(
         "finished": timestamp(finished),
         "stages": [
             {"stage": row.stage.value, "seconds": round(row.seconds, 3), "data": row.data, "network": row.network}
-            for row in (status.stages[stage] for stage in COPY_STAGES)
+            for row in (status.stages[stage] for stage in TOLD_STAGES)
         ],
         "files": [_file_row(file, target.root) for file in received.table.all_files()],
         "external_directories": sorted({str(path.parent) for path in target.external}),

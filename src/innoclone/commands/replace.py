@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from innoclone.commands.boot import FROM_BOOT, boot
+from innoclone.commands.boot import boot
 from innoclone.commands.clone import copy
 from innoclone.commands.heed import heeding
 from innoclone.commands.options import BootOptions, CloneOptions, ReplaceOptions
@@ -49,6 +49,7 @@ from innoclone.innodb.names import schema_folder
 from innoclone.receive.resume import find_resumable
 from innoclone.records.limits import Limits
 from innoclone.records.managed import Managed
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.units import amount
 from innoclone.server.cloned import is_private_server, is_recovered, read_recovery
@@ -64,17 +65,14 @@ LITTLE = 0.05  # of a file system
 COMPLETED = "a broken off replacement was completed: the server runs on the new data"
 
 
-@dataclass(frozen=True)
-class ReplaceResult:
+@dataclass(frozen=True, kw_only=True)
+class ReplaceResult(Positioned):
     """A server that runs on a donor's data; ``old_data`` is where its former data is, if that was to be kept."""
 
     directory: Path
     donor_version: str
     seconds: float
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     old_data: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -100,9 +98,13 @@ def replace_data(
     ):  # fmt: skip
         old_data = _Replacement(options, places, status, stopped, limits).run()
     return ReplaceResult(
-        places.data, status.donor_version, (status.end or 0) - (status.begin or 0), status.binlog_file,
-        status.binlog_position, status.gtid_executed, status.position_from, old_data, list(status.notes),
-    )  # fmt: skip
+        directory=places.data,
+        donor_version=status.donor_version,
+        seconds=status.seconds,
+        position=status.position,
+        old_data=old_data,
+        notes=list(status.notes),
+    )
 
 
 def settle(managed: Managed) -> str | None:
@@ -240,8 +242,7 @@ class _Replacement:
         visit = account_visit(self.managed, server.variables)
         boot(options, status=trial, stopped=self.stopped, visit=visit)
         self.status.finish(Stage.TRIAL)
-        self.status.binlog_file, self.status.binlog_position = trial.binlog_file, trial.binlog_position
-        self.status.gtid_executed, self.status.position_from = trial.gtid_executed, trial.position_from
+        self.status.position = trial.position
 
     # ---- while it does not ---------------------------------------------------------------------------------
 
@@ -312,8 +313,7 @@ class _Replacement:
         if recovery is not None:
             restart.end = row.begin = recovery.begin
             row.end = recovery.end
-            self.status.binlog_file, self.status.binlog_position = recovery.binlog_file, recovery.binlog_position
-            self.status.gtid_executed, self.status.position_from = recovery.gtid_executed, FROM_BOOT
+            self.status.position = recovery.position
 
     def _drop(self, note: Note) -> Path | None:
         """The old data goes, or stays under another name. What fails now is told, and done by a later run."""
@@ -359,11 +359,12 @@ def _settle(places: Places, control: Control) -> str | None:
 
 def _record(places: Places, note: Note) -> None:
     """The history of whoever completed it says so; what the run that died noted of its copy is lost."""
-    status = CloneStatus(note.source, str(places.data), State.COMPLETED, note.began, time.time())
+    status = CloneStatus(
+        source=note.source, destination=str(places.data), state=State.COMPLETED, begin=note.began, end=time.time()
+    )
     with suppress(CloneError):
         if (recovery := read_recovery(places.data)) is not None:
-            status.binlog_file, status.binlog_position = recovery.binlog_file, recovery.binlog_position
-            status.gtid_executed, status.position_from = recovery.gtid_executed, FROM_BOOT
+            status.position = recovery.position
     record_completed("replace", status)
 
 

@@ -47,6 +47,7 @@ from innoclone.files.system import file_error
 from innoclone.records.history import RESTORE
 from innoclone.records.limits import Limits
 from innoclone.records.manifest import timestamp
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile, read_status
 from innoclone.records.verdict import FIELD, record_verdict
@@ -65,8 +66,8 @@ __all__ = ["RestoreResult", "restore", "server_settings"]
 NAMED = 5  # problems that an error names
 
 
-@dataclass(frozen=True)
-class RestoreResult:
+@dataclass(frozen=True, kw_only=True)
+class RestoreResult(Positioned):
     """A data directory that a server can be started on. Bytes and seconds.
 
     ``settings`` are the variables that its my.cnf must have; ``owner`` is user and group id, None where they are this
@@ -83,9 +84,7 @@ class RestoreResult:
     settings: Mapping[str, str]
     owner: tuple[int, int] | None = None
     booted: str = ""
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
 
 
@@ -151,18 +150,21 @@ class _Restore:
             copying = self._copy(items, folders, owner)
         booted = self._boot() if self.programs is not None else ""
         self._note_verdict(copying)
-        position = self.manifest.get("position") or {}
-        self.status.binlog_file = position.get("binlog_file", "")
-        self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed") or ""  # not known before a boot
-        self.status.position_from = position.get("from", "")
+        self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
         return RestoreResult(
-            self.directory, self.clone, time.time() - began, len(items), sum(item.size for item in items),
-            copying.pages if self.options.verify_pages else 0,
-            tuple(sorted(method.value for method in copying.methods)), server_settings(self.manifest, self.directory),
-            owner, booted, self.status.binlog_file, self.status.binlog_position, self.status.gtid_executed,
-            list(self.status.notes),
-        )  # fmt: skip
+            directory=self.directory,
+            clone=self.clone,
+            seconds=time.time() - began,
+            files=len(items),
+            size=sum(item.size for item in items),
+            pages_checked=copying.pages if self.options.verify_pages else 0,
+            methods=tuple(sorted(method.value for method in copying.methods)),
+            settings=server_settings(self.manifest, self.directory),
+            owner=owner,
+            booted=booted,
+            position=self.status.position,
+            notes=list(self.status.notes),
+        )
 
     # ---- before ----------------------------------------------------------------------------------------------
 
