@@ -137,10 +137,10 @@ def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
         except CloneError as error:
             stuck.append((path, error.message))
     return Preview(
-        new,
-        tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
-        tuple(removed),
-        tuple(stuck),
+        new=new,
+        kept=tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
+        removed=tuple(removed),
+        stuck=tuple(stuck),
     )
 
 

@@ -80,9 +80,9 @@ class _Clone:
 
     version: int
     gtid_executed: str  # now
-    cloned_gtids: str | None  # when it was cloned; None: nothing proves that it is a clone
-    position: Position | None
-    donor: dict[str, Any]  # as in the manifest, empty if that can't be read
+    cloned_gtids: str | None = None  # when it was cloned; None: nothing proves that it is a clone
+    position: Position | None = None
+    donor: dict[str, Any] = field(default_factory=dict)  # as in the manifest, empty if that can't be read
     donor_address: str = ""  # as clone_status has it
     noted: list[Channel] | None = None  # the donor's channels; None: not known
     channels: list[Channel] = field(default_factory=list)  # those that there are now
@@ -142,7 +142,13 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
         if not options.run:
             return ReplicateResult(statements, notes=plan.notes)
         reached = start(replica, plan.start(replica), options.wait)
-    return ReplicateResult(statements, True, reached.caught_up, reached.target, [*plan.notes, *reached.notes])
+    return ReplicateResult(
+        statements,
+        executed=True,
+        caught_up=reached.caught_up,
+        target=reached.target,
+        notes=[*plan.notes, *reached.notes],
+    )
 
 
 class _Plan:
@@ -328,7 +334,10 @@ def _directory(directory: Path) -> _Clone:
         )
     donor = manifest.get("donor", {})
     gtids = known["gtid_executed"]
-    return _Clone(version_number(donor.get("version", "")), gtids, gtids, _known(known), donor, noted=_noted(manifest))
+    return _Clone(
+        version=version_number(donor.get("version", "")), gtid_executed=gtids, cloned_gtids=gtids,
+        position=_known(known), donor=donor, noted=_noted(manifest),
+    )  # fmt: skip
 
 
 def _recovered(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -379,8 +388,9 @@ def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
     except SqlError:
         rows = []  # the table is the clone plugin's, which may not be loaded
     clone = _Clone(
-        version_number(version), plain(gtids), None, None, {}, gtid_mode=gtid_mode, server_id=int(server_id), uuid=uuid
-    )
+        version=version_number(version), gtid_executed=plain(gtids), gtid_mode=gtid_mode, server_id=int(server_id),
+        uuid=uuid,
+    )  # fmt: skip
     if rows:
         source, file, offset, cloned = rows[0]
         position = Position(file, int(offset)) if file else None

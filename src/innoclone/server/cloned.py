@@ -290,4 +290,4 @@ def _recovery(begin: str, end: str, name: str, position: str, gtids: list[str]) 
         gtid_executed="".join(line.strip() for line in gtids),
         position_from=FROM_BOOT,
     )
-    return Recovery(int(begin) / 1e6, int(end) / 1e6, found)
+    return Recovery(begin=int(begin) / 1e6, end=int(end) / 1e6, position=found)

@@ -236,7 +236,7 @@ def _check_channels(facts: DonorFacts, sql: Sql) -> None:
     """The settings of the donor's own replication come with the clone; a server on it would go by them."""
     with suppress(PrivilegeMissing, SqlError):  # only a word in advance: the clone is the same without it
         rows = sql.rows("SELECT CHANNEL_NAME, HOST, PORT FROM performance_schema.replication_connection_configuration")
-        facts.channels = [Channel(name, host or "", int(port), "", None) for name, host, port in rows]
+        facts.channels = [Channel(name, host or "", int(port)) for name, host, port in rows]
         if facts.channels:
             facts.notes.append(inheritance(facts.channels))
 
