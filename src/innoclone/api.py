@@ -16,11 +16,13 @@ from typing import Any, Unpack
 
 from innoclone.commands import boot as boot_operation
 from innoclone.commands import clone as clone_operation
-from innoclone.commands import listing, steer
+from innoclone.commands import discard as discard_operation
+from innoclone.commands import listing
 from innoclone.commands import local as local_operation
 from innoclone.commands import replace as replace_operation
 from innoclone.commands import replicate as replicate_operation
 from innoclone.commands import restore as restore_operation
+from innoclone.commands import stop as stop_operation
 from innoclone.commands import verify as verify_operation
 from innoclone.commands.boot import BootResult
 from innoclone.commands.clone import CloneResult
@@ -55,7 +57,7 @@ from innoclone.commands.verify import VerifyReport
 from innoclone.errors import UsageError
 from innoclone.records.history import read_history
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
 from innoclone.settings.dsn import is_dsn
@@ -294,7 +296,7 @@ def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) ->
     Only that ends, and its call raises `Interrupted`. Raises `TargetUnusable`, `TargetBusy` where it can't be reached
     or doesn't end in ``timeout`` seconds.
     """
-    return steer.stop(Path(directory).absolute(), timeout=timeout) is not None
+    return stop_operation.stop(Path(directory).absolute(), timeout=timeout) is not None
 
 
 def discard(directory: str | os.PathLike[str]) -> bool:
@@ -303,7 +305,7 @@ def discard(directory: str | os.PathLike[str]) -> bool:
     Raises `TargetExists` for a finished one, `TargetBusy` if a process works on it, `TargetUnusable` if it holds no
     clone of ours, or a file error.
     """
-    return steer.discard(Path(directory).absolute())
+    return discard_operation.discard(Path(directory).absolute())
 
 
 def history(limit: int | None = None) -> list[dict[str, Any]]:

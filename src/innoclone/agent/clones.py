@@ -26,13 +26,13 @@ from innoclone.agent.recall import Pending, fill
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.agent.sql.types import Value
 from innoclone.agent.variables import Variables, bandwidth
+from innoclone.commands.destination import LONGEST_PATH, check_place
 from innoclone.commands.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.commands.placing import LONGEST_PATH, check_place
-from innoclone.commands.recorded import begin, record_died
+from innoclone.commands.runrecord import begin, record_died
 from innoclone.errors import CloneError, Interrupted, TargetMisplaced, escaped
 from innoclone.files.names import STATUS
 from innoclone.records.history import RESTORE, read_history
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.status import CLONE_STAGES, CloneStatus, State
 from innoclone.records.statusfile import status_in
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode

@@ -11,7 +11,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.priority import Launcher
 from innoclone.agent.settings import AgentSettings
 from innoclone.errors import CloneError, TargetBusy
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.serverversion import version_number
 
@@ -31,7 +31,7 @@ def settle_in_background(
     """
 
     def settle() -> None:
-        from innoclone.commands.replace import settle as run
+        from innoclone.commands.replace import recover_replacement as run
 
         done = None
         try:

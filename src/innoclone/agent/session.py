@@ -19,7 +19,7 @@ from innoclone.agent.room import Client
 from innoclone.agent.sql.budget import Budget, running, trim
 from innoclone.agent.sql.masking import masked
 from innoclone.agent.sql.types import Value
-from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
+from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, one_line
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import NONCE_LENGTH, Err
@@ -188,7 +188,7 @@ class Session:
     def _failed(self, login: ServerLogin, how: str) -> None:
         if not (self._attempt.has_begun or how == "refused"):
             return
-        log.warning("connection %d from %s: login as '%s' %s", self.number, self.host, tamed(login.user), how)
+        log.warning("connection %d from %s: login as '%s' %s", self.number, self.host, one_line(login.user), how)
         if self._attempt.failed(login.user):
             log.warning("%s failed too often and must wait for %g s", self.host, self.agent.settings.block_time)
 

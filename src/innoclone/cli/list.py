@@ -25,7 +25,7 @@ def list(
     Also what is unfinished, and what isn't innoclone's. With --generations or --keep-... it says of each generation
     whether a clone with these rules would keep it. Nothing is changed.
     """
-    from innoclone.cli.listing import listing_lines
+    from innoclone.cli.clonetable import listing_lines
     from innoclone.commands.listing import list_clones
 
     out = output.open()

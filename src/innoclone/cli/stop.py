@@ -32,7 +32,7 @@ def stop(
     """
     from innoclone.cli.describe import progress_words, resume_words
     from innoclone.commands.inspect import Condition, inspect
-    from innoclone.commands.steer import stop as run
+    from innoclone.commands.stop import stop as run
 
     out = output.open()
     directory = directory.absolute()

@@ -8,20 +8,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.heed import heeding
+from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.earlierclone import check_same_donor, check_unchanged, refuse_unfinished_of_other
+from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, CloneOptions
-from innoclone.commands.record import (
-    manifest_of,
-    note_changes,
-    note_position,
-    owner_of,
-    places_of,
-    refuse_unfinished_of_other,
-    settle_losses,
-    settle_other_donor,
-    views_of,
-)
-from innoclone.commands.recorded import recorded
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
@@ -102,7 +94,7 @@ def copy(
             status.notes.append(_begins_anew(directory, error))
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
     if reuse and left is None:
-        settle_losses(directory, options.discard_changes, status)
+        check_unchanged(directory, options.discard_changes, status)
     if left is None or left.needs_donor:
         facts = check(
             options.donor, None if reuse or left else directory, stall_timeout=options.stall_timeout,
@@ -113,7 +105,7 @@ def copy(
         facts.verdict()
         if reuse and left is None:
             uuid = facts.variables.get("server_uuid", "")
-            settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+            check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
     else:
         facts = DonorFacts(variables=left.variables)
     if left is not None and left.needs_donor:
@@ -124,7 +116,10 @@ def copy(
         discard_changes=options.discard_changes,
     )  # fmt: skip
     try:
-        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
+        with (
+            StatusFile(target.root / OWN_DIR, status, operation="clone") as file,
+            stop_on_request(target.lock, stopped),
+        ):
             received = _receive(options, target, facts, left, status, stopped, limits, file)
         if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")

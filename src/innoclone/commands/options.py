@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.errors import UsageError
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.timings import STALL_TIMEOUT

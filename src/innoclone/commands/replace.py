@@ -9,8 +9,8 @@
     drop        the old data is removed, or kept under another name
 
 Nothing of the old data is touched before the server has come up on the new. Whatever fails until then, the directories
-are swapped back and the server is started on the old data. After a crash the note says which it shall be, and `settle`
-brings the server up.
+are swapped back and the server is started on the old data. After a crash the note says which it shall be, and
+`recover_replacement` brings the server up.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path
 
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import copy
-from innoclone.commands.heed import heeding
 from innoclone.commands.options import BootOptions, CloneOptions, ReplaceOptions
-from innoclone.commands.recorded import record_completed, record_dead, recorded
+from innoclone.commands.runrecord import record_completed, record_dead, recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import (
     BootFailed,
     CloneError,
@@ -48,18 +48,18 @@ from innoclone.files.replacing import Note, Places, Step
 from innoclone.innodb.names import schema_folder
 from innoclone.receive.resume import find_resumable
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.units import amount
 from innoclone.server.cloned import is_private_server, is_recovered, read_recovery
-from innoclone.server.managed import Control
 from innoclone.server.managedfacts import ServerFacts, refuse_unlike, refuse_without_account, schemas_of
 from innoclone.server.preflight import check
-from innoclone.server.tryout import account_visit, check_trial
+from innoclone.server.servercontrol import Control
+from innoclone.server.trial import account_visit, check_trial
 from innoclone.transport.sql import Sql
 
-__all__ = ["COMPLETED", "ReplaceResult", "replace_data", "settle"]
+__all__ = ["COMPLETED", "ReplaceResult", "recover_replacement", "replace_data"]
 
 LITTLE = 0.05  # of a file system
 COMPLETED = "a broken off replacement was completed: the server runs on the new data"
@@ -94,8 +94,10 @@ def replace_data(
     limits = limits or Limits(data=options.clone.max_data_bandwidth, network=options.clone.max_network_bandwidth)
     places = Places(options.directory)
     with (
-        recorded("replace", options.donor, places.data, status), _claimed(places) as lock, heeding(lock, stopped)
-    ):  # fmt: skip
+        recorded("replace", options.donor, places.data, status),
+        _claimed(places) as lock,
+        stop_on_request(lock, stopped),
+    ):
         old_data = _Replacement(options, places, status, stopped, limits).run()
     return ReplaceResult(
         directory=places.data,
@@ -107,7 +109,7 @@ def replace_data(
     )
 
 
-def settle(managed: Managed) -> str | None:
+def recover_replacement(managed: Managed) -> str | None:
     """Bring a server up whose replacement was broken off by a crash; what was done, None if there was nothing to do.
 
     Raises a `CloneError` where it can't be brought up.
@@ -116,7 +118,7 @@ def settle(managed: Managed) -> str | None:
     if not places.folder.exists():
         return None
     with _claimed(places):
-        done = _settle(places, _control(managed, places))
+        done = _recover(places, _control(managed, places))
         _end_trial(managed, places)
     return done
 
@@ -160,7 +162,7 @@ class _Replacement:
     def run(self) -> Path | None:
         """All of it; where the old data is kept."""
         record_dead(self.places.new, self.status)
-        if (done := _settle(self.places, self.control)) is not None:
+        if (done := _recover(self.places, self.control)) is not None:
             self.status.notes.append(done)
         _end_trial(self.managed, self.places)
         server = self._check()
@@ -182,7 +184,7 @@ class _Replacement:
         """Everything that can be known before a byte is copied."""
         self._refuse_other_owner()
         server = self.control.facts()
-        self.control.rehearse(self._waiting)
+        self.control.validate_options(self._waiting)
         stay = self._belongings(server)  # it may refuse
         if self.managed.trial:
             check_trial(self.managed, server.variables["version"], self.places.data, self.places.folder)
@@ -334,7 +336,7 @@ class _Replacement:
 # ---- the decisions, from the note alone ------------------------------------------------------------------------
 
 
-def _settle(places: Places, control: Control) -> str | None:
+def _recover(places: Places, control: Control) -> str | None:
     """After a crash: finish what the note tells of. What was done, None without a note."""
     note = places.read()
     if note is None:

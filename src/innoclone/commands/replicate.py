@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.options import ReplicateOptions
-from innoclone.commands.source import read_source
+from innoclone.commands.replicationsource import read_source
 from innoclone.errors import AccessDenied, CloneError, ConfigurationMismatch, SqlError, TargetUnusable, UsageError
 from innoclone.records.manifest import read_manifest
 from innoclone.server.channels import Channel, applied_since, log_updates, own_channels, read_channels, running_channels
 from innoclone.server.cloned import was_kept
+from innoclone.server.replicastart import ReplicaStart, start_and_await
 from innoclone.server.replication import (
     HEARTBEAT,
     PASSWORD,
@@ -34,7 +35,6 @@ from innoclone.server.replication import (
     start_replica,
 )
 from innoclone.server.snapshot import plain
-from innoclone.server.starting import Start, start
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.serverversion import version_number
@@ -141,7 +141,7 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
         statements = plan.statements()
         if not options.run:
             return ReplicateResult(statements, notes=plan.notes)
-        reached = start(replica, plan.start(replica), options.wait)
+        reached = start_and_await(replica, plan.start(replica), options.wait)
     return ReplicateResult(
         statements,
         executed=True,
@@ -182,12 +182,18 @@ class _Plan:
         )
         return [*reset_channels(version), change, start_replica(version)]
 
-    def start(self, replica: Sql) -> Start:
+    def start(self, replica: Sql) -> ReplicaStart:
         """All that the execution needs."""
         name = "replica_net_timeout" if self.clone.version >= 80026 else "slave_net_timeout"
         heartbeat = min(HEARTBEAT, int(replica.value(f"SELECT @@GLOBAL.{name}")) / 2)
         statements = self.statements(self.endpoint.password, heartbeat)
-        return Start(statements, self.clone.version, self.position, self.facts.gtid_executed, self.facts.binlog)
+        return ReplicaStart(
+            statements=statements,
+            version=self.clone.version,
+            position=self.position,
+            gtids=self.facts.gtid_executed,
+            binlog=self.facts.binlog,
+        )
 
     # ---- the source ----------------------------------------------------------------------------------------
 

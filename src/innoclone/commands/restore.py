@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.boot import boot
-from innoclone.commands.heed import heeding
+from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.options import BootOptions, RestoreOptions
-from innoclone.commands.record import owner_of, places_of
-from innoclone.commands.recorded import recorded
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import (
     BootFailed,
     TargetExists,
@@ -57,7 +57,7 @@ from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.restoreplan import check_space, plan_copy, rows_of
 from innoclone.sources.restoring import Copying, Item, refuse_changed
-from innoclone.verification.wholeness import other_problems
+from innoclone.verification.integrity import other_problems
 from innoclone.version import __version__
 from innoclone.wire.serverversion import version_number
 
@@ -283,7 +283,7 @@ class _Restore:
         try:
             with (
                 StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
-                heeding(target.lock, self.stopped),
+                stop_on_request(target.lock, self.stopped),
             ):
                 for folder in folders:
                     target.make_directory(self.directory / folder.relative_to(self.clone))
@@ -369,7 +369,7 @@ def _held(clone: Path, status: CloneStatus, stopped: threading.Event) -> Iterato
         if os.geteuid() == 0:
             owner = own.stat()
             os.fchown(lock, owner.st_uid, owner.st_gid)
-        with heeding(lock, stopped):
+        with stop_on_request(lock, stopped):
             yield
     finally:
         with contextlib.suppress(OSError):

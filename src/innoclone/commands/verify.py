@@ -54,7 +54,7 @@ from innoclone.verification.compare import (
     list_tables,
     read_definitions,
 )
-from innoclone.verification.wholeness import check_pages, expected_bytes
+from innoclone.verification.integrity import check_pages, expected_bytes
 
 __all__ = ["VerifyReport", "verify"]
 

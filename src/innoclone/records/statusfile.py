@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from innoclone.errors import CloneError, Interrupted, tamed
+from innoclone.errors import CloneError, Interrupted, one_line
 from innoclone.files.lock import Holder
 from innoclone.files.names import OWN_DIR, STATUS
 from innoclone.records.speed import Speed
@@ -168,7 +168,7 @@ def outcome(error: BaseException | None) -> dict[str, Any]:
         return {"state": State.FAILED.value, "error_number": error.code, "error_message": error.message}
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return {"state": INTERRUPTED, "error_number": Interrupted.number, "error_message": str(error) or "interrupted"}
-    text = tamed(f"{type(error).__name__}: {error}")
+    text = one_line(f"{type(error).__name__}: {error}")
     return {"state": State.FAILED.value, "error_number": CloneError.number, "error_message": text}
 
 

@@ -24,11 +24,11 @@ from innoclone.errors import (
     PrivilegeMissing,
     ServerNotFound,
     TargetUnusable,
-    tamed,
+    one_line,
 )
 from innoclone.files.inuse import server_on
 from innoclone.files.system import file_error
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.server.managedfacts import PLACES, ServerFacts, account_words, ask
 from innoclone.server.mysqld import answers, complaint
 from innoclone.server.programs import find_programs
@@ -197,7 +197,7 @@ class Control:
 
     # ---- starting ------------------------------------------------------------------------------------------
 
-    def rehearse(self, waiting: Callable[[], None] = lambda: None) -> None:
+    def validate_options(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Let mysqld look at the options that we would start it with (--validate-config), while the server still runs.
 
         Raises `TargetUnusable` where it refuses them, `ServerNotFound`, a file error, what ``waiting`` raises.
@@ -317,7 +317,7 @@ class Control:
             with suppress(OSError):
                 text += log.read_bytes()[before:].decode(errors="replace")
         where = " and ".join(map(str, self.logs))
-        return f": {tamed(complaint(text))[:WORDS] or 'nothing was said'} (logs: {where})"
+        return f": {one_line(complaint(text))[:WORDS] or 'nothing was said'} (logs: {where})"
 
     def _reap(self) -> None:
         if self._child is not None:

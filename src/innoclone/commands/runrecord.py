@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.placing import check_place
+from innoclone.commands.destination import check_place
 from innoclone.errors import CloneError, TargetBusy, TargetExists, TargetUnusable, UsageError
 from innoclone.files.lock import holder_of
 from innoclone.files.marks import is_unfinished
