@@ -18,6 +18,7 @@ from typing import Any
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.errors import Interrupted
 from innoclone.files.system import file_error
+from innoclone.records.position import ClonePosition
 from innoclone.records.status import CloneStatus, Counter, Stage, StageStatus, State
 
 __all__ = ["Pending", "fill"]
@@ -71,11 +72,12 @@ def fill(status: CloneStatus, fields: Mapping[str, Any], *, lives: bool) -> None
     """
     copied = (
         "source", "destination", "error_number", "error_message", "connections", "restarts", "donor_version",
-        "binlog_file", "binlog_position", "gtid_executed",
     )  # fmt: skip
+    position = ClonePosition(**{name: fields[name] for name in ("binlog_file", "binlog_position", "gtid_executed")})
     stages = [_stage(row, fields["updated"], lives=lives) for row in fields["stages"]]
     values = {name: fields[name] for name in copied}
     status.number, status.begin, status.notes = fields["id"], fields["began"], list(fields["notes"])
+    status.position = position
     for name, value in values.items():
         setattr(status, name, value)
     status.stages |= {stage: StageStatus(stage) for stage in Stage} | {row.stage: row for row in stages}
