@@ -93,7 +93,7 @@ _HOMES = {
     "Limits": "records.limits",
     "Listing": "commands.listing",
     "LocalResult": "commands.local",
-    "Managed": "records.managed",
+    "Managed": "records.managedserver",
     "Policy": "records.retention",
     "ReplaceResult": "commands.replace",
     "ReplicateResult": "commands.replicate",

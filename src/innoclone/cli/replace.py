@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.clone import parse_compression, parse_threads
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.copying import COPY, FINISH
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import CloneOptions, ReplaceOptions

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.commands.options import STOP_TIMEOUT
 from innoclone.errors import TargetUnusable
 
