@@ -12,8 +12,8 @@ import pytest
 from commandline import SECRET, cloned, environment, in_this_process, innoclone
 from innoclone import errors
 from innoclone.cli import app as program
-from innoclone.cli.clone import parse_compression
 from innoclone.cli.arguments import FileArgs
+from innoclone.cli.clone import parse_compression
 from innoclone.cli.command import _readable_password
 from innoclone.cli.copying import parse_map_path
 from innoclone.cli.reference import commands
