@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from innoclone.commands.destination import check_place
 from innoclone.commands.local import LocalResult, local
 from innoclone.commands.options import LocalOptions
-from innoclone.commands.placing import check_place
-from innoclone.commands.recorded import record_dead
+from innoclone.commands.runrecord import record_dead
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.copying import Method
 from innoclone.files.discard import remove_unfinished_clone
@@ -137,10 +137,10 @@ def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
         except CloneError as error:
             stuck.append((path, error.message))
     return Preview(
-        new,
-        tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
-        tuple(removed),
-        tuple(stuck),
+        new=new,
+        kept=tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
+        removed=tuple(removed),
+        stuck=tuple(stuck),
     )
 
 
