@@ -119,7 +119,7 @@ def _by_command(output: str) -> list[str]:
     for piece in re.split(r"\x1e(?=(?:\d+|-)\x1e)", output)[1:]:
         name, _, rest = piece.partition("\x1e")
         ended = END.search(rest)
-        if ended is None or (int(ended[1]) and "ERROR" not in rest):
+        if ended is None or (int(ended[1]) and (name == "-" or "ERROR" not in rest)):
             raise ValueError("\n".join([f"command {name} failed:", *_lines(rest)]))
         if name == "-" and found:
             found[-1] += rest
