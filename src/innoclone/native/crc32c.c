@@ -1,6 +1,7 @@
 /* CRC-32C (Castagnoli), by the processor's instruction where it has one, else by tables.
  *
- * The instruction takes three cycles but one can begin in each, so three pages are summed side by side.
+ * The instruction takes three cycles but one can begin in each, so three pages are summed side by side. It is written as
+ * assembly: compilers differ in how they are asked for it where not every processor has it.
  */
 #include "native.h"
 
@@ -8,16 +9,20 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#define ABLE __attribute__((target("sse4.2")))
-static inline ABLE uint64_t add8(uint64_t sum, uint64_t word) { return __builtin_ia32_crc32di(sum, word); }
-static inline ABLE uint32_t add1(uint32_t sum, uint8_t byte) { return __builtin_ia32_crc32qi(sum, byte); }
+static inline uint64_t add8(uint64_t sum, uint64_t word) {
+    __asm__("crc32q %1, %0" : "+r"(sum) : "rm"(word));
+    return sum;
+}
+static inline uint32_t add1(uint32_t sum, uint8_t byte) {
+    __asm__("crc32b %1, %0" : "+r"(sum) : "qm"(byte));
+    return sum;
+}
 static int has_instruction(void) {
     unsigned a, b, c, d;
-    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_2);
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 20) != 0 /* SSE4.2 */;
 }
 #elif defined(__aarch64__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #include <sys/auxv.h>
-#define ABLE
 #define CRC32_BIT (1 << 7) /* HWCAP_CRC32 */
 static inline uint64_t add8(uint64_t sum, uint64_t word) {
     uint32_t out;
@@ -79,14 +84,14 @@ static inline uint64_t word_at(const uint8_t *data) {
     return word;
 }
 
-static ABLE uint32_t by_processor(const uint8_t *data, size_t length) {
+static uint32_t by_processor(const uint8_t *data, size_t length) {
     uint64_t sum = ~0u;
     for (; length >= 8; data += 8, length -= 8) sum = add8(sum, word_at(data));
     for (; length; data++, length--) sum = add1((uint32_t)sum, *data);
     return ~(uint32_t)sum;
 }
 
-static ABLE void three_by_processor(const uint8_t *data, size_t stride, size_t length, uint32_t sums[3]) {
+static void three_by_processor(const uint8_t *data, size_t stride, size_t length, uint32_t sums[3]) {
     const uint8_t *second = data + stride, *third = second + stride;
     uint64_t a = ~0u, b = ~0u, c = ~0u;
     size_t at = 0;
