@@ -228,7 +228,7 @@ def test_read_only_and_sliced_buffers(native: Library) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (OFF, "none (INNOCLONE_NATIVE=off); pages are checked and compared in Python, slower"),
+        (OFF, "none (INNOCLONE_NATIVE=off), so Python does it, slower"),
         ("/nowhere/lib.so", "none (there is no /nowhere/lib.so)"),
         (__file__, "none ("),
         (ctypes.util.find_library("c"), ""),
@@ -243,5 +243,5 @@ def test_version_says_which_way_runs(value: str, expected: str, tmp_path: Path) 
         [sys.executable, "-m", "innoclone", "version"],
         env={**os.environ, VARIABLE: value}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "native core: none (" in done.stdout
+    assert "native library: none (" in done.stdout
     assert expected in done.stdout

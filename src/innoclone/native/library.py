@@ -75,10 +75,10 @@ library, missing = load(os.environ.get(VARIABLE, ""))
 def describe() -> str:
     """One line on which way runs, and why."""
     if library is None:
-        return f"native core: none ({missing}); pages are checked and compared in Python, slower"
+        return f"native library: none ({missing}), so Python does it, slower"
     if library.crc32c_way(BY_PROCESSOR) == BY_PROCESSOR:
-        return "native core: in use, CRC-32C by the processor"
-    return "native core: in use, CRC-32C by tables"
+        return "native library: in use, CRC-32C by the processor"
+    return "native library: in use, CRC-32C by tables"
 
 
 def address(buffer: Buffer) -> object:

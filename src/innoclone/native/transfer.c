@@ -99,6 +99,7 @@ EXPORT int innoclone_send(struct channel *channel, const uint8_t *from, size_t l
             int result = channel->tls->write(channel->session, from + *sent, at_most(length - *sent, TLS_PIECE));
             if (result > 0) *sent += (size_t)result;
             else state = after_tls(channel, result, errno, deadline);
+            if (state == ENDED) state = failed(channel, EPIPE);
         } else {
             ssize_t result = send(channel->fd, from + *sent, length - *sent, MSG_NOSIGNAL);
             if (result >= 0) *sent += (size_t)result;

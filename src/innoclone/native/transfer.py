@@ -73,10 +73,9 @@ class Channel:
         size = len(view)
         if not size:
             return 0
-        try:
-            return self._move(0, lambda count: self._native.receive(*self._args(view), size, size, count))
-        except ssl.SSLEOFError:  # an end without TLS's own: 0 as from SSLSocket
-            return 0
+        self._count.value = 0
+        state = self.call(self._native.receive, address(view), size, size, ctypes.byref(self._count))
+        return self._moved(state, 0)
 
     def send(self, data: bytes | memoryview, sent: int = 0) -> int:
         """Send ``data`` from ``sent`` on, or as much of it as goes in time; returns what ``sent`` is now.
@@ -84,39 +83,47 @@ class Channel:
         Raises TimeoutError where none went, else as `recv_into`. With TLS the next call must go on with the same data.
         """
         size = len(data)
-        return self._move(sent, lambda count: self._native.send(*self._args(data), size, count)) if size else 0
+        if not size:
+            return 0
+        self._count.value = sent
+        state = self.call(self._native.send, address(data), size, ctypes.byref(self._count))
+        return self._moved(state, sent)
 
     def send_file(self, file: int, offset: int, size: int, buffer: memoryview, sent: int = 0) -> int:
         """The same for ``size`` bytes of a file from ``offset`` on; ``buffer`` is what TLS needs. Raises EOFError, too,
         where the file is shorter."""
+        if not size:
+            return 0
+        self._count.value = sent
+        room, count = len(buffer), ctypes.byref(self._count)
+        state = self.call(self._native.send_file, file, offset, size, address(buffer), room, count)
+        if state == State.ENDED and self._count.value == sent:
+            raise EOFError("the file became shorter")
+        return self._moved(state, sent)
 
-        def move(count: object) -> int:
-            channel, where = self._args(buffer)
-            return self._native.send_file(channel, file, offset, size, where, len(buffer), count)
+    def call(self, function: Callable[..., int], *arguments: object) -> int:
+        """Call a function of the library with this channel in front; its `State`, but never SIGNALLED.
 
-        return self._move(sent, move, EOFError("the file became shorter")) if size else 0
-
-    def _args(self, buffer: bytes | memoryview) -> tuple[object, object]:
-        return ctypes.byref(self._struct), address(buffer)
-
-    def _move(self, done: int, call: Callable[[object], int], at_end: Exception | None = None) -> int:
-        self._count.value = done
+        Raises OSError for a socket that was closed: its number may be another file's by now.
+        """
         while True:
-            if self._sock.fileno() != self._struct.fd:  # closed: the number may be another file's by now
+            if self._sock.fileno() != self._struct.fd:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            state = call(ctypes.byref(self._count))
+            state = function(ctypes.byref(self._struct), *arguments)
             if state != State.SIGNALLED:  # after which Python runs its handlers here
-                break
-        moved: int = self._count.value
-        if moved > done or state == State.DONE:
-            return moved
-        if state == State.ENDED:
-            if at_end is not None:
-                raise at_end
-            return moved
-        raise self._error(state)
+                return state
 
-    def _error(self, state: int) -> Exception:
+    def _moved(self, state: int, before: int) -> int:
+        moved: int = self._count.value
+        if moved > before or state in (State.DONE, State.ENDED):
+            return moved
+        error = self.error(state)
+        if isinstance(error, ssl.SSLEOFError):  # an end without TLS's own: as from SSLSocket
+            return moved
+        raise error
+
+    def error(self, state: int) -> Exception:
+        """What Python would raise."""
         if state == State.TIME_IS_UP:
             return TimeoutError(errno.ETIMEDOUT, "no bytes in time")
         if state == State.TLS_BROKEN and self._session is not None:
