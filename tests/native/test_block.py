@@ -14,19 +14,12 @@ from innoclone.files.memory import aligned_memory
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SpaceFlags
 from innoclone.native.block import Block, FileFailed, Pages
-from innoclone.native.library import Library, load
+from innoclone.native.library import Library
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
 from innodb_pages import LAYOUTS, PLAIN, SPACE, make_file
 
 MOST = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def native() -> Library:
-    found, missing = load("")
-    assert found is not None, f"./scripts/setup builds it: {missing}"
-    return found
 
 
 def _pages(flags: SpaceFlags) -> Pages:

@@ -9,7 +9,6 @@ import random
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,29 +19,16 @@ from hypothesis import strategies as st
 from innoclone.files.system import differing
 from innoclone.innodb.page import HEADER_SIZE, NO_CHECKSUM, PageChecker, PageType, _fold, _zip_checksum_innodb
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.native.library import BY_PROCESSOR, BY_TABLES, OFF, VARIABLE, Library, load
+from innoclone.native.library import OFF, VARIABLE, Library
 from innoclone.native.pages import RUNS, unusual_pages
 from innoclone.native.pages import differing as native_differing
 from innodb_pages import LAYOUTS, LSN, PLAIN, SPACE, compress, make_file, make_page, seal
 
-WAYS = [BY_PROCESSOR, BY_TABLES]
 KINDS = [
     "good", "zeros", "nearly zeros", "zeros with fields that count for nothing", "flipped", "torn", "misplaced",
     "of another space", "encrypted", "page-compressed", "damaged page-compressed", "lz4", "no checksum",
     "half no checksum", "old checksum", "wrong trailer", "wrong LSN", "wrong number", "garbage", "all ones",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=WAYS, ids=["by the processor", "by tables"])
-def native(request: pytest.FixtureRequest) -> Iterator[Library]:
-    """The library, with each way of the checksum."""
-    wanted = os.environ.get(VARIABLE, "")
-    found, missing = load("" if wanted == OFF else wanted)
-    assert found is not None, f"./scripts/setup builds it: {missing}"
-    if found.crc32c_way(request.param) != request.param:
-        pytest.skip("this processor has no instruction for it")
-    yield found
-    found.crc32c_way(BY_PROCESSOR)
 
 
 def page_of(kind: str, flags: SpaceFlags, number: int, space: int, chance: random.Random) -> bytes:
@@ -120,15 +106,15 @@ def the_same(
     first=st.one_of(st.integers(0, 200), st.integers(0xFFFFFF00, 0xFFFFFF10)),
     seed=st.integers(0, 1 << 32),
 )
-def test_pages(native: Library, flags: SpaceFlags, kinds: list[str], space: int, first: int, seed: int) -> None:
+def test_pages(either_way: Library, flags: SpaceFlags, kinds: list[str], space: int, first: int, seed: int) -> None:
     chance = random.Random(seed)
     pages = [page_of(kind, flags, first + index, space, chance) for index, kind in enumerate(kinds)]
     buffer = b"".join(pages) + chance.randbytes(chance.choice([0, 0, 1, 513, flags.physical_page_size - 1]))
-    the_same(native, flags, space, chance.choice([bytes, bytearray])(buffer), first)
+    the_same(either_way, flags, space, chance.choice([bytes, bytearray])(buffer), first)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_at_every_size_and_place(native: Library, kind: str) -> None:
+def test_every_kind_at_every_size_and_place(either_way: Library, kind: str) -> None:
     """A page of each kind among good ones: as one of three that are summed side by side, and as one that is left."""
     chance = random.Random(kind)
     for flags in LAYOUTS:
@@ -136,11 +122,11 @@ def test_every_kind_at_every_size_and_place(native: Library, kind: str) -> None:
         for place in range(5):
             file = make_file(flags, 5)
             file[place * size : (place + 1) * size] = page_of(kind, flags, place, SPACE, chance)
-            the_same(native, flags, SPACE, file, 0)
+            the_same(either_way, flags, SPACE, file, 0)
 
 
 @pytest.mark.parametrize("flags", LAYOUTS, ids=str)
-def test_every_byte_counts_or_not_alike(native: Library, flags: SpaceFlags) -> None:
+def test_every_byte_counts_or_not_alike(either_way: Library, flags: SpaceFlags) -> None:
     """One bit of each byte that is near a border of what is summed, and of some in between."""
     size = flags.physical_page_size
     page = make_page(flags, 3)
@@ -148,15 +134,15 @@ def test_every_byte_counts_or_not_alike(native: Library, flags: SpaceFlags) -> N
     for offset in sorted(borders):
         damaged = bytearray(page)
         damaged[offset] ^= 0x10
-        the_same(native, flags, SPACE, damaged, 3)
+        the_same(either_way, flags, SPACE, damaged, 3)
 
 
 @given(st.binary(max_size=300), st.integers(0, 7))
-def test_crc32c(native: Library, data: bytes, skip: int) -> None:
+def test_crc32c(either_way: Library, data: bytes, skip: int) -> None:
     """Of any length, at any alignment."""
     view = memoryview(bytearray(data))[skip:]
     where = (ctypes.c_char * len(view)).from_buffer(view) if view else None
-    assert native.crc32c(where, len(view)) == crc32c(view)
+    assert either_way.crc32c(where, len(view)) == crc32c(view)
 
 
 @settings(max_examples=200, deadline=None)

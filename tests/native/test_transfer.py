@@ -15,18 +15,11 @@ import pytest
 
 from innoclone.agent.keys import own_certificate
 from innoclone.native import tls
-from innoclone.native.library import Library, load
+from innoclone.native.library import Library
 from innoclone.native.transfer import Channel
 from innoclone.transport.sockets import set_timeout
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def native() -> Library:
-    found, missing = load("")
-    assert found is not None, f"./scripts/setup builds it: {missing}"
-    return found
 
 
 @pytest.fixture(scope="module")
