@@ -177,7 +177,7 @@ def test_rules_that_the_code_cites_are_in_the_design():
 
 @pytest.mark.parametrize("path", PUBLIC, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_are_named_exist(path):
-    """Python files, documents and scripts of the tree, under their whole names or as they are called in their folder."""
+    """Python files, documents and scripts of the tree, under their whole names or as their folder calls them."""
     if path.parent.name == "changelog.d" or path.name == "CHANGELOG.md":
         return  # what was
     listed = [file for top in ("src", "tests", "bench", "docs", "scripts") for file in (ROOT / top).rglob("*")]
