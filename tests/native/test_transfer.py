@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from innoclone.agent.keys import own_certificate
+from innoclone.agent.accounts.keys import own_certificate
 from innoclone.native import tls
 from innoclone.native.library import Library
 from innoclone.native.transfer import Channel
