@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from innoclone.receive.writebehind import BUFFERS, WriteBehind
+from innoclone.sinks.writebehind import BUFFERS, WriteBehind
 
 SIZE = 4096
 

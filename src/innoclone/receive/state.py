@@ -12,22 +12,28 @@ donor. The order, for each stage (rule 7 of docs/design.md):
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from pathlib import Path
 
 from innoclone.errors import CloneError
-from innoclone.files.system import file_error, sync_directory
-from innoclone.records.chunks import Chunks, Found, distrust
+from innoclone.receive.carryout import carry_out
+from innoclone.records.chunks import Chunks, Found, Slot, distrust
 from innoclone.records.journal import Journal
 from innoclone.records.status import CloneStatus, Stage, StageStatus
-from innoclone.sinks.directory import Target
-from innoclone.stream.filetable import FileTable
+from innoclone.stream.filetable import Adopt, ClonedFile, FileTable
+from innoclone.stream.sink import Sink
 from innoclone.stream.suspects import Suspects
-from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber, StateDescriptor
+from innoclone.wire.descriptors import (
+    BITMAP_WORD,
+    ChunkInfo,
+    FileMetadata,
+    Locator,
+    StageNumber,
+    StateDescriptor,
+)
 
-__all__ = ["STAGES", "Course", "Unsynced", "all_chunks"]
+__all__ = ["STAGES", "CloneState", "Unsynced", "all_chunks"]
 
 STAGES = {
     StageNumber.FILE_COPY: Stage.FILE_COPY,
@@ -55,20 +61,23 @@ class Unsynced:
             return paths
 
 
-class Course:
-    """One clone's way through its stages. Written by the master connection, chunks by all."""
+class CloneState:
+    """One clone: the stage it is in, its files and what is there of them. Written by the master connection, chunks by
+    all. What must outlive the process lies in the sink's folder."""
 
     def __init__(
-        self, target: Target, table: FileTable, suspects: Suspects, status: CloneStatus, journal: Journal | None
+        self, sink: Sink, table: FileTable, suspects: Suspects, status: CloneStatus, journal: Journal | None
     ) -> None:
-        self.target, self.table, self.suspects, self.status = target, table, suspects, status
+        self.sink, self.table, self.suspects, self.status = sink, table, suspects, status
         self.journal = journal
         self.stage = StageNumber.INIT
         self.listed = False  # the list of files is complete: from here on the clone can be continued
         self.ended = False  # the stage's END was acknowledged, or is about to be
         self._chunks: Chunks | None = None
         self.unsynced = Unsynced()
+        self.redo_heads: dict[int, bytearray] = {}  # of redo files, where the sink can't read them back
         self._saving = threading.Lock()
+        self._changing = threading.Lock()  # the table of files
 
     @property
     def chunks(self) -> Chunks:
@@ -84,6 +93,50 @@ class Course:
         found = self._chunks.found()
         return (self.stage, self.ended, len(found.done), sum(found.begun.values()))
 
+    @property
+    def row(self) -> StageStatus | None:
+        """What the status says of the stage, if it is one in which data comes."""
+        return self.status.stages[STAGES[self.stage]] if self.stage in STAGES else None
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def describe(self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool) -> None:
+        """Take a description of a file: into the table, the journal and the sink, in this order. One of the initial
+        list goes into the journal last, since the list counts only when it is complete.
+
+        Raises what `FileTable.add` does, a file error.
+        """
+        with self._changing:
+            actions = self.table.add(meta, stage, in_stage=in_stage)
+            if actions is None:
+                return
+            listed = any(isinstance(action, Adopt) for action in actions)
+            if not listed:
+                self._tell(meta, stage, in_stage=in_stage)
+            for action in actions:
+                adopted = carry_out(action, self.sink)
+                if listed:
+                    self.table.data[meta.index].adopted = adopted
+                    self._tell(meta, stage, in_stage=in_stage, adopted=adopted, later=True)
+
+    def _tell(
+        self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool, later: bool = False, adopted: bool = False
+    ) -> None:
+        if self.journal is not None:
+            raw = meta.serialize().hex()
+            self.journal.append("file", later=later, descriptor=raw, stage=stage, in_stage=in_stage, adopted=adopted)
+
+    def grow(self, file: ClonedFile, size: int) -> None:
+        """Page 0 of ``file`` came again, with the size that the tablespace has by now."""
+        grown = self.table.grow(file, size)
+        if grown is not None and self.journal is not None:
+            self.journal.append("size", index=grown.metadata.index, size=grown.size)
+
+    def wrote(self, path: Path, slot: Slot, blocks: int, stamp: bytes | bytearray | None) -> None:
+        """A block is written: so many of its chunk are there now. In this order: what is counted is synced."""
+        self.unsynced.add(path)
+        self.chunks.wrote(slot, blocks, stamp)
+
     # ---- steps ---------------------------------------------------------------------------------------------
 
     def announce(self, state: StateDescriptor) -> None:
@@ -94,14 +147,16 @@ class Course:
                 "start", stage=state.stage, chunks=state.chunks, estimate=state.estimate, rows=rows, time=time.time()
             )
             self.journal.sync()
-        self.table.begin_stage()
+        with self._changing:
+            for action in self.table.begin_stage():
+                carry_out(action, self.sink)
         self.enter(state.stage, state.chunks, None)
 
     def enter(self, stage: StageNumber, chunks: int, found: Found | None) -> None:
         """Be in a stage, with what was ``found`` of it."""
         with self._saving:
-            self.target.check_place()
-            old, self._chunks = self._chunks, Chunks(self.target.root, stage, chunks, found)
+            self.sink.check_place()
+            old, self._chunks = self._chunks, Chunks(self.sink.folder, stage, chunks, found)
             if old is not None:
                 old.close()
             self.stage, self.ended = stage, False
@@ -110,7 +165,7 @@ class Course:
         """All files of FILE_COPY are described, and made."""
         if self.journal is not None:
             self.journal.append("listed")
-            self._sync_directories()
+            self.sink.sync_names()
             self.journal.sync()
         self.listed = True
 
@@ -118,15 +173,18 @@ class Course:
         """All connections are behind the stage's END: make it durable, then let it be acknowledged."""
         if self.journal is not None and self.stage in STAGES:
             self.save()
-            self._sync_directories()
+            self.sink.sync_names()
             self.journal.append("end", stage=self.stage)
             self.journal.sync()
         self.ended = True
 
-    def locator(self, locator: Locator) -> Locator:
-        """For COM_REINIT: the clone's ``locator`` with the stage, and what is there of it."""
+    def locator(self, locator: Locator, *, all_there: bool = False) -> Locator:
+        """For COM_REINIT: the clone's ``locator`` with the stage, and what is there of it.
+
+        ``all_there``: all of its chunks, whoever brought them; the donor believes that.
+        """
         info = self.chunks.found().info()
-        if self.ended:  # also chunks of which nothing came, because their files were dropped
+        if self.ended or all_there:  # also chunks of which nothing came, because their files were dropped
             info = all_chunks(self.chunks.count)
         return Locator(locator.clone_id, locator.snapshot_id, locator.index, self.stage, True, info)
 
@@ -134,19 +192,19 @@ class Course:
 
     def save(self) -> None:
         """A checkpoint: everything received until now is durable, and counted. Raises a file error."""
-        if self.journal is None or not self.target.fsync:
+        if self.journal is None or not self.sink.fsync:
             return
         with self._saving:
             if (chunks := self._chunks) is None:
                 return
-            self.target.check_place()
+            self.sink.check_place()
             snapshot = chunks.snapshot()
             try:
-                for path in self.unsynced.take():  # after the snapshot: it counts no block whose file is missing here
-                    _sync_file(path)
+                # After the snapshot: it counts no block whose file is missing here.
+                self.sink.checkpoint(self.unsynced.take())
                 self.journal.sync()
             except CloneError:
-                distrust(self.target.root)  # the kernel tells of what it lost only once
+                distrust(self.sink.folder)  # the kernel tells of what it lost only once
                 raise
             if chunks is self._chunks:
                 chunks.save(snapshot)
@@ -154,17 +212,8 @@ class Course:
     def count_bytes(self) -> None:
         """Keep how many bytes the stage has moved."""
         with self._saving:  # the stage and its chunks belong together
-            if self.stage in STAGES and self.journal is not None:
-                row = self.status.stages[STAGES[self.stage]]
+            if (row := self.row) is not None and self.journal is not None:
                 self.chunks.count_bytes(row.data, row.network)
-
-    def _sync_directories(self) -> None:
-        if self.target.fsync:
-            for directory in self.target.directories():
-                try:
-                    sync_directory(directory)
-                except OSError as error:
-                    raise file_error(error, f"can't sync {directory}") from error
 
     def _begun_rows(self) -> list[StageStatus]:
         return [row for stage in STAGES.values() if (row := self.status.stages[stage]).begin is not None]
@@ -185,18 +234,3 @@ def all_chunks(count: int) -> ChunkInfo:
     if count % BITMAP_WORD:
         words.append((1 << count % BITMAP_WORD) - 1)
     return ChunkInfo((), tuple(words))
-
-
-def _sync_file(path: Path) -> None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return  # dropped by DDL meanwhile, or renamed, which is synced with its directory
-    except OSError as error:
-        raise file_error(error, f"can't open {path}") from error
-    try:
-        os.fdatasync(fd)
-    except OSError as error:
-        raise file_error(error, f"can't sync {path}") from error
-    finally:
-        os.close(fd)

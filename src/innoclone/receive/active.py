@@ -1,7 +1,8 @@
-"""Which connections of a clone are fed while FILE_COPY lasts: the first so many, the others are parked.
+"""Which connections of a clone are active while FILE COPY lasts: the first so many, the others are held back.
 
-A connection can't leave in the middle of a chunk, the donor would lose it. So a parked one goes on at a trickle that
-keeps it alive, and all are fed again when the end of the stage is near, which would have to wait for them else.
+A connection can't leave in the middle of a chunk, the donor would lose it. So one that is held back goes on at a
+trickle that keeps it alive, and all become active again when the end of the stage is near, which would have to wait for
+them.
 """
 
 from __future__ import annotations
@@ -9,27 +10,27 @@ from __future__ import annotations
 import threading
 import time
 
+from innoclone.receive import timings
 from innoclone.receive.autotune import Autotune
 from innoclone.records.status import CloneStatus, Stage, State
 
-__all__ = ["Crew"]
+__all__ = ["ActiveConnections"]
 
-MEAL = 1 << 20  # bytes on the wire that a parked connection reads ...
-TRICKLE = 5.0  # ... in so many seconds; the donor gives it up when nothing moves for 60 s
-HELD = 32 << 20  # bytes: half a chunk, what a connection has yet to get of its own on average
+TRICKLE = 1 << 20  # bytes on the wire that a connection which is held back reads in each `timings.IDLE_INTERVAL`
+HALF_CHUNK = 32 << 20  # bytes: what a connection has yet to get of its own chunk, on average
 
 
-class Crew:
-    """The connections of one attempt, by number; the master is 0 and never parked."""
+class ActiveConnections:
+    """The connections of one attempt, by number; the master is 0 and never held back."""
 
     def __init__(self, connections: int, autotune: Autotune | None, status: CloneStatus) -> None:
-        """Feed ``connections``; with ``autotune`` as many as it decides, which knows the limit itself."""
+        """``connections`` are active; with ``autotune`` as many as it decides, which knows the limit itself."""
         self.most = connections
         self.wanted = connections if autotune is None else autotune.wanted
-        """How many shall be fed now."""
+        """How many shall be active now."""
         self._autotune, self._status = autotune, status
         self._running: set[int] = set()
-        self._meals: dict[int, int] = {}
+        self._read: dict[int, int] = {}  # what each of those held back had read when it was allowed to go on
         self._all = autotune is None
         self._changed = threading.Condition()
         if autotune is not None:
@@ -45,8 +46,8 @@ class Crew:
         with self._changed:
             self._running.discard(number)
 
-    def feed_all(self) -> None:
-        """Park nothing any more."""
+    def activate_all(self) -> None:
+        """Hold none back any more."""
         with self._changed:
             self._all = True
             self.wanted = max(self.wanted, len(self._running))
@@ -62,30 +63,30 @@ class Crew:
                 row.threads = self.wanted
             self._changed.notify_all()
 
-    def pause(self, number: int, network: int) -> None:
-        """A connection that has read ``network`` bytes from the wire asks whether to read on; waits if it is parked."""
-        if self._fed(number) or network - self._meals.get(number, 0) < MEAL:
+    def wait_turn(self, number: int, network: int) -> None:
+        """A connection that has read ``network`` bytes from the wire asks whether to read on, and waits if not."""
+        if self._all or self._is_active(number) or network - self._read.get(number, 0) < TRICKLE:
             return
-        self._meals[number] = network
+        self._read[number] = network
         with self._changed:
-            self._changed.wait_for(lambda: self._fed(number), TRICKLE)
+            self._changed.wait_for(lambda: self._is_active(number), timings.IDLE_INTERVAL)
 
-    def _fed(self, number: int) -> bool:
+    def _is_active(self, number: int) -> bool:
         return self._all or number < self.wanted
 
     def tune(self) -> None:
-        """To be called several times a second: decide anew how many are fed."""
+        """To be called several times a second: decide anew how many are active."""
         row = self._status.stages[Stage.FILE_COPY]
         if self._autotune is None or self._all or row.state is not State.IN_PROGRESS:
             return
         with self._changed:
-            running, fed = len(self._running), sum(map(self._fed, self._running))
+            running, active = len(self._running), sum(map(self._is_active, self._running))
         done = row.data
         left = row.estimate - done
-        if left <= HELD * running:
-            self.feed_all()
+        if left <= HALF_CHUNK * running:
+            self.activate_all()
             return
-        decision = self._autotune.sample(time.monotonic(), done, left, fed)
+        decision = self._autotune.sample(time.monotonic(), done, left, active)
         if decision is not None:
             with self._changed:
                 self.wanted = row.threads = decision.connections

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from innoclone.errors import CloneError
-from innoclone.receive import course as module
-from innoclone.receive.course import Course, Unsynced
+from innoclone.receive.state import CloneState, Unsynced
 from innoclone.records.chunks import read_chunks
 from innoclone.records.journal import Journal
 from innoclone.records.status import CloneStatus
@@ -42,17 +42,17 @@ def test_nothing_is_lost_between_who_adds_and_who_takes() -> None:
 def test_bytes_are_counted_while_the_stage_ends(tmp_path: Path) -> None:
     """Another thread counts; it met the old stage's file, closed."""
     target = Target(tmp_path / "clone")
-    journal = Journal(target.root, new=True, fsync=False)
+    journal = Journal(target.folder, new=True, fsync=False)
     status = CloneStatus()
-    course = Course(target, FileTable(target, 90704, verify=False), Suspects(journal), status, journal)
-    course.enter(StageNumber.FILE_COPY, 8, None)
+    state = CloneState(target, FileTable(target, 90704, verify=False), Suspects(journal), status, journal)
+    state.enter(StageNumber.FILE_COPY, 8, None)
     failed: list[Exception] = []
     ended = threading.Event()
 
     def count() -> None:
         while not ended.is_set():
             try:
-                course.count_bytes()
+                state.count_bytes()
             except CloneError as error:
                 failed.append(error)
 
@@ -61,14 +61,14 @@ def test_bytes_are_counted_while_the_stage_ends(tmp_path: Path) -> None:
     try:
         for _ in range(300):
             for stage in (StageNumber.PAGE_COPY, StageNumber.REDO_COPY, StageNumber.FILE_COPY):
-                old = course.chunks
-                course.enter(stage, 8, None)
+                old = state.chunks
+                state.enter(stage, 8, None)
                 old.count_bytes(1, 1)
     finally:
         ended.set()
         counting.join()
     assert failed == []
-    course.close()
+    state.close()
     target.discard()
 
 
@@ -77,30 +77,31 @@ def test_a_file_written_during_a_checkpoint_is_synced_by_the_next(
 ) -> None:
     """And what is counted of it meanwhile is not in the checkpoint."""
     target = Target(tmp_path / "clone")
-    journal = Journal(target.root, new=True, fsync=True)
+    journal = Journal(target.folder, new=True, fsync=True)
     status = CloneStatus()
-    course = Course(target, FileTable(target, 90704, verify=False), Suspects(journal), status, journal)
-    course.enter(StageNumber.FILE_COPY, 8, None)
+    state = CloneState(target, FileTable(target, 90704, verify=False), Suspects(journal), status, journal)
+    state.enter(StageNumber.FILE_COPY, 8, None)
     synced: list[str] = []
 
-    def sync(path: Path) -> None:
-        synced.append(path.name)
-        if path.name == "early":  # another connection writes on
-            course.unsynced.add(Path("late"))
-            course.chunks.finish(course.chunks.begin(2))
+    def sync(paths: Iterable[Path]) -> None:
+        for path in paths:
+            synced.append(path.name)
+            if path.name == "early":  # another connection writes on
+                state.unsynced.add(Path("late"))
+                state.chunks.finish(state.chunks.begin(2))
 
-    monkeypatch.setattr(module, "_sync_file", sync)
-    course.unsynced.add(Path("early"))
-    course.chunks.finish(course.chunks.begin(1))
-    course.save()
-    saved = read_chunks(target.root, durable=True)
+    monkeypatch.setattr(target, "checkpoint", sync)
+    state.unsynced.add(Path("early"))
+    state.chunks.finish(state.chunks.begin(1))
+    state.save()
+    saved = read_chunks(target.folder, durable=True)
     assert saved is not None
     assert synced == ["early"]
     assert set(saved.done) == {1}
-    course.save()
-    saved = read_chunks(target.root, durable=True)
+    state.save()
+    saved = read_chunks(target.folder, durable=True)
     assert saved is not None
     assert synced == ["early", "late"]
     assert set(saved.done) == {1, 2}
-    course.close()
+    state.close()
     target.discard()
