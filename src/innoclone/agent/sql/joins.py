@@ -15,7 +15,6 @@ from innoclone.agent.sql.expressions import Env, Expr
 from innoclone.agent.sql.plans import Plan, Row, Table
 from innoclone.agent.sql.values import truth
 
-MOST_ROWS = 1_000_000  # of one table
 BYTES_OF_A_ROW = 150  # of a combination of rows, with what it is evaluated in; and for each of its tables
 BYTES_OF_A_TABLE = 8
 JOINED = ("this", "side", "kind", "on")  # what we know of a join
@@ -46,13 +45,6 @@ def sources(
             raise StatementError(1066, table.alias)
         found.append(table)
     return found, joins
-
-
-def bounded(rows: list[Row]) -> list[Row]:
-    """Raises error 1104 for too many."""
-    if len(rows) > MOST_ROWS:
-        raise StatementError(1104)
-    return rows
 
 
 def _table(node: exp.Expression, catalog: Catalog, plan: Callable[[exp.Expression], Plan]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import secrets
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.budget import spend
 from innoclone.agent.sql.lexer import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, NO_MODES, Kind, Modes, Token, tokens_of
 
-LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters with all arguments, words
+LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
 PIPES_AS_CONCAT = "PIPES_AS_CONCAT"
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
@@ -74,11 +75,12 @@ def is_query(tokens: list[Token]) -> bool:
 def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), modes: Modes = NO_MODES) -> exp.Expr:
     """A SELECT or UNION; `name_of` tells the names of its columns. ``tokens`` are those of ``text``, ``arguments`` are
     literals for its question marks, ``modes`` those of sql_mode. Raises error 1064, or 1235 for what we have not."""
-    if len(text) + sum(map(len, arguments)) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
+    if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))
-    plain, starts = _plain(text, tokens, iter(arguments), modes)
+    texts: dict[str, str] = {}  # of arguments, by what stands for them
+    plain, starts = _plain(text, tokens, iter(arguments), modes, texts)
     dialect = _PipesDialect if PIPES_AS_CONCAT in modes else _Dialect
     try:
         trees = [tree for tree in sqlglot.parse(plain, dialect=dialect) if tree is not None]
@@ -100,6 +102,8 @@ def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), 
         for node in select.expressions:
             begin, end = node.meta[SOURCE]
             node.meta[NAME] = _name(text, tokens[bisect_left(starts, begin) : bisect_left(starts, end)])
+    for node in tree.find_all(exp.Literal) if texts else ():
+        node.set("this", texts.get(node.name, node.name))
     return tree
 
 
@@ -108,7 +112,9 @@ def name_of(node: exp.Expr) -> str:
     return str(node.meta[NAME])
 
 
-def _plain(text: str, tokens: list[Token], arguments: Iterator[str], modes: Modes) -> tuple[str, list[int]]:
+def _plain(
+    text: str, tokens: list[Token], arguments: Iterator[str], modes: Modes, texts: dict[str, str]
+) -> tuple[str, list[int]]:
     """The text as it would be without ``modes`` and with its arguments, and where each token stands in it.
 
     Blanks for comments, also around those that MySQL executes. Raises error 1064 for a missing argument.
@@ -120,7 +126,10 @@ def _plain(text: str, tokens: list[Token], arguments: Iterator[str], modes: Mode
         if token.is_symbol("?"):
             if (literal := next(arguments, None)) is None:
                 raise syntax_error(text, token.start)
-            parts += [blanks, f"({_spelled(literal, tokens_of(literal, modes)[0], modes)})"]
+            if (first := tokens_of(literal, modes)[0]).kind is Kind.STRING:  # sqlglot would take long for a long one
+                texts[key := secrets.token_hex(8)] = first.text
+                literal = f"'{key}'"
+            parts += [blanks, f"({literal})"]
         else:
             parts += [blanks, _spelled(text[token.start : token.end], token, modes)]
         size += len(parts[-1]) + len(blanks)

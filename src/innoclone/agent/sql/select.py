@@ -13,7 +13,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import Budget, current, hold, running, size_of, spend
 from innoclone.agent.sql.compiling import Compiler
 from innoclone.agent.sql.expressions import Env, Expr, converted, merged
-from innoclone.agent.sql.joins import Catalog, bounded, joined, kept, sources
+from innoclone.agent.sql.joins import Catalog, joined, kept, sources
 from innoclone.agent.sql.parsing import name_of
 from innoclone.agent.sql.plans import Plan, Row, Session, Table
 from innoclone.agent.sql.values import Column, SqlType, Value, sort_key, truth
@@ -258,7 +258,7 @@ def _union(plans: list[Plan], whole: int) -> Plan:
     def find(env: Env) -> list[Row]:
         rows = [row for side in sides[: whole + 1] for row in side(env)]
         rows = _unique(rows, lambda row: row, types) if whole else rows
-        return bounded(rows + [row for side in sides[whole + 1 :] for row in side(env)])
+        return rows + [row for side in sides[whole + 1 :] for row in side(env)]
 
     columns = [kind.definition(column.name) for kind, column in zip(types, left.columns, strict=True)]
     return Plan(columns, types, find, [one for plan in plans for one in plan.references])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from innoclone.agent.sql import Column, SqlType, Value, hold, size_of, spend, text_of
-from innoclone.agent.variables.globals import Note
+from innoclone.agent.variables.kinds import Note
 from innoclone.wire import binary
 from innoclone.wire.codec import lenenc
 from innoclone.wire.handshake import Ok

@@ -12,7 +12,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import PRIVILEGES, Column, varchar
 from innoclone.agent.sql import statements as st
 from innoclone.agent.statements.results import Answer, Done, table
-from innoclone.agent.variables.globals import Note
+from innoclone.agent.variables.kinds import Note
 
 __all__ = ["change", "show_grants"]
 

@@ -24,7 +24,8 @@ from innoclone.agent.sql import (
     varchar,
 )
 from innoclone.agent.variables.fixed import OF_BOTH
-from innoclone.agent.variables.globals import Content, Variables
+from innoclone.agent.variables.globals import Variables
+from innoclone.agent.variables.kinds import Content
 from innoclone.agent.variables.session import OF_A_SESSION
 from innoclone.agent.variables.version import SERVER_VERSION
 from innoclone.wire.results import ColumnType
