@@ -16,12 +16,10 @@ from innoclone.agent.sql.values import BOOL, Value
 SECONDS = 0.032  # of one search: regexp_time_limit's default, in milliseconds
 LONGEST = 1 << 10  # characters of a pattern
 MOST_STEPS = 1 << 12  # of a pattern whose {m,n} are written out, as regex does it
-MOST_WORK = 1 << 25  # characters of a pattern times those of a text: large sets are searched without a look at the time
+MOST_WORK = 1 << 26  # characters of a pattern times those of a text: large sets are searched without a look at the time
 LARGE = 1000  # characters of a text that is searched alone: for each a hundred bytes of memory may be needed
 STEP = 64  # characters that are looked at in a microsecond
-ESCAPES = {"n": r"\n", "t": r"\t", "r": r"\r", "f": r"\f", "a": r"\a", "e": r"\x1b"} | {
-    one: f"\\{one}" for one in "dDwWsS"
-}
+ESCAPES = {one: f"\\{one}" for one in "ntrfadDwWsS"} | {"e": r"\x1b"}
 ASSERTED = {"b": r"\b", "B": r"\B", "A": r"\A", "z": r"\Z", "Z": r"(?=\n?\Z)"}
 NAMED = {
     "alpha": r"\p{Alphabetic}", "digit": r"\p{Nd}", "alnum": r"\p{Alphabetic}\p{Nd}", "space": r"\s",
