@@ -80,6 +80,13 @@ def _of_abs(arg: Expr) -> SqlType:
     return replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
 
 
+def _power(base: float, exponent: float) -> Value:
+    try:
+        return math.pow(base, exponent)
+    except (OverflowError, ValueError):
+        raise StatementError(1690, "DOUBLE", "pow()") from None
+
+
 def _coalesce(*args: Expr) -> Expr:
     kind = ops.merged(arg.type for arg in args)
     choices = [ops.converted(arg, kind) for arg in args]
@@ -312,7 +319,7 @@ FUNCTIONS: dict[str, Function] = {
     "TRUNCATE": (2, 2, functools.partial(_to_places, _cut, _truncated, 0)),
     "ABS": plain("n", _of_abs, abs),
     "FLOOR": (1, 1, functools.partial(_whole, ROUND_FLOOR)), "CEIL": (1, 1, functools.partial(_whole, ROUND_CEILING)),
-    "MOD": (2, 2, lambda a, b: ops.arithmetic("%", a, b)),
+    "MOD": (2, 2, lambda a, b: ops.arithmetic("%", a, b)), "POW": plain("nn", DOUBLE, _power),
     "COALESCE": (1, None, _coalesce), "IFNULL": (2, 2, _coalesce), "NULLIF": (2, 2, _nullif),
     "ISNULL": (1, 1, lambda arg: scalar(BOOL, lambda given: int(given is None), arg, nulls=True)),
     "IF": (3, 3, lambda test, yes, no: ops.case([(test, yes)], no)), "FIELD": (2, None, _field),
@@ -338,10 +345,6 @@ FUNCTIONS: dict[str, Function] = {
     "UUID": (0, 0, lambda: derived(varchar(36), lambda _: str(uuid.uuid1()), ())),
     "FORMAT_BYTES": plain("i", varchar(11), _format_bytes), "REGEXP_LIKE": (2, 3, regexp_like), **DATES,
 }  # fmt: skip
-FUNCTIONS |= {
-    other: FUNCTIONS[name]
-    for other, name in {
-        "CEILING": "CEIL", "SUBSTR": "SUBSTRING", "UCASE": "UPPER", "LCASE": "LOWER",
-        "OCTET_LENGTH": "LENGTH", "CHARACTER_LENGTH": "CHAR_LENGTH",
-    }.items()
-}  # fmt: skip
+for _other, _name in {"CEILING": "CEIL", "POWER": "POW", "SUBSTR": "SUBSTRING", "UCASE": "UPPER", "LCASE": "LOWER",
+                      "OCTET_LENGTH": "LENGTH", "CHARACTER_LENGTH": "CHAR_LENGTH"}.items():  # fmt: skip
+    FUNCTIONS[_other] = FUNCTIONS[_name]
