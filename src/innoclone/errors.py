@@ -325,11 +325,6 @@ class SnapshotGone(DonorError):
     number, symbol, retryable = 1815, "ER_INTERNAL_ERROR", True
     hint = "run the same command again: a new clone begins"
 
-    def __init__(self, message: str, *, lost: CloneError | None = None, donor_number: int = 0) -> None:
-        """``lost``: the network error behind it, if nothing had been copied by then."""
-        super().__init__(message, donor_number=donor_number)
-        self.lost = lost
-
 
 class PageUnfit(SnapshotGone):
     """The donor found a page in its own memory that it would not send, and gave the snapshot up."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from innoclone.agent.accounts import Account, Accounts, PasswordHash, host_matches
+from innoclone.agent.accounts.accounts import Account, Accounts, PasswordHash, host_matches
 from innoclone.errors import FileError, TargetBusy
 from innoclone.records.folders import claim
 

@@ -17,7 +17,7 @@ import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent
-from innoclone.agent.attempts import Attempt, FailedLogins, peer_of
+from innoclone.agent.accounts.failedlogins import FailedLogins, LoginAttempt, peer_of
 from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import sha2_scramble
@@ -174,7 +174,7 @@ def test_networks_of_ipv6_count_as_one() -> None:
 
 def test_only_as_many_undecided_as_failures_are_left() -> None:
     logins = FailedLogins(2, 60)
-    first, second, third = (Attempt(logins, "h") for _ in range(3))
+    first, second, third = (LoginAttempt(logins, "h") for _ in range(3))
     assert first.begin(0)
     assert second.begin(0)
     assert not third.begin(0.01)
@@ -186,4 +186,4 @@ def test_only_as_many_undecided_as_failures_are_left() -> None:
     assert logins.is_blocked("h")
     assert logins.count == 2
     assert not third.failed("u")  # it was counted
-    assert not Attempt(logins, "h").begin(10)  # at once: nothing will change for the better
+    assert not LoginAttempt(logins, "h").begin(10)  # at once: nothing will change for the better

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent_clones import allow, clone_statement, ok, start_slow_clone
 from agent_pages import agent, get, port_of, until
 from agents import PATIENCE, RunningAgent
-from innoclone.agent.curve import MOST, Curve
-from innoclone.agent.metrics import Metric, text_of
+from innoclone.agent.clones.speeds import MAX_POINTS, SpeedHistory
+from innoclone.agent.web.metrics import Metric, text_of
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -140,20 +140,20 @@ class Watched:
 def test_a_long_clones_curve_is_thinned_and_keeps_its_amounts(monkeypatch: pytest.MonkeyPatch) -> None:
     clones = Watched()
     now = 1000.0
-    monkeypatch.setattr("innoclone.agent.curve.time.time", lambda: now)
-    curve = Curve(clones)  # type: ignore[arg-type]
+    monkeypatch.setattr("innoclone.agent.clones.speeds.time.time", lambda: now)
+    curve = SpeedHistory(clones)  # type: ignore[arg-type]
     clones.began, clones.latest = now, CloneStatus(begin=now, state=State.IN_PROGRESS)
     counter = clones.latest.stages[Stage.FILE_COPY].counter()
-    for _ in range(4 * MOST):
-        curve.look()
+    for _ in range(4 * MAX_POINTS):
+        curve.sample()
         now += 1
         counter.data += 100
         counter.network += 50
     points = curve.points
-    assert MOST / 2 <= len(points) <= MOST
+    assert MAX_POINTS / 2 <= len(points) <= MAX_POINTS
     assert {(point[1], point[2]) for point in points} == {(100, 50)}
-    assert points[-1][0] > 4 * MOST - 10
-    assert curve.totals == (4 * MOST * 100, 4 * MOST * 50)
+    assert points[-1][0] > 4 * MAX_POINTS - 10
+    assert curve.totals == (4 * MAX_POINTS * 100, 4 * MAX_POINTS * 50)
     clones.latest.begin_anew()
     clones.latest.stages[Stage.FILE_COPY].counter().data = 7
-    assert curve.totals == (4 * MOST * 100 + 7, 4 * MOST * 50)
+    assert curve.totals == (4 * MAX_POINTS * 100 + 7, 4 * MAX_POINTS * 50)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agents import RunningAgent
-from innoclone.agent.room import ADMINISTRATORS, OWN, Client, Room
+from innoclone.agent.connections import ADMINISTRATORS, RESERVED, ClientKind, ConnectionLimits
 from innoclone.errors import UsageError
 from innoclone.server.programs import Programs
 from rawclient import number_of
@@ -34,21 +34,23 @@ def limit_of_files(soft: int, hard: int | None = None) -> Iterator[None]:
 
 def test_the_limit_of_files_is_raised_as_far_as_needed() -> None:
     with limit_of_files(256):
-        assert Room.for_connections(300) == Room(300)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == OWN + ADMINISTRATORS + 600
+        assert ConnectionLimits.for_connections(300) == ConnectionLimits(300)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == RESERVED + ADMINISTRATORS + 600
     with limit_of_files(900):
-        assert Room.for_connections(10) == Room(10)
+        assert ConnectionLimits.for_connections(10) == ConnectionLimits(10)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 900
 
 
-@pytest.mark.parametrize(("hard", "room"), [(OWN + ADMINISTRATORS + 25, 12), (OWN + ADMINISTRATORS + 1, None)])
+@pytest.mark.parametrize(
+    ("hard", "room"), [(RESERVED + ADMINISTRATORS + 25, 12), (RESERVED + ADMINISTRATORS + 1, None)]
+)
 def test_less_room_where_it_can_not_be_raised(hard: int, room: int | None) -> None:
     """In a process of its own: a hard limit can't be had back."""
     script = (
         "import resource, sys\n"
-        "from innoclone.agent.room import Room\n"
+        "from innoclone.agent.connections import ConnectionLimits\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))\n"
-        "print(Room.for_connections(151).connections)\n"
+        "print(ConnectionLimits.for_connections(151).connections)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(hard)], capture_output=True, text=True, check=False)
     if room is None:
@@ -58,11 +60,11 @@ def test_less_room_where_it_can_not_be_raised(hard: int, room: int | None) -> No
 
 
 def test_each_kind_of_client_has_its_own_room() -> None:
-    room = Room(2)
-    there = [Client.TCP, Client.TCP, Client.SOCKET]
-    assert room.is_full(Client.TCP, there)
-    assert not room.is_full(Client.SOCKET, there)
-    assert room.is_full(Client.ADMINISTRATOR, [Client.ADMINISTRATOR] * ADMINISTRATORS)
+    room = ConnectionLimits(2)
+    there = [ClientKind.TCP, ClientKind.TCP, ClientKind.SOCKET]
+    assert room.is_full(ClientKind.TCP, there)
+    assert not room.is_full(ClientKind.SOCKET, there)
+    assert room.is_full(ClientKind.ADMINISTRATOR, [ClientKind.ADMINISTRATOR] * ADMINISTRATORS)
 
 
 FLOOD = """

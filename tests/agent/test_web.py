@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
 import socket
@@ -19,9 +20,9 @@ from agent_clones import allow, clone_statement, ok, start_slow_clone
 from agent_pages import agent, get, port_of, until
 from agents import PATIENCE, RunningAgent
 from browser import Browser
-from innoclone.agent import web
-from innoclone.agent.service import Agent
+from innoclone.agent.daemon import Agent
 from innoclone.agent.settings import AgentSettings, read_settings
+from innoclone.agent.web import server as web
 from innoclone.errors import ConnectFailed, UsageError
 from innoclone.records.status import Stage
 from innoclone.server.mysqld import Server
@@ -168,7 +169,7 @@ def test_the_page_needs_nothing_from_elsewhere(agent: RunningAgent) -> None:
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     """An agent in this process."""
-    monkeypatch.setattr(web, "PATIENCE", 1.0)
+    monkeypatch.setattr(web, "REQUEST_TIMEOUT", 1.0)
     agent = Agent(AgentSettings(folder=tmp_path / "agent", bind_address="", web_port=0))
     thread = threading.Thread(target=agent.serve)
     thread.start()
@@ -181,6 +182,12 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 def web_port(agent: Agent) -> int:
     assert agent.web is not None
     return agent.web.port
+
+
+def request(path: str, *headers: str) -> bytes:
+    """The only one of its connection."""
+    lines = (f"GET {path} HTTP/1.1", "Host: localhost", *headers, "Connection: close", "", "")
+    return "\r\n".join(lines).encode()
 
 
 def raw(agent: Agent, data: bytes) -> bytes:
@@ -264,7 +271,6 @@ def test_there_is_nothing_else(served: Agent, path: str) -> None:
         b"", b"\r\n\r\n", b"\0" * 100 + b"\n\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"\x16\x03\x01\x02\x00" + b"\1" * 500,
         b"GET /" + b"a" * 20000, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000,
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 150 + b"\r\n",
     ],
     ids=lambda data: repr(data[:20]),
 )  # fmt: skip
@@ -285,11 +291,38 @@ def test_who_is_slow_loses_the_connection(served: Agent) -> None:
         pytest.fail("it lasted")
 
 
+def test_who_takes_no_answer_keeps_nobody_waiting(served: Agent) -> None:
+    """More of them than there are threads, each with answers due that fill every buffer on the way."""
+    stalled = [socket.create_connection(("127.0.0.1", web_port(served)), timeout=0.2) for _ in range(2 * web.THREADS)]
+    for sock in stalled:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400)
+    assert raw(served, request("/metrics")).startswith(b"HTTP/1.1 200 ")
+    for sock in stalled:
+        end = time.monotonic() + PATIENCE
+        with sock, contextlib.suppress(ConnectionError):  # it was ended: more can't be sent
+            while time.monotonic() < end:
+                with contextlib.suppress(TimeoutError):
+                    sock.send(b"G")
+            pytest.fail("it lasted")
+
+
+def test_a_connection_may_be_used_again_and_again(served: Agent) -> None:
+    """As browsers and Prometheus do; one that is idle for long is closed."""
+    connection = http.client.HTTPConnection("127.0.0.1", web_port(served), timeout=PATIENCE)
+    for path in ANSWERS:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (200, True)
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
 def test_idle_connections_make_room(served: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opens connections and says nothing keeps nobody from the page."""
-    monkeypatch.setattr(web, "PATIENCE", PATIENCE)
-    idle = [socket.create_connection(("127.0.0.1", web_port(served)), timeout=PATIENCE) for _ in range(3 * web.MOST)]
-    assert raw(served, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+    monkeypatch.setattr(web, "REQUEST_TIMEOUT", PATIENCE)
+    many = 3 * web.MAX_CONNECTIONS
+    idle = [socket.create_connection(("127.0.0.1", web_port(served)), timeout=PATIENCE) for _ in range(many)]
+    assert raw(served, request("/metrics")).startswith(b"HTTP/1.1 200 ")
     assert idle[0].recv(1) == b""  # the oldest had to go
     for sock in idle:
         sock.close()
@@ -297,11 +330,11 @@ def test_idle_connections_make_room(served: Agent, monkeypatch: pytest.MonkeyPat
 
 def test_a_request_names_one_host_and_it_counts(served: Agent) -> None:
     for head in (
-        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-        b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        request("/metrics", "Host: evil.example"),
+        request("http://evil.example/metrics"),
     ):
         answer = raw(served, head)
-        assert answer.startswith(b"HTTP/1.0 400 ")
+        assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"innoclone_" not in answer
 
 

@@ -12,7 +12,7 @@ from clones import clone_server
 from commandline import environment, innoclone
 from faults import assert_failed, dsn
 from innoclone import errors
-from innoclone.agent.donorlist import is_listed
+from innoclone.agent.variables.donorlist import is_listed
 from innoclone.commands.check import check
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local

@@ -140,10 +140,9 @@ def own(wanted: list[str]) -> int:
     print("covered by its own tests alone, with branches:")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for found in pool.map(measure, modules(wanted)):
-            notes = ("" if found.floor == 100 else f" (floor {found.floor:g} %)") + (
-                "" if found.right else "  TOO LITTLE"
-            )
-            print(f"  {found.module:<24} {found.percent:5.1f} %{notes}", flush=True)
+            floor = "" if found.floor == 100 else f" (floor {found.floor:g} %)"
+            note = floor if found.right else f"{floor}  TOO LITTLE"
+            print(f"  {found.module:<24} {found.percent:5.1f} %{note}", flush=True)
             for text in filter(None, (found.failure, "" if found.right else found.missing)):
                 print(f"    {text}")
             status |= not found.right

@@ -31,8 +31,8 @@ from hostile_sql import (
     switching,
 )
 from innoclone.agent.faults import StatementError
-from innoclone.agent.managed import binary_log_status
 from innoclone.agent.settings import AgentSettings
+from innoclone.agent.statements.hostserver import binary_log_status
 from innoclone.commands.clone import copy
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from dataclasses import dataclass, field
@@ -23,12 +22,13 @@ from innoclone.commands.record import (
     views_of,
 )
 from innoclone.commands.recorded import recorded
-from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.receive.recipient import Received, receive
+from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import Resumable, find_resumable, is_resumable
+from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.chunks import distrust
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus
@@ -40,8 +40,6 @@ from innoclone.server.programs import find_programs
 from innoclone.sinks.directory import Target
 
 __all__ = ["CloneResult", "clone", "copy"]
-
-BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapshot was lost
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,8 @@ def copy(
     )  # fmt: skip
     try:
         with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
-            received = _receive(options, target, facts, left, status, stopped, limits, file)
+            controls = Controls(status, limits, stopped)
+            received, facts = _receive(options, target, facts, left, controls, file)
         if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         note_changes(status, received)
@@ -148,7 +147,7 @@ def copy(
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
     except BaseException as error:
         if isinstance(error, DiskFull | FileError) and target.is_there():
-            distrust(target.root)
+            distrust(target.folder)
         if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
             target.release()
         else:
@@ -162,10 +161,20 @@ def _can_go_on(target: Target, error: CloneError) -> bool:
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
-def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
-    if reason.lost is not None:
-        return f"{reason.message}: the clone begins anew"
+def _begins_anew(directory: Path, reason: CloneError) -> str:
+    """What is said where a new clone takes the place of an unfinished one."""
+    if not isinstance(reason, SnapshotGone):
+        return "the connection broke before anything was copied: the clone begins anew"
     return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+
+
+def _transfer_of(options: CloneOptions) -> Transfer:
+    """How the clone is transferred."""
+    return Transfer(
+        threads=options.threads, max_concurrency=options.max_concurrency, compression=options.compression,
+        block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+        verify_pages=options.verify_pages, retry_for=options.retry_for,
+    )  # fmt: skip
 
 
 def _receive(
@@ -173,38 +182,28 @@ def _receive(
     target: Target,
     facts: DonorFacts,
     left: Resumable | None,
-    status: CloneStatus,
-    stopped: threading.Event,
-    limits: Limits,
+    controls: Controls,
     file: StatusFile,
-) -> Received:
-    """The transfer. Where the donor has given the snapshot up it begins anew, and that is said."""
+) -> tuple[Received, DonorFacts]:
+    """The transfer, and the facts about the donor as they are in the end: where it has given the snapshot up a new
+    clone begins, and that is said."""
 
     def begun(donor_waits: float) -> None:
         file.resumable_seconds = donor_waits
 
-    unfit = 0
-    for more in range(BEGIN_ANEW, -1, -1):
-        try:
-            return receive(
-                options.donor, target, threads=options.threads, max_concurrency=options.max_concurrency,
-                compression=options.compression, limits=limits, block_ddl=options.block_ddl,
-                ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-                verify_pages=options.verify_pages, status=status, stopped=stopped, retry_for=options.retry_for,
-                facts=facts, resumable=left, on_begun=begun,
-            )  # fmt: skip
-        except SnapshotGone as error:
-            unfit += isinstance(error, PageUnfit)
-            if not more or unfit > 1 or (left is None and options.retry_for == 0):
-                raise error.lost or error from None
-            if error.lost is not None and stopped.wait(random.uniform(0.5, 1.0)):  # noqa: S311 - only to spread
-                raise Interrupted("stopped while waiting for the donor") from None
-            status.notes.append(_begins_anew(target.root, error))
-            left = None
-            status.begin_anew()
-            facts = check(options.donor, None, patience=options.stall_timeout)
-            facts.verdict()
-    raise AssertionError("the loop ends by itself")
+    def prepare_anew(error: CloneError) -> DonorFacts:
+        nonlocal facts
+        controls.status.notes.append(_begins_anew(target.root, error))
+        controls.status.begin_anew()
+        facts = check(options.donor, None, patience=options.stall_timeout)
+        facts.verdict()
+        return facts
+
+    recipient = Recipient(
+        options.donor, target, _transfer_of(options), controls, facts=facts, mapping=options.map_paths, left=left,
+        on_begun=begun, prepare_anew=prepare_anew,
+    )  # fmt: skip
+    return recipient.run(), facts
 
 
 def _settings(options: CloneOptions, received: Received) -> dict[str, object]:

@@ -24,15 +24,17 @@ from innoclone.commands.record import (
     views_of,
 )
 from innoclone.commands.recorded import recorded
-from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, kept
+from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import find_resumable
-from innoclone.receive.retry import LOST, Retries
+from innoclone.receive.retry import Deed, Retries, When, serves_next_run
+from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
@@ -41,18 +43,23 @@ from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.server.programs import find_programs
 from innoclone.sinks.directory import Target
-from innoclone.sources.local import CopiedLocally, copy_local
+from innoclone.sources.local import LocalFiles, check_unseen
 from innoclone.sources.localcopy import CopySummary
 from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
 
-BEGIN_ANEW = 3  # times in one run
-RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
-
-
 ER_USER_LIMIT_REACHED = 1226
 CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
+
+
+@dataclass(frozen=True)
+class CopiedLocally:
+    """A finished transfer: what a remote one has, and what the copy did."""
+
+    received: Received
+    summary: CopySummary
+    reflink: bool
 
 
 @dataclass(frozen=True)
@@ -137,48 +144,62 @@ class _Clone:
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
             manifest["series"] = options.series or None
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
-        except (Interrupted, KeyboardInterrupt, *LOST, SnapshotGone):
-            target.release()  # what is there serves the next run
-            raise
-        except BaseException:
-            if target.base is None:
-                target.discard()
+        except BaseException as error:
+            if target.base is not None or serves_next_run(error):
+                target.release()  # what is there of this clone or of the earlier one
             else:
-                target.release()  # the same, for what is there of the earlier clone
+                target.discard()
             raise
         return copied
 
     def _copy(self, target: Target) -> CopiedLocally:
-        """Where the donor is lost or gives its snapshot up, begin anew, and compare what was copied already."""
-        options, status = self.options, self.status
-        for more in range(BEGIN_ANEW, -1, -1):
-            try:
-                return copy_local(
-                    options.donor, self.files, target, threads=options.threads, limits=self.limits,
-                    block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-                    verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
-                    status=status, stopped=self.stopped,
-                )  # fmt: skip
-            except (*LOST, SnapshotGone) as error:
-                if not more or options.retry_for == 0:
-                    raise
-                self._await_donor()
-                status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
-                status.restarts += 1
-                status.begin_anew()
-                target.clear(reuse=True)
-        raise AssertionError("the loop ends by itself")
+        """The transfer. Where the donor is lost or gives its snapshot up a new clone begins, and compares what was
+        copied already."""
+        options = self.options
+        checks = options.verify_pages is not False
+        made: list[LocalFiles] = []
+
+        def source() -> LocalFiles:
+            methods = tuple(Method(name) for name in options.copy_methods)
+            files = LocalFiles(
+                self.files, target, threads=options.threads, methods=methods, verify_pages=checks, limits=self.limits
+            )
+            made.append(files)
+            return files
+
+        def prepare_anew(error: CloneError) -> None:
+            self._await_donor()
+            self.status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
+            self.status.restarts += 1
+            self.status.begin_anew()
+            target.clear(reuse=True)
+
+        transfer = Transfer(
+            block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+            verify_pages=checks, retry_for=options.retry_for,
+        )  # fmt: skip
+        received = Recipient(
+            options.donor, target, transfer, Controls(self.status, self.limits, self.stopped), source=source,
+            prepare_anew=prepare_anew,
+        ).run()  # fmt: skip
+        copied = made[-1]
+        if options.verify_pages and copied.copier.unseen:
+            check_unseen(received.table, target, self.stopped)
+        if target.base is not None:
+            copied.summary.renamed = target.base.renamed
+            copied.summary.removed = target.base.remove_rest()
+        return CopiedLocally(received, copied.summary, copied.reflink)
 
     def _await_donor(self) -> None:
         """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
-        retries = Retries(RETRY_FOR if self.options.retry_for is None else self.options.retry_for)
+        retries = Retries(self.options.retry_for, self.status)
         while True:
             retries.wait(self.stopped)
             try:
                 self.facts = check(self.options.donor, None)
                 break
             except CloneError as error:
-                if not retries.may_help(error, None, self.status):
+                if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
                     raise
         self.facts.verdict()
         with Sql(self.options.donor) as sql:
