@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import FileArgs, OutputArgs, expand
+from innoclone.cli.arguments import FileArgs, OutputArgs, expand
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import BootOptions
 from innoclone.records.status import CloneStatus
@@ -47,7 +47,7 @@ def boot(
     status = CloneStatus()
     where = directory.absolute()
     options = BootOptions(directory=where, mysqld=mysqld, copy=copy, keep=keep, port=port, timeout=timeout)
-    with out.watch(status):
+    with out.watch(status, pages=False):
         booted = run(options, status=status)
     for line in result_table(status):
         out.message(line)
