@@ -49,8 +49,8 @@ def pages_written(donor: Server) -> int:
 
 @pytest.mark.parametrize("options", [{}, {"verify_pages": False}, {"threads": 1, "max_data_bandwidth": 60}], ids=str)
 def test_brought_up_to_date(donor: Server, programs: Programs, tmp_path: Path, options: dict[str, Any]) -> None:
-    """Nothing changed but what the server itself does: no more is written than that. Then changes of every kind: the clone is
-    the donor's again."""
+    """Nothing changed but what the server itself does: no more is written than that. Then changes of every kind:
+    the clone is the donor's again."""
     directory = tmp_path / "clone"
     before = pages_written(donor)
     clone_server(donor, directory)
