@@ -34,7 +34,8 @@ def pytest_configure() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    settings.register_profile("repeatable", derandomize=not os.environ.get("INNOCLONE_RANDOM"))
+    # How long an example takes says more of what else this machine does: no deadline.
+    settings.register_profile("repeatable", deadline=None, derandomize=not os.environ.get("INNOCLONE_RANDOM"))
     settings.load_profile("repeatable")
 
 

@@ -144,8 +144,6 @@ class _Stream:
         Blocks in which none begins are not in that list.
         """
         end = min(end, self.blocks)
-        if begin >= end:
-            return b"", []
         raw = self._log.read(self._base + begin * BLOCK_SIZE, (end - begin) * BLOCK_SIZE)
         data = b"".join([raw[at + _HEAD : at + BLOCK_SIZE - _TAIL] for at in range(0, len(raw), BLOCK_SIZE)])
         groups = []

@@ -7,6 +7,7 @@ or under our RSA key. Source: MySQL's protocol documentation ("Caching SHA-2 Plu
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import hmac
@@ -151,7 +152,7 @@ class ServerLogin:
 
     def receive(self, payload: bytes) -> ServerStep:
         """Take one packet of the client. Never raises: a packet that makes no sense is refused with MySQL's error."""
-        try:
+        with contextlib.suppress(ProtocolError):
             match self._phase:
                 case _Phase.RESPONSE:
                     return self._responded(payload)
@@ -161,10 +162,7 @@ class ServerLogin:
                     return self._told(payload)
                 case _Phase.ENCRYPTED:
                     return self._encrypted(payload)
-                case _Phase.DONE:
-                    return self._refuse(BAD_HANDSHAKE)
-        except ProtocolError:
-            return self._refuse(BAD_HANDSHAKE)
+        return self._refuse(BAD_HANDSHAKE)  # it makes no sense, or all is over
 
     def _responded(self, payload: bytes) -> ServerStep:
         offered = self.greeting.capabilities
