@@ -255,7 +255,7 @@ class FileCopier:
         return done
 
     def _accounting(self, fd: int, counter: Counter) -> Callable[[int, int], None]:
-        """What is told the bytes that were read and written of each block, and waits for the limit. Raises `Stopped`."""
+        """What is told the bytes that were read and written of each block; waits for the limit. Raises `Stopped`."""
         flushed = counter.written
 
         def account(read: int, written: int) -> None:
