@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from innoclone.lines import escaped, tamed
+from innoclone.lines import escaped, one_line
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
@@ -19,7 +19,7 @@ __all__ = [
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
     "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall",
-    "RedoDisabled", "SqlError", "escaped", "registry", "tamed",
+    "RedoDisabled", "SqlError", "escaped", "registry", "one_line",
 ]  # fmt: skip
 
 

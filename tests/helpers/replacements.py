@@ -18,10 +18,10 @@ from innoclone.files import inuse, replacing
 from innoclone.files.belongings import carry
 from innoclone.files.replacing import Places
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus
-from innoclone.server.managed import Control
 from innoclone.server.managedfacts import ServerFacts
+from innoclone.server.servercontrol import Control
 from innoclone.transport.endpoint import Endpoint
 
 CRASHED = 9
@@ -99,7 +99,7 @@ class World:
         run._drop(run._swap(FACTS))
 
     def settle(self) -> None:
-        operation._settle(self.places, self.server)
+        operation._recover(self.places, self.server)
 
     def crashing(self, what: Callable[[], None], at: int) -> bool:
         """Do it in a process that dies at that event; False if it came to its end before."""

@@ -45,12 +45,12 @@ from innoclone.errors import (
     UnsafeLogin,
 )
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.server import Sandbox
 from innoclone.server import preflight
-from innoclone.server.managed import Control
 from innoclone.server.mysqld import answers
+from innoclone.server.servercontrol import Control
 from innoclone.transport import sqlclient
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sql import Sql

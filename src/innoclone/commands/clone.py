@@ -7,20 +7,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.heed import heeding
+from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.earlierclone import check_same_donor, check_unchanged, refuse_unfinished_of_other
+from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, CloneOptions
-from innoclone.commands.record import (
-    manifest_of,
-    note_changes,
-    note_position,
-    owner_of,
-    places_of,
-    refuse_unfinished_of_other,
-    settle_losses,
-    settle_other_donor,
-    views_of,
-)
-from innoclone.commands.recorded import recorded
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
@@ -30,7 +22,8 @@ from innoclone.receive.resume import Resumable, find_resumable, is_resumable
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.chunks import distrust
 from innoclone.records.limits import Limits
-from innoclone.records.status import COPY_STAGES, CloneStatus
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
+from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.records.units import amount
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -41,13 +34,10 @@ from innoclone.sinks.directory import Target
 __all__ = ["CloneResult", "clone", "copy"]
 
 
-@dataclass(frozen=True)
-class CloneResult:
-    """A finished clone. Bytes and seconds.
-
-    ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell the position. The GTID set is known
-    after a boot (``boot=True``, or `innoclone.boot`).
-    """
+@dataclass(frozen=True, kw_only=True)
+class CloneResult(Positioned):
+    """A finished clone. Bytes and seconds. Only a boot (``boot=True``, or `innoclone.boot`) tells the GTID set, and
+    sometimes the position."""
 
     directory: Path
     donor_uuid: str
@@ -58,10 +48,7 @@ class CloneResult:
     connections: int
     compression: str
     cipher: str
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
 
 
@@ -105,10 +92,10 @@ def copy(
             status.notes.append(_begins_anew(directory, error))
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
     if reuse and left is None:
-        settle_losses(directory, options.discard_changes, status)
+        check_unchanged(directory, options.discard_changes, status)
     if left is None or left.needs_donor:
         facts = check(
-            options.donor, None if reuse or left else directory, patience=options.stall_timeout,
+            options.donor, None if reuse or left else directory, stall_timeout=options.stall_timeout,
             mapping=() if left else options.map_paths,
             install_plugin=options.install_plugin, local=local,
         )  # fmt: skip
@@ -116,7 +103,7 @@ def copy(
         facts.verdict()
         if reuse and left is None:
             uuid = facts.variables.get("server_uuid", "")
-            settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+            check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
     else:
         facts = DonorFacts(variables=left.variables)
     if left is not None and left.needs_donor:
@@ -127,7 +114,10 @@ def copy(
         discard_changes=options.discard_changes,
     )  # fmt: skip
     try:
-        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
+        with (
+            StatusFile(target.root / OWN_DIR, status, operation="clone") as file,
+            stop_on_request(target.lock, stopped),
+        ):
             controls = Controls(status, limits, stopped)
             received, facts = _receive(options, target, facts, left, controls, file)
         if received.compression not in ("", options.compression.algorithm):
@@ -194,7 +184,7 @@ def _receive(
         nonlocal facts
         controls.status.notes.append(_begins_anew(target.root, error))
         controls.status.begin_anew()
-        facts = check(options.donor, None, patience=options.stall_timeout)
+        facts = check(options.donor, None, stall_timeout=options.stall_timeout)
         facts.verdict()
         return facts
 
@@ -225,10 +215,16 @@ def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) 
 
 
 def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
-    rows = [status.stages[stage] for stage in COPY_STAGES]
     return CloneResult(
-        options.directory, facts.variables.get("server_uuid", ""), received.parameters.version,
-        (status.end or time.time()) - (status.begin or 0), sum(row.data for row in rows),
-        sum(row.network for row in rows), received.connections, received.compression, received.cipher,
-        status.binlog_file, status.binlog_position, status.gtid_executed, status.position_from, list(status.notes),
-    )  # fmt: skip
+        directory=options.directory,
+        donor_uuid=facts.variables.get("server_uuid", ""),
+        donor_version=received.parameters.version,
+        seconds=status.seconds,
+        data=status.copied,
+        network=status.copied_network,
+        connections=received.connections,
+        compression=received.compression,
+        cipher=received.cipher,
+        position=status.position,
+        notes=list(status.notes),
+    )

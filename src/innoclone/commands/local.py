@@ -9,33 +9,30 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.heed import heeding
-from innoclone.commands.options import BootOptions, LocalOptions
-from innoclone.commands.record import (
-    manifest_of,
-    note_changes,
-    note_position,
-    owner_of,
-    places_of,
+from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.earlierclone import (
+    check_same_donor,
+    check_unchanged,
     refuse_occupied,
     refuse_unfinished_of_other,
-    settle_losses,
-    settle_other_donor,
-    views_of,
 )
-from innoclone.commands.recorded import recorded
+from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
+from innoclone.commands.options import BootOptions, LocalOptions
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import refuse_losses
-from innoclone.files.swap import exchange, fresh_sibling, kept
+from innoclone.files.swap import exchange, fresh_sibling, hold_for_swap
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import find_resumable
 from innoclone.receive.retry import Deed, Retries, When, serves_next_run
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.limits import Limits
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -62,8 +59,8 @@ class CopiedLocally:
     reflink: bool
 
 
-@dataclass(frozen=True)
-class LocalResult:
+@dataclass(frozen=True, kw_only=True)
+class LocalResult(Positioned):
     """A finished local clone; ``summary`` says by files and pages what it took."""
 
     directory: Path
@@ -72,10 +69,7 @@ class LocalResult:
     incremental: bool
     reflink: bool
     summary: CopySummary
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
@@ -101,15 +95,19 @@ def local(
             from innoclone.commands.boot import boot
 
             boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
-    seconds = (status.end or 0) - (status.begin or 0)
     return LocalResult(
-        options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
-        copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
-        status.position_from, list(status.notes),
-    )  # fmt: skip
+        directory=options.directory,
+        donor_uuid=facts.variables.get("server_uuid", ""),
+        seconds=status.seconds,
+        incremental=incremental,
+        reflink=copied.reflink,
+        summary=copied.summary,
+        position=status.position,
+        notes=list(status.notes),
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Clone:
     """One run: what is known before a directory is touched."""
 
@@ -135,7 +133,10 @@ class _Clone:
         if target.restarted:
             status.notes.append(f"{directory} held {what}: it was removed, this one begins anew")
         try:
-            with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
+            with (
+                StatusFile(target.root / OWN_DIR, status, operation="local"),
+                stop_on_request(target.lock, self.stopped),
+            ):
                 copied = self._copy(target)
             note_changes(status, copied.received)
             note_position(status, self.facts, copied.received, target)
@@ -202,7 +203,7 @@ class _Clone:
                 if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
                     raise
         self.facts.verdict()
-        with Sql(self.options.donor) as sql:
+        with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
             self.files = DonorFiles.find(sql, self.options.datadir)
 
 
@@ -225,7 +226,7 @@ def _copy(
             hint="--incremental=auto brings it up to date; --keep-base makes a new one and keeps it until then",
         )
     if has_base:
-        settle_losses(directory, options.discard_changes, status)
+        check_unchanged(directory, options.discard_changes, status)
     programs = find_programs(options.mysqld) if options.boot else None
     if programs is not None:
         refuse_unfit_user(programs, owner_to_be(directory, owner), places_of(directory, options.map_paths))
@@ -241,26 +242,28 @@ def _copy(
         with suppress(SnapshotGone):  # it could not be gone on with
             refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
     if has_base:
-        settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+        check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
     if 0 < facts.connections < CONNECTIONS:
         raise ConnectionLimit(
             f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
             server_number=ER_USER_LIMIT_REACHED,
             hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
         )
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
     beside = has_base and options.keep_base
     if has_base:
         refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
-    clone = _Clone(options, status, stopped, limits, facts, files, owner)
+    clone = _Clone(
+        options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner
+    )
     if not beside:
         copied = clone.into(directory, reuse=has_base)
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     new = fresh_sibling(old)
-    with kept(old) as lock, heeding(lock, stopped):
+    with hold_for_swap(old) as lock, stop_on_request(lock, stopped):
         _settle_sibling(clone, new)
         copied = clone.into(new, replace=True, like=old)
         try:
@@ -279,8 +282,8 @@ def _settle_sibling(clone: _Clone, new: Path) -> None:
         raise TargetExists(f"{new} is a symbolic link", hint="the new clone is made there: remove the link")
     if new.is_dir() and is_earlier_clone(new) and not is_unfinished(new):
         discard, status = clone.options.discard_changes, clone.status
-        settle_losses(new, discard, status)
-        settle_other_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
+        check_unchanged(new, discard, status)
+        check_same_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
 
 
 def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:

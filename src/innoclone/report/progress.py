@@ -178,8 +178,8 @@ class Watcher:
         elif status.stage in RATED_STAGES:
             rate = self._speeds[status.stage].add(now, data)
         return Row(
-            status.stage, state, data, status.network, status.estimate, status.threads, rate, status.seconds,
-            status.copies,
+            stage=status.stage, state=state, data=data, network=status.network, estimate=status.estimate,
+            threads=status.threads, speed=rate, seconds=status.seconds, copies=status.copies,
         )  # fmt: skip
 
 

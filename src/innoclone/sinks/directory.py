@@ -16,6 +16,7 @@ from pathlib import Path
 
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone
+from innoclone.files.foreignfiles import refuse_strangers
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST
@@ -33,7 +34,6 @@ from innoclone.files.occupied import occupied
 from innoclone.files.outside import Outside, earlier_outside
 from innoclone.files.ownership import Ownership, settle
 from innoclone.files.ownlife import refuse_losses
-from innoclone.files.strangers import refuse_strangers
 from innoclone.files.system import file_error, sync_directory, write_all
 from innoclone.sinks.clonefiles import CloneFiles
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from innoclone.agent.clones.priority import Launcher
 from innoclone.errors import CloneError, TargetBusy
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 
 __all__ = ["settle_in_background"]
 
@@ -26,7 +26,7 @@ def settle_in_background(
     """
 
     def settle() -> None:
-        from innoclone.commands.replace import settle as run
+        from innoclone.commands.replace import recover_replacement as run
 
         done = None
         try:

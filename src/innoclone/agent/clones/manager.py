@@ -24,12 +24,12 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.agent.variables.globals import Variables
 from innoclone.commands.options import CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.commands.recorded import begin, record_died
+from innoclone.commands.runrecord import begin, record_died
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import STATUS
 from innoclone.files.replacefile import replace_file
 from innoclone.records.history import RESTORE, read_history
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import status_in
 from innoclone.transport.endpoint import Endpoint

@@ -11,10 +11,10 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.agent.variables.donorlist import is_listed
 from innoclone.agent.variables.globals import Variables, bandwidth
+from innoclone.commands.destination import LONGEST_PATH, check_place
 from innoclone.commands.options import MAX_THREADS, CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.commands.placing import LONGEST_PATH, check_place
 from innoclone.errors import CloneError, TargetMisplaced, escaped
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = ["OptionsBuilder", "bandwidths"]

@@ -17,6 +17,7 @@ from typing import Any
 from innoclone.agent.sql.statements import CloneInstance, CloneLocal
 from innoclone.errors import Interrupted
 from innoclone.files.replacefile import replace_file
+from innoclone.records.position import ClonePosition
 from innoclone.records.status import CloneStatus, Counter, Stage, StageStatus, State
 
 __all__ = ["ResumeFile", "restore_status"]
@@ -62,11 +63,12 @@ def restore_status(status: CloneStatus, fields: Mapping[str, Any], *, lives: boo
     """
     copied = (
         "source", "destination", "error_number", "error_message", "connections", "restarts", "donor_version",
-        "binlog_file", "binlog_position", "gtid_executed",
     )  # fmt: skip
+    position = ClonePosition(**{name: fields[name] for name in ("binlog_file", "binlog_position", "gtid_executed")})
     stages = [_stage(row, fields["updated"], lives=lives) for row in fields["stages"]]
     values = {name: fields[name] for name in copied}
     status.number, status.begin, status.notes = fields["id"], fields["began"], list(fields["notes"])
+    status.position = position
     for name, value in values.items():
         setattr(status, name, value)
     status.stages |= {stage: StageStatus(stage) for stage in Stage} | {row.stage: row for row in stages}

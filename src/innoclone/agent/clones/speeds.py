@@ -7,7 +7,7 @@ import threading
 import time
 
 from innoclone.agent.clones.manager import Clones
-from innoclone.records.status import COPY_STAGES, CloneStatus
+from innoclone.records.status import CloneStatus
 
 __all__ = ["Point", "SpeedHistory", "copied_bytes"]
 
@@ -19,8 +19,7 @@ Point = tuple[float, float, float, int]
 
 def copied_bytes(status: CloneStatus) -> tuple[int, int]:
     """Bytes of data and on the wire that came from the donor."""
-    rows = [status.stages[stage] for stage in COPY_STAGES]
-    return sum(row.data for row in rows), sum(row.network for row in rows)
+    return status.copied, status.copied_network
 
 
 class SpeedHistory:

@@ -21,7 +21,7 @@ from innoclone.agent.clones.log import logged
 from innoclone.agent.clones.process import LOCK, REFUSED, Control, Job, Outcome
 from innoclone.agent.logs import log_to
 from innoclone.commands.options import CloneOptions, LocalOptions, ReplaceOptions
-from innoclone.commands.recorded import begin, is_refusal
+from innoclone.commands.runrecord import begin, is_refusal
 from innoclone.errors import CloneError, Interrupted, TargetBusy
 from innoclone.files.lock import take_lock
 from innoclone.records.limits import Limits

@@ -25,7 +25,7 @@ from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.prepared import Prepared
 from innoclone.agent.statements.results import Answer, Done, Rows, packets
 from innoclone.agent.variables.version import SERVER_VERSION
-from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
+from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, one_line
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import NONCE_LENGTH, Err
@@ -229,7 +229,7 @@ class Session:
     def _failed(self, login: ServerLogin, how: str) -> None:
         if not (self._attempt.has_begun or how == "refused"):
             return
-        log.warning("connection %d from %s: login as '%s' %s", self.number, self._host, tamed(login.user), how)
+        log.warning("connection %d from %s: login as '%s' %s", self.number, self._host, one_line(login.user), how)
         if self._attempt.failed(login.user):
             log.warning("%s failed too often and must wait for %g s", self._host, self._settings.block_time)
 

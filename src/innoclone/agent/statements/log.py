@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql import statements as st
-from innoclone.errors import tamed
+from innoclone.errors import one_line
 
 __all__ = ["logged"]
 
@@ -27,12 +27,12 @@ def logged(user: str, text: str, statement: st.Statement | None) -> Iterator[Non
     if statement is None or not _changes(statement):
         yield
         return
-    user = tamed(user)
-    log.info("%s: %s", user, tamed(text))
+    user = one_line(user)
+    log.info("%s: %s", user, one_line(text))
     try:
         yield
     except StatementError as error:  # how a clone failed was logged already
-        log.warning("%s: ERROR %d (%s): %s", user, error.code, error.sqlstate, tamed(error.message))
+        log.warning("%s: ERROR %d (%s): %s", user, error.code, error.sqlstate, one_line(error.message))
         raise
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.errors import UsageError
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.transport.endpoint import Endpoint, SslMode
 
 __all__ = ["endpoint_of", "managed_of", "read_managed"]

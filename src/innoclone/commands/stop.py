@@ -1,4 +1,4 @@
-"""Stopping a clone that another process makes, and taking away what is left of one."""
+"""``innoclone stop``: the end of a clone that this or another process makes, in order."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from innoclone.commands.inspect import Condition, inspect
+from innoclone.commands.inspect import inspect
 from innoclone.commands.options import STOP_TIMEOUT
-from innoclone.commands.recorded import record_dead
-from innoclone.errors import TargetBusy, TargetExists
-from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.errors import TargetBusy
 from innoclone.files.lock import LOCK, Holder, holder_at, request_stop
 from innoclone.files.names import OWN_DIR
 from innoclone.files.replacing import Places
 from innoclone.files.system import file_error
-from innoclone.records.status import CloneStatus
 
-__all__ = ["Stopped", "discard", "stop"]
+__all__ = ["Stopped", "stop"]
 
 POLL = 0.05  # seconds
 
@@ -57,25 +53,6 @@ def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Stopped | None:
             )
         time.sleep(POLL)
     return Stopped(holder, replacing=replacing)
-
-
-def discard(directory: Path) -> bool:
-    """Remove an unfinished clone with its files outside by mapping; whether the directory itself could go too.
-
-    Raises `TargetExists` for a finished one, `TargetBusy` if somebody uses it, `TargetUnusable` if no clone of
-    ours is there, a file error.
-    """
-    found = inspect(directory)
-    if found.holder is not None:
-        raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
-    if found.condition is Condition.COMPLETE:
-        refuse_in_use(directory, Deed.REMOVE)  # nobody is to be told how to remove what is in use
-        raise TargetExists(
-            f"{directory} holds a finished clone",
-            hint="only unfinished clones are removed; if nobody needs it any more, remove it with rm -r",
-        )
-    record_dead(directory, CloneStatus())
-    return remove_unfinished_clone(directory)
 
 
 def _ask(holder: Holder, own: Path, directory: Path) -> None:

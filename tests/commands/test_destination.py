@@ -15,9 +15,9 @@ from innoclone import errors
 from innoclone.agent.variables.donorlist import is_listed
 from innoclone.commands.check import check
 from innoclone.commands.clone import clone
+from innoclone.commands.destination import LONGEST_PATH, check_place
 from innoclone.commands.local import local
 from innoclone.commands.options import CheckOptions, CloneOptions, LocalOptions
-from innoclone.commands.placing import LONGEST_PATH, check_place
 from innoclone.records.history import read_history
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs

@@ -28,7 +28,7 @@ from innoclone.records.status import CLONE_STAGES, Stage
 from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from innoclone.settings.managed import read_managed
+from innoclone.settings.managedtable import read_managed
 from managed import MakeManaged, ManagedServer, assert_new, assert_old
 from servers import PASSWORD
 

@@ -24,22 +24,25 @@ from innoclone.errors import (
     PrivilegeMissing,
     ServerNotFound,
     TargetUnusable,
-    tamed,
+    one_line,
 )
 from innoclone.files.inuse import server_on
 from innoclone.files.system import file_error
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.server.managedfacts import PLACES, ServerFacts, account_words, ask
 from innoclone.server.mysqld import answers, complaint
 from innoclone.server.programs import find_programs
+from innoclone.transport.timings import (
+    SERVER_APPEARS_TIMEOUT,
+    SERVER_KILLED_TIMEOUT,
+    SERVER_STEADY_TIME,
+    STOP_COMMAND_GRACE,
+    VALIDATE_CONFIG_TIMEOUT,
+)
 
 __all__ = ["Control"]
 
 POLL = 0.1  # seconds
-APPEARS = 60.0  # seconds in which a server must have opened its files after the command that starts it
-GRACE = 10.0  # seconds for a command of the user to end by itself
-STEADY = 1.0  # seconds for which a server must answer before it counts as up
-PATIENCE = 30.0  # seconds for mysqld to look at its options
 # Of the environment: what systemd listens to is our unit's; mysqld takes the other for its tmpdir, and its user may not
 # be able to write there.
 OURS = ("NOTIFY_SOCKET", "TMPDIR")
@@ -186,7 +189,7 @@ class Control:
         """At once. Raises `BootFailed` where that is not possible."""
         if process >= 0:
             _signal(process, signal.SIGKILL, self.data)
-        deadline = time.monotonic() + APPEARS
+        deadline = time.monotonic() + SERVER_KILLED_TIMEOUT
         while self.running() or not _has_ended(process):
             if time.monotonic() > deadline:
                 raise BootFailed(f"the server on {self.data} can't be stopped")
@@ -194,7 +197,7 @@ class Control:
 
     # ---- starting ------------------------------------------------------------------------------------------
 
-    def rehearse(self, waiting: Callable[[], None] = lambda: None) -> None:
+    def validate_options(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Let mysqld look at the options that we would start it with (--validate-config), while the server still runs.
 
         Raises `TargetUnusable` where it refuses them, `ServerNotFound`, a file error, what ``waiting`` raises.
@@ -202,7 +205,7 @@ class Control:
         if self.managed.start:
             return
         try:
-            self._command([*self._mysqld(), "--validate-config"], time.monotonic() + PATIENCE, waiting)
+            self._command([*self._mysqld(), "--validate-config"], time.monotonic() + VALIDATE_CONFIG_TIMEOUT, waiting)
         except BootFailed as error:
             raise TargetUnusable(
                 f"mysqld refuses the options that it would be started with: {error.message}",
@@ -222,7 +225,7 @@ class Control:
             if self.running():
                 answered = (answered or time.monotonic()) if self._answers() else 0.0
                 # One that was just started may fail a moment later, one that we found may have been told to stop.
-                if answered and time.monotonic() > answered + STEADY:
+                if answered and time.monotonic() > answered + SERVER_STEADY_TIME:
                     return
             elif not launched:
                 self._launch(deadline, waiting)
@@ -241,7 +244,7 @@ class Control:
         """Whether there is no hope: our own mysqld has ended, or another one has not appeared in time."""
         if self._child is not None and not self.managed.start:
             return self._child.poll() is not None
-        return time.monotonic() > launched + APPEARS
+        return time.monotonic() > launched + SERVER_APPEARS_TIMEOUT
 
     def _launch(self, deadline: float, waiting: Callable[[], None]) -> None:
         if self.managed.start:
@@ -297,7 +300,7 @@ class Control:
         except BaseException:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
+                process.wait(STOP_COMMAND_GRACE)
             process.kill()
             process.wait()
             raise
@@ -314,7 +317,7 @@ class Control:
             with suppress(OSError):
                 text += log.read_bytes()[before:].decode(errors="replace")
         where = " and ".join(map(str, self.logs))
-        return f": {tamed(complaint(text))[:WORDS] or 'nothing was said'} (logs: {where})"
+        return f": {one_line(complaint(text))[:WORDS] or 'nothing was said'} (logs: {where})"
 
     def _reap(self) -> None:
         if self._child is not None:

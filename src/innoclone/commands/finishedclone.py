@@ -1,24 +1,15 @@
-"""What a finished clone leaves about itself: manifest, performance_schema views, ownership."""
+"""What a finished clone tells of itself: its manifest, and performance_schema's views of it."""
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from innoclone.errors import FileError, PathRefused, TargetExists, UsageError
-from innoclone.files.inuse import Deed, refuse_in_use
-from innoclone.files.manifest import MANIFEST, read_manifest
-from innoclone.files.marks import is_unfinished
-from innoclone.files.names import OWN_DIR, place
-from innoclone.files.outside import earlier_outside
-from innoclone.files.ownlife import LEFT, losses, refuse_losses
+from innoclone.files.ownlife import LEFT
 from innoclone.receive.position import read_position
 from innoclone.receive.recipient import Received
-from innoclone.receive.resume import Resumable
 from innoclone.records.manifest import FORMAT, timestamp
+from innoclone.records.position import FROM_PAGES, ClonePosition
 from innoclone.records.status import COPY_STAGES, CloneStatus, Stage
 from innoclone.records.views import view_files
 from innoclone.server.preflight import UNCHECKED_REDO, DonorFacts
@@ -27,24 +18,10 @@ from innoclone.stream.filetable import ClonedFile
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = [
-    "FROM_PAGES",
-    "manifest_of",
-    "note_changes",
-    "note_position",
-    "owner_of",
-    "places_of",
-    "refuse_occupied",
-    "refuse_unfinished_of_other",
-    "settle_losses",
-    "settle_other_donor",
-    "views_of",
-]
+__all__ = ["manifest_of", "note_changes", "note_position", "views_of"]
 
-ANY_TABLE = 1  # the id of some ordinary tablespace
-
-FROM_PAGES = "pages"  # a position that was read from the clone's own files; only a boot tells the GTID set, too
 SHOWN = 3  # changes by DDL that a note names
+TOLD_STAGES = (*COPY_STAGES, Stage.FILE_SYNC)  # in the manifest
 
 
 def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
@@ -54,8 +31,8 @@ def note_position(status: CloneStatus, facts: DonorFacts, received: Received, ta
     except ValueError as error:
         status.position_unknown = str(error)
         return
-    status.binlog_file, status.binlog_position = found.file, found.offset
-    status.position_from, status.position_unknown = FROM_PAGES, ""
+    status.position = ClonePosition(binlog_file=found.file, binlog_position=found.offset, position_from=FROM_PAGES)
+    status.position_unknown = ""
     if not found.has_checksums and facts.variables.get("innodb_log_checksums") != "OFF":
         facts.variables["innodb_log_checksums"] = "OFF"  # as it was for a while
         status.notes.append(UNCHECKED_REDO)
@@ -64,25 +41,6 @@ def note_position(status: CloneStatus, facts: DonorFacts, received: Received, ta
 def views_of(donor: Endpoint, status: CloneStatus, finished: float) -> dict[str, str]:
     """What the booted server shows; the clone counts as completed there, and gets its position at the boot."""
     return view_files(status, donor.address, finished)
-
-
-def owner_of(text: str | None) -> tuple[int, int] | None:
-    """User and group ids of ``user``, ``user:group`` or ``:group``; -1 leaves one as it is. Raises `UsageError`."""
-    if text is None:
-        return None
-    user, _, group = text.partition(":")
-    try:
-        account = pwd.getpwnam(user) if user and not user.isdigit() else None
-        uid = account.pw_uid if account else int(user or -1)
-        if group:
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-        else:
-            gid = account.pw_gid if account else -1
-    except KeyError as error:
-        raise UsageError(f"--chown {text}: no such user or group") from error
-    if os.geteuid() != 0 and (uid not in (-1, os.geteuid()) or gid not in (-1, *os.getgroups())):
-        raise FileError(f"--chown {text} needs root")
-    return uid, gid
 
 
 def manifest_of(
@@ -136,7 +94,7 @@ def manifest_of(
         "finished": timestamp(finished),
         "stages": [
             {"stage": row.stage.value, "seconds": round(row.seconds, 3), "data": row.data, "network": row.network}
-            for row in (status.stages[stage] for stage in (*COPY_STAGES, Stage.FILE_SYNC))
+            for row in (status.stages[stage] for stage in TOLD_STAGES)
         ],
         "files": [_file_row(file, target.root) for file in received.table.all_files()],
         "external_directories": sorted({str(path.parent) for path in target.external}),
@@ -179,69 +137,3 @@ def note_changes(status: CloneStatus, received: Received) -> None:
     if changes:
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         status.notes.append(f"followed DDL on the donor: {', '.join(changes[:SHOWN])}{more}")
-
-
-def places_of(directory: Path, mapping: tuple[tuple[str, str], ...]) -> list[Path]:
-    """The directory of a clone, and those to which files outside are mapped."""
-    return [directory, *(Path(new) for _, new in mapping)]
-
-
-def refuse_occupied(
-    names: Iterable[str], directory: Path, mapping: tuple[tuple[str, str], ...], *, beside: bool = False
-) -> None:
-    """Raise `PathRefused`, before an earlier clone is touched, if something is where one of the donor's files outside
-    (``names``) shall go: anything but a file of the earlier clone, and that too if it stays whole ``beside``."""
-    earlier = earlier_outside(directory, mapping)
-    for name in names:
-        placed = place(name, ANY_TABLE, directory, mapping)
-        if beside and placed.exists():
-            raise PathRefused(
-                f"{placed} may be the earlier clone's, which --keep-base leaves whole",
-                hint="map its directory elsewhere with --map-path",
-            )
-        if os.path.lexists(placed) and not any(outside.is_ours(placed) for outside in earlier):
-            raise PathRefused(
-                f"{placed} exists already, and not from the clone in {directory}",
-                hint="it may be another clone's: map its directory elsewhere with --map-path",
-            )
-
-
-def settle_losses(directory: Path, discard: bool, status: CloneStatus) -> None:
-    """Before an earlier clone is updated: what has become its own goes only where that is wished, and is named first.
-
-    Raises `TargetExists` otherwise, `TargetBusy` if somebody uses it, a file error.
-    """
-    refuse_in_use(directory, Deed.UPDATE)
-    if not discard:
-        refuse_losses(directory)
-    elif found := losses(directory):
-        status.notes.append(f"what {directory} has of its own goes: {'; '.join(found)}")
-
-
-def refuse_unfinished_of_other(directory: Path, left: Resumable, uuid: str | None) -> None:
-    """Raise `TargetExists` where what is ``left`` in the directory is of another server than the one with this UUID."""
-    donor = left.begin["donor"]
-    if donor["uuid"] != uuid:
-        raise TargetExists(
-            f"{directory} holds an unfinished clone of another server, {donor['address']}",
-            hint=f"name another directory, or remove what is there: innoclone discard {directory}",
-        )
-
-
-def settle_other_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool, status: CloneStatus) -> None:
-    """Before a whole clone is updated or replaced: one of another server than ``donor``, whose UUID is ``uuid``, goes
-    only where that is wished, and is named first. Raises `TargetExists` otherwise, `FileError` for a damaged manifest.
-    """
-    if is_unfinished(directory) or not (directory / OWN_DIR / MANIFEST).exists():
-        return
-    manifest = read_manifest(directory)
-    was = manifest.get("donor") or {}
-    if not uuid or not was.get("uuid") or was["uuid"] == uuid:
-        return
-    text = f"{was.get('host')}:{was.get('port')} ({was['uuid']}), finished {manifest.get('finished')}"
-    if not discard:
-        raise TargetExists(
-            f"{directory} is a clone of another server than {donor} ({uuid}), and would be lost: of {text}",
-            hint="name another directory, or say --discard-changes if that clone may go",
-        )
-    status.notes.append(f"the clone of another server in {directory} goes: of {text}")

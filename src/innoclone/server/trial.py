@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.errors import AccessDenied, CloneError, PrivilegeMissing, ServerNotFound, TargetUnusable
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.server.cloned import Visit, run_as
 from innoclone.server.managedfacts import account_words, ask
 from innoclone.server.mysqld import Server

@@ -1,4 +1,4 @@
-"""A wish from outside this process to end a clone (`innoclone stop`) is heeded like one from within."""
+"""A request from outside this process to end a clone (`innoclone stop`) counts like one from within."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from innoclone.files.lock import stop_is_wished
 
-__all__ = ["heeding"]
+__all__ = ["stop_on_request"]
 
 EVERY = 0.2  # seconds
 
 
 @contextlib.contextmanager
-def heeding(lock: int, stopped: threading.Event) -> Iterator[None]:
+def stop_on_request(lock: int, stopped: threading.Event) -> Iterator[None]:
     """Meanwhile ``stopped`` is set when somebody asks for the end of what is done under that lock, a descriptor."""
     ended = threading.Event()
 
@@ -25,7 +25,7 @@ def heeding(lock: int, stopped: threading.Event) -> Iterator[None]:
                     stopped.set()
                     return
 
-    watcher = threading.Thread(target=watch, name="innoclone-heed", daemon=True)
+    watcher = threading.Thread(target=watch, name="innoclone-stop-request", daemon=True)
     watcher.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the user says of a server that we may stop and start; `innoclone.server.managed` does it."""
+"""What the user says of a server that we may stop and start; `innoclone.server.servercontrol` does it."""
 
 from __future__ import annotations
 

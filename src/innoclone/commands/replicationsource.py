@@ -47,7 +47,15 @@ def read_source(sql: Sql, endpoint: Endpoint) -> SourceFacts:
         )
     _check_account(sql, endpoint, version)
     return SourceFacts(
-        endpoint.address, uuid, int(server_id), mode, plain(gtids), bool(updates), name, _channels(sql), _binlog(sql)
+        address=endpoint.address,
+        uuid=uuid,
+        server_id=int(server_id),
+        gtid_mode=mode,
+        gtid_executed=plain(gtids),
+        logs_updates=bool(updates),
+        updates_name=name,
+        channels=_channels(sql),
+        binlog=_binlog(sql),
     )
 
 
@@ -70,7 +78,7 @@ def _channels(sql: Sql) -> list[Channel] | None:
         )
     except (PrivilegeMissing, SqlError):
         return None
-    return [Channel(name, host or "", int(port), "", None) for name, host, port in rows]
+    return [Channel(name, host or "", int(port)) for name, host, port in rows]
 
 
 def _binlog(sql: Sql) -> str:

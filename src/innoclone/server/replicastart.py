@@ -15,17 +15,16 @@ from innoclone.server.channels import read_channels
 from innoclone.server.replication import Position, Threads, read_threads, reset_channels, words
 from innoclone.server.snapshot import plain
 from innoclone.transport.sql import Sql
+from innoclone.transport.timings import REPLICA_CONNECT_TIMEOUT, REPLICA_STEADY_TIME
 
-__all__ = ["Reached", "Start", "start"]
+__all__ = ["CatchUp", "ReplicaStart", "start_and_await"]
 
-PATIENCE = 60.0  # seconds until both threads of the replica have to run
-STEADY = 1.0  # seconds for which they must: the source may refuse a receiver that has just begun
-POLL = 0.2
+POLL = 0.2  # seconds between looks at the replica
 SHOWN = 200  # characters of a GTID set in a message
 
 
 @dataclass(frozen=True)
-class Start:
+class ReplicaStart:
     """Statements with passwords, for a replica of ``version``. ``position`` None is GTID auto-positioning.
 
     ``gtids`` and ``binlog`` (``file:position``, empty where it isn't known) are what the source had just before.
@@ -39,7 +38,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Reached:
+class CatchUp:
     """How far the replica came: ``target`` is what it had to reach, ``caught_up`` None if that couldn't be seen."""
 
     target: str
@@ -47,7 +46,7 @@ class Reached:
     notes: list[str] = field(default_factory=list)
 
 
-def start(replica: Sql, plan: Start, wait: float) -> Reached:
+def start_and_await(replica: Sql, plan: ReplicaStart, wait: float) -> CatchUp:
     """Execute the statements, wait until both threads run, and ``wait`` seconds for the replica to catch up.
 
     Raises `SqlError` with what the threads report; a replica that has applied nothing yet is then as it was before,
@@ -69,12 +68,13 @@ def start(replica: Sql, plan: Start, wait: float) -> Reached:
 def _await_threads(replica: Sql) -> None:
     """Until both run steadily."""
     begin = well_since = time.monotonic()
-    while time.monotonic() < well_since + STEADY:
+    while time.monotonic() < well_since + REPLICA_STEADY_TIME:
         time.sleep(POLL)
         threads = read_threads(replica)
         if not (threads.receiving and threads.applying):
             well_since = time.monotonic()
-            _refuse(threads, f"no connection within {PATIENCE:g} s" if well_since > begin + PATIENCE else "")
+            late = well_since > begin + REPLICA_CONNECT_TIMEOUT
+            _refuse(threads, f"no connection within {REPLICA_CONNECT_TIMEOUT:g} s" if late else "")
 
 
 def _refuse(threads: Threads, otherwise: str) -> None:
@@ -98,26 +98,26 @@ def _check_channel(replica: Sql) -> None:
         raise SqlError(f"the replica has other channels or a delay: {rows}", hint="look at SHOW REPLICA STATUS there")
 
 
-def _catch_up(replica: Sql, plan: Start, wait: float) -> Reached:
+def _catch_up(replica: Sql, plan: ReplicaStart, wait: float) -> CatchUp:
     notes = _filters(replica)
     target = plan.gtids if plan.position is None else plan.binlog
     if plan.position is not None and not target:
         notes.append(
             "whether the replica has caught up can't be seen: the account needs REPLICATION CLIENT on the source"
         )
-        return Reached("", None, notes)
+        return CatchUp("", None, notes)
     deadline = time.monotonic() + wait
     while True:
         behind = _missing_gtids(replica, target) if plan.position is None else _missing_log(replica, target, plan)
         if not behind:
-            return Reached(target, True, notes)
+            return CatchUp(target, True, notes)
         late = time.monotonic() > deadline
         threads = read_threads(replica)
         if not (threads.receiving and threads.applying):
             _refuse(threads, "its threads have stopped" if late else "")
         if late:
             notes.append(f"the replica runs, but has not caught up within {wait:g} s: {behind}")
-            return Reached(target, False, notes)
+            return CatchUp(target, False, notes)
         time.sleep(POLL)
 
 
@@ -126,7 +126,7 @@ def _missing_gtids(replica: Sql, target: str) -> str:
     return f"it lacks {missing[:SHOWN]}{'...' * (len(missing) > SHOWN)}" if missing else ""
 
 
-def _missing_log(replica: Sql, target: str, plan: Start) -> str:
+def _missing_log(replica: Sql, target: str, plan: ReplicaStart) -> str:
     """The server's own function compares best; it also sees what workers have done since the last checkpoint."""
     file, _, offset = target.rpartition(":")
     name = "SOURCE_POS_WAIT" if plan.version >= 80026 else "MASTER_POS_WAIT"
@@ -143,7 +143,7 @@ def _filters(replica: Sql) -> list[str]:
     return [f"the replica filters what it gets, by its own configuration: {rules}"] if rules else []
 
 
-def _take_back(replica: Sql, plan: Start, before: str) -> None:
+def _take_back(replica: Sql, plan: ReplicaStart, before: str) -> None:
     """Stop; and where nothing was applied, leave no channel."""
     replica.rows(words("STOP REPLICA", plan.version))
     applied = plain(replica.value("SELECT @@GLOBAL.gtid_executed")) != before

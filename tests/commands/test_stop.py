@@ -18,7 +18,7 @@ from clones import clone_server, rows
 from commandline import environment, innoclone
 from faults import Running, assert_failed, dsn, wait_until
 from innoclone import errors
-from innoclone.commands import steer
+from innoclone.commands import stop as stop_operation
 from innoclone.commands.inspect import Condition
 from innoclone.files.lock import holder_of, request_stop, stop_is_wished, take_lock
 from innoclone.files.marks import is_unfinished
@@ -232,7 +232,7 @@ def test_stop_by_another_user(tmp_path: Path) -> None:
         stack.callback(os.seteuid, 0)
         os.seteuid(4711)
         with pytest.raises(errors.TargetBusy, match="belongs to another user"):
-            steer.stop(directory, timeout=0.2)
+            stop_operation.stop(directory, timeout=0.2)
         assert not stop_is_wished(descriptor)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.placing import check_place
+from innoclone.commands.destination import check_place
 from innoclone.errors import CloneError, TargetBusy, TargetExists, TargetUnusable, UsageError
 from innoclone.files.lock import holder_of
 from innoclone.files.marks import is_unfinished
 from innoclone.files.swap import fresh_sibling
 from innoclone.records.history import DIED, append_history, next_number, read_history
-from innoclone.records.status import COPY_STAGES, CloneStatus, State
+from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import outcome, read_status
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
@@ -97,7 +97,6 @@ def record_died(last: Mapping[str, Any], status: CloneStatus) -> None:
 
 def _record_of(operation: str, status: CloneStatus) -> dict[str, Any]:
     ended = status.end or time.time()
-    copied = [status.stages[stage] for stage in COPY_STAGES]
     return {
         "id": status.number,
         "operation": operation,
@@ -112,15 +111,12 @@ def _record_of(operation: str, status: CloneStatus) -> dict[str, Any]:
         "state": status.state.value,
         "error_number": status.error_number,
         "error_message": status.error_message,
-        "data": sum(row.data for row in copied),
-        "network": sum(row.network for row in copied),
+        "data": status.copied,
+        "network": status.copied_network,
         "connections": status.connections,
         "restarts": status.restarts,
         "donor_version": status.donor_version,
-        "binlog_file": status.binlog_file,
-        "binlog_position": status.binlog_position,
-        "gtid_executed": status.gtid_executed,
-        "position_from": status.position_from,
+        **status.position.fields,
     }
 
 
