@@ -109,9 +109,8 @@ class FileWriter:
                 delta = Delta()
                 write_differing(fd, offset, view, old, self._page, delta, self._write)
                 self._counter.written += delta.written
-            else:
-                if self._direct is None or not self._direct.write(view, offset):
-                    self._write(fd, view, offset)
+            elif self._direct is None or not self._direct.write(view, offset):
+                self._write(fd, view, offset)
                 self._counter.written += len(view)
         except OSError as error:
             raise file_error(error, f"can't write {file.path}") from error
