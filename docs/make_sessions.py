@@ -21,6 +21,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -41,16 +42,17 @@ SIZE = os.environ.get("SIZE", "300M")  # of the donor
 BLOCK = re.compile(r"<!-- recorded -->\n```console\n(?P<shown>.*?)```|<!-- run:\s(?P<hidden>.*?)-->", re.DOTALL)
 # Written by the shell before and after each command; what is between belongs to it.
 BEGIN, END = "\x1e{}\x1e", re.compile(r"\x1e=(\d+)\x1e")
+FOLDERS = ("srv", "home/dba", "etc/innoclone")
+# The machine's own /home and /srv are hidden, and what is written to its /etc lies beside it.
 PREPARE = """
 ip link set lo up
 hostname backup1
-mount -t tmpfs tmpfs /home
-for folder in srv home/dba etc/innoclone; do
-  mkdir -p {work}/$folder /$folder 2>/dev/null || mount -t tmpfs tmpfs $(dirname /$folder)
-  mkdir -p /$folder && mount --bind {work}/$folder /$folder
-done
-printf '127.0.0.1 localhost db1.example.com backup1\\n' > {work}/hosts
-mount --bind {work}/hosts /etc/hosts
+mkdir {work}/home {work}/srv {work}/etc {work}/etc.work
+mount --bind {work}/home /home
+mount --bind {work}/srv /srv
+mount -t overlay overlay -o lowerdir=/etc,upperdir={work}/etc,workdir={work}/etc.work /etc
+mkdir /home/dba /etc/innoclone
+printf '127.0.0.1 localhost db1.example.com backup1\\n' > /etc/hosts
 """
 ACCOUNTS = """
 CREATE USER 'backup'@'%' IDENTIFIED BY 'Ahkoo4ai' REQUIRE SSL;
@@ -119,7 +121,7 @@ def _by_command(output: str) -> list[str]:
     for piece in re.split(r"\x1e(?=(?:\d+|-)\x1e)", output)[1:]:
         name, _, rest = piece.partition("\x1e")
         ended = END.search(rest)
-        if ended is None or (int(ended[1]) and "ERROR" not in rest):
+        if ended is None or (int(ended[1]) and (name == "-" or "ERROR" not in rest)):
             raise ValueError("\n".join([f"command {name} failed:", *_lines(rest)]))
         if name == "-" and found:
             found[-1] += rest
@@ -181,8 +183,21 @@ def _end_servers() -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
 def inside(work: Path, pages: list[Path]) -> None:
-    """In the namespaces: prepare them and the donor, record the pages, take the donor down."""
+    """In the namespaces: prepare them and the donor, record the pages, take the donor down.
+
+    A page that can't be recorded stays as it is; the others are recorded all the same.
+    """
+    if os.getpid() != 1:  # of a namespace of its own, as `main` makes it: what follows mounts, kills and removes
+        sys.exit("not in a namespace of its own")
     subprocess.run(["bash", "-ec", PREPARE.format(work=work)], check=True)
     cache = os.environ.get("XDG_CACHE_HOME", f"{os.environ['HOME']}/.cache")
     environment = {
@@ -191,23 +206,30 @@ def inside(work: Path, pages: list[Path]) -> None:
     }  # fmt: skip
     donor = environment | {"XDG_STATE_HOME": str(work / "donor")}
     _provide_client(work / "bin" / "mysql")
+    failed: list[str] = []
     start = ["innoclone", "sandbox", "start", "db1", "--port=3306", f"--size={SIZE}", "--quiet"]
     subprocess.run(start, env=donor, check=True)
     try:
         subprocess.run(["innoclone", "sandbox", "shell", "db1"], env=donor, check=True, input=ACCOUNTS, text=True)
         for page in pages:
             _end_servers()
-            subprocess.run(["bash", "-c", "rm -rf /srv/* /home/dba/* /home/dba/.[!.]* /etc/innoclone/*"], check=True)
+            for folder in FOLDERS:
+                _empty(Path("/", folder))
             option_file = Path("/home/dba/donor.cnf")
             option_file.write_text(OPTION_FILE.format("backup", "Ahkoo4ai"))
             option_file.chmod(0o600)
             before = page.read_text()
             output = terminal(script(before), environment | {"DONOR_STATE": donor["XDG_STATE_HOME"], "DOCS": str(DOCS)})
-            page.write_text(recorded(before, output))
-            print(page)
+            try:
+                page.write_text(recorded(before, output))
+                print(page)
+            except ValueError as error:
+                failed.append(f"{page}: {error}")
     finally:
         stop = ["innoclone", "sandbox", "stop", "db1", "--remove", "--quiet"]
         subprocess.run(stop, env=donor, check=False)
+    if failed:
+        sys.exit("\n".join(["not recorded:", *failed]))
 
 
 def main() -> None:

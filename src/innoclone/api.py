@@ -51,8 +51,7 @@ from innoclone.commands.options import (
     VerifyOptions,
 )
 from innoclone.commands.replace import ReplaceResult
-from innoclone.commands.replicafacts import find_donor
-from innoclone.commands.replicate import ReplicateResult
+from innoclone.commands.replicate import ReplicateResult, find_donor
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.verify import VerifyReport
 from innoclone.errors import UsageError

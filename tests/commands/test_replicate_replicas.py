@@ -24,8 +24,7 @@ from clones import clone_server, rows
 from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, ReplicateOptions
-from innoclone.commands.replicafacts import find_donor
-from innoclone.commands.replicate import ReplicateResult, replicate
+from innoclone.commands.replicate import ReplicateResult, find_donor, replicate
 from innoclone.records.manifest import read_manifest, update_manifest
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.load import Load

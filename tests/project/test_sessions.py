@@ -64,6 +64,11 @@ def test_a_session_that_ends_otherwise_is_not_recorded(
         record(sessions, f"<!-- recorded -->\n```console\n$ {command}\n{shown}```\n", tmp_path)
 
 
+def test_what_is_not_shown_must_succeed(sessions: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="failed"):
+        record(sessions, "<!-- run: echo ERROR; false -->\n", tmp_path)
+
+
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_a_guide_begins_with_its_command_and_says_what_can_go_wrong(path: Path) -> None:
     page = path.read_text()

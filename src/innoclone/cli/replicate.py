@@ -142,7 +142,7 @@ class _Servers:
     @staticmethod
     def _donor(replica: Path | Endpoint) -> tuple[dict[str, str | None], str]:
         """Where the clone's donor is, and the account that it was cloned with."""
-        from innoclone.commands.replicafacts import find_donor
+        from innoclone.commands.replicate import find_donor
 
         donor = find_donor(replica)
         if donor.host.startswith("/"):

@@ -74,7 +74,7 @@ def add_generation(
     check_latest(folder)
     for path in folder.iterdir():
         record_dead(path, status)
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
         files = DonorFiles.find(sql, options.datadir)
     series = series_id(folder, donor)
@@ -123,7 +123,7 @@ def _free_place(folder: Path) -> Path:
 def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
     """What `add_generation` would do, without doing it. Raises what a connection to the donor raises."""
     now = time.time() if now is None else now
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
     new = options.directory / name_for(now)
     older = series_of(options.directory, donor) if options.directory.is_dir() else []

@@ -203,7 +203,7 @@ class _Clone:
                 if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
                     raise
         self.facts.verdict()
-        with Sql(self.options.donor) as sql:
+        with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
             self.files = DonorFiles.find(sql, self.options.datadir)
 
 
@@ -249,7 +249,7 @@ def _copy(
             server_number=ER_USER_LIMIT_REACHED,
             hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
         )
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
     beside = has_base and options.keep_base

@@ -14,19 +14,19 @@ Whether TLS is used, and with which files, is taken from how we reached the sour
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from innoclone.commands.options import ReplicateOptions
-from innoclone.commands.replicafacts import (
-    OF_REPLICA,
-    OF_SOURCE,
-    ReplicaFacts,
-    facts_of_directory,
-    facts_of_server,
+from innoclone.commands.knownclone import (
+    KnownClone,
+    clone_in,
+    clone_of_server,
     is_remote,
-    log_in,
+    manifest_of_server,
 )
+from innoclone.commands.options import ReplicateOptions
 from innoclone.commands.replicationsource import read_source
-from innoclone.errors import ConfigurationMismatch, TargetUnusable, UsageError
+from innoclone.errors import AccessDenied, ConfigurationMismatch, TargetUnusable, UsageError
+from innoclone.records.manifest import read_manifest
 from innoclone.server.channels import applied_since, log_updates, own_channels, running_channels
 from innoclone.server.cloned import was_kept
 from innoclone.server.replicastart import ReplicaStart, start_and_await
@@ -43,9 +43,14 @@ from innoclone.server.snapshot import plain
 from innoclone.transport.endpoint import LOOPBACK, Endpoint
 from innoclone.transport.sql import Sql
 
-__all__ = ["ReplicateResult", "replicate"]
+__all__ = ["Donor", "ReplicateResult", "find_donor", "replicate"]
 
 NEW_CLONE = "make a new clone, or execute CHANGE REPLICATION SOURCE TO yourself from a position that you know"
+
+
+# Two servers, two accounts: which of them was refused must be clear.
+OF_SOURCE = "the account for the source is named by -u, -p, an option file that names that server, or in --source"
+OF_REPLICA = "the replica's account is the one in its DSN; --ask-replica-password asks for its password"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,39 @@ class ReplicateResult:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Donor:
+    """Where a clone's manifest says that it came from. ``host`` is a path where it was reached by a Unix socket."""
+
+    host: str
+    port: int
+    user: str
+
+
+def _login(server: Endpoint, hint: str) -> Sql:
+    try:
+        return Sql(server)
+    except AccessDenied as error:
+        raise AccessDenied(f"{server}: {error.message}", hint=hint) from error
+
+
+def find_donor(replica: Path | Endpoint) -> Donor:
+    """The donor of a clone, by its manifest. Raises `UsageError` where that isn't known, or what connecting raises."""
+    hint = "name the server to replicate from: --source mysql://user@host:port"
+    try:
+        if isinstance(replica, Endpoint):
+            with _login(replica, OF_REPLICA) as sql:
+                manifest = manifest_of_server(replica, sql)
+        else:
+            manifest = read_manifest(replica)
+    except TargetUnusable as error:
+        raise UsageError(f"no source is named, and the donor is not known: {error.message}", hint=hint) from error
+    donor = manifest.get("donor", {})
+    if not donor.get("host"):
+        raise UsageError("no source is named, and no manifest of the clone can be read here", hint=hint)
+    return Donor(donor["host"], int(donor["port"]), donor["user"])
+
+
 def replicate(options: ReplicateOptions) -> ReplicateResult:
     """The statements; executed on the clone if ``options.run``.
 
@@ -76,15 +114,15 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
             hint="start one (innoclone boot DIRECTORY --port N) and name it: mysql://user@host:port",
         )
     if not isinstance(options.replica, Endpoint):
-        plan = _Plan(options, facts_of_directory(options.replica))
+        plan = _Plan(options, clone_in(options.replica))
         if was_kept(options.replica):
             plan.notes.append(
                 "a server has run on the clone: if it has replicated since, don't execute this there, because it drops "
                 "the server's channels; name the server instead of its directory to have that looked at"
             )
         return ReplicateResult(plan.statements(), notes=plan.notes)
-    with log_in(options.replica, OF_REPLICA) as replica:
-        plan = _Plan(options, facts_of_server(options.replica, replica))
+    with _login(options.replica, OF_REPLICA) as replica:
+        plan = _Plan(options, clone_of_server(options.replica, replica))
         plan.prove_unused(replica)
         statements = plan.statements()
         if not options.run:
@@ -102,10 +140,10 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
 class _Plan:
     """What is going to be executed. Raises like `replicate`."""
 
-    def __init__(self, options: ReplicateOptions, clone: ReplicaFacts) -> None:
+    def __init__(self, options: ReplicateOptions, clone: KnownClone) -> None:
         self.options, self.clone = options, clone
         self.notes: list[str] = []
-        with log_in(options.source, OF_SOURCE) as sql:
+        with _login(options.source, OF_SOURCE) as sql:
             self.facts = read_source(sql, options.source)
             self.endpoint = as_source(options.source, sql)
             self.missing = plain(

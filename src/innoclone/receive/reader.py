@@ -37,6 +37,7 @@ class Reader:
         self._order = Stream(master=master, resumed=resumed)
         self._announced = -1  # files of the list, by the master's START
         self.stage, self.in_stage, self.chunks = StageNumber.INIT, False, 0
+        connection.read_ahead = BEFORE_BULK
         if resumed is not None:
             self.enter(resumed, chunks)
 

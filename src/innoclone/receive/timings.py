@@ -48,6 +48,8 @@ POLL = 0.1
 """Between looks for a wish to stop."""
 COPY_POLL = 0.2
 """Between looks at the donor's connection while files are copied on its host."""
+ARRIVAL = 15.0
+"""For connections that are wanted to come, before the search for their number goes on without them."""
 LAST_WORDS = 2.0
 """For a thread to end once its connection is shut."""
 COUNTING = 0.5

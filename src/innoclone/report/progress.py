@@ -80,7 +80,7 @@ class Renderer(Protocol):
         """Something that the user should know."""
 
     def decision(self, decision: Decision) -> None:
-        """Another number of connections is fed."""
+        """Another number of connections is active."""
 
     def tick(self, rows: Sequence[Row], seconds: float) -> None:
         """The rows of all stages that have begun, and how long the whole has taken (`CloneStatus.seconds`)."""

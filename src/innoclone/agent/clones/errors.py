@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.variables.globals import CLONE_VARIABLES, Switch
+from innoclone.agent.variables.globals import CLONE_VARIABLES
+from innoclone.agent.variables.kinds import Switch
 from innoclone.errors import (
     AccessDenied,
     AuthPluginUnsupported,

@@ -22,7 +22,7 @@ from innoclone.agent.tables.catalog import Catalog
 from innoclone.agent.tables.columns import SCHEMAS
 from innoclone.agent.tables.selectsession import SelectSession, stored
 from innoclone.agent.tables.variables import global_values
-from innoclone.agent.variables.globals import Content, Note
+from innoclone.agent.variables.kinds import Content, Note
 from innoclone.agent.variables.session import SessionVariables
 
 __all__ = ["SessionContext"]

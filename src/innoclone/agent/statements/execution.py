@@ -22,7 +22,7 @@ from innoclone.agent.statements.named import NamedStatements
 from innoclone.agent.statements.results import Answer, Done
 from innoclone.agent.statements.shows import show
 from innoclone.agent.variables.fixed import check_fixed
-from innoclone.agent.variables.globals import Note
+from innoclone.agent.variables.kinds import Note
 from innoclone.agent.variables.session import OF_A_SESSION, SESSION_VARIABLES
 
 __all__ = ["Execution"]

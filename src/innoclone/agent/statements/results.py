@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from innoclone.agent.sql.budget import hold, size_of, spend
 from innoclone.agent.sql.types import Column, SqlType, Value, text_of
-from innoclone.agent.variables.globals import Note
+from innoclone.agent.variables.kinds import Note
 from innoclone.wire import binary
 from innoclone.wire.codec import lenenc
 from innoclone.wire.handshake import Ok

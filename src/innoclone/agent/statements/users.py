@@ -13,7 +13,7 @@ from innoclone.agent.sql import statements as st
 from innoclone.agent.sql.grammar import PRIVILEGES
 from innoclone.agent.sql.types import Column, varchar
 from innoclone.agent.statements.results import Answer, Done, table
-from innoclone.agent.variables.globals import Note
+from innoclone.agent.variables.kinds import Note
 
 __all__ = ["change", "show_grants"]
 

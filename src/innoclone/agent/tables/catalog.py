@@ -18,7 +18,7 @@ from innoclone.agent.tables.empties import empty_tables
 from innoclone.agent.tables.information import INFORMATION, Source, columns_of, information_rows, shown_name
 from innoclone.agent.tables.status import status_values
 from innoclone.agent.tables.variables import global_values, plugin_rows, variable_rows
-from innoclone.agent.variables.globals import Content
+from innoclone.agent.variables.kinds import Content
 from innoclone.wire.results import ColumnType
 
 __all__ = ["Catalog"]

@@ -26,7 +26,8 @@ from innoclone.agent.sql.types import (
 )
 from innoclone.agent.sql.values import to_text
 from innoclone.agent.variables.fixed import OF_BOTH
-from innoclone.agent.variables.globals import Content, Variables
+from innoclone.agent.variables.globals import Variables
+from innoclone.agent.variables.kinds import Content
 from innoclone.agent.variables.session import OF_A_SESSION
 from innoclone.agent.variables.version import SERVER_VERSION
 from innoclone.wire.results import ColumnType

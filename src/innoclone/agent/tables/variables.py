@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from innoclone.agent.sql.types import Value
 from innoclone.agent.tables.columns import GLOBAL_VARIABLES, PLUGINS, row
 from innoclone.agent.variables.fixed import shown
-from innoclone.agent.variables.globals import Content, Variables
+from innoclone.agent.variables.globals import Variables
+from innoclone.agent.variables.kinds import Content
 from innoclone.agent.variables.session import OF_A_SESSION
 
 __all__ = ["global_values", "plugin_rows", "variable_rows"]

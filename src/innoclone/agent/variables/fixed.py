@@ -10,7 +10,7 @@ from datetime import datetime
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import MOST_PREPARED
 from innoclone.agent.sql.statements import Setting
-from innoclone.agent.variables.globals import Choice, Content, Note, Number
+from innoclone.agent.variables.kinds import LARGEST, Choice, Content, Note, Number
 from innoclone.agent.variables.session import SESSION_VARIABLES, Charset, Collation, Definition, default_values
 from innoclone.agent.variables.version import SERVER_VERSION
 
@@ -18,7 +18,6 @@ __all__ = ["OF_BOTH", "check_fixed", "fixed_variables", "shown"]
 
 COMMENT = "innoclone agent"
 DEPRECATED_FORMAT = "'@@binlog_format' is deprecated and will be removed in a future release."
-LARGEST = (1 << 64) - 1
 GLOBAL_OF_SESSION = {"max_allowed_packet": Number(1, 0, LARGEST), "net_buffer_length": Number(1, 0, LARGEST)}
 """That a session has, and can't set."""
 

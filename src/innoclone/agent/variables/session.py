@@ -15,7 +15,7 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
 from innoclone.agent.sql.scope import Settings
 from innoclone.agent.sql.statements import SetNames, Setting
-from innoclone.agent.variables.globals import Choice, Content, Note, Number, Switch, whole
+from innoclone.agent.variables.kinds import LARGEST, Choice, Content, Note, Number, Switch, whole
 from innoclone.wire.results import ServerStatus
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "default_values",
 ]
 
-LARGEST, LARGEST_TIMEOUT = (1 << 64) - 1, 31536000
+LARGEST_TIMEOUT = 31536000
 MILLISECONDS = 1000
 COLLATIONS = {
     "utf8mb4": ("utf8mb4_0900_ai_ci", "utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_unicode_520_ci"),

@@ -34,7 +34,7 @@ __all__ = ["Web"]
 log = logging.getLogger("innoclone.agent")
 REQUEST_TIMEOUT = 10.0  # seconds for a request, and again for its answer to be taken
 LONGEST_REQUEST = 16384  # bytes; a browser's are about one thousand
-MAX_CONNECTIONS = 32  # more only while so many are being answered
+MAX_CONNECTIONS = 32
 LONGEST_BACKLOG = 1 << 18  # bytes of answers that a client has not taken, before no more are made for it
 THREADS = 4
 PAUSE = 0.05  # seconds after a connection could not be accepted, as where there are no descriptors
@@ -42,17 +42,20 @@ PAUSE = 0.05  # seconds after a connection could not be accepted, as where there
 
 class _Task(WSGITask):
     def get_environment(self) -> WSGIEnvironment:
-        return {**super().get_environment(), LOCAL_ADDRESS: self.channel.socket.getsockname()[0]}
+        return {**super().get_environment(), LOCAL_ADDRESS: self.channel.local_address}
 
 
 class _Channel(HTTPChannel):
-    """A connection, and since when it has been waiting: for a request, or for its answer to be taken."""
+    """A connection, and since when it waits: for a request, for its turn, or for its answer to be taken."""
 
     task_class = _Task
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.waiting_since = time.monotonic()
         super().__init__(*args, **options)
+        self.local_address = "localhost"  # the strictest rule, where it is not known
+        with contextlib.suppress(OSError):  # it is gone already
+            self.local_address = self.socket.getsockname()[0]
 
     def service(self) -> None:
         self.waiting_since = time.monotonic()
@@ -73,9 +76,9 @@ class _Server(TcpWSGIServer):
         super().handle_accept()
         if len(self.active_channels) == before:
             time.sleep(PAUSE)  # else the listening socket would be readable at once again
-        waiting = [channel for channel in self._open() if not channel.requests]
-        if waiting and len(self.active_channels) > MAX_CONNECTIONS:
-            min(waiting, key=lambda channel: channel.waiting_since).drop()
+        channels = self._open()
+        if len(channels) > MAX_CONNECTIONS:
+            min(channels, key=lambda channel: channel.waiting_since).drop()
 
     def maintenance(self, now: float) -> None:
         """Called about once a second. A thread may wait for a client that takes no answer: it is let go, too."""
@@ -118,9 +121,9 @@ class Web:
 
     def stop(self) -> None:
         """Accept no more, and end the connections."""
-        self._ending.set()
         if self._server is not None:
-            self._server.pull_trigger()
+            with contextlib.suppress(OSError):  # its thread has ended already
+                self._server.trigger.pull_trigger(self._ending.set)  # run there, before anything is closed
             self._thread.join()
         self._socket.close()
         self._speeds.stop()

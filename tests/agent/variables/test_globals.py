@@ -177,9 +177,11 @@ def test_with_clone_boot_a_server_is_started_on_the_clone(
         done = agent.mysql(statement)
         assert "ERROR 1007" in done.stderr
         assert "auto.cnf" in done.stderr
+        assert "or say SET GLOBAL clone_discard_changes = ON if" in agent.log.read_text()
         agent.rows("SET GLOBAL clone_discard_changes = ON")
         assert agent.mysql(statement).returncode == 0
         assert not (tmp_path / "c" / "auto.cnf").exists()
+    assert "--discard-changes" not in agent.log.read_text()
     assert agent.terminate() == 0
     with RunningAgent(programs, tmp_path / "state") as alone:  # which knows of no server, and the clone is none
         assert {row[0] for row in alone.rows("SELECT BINLOG_FILE FROM performance_schema.clone_status")} == {file}

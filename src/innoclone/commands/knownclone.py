@@ -1,4 +1,4 @@
-"""What is known of a clone that is to become a replica: by its manifest, or by the server that runs on it."""
+"""What is known of a clone that is to be a replica: by its manifest, or by the server that runs on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from innoclone.errors import AccessDenied, CloneError, SqlError, TargetUnusable, UsageError
+from innoclone.errors import CloneError, SqlError, TargetUnusable
 from innoclone.records.manifest import read_manifest
 from innoclone.server.channels import Channel, read_channels
 from innoclone.server.replication import Position
@@ -16,29 +16,12 @@ from innoclone.transport.endpoint import LOOPBACK, Endpoint
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.serverversion import version_number
 
-__all__ = [
-    "OF_REPLICA", "OF_SOURCE", "Donor", "ReplicaFacts", "facts_of_directory", "facts_of_server", "find_donor",
-    "is_remote", "log_in", "recovered_position",
-]  # fmt: skip
-
-
-# Two servers, two accounts: which of them was refused must be clear.
-OF_SOURCE = "the account for the source is named by -u, -p, an option file that names that server, or in --source"
-OF_REPLICA = "the replica's account is the one in its DSN; --ask-replica-password asks for its password"
+__all__ = ["KnownClone", "clone_in", "clone_of_server", "is_remote", "manifest_of_server"]
 
 
 @dataclass(frozen=True)
-class Donor:
-    """Where a clone's manifest says that it came from. ``host`` is a path where it was reached by a Unix socket."""
-
-    host: str
-    port: int
-    user: str
-
-
-@dataclass(frozen=True)
-class ReplicaFacts:
-    """What of the clone matters. ``server_id`` is 0 and ``uuid`` empty where no server is asked."""
+class KnownClone:
+    """What matters for a replica. ``server_id`` is 0 and ``uuid`` empty where no server is asked."""
 
     version: int
     gtid_executed: str  # now
@@ -53,35 +36,10 @@ class ReplicaFacts:
     uuid: str = ""
 
 
-def log_in(server: Endpoint, hint: str) -> Sql:
-    """A connection; ``hint`` says whose account it is where that is refused. Raises what connecting does."""
-    try:
-        return Sql(server)
-    except AccessDenied as error:
-        raise AccessDenied(f"{server}: {error.message}", hint=hint) from error
-
-
-def find_donor(replica: Path | Endpoint) -> Donor:
-    """The donor of a clone, by its manifest. Raises `UsageError` where that isn't known, or what connecting raises."""
-    hint = "name the server to replicate from: --source mysql://user@host:port"
-    try:
-        if isinstance(replica, Endpoint):
-            with log_in(replica, OF_REPLICA) as sql:
-                manifest = _manifest_of(replica, sql)
-        else:
-            manifest = read_manifest(replica)
-    except TargetUnusable as error:
-        raise UsageError(f"no source is named, and the donor is not known: {error.message}", hint=hint) from error
-    donor = manifest.get("donor", {})
-    if not donor.get("host"):
-        raise UsageError("no source is named, and no manifest of the clone can be read here", hint=hint)
-    return Donor(donor["host"], int(donor["port"]), donor["user"])
-
-
-def facts_of_directory(directory: Path) -> ReplicaFacts:
-    """By the manifest. Raises `TargetUnusable` for a clone that was never recovered, a file error."""
+def clone_in(directory: Path) -> KnownClone:
+    """What the manifest of a clone knows. Raises `TargetUnusable` before its GTID set is known."""
     manifest = read_manifest(directory)
-    known = recovered_position(manifest)
+    known = _recovered(manifest)
     if not known:
         raise TargetUnusable(
             f"the GTID set of {directory} is not known yet",
@@ -89,13 +47,13 @@ def facts_of_directory(directory: Path) -> ReplicaFacts:
         )
     donor = manifest.get("donor", {})
     gtids = known["gtid_executed"]
-    return ReplicaFacts(
+    return KnownClone(
         version=version_number(donor.get("version", "")), gtid_executed=gtids, cloned_gtids=gtids,
         position=_known(known), donor=donor, noted=_noted(manifest),
     )  # fmt: skip
 
 
-def recovered_position(manifest: dict[str, Any]) -> dict[str, Any]:
+def _recovered(manifest: dict[str, Any]) -> dict[str, Any]:
     """The position that a server found, with the GTID set; empty where none has recovered the clone."""
     position: dict[str, Any] = manifest.get("position", {})
     return {} if position.get("gtid_executed") is None else position
@@ -110,7 +68,7 @@ def _noted(manifest: dict[str, Any]) -> list[Channel] | None:
     return None if rows is None else [Channel.recorded(row) for row in rows]
 
 
-def _manifest_of(endpoint: Endpoint, sql: Sql) -> dict[str, Any]:
+def manifest_of_server(endpoint: Endpoint, sql: Sql) -> dict[str, Any]:
     """The manifest of the clone that a server runs on, if that is on this host and can be read; else empty."""
     if is_remote(endpoint):
         return {}
@@ -130,12 +88,12 @@ def is_remote(server: Path | Endpoint) -> bool:
 
 
 @understood("itself")
-def facts_of_server(endpoint: Endpoint, replica: Sql) -> ReplicaFacts:
-    """By what the server says of itself, and by the manifest where that is on this host. Raises `SqlError`."""
+def clone_of_server(endpoint: Endpoint, replica: Sql) -> KnownClone:
+    """What a running server knows of the clone that it was, and its manifest if that is here. Raises `SqlError`."""
     version, gtids, gtid_mode, server_id, uuid = replica.rows(
         "SELECT VERSION(), @@GLOBAL.gtid_executed, @@GLOBAL.gtid_mode, @@GLOBAL.server_id, @@GLOBAL.server_uuid"
     )[0]
-    manifest = _manifest_of(endpoint, replica)
+    manifest = manifest_of_server(endpoint, replica)
     try:
         rows = replica.rows(
             "SELECT SOURCE, BINLOG_FILE, BINLOG_POSITION, GTID_EXECUTED FROM performance_schema.clone_status"
@@ -143,7 +101,7 @@ def facts_of_server(endpoint: Endpoint, replica: Sql) -> ReplicaFacts:
         )
     except SqlError:
         rows = []  # the table is the clone plugin's, which may not be loaded
-    clone = ReplicaFacts(
+    clone = KnownClone(
         version=version_number(version), gtid_executed=plain(gtids), gtid_mode=gtid_mode, server_id=int(server_id),
         uuid=uuid,
     )  # fmt: skip
@@ -151,7 +109,7 @@ def facts_of_server(endpoint: Endpoint, replica: Sql) -> ReplicaFacts:
         source, file, offset, cloned = rows[0]
         position = Position(file, int(offset)) if file else None
         clone = replace(clone, donor_address=source or "", position=position, cloned_gtids=plain(cloned or ""))
-    known = recovered_position(manifest)
+    known = _recovered(manifest)
     if known and clone.cloned_gtids in (None, known["gtid_executed"]):  # else it was cloned once more, by others
         clone = replace(
             clone, cloned_gtids=known["gtid_executed"], position=clone.position or _known(known),
