@@ -140,7 +140,11 @@ def start(
         options=[*DONOR_OPTIONS, *sandbox.options],
         error_log=sandbox.directory / "error.log",
     )
-    sandbox = replace(sandbox, pid=server.pid, port=server.port, socket=server.socket)
+    return _keep(replace(sandbox, pid=server.pid, port=server.port, socket=server.socket), server)
+
+
+def _keep(sandbox: Sandbox, server: Server) -> Sandbox:
+    """Make the server a donor, and let it live on; it is stopped where that fails."""
     try:
         with server.connect() as connection:
             prepare_donor(connection, sandbox.password)
