@@ -26,7 +26,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from innoclone import errors
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.records import folders
 from innoclone.server.mysqld import Server, remove_runtime
 from innoclone.server.programs import Programs, provide_programs
@@ -162,7 +162,7 @@ def _begin(sandbox: Sandbox) -> None:
     other data, `errors.TargetBusy` where a server runs on it."""
     mark = sandbox.directory / _BEGUN
     if sandbox.datadir.is_dir() and any(sandbox.datadir.iterdir()):
-        refuse_in_use(sandbox.datadir, Deed.REMOVE)
+        refuse_in_use(sandbox.datadir, Purpose.REMOVE)
         if not mark.exists():
             raise errors.TargetExists(
                 f"{sandbox.datadir} holds data, but there is no sandbox.json to tell what it is",
@@ -231,7 +231,7 @@ def stop(name: str, *, timeout: float = 300.0) -> None:
 def remove(name: str) -> None:
     """Stop a sandbox and delete everything of it. Raises `errors.TargetBusy` where somebody still uses it."""
     stop(name)
-    refuse_in_use(state_directory() / name, Deed.REMOVE)
+    refuse_in_use(state_directory() / name, Purpose.REMOVE)
     shutil.rmtree(state_directory() / name)
 
 
