@@ -64,8 +64,8 @@ class User:
 
 
 def refuse_in_use(directory: Path, purpose: Purpose, *, outside: Iterable[Path] = ()) -> None:
-    """Raise `TargetBusy` if somebody uses ``directory`` so that ``purpose`` would harm, a file error where that can't be
-    seen. ``outside`` are more files, which belong to what is in the directory."""
+    """Raise `TargetBusy` if somebody uses ``directory`` so that ``purpose`` would harm, a file error where that can't
+    be seen. ``outside`` are more files, which belong to what is in the directory."""
     found = [user for user in users_of(directory, outside) if user.use in purpose.value]
     if not found:
         return
