@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from ssl import SSLContext, TLSVersion
 
 import pymysql
 import pytest
@@ -22,10 +21,8 @@ from cryptography.x509.oid import NameOID
 
 from hostile import GREETING, Donor, Peer
 from innoclone.errors import AccessDenied, TlsFailed, UnsafeLogin, UsageError
-from innoclone.native.library import load
 from innoclone.server.mysqld import Server
-from innoclone.transport import sockets
-from innoclone.transport.connection import COM_QUERY, Connection
+from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sql import Sql
 from innoclone.wire.handshake import AuthSwitch, HandshakeResponse, Ok, native_scramble
@@ -143,35 +140,6 @@ def test_full_path_over_tls_then_fast_path(server, monkeypatch):
         for _ in range(2):
             assert log_in(endpoint(server, "full", SslMode.REQUIRED)).cipher.startswith("TLSv1.3 ")
     assert ways == ["full path", FAST_PATH]
-
-
-@pytest.mark.parametrize("tls", ["TLSv1.3", "TLSv1.2"])
-@pytest.mark.parametrize("way", ["library", "Python"])
-def test_a_block_over_tls_from_a_server(server, monkeypatch, tls, way):
-    """What comes in many records is the same, whoever reads them; and the library does, where it is there."""
-    native = load("")[0] if way == "library" else None
-    monkeypatch.setattr("innoclone.transport.connection.library", native)
-    context = sockets.tls_context
-
-    def limited(to: Endpoint) -> SSLContext:
-        found = context(to)
-        found.maximum_version = TLSVersion[tls.replace(".", "_")]
-        return found
-
-    monkeypatch.setattr(sockets, "tls_context", limited)
-    asked, count = b"SELECT REPEAT('innoclone', 1000000)", 9_000_000
-    with Connection(endpoint(server, "full", SslMode.REQUIRED), PLAIN, timeout=20) as connection:
-        assert (connection._bulk is not None) == (native is not None)
-        connection.write_packet(bytes([COM_QUERY]) + asked)
-        while (header := connection.read_header()).length < count:
-            connection.read_exact(header.length)
-        before = header.length - count
-        connection.read_exact(before)
-        view = memoryview(bytearray(count))
-        connection.read_into(view)
-        assert view == b"innoclone" * 1_000_000
-        connection.read_packet()  # and what follows is where it should be
-        connection.command(b"\x0e")
 
 
 def test_without_tls_and_without_a_word_about_the_key(server):
