@@ -21,7 +21,7 @@ from clones import booted, clone_server, rows
 from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
-from innoclone.records.manifest import read_manifest, update_manifest
+from innoclone.files.manifest import read_manifest, update_manifest
 from innoclone.records.position import ClonePosition
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.sandbox.load import Load

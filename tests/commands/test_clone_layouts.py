@@ -11,7 +11,7 @@ import pytest
 
 from clones import booted, check_tables, clone_server, flush, innochecksum, outside_donor, rows
 from innoclone.errors import FileNameClash, PathRefused
-from innoclone.records.manifest import read_manifest
+from innoclone.files.manifest import read_manifest
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.preflight import check

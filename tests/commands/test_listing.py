@@ -28,9 +28,9 @@ from innoclone.files import generations as folder_of_generations
 from innoclone.files.extents import file_system_of, usage_of
 from innoclone.files.generations import name_for, point_latest
 from innoclone.files.lock import take_lock
+from innoclone.files.manifest import update_manifest
 from innoclone.files.marks import begin_directory
 from innoclone.files.outside import identity_of
-from innoclone.records.manifest import update_manifest
 from innoclone.records.retention import Policy, Span
 from innoclone.server.mysqld import Server
 from restores import linked_clone

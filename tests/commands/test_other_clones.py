@@ -24,10 +24,10 @@ from innoclone.commands.verify import verify
 from innoclone.errors import DiskSpace, TargetBusy, TargetExists, TargetUnusable
 from innoclone.files import marks
 from innoclone.files.generations import Generation, point_latest, remove_generations, remove_unfinished, series_of
+from innoclone.files.manifest import read_manifest, update_manifest
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.outside import identity_of
 from innoclone.files.ownlife import losses
-from innoclone.records.manifest import read_manifest, update_manifest
 from innoclone.records.status import CloneStatus
 from innoclone.server.cloned import Visit
 from innoclone.server.mysqld import Server

@@ -12,7 +12,7 @@ from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, ReplicateOptions
 from innoclone.commands.replicate import replicate
-from innoclone.records.manifest import read_manifest
+from innoclone.files.manifest import read_manifest
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.invariants import check_invariants
 from innoclone.sandbox.load import Load

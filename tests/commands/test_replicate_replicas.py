@@ -25,7 +25,7 @@ from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, ReplicateOptions
 from innoclone.commands.replicate import ReplicateResult, find_donor, replicate
-from innoclone.records.manifest import read_manifest, update_manifest
+from innoclone.files.manifest import read_manifest, update_manifest
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.load import Load
 from innoclone.server.mysqld import Server

@@ -33,8 +33,8 @@ from innoclone.errors import (
 )
 from innoclone.files.copying import Method, copy_file
 from innoclone.files.lock import take_lock
+from innoclone.files.manifest import read_manifest
 from innoclone.records.history import RESTORE
-from innoclone.records.manifest import read_manifest
 from innoclone.records.verdict import verdict_of
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs

@@ -15,8 +15,8 @@ from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.commands.verify import VerifyReport, verify
+from innoclone.files.manifest import read_manifest
 from innoclone.files.ownlife import LEFT
-from innoclone.records.manifest import read_manifest
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.verdict import FIELD
 from innoclone.sandbox.fill import fill

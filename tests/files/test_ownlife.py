@@ -20,8 +20,8 @@ from clones import booted, clone_server, rows
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
 from innoclone.errors import BootFailed, TargetExists, TargetUnusable
+from innoclone.files.manifest import read_manifest
 from innoclone.files.ownlife import PRIVATE_MARK, losses
-from innoclone.records.manifest import read_manifest
 from innoclone.records.status import CloneStatus
 from innoclone.server import cloned
 from innoclone.server.mysqld import Server

@@ -13,9 +13,9 @@ import pytest
 from clones import booted, rows
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
+from innoclone.files.manifest import read_manifest
 from innoclone.innodb.logrecords import next_mtr
 from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoHeader
-from innoclone.records.manifest import read_manifest
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.load import ACCOUNTS, BALANCE
 from innoclone.server.programs import Programs

@@ -19,10 +19,10 @@ from innoclone.errors import BadPage, CloneError, PathRefused, TargetUnusable
 from innoclone.files import copying
 from innoclone.files.base import space_of
 from innoclone.files.copying import Method
+from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.records.manifest import read_manifest
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.load import Load

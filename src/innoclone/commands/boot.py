@@ -21,11 +21,11 @@ from typing import Any
 from innoclone.commands.options import BootOptions
 from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
 from innoclone.files.inuse import Purpose
+from innoclone.files.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.files.marks import make_directory
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownership import give
 from innoclone.files.ownlife import PRIVATE_MARK
-from innoclone.records.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.records.position import FROM_BOOT, FROM_COPY, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server import cloned

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from innoclone.files.manifest import FORMAT, timestamp
 from innoclone.files.ownlife import LEFT
 from innoclone.receive.position import read_position
 from innoclone.receive.recipient import Received
-from innoclone.records.manifest import FORMAT, timestamp
 from innoclone.records.position import FROM_PAGES, ClonePosition
 from innoclone.records.status import COPY_STAGES, CloneStatus, Stage
 from innoclone.records.views import view_files

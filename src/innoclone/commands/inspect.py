@@ -10,12 +10,12 @@ from typing import Any
 
 from innoclone.errors import TargetUnusable
 from innoclone.files.lock import Holder, holder_of
+from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.swap import fresh_sibling
 from innoclone.files.system import file_error
 from innoclone.records.history import DIED
-from innoclone.records.manifest import MANIFEST, read_manifest
 from innoclone.records.status import State
 from innoclone.records.statusfile import INTERRUPTED, read_status
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.errors import CloneError, SqlError, TargetUnusable
-from innoclone.records.manifest import read_manifest
+from innoclone.files.manifest import read_manifest
 from innoclone.server.channels import Channel, read_channels
 from innoclone.server.replication import Position
 from innoclone.server.snapshot import plain

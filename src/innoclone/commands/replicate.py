@@ -26,7 +26,7 @@ from innoclone.commands.knownclone import (
 from innoclone.commands.options import ReplicateOptions
 from innoclone.commands.replicationsource import read_source
 from innoclone.errors import AccessDenied, ConfigurationMismatch, TargetUnusable, UsageError
-from innoclone.records.manifest import read_manifest
+from innoclone.files.manifest import read_manifest
 from innoclone.server.channels import applied_since, log_updates, own_channels, running_channels
 from innoclone.server.cloned import was_kept
 from innoclone.server.replicastart import ReplicaStart, start_and_await

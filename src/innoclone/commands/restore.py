@@ -38,7 +38,7 @@ from innoclone.files.copying import Method
 from innoclone.files.generations import LATEST
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
-from innoclone.files.manifest import read_manifest
+from innoclone.files.manifest import read_manifest, timestamp
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.occupied import occupied
@@ -46,7 +46,6 @@ from innoclone.files.ownlife import LEFT, left_behind
 from innoclone.files.system import file_error
 from innoclone.records.history import RESTORE
 from innoclone.records.limits import Limits
-from innoclone.records.manifest import timestamp
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile, read_status

@@ -31,8 +31,8 @@ from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SqlError, VerifyFailed
 from innoclone.files.inuse import Purpose
+from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.names import OWN_DIR
-from innoclone.records.manifest import MANIFEST, read_manifest
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.verdict import record_verdict
 from innoclone.server import cloned

@@ -1,15 +1,18 @@
-"""``#innoclone/manifest.json`` of a finished clone, read: what it is, for whoever finds the directory later."""
+"""``#innoclone/manifest.json``: what a finished clone is, for whoever finds the directory later."""
 
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.names import OWN_DIR
+from innoclone.files.system import file_error, sync_directory
 
-__all__ = ["FORMAT", "MANIFEST", "read_manifest"]
+__all__ = ["FORMAT", "MANIFEST", "read_manifest", "timestamp", "update_manifest"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -28,4 +31,30 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise FileError(f"can't read {path}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FileError(f"{path} is not a manifest of format {FORMAT}")
+    return manifest
+
+
+def timestamp(moment: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, milliseconds included."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
+def update_manifest(directory: Path, **fields: object) -> dict[str, Any]:
+    """Set ``fields``, atomically and durably; the manifest as it is then."""
+    manifest = read_manifest(directory) | fields
+    path = directory / OWN_DIR / MANIFEST
+    beside = path.with_suffix(".new")
+    try:
+        owner = path.stat()
+        with beside.open("w") as file:
+            file.write(json.dumps(manifest, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if os.geteuid() == 0:
+            os.chown(beside, owner.st_uid, owner.st_gid)
+        beside.chmod(owner.st_mode & 0o7777)
+        beside.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise file_error(error, f"can't write {path}") from error
     return manifest

@@ -15,8 +15,8 @@ from typing import Any
 
 from innoclone.errors import CloneError
 from innoclone.files.extents import regular_files
+from innoclone.files.manifest import timestamp, update_manifest
 from innoclone.files.names import OWN_DIR
-from innoclone.records.manifest import timestamp, update_manifest
 
 __all__ = ["FIELD", "Verdict", "fingerprint", "record_verdict", "verdict_of"]
 

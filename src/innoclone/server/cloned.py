@@ -20,12 +20,12 @@ from uuid import uuid4
 from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
 from innoclone.files.base import hard_linked
 from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.manifest import MANIFEST, read_manifest, update_manifest
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.outside import borrowed
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uuid, is_as_left, left_behind
 from innoclone.files.system import file_error
-from innoclone.records.manifest import MANIFEST, read_manifest, update_manifest
 from innoclone.records.position import FROM_BOOT, ClonePosition
 from innoclone.server.asuser import refuse_without_mysqld
 from innoclone.server.mysqld import Server

@@ -15,9 +15,9 @@ from agent_answers import OURS, answer
 from agents import RunningAgent, beside
 from innoclone.commands.options import LocalOptions
 from innoclone.files.copying import Method, copy_file
+from innoclone.files.manifest import read_manifest
 from innoclone.receive.link import buffer_size
 from innoclone.records.limits import BUFFER, Limits
-from innoclone.records.manifest import read_manifest
 from innoclone.records.units import MIB
 from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.mysqld import Server

@@ -11,7 +11,7 @@ from pathlib import Path
 from clones import clone_server, rows
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
-from innoclone.records.manifest import read_manifest
+from innoclone.files.manifest import read_manifest
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.load import Load
