@@ -17,7 +17,7 @@ import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent
-from innoclone.agent.attempts import Attempt, FailedLogins, peer_of
+from innoclone.transport.failedlogins import Attempt, FailedLogins, peer_of
 from innoclone.server.programs import Programs
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import sha2_scramble

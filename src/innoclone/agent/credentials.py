@@ -8,8 +8,8 @@ import pwd
 from dataclasses import dataclass
 
 from innoclone.agent.accounts import EVERYWHERE, GRANT_OPTION, NOBODY, Account, Accounts
-from innoclone.agent.keys import PasswordKey
 from innoclone.agent.sql.grammar import PRIVILEGES
+from innoclone.transport.keys import PasswordKey
 
 __all__ = ["ADMINISTRATOR", "HostCredentials", "Memory", "is_administrator"]
 

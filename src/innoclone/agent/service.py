@@ -9,14 +9,12 @@ import time
 from collections.abc import Callable
 
 from innoclone.agent.accounts import Accounts
-from innoclone.agent.attempts import FailedLogins, peer_of
 from innoclone.agent.cloneprocess import Words
 from innoclone.agent.clones import Clones
 from innoclone.agent.counters import Counters
 from innoclone.agent.credentials import Memory
 from innoclone.agent.faults import StatementError
 from innoclone.agent.fixedvariables import fixed_variables
-from innoclone.agent.keys import PasswordKey, own_certificate
 from innoclone.agent.managed import settle_in_background
 from innoclone.agent.priority import give_way
 from innoclone.agent.room import Client, Room
@@ -27,6 +25,8 @@ from innoclone.agent.variables import Variables
 from innoclone.agent.web import Web
 from innoclone.errors import NetworkError
 from innoclone.records.folders import claim
+from innoclone.transport.failedlogins import FailedLogins, peer_of
+from innoclone.transport.keys import PasswordKey, own_certificate
 from innoclone.transport.listening import Listener, server_context
 from innoclone.transport.served import ServedConnection
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING
 
 from innoclone.agent.answers import Answer, Done, Rows, packets
-from innoclone.agent.attempts import Attempt, peer_of
 from innoclone.agent.credentials import HostCredentials
 from innoclone.agent.execution import Execution
 from innoclone.agent.faults import StatementError
@@ -20,16 +18,17 @@ from innoclone.agent.sql.budget import Budget, running, trim
 from innoclone.agent.sql.masking import masked
 from innoclone.agent.sql.types import Value
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, tamed
-from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
+from innoclone.transport.failedlogins import Attempt, peer_of
+from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection, nonce
 from innoclone.wire import commands as com
-from innoclone.wire.handshake import NONCE_LENGTH, Err
+from innoclone.wire.handshake import Err
 from innoclone.wire.results import Eof
 from innoclone.wire.serverlogin import ServerLogin, ServerStep
 
 if TYPE_CHECKING:
     from innoclone.agent.service import Agent
 
-__all__ = ["Session", "nonce", "refusal"]
+__all__ = ["Session", "refusal"]
 
 log = logging.getLogger("innoclone.agent")
 DRAINED, DRAINED_WITHIN = 64 << 20, 5.0  # bytes and seconds of a packet that is too large
@@ -38,11 +37,6 @@ COUNTED: dict[type[com.Command], tuple[str, ...]] = {
     com.StmtPrepare: ("Queries", "Com_stmt_prepare"), com.Ping: ("Queries",), com.StmtClose: ("Queries",),
 }  # fmt: skip
 LOGIN_PACKET = 1 << 16  # bytes; a login's packets are short, and whoever sends them is not known yet
-
-
-def nonce() -> bytes:
-    """20 random bytes, none of them NUL or a dollar sign, as MySQL's own."""
-    return bytes(33 + byte % 90 if 33 + byte % 90 != 36 else 126 for byte in os.urandom(NONCE_LENGTH))
 
 
 def refusal(error: CloneError) -> bytes:

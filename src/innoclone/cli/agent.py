@@ -54,10 +54,10 @@ def agent(
     make accounts for others.
     """
     from innoclone.agent.cloneprocess import Words
-    from innoclone.agent.logs import log_to
     from innoclone.agent.notify import Notifier
     from innoclone.agent.service import Agent
     from innoclone.agent.settings import read_settings
+    from innoclone.report.logs import log_to
 
     if systemd_unit:
         from innoclone.cli.agentunit import unit

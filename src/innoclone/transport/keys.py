@@ -1,4 +1,4 @@
-"""The agent's own key, certificate and RSA key, made once and kept in its folder.
+"""A key, certificate and RSA key of our own for those that log in here, made once and kept in a folder.
 
 The certificate is self-signed: clients get encryption without setup; those that want to know whom they talk to are
 given certificates of their own CA (``--ssl-cert``, ``--ssl-key``). The RSA key is what caching_sha2_password sends
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from innoclone.errors import FileError, ProtocolError
-from innoclone.files.system import file_error
 
 __all__ = ["PasswordKey", "own_certificate"]
 
@@ -27,16 +26,16 @@ BITS = 2048
 VALID = timedelta(days=3650)  # as the certificates that a MySQL server makes for itself
 
 
-def own_certificate(folder: Path) -> tuple[Path, Path]:
-    """Certificate and key file in ``folder``, made where they are missing. Raises a file error."""
+def own_certificate(folder: Path, name: str = "innoclone agent") -> tuple[Path, Path]:
+    """Certificate and key file in ``folder``, made for ``name`` where they are missing. Raises `FileError`."""
     certificate, key = folder / CERTIFICATE, folder / KEY
     if not (certificate.exists() and key.exists()):
         private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "innoclone agent")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
         host = socket.gethostname()
         built = (
-            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key())
+            x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key())
             .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + VALID)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in {host, "localhost"}]), critical=False)
@@ -51,7 +50,7 @@ class PasswordKey:
     """The RSA key pair for passwords."""
 
     def __init__(self, folder: Path) -> None:
-        """Read it from ``folder``, or make it. Raises a file error."""
+        """Read it from ``folder``, or make it. Raises `FileError`."""
         path = folder / PASSWORD_KEY
         try:
             private = serialization.load_pem_private_key(path.read_bytes(), None)
@@ -59,7 +58,7 @@ class PasswordKey:
             private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
             _write(path, _pem(private), 0o600)
         except OSError as error:
-            raise file_error(error, f"can't read {path}") from error
+            raise FileError(f"can't read {path}: {error.strerror}") from error
         except ValueError as error:
             raise FileError(f"{path} is damaged", hint="remove it: a new one is made") from error
         if not isinstance(private, rsa.RSAPrivateKey):
@@ -92,4 +91,4 @@ def _write(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
         beside.replace(path)
     except OSError as error:
-        raise file_error(error, f"can't write {path}") from error
+        raise FileError(f"can't write {path}: {error.strerror}") from error
