@@ -1,4 +1,5 @@
-"""Fills the generated blocks of docs/protocol.md: ``python docs/make_diagrams.py``; tests/test_docs.py checks them.
+"""Fills the generated blocks of docs/protocol.md: ``python docs/make_diagrams.py``; tests/project/test_docs.py checks
+them.
 
 The state diagrams come from the table that the program itself obeys (`innoclone.wire.stream`), the example from the
 conversation with a stock donor that the tests replay (tests/recorded/conversation.txt).

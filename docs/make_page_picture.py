@@ -20,7 +20,7 @@ LIMITS = ((5, 12), (4, 14), (6, 9), (3, 13), (5, 15))  # seconds, and MiB/s mean
 
 def main() -> None:
     """A donor, an agent with a history, a clone whose speed changes."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
     from agents import RunningAgent
     from browser import Browser
     from innoclone.sandbox.fill import fill

@@ -1,7 +1,8 @@
 """Every error innoclone can end with, in one place, and so a long one.
 
 Each class carries MySQL's number and SQLSTATE (mysqld_ername.h, errmsg.h), the exit status of the command line, whether
-trying again can help and whether a clone goes on then, and what to do. `docs/errors.md` shows the tree of them.
+trying again can help and whether a clone goes on then, and what to do: rule 9 of docs/design.md.
+`docs/errors.md` shows the tree of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``/metrics``: the agent and its clone in Prometheus' text format, version 0.0.4.
 
 The format is a few lines of text, so there is no library for it; the tests read it with Prometheus' own client. Names
-and units are by Prometheus' conventions ("Metric and label naming"); docs/operations.md explains each one.
+and units are by Prometheus' conventions ("Metric and label naming"); docs/reference/metrics.md explains each one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which file names of a donor are accepted, and where they go. A donor is not trusted.
+"""Which file names of a donor are accepted, and where they go. A donor is not trusted (rule 5 of docs/design.md).
 
 Facts: names are relative to the donor's data directory (``./schema/table.ibd``) or, for tablespaces outside of it,
 absolute; undo and system files come without a directory.

@@ -3,7 +3,7 @@
 In it are ``new``, the clone that shall take DIR's place, ``old-TIME``, data that was replaced and kept, the lock, and,
 for as long as the server may be down, ``replacing.json``: the note by which whoever comes after a crash knows what to
 do. Which of the two directories is at DIR is seen by its inode, because an exchange of names and a note about it can't
-be made in one step. As long as there is no note, ``new`` is never the old data.
+be made in one step. As long as there is no note, ``new`` is never the old data. Rule 4 of docs/design.md.
 """
 
 from __future__ import annotations

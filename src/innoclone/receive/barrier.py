@@ -1,7 +1,7 @@
 """Where all connections of one clone meet: stages, their ends, and the first failure.
 
-Two rules are kept here (docs/design.md): a stage is acknowledged only when its END was processed on every attached
-connection, and no worker goes into a stage before the master has, because the master learns of DDL first.
+Rule 1 of docs/design.md is kept here: a stage is acknowledged only when its END was processed on every attached
+connection. And no worker goes into a stage before the master has, because the master learns of DDL first.
 
 A connection counts from the donor's answer to COM_ATTACH on, not from the question: while a stage is ended the donor
 lets the question wait, until the stage was acknowledged. Where it has counted a connection whose answer is still on

@@ -3,7 +3,7 @@
 A donor keeps the snapshot of a clone whose connections broke for a while, and goes on for whoever names the clone in
 COM_REINIT. It believes what it is told about the chunks that are there, and numbers its clones anew when it is
 restarted: so a process goes on only where donor, journal and files prove that it is the same clone, and otherwise says
-why it doesn't.
+why it doesn't (rule 6 of docs/design.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Bandwidth limits shared by all connections of a clone; they may be changed while it runs."""
+"""Bandwidth limits shared by all connections of a clone; they may be changed while it runs.
+
+Nobody sleeps for long here: rule 2 of docs/design.md.
+"""
 
 from __future__ import annotations
 

@@ -163,8 +163,10 @@ def fill(connect: Connect, size: int, *, threads: int = 4, progress: Callable[[f
             connection.cursor().execute("SET SESSION foreign_key_checks = 0, cte_max_recursion_depth = 100000000")
         # How much a row takes on disk is only an estimate (files grow by whole extents), so look after each round.
         step = min(size / 10, _LARGEST_ROUND)
+        done = 0.0
         while (grown := size_on_disk(cursor) - before) < size:
-            progress(grown / size)
+            done = max(done, grown / size)  # the server may give back what it had taken before
+            progress(done)
             work = []
             for table in tables:
                 low = next_number[table.name]

@@ -1,4 +1,7 @@
-"""The login of every connection of ours, clone connections and SQL alike: `innoclone.wire.login` with I/O."""
+"""The login of every connection of ours, clone connections and SQL alike: `innoclone.wire.login` with I/O.
+
+No password goes out in the clear: rule 8 of docs/design.md.
+"""
 
 from __future__ import annotations
 
