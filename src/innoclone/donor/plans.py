@@ -209,7 +209,7 @@ class RedoPlan:
     """REDO_COPY."""
 
     def __init__(self, parts: Sequence[RedoFilePart]) -> None:
-        self._parts = parts
+        self.parts = parts
         self.files = [part.stored for part in parts]
         self._chunks = _Chunks([file.size for file in self.files])
 
@@ -226,7 +226,7 @@ class RedoPlan:
     @property
     def estimate(self) -> int:
         """Bytes."""
-        return sum(FILE_HEADER_SIZE + part.end - part.begin for part in self._parts)
+        return sum(FILE_HEADER_SIZE + part.end - part.begin for part in self.parts)
 
     def metadata(self) -> Iterator[FileMetadata]:
         """What a recipient is told of each file; it calls them by their numbers."""
@@ -240,7 +240,7 @@ class RedoPlan:
     def blocks(self, chunk: int, done: int) -> Iterator[Block]:
         """The blocks of a chunk behind the first ``done`` ones, as far as there is log in them."""
         index, begin, length = self._chunks.locate(chunk)
-        part = self._parts[index]
+        part = self.parts[index]
         size = part.stored.size
         for number, at in enumerate(range(done * BLOCK, length, BLOCK), done + 1):
             start = begin + at

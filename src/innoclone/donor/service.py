@@ -107,9 +107,7 @@ class Donor:
 
     def _end(self) -> None:
         """Whoever takes a clone is told that it is over, or may finish a clone that is; others have to go at once."""
-        with self._lock:
-            courses = list(self._courses.values())
-        for course in courses:
+        for course in self.courses:
             if course.stage is not StageNumber.DONE:
                 course.fail(Interrupted("the donor was stopped"))
         end = time.monotonic() + END_WITHIN
@@ -228,10 +226,15 @@ class Donor:
             self._courses.pop(course.clone_id, None)
             self._hosts.pop(course.clone_id, None)
 
+    @property
+    def courses(self) -> list[Course]:
+        """The clones that are known."""
+        with self._lock:
+            return list(self._courses.values())
+
     def tidy(self) -> None:
         """Forget clones that are over, and the longest left ones of too many whose recipients may come back."""
-        with self._lock:
-            courses = list(self._courses.values())
+        courses = self.courses
         waiting = [course for course in courses if not course.tasks]
         for course in [one for one in courses if one.is_over] + waiting[: max(0, len(waiting) - MOST_WAITING)]:
             self.drop(course)
