@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 from collections.abc import Iterable
@@ -45,6 +46,13 @@ class Channel(ServedConnection):
     def is_plain(self) -> bool:
         """Whether what is sent is what goes over the wire, so that the kernel can send it by itself."""
         return self._stream is None and not isinstance(self._sock, ssl.SSLSocket)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the other end has closed the connection, as far as the system knows."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLRDHUP)
+        return bool(poll.poll(0))  # POLLHUP and POLLERR are always told
 
     def write(self, payloads: Iterable[bytes]) -> None:
         """Packets, and then everything is on its way. Raises `NetworkError`."""

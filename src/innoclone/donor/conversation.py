@@ -231,7 +231,7 @@ class Conversation:
         self._refuse_second()
         version = self._version(command.version)
         self.course = self._donor.begin(self.host)
-        self.task = self.course.begin(self.shut)
+        self.task, self.course.master = self.course.begin(self.shut), self.number
         self.channel.say(
             *self._parameters(version), self._locators(version, self.course), Complete().serialize()
         )  # fmt: skip
@@ -262,7 +262,7 @@ class Conversation:
     def _attach(self, command: Attach) -> None:
         self._refuse_second()
         course = self._donor.find(_only(command.locators))
-        self.task = course.attach(self.shut, lambda: self._is_shut)
+        self.task = course.attach(self.shut, lambda: self._is_shut or self.channel.is_gone)
         self.course = course
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
 
@@ -270,7 +270,7 @@ class Conversation:
         self._refuse_second()
         locator = _only(command.locators)
         course = self._donor.find(locator, revived_by=self.host)
-        self.task = course.restart(locator, self.shut)
+        self.task, course.master = course.restart(locator, self.shut), self.number
         self.course = course
         log.info("%s goes on with its clone at %s", self.host, course.stage.name)
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())

@@ -25,6 +25,7 @@ MASTER = 0
 MOST_TASKS = 128
 KEEP_ALIVE = 5.0  # seconds, as a stock donor's
 ATTACH_PATIENCE = 1800.0  # seconds that a worker waits to be let in, as in a stock donor
+ATTACH_LOOK = 1.0  # seconds after which it is looked at whether that worker is still there
 
 
 @dataclass(eq=False)
@@ -52,6 +53,7 @@ class Course:
         self.sent = 0  # bytes of files and redo
         self.error: CloneError | None = None
         self.was_executed = False
+        self.master = 0  # the number of the connection that is its master, or was
         self._plans = plans
         self._changed = threading.Condition()
         self._tasks: dict[int, Task] = {}
@@ -61,6 +63,7 @@ class Course:
         self._open = range(0)  # chunks that nobody has taken
         self._skipped: frozenset[int] = frozenset()  # of those: they are there already
         self._idle_since: float | None = None
+        self._breaks = 0  # how often all connections were ended
 
     # ---- coming and going ----------------------------------------------------------------------------------
 
@@ -74,13 +77,16 @@ class Course:
         it failed with."""
         end = time.monotonic() + ATTACH_PATIENCE
         with self._changed:
+            breaks = self._breaks
             while not self._is_open():
                 self._refuse_failed()
+                if self._breaks != breaks:  # this one is lost, too, whether it knows or not: it must not count
+                    raise NetworkError("another connection of the clone was lost")
                 if self.stage is StageNumber.DONE:
                     raise SnapshotGone("the clone is done")
                 if is_stopped() or time.monotonic() > end:
                     raise SnapshotGone("the clone does not come to its next stage")
-                self._changed.wait(KEEP_ALIVE)
+                self._changed.wait(ATTACH_LOOK)
             number = next(number for number in range(1, MOST_TASKS + 1) if number not in self._tasks)
             if number == MOST_TASKS:
                 raise SnapshotGone(f"the clone has {MOST_TASKS} tasks already")
@@ -128,6 +134,7 @@ class Course:
         """End all connections; the recipient may come back."""
         with self._changed:
             tasks = list(self._tasks.values())
+            self._breaks += 1
             self._tasks.clear()
             self._ended.clear()
             self._idle_since = time.monotonic()

@@ -179,16 +179,16 @@ class Donor:
         channel.close()
 
     def kill(self, number: int, host: str) -> None:
-        """End another connection of the same host, and the clone that it is the master of: its user wished so."""
+        """End the clone that a connection of the same host is the master of, or was: its user wished so."""
         with self._lock:
-            found = self._conversations.get(number)
-        if found is None or found[0].host != host:
-            return
-        course = found[0].course
-        if course is not None:
+            found = [
+                course for course in self._courses.values()
+                if course.master == number and self._hosts.get(course.clone_id) == host
+            ]  # fmt: skip
+        for course in found:
             course.fail(Interrupted("the recipient's statement was killed"))
+            course.break_off()
             self.drop(course)
-        found[0].shut()
 
     # ---- clones --------------------------------------------------------------------------------------------
 
