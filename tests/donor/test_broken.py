@@ -100,7 +100,7 @@ def test_killed_and_the_directory_is_another(small_clone: Path, recipient: Serve
 
 
 def test_the_statement_is_killed(small_clone: Path, recipient: Server, tmp_path: Path) -> None:
-    """The donor forgets the clone at once."""
+    """All of its connections end; a recipient whose read was interrupted does not say that it gave up."""
     with served(small_clone, tmp_path, limits=Limits(data=4)) as donor:
         thread = Taking(recipient, donor.port, tmp_path / "taken", 2)
         wait_for(lambda: any(course.sent > MIB for course in donor.courses))
@@ -108,9 +108,8 @@ def test_the_statement_is_killed(small_clone: Path, recipient: Server, tmp_path:
         number = rows(recipient, processes)[0][0]
         rows(recipient, f"KILL QUERY {number}")
         thread.join()
-        wait_for(lambda: not donor.courses)
+        wait_for(lambda: not any(course.tasks for course in donor.courses))
     assert isinstance(thread.error, pymysql.Error)
-    assert thread.error.args[0] == 1317
 
 
 class Taking(threading.Thread):

@@ -124,8 +124,8 @@ ALONE = {"clone_autotune_concurrency": 0, "clone_max_concurrency": 1}
 
 
 def assert_taken(stored: Stored, target: Path) -> None:
-    """Every file is the donor's, byte by byte; what the recipient makes longer is zeros; pages that were sent in another
-    form have that; the redo log is as long as the donor's and has the same part of it."""
+    """Every file is the donor's, byte by byte; what the recipient makes longer is zeros; pages that were sent in
+    another form have that; the redo log is as long as the donor's and has the same part of it."""
     changed = {(block.index, block.offset): block.content or b"" for block in stored.pages.blocks(1, 0)}
     for index, file in enumerate(stored.files.data):
         want = bytearray(file.stored.path.read_bytes())

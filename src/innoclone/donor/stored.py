@@ -41,7 +41,7 @@ from innoclone.innodb.space import (
 )
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile, find_tablespaces, plan_files
-from innoclone.verification.wholeness import expected_files
+from innoclone.verification.wholeness import expected_files, other_problems
 
 __all__ = ["Stored", "look", "open_stored"]
 
@@ -155,6 +155,7 @@ def _tablespaces(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFile
     plans, extra = plan_files(directory, expected)
     problems = [f"{plan.report.name}: {problem}" for plan in plans for problem in plan.report.problems]
     problems += [f"{name}: not a file of this clone" for name in extra]
+    problems += other_problems(directory, manifest)
     found = expected or _as_they_say(directory)
     found = [one for one in found if not is_temporary(one.space_id)]
     for one in found:
