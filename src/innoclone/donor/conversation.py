@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-import time
+import threading
 from typing import TYPE_CHECKING
 
 from innoclone.donor.channel import Channel
@@ -73,18 +73,18 @@ class Conversation:
 
     def __init__(self, donor: Donor, channel: Channel, number: int) -> None:
         self.number, self.channel, self.host = number, channel, channel.peer_host
-        self.began = time.monotonic()
+        self.thread = threading.current_thread()  # until it has one of its own
         self.logged_in = self.in_clone = False
         self.course: Course | None = None
         self.task: Task | None = None
         self._donor = donor
         self._attempt = Attempt(donor.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
-        self._is_shut = False
+        self.is_shut = False
 
     def shut(self) -> None:
         """End it, from any thread."""
-        self._is_shut = True
+        self.is_shut = True
         self.channel.shut()
 
     def run(self) -> None:
@@ -156,7 +156,7 @@ class Conversation:
 
     def _serve(self) -> None:
         channel = self.channel
-        while not self._is_shut:
+        while not self.is_shut:
             channel.sequence = 0
             payload = channel.read()
             if payload is None or payload[:1] == bytes([COM_QUIT]):
@@ -186,7 +186,7 @@ class Conversation:
 
     def _clone(self) -> None:
         """Until COM_EXIT, or an answer that is an error."""
-        while not self._is_shut:
+        while not self.is_shut:
             self.channel.sequence = 0
             payload = self.channel.read()
             if payload is None:
@@ -262,7 +262,7 @@ class Conversation:
     def _attach(self, command: Attach) -> None:
         self._refuse_second()
         course = self._donor.find(_only(command.locators))
-        self.task = course.attach(self.shut, lambda: self._is_shut or self.channel.is_gone)
+        self.task = course.attach(self.shut, lambda: self.is_shut or self.channel.is_gone)
         self.course = course
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
 

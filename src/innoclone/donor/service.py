@@ -77,7 +77,7 @@ class Donor:
         self._lock = threading.Lock()
         self._courses: dict[int, Course] = {}
         self._hosts: dict[int, str] = {}  # of the clones' recipients
-        self._conversations: dict[int, tuple[Conversation, threading.Thread]] = {}
+        self._conversations: dict[int, Conversation] = {}
         self._last = 0
         self._listener = Listener(host=options.bind_address, port=options.port, path=None, short=log.warning)
 
@@ -111,14 +111,16 @@ class Donor:
             if course.stage is not StageNumber.DONE:
                 course.fail(Interrupted("the donor was stopped"))
         end = time.monotonic() + END_WITHIN
-        while left := self._left():
+        while left := self.conversations:
             late = time.monotonic() > end
-            for conversation, _ in left:
+            for conversation in left:
                 if late or not conversation.in_clone:
                     conversation.shut()
-            left[0][1].join(END_WITHIN if late else LOOK)
+            left[0].thread.join(END_WITHIN if late else LOOK)
 
-    def _left(self) -> list[tuple[Conversation, threading.Thread]]:
+    @property
+    def conversations(self) -> list[Conversation]:
+        """The connections, oldest first."""
         with self._lock:
             return list(self._conversations.values())
 
@@ -138,14 +140,14 @@ class Donor:
             conversation = Conversation(self, channel, self._last)
             name = f"innoclone-recipient-{conversation.number}"
             thread = threading.Thread(target=self._run, args=(conversation,), name=name, daemon=True)
-            self._conversations[conversation.number] = (conversation, thread)
+            self._conversations[conversation.number], conversation.thread = conversation, thread
         thread.start()
 
     def _make_room(self) -> bool:
         """Whether there is room for one more; where there is none, the oldest that takes part in no clone has to go:
         first those that have not logged in, then those that do nothing, at last those of hosts that take no clone."""
+        there = [conversation for conversation in self.conversations if not conversation.is_shut]
         with self._lock:
-            there = [conversation for conversation, _ in self._conversations.values()]
             taking = set(self._hosts.values())
         if len(there) < self.options.max_connections:
             return True
@@ -158,8 +160,6 @@ class Donor:
         if victim is None:
             return False
         victim.shut()
-        with self._lock:
-            self._conversations.pop(victim.number, None)
         return True
 
     def _run(self, conversation: Conversation) -> None:
