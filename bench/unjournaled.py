@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import Any
 
 from innoclone.cli.app import run
 from innoclone.commands import clone
-from innoclone.receive.recipient import Received, receive
+from innoclone.receive.recipient import Recipient
 
 
-@functools.wraps(receive)
-def _without_journal(*arguments: Any, facts: object, **named: Any) -> Received:
-    return receive(*arguments, **named)
+class _WithoutJournal(Recipient):
+    def __init__(self, *arguments: Any, facts: object, **named: Any) -> None:
+        super().__init__(*arguments, **named)
 
 
-vars(clone)["receive"] = _without_journal
+vars(clone)["Recipient"] = _WithoutJournal
 sys.exit(run(sys.argv[1:]))

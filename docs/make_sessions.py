@@ -3,11 +3,10 @@
 Needs root: it runs in namespaces of its own (unshare(1)), in which ``/srv``, ``/home/dba`` and ``/etc/innoclone`` are
 folders of a temporary one, the host is ``backup1``, and a private MySQL server with some hundred MB is
 ``db1.example.com:3306``. Its account
-``backup`` is in ``/home/dba/donor.cnf``. Nothing
-of the real machine is changed.
+``backup`` is in ``/home/dba/donor.cnf``. Nothing of the real machine is changed, and what a page leaves running ends.
 
 In a page, ``<!-- recorded -->`` stands before a ``console`` block whose commands (``$ ...``) are run, one shell for
-the whole page, in a terminal of 100 columns; what the terminal shows in the end takes the place of what the block
+the whole page, in a terminal of 110 columns; what the terminal shows in the end takes the place of what the block
 has. Where that had a line ``...``, as many lines stay before and after it as there were. ``<!-- run: COMMANDS -->``
 is run and not shown, ``donor`` in it is ``innoclone sandbox`` for the donor ``db1``; what is shown meanwhile belongs
 to a command before it that ends with ``&``. A command that fails must have been shown with an ``ERROR``; else nothing
@@ -16,11 +15,14 @@ is written.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
 import re
 import shlex
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -34,21 +36,23 @@ from innoclone.server.programs import provide_programs
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-ROWS, COLUMNS = 50, 100
+NAMESPACES = ("--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
+ROWS, COLUMNS = 50, 110
 SIZE = os.environ.get("SIZE", "300M")  # of the donor
 BLOCK = re.compile(r"<!-- recorded -->\n```console\n(?P<shown>.*?)```|<!-- run:\s(?P<hidden>.*?)-->", re.DOTALL)
 # Written by the shell before and after each command; what is between belongs to it.
 BEGIN, END = "\x1e{}\x1e", re.compile(r"\x1e=(\d+)\x1e")
+FOLDERS = ("srv", "home/dba", "etc/innoclone")
+# The machine's own /home and /srv are hidden, and what is written to its /etc lies beside it.
 PREPARE = """
 ip link set lo up
 hostname backup1
-mount -t tmpfs tmpfs /home
-for folder in srv home/dba etc/innoclone; do
-  mkdir -p {work}/$folder /$folder 2>/dev/null || mount -t tmpfs tmpfs $(dirname /$folder)
-  mkdir -p /$folder && mount --bind {work}/$folder /$folder
-done
-printf '127.0.0.1 localhost db1.example.com backup1\\n' > {work}/hosts
-mount --bind {work}/hosts /etc/hosts
+mkdir {work}/home {work}/srv {work}/etc {work}/etc.work
+mount --bind {work}/home /home
+mount --bind {work}/srv /srv
+mount -t overlay overlay -o lowerdir=/etc,upperdir={work}/etc,workdir={work}/etc.work /etc
+mkdir /home/dba /etc/innoclone
+printf '127.0.0.1 localhost db1.example.com backup1\\n' > /etc/hosts
 """
 ACCOUNTS = """
 CREATE USER 'backup'@'%' IDENTIFIED BY 'Ahkoo4ai' REQUIRE SSL;
@@ -117,7 +121,7 @@ def _by_command(output: str) -> list[str]:
     for piece in re.split(r"\x1e(?=(?:\d+|-)\x1e)", output)[1:]:
         name, _, rest = piece.partition("\x1e")
         ended = END.search(rest)
-        if ended is None or (int(ended[1]) and "ERROR" not in rest):
+        if ended is None or (int(ended[1]) and (name == "-" or "ERROR" not in rest)):
             raise ValueError("\n".join([f"command {name} failed:", *_lines(rest)]))
         if name == "-" and found:
             found[-1] += rest
@@ -141,7 +145,13 @@ def terminal(text: str, environment: dict[str, str]) -> str:
     command = ["bash", "--norc", "-c", text]
     output = b""
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd="/home/dba", start_new_session=True
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        cwd=environment["HOME"],
+        start_new_session=True,
     ):
         os.close(theirs)
         while data := _read(ours):
@@ -165,32 +175,61 @@ def _provide_client(path: Path) -> None:
     path.chmod(0o755)
 
 
+def _end_servers() -> None:
+    """End what a page left running on its clones; nobody else's processes are in this namespace."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"/srv/" in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
 def inside(work: Path, pages: list[Path]) -> None:
-    """In the namespaces: prepare them and the donor, record the pages, take the donor down."""
+    """In the namespaces: prepare them and the donor, record the pages, take the donor down.
+
+    A page that can't be recorded stays as it is; the others are recorded all the same.
+    """
+    if os.getpid() != 1:  # of a namespace of its own, as `main` makes it: what follows mounts, kills and removes
+        sys.exit("not in a namespace of its own")
     subprocess.run(["bash", "-ec", PREPARE.format(work=work)], check=True)
     cache = os.environ.get("XDG_CACHE_HOME", f"{os.environ['HOME']}/.cache")
     environment = {
         "HOME": "/home/dba", "PATH": f"{work}/bin:{ROOT}/.venv/bin:{os.environ['PATH']}", "TERM": "xterm-256color",
-        "XDG_CACHE_HOME": cache, "TMPDIR": "/srv", "COLUMNS": str(COLUMNS), "LANG": "C.UTF-8",
+        "XDG_CACHE_HOME": cache, "TMPDIR": str(work), "COLUMNS": str(COLUMNS), "LANG": "C.UTF-8",
     }  # fmt: skip
     donor = environment | {"XDG_STATE_HOME": str(work / "donor")}
     _provide_client(work / "bin" / "mysql")
+    failed: list[str] = []
     start = ["innoclone", "sandbox", "start", "db1", "--port=3306", f"--size={SIZE}", "--quiet"]
     subprocess.run(start, env=donor, check=True)
     try:
         subprocess.run(["innoclone", "sandbox", "shell", "db1"], env=donor, check=True, input=ACCOUNTS, text=True)
         for page in pages:
-            subprocess.run(["bash", "-c", "rm -rf /srv/* /home/dba/* /home/dba/.[!.]* /etc/innoclone/*"], check=True)
+            _end_servers()
+            for folder in FOLDERS:
+                _empty(Path("/", folder))
             option_file = Path("/home/dba/donor.cnf")
             option_file.write_text(OPTION_FILE.format("backup", "Ahkoo4ai"))
             option_file.chmod(0o600)
             before = page.read_text()
-            output = terminal(script(before), environment | {"DONOR_STATE": donor["XDG_STATE_HOME"]})
-            page.write_text(recorded(before, output))
-            print(page)
+            output = terminal(script(before), environment | {"DONOR_STATE": donor["XDG_STATE_HOME"], "DOCS": str(DOCS)})
+            try:
+                page.write_text(recorded(before, output))
+                print(page)
+            except ValueError as error:
+                failed.append(f"{page}: {error}")
     finally:
         stop = ["innoclone", "sandbox", "stop", "db1", "--remove", "--quiet"]
         subprocess.run(stop, env=donor, check=False)
+    if failed:
+        sys.exit("\n".join(["not recorded:", *failed]))
 
 
 def main() -> None:
@@ -202,7 +241,10 @@ def main() -> None:
     pages = [Path(name).resolve() for name in sys.argv[1:]] or every
     with tempfile.TemporaryDirectory(prefix="sessions-") as work:
         again = [sys.executable, str(Path(__file__).resolve()), "--inside", work, *map(str, pages)]
-        subprocess.run(["unshare", "--mount", "--net", "--uts", *again], check=True)
+        subprocess.run(
+            ["unshare", *NAMESPACES, *again],
+            check=True,
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from innoclone.commands.verify import VerifyReport
     from innoclone.errors import CloneError
     from innoclone.records.limits import Limits
-    from innoclone.records.managed import Managed
+    from innoclone.records.managedserver import Managed
     from innoclone.records.retention import Policy, Span
     from innoclone.records.status import CloneStatus
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
@@ -93,7 +93,7 @@ _HOMES = {
     "Limits": "records.limits",
     "Listing": "commands.listing",
     "LocalResult": "commands.local",
-    "Managed": "records.managed",
+    "Managed": "records.managedserver",
     "Policy": "records.retention",
     "ReplaceResult": "commands.replace",
     "ReplicateResult": "commands.replicate",

@@ -12,20 +12,31 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from innoclone.commands import boot as boot_operation
 from innoclone.commands import clone as clone_operation
-from innoclone.commands import listing, steer
+from innoclone.commands import discard as discard_operation
+from innoclone.commands import listing
 from innoclone.commands import local as local_operation
 from innoclone.commands import replace as replace_operation
 from innoclone.commands import replicate as replicate_operation
 from innoclone.commands import restore as restore_operation
+from innoclone.commands import stop as stop_operation
 from innoclone.commands import verify as verify_operation
 from innoclone.commands.boot import BootResult
 from innoclone.commands.clone import CloneResult
 from innoclone.commands.generations import add_generation
 from innoclone.commands.inspect import DirectoryStatus, inspect
+from innoclone.commands.keywords import (
+    BootKeywords,
+    CloneKeywords,
+    LocalKeywords,
+    ReplaceKeywords,
+    ReplicateKeywords,
+    RestoreKeywords,
+    VerifyKeywords,
+)
 from innoclone.commands.listing import Listing
 from innoclone.commands.local import LocalResult
 from innoclone.commands.options import (
@@ -43,13 +54,14 @@ from innoclone.commands.replace import ReplaceResult
 from innoclone.commands.replicate import ReplicateResult
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.verify import VerifyReport
+from innoclone.errors import UsageError
 from innoclone.records.history import read_history
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
 from innoclone.settings.dsn import is_dsn
-from innoclone.settings.options import Sources, resolve
+from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords, Sources, resolve
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
@@ -60,14 +72,17 @@ __all__ = [
 Progress = Callable[[CloneStatus], None]
 
 
-def endpoint(dsn: str, *, password: str | None = None, **options: str | bool) -> Endpoint:
+def endpoint(dsn: str, *, password: str | None = None, **options: Unpack[ConnectionKeywords]) -> Endpoint:
     """The server that ``dsn`` names. ``options`` are those of the command line, with underscores (``ssl_ca=...``,
     ``get_server_public_key=True``).
 
     Raises `UsageError`.
     """
+    if unknown := [name for name in options if name.replace("_", "-") not in CONNECTION_OPTIONS]:
+        raise UsageError(f"there is no option {unknown[0]}", hint="docs/api.md says how a server is named")
     typed: dict[str, str | None] = {
-        name.replace("_", "-"): str(int(value)) if isinstance(value, bool) else value for name, value in options.items()
+        name.replace("_", "-"): str(int(value)) if isinstance(value, bool) else str(value)
+        for name, value in options.items()
     }
     if password is not None:
         typed["password"] = password
@@ -84,7 +99,7 @@ def clone(
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
-    **options: Any,
+    **options: Unpack[CloneKeywords],
 ) -> CloneResult:
     """Clone a running server into a directory.
 
@@ -110,7 +125,7 @@ def local(
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
-    **options: Any,
+    **options: Unpack[LocalKeywords],
 ) -> LocalResult:
     """Clone a server on this host by copying its files; an earlier clone in the directory is brought up to date.
 
@@ -133,7 +148,7 @@ def restore(
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
-    **options: Any,
+    **options: Unpack[RestoreKeywords],
 ) -> RestoreResult:
     """Make a new data directory of a finished clone, whole or not at all.
 
@@ -164,7 +179,7 @@ def replace_data(
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
-    **options: Any,
+    **options: Unpack[ReplaceKeywords],
 ) -> ReplaceResult:
     """Replace the data of ``managed``, a server on this host, by a clone of ``donor``, and restart it.
 
@@ -201,7 +216,7 @@ def boot(
     progress: Progress | None = None,
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
-    **options: Any,
+    **options: Unpack[BootKeywords],
 ) -> BootResult:
     """Start a mysqld on a clone and let it recover; its binary log position is in the result and in the manifest.
 
@@ -222,7 +237,7 @@ def verify(
     progress: Progress | None = None,
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
-    **options: Any,
+    **options: Unpack[VerifyKeywords],
 ) -> VerifyReport:
     """Check every page of a clone; with ``against`` also compare its tables with that server's.
 
@@ -241,7 +256,7 @@ def replicate(
     source: str | Endpoint | None = None,
     *,
     password: str | None = None,
-    **options: Any,
+    **options: Unpack[ReplicateKeywords],
 ) -> ReplicateResult:
     """The statements that make a clone, a directory or a running server, replicate from ``source``.
 
@@ -281,7 +296,7 @@ def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) ->
     Only that ends, and its call raises `Interrupted`. Raises `TargetUnusable`, `TargetBusy` where it can't be reached
     or doesn't end in ``timeout`` seconds.
     """
-    return steer.stop(Path(directory).absolute(), timeout=timeout) is not None
+    return stop_operation.stop(Path(directory).absolute(), timeout=timeout) is not None
 
 
 def discard(directory: str | os.PathLike[str]) -> bool:
@@ -290,7 +305,7 @@ def discard(directory: str | os.PathLike[str]) -> bool:
     Raises `TargetExists` for a finished one, `TargetBusy` if a process works on it, `TargetUnusable` if it holds no
     clone of ours, or a file error.
     """
-    return steer.discard(Path(directory).absolute())
+    return discard_operation.discard(Path(directory).absolute())
 
 
 def history(limit: int | None = None) -> list[dict[str, Any]]:

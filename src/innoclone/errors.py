@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from innoclone.lines import escaped, tamed
+from innoclone.lines import escaped, one_line
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
@@ -19,7 +19,7 @@ __all__ = [
     "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
     "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
     "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall",
-    "RedoDisabled", "SqlError", "escaped", "registry", "tamed",
+    "RedoDisabled", "SqlError", "escaped", "registry", "one_line",
 ]  # fmt: skip
 
 
@@ -324,11 +324,6 @@ class SnapshotGone(DonorError):
 
     number, symbol, retryable = 1815, "ER_INTERNAL_ERROR", True
     hint = "run the same command again: a new clone begins"
-
-    def __init__(self, message: str, *, lost: CloneError | None = None, donor_number: int = 0) -> None:
-        """``lost``: the network error behind it, if nothing had been copied by then."""
-        super().__init__(message, donor_number=donor_number)
-        self.lost = lost
 
 
 class PageUnfit(SnapshotGone):

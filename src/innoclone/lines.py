@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_TEXT", "escaped", "tamed"]
+__all__ = ["LONGEST_TEXT", "escaped", "one_line"]
 
 LONGEST_TEXT = 512  # characters, as many as clone_status.ERROR_MESSAGE holds
 
@@ -14,6 +14,6 @@ def escaped(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def tamed(text: str) -> str:
+def one_line(text: str) -> str:
     """What a peer says: on one line, nothing but printable characters, not endless."""
     return "".join(char if char.isprintable() else "?" for char in text[:LONGEST_TEXT])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agents import PATIENCE, RunningAgent, beside
-from innoclone.agent.variables import CLONE_VARIABLES
+from innoclone.agent.variables.globals import CLONE_VARIABLES
 from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs

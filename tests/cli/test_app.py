@@ -12,8 +12,9 @@ import pytest
 from commandline import SECRET, cloned, environment, in_this_process, innoclone
 from innoclone import errors
 from innoclone.cli import app as program
+from innoclone.cli.arguments import FileArgs
 from innoclone.cli.clone import parse_compression
-from innoclone.cli.common import FileArgs, _readable_password
+from innoclone.cli.command import _readable_password
 from innoclone.cli.copying import parse_map_path
 from innoclone.cli.reference import commands
 from innoclone.commands.options import CloneOptions, VerifyOptions

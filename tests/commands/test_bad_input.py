@@ -131,7 +131,7 @@ def test_another_clone_runs(environment, server: Server, target: Path, tmp_path:
     first = tmp_path / "first"
     with Running("clone", "--max-data-bandwidth=10", dsn(server), str(first), environment=environment) as running:
         running.wait_for("FILE COPY")
-        monkeypatch.setattr("innoclone.receive.session.BUSY_PATIENCE", 1.0)
+        monkeypatch.setattr("innoclone.receive.timings.BUSY_DONOR", 1.0)
         with pytest.raises(errors.CloneRunning) as caught:
             clone_server(server, target)
         assert (caught.value.code, caught.value.exit_status, caught.value.retryable) == (3634, 6, True)

@@ -16,8 +16,8 @@ from commandline import environment, innoclone
 from faults import Running, assert_failed, assert_free, assert_unbootable, dsn, kill_connections, tmpfs
 from innoclone import errors
 from innoclone.commands.clone import clone
+from innoclone.commands.discard import discard
 from innoclone.commands.options import CloneOptions
-from innoclone.commands.steer import discard
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode

@@ -22,6 +22,7 @@ from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
 from innoclone.records.manifest import read_manifest, update_manifest
+from innoclone.records.position import ClonePosition
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.sandbox.load import Load
 from innoclone.server.cloned import Recovery, read_recovery
@@ -86,7 +87,7 @@ def test_position_is_where_the_last_transaction_ends(make_server: ServerFactory,
     assert numbers.startswith("1-")
     assert last_of(server, result.gtid_executed, result.binlog_file) == result.binlog_position
     position = read_manifest(directory)["position"]
-    for values in (vars(result), position, vars(status)):
+    for values in (result.position.fields, position, status.position.fields):
         assert values["binlog_file"] == result.binlog_file
         assert values["binlog_position"] == result.binlog_position
         assert values["gtid_executed"] == result.gtid_executed
@@ -322,6 +323,9 @@ def test_records_of_the_recovery(tmp_path: Path) -> None:
     """Both forms of it; a GTID set may take several lines; an unfinished recovery is none."""
     folder = tmp_path / "#clone"
     folder.mkdir()
+    position = ClonePosition(
+        binlog_file="log.000007", binlog_position=1234, gtid_executed="aaa:1-5,bbb:1-7", position_from="boot"
+    )
     assert read_recovery(tmp_path) is None
     record = folder / "#status_recovery"
     record.write_text("1000000\n0\n")
@@ -330,10 +334,10 @@ def test_records_of_the_recovery(tmp_path: Path) -> None:
     record.write_text("1000000\n0\n\n0\n\n")
     assert read_recovery(tmp_path) is None
     record.write_text("1000000\n3500000\n./log.000007\n1234\naaa:1-5,\nbbb:1-7\n")
-    assert read_recovery(tmp_path) == Recovery(1.0, 3.5, "log.000007", 1234, "aaa:1-5,bbb:1-7")
+    assert read_recovery(tmp_path) == Recovery(1.0, 3.5, position)
     record.unlink()
     view = folder / "#view_status"
     view.write_text("2 1\n1000000 4000000\nhost:3306\n0\n\n\n0\n\n")
     assert read_recovery(tmp_path) is None
     view.write_text("2 1\n1000000 4000000\nhost:3306\n0\n\n./log.000007\n1234\naaa:1-5,\nbbb:1-7\n")
-    assert read_recovery(tmp_path) == Recovery(4.0, 4.0, "log.000007", 1234, "aaa:1-5,bbb:1-7")
+    assert read_recovery(tmp_path) == Recovery(4.0, 4.0, position)

@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clones import booted, rows
+from hostile_sql import HostileSql, Stranger
 from innoclone.commands.diff import diff
-from innoclone.commands.generations import add_generation
+from innoclone.commands.generations import add_generation, preview
 from innoclone.commands.local import local
 from innoclone.commands.options import LocalOptions
-from innoclone.errors import TargetExists, TargetUnusable
+from innoclone.errors import NetworkError, TargetExists, TargetUnusable
 from innoclone.files.generations import (
     begin_generation,
     check_latest,
@@ -28,6 +30,7 @@ from innoclone.files.marks import begin_directory
 from innoclone.sandbox.fill import fill
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.wire.handshake import Ok
 from servers import ServerFactory, endpoint_of
 
 MIB = 1 << 20
@@ -35,6 +38,18 @@ MIB = 1 << 20
 
 def options(server: Server, folder: Path, keep: int, *, full_copies: bool) -> LocalOptions:
     return LocalOptions(donor=endpoint_of(server), directory=folder, generations=keep, full_copies=full_copies)
+
+
+@pytest.mark.parametrize("look", [add_generation, preview])
+def test_a_donor_that_says_nothing_more_is_not_waited_for(look: Callable[..., object], tmp_path: Path) -> None:
+    """It lets in, and is silent when it is asked for the files: without a limit nobody would come back."""
+
+    def silent(peer: Stranger, statement: str) -> None:
+        if "server_uuid" not in statement:
+            peer.send(Ok().serialize())
+
+    with HostileSql(answer=silent) as peer, pytest.raises(NetworkError):
+        look(LocalOptions(peer.endpoint(), tmp_path / "dated", generations=2, stall_timeout=1.0))
 
 
 def test_three_generations_of_which_two_are_kept(

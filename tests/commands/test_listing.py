@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import innoclone
-from innoclone.cli.listing import listing_lines
+from innoclone.cli.clonetable import listing_lines
 from innoclone.commands import generations as operation
 from innoclone.commands.boot import boot
 from innoclone.commands.generations import add_generation, preview

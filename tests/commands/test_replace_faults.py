@@ -20,16 +20,16 @@ import pytest
 from clones import rows
 from faults import tmpfs
 from innoclone.commands import replace as operation
-from innoclone.commands.replace import replace_data, settle
+from innoclone.commands.replace import recover_replacement, replace_data
 from innoclone.errors import BootFailed, DiskFull, DiskSpace, Interrupted, TargetUnusable
 from innoclone.files import belongings as staying
 from innoclone.files.base import server_process
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Places
 from innoclone.records.status import CloneStatus, Stage, State
-from innoclone.server.managed import Control
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.server.servercontrol import Control
 from managed import MakeManaged, ManagedServer, assert_new, assert_old
 from servers import ServerFactory
 
@@ -175,8 +175,8 @@ def test_a_disk_without_room_for_the_servers_own_files(make_managed: MakeManaged
 
 KILLED = """
 import os, pickle, sys
-from innoclone.server.managed import Control
-from innoclone.server.managed import Control
+from innoclone.server.servercontrol import Control
+from innoclone.server.servercontrol import Control
 from innoclone.server.mysqld import Server
 from innoclone.files.replacing import Places
 from innoclone.commands import replace
@@ -216,7 +216,7 @@ def test_a_kill_at_each_step(
     argument = pickle.dumps((server.options(small_donor), where, name, when)).hex()
     done = subprocess.run([sys.executable, "-c", KILLED, argument], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    settle(server.managed)
+    recover_replacement(server.managed)
     expected(server)
     assert not server.places.new.exists() or server_process(server.places.new) is None
     if name in ("copy", "_await_answer", "carry"):  # of the others nothing else is left

@@ -25,10 +25,10 @@ from innoclone.errors import (
     TargetUnusable,
 )
 from innoclone.files.base import server_process
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from innoclone.server.tryout import check_trial
+from innoclone.server.trial import check_trial
 from innoclone.transport.endpoint import Endpoint
 from managed import MakeManaged, ManagedServer, assert_old, free_port
 from servers import ServerFactory

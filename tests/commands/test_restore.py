@@ -17,7 +17,7 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.agent.metrics import _last_success
+from innoclone.agent.web.metrics import _last_success
 from innoclone.commands import restore as restore_module
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions

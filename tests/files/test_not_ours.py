@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.commands.steer import discard
+from innoclone.commands.discard import discard
 from innoclone.errors import TargetExists, UsageError
 from innoclone.files.marks import begin_directory
 from innoclone.sandbox import server as sandbox

@@ -143,13 +143,13 @@ def test_a_base_that_is_used_meanwhile_stays(clone: Path, small_donor: Server, m
     """With --keep-base it can be started all the time: what a server did on it until the swap is not lost."""
     from innoclone.commands import local as operation
 
-    copy = operation.copy_local
+    run = operation.Recipient.run
 
-    def and_somebody_else(*arguments: Any, **options: Any) -> Any:
+    def and_somebody_else(recipient: operation.Recipient) -> operation.Received:
         (clone / "auto.cnf").write_text("[auto]\nserver-uuid=mine\n")
-        return copy(*arguments, **options)
+        return run(recipient)
 
-    monkeypatch.setattr(operation, "copy_local", and_somebody_else)
+    monkeypatch.setattr(operation.Recipient, "run", and_somebody_else)
     with pytest.raises(TargetExists) as caught:
         local_clone(small_donor, clone, keep_base=True)
     assert "the new clone is complete" in caught.value.advice

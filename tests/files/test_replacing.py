@@ -19,7 +19,7 @@ from innoclone.errors import BootFailed, FileError, TargetBusy, TargetUnusable
 from innoclone.files import replacing
 from innoclone.files.belongings import carry
 from innoclone.files.replacing import Note, Places, Step
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.transport.endpoint import Endpoint
 from replacements import World, crash_everywhere
 

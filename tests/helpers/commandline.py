@@ -72,7 +72,10 @@ def cloned(monkeypatch, in_this_process):
 
     def clone(options: CloneOptions, *, status: object) -> CloneResult:
         seen.append(options)
-        return CloneResult(options.directory, "uuid", "9.7.4", 1.0, 0, 0, 4, "off", "")
+        return CloneResult(
+            directory=options.directory, donor_uuid="uuid", donor_version="9.7.4", seconds=1.0, data=0, network=0,
+            connections=4, compression="off", cipher="",
+        )  # fmt: skip
 
     stand_in.clone = clone  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "innoclone.commands.clone", stand_in)

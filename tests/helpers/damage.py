@@ -12,8 +12,7 @@ import pytest
 from arena import Arena
 from hostile import Donor, Peer
 from innoclone.errors import CloneError
-from innoclone.receive import attempt as run
-from innoclone.receive import session
+from innoclone.receive import timings
 from innoclone.receive.recipient import Received
 from innoclone.wire.packets import PacketHeader
 
@@ -94,8 +93,8 @@ class Damage:
 def hurried() -> Iterator[None]:
     """Let the recipient wait only for a moment where it would wait for minutes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "INIT_GRACE", 0.3 - 60)
-        patch.setattr(run, "PATIENCE", 0.2)
+        patch.setattr(timings, "INIT_GRACE", 0.3 - 60)
+        patch.setattr(timings, "EXIT", 0.2)
         yield
 
 

@@ -19,10 +19,10 @@ from pymysql.connections import Connection
 from innoclone.commands.options import CloneOptions, ReplaceOptions
 from innoclone.files.base import server_process
 from innoclone.files.replacing import Places
-from innoclone.records.managed import Managed
-from innoclone.server.managed import Control
+from innoclone.records.managedserver import Managed
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.server.servercontrol import Control
 from innoclone.transport.endpoint import Endpoint
 from servers import endpoint_of
 

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import threading
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from innoclone.receive.recipient import Received, receive
-from innoclone.records.limits import Limits
-from innoclone.records.status import CloneStatus
+from innoclone.receive.recipient import Received, Recipient
+from innoclone.receive.transfer import Controls, Transfer
 from innoclone.sinks.directory import Target
-from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.stream.sink import Sink
+from innoclone.transport.endpoint import Endpoint
+
+TRANSFER = Transfer(threads=2, ddl_timeout=60, stall_timeout=30.0)
+CONTROLS = {field.name for field in dataclasses.fields(Controls)}
 
 
-def receive_into(target: Target | Path, donor: Endpoint, **changes: Any) -> Received:
-    """`receive` into a directory, which is left unbootable; ``changes`` are arguments of `receive`."""
-    opened = target if isinstance(target, Target) else Target(target, fsync=False)
-    arguments: dict[str, Any] = {
-        "threads": 2,
-        "compression": Compression(),
-        "limits": Limits(),
-        "block_ddl": False,
-        "ddl_timeout": 60,
-        "stall_timeout": 30.0,
-        "verify_pages": True,
-        "status": CloneStatus(),
-        "stopped": threading.Event(),
-    }
+def receive_into(target: Sink | Path, donor: Endpoint, **changes: Any) -> Received:
+    """A clone into a directory, which is left unbootable; ``changes`` are fields of `Transfer` and `Controls`."""
+    sink: Sink = Target(target, fsync=False) if isinstance(target, Path) else target
+    controls = Controls(**{name: changes.pop(name) for name in CONTROLS & changes.keys()})
     try:
-        return receive(donor, opened, **arguments | changes)
+        return Recipient(donor, sink, dataclasses.replace(TRANSFER, **changes), controls).run()
     finally:
-        if opened is not target:
-            opened.release()
+        if isinstance(sink, Target) and sink is not target:
+            sink.release()

@@ -18,7 +18,7 @@ from innoclone.agent.sql.scope import Settings, Table
 from innoclone.agent.sql.select import Result
 from innoclone.agent.sql.types import NULL, Column, Value, datetime_type, text_of
 from innoclone.agent.sql.values import to_moment
-from innoclone.agent.tables import CLONE_PROGRESS, CLONE_STATUS
+from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS
 from innoclone.wire.results import ColumnType
 from paths import RECORDED
 

@@ -1,11 +1,13 @@
-"""Hypothesis strategies for every message of the clone protocol and of a login."""
+"""Hypothesis strategies for every message of the clone protocol and of a login, and what is said of them."""
 
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from innoclone.errors import NotMySQL, ProtocolError
 from innoclone.wire.descriptors import (
     ChunkInfo,
     DataDescriptor,
@@ -106,3 +108,11 @@ login_messages = st.one_of(
     st.builds(Ok, u16),
     st.builds(Err, u16, st.text(string.ascii_uppercase + string.digits, min_size=5, max_size=5), texts),
 )
+
+
+def parse_or_refuse(parser: Callable[[bytes], object], data: bytes) -> object:
+    """None for data that is refused with an allowed error; anything else but a message fails the test."""
+    try:
+        return parser(data)
+    except (ProtocolError, NotMySQL):
+        return None

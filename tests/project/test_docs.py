@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,13 @@ def test_files_that_are_named_exist(path):
     known = [f"/{file.relative_to(ROOT)}" for file in listed if "__pycache__" not in file.parts]
     for name in re.findall(r"`([\w./-]+\.(?:py|js|css|html|md)|(?:\./)?(?:scripts|bench)/\w+)`", path.read_text()):
         assert any(file.endswith("/" + name.removeprefix("./")) for file in known), name
+
+
+def test_every_dependency_has_its_reason():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    section = (DOCS / "design.md").read_text().partition("\n## Dependencies\n")[2].partition("\n## ")[0]
+    table, _, rest = section.partition("\nFor development:")
+    for name in settings["dependencies"]:
+        assert f"\n| {re.split(r'[<>=~;]', name)[0]} |" in table, name
+    for name in settings["optional-dependencies"]["dev"]:
+        assert re.search(rf"\b{re.split(r'[<>=~;]', name)[0]}\b", rest), name

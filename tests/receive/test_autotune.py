@@ -1,4 +1,4 @@
-"""The search for the number of connections, against simulated donors, and connections that are parked."""
+"""The search for the number of connections, against simulated donors, and connections that are held back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from innoclone.receive.active import HALF_CHUNK, TRICKLE, ActiveConnections
 from innoclone.receive.autotune import Autotune
-from innoclone.receive.crew import HELD, MEAL, Crew
 from innoclone.records.status import CloneStatus, Decision, Stage
 
 MIB = 1 << 20
@@ -211,61 +211,61 @@ def test_doubles_or_halves_or_goes_back(most: int, rates: list[float], seed: int
         assert before <= 4 * after + 3
 
 
-# ---- the crew -------------------------------------------------------------------------------------------------
+# ---- active connections ---------------------------------------------------------------------------------------
 
 
-def crew_of(connections: int, status: CloneStatus, *, autotune: Autotune | None = None) -> Crew:
-    crew = Crew(connections, autotune, status)
+def all_running(connections: int, status: CloneStatus, *, autotune: Autotune | None = None) -> ActiveConnections:
+    active = ActiveConnections(connections, autotune, status)
     for number in range(connections):
-        crew.join(number)
-    return crew
+        active.join(number)
+    return active
 
 
-def test_a_fixed_number_is_never_parked_nor_tuned() -> None:
+def test_a_fixed_number_is_never_held_back_nor_tuned() -> None:
     status = CloneStatus()
     status.start(Stage.FILE_COPY, estimate=1 << 40)
-    crew = crew_of(16, status)
+    active = all_running(16, status)
     for _ in range(100):
-        crew.tune()
-    crew.pause(15, 100 * MEAL)  # would wait for ever
-    assert crew.wanted == 16
+        active.tune()
+    active.wait_turn(15, 100 * TRICKLE)  # would wait for ever
+    assert active.wanted == 16
     assert status.decisions == []
 
 
-def test_parked_connections_go_on_when_all_are_fed() -> None:
-    crew = crew_of(16, CloneStatus(), autotune=Autotune(16))
-    crew.pause(7, MEAL)  # the eighth of eight
-    parked = threading.Thread(target=crew.pause, args=(8, MEAL))
-    parked.start()
-    parked.join(0.2)
-    assert parked.is_alive()
-    crew.feed_all()
-    parked.join(10)
-    assert not parked.is_alive()
+def test_those_held_back_go_on_when_all_are_active() -> None:
+    active = all_running(16, CloneStatus(), autotune=Autotune(16))
+    active.wait_turn(7, TRICKLE)  # the eighth of eight
+    held_back = threading.Thread(target=active.wait_turn, args=(8, TRICKLE))
+    held_back.start()
+    held_back.join(0.2)
+    assert held_back.is_alive()
+    active.activate_all()
+    held_back.join(10)
+    assert not held_back.is_alive()
 
 
-def test_parked_connections_get_a_meal_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("innoclone.receive.crew.TRICKLE", 0.01)
-    crew = crew_of(16, CloneStatus(), autotune=Autotune(16))
+def test_those_held_back_read_a_little_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("innoclone.receive.timings.IDLE_INTERVAL", 0.01)
+    active = all_running(16, CloneStatus(), autotune=Autotune(16))
     waits = []
 
-    def wait_for(fed: Callable[[], bool], seconds: float) -> bool:
+    def wait_for(met: Callable[[], bool], seconds: float) -> bool:
         waits.append(seconds)
-        return fed()
+        return met()
 
-    monkeypatch.setattr(crew._changed, "wait_for", wait_for)
-    for network in range(0, 10 * MEAL + 1, MEAL // 4):
-        crew.pause(8, network)
+    monkeypatch.setattr(active._changed, "wait_for", wait_for)
+    for network in range(0, 10 * TRICKLE + 1, TRICKLE // 4):
+        active.wait_turn(8, network)
     assert waits == [0.01] * 10
 
 
-def test_all_are_fed_when_the_end_is_near() -> None:
+def test_all_are_active_when_the_end_is_near() -> None:
     status = CloneStatus()
-    row = status.start(Stage.FILE_COPY, estimate=17 * HELD)
-    crew = crew_of(16, status, autotune=Autotune(16))
+    row = status.start(Stage.FILE_COPY, estimate=17 * HALF_CHUNK)
+    active = all_running(16, status, autotune=Autotune(16))
     counter = row.counter()
-    crew.tune()
-    assert not crew._fed(8)
-    counter.data = HELD
-    crew.tune()
-    assert crew._fed(8)
+    active.tune()
+    assert not active._is_active(8)
+    counter.data = HALF_CHUNK
+    active.tune()
+    assert active._is_active(8)

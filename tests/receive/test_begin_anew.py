@@ -14,7 +14,7 @@ from innoclone.commands.local import LocalResult, local
 from innoclone.commands.options import LocalOptions
 from innoclone.errors import ConnectFailed, NetworkError, PageUnfit
 from innoclone.files.marks import is_unfinished
-from innoclone.receive.attempt import Received, Run
+from innoclone.receive.attempt import Attempt, Received
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.fill import fill
@@ -44,16 +44,16 @@ def through(proxy: Proxy, server: Server, directory: Path, **options: object) ->
 def unfit(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the donor's error come so many times, at the end of the transfer, where most is there already."""
     left = [times]
-    run = Run.run
+    run = Attempt.run
 
-    def fail(self: Run, stopped: threading.Event) -> Received:
+    def fail(self: Attempt, stopped: threading.Event) -> Received:
         received = run(self, stopped)
         if left[0]:
             left[0] -= 1
             raise from_donor(1815, "Internal error: Innodb Clone Corrupt Page")
         return received
 
-    monkeypatch.setattr(Run, "run", fail)
+    monkeypatch.setattr(Attempt, "run", fail)
 
 
 @pytest.mark.parametrize(("what", "share"), [("reset", 0.4), ("refused", 0.7), ("reset", 0.95)])

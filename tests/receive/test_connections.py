@@ -113,7 +113,7 @@ def test_connections_that_come_when_a_stage_ends(
 
 
 @pytest.mark.parametrize("compression", [Compression(), Compression("zstd")])
-def test_connections_parked_and_fed_again(
+def test_connections_held_back_and_active_again(
     donor: Server, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: Compression
 ) -> None:
     """Up and down at random, in the middle of chunks and to the very end: every byte arrives."""
@@ -127,7 +127,7 @@ def test_connections_parked_and_fed_again(
         return Decision(tuner.wanted, 0.0, "at random")
 
     monkeypatch.setattr(Autotune, "sample", sample)
-    monkeypatch.setattr("innoclone.receive.crew.HELD", 0)  # until there is really no chunk left
+    monkeypatch.setattr("innoclone.receive.active.HALF_CHUNK", 0)  # until there is really no chunk left
     for round_ in range(6):  # where one connection is soon through, nothing more is decided
         status, target = CloneStatus(), tmp_path / f"clone-{round_}"
         asked.clear()

@@ -23,8 +23,7 @@ from innoclone.errors import (
     RemoteFault,
     TooManyOpenFiles,
 )
-from innoclone.receive import attempt as run
-from innoclone.receive import session
+from innoclone.receive import timings
 from innoclone.receive.recipient import Received
 from innoclone.wire.descriptors import StageNumber, StateDescriptor, StateFlag
 from innoclone.wire.rpc import DataDescription, Failure
@@ -126,8 +125,8 @@ def test_the_connection_ends(arena, step):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_more_comes(arena, step, monkeypatch):
-    monkeypatch.setattr(session, "INIT_GRACE", 0.3 - 60)  # the DDL timeout of 60 s comes on top
-    monkeypatch.setattr(run, "PATIENCE", 0.3)
+    monkeypatch.setattr(timings, "INIT_GRACE", 0.3 - 60)  # the DDL timeout of 60 s comes on top
+    monkeypatch.setattr(timings, "EXIT", 0.3)
     check_broken(step, attempt(arena, step, Peer.silence))
 
 

@@ -15,8 +15,8 @@ from clones import booted, check_tables, clone_server, innochecksum
 from innoclone.commands.clone import clone
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import Interrupted, TargetExists
-from innoclone.receive import attempt as run
-from innoclone.receive import resume
+from innoclone.receive import resume, timings
+from innoclone.receive.attempt import Attempt
 from innoclone.records import journal
 from innoclone.records.chunks import PROGRESS, distrust, read_chunks
 from innoclone.records.status import CloneStatus, Stage
@@ -81,9 +81,9 @@ def test_around_an_acknowledgement(
     """Right before or after the donor learned that a stage is complete, under load and DDL: nothing is lost."""
     server = make_server()
     fill(server.connect, 24 * MIB)
-    real = run.Run._acknowledge
+    real = Attempt._acknowledge
 
-    def acknowledge(self: run.Run, ack: Ack) -> None:
+    def acknowledge(self: Attempt, ack: Ack) -> None:
         if ack.state is None or ack.state.stage is not stage:
             return real(self, ack)
         if after:
@@ -92,10 +92,10 @@ def test_around_an_acknowledgement(
 
     directory = tmp_path / "clone"
     with Load(server.connect, threads=2) as load, DdlLoop(server.connect) as ddl:
-        monkeypatch.setattr(run.Run, "_acknowledge", acknowledge)
+        monkeypatch.setattr(Attempt, "_acknowledge", acknowledge)
         with pytest.raises(Interrupted):
             clone_server(server, directory)
-        monkeypatch.setattr(run.Run, "_acknowledge", real)
+        monkeypatch.setattr(Attempt, "_acknowledge", real)
         result = clone_server(server, directory)
     assert load.errors == []
     assert ddl.errors == []
@@ -151,8 +151,8 @@ def _interrupt(*_: object, **__: object) -> None:
 @pytest.fixture
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many of them."""
-    monkeypatch.setattr(run, "COUNTING", 0.05)
-    monkeypatch.setattr(run, "CHECKPOINT", 0.1)
+    monkeypatch.setattr(timings, "COUNTING", 0.05)
+    monkeypatch.setattr(timings, "CHECKPOINT", 0.1)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_what_was_not_synced_is_lost(
     """After a crash of the system or a failed write all that the last checkpoint doesn't claim may be rubbish."""
     directory = tmp_path / "clone"
     break_off(donor, directory, copied(30 * MIB))
-    durable, running = read_chunks(directory, durable=True), read_chunks(directory, durable=False)
+    durable, running = read_chunks(directory / OWN, durable=True), read_chunks(directory / OWN, durable=False)
     assert durable is not None
     assert running is not None
     assert durable.done
@@ -184,7 +184,7 @@ def test_what_was_not_synced_is_lost(
         (directory / OWN / PROGRESS).write_bytes(b"")
         reboot()
     else:
-        distrust(directory)
+        distrust(directory / OWN)
     result = clone_server(donor, directory)
     assert "going on" in said(result)[0]
     assert_equal(programs, directory, donor)
@@ -193,7 +193,7 @@ def test_what_was_not_synced_is_lost(
 def _spoil(directory: Path, chunks: set[int]) -> int:
     """Overwrite the files of these chunks; how many that were."""
     count = 0
-    for event in journal.read_journal(directory):
+    for event in journal.read_journal(directory / OWN):
         if event["event"] == "file":
             meta = resume._descriptor(event)
             if chunks & set(range(meta.first_chunk, meta.last_chunk + 1)):
@@ -210,7 +210,7 @@ def test_the_same_without_fsync(donor: Server, tmp_path: Path, reboot: Callable[
     if fault == "crash":
         reboot()
     else:
-        distrust(directory)
+        distrust(directory / OWN)
     result = clone_server(donor, directory)
     assert "without fsync nothing is known to be on disk; a new one begins, in full" in said(result)[0]
 
@@ -219,7 +219,7 @@ def test_the_same_without_fsync(donor: Server, tmp_path: Path, reboot: Callable[
 
 
 def _change(directory: Path) -> None:
-    found = read_chunks(directory, durable=False)
+    found = read_chunks(directory / OWN, durable=False)
     assert found is not None
     assert _spoil(directory, set(found.done))
 

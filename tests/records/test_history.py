@@ -152,7 +152,7 @@ def test_processes_that_write_at_the_same_time_lose_nothing(monkeypatch: pytest.
 
 def test_a_lock_that_is_held_for_ever_ends_in_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     append_history(record(1))
-    monkeypatch.setattr(history, "PATIENCE", 0.05)
+    monkeypatch.setattr(history, "LOCK_TIMEOUT", 0.05)
     with history._locked(folder / "history.lock"), pytest.raises(FileError, match=r"history\.jsonl"):
         append_history(record(2))
     append_history(record(3))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from innoclone.records import limits as module
-from innoclone.records.limits import LARGEST_SLICE, MIB, PATIENCE, SMALLEST_SLICE, Limits
+from innoclone.records.limits import LARGEST_SLICE, SMALLEST_SLICE, Limits
+from innoclone.records.units import MIB
+from innoclone.transport.timings import DATA_BLOCK_WAIT
 
 
 class Clock:
@@ -153,7 +155,7 @@ def test_so_few_connections_that_none_starves(rate, wanted):
     limits = Limits(data=rate)
     count = limits.connections(wanted)
     assert 1 <= count <= wanted
-    assert count == 1 or count * MIB / limits.rate <= PATIENCE
+    assert count == 1 or count * MIB / limits.rate <= DATA_BLOCK_WAIT
 
 
 def test_all_connections_without_a_limit():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from innoclone.cli.result import result_fields, result_table
+from innoclone.records.position import ClonePosition
 from innoclone.records.status import CloneStatus, Decision, Stage, State
 from innoclone.report.live import LiveRenderer
 from innoclone.report.output import Output
@@ -232,7 +233,7 @@ def test_notes_scroll_by_above_the_live_display():
 
 def test_result_table(status):
     status = filled(status)
-    status.binlog_file, status.binlog_position, status.gtid_executed = "binlog.000004", 157, "uuid:1-7"
+    status.position = ClonePosition(binlog_file="binlog.000004", binlog_position=157, gtid_executed="uuid:1-7")
     assert result_table(status, verdict="identical") == [
         "stage        seconds          MiB     MiB/s",
         "FILE COPY       2.00        300.0     150.0",

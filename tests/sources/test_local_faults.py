@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import multiprocessing
 import os
 import random
@@ -20,7 +19,6 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.commands import local as local_operation
 from innoclone.errors import (
     CloneError,
     ConfigurationMismatch,
@@ -36,14 +34,13 @@ from innoclone.errors import (
 from innoclone.files.copying import Method
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.swap import fresh_sibling
-from innoclone.receive import session
+from innoclone.receive import attempt, timings
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.fill import fill
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from innoclone.sources import local as local_engine
 from innoclone.sources import localcopy
 from innoclone.transport.endpoint import SslMode
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
@@ -335,14 +332,14 @@ def test_donors_patience_is_renewed(
 ) -> None:
     """A copy that takes longer than the donor waits: several COM_REINIT, the result exact; the limit is kept."""
     reinits = []
-    reinit = local_engine.reinit
+    reinit = attempt.reinit
 
     def count(*arguments: object) -> None:
         reinits.append(1)
         reinit(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(local_engine, "reinit", count)
-    monkeypatch.setattr(local_operation, "copy_local", functools.partial(local_operation.copy_local, renew=1.0))
+    monkeypatch.setattr(attempt, "reinit", count)
+    monkeypatch.setattr(timings, "RENEW", 1.0)
     status = CloneStatus()
     local_clone(server, tmp_path / "clone", status=status, limits=Limits(data=15))
     assert len(reinits) > 2
@@ -371,7 +368,7 @@ def test_stop_and_go_on(server: Server, programs: Programs, tmp_path: Path, monk
     with nothing_leaks(), pytest.raises(Interrupted):
         local_clone(server, tmp_path / "clone", status=status, stopped=stopped, limits=Limits(data=1))
     assert is_unfinished(tmp_path / "clone")
-    monkeypatch.setattr(session, "BUSY_PATIENCE", 0)
+    monkeypatch.setattr(timings, "BUSY_DONOR", 0)
     assert local_clone(server, tmp_path / "clone").incremental
     assert_equal(programs, tmp_path / "clone", checksums(server))
 

@@ -22,7 +22,6 @@ from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.receive.link import Link
 from innoclone.records.manifest import read_manifest
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.fill import fill
@@ -30,6 +29,7 @@ from innoclone.sandbox.load import Load
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.sinks.blockwriter import FileWriter
 from innoclone.sources import localcopy
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 from local_clones import MIB, assert_equal, checksums, local_clone
@@ -144,13 +144,13 @@ def test_torn_pages_are_noticed_without_the_repair(
     busy: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: PAGE COPY is thrown away, and the check of all pages says so; nothing is left."""
-    write = Link._write
+    write = FileWriter.write
 
-    def drop(self: Link, *arguments: object) -> None:
+    def drop(self: FileWriter, view: memoryview, offset: int) -> None:
         if self._stage is not StageNumber.PAGE_COPY:
-            write(self, *arguments)  # type: ignore[arg-type]
+            write(self, view, offset)
 
-    monkeypatch.setattr(Link, "_write", drop)
+    monkeypatch.setattr(FileWriter, "write", drop)
     monkeypatch.setattr(localcopy, "copy_file", Torn().copy)
     with Load(busy.connect, threads=2), pytest.raises(BadPage):
         local_clone(busy, tmp_path / "clone", threads=4, verify_pages=True)

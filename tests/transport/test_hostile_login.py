@@ -24,7 +24,7 @@ from innoclone.errors import (
     UnsafeLogin,
     VersionUnsupported,
 )
-from innoclone.receive import session
+from innoclone.receive import timings
 from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.handshake import AuthMoreData, AuthSwitch, Capability, Err
 from innoclone.wire.login import ClientLogin, KeyTrust
@@ -131,7 +131,7 @@ def test_tls_is_offered_and_not_spoken(tmp_path):
     ],
 )
 def test_the_server_says_no(arena, monkeypatch, number, step, kind, exit_status):
-    monkeypatch.setattr(session, "LIMIT_WAITS", ())  # the script knows its connections by their order
+    monkeypatch.setattr(timings, "CONNECTION_LIMIT", ())  # the script knows its connections by their order
     answer = Err(number, "HY000", "this is why").serialize()
     error = arena.refused(Donor().at(f"master {step}", lambda peer, _: peer.send(answer)))
     assert type(error) is kind

@@ -31,8 +31,8 @@ from hostile_sql import (
     switching,
 )
 from innoclone.agent.faults import StatementError
-from innoclone.agent.managed import binary_log_status
 from innoclone.agent.settings import AgentSettings
+from innoclone.agent.statements.hostserver import binary_log_status
 from innoclone.commands.clone import copy
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import (
@@ -45,12 +45,12 @@ from innoclone.errors import (
     UnsafeLogin,
 )
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.server import Sandbox
 from innoclone.server import preflight
-from innoclone.server.managed import Control
 from innoclone.server.mysqld import answers
+from innoclone.server.servercontrol import Control
 from innoclone.transport import sqlclient
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sql import Sql

@@ -18,13 +18,13 @@ from hostile_sql import HostileSql, Stranger, good_login, pretend_clone
 from innoclone.commands.options import ReplicateOptions
 from innoclone.commands.replicate import replicate
 from innoclone.errors import CloneError
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.server import snapshot
 from innoclone.server.donorfiles import DonorFiles
-from innoclone.server.managed import Control
 from innoclone.server.mysqld import Server
 from innoclone.server.preflight import check
 from innoclone.server.replication import as_source, read_threads
+from innoclone.server.servercontrol import Control
 from innoclone.server.snapshot import binlog_status, open_snapshots
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
@@ -165,7 +165,7 @@ class Damage:
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_damaged_answers(talk: Talk, folder: Path, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "PATIENCE", IDLE)
+    monkeypatch.setattr(snapshot, "SNAPSHOT_LABEL_TIMEOUT", IDLE)
     before = open_descriptors()
     done = 0
     for seed in range(SEED + group * ROUNDS // GROUPS, SEED + (group + 1) * ROUNDS // GROUPS):

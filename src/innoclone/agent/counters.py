@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from innoclone.agent.service import Agent
+__all__ = ["COUNTED", "Counters"]
 
-__all__ = ["Counters", "status_values"]
-
-NAMES = (
+COUNTED = (
     "Aborted_clients", "Bytes_received", "Bytes_sent", "Com_clone", "Com_kill", "Com_select", "Com_set_option",
     "Com_stmt_execute", "Com_stmt_prepare", "Connection_errors_max_connections", "Connections", "Max_used_connections",
     "Queries", "Questions", "Slow_queries",
@@ -38,19 +34,3 @@ class Counters:
     def __getitem__(self, name: str) -> int:
         """As many as there were."""
         return self._counts[name]
-
-
-def status_values(agent: Agent) -> dict[str, str]:
-    """By a server's names. Counts of a session are those of all."""
-    counters, uptime = agent.counters, str(agent.uptime)
-    found = {name: counters[name] for name in NAMES}
-    sessions = agent.sessions()
-    found["Bytes_received"] += sum(session.connection.received for session in sessions)
-    found["Bytes_sent"] += sum(session.connection.sent for session in sessions)
-    found |= {
-        "Aborted_connects": agent.failed_logins.count, "Prepared_stmt_count": agent.pool.prepared, "Threads_cached": 0,
-        "Threads_connected": agent.connected, "Threads_created": counters["Connections"],
-        "Threads_running": sum(bool(session.info) for session in sessions),
-    }  # fmt: skip
-    texts = {name: str(count) for name, count in found.items()}
-    return dict(sorted((texts | {"Uptime": uptime, "Uptime_since_flush_status": uptime}).items()))

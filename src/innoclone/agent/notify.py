@@ -6,8 +6,8 @@ import os
 import socket
 import threading
 
-from innoclone.agent.clones import Clones
-from innoclone.agent.curve import moved
+from innoclone.agent.clones.manager import Clones
+from innoclone.agent.clones.speeds import copied_bytes
 from innoclone.errors import escaped
 from innoclone.records.status import COPY_STAGES
 
@@ -42,12 +42,12 @@ class Notifier:
             self._send("STOPPING=1\nSTATUS=stopping")
 
     def _run(self) -> None:
-        told = ""
+        shown = ""
         while not self._end.wait(EVERY):
             line = progress_line(self._clones)
-            if line != told:
+            if line != shown:
                 self._send(f"STATUS={line}")
-                told = line
+                shown = line
 
     def _send(self, text: str) -> None:
         """Nobody has to listen."""
@@ -66,7 +66,7 @@ def progress_line(clones: Clones) -> str:
         return "waiting for statements"
     rows = [status.stages[stage] for stage in COPY_STAGES]
     estimate = sum(max(row.estimate, row.data) for row in rows)
-    percent = f", {100 * moved(status)[0] // estimate} % copied" if estimate else ""
+    percent = f", {100 * copied_bytes(status)[0] // estimate} % copied" if estimate else ""
     stage = f": {status.current.stage.value}" if status.current is not None else ""
     text = f"clone {status.number} from {status.source} into {status.destination}{stage}{percent}"
     return escaped(text)

@@ -10,8 +10,8 @@ from typing import Any
 
 from innoclone.errors import UsageError
 from innoclone.records.folders import state_directory
-from innoclone.records.managed import Managed
-from innoclone.settings.managed import endpoint_of, managed_of
+from innoclone.records.managedserver import Managed
+from innoclone.settings.managedtable import endpoint_of, managed_of
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]

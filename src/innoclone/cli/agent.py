@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 
 __all__ = ["agent"]
 
@@ -53,9 +53,9 @@ def agent(
     The first administrator is root, through the Unix socket: mysql -S agent.sock -u root. There, CREATE USER and GRANT
     make accounts for others.
     """
-    from innoclone.agent.cloneprocess import Words
+    from innoclone.agent.clones.process import LogOptions
+    from innoclone.agent.daemon import Agent
     from innoclone.agent.notify import Notifier
-    from innoclone.agent.service import Agent
     from innoclone.agent.settings import read_settings
     from innoclone.report.logs import log_to
 
@@ -74,8 +74,8 @@ def agent(
         },
     )  # fmt: skip
     log_to(out)
-    words = Words(None if output.log_file is None else output.log_file.absolute(), output.quiet)
-    service = Agent(settings, words)
+    log_options = LogOptions(None if output.log_file is None else output.log_file.absolute(), output.quiet)
+    service = Agent(settings, log_options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: service.stop())
@@ -90,7 +90,7 @@ def agent(
         "web_port": service.web.port if service.web is not None else None,
     }
     out.event("listening", place)
-    notifier = Notifier(service.clones)
+    notifier = Notifier(service.services.clones)
     notifier.ready()
     service.serve(stopping=notifier.stopping)
     out.message("stopped")

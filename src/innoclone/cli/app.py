@@ -15,7 +15,7 @@ from typing import NoReturn, cast
 
 import typer
 
-from innoclone.cli.common import Command
+from innoclone.cli.command import Command, Program, options_of
 from innoclone.errors import CloneError, FileError, Interrupted, LocalFault, RemoteFault, UsageError, registry
 from innoclone.report.output import Output, stdout_error
 
@@ -54,10 +54,16 @@ def _epilog() -> str:
     return "\b\n" + "\n".join(["Exit status (docs/errors.md has the details):", *lines])
 
 
+class _Program(Program):
+    def known_options(self) -> set[str]:
+        return options_of(typer.main.get_command(program()))  # it takes its time, and is rarely asked
+
+
 def program(name: str | None = None) -> typer.Typer:
     """The program with all of its commands, or, to start quickly, with that of this ``name`` alone if there is one."""
     app = typer.Typer(
         name="innoclone",
+        cls=_Program,
         help="MySQL's CLONE outside the server.",
         epilog=_epilog(),
         add_completion=False,

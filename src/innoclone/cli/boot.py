@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import FileArgs, OutputArgs, expand
+from innoclone.cli.arguments import FileArgs, OutputArgs, expand
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import BootOptions
 from innoclone.records.status import CloneStatus

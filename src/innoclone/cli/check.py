@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.copying import parse_map_path
 from innoclone.commands.options import CheckOptions
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.copying import COPY, CopyArgs
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import CloneOptions

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from innoclone.commands.keywords import SharedKeywords
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import UsageError
 
@@ -89,12 +90,24 @@ class CopyArgs:
     ] = CloneOptions.mysqld
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> SharedKeywords:
         """The same as fields of `CloneOptions` or `LocalOptions`. Raises UsageError."""
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "map_path"}
-        if self.verify_pages is None:
-            del values["verify_pages"]
-        return values | {"map_paths": tuple(parse_map_path(text) for text in self.map_path or ())}
+        found: SharedKeywords = {
+            "map_paths": tuple(parse_map_path(text) for text in self.map_path or ()),
+            "stall_timeout": self.stall_timeout,
+            "retry_for": self.retry_for,
+            "fsync": self.fsync,
+            "block_ddl": self.block_ddl,
+            "ddl_timeout": self.ddl_timeout,
+            "install_plugin": self.install_plugin,
+            "discard_changes": self.discard_changes,
+            "chown": self.chown,
+            "boot": self.boot,
+            "mysqld": self.mysqld,
+        }
+        if self.verify_pages is not None:
+            found["verify_pages"] = self.verify_pages
+        return found
 
 
 def parse_map_path(text: str) -> tuple[str, str]:

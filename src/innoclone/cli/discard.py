@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 
 __all__ = ["discard"]
 
@@ -23,7 +23,7 @@ def discard(
     The directory goes, and with it the files that --map-path sent elsewhere. A finished clone is refused, as is a
     directory that a process works on or that innoclone didn't make.
     """
-    from innoclone.commands.steer import discard as run
+    from innoclone.commands.discard import discard as run
 
     out = output.open()
     directory = directory.absolute()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 
 __all__ = ["history"]
 

@@ -45,6 +45,11 @@ class KeepArgs:
     def policy(self) -> Policy:
         """The rules. Raises UsageError."""
         return Policy(
-            self.generations, self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly,
-            Span.parse(self.keep_within) if self.keep_within else Span(),
-        )  # fmt: skip
+            last=self.generations,
+            hourly=self.keep_hourly,
+            daily=self.keep_daily,
+            weekly=self.keep_weekly,
+            monthly=self.keep_monthly,
+            yearly=self.keep_yearly,
+            within=Span.parse(self.keep_within) if self.keep_within else Span(),
+        )

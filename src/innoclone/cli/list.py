@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.keeping import KeepArgs
 
 __all__ = ["list"]
@@ -25,7 +25,7 @@ def list(
     Also what is unfinished, and what isn't innoclone's. With --generations or --keep-... it says of each generation
     whether a clone with these rules would keep it. Nothing is changed.
     """
-    from innoclone.cli.listing import listing_lines
+    from innoclone.cli.clonetable import listing_lines
     from innoclone.commands.listing import list_clones
 
     out = output.open()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.copying import COPY, DONOR, CopyArgs, parse_copy_methods
 from innoclone.cli.keeping import KEEP, KeepArgs
 from innoclone.cli.result import result_fields, result_table

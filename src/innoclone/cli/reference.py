@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from innoclone.cli.app import exit_statuses, program
-from innoclone.cli.common import CONNECTION, OPTION_FILES, OUTPUT
+from innoclone.cli.arguments import CONNECTION, OPTION_FILES, OUTPUT
 from innoclone.errors import CloneError, registry
 
 __all__ = ["PAGES", "commands", "refresh"]

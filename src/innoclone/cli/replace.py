@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.clone import parse_compression, parse_threads
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.copying import COPY, FINISH
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import CloneOptions, ReplaceOptions
 from innoclone.errors import Interrupted, UsageError
 from innoclone.records.status import CloneStatus
-from innoclone.settings.managed import read_managed
+from innoclone.settings.managedtable import read_managed
 
 __all__ = ["replace"]
 
@@ -58,12 +58,12 @@ def replace(
 
     The old data is served until the new is complete, and again if no server comes up on that.
     """
-    from innoclone.commands.replace import replace_data, settle
+    from innoclone.commands.replace import recover_replacement, replace_data
 
     out = output.open()
     managed = read_managed(config)
     if recover:
-        done = settle(managed)
+        done = recover_replacement(managed)
         out.message(done or "no replacement was broken off")
         out.result({"directory": str(managed.datadir), "recovered": done})
         out.completed()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.logins import PLACE, Login, chosen_login, logins_of, only_for
 from innoclone.commands.options import ReplicateOptions
 from innoclone.errors import UsageError

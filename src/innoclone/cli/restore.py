@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.copying import parse_copy_methods, parse_map_path
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import RestoreOptions

@@ -49,10 +49,7 @@ def result_fields(status: CloneStatus) -> dict[str, Any]:
             }
             for row in ran
         ],
-        "binlog_file": status.binlog_file,
-        "binlog_position": status.binlog_position,
-        "gtid_executed": status.gtid_executed,
-        "position_from": status.position_from,
+        **status.position.fields,
         "notes": list(status.notes),
     }
 

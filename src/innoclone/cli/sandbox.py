@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.common import Command, OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
+from innoclone.cli.command import Command
 from innoclone.errors import ServerNotFound, SqlError, UsageError
 from innoclone.report.output import Output
 from innoclone.report.units import amount, duration

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import AccountArgs, FileArgs, OutputArgs, expand
+from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.serve import ServeOptions
 from innoclone.donor.service import Donor
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.commands.options import STOP_TIMEOUT
 from innoclone.errors import TargetUnusable
 
@@ -32,7 +32,7 @@ def stop(
     """
     from innoclone.cli.describe import progress_words, resume_words
     from innoclone.commands.inspect import Condition, inspect
-    from innoclone.commands.steer import stop as run
+    from innoclone.commands.stop import stop as run
 
     out = output.open()
     directory = directory.absolute()

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from innoclone.cli.common import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.errors import TargetExists, UsageError
 from innoclone.files.system import file_error
 from innoclone.settings.dsn import is_dsn, parse_dsn
@@ -101,9 +101,10 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
 
     if any(char in word for word in arguments for char in "\n\r\0"):
         raise UsageError("a unit can't have line breaks in its command")
-    found = typer.main.get_command(program(command))
-    parser = found.commands[command]  # type: ignore[attr-defined]
-    values: dict[str, Any] = parser.make_context(f"innoclone {command}", list(arguments)).params
+    whole: Any = typer.main.get_command(program(command))
+    parser = whole.commands[command]
+    context = parser.make_context(f"innoclone {command}", list(arguments), parent=whole.context_class(whole))
+    values: dict[str, Any] = context.params
     if values.get("password") is not None or values.get("ask_password"):
         raise UsageError("a unit can't have a password", hint=READABLE)
     for target in values.get("targets") or ():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.common import ConnectionArgs, FileArgs, OutputArgs, expand
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.options import VerifyOptions
 from innoclone.records.status import CloneStatus
 

@@ -26,6 +26,7 @@ from innoclone.files.names import OWN_DIR
 from innoclone.files.ownership import give
 from innoclone.files.ownlife import PRIVATE_MARK
 from innoclone.records.manifest import MANIFEST, read_manifest, timestamp, update_manifest
+from innoclone.records.position import FROM_BOOT, FROM_COPY, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server import cloned
 from innoclone.server.channels import inheritance, read_channels
@@ -35,24 +36,19 @@ from innoclone.server.systemcopy import OPTIONS, await_gtids, system_copy
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 
-__all__ = ["FROM_BOOT", "BootResult", "boot"]
-
-FROM_BOOT = "boot"  # a position that the first boot's recovery found
-FROM_COPY = "copy"  # the same, on a copy of the system tablespaces
+__all__ = ["BootResult", "boot"]
 
 RUNTIME = "run"  # in #innoclone: pid file and temporary files of a server that is kept
 GTID_VARIABLES = ("enforce_gtid_consistency", "gtid_mode")  # as the manifest names them: the donor's
 
 
-@dataclass(frozen=True)
-class BootResult:
+@dataclass(frozen=True, kw_only=True)
+class BootResult(Positioned):
     """A clone that a server came up on. Seconds; ``pid`` is 0 unless the server was kept."""
 
     directory: Path
     version: str
-    binlog_file: str
-    binlog_position: int
-    gtid_executed: str
+    position: ClonePosition
     restart_seconds: float
     recovery_seconds: float
     error_log: Path
@@ -226,17 +222,11 @@ class _Boot:
             self.status.finish(Stage.RECOVERY)
             restart.end = row.begin = recovery.begin
             row.end = recovery.end
-        position = self._note(recovery, restart.seconds, row.seconds)
-        self.status.binlog_file = position.get("binlog_file", "")
-        self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed") or ""
-        self.status.position_from = position.get("from", "")
+        self.status.position = ClonePosition.of_manifest(self._note(recovery, restart.seconds, row.seconds))
         return BootResult(
             directory=self.directory,
             version=programs.version,
-            binlog_file=self.status.binlog_file,
-            binlog_position=self.status.binlog_position,
-            gtid_executed=self.status.gtid_executed,
+            position=self.status.position,
             restart_seconds=restart.seconds,
             recovery_seconds=row.seconds,
             error_log=self.directory / OWN_DIR / cloned.BOOT_LOG,
@@ -256,9 +246,9 @@ class _Boot:
             self.status.notes.append(f"nothing in {self.directory} tells its binary log position any more")
             return {}
         position = {
-            "binlog_file": recovery.binlog_file,
-            "binlog_position": recovery.binlog_position,
-            "gtid_executed": recovery.gtid_executed,
+            "binlog_file": recovery.position.binlog_file,
+            "binlog_position": recovery.position.binlog_position,
+            "gtid_executed": recovery.position.gtid_executed,
             "from": FROM_COPY if self.options.copy else FROM_BOOT,
             "recovered": timestamp(recovery.end),
             "restart_seconds": round(restart_seconds, 3),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from innoclone.commands.destination import check_place
 from innoclone.commands.options import CheckOptions
-from innoclone.commands.placing import check_place
 from innoclone.server import preflight
 from innoclone.server.programs import find_programs
 

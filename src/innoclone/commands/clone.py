@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.heed import heeding
+from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.earlierclone import check_same_donor, check_unchanged, refuse_unfinished_of_other
+from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, CloneOptions
-from innoclone.commands.record import (
-    COPY_STAGES,
-    manifest_of,
-    note_changes,
-    note_position,
-    owner_of,
-    places_of,
-    refuse_unfinished_of_other,
-    settle_losses,
-    settle_other_donor,
-    views_of,
-)
-from innoclone.commands.recorded import recorded
-from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, PageUnfit, SnapshotGone
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.receive.recipient import Received, receive
+from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import Resumable, find_resumable, is_resumable
+from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.chunks import distrust
 from innoclone.records.limits import Limits
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.records.units import amount
@@ -41,16 +33,11 @@ from innoclone.sinks.directory import Target
 
 __all__ = ["CloneResult", "clone", "copy"]
 
-BEGIN_ANEW = 3  # times in one run that a clone is begun anew because its snapshot was lost
 
-
-@dataclass(frozen=True)
-class CloneResult:
-    """A finished clone. Bytes and seconds.
-
-    ``position_from`` is ``pages`` or ``boot``, empty where only a boot will tell the position. The GTID set is known
-    after a boot (``boot=True``, or `innoclone.boot`).
-    """
+@dataclass(frozen=True, kw_only=True)
+class CloneResult(Positioned):
+    """A finished clone. Bytes and seconds. Only a boot (``boot=True``, or `innoclone.boot`) tells the GTID set, and
+    sometimes the position."""
 
     directory: Path
     donor_uuid: str
@@ -61,10 +48,7 @@ class CloneResult:
     connections: int
     compression: str
     cipher: str
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
 
 
@@ -108,10 +92,10 @@ def copy(
             status.notes.append(_begins_anew(directory, error))
     reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
     if reuse and left is None:
-        settle_losses(directory, options.discard_changes, status)
+        check_unchanged(directory, options.discard_changes, status)
     if left is None or left.needs_donor:
         facts = check(
-            options.donor, None if reuse or left else directory, patience=options.stall_timeout,
+            options.donor, None if reuse or left else directory, stall_timeout=options.stall_timeout,
             mapping=() if left else options.map_paths,
             install_plugin=options.install_plugin, local=local,
         )  # fmt: skip
@@ -119,7 +103,7 @@ def copy(
         facts.verdict()
         if reuse and left is None:
             uuid = facts.variables.get("server_uuid", "")
-            settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+            check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
     else:
         facts = DonorFacts(variables=left.variables)
     if left is not None and left.needs_donor:
@@ -130,8 +114,12 @@ def copy(
         discard_changes=options.discard_changes,
     )  # fmt: skip
     try:
-        with StatusFile(target.root / OWN_DIR, status, operation="clone") as file, heeding(target.lock, stopped):
-            received = _receive(options, target, facts, left, status, stopped, limits, file)
+        with (
+            StatusFile(target.root / OWN_DIR, status, operation="clone") as file,
+            stop_on_request(target.lock, stopped),
+        ):
+            controls = Controls(status, limits, stopped)
+            received, facts = _receive(options, target, facts, left, controls, file)
         if received.compression not in ("", options.compression.algorithm):
             status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
         note_changes(status, received)
@@ -148,7 +136,7 @@ def copy(
         target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
     except BaseException as error:
         if isinstance(error, DiskFull | FileError) and target.is_there():
-            distrust(target.root)
+            distrust(target.folder)
         if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
             target.release()
         else:
@@ -162,10 +150,20 @@ def _can_go_on(target: Target, error: CloneError) -> bool:
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
-def _begins_anew(directory: Path, reason: SnapshotGone) -> str:
-    if reason.lost is not None:
-        return f"{reason.message}: the clone begins anew"
+def _begins_anew(directory: Path, reason: CloneError) -> str:
+    """What is said where a new clone takes the place of an unfinished one."""
+    if not isinstance(reason, SnapshotGone):
+        return "the connection broke before anything was copied: the clone begins anew"
     return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+
+
+def _transfer_of(options: CloneOptions) -> Transfer:
+    """How the clone is transferred."""
+    return Transfer(
+        threads=options.threads, max_concurrency=options.max_concurrency, compression=options.compression,
+        block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+        verify_pages=options.verify_pages, retry_for=options.retry_for,
+    )  # fmt: skip
 
 
 def _receive(
@@ -173,38 +171,28 @@ def _receive(
     target: Target,
     facts: DonorFacts,
     left: Resumable | None,
-    status: CloneStatus,
-    stopped: threading.Event,
-    limits: Limits,
+    controls: Controls,
     file: StatusFile,
-) -> Received:
-    """The transfer. Where the donor has given the snapshot up it begins anew, and that is said."""
+) -> tuple[Received, DonorFacts]:
+    """The transfer, and the facts about the donor as they are in the end: where it has given the snapshot up a new
+    clone begins, and that is said."""
 
     def begun(donor_waits: float) -> None:
         file.resumable_seconds = donor_waits
 
-    unfit = 0
-    for more in range(BEGIN_ANEW, -1, -1):
-        try:
-            return receive(
-                options.donor, target, threads=options.threads, max_concurrency=options.max_concurrency,
-                compression=options.compression, limits=limits, block_ddl=options.block_ddl,
-                ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-                verify_pages=options.verify_pages, status=status, stopped=stopped, retry_for=options.retry_for,
-                facts=facts, resumable=left, on_begun=begun,
-            )  # fmt: skip
-        except SnapshotGone as error:
-            unfit += isinstance(error, PageUnfit)
-            if not more or unfit > 1 or (left is None and options.retry_for == 0):
-                raise error.lost or error from None
-            if error.lost is not None and stopped.wait(random.uniform(0.5, 1.0)):  # noqa: S311 - only to spread
-                raise Interrupted("stopped while waiting for the donor") from None
-            status.notes.append(_begins_anew(target.root, error))
-            left = None
-            status.begin_anew()
-            facts = check(options.donor, None, patience=options.stall_timeout)
-            facts.verdict()
-    raise AssertionError("the loop ends by itself")
+    def prepare_anew(error: CloneError) -> DonorFacts:
+        nonlocal facts
+        controls.status.notes.append(_begins_anew(target.root, error))
+        controls.status.begin_anew()
+        facts = check(options.donor, None, stall_timeout=options.stall_timeout)
+        facts.verdict()
+        return facts
+
+    recipient = Recipient(
+        options.donor, target, _transfer_of(options), controls, facts=facts, mapping=options.map_paths, left=left,
+        on_begun=begun, prepare_anew=prepare_anew,
+    )  # fmt: skip
+    return recipient.run(), facts
 
 
 def _settings(options: CloneOptions, received: Received) -> dict[str, object]:
@@ -227,10 +215,16 @@ def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) 
 
 
 def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
-    rows = [status.stages[stage] for stage in COPY_STAGES[:3]]
     return CloneResult(
-        options.directory, facts.variables.get("server_uuid", ""), received.parameters.version,
-        (status.end or time.time()) - (status.begin or 0), sum(row.data for row in rows),
-        sum(row.network for row in rows), received.connections, received.compression, received.cipher,
-        status.binlog_file, status.binlog_position, status.gtid_executed, status.position_from, list(status.notes),
-    )  # fmt: skip
+        directory=options.directory,
+        donor_uuid=facts.variables.get("server_uuid", ""),
+        donor_version=received.parameters.version,
+        seconds=status.seconds,
+        data=status.copied,
+        network=status.copied_network,
+        connections=received.connections,
+        compression=received.compression,
+        cipher=received.cipher,
+        position=status.position,
+        notes=list(status.notes),
+    )

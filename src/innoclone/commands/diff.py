@@ -54,10 +54,10 @@ def diff(old: Path, new: Path) -> list[Difference]:
         page = _page_size(path)
         if one is None or other is None:
             pages = -(-path.stat().st_size // page)
-            found.append(Difference(table_name(present), one, other, pages, pages))
+            found.append(Difference(table_name(present), old_name=one, new_name=other, pages=pages, differing=pages))
             continue
         pages, differing = _compare(old / one, new / other, page)
-        found.append(Difference(table_name(other), one, other, pages, differing))
+        found.append(Difference(table_name(other), old_name=one, new_name=other, pages=pages, differing=differing))
     return found
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from innoclone.commands.destination import check_place
 from innoclone.commands.local import LocalResult, local
 from innoclone.commands.options import LocalOptions
-from innoclone.commands.placing import check_place
-from innoclone.commands.recorded import record_dead
+from innoclone.commands.runrecord import record_dead
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.copying import Method
 from innoclone.files.discard import remove_unfinished_clone
@@ -74,7 +74,7 @@ def add_generation(
     check_latest(folder)
     for path in folder.iterdir():
         record_dead(path, status)
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
         files = DonorFiles.find(sql, options.datadir)
     series = series_id(folder, donor)
@@ -123,7 +123,7 @@ def _free_place(folder: Path) -> Path:
 def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
     """What `add_generation` would do, without doing it. Raises what a connection to the donor raises."""
     now = time.time() if now is None else now
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
     new = options.directory / name_for(now)
     older = series_of(options.directory, donor) if options.directory.is_dir() else []
@@ -137,10 +137,10 @@ def preview(options: LocalOptions, *, now: float | None = None) -> Preview:
         except CloneError as error:
             stuck.append((path, error.message))
     return Preview(
-        new,
-        tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
-        tuple(removed),
-        tuple(stuck),
+        new=new,
+        kept=tuple((one.path, verdict.reasons) for one, verdict in pairs if verdict.stays),
+        removed=tuple(removed),
+        stuck=tuple(stuck),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ class DirectoryStatus:
 
     directory: Path
     condition: Condition
-    holder: Holder | None
-    last: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    holder: Holder | None = None
+    last: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
     successor: DirectoryStatus | None = None
 
     @property
@@ -88,11 +88,13 @@ def inspect(directory: Path) -> DirectoryStatus:
     except OSError as error:
         raise file_error(error, f"can't look at {directory}") from error
     if not (directory / OWN_DIR / MANIFEST).exists() and (holder := holder_of(directory)) is not None:
-        return DirectoryStatus(directory, Condition.RUNNING, holder, {}, {})  # it has only just begun
+        return DirectoryStatus(directory, Condition.RUNNING, holder=holder)  # it has only just begun
     beside = fresh_sibling(directory)
     successor = _unfinished(beside) if is_unfinished(beside) else None
     manifest = read_manifest(directory)
-    return DirectoryStatus(directory, Condition.COMPLETE, holder_of(directory), {}, manifest, successor)
+    return DirectoryStatus(
+        directory, Condition.COMPLETE, holder=holder_of(directory), manifest=manifest, successor=successor
+    )
 
 
 def _unfinished(directory: Path) -> DirectoryStatus:
@@ -100,6 +102,6 @@ def _unfinished(directory: Path) -> DirectoryStatus:
     last = read_status(directory) or {}
     if holder is not None:
         known = last.get("pid") == holder.pid and last.get("host") == holder.host  # else it is an earlier one's
-        return DirectoryStatus(directory, Condition.RUNNING, holder, last if known else {}, {})
+        return DirectoryStatus(directory, Condition.RUNNING, holder=holder, last=last if known else {})
     condition = _ENDED.get(last["state"], Condition.DIED) if last else Condition.UNFINISHED
-    return DirectoryStatus(directory, condition, None, last, {})
+    return DirectoryStatus(directory, condition, last=last)

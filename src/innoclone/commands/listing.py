@@ -9,7 +9,7 @@ import enum
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,9 @@ def list_clones(folder: Path, policy: Policy | None = None, *, now: float | None
         entries = _judged(entries, folder, policy, time.time() if now is None else now)
     entries.sort(key=lambda one: (one.kind is Kind.FOREIGN, one.finished or float("inf"), one.path.name))
     kind = file_system_of(folder)
-    return Listing(folder, kind, _sharing(kind, entries), tuple(entries), dangling)
+    return Listing(
+        folder=folder, file_system=kind, sharing=_sharing(kind, entries), entries=tuple(entries), dangling=dangling
+    )
 
 
 def _latest(folder: Path) -> tuple[Path | None, str]:
@@ -189,7 +191,7 @@ def _judged(entries: list[Listed], folder: Path, policy: Policy, now: float) -> 
         series = series_of(folder, donor)
         kept = retention.apply([one.moment for one in series], policy, now)
         found |= {one.path: verdict.reasons for one, verdict in zip(series, kept, strict=True)}
-    return [Listed(**{**vars(entry), "reasons": found.get(entry.path)}) for entry in entries]
+    return [replace(entry, reasons=found.get(entry.path)) for entry in entries]
 
 
 def _sharing(kind: str, entries: list[Listed]) -> Sharing:
@@ -206,30 +208,40 @@ def _look(path: Path, *, generation: bool, latest: bool) -> Listed:
             found = inspect(path)
             # Extents are written out before they are counted: a clone that runs is not to be held up by that.
             usage = _usage(path, {}, extents=found.holder is None)
-            return Listed(path, Kind.UNFINISHED, latest, None, usage, {}, None, found.condition, found.holder)
+            return Listed(
+                path, Kind.UNFINISHED, latest=latest, usage=usage, condition=found.condition, holder=found.holder
+            )
         server, problem = _server(path)
         if not (path / OWN_DIR / MANIFEST).exists():
             data = is_earlier_clone(path) or (path / "mysql.ibd").exists()
             kind = Kind.DATA if data else Kind.FOREIGN
             size = _usage(path, {}) if data else None
-            return Listed(path, kind, latest, usage=size, server=server, problem=problem)
+            return Listed(path, kind, latest=latest, usage=size, server=server, problem=problem)
         manifest = read_manifest(path)
         if not all(
             isinstance(manifest.get(name) or {}, dict) for name in ("donor", "position", "restored", "verified")
         ):
             raise ValueError("a field that is no object")
         return Listed(
-            path, Kind.GENERATION if generation else Kind.CLONE, latest,
-            datetime.fromisoformat(manifest["finished"]).timestamp(), _usage(path, manifest), manifest,
-            verdict_of(path, manifest), Condition.COMPLETE, holder_of(path), server,
-            was_changed(path, manifest), problem,
-        )  # fmt: skip
+            path,
+            Kind.GENERATION if generation else Kind.CLONE,
+            latest=latest,
+            finished=datetime.fromisoformat(manifest["finished"]).timestamp(),
+            usage=_usage(path, manifest),
+            manifest=manifest,
+            verdict=verdict_of(path, manifest),
+            condition=Condition.COMPLETE,
+            holder=holder_of(path),
+            server=server,
+            was_server=was_changed(path, manifest),
+            problem=problem,
+        )
     except CloneError as error:
-        return Listed(path, Kind.FOREIGN, latest, problem=error.message)
+        return Listed(path, Kind.FOREIGN, latest=latest, problem=error.message)
     except OSError as error:
-        return Listed(path, Kind.FOREIGN, latest, problem=f"can't be read: {error.strerror}")
+        return Listed(path, Kind.FOREIGN, latest=latest, problem=f"can't be read: {error.strerror}")
     except (KeyError, TypeError, ValueError) as error:
-        return Listed(path, Kind.FOREIGN, latest, problem=f"its manifest is damaged: {error!r}")
+        return Listed(path, Kind.FOREIGN, latest=latest, problem=f"its manifest is damaged: {error!r}")
 
 
 def _server(path: Path) -> tuple[int | None, str]:

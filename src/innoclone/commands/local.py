@@ -9,31 +9,30 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.heed import heeding
-from innoclone.commands.options import BootOptions, LocalOptions
-from innoclone.commands.record import (
-    manifest_of,
-    note_changes,
-    note_position,
-    owner_of,
-    places_of,
+from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.earlierclone import (
+    check_same_donor,
+    check_unchanged,
     refuse_occupied,
     refuse_unfinished_of_other,
-    settle_losses,
-    settle_other_donor,
-    views_of,
 )
-from innoclone.commands.recorded import recorded
-from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
+from innoclone.commands.options import BootOptions, LocalOptions
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
+from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import refuse_losses
-from innoclone.files.swap import exchange, fresh_sibling, kept
+from innoclone.files.swap import exchange, fresh_sibling, hold_for_swap
+from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import find_resumable
-from innoclone.receive.retry import LOST, Retries
+from innoclone.receive.retry import Deed, Retries, When, serves_next_run
+from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.limits import Limits
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -41,22 +40,27 @@ from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.server.programs import find_programs
 from innoclone.sinks.directory import Target
-from innoclone.sources.local import CopiedLocally, copy_local
+from innoclone.sources.local import LocalFiles, check_unseen
 from innoclone.sources.localcopy import CopySummary
 from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
-
-BEGIN_ANEW = 3  # times in one run
-RETRY_FOR = 300.0  # seconds: the default of clone_donor_timeout_after_network_failure
-
 
 ER_USER_LIMIT_REACHED = 1226
 CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
 
 
 @dataclass(frozen=True)
-class LocalResult:
+class CopiedLocally:
+    """A finished transfer: what a remote one has, and what the copy did."""
+
+    received: Received
+    summary: CopySummary
+    reflink: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalResult(Positioned):
     """A finished local clone; ``summary`` says by files and pages what it took."""
 
     directory: Path
@@ -65,10 +69,7 @@ class LocalResult:
     incremental: bool
     reflink: bool
     summary: CopySummary
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
@@ -94,15 +95,19 @@ def local(
             from innoclone.commands.boot import boot
 
             boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
-    seconds = (status.end or 0) - (status.begin or 0)
     return LocalResult(
-        options.directory, facts.variables.get("server_uuid", ""), seconds, incremental,
-        copied.reflink, copied.summary, status.binlog_file, status.binlog_position, status.gtid_executed,
-        status.position_from, list(status.notes),
-    )  # fmt: skip
+        directory=options.directory,
+        donor_uuid=facts.variables.get("server_uuid", ""),
+        seconds=status.seconds,
+        incremental=incremental,
+        reflink=copied.reflink,
+        summary=copied.summary,
+        position=status.position,
+        notes=list(status.notes),
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Clone:
     """One run: what is known before a directory is touched."""
 
@@ -128,7 +133,10 @@ class _Clone:
         if target.restarted:
             status.notes.append(f"{directory} held {what}: it was removed, this one begins anew")
         try:
-            with StatusFile(target.root / OWN_DIR, status, operation="local"), heeding(target.lock, self.stopped):
+            with (
+                StatusFile(target.root / OWN_DIR, status, operation="local"),
+                stop_on_request(target.lock, self.stopped),
+            ):
                 copied = self._copy(target)
             note_changes(status, copied.received)
             note_position(status, self.facts, copied.received, target)
@@ -137,51 +145,65 @@ class _Clone:
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
             manifest["series"] = options.series or None
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
-        except (Interrupted, KeyboardInterrupt, *LOST, SnapshotGone):
-            target.release()  # what is there serves the next run
-            raise
-        except BaseException:
-            if target.base is None:
-                target.discard()
+        except BaseException as error:
+            if target.base is not None or serves_next_run(error):
+                target.release()  # what is there of this clone or of the earlier one
             else:
-                target.release()  # the same, for what is there of the earlier clone
+                target.discard()
             raise
         return copied
 
     def _copy(self, target: Target) -> CopiedLocally:
-        """Where the donor is lost or gives its snapshot up, begin anew, and compare what was copied already."""
-        options, status = self.options, self.status
-        for more in range(BEGIN_ANEW, -1, -1):
-            try:
-                return copy_local(
-                    options.donor, self.files, target, threads=options.threads, limits=self.limits,
-                    block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
-                    verify_pages=options.verify_pages, methods=tuple(Method(name) for name in options.copy_methods),
-                    status=status, stopped=self.stopped,
-                )  # fmt: skip
-            except (*LOST, SnapshotGone) as error:
-                if not more or options.retry_for == 0:
-                    raise
-                self._await_donor()
-                status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
-                status.restarts += 1
-                status.begin_anew()
-                target.clear(reuse=True)
-        raise AssertionError("the loop ends by itself")
+        """The transfer. Where the donor is lost or gives its snapshot up a new clone begins, and compares what was
+        copied already."""
+        options = self.options
+        checks = options.verify_pages is not False
+        made: list[LocalFiles] = []
+
+        def source() -> LocalFiles:
+            methods = tuple(Method(name) for name in options.copy_methods)
+            files = LocalFiles(
+                self.files, target, threads=options.threads, methods=methods, verify_pages=checks, limits=self.limits
+            )
+            made.append(files)
+            return files
+
+        def prepare_anew(error: CloneError) -> None:
+            self._await_donor()
+            self.status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
+            self.status.restarts += 1
+            self.status.begin_anew()
+            target.clear(reuse=True)
+
+        transfer = Transfer(
+            block_ddl=options.block_ddl, ddl_timeout=options.ddl_timeout, stall_timeout=options.stall_timeout,
+            verify_pages=checks, retry_for=options.retry_for,
+        )  # fmt: skip
+        received = Recipient(
+            options.donor, target, transfer, Controls(self.status, self.limits, self.stopped), source=source,
+            prepare_anew=prepare_anew,
+        ).run()  # fmt: skip
+        copied = made[-1]
+        if options.verify_pages and copied.copier.unseen:
+            check_unseen(received.table, target, self.stopped)
+        if target.base is not None:
+            copied.summary.renamed = target.base.renamed
+            copied.summary.removed = target.base.remove_rest()
+        return CopiedLocally(received, copied.summary, copied.reflink)
 
     def _await_donor(self) -> None:
         """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
-        retries = Retries(RETRY_FOR if self.options.retry_for is None else self.options.retry_for)
+        retries = Retries(self.options.retry_for, self.status)
         while True:
             retries.wait(self.stopped)
             try:
                 self.facts = check(self.options.donor, None)
                 break
             except CloneError as error:
-                if not retries.may_help(error, None, self.status):
+                if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
                     raise
         self.facts.verdict()
-        with Sql(self.options.donor) as sql:
+        with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
             self.files = DonorFiles.find(sql, self.options.datadir)
 
 
@@ -204,7 +226,7 @@ def _copy(
             hint="--incremental=auto brings it up to date; --keep-base makes a new one and keeps it until then",
         )
     if has_base:
-        settle_losses(directory, options.discard_changes, status)
+        check_unchanged(directory, options.discard_changes, status)
     programs = find_programs(options.mysqld) if options.boot else None
     if programs is not None:
         refuse_unfit_user(programs, owner_to_be(directory, owner), places_of(directory, options.map_paths))
@@ -220,26 +242,28 @@ def _copy(
         with suppress(SnapshotGone):  # it could not be gone on with
             refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
     if has_base:
-        settle_other_donor(directory, options.donor, uuid, options.discard_changes, status)
+        check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
     if 0 < facts.connections < CONNECTIONS:
         raise ConnectionLimit(
             f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
             server_number=ER_USER_LIMIT_REACHED,
             hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
         )
-    with Sql(options.donor) as sql:
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
     beside = has_base and options.keep_base
     if has_base:
         refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
-    clone = _Clone(options, status, stopped, limits, facts, files, owner)
+    clone = _Clone(
+        options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner
+    )
     if not beside:
         copied = clone.into(directory, reuse=has_base)
         return clone.facts, copied, has_base
     old = Path(os.path.realpath(directory))  # a symbolic link stays one
     new = fresh_sibling(old)
-    with kept(old) as lock, heeding(lock, stopped):
+    with hold_for_swap(old) as lock, stop_on_request(lock, stopped):
         _settle_sibling(clone, new)
         copied = clone.into(new, replace=True, like=old)
         try:
@@ -258,8 +282,8 @@ def _settle_sibling(clone: _Clone, new: Path) -> None:
         raise TargetExists(f"{new} is a symbolic link", hint="the new clone is made there: remove the link")
     if new.is_dir() and is_earlier_clone(new) and not is_unfinished(new):
         discard, status = clone.options.discard_changes, clone.status
-        settle_losses(new, discard, status)
-        settle_other_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
+        check_unchanged(new, discard, status)
+        check_same_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
 
 
 def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.errors import UsageError
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.timings import STALL_TIMEOUT
 
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "STOP_TIMEOUT",
@@ -25,56 +26,61 @@ MAX_RETRY = 2592000.0  # seconds
 
 
 @dataclass(frozen=True)
-class CloneOptions:
-    """A clone of ``donor`` into ``directory``. Raises UsageError when a value is out of bounds."""
+class CopyOptions:
+    """What every clone of a running server can be told. Raises UsageError when a value is out of bounds."""
 
     donor: Endpoint
     directory: Path
-    threads: int | None = None  # connections that carry data, 1-128; None: as many as are measured to help,
-    max_concurrency: int = 16  # and that is the most of them
-    compression: Compression = field(default_factory=Compression)
-    max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
-    max_data_bandwidth: float = 0  # MiB/s of data written over all connections, 0 = no limit
+    max_data_bandwidth: float = 0  # MiB/s of data that is written, or read of the donor's files; 0 = no limit
     block_ddl: bool = False  # hold the donor's backup lock, so that no DDL runs there during the clone
     ddl_timeout: int = 300  # seconds to wait for that lock
     map_paths: tuple[tuple[str, str], ...] = ()  # (path on the donor, path here) for files outside its data directory
     fsync: bool = True  # make files and directories durable before the clone counts as complete
-    verify_pages: bool = True  # check the checksum of every page that was written
-    write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
-    discard_changes: bool = False  # also where a server has run on that one: what it has of its own goes
+    discard_changes: bool = False  # also where a server has run on an earlier clone: what it has of its own goes
     install_plugin: bool = False  # install the clone plugin on the donor if it is missing
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
-    stall_timeout: float = 60.0  # seconds without a byte after which a connection counts as broken
+    stall_timeout: float = STALL_TIMEOUT  # seconds without a byte after which a connection counts as broken
     retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
-        if self.threads is not None:
-            _bounded("threads", self.threads, 1, MAX_THREADS)
-        _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
-        _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
         _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if not self.stall_timeout > 0:
             raise UsageError("stall-timeout must be above 0")
         if self.retry_for is not None:
             _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
-        for old, new in self.map_paths:
-            if not old.startswith("/") or not new.startswith("/"):
-                raise UsageError(f"map-path {old}={new} must have two absolute paths")
+        _refuse_relative(self.map_paths)
 
 
 @dataclass(frozen=True)
-class LocalOptions:
-    """A clone of a server on this host, by copying its files. Raises UsageError when a value is out of bounds."""
+class CloneOptions(CopyOptions):
+    """A clone of ``donor`` into ``directory`` over the network."""
 
-    donor: Endpoint
-    directory: Path
+    threads: int | None = None  # connections that carry data, 1-128; None: as many as are measured to help,
+    max_concurrency: int = 16  # and that is the most of them
+    compression: Compression = field(default_factory=Compression)
+    max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
+    verify_pages: bool = True  # check the checksum of every page that was written
+    write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+
+    def __post_init__(self) -> None:
+        """Refuse what no clone could run with."""
+        super().__post_init__()
+        if self.threads is not None:
+            _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
+        _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class LocalOptions(CopyOptions):
+    """A clone of a server on this host, by copying its files."""
+
     incremental: str = "auto"  # auto: bring an earlier clone in the directory up to date; off; require
     keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
-    discard_changes: bool = False  # also where a server has run on it: what it has of its own goes
     datadir: Path | None = None  # the donor's data directory as it is seen here; None = @@datadir
     threads: int = 4  # files, and parts of large ones, copied at the same time, 1-128
     generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
@@ -82,26 +88,12 @@ class LocalOptions:
     full_copies: bool = False  # with generations: also where they can't share blocks
     series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
     copy_methods: tuple[str, ...] = ("reflink", "O_DIRECT", "copy_file_range", "read and write")  # in this order
-    max_data_bandwidth: float = 0  # MiB/s read of the donor's files, 0 = no limit
-    block_ddl: bool = False
-    ddl_timeout: int = 300
-    map_paths: tuple[tuple[str, str], ...] = ()
-    fsync: bool = True
     verify_pages: bool | None = None  # check every page on its way; True: also read again what only the kernel saw
-    install_plugin: bool = False
-    chown: str | None = None
-    boot: bool = False
-    mysqld: Path | None = None
-    stall_timeout: float = 60.0
-    retry_for: float | None = None  # seconds of tries to connect again; None: as long as donors wait by default
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
+        super().__post_init__()
         _bounded("threads", self.threads, 1, MAX_THREADS)
-        if self.retry_for is not None:
-            _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
-        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
-        _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if self.incremental not in ("auto", "off", "require"):
             raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
 
@@ -184,6 +176,7 @@ class RestoreOptions:
         """Refuse what no restore could run with."""
         _bounded("threads", self.threads, 1, MAX_THREADS)
         _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _refuse_relative(self.map_paths)
 
 
 @dataclass(frozen=True)
@@ -205,3 +198,10 @@ class ReplicateOptions:
 def _bounded(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
         raise UsageError(f"{name} must be from {least:g} to {most:g}, not {value:g}")
+
+
+def _refuse_relative(map_paths: tuple[tuple[str, str], ...]) -> None:
+    """A manifest names these places, for any process in any working directory."""
+    for old, new in map_paths:
+        if not old.startswith("/") or not new.startswith("/"):
+            raise UsageError(f"map-path {old}={new} must have two absolute paths")

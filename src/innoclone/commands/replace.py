@@ -9,8 +9,8 @@
     drop        the old data is removed, or kept under another name
 
 Nothing of the old data is touched before the server has come up on the new. Whatever fails until then, the directories
-are swapped back and the server is started on the old data. After a crash the note says which it shall be, and `settle`
-brings the server up.
+are swapped back and the server is started on the old data. After a crash the note says which it shall be, and
+`recover_replacement` brings the server up.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from innoclone.commands.boot import FROM_BOOT, boot
+from innoclone.commands.boot import boot
 from innoclone.commands.clone import copy
-from innoclone.commands.heed import heeding
 from innoclone.commands.options import BootOptions, CloneOptions, ReplaceOptions
-from innoclone.commands.recorded import record_completed, record_dead, recorded
+from innoclone.commands.runrecord import record_completed, record_dead, recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import (
     BootFailed,
     CloneError,
@@ -48,33 +48,31 @@ from innoclone.files.replacing import Note, Places, Step
 from innoclone.innodb.names import schema_folder
 from innoclone.receive.resume import find_resumable
 from innoclone.records.limits import Limits
-from innoclone.records.managed import Managed
+from innoclone.records.managedserver import Managed
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.units import amount
 from innoclone.server.cloned import is_private_server, is_recovered, read_recovery
-from innoclone.server.managed import Control
 from innoclone.server.managedfacts import ServerFacts, refuse_unlike, refuse_without_account, schemas_of
 from innoclone.server.preflight import check
-from innoclone.server.tryout import account_visit, check_trial
+from innoclone.server.servercontrol import Control
+from innoclone.server.trial import account_visit, check_trial
 from innoclone.transport.sql import Sql
 
-__all__ = ["COMPLETED", "ReplaceResult", "replace_data", "settle"]
+__all__ = ["COMPLETED", "ReplaceResult", "recover_replacement", "replace_data"]
 
 LITTLE = 0.05  # of a file system
 COMPLETED = "a broken off replacement was completed: the server runs on the new data"
 
 
-@dataclass(frozen=True)
-class ReplaceResult:
+@dataclass(frozen=True, kw_only=True)
+class ReplaceResult(Positioned):
     """A server that runs on a donor's data; ``old_data`` is where its former data is, if that was to be kept."""
 
     directory: Path
     donor_version: str
     seconds: float
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""
+    position: ClonePosition = UNKNOWN
     old_data: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -96,16 +94,22 @@ def replace_data(
     limits = limits or Limits(data=options.clone.max_data_bandwidth, network=options.clone.max_network_bandwidth)
     places = Places(options.directory)
     with (
-        recorded("replace", options.donor, places.data, status), _claimed(places) as lock, heeding(lock, stopped)
-    ):  # fmt: skip
+        recorded("replace", options.donor, places.data, status),
+        _claimed(places) as lock,
+        stop_on_request(lock, stopped),
+    ):
         old_data = _Replacement(options, places, status, stopped, limits).run()
     return ReplaceResult(
-        places.data, status.donor_version, (status.end or 0) - (status.begin or 0), status.binlog_file,
-        status.binlog_position, status.gtid_executed, status.position_from, old_data, list(status.notes),
-    )  # fmt: skip
+        directory=places.data,
+        donor_version=status.donor_version,
+        seconds=status.seconds,
+        position=status.position,
+        old_data=old_data,
+        notes=list(status.notes),
+    )
 
 
-def settle(managed: Managed) -> str | None:
+def recover_replacement(managed: Managed) -> str | None:
     """Bring a server up whose replacement was broken off by a crash; what was done, None if there was nothing to do.
 
     Raises a `CloneError` where it can't be brought up.
@@ -114,7 +118,7 @@ def settle(managed: Managed) -> str | None:
     if not places.folder.exists():
         return None
     with _claimed(places):
-        done = _settle(places, _control(managed, places))
+        done = _recover(places, _control(managed, places))
         _end_trial(managed, places)
     return done
 
@@ -158,7 +162,7 @@ class _Replacement:
     def run(self) -> Path | None:
         """All of it; where the old data is kept."""
         record_dead(self.places.new, self.status)
-        if (done := _settle(self.places, self.control)) is not None:
+        if (done := _recover(self.places, self.control)) is not None:
             self.status.notes.append(done)
         _end_trial(self.managed, self.places)
         server = self._check()
@@ -180,12 +184,12 @@ class _Replacement:
         """Everything that can be known before a byte is copied."""
         self._refuse_other_owner()
         server = self.control.facts()
-        self.control.rehearse(self._waiting)
+        self.control.validate_options(self._waiting)
         stay = self._belongings(server)  # it may refuse
         if self.managed.trial:
             check_trial(self.managed, server.variables["version"], self.places.data, self.places.folder)
         clone = self.options.clone
-        donor = check(clone.donor, None, patience=clone.stall_timeout, install_plugin=clone.install_plugin)
+        donor = check(clone.donor, None, stall_timeout=clone.stall_timeout, install_plugin=clone.install_plugin)
         donor.verdict()
         refuse_unlike(server.variables, donor.variables)
         with Sql(clone.donor, read_timeout=clone.stall_timeout) as sql:
@@ -240,8 +244,7 @@ class _Replacement:
         visit = account_visit(self.managed, server.variables)
         boot(options, status=trial, stopped=self.stopped, visit=visit)
         self.status.finish(Stage.TRIAL)
-        self.status.binlog_file, self.status.binlog_position = trial.binlog_file, trial.binlog_position
-        self.status.gtid_executed, self.status.position_from = trial.gtid_executed, trial.position_from
+        self.status.position = trial.position
 
     # ---- while it does not ---------------------------------------------------------------------------------
 
@@ -312,8 +315,7 @@ class _Replacement:
         if recovery is not None:
             restart.end = row.begin = recovery.begin
             row.end = recovery.end
-            self.status.binlog_file, self.status.binlog_position = recovery.binlog_file, recovery.binlog_position
-            self.status.gtid_executed, self.status.position_from = recovery.gtid_executed, FROM_BOOT
+            self.status.position = recovery.position
 
     def _drop(self, note: Note) -> Path | None:
         """The old data goes, or stays under another name. What fails now is told, and done by a later run."""
@@ -334,7 +336,7 @@ class _Replacement:
 # ---- the decisions, from the note alone ------------------------------------------------------------------------
 
 
-def _settle(places: Places, control: Control) -> str | None:
+def _recover(places: Places, control: Control) -> str | None:
     """After a crash: finish what the note tells of. What was done, None without a note."""
     note = places.read()
     if note is None:
@@ -359,11 +361,12 @@ def _settle(places: Places, control: Control) -> str | None:
 
 def _record(places: Places, note: Note) -> None:
     """The history of whoever completed it says so; what the run that died noted of its copy is lost."""
-    status = CloneStatus(note.source, str(places.data), State.COMPLETED, note.began, time.time())
+    status = CloneStatus(
+        source=note.source, destination=str(places.data), state=State.COMPLETED, begin=note.began, end=time.time()
+    )
     with suppress(CloneError):
         if (recovery := read_recovery(places.data)) is not None:
-            status.binlog_file, status.binlog_position = recovery.binlog_file, recovery.binlog_position
-            status.gtid_executed, status.position_from = recovery.gtid_executed, FROM_BOOT
+            status.position = recovery.position
     record_completed("replace", status)
 
 

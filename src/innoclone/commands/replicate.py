@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.options import ReplicateOptions
-from innoclone.commands.source import read_source
+from innoclone.commands.replicationsource import read_source
 from innoclone.errors import AccessDenied, CloneError, ConfigurationMismatch, SqlError, TargetUnusable, UsageError
 from innoclone.records.manifest import read_manifest
 from innoclone.server.channels import Channel, applied_since, log_updates, own_channels, read_channels, running_channels
 from innoclone.server.cloned import was_kept
+from innoclone.server.replicastart import ReplicaStart, start_and_await
 from innoclone.server.replication import (
     HEARTBEAT,
     PASSWORD,
@@ -34,7 +35,6 @@ from innoclone.server.replication import (
     start_replica,
 )
 from innoclone.server.snapshot import plain
-from innoclone.server.starting import Start, start
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.serverversion import version_number
@@ -80,9 +80,9 @@ class _Clone:
 
     version: int
     gtid_executed: str  # now
-    cloned_gtids: str | None  # when it was cloned; None: nothing proves that it is a clone
-    position: Position | None
-    donor: dict[str, Any]  # as in the manifest, empty if that can't be read
+    cloned_gtids: str | None = None  # when it was cloned; None: nothing proves that it is a clone
+    position: Position | None = None
+    donor: dict[str, Any] = field(default_factory=dict)  # as in the manifest, empty if that can't be read
     donor_address: str = ""  # as clone_status has it
     noted: list[Channel] | None = None  # the donor's channels; None: not known
     channels: list[Channel] = field(default_factory=list)  # those that there are now
@@ -141,8 +141,14 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
         statements = plan.statements()
         if not options.run:
             return ReplicateResult(statements, notes=plan.notes)
-        reached = start(replica, plan.start(replica), options.wait)
-    return ReplicateResult(statements, True, reached.caught_up, reached.target, [*plan.notes, *reached.notes])
+        reached = start_and_await(replica, plan.start(replica), options.wait)
+    return ReplicateResult(
+        statements,
+        executed=True,
+        caught_up=reached.caught_up,
+        target=reached.target,
+        notes=[*plan.notes, *reached.notes],
+    )
 
 
 class _Plan:
@@ -176,12 +182,18 @@ class _Plan:
         )
         return [*reset_channels(version), change, start_replica(version)]
 
-    def start(self, replica: Sql) -> Start:
+    def start(self, replica: Sql) -> ReplicaStart:
         """All that the execution needs."""
         name = "replica_net_timeout" if self.clone.version >= 80026 else "slave_net_timeout"
         heartbeat = min(HEARTBEAT, int(replica.value(f"SELECT @@GLOBAL.{name}")) / 2)
         statements = self.statements(self.endpoint.password, heartbeat)
-        return Start(statements, self.clone.version, self.position, self.facts.gtid_executed, self.facts.binlog)
+        return ReplicaStart(
+            statements=statements,
+            version=self.clone.version,
+            position=self.position,
+            gtids=self.facts.gtid_executed,
+            binlog=self.facts.binlog,
+        )
 
     # ---- the source ----------------------------------------------------------------------------------------
 
@@ -328,7 +340,10 @@ def _directory(directory: Path) -> _Clone:
         )
     donor = manifest.get("donor", {})
     gtids = known["gtid_executed"]
-    return _Clone(version_number(donor.get("version", "")), gtids, gtids, _known(known), donor, noted=_noted(manifest))
+    return _Clone(
+        version=version_number(donor.get("version", "")), gtid_executed=gtids, cloned_gtids=gtids,
+        position=_known(known), donor=donor, noted=_noted(manifest),
+    )  # fmt: skip
 
 
 def _recovered(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -379,8 +394,9 @@ def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
     except SqlError:
         rows = []  # the table is the clone plugin's, which may not be loaded
     clone = _Clone(
-        version_number(version), plain(gtids), None, None, {}, gtid_mode=gtid_mode, server_id=int(server_id), uuid=uuid
-    )
+        version=version_number(version), gtid_executed=plain(gtids), gtid_mode=gtid_mode, server_id=int(server_id),
+        uuid=uuid,
+    )  # fmt: skip
     if rows:
         source, file, offset, cloned = rows[0]
         position = Position(file, int(offset)) if file else None

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.boot import boot
-from innoclone.commands.heed import heeding
+from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.options import BootOptions, RestoreOptions
-from innoclone.commands.record import owner_of, places_of
-from innoclone.commands.recorded import recorded
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import (
     BootFailed,
     TargetExists,
@@ -47,6 +47,7 @@ from innoclone.files.system import file_error
 from innoclone.records.history import RESTORE
 from innoclone.records.limits import Limits
 from innoclone.records.manifest import timestamp
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
 from innoclone.records.statusfile import StatusFile, read_status
 from innoclone.records.verdict import FIELD, record_verdict
@@ -56,7 +57,7 @@ from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.restoreplan import check_space, plan_copy, rows_of
 from innoclone.sources.restoring import Copying, Item, refuse_changed
-from innoclone.verification.wholeness import other_problems
+from innoclone.verification.integrity import other_problems
 from innoclone.version import __version__
 from innoclone.wire.serverversion import version_number
 
@@ -65,8 +66,8 @@ __all__ = ["RestoreResult", "restore", "server_settings"]
 NAMED = 5  # problems that an error names
 
 
-@dataclass(frozen=True)
-class RestoreResult:
+@dataclass(frozen=True, kw_only=True)
+class RestoreResult(Positioned):
     """A data directory that a server can be started on. Bytes and seconds.
 
     ``settings`` are the variables that its my.cnf must have; ``owner`` is user and group id, None where they are this
@@ -83,9 +84,7 @@ class RestoreResult:
     settings: Mapping[str, str]
     owner: tuple[int, int] | None = None
     booted: str = ""
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
+    position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
 
 
@@ -151,18 +150,21 @@ class _Restore:
             copying = self._copy(items, folders, owner)
         booted = self._boot() if self.programs is not None else ""
         self._note_verdict(copying)
-        position = self.manifest.get("position") or {}
-        self.status.binlog_file = position.get("binlog_file", "")
-        self.status.binlog_position = position.get("binlog_position", 0)
-        self.status.gtid_executed = position.get("gtid_executed") or ""  # not known before a boot
-        self.status.position_from = position.get("from", "")
+        self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
         return RestoreResult(
-            self.directory, self.clone, time.time() - began, len(items), sum(item.size for item in items),
-            copying.pages if self.options.verify_pages else 0,
-            tuple(sorted(method.value for method in copying.methods)), server_settings(self.manifest, self.directory),
-            owner, booted, self.status.binlog_file, self.status.binlog_position, self.status.gtid_executed,
-            list(self.status.notes),
-        )  # fmt: skip
+            directory=self.directory,
+            clone=self.clone,
+            seconds=time.time() - began,
+            files=len(items),
+            size=sum(item.size for item in items),
+            pages_checked=copying.pages if self.options.verify_pages else 0,
+            methods=tuple(sorted(method.value for method in copying.methods)),
+            settings=server_settings(self.manifest, self.directory),
+            owner=owner,
+            booted=booted,
+            position=self.status.position,
+            notes=list(self.status.notes),
+        )
 
     # ---- before ----------------------------------------------------------------------------------------------
 
@@ -281,7 +283,7 @@ class _Restore:
         try:
             with (
                 StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
-                heeding(target.lock, self.stopped),
+                stop_on_request(target.lock, self.stopped),
             ):
                 for folder in folders:
                     target.make_directory(self.directory / folder.relative_to(self.clone))
@@ -367,7 +369,7 @@ def _held(clone: Path, status: CloneStatus, stopped: threading.Event) -> Iterato
         if os.geteuid() == 0:
             owner = own.stat()
             os.fchown(lock, owner.st_uid, owner.st_gid)
-        with heeding(lock, stopped):
+        with stop_on_request(lock, stopped):
             yield
     finally:
         with contextlib.suppress(OSError):

@@ -54,7 +54,7 @@ from innoclone.verification.compare import (
     list_tables,
     read_definitions,
 )
-from innoclone.verification.wholeness import check_pages, expected_bytes
+from innoclone.verification.integrity import check_pages, expected_bytes
 
 __all__ = ["VerifyReport", "verify"]
 
@@ -289,7 +289,9 @@ class _Comparison:
     def _snapshots(self, sql: Sql) -> Iterator[tuple[Snapshot, Side]]:
         """Snapshots of the donor, with what it had before them."""
         tables = list_tables(sql)
-        donor = Side((), tables, read_definitions(sql, tables), list_objects(sql))
+        donor = Side(
+            connections=(), tables=tables, definitions=read_definitions(sql, tables), objects=list_objects(sql)
+        )
         with open_snapshots(self.donor, self.options.threads, gtids=self.gtids) as snapshot:
             if snapshot.refusal:
                 note = f"comparing over fewer connections: {snapshot.refusal}"
@@ -300,7 +302,8 @@ class _Comparison:
         """The report with the outcomes; without a ``position`` that both are at, differences are in doubt."""
         with ExitStack() as opened:
             connections = [opened.enter_context(Sql(clone, most=LARGE)) for _ in donor.connections]
-            here = Side(connections, list_tables(connections[0]), {}, list_objects(connections[0]))
+            asked = connections[0]
+            here = Side(connections=connections, tables=list_tables(asked), definitions={}, objects=list_objects(asked))
             sizes = {**donor.tables, **here.tables}.values()
             row = self.status.start(
                 Stage.COMPARE, estimate=sum(table.size for table in sizes if table.is_cloned), threads=len(connections)

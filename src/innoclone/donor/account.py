@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
-from innoclone.transport.keys import PasswordKey
+from innoclone.records.keys import PasswordKey
 
 __all__ = ["Account", "AccountCredentials"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from innoclone.donor.channel import Channel
 from innoclone.donor.course import Course, Task
 from innoclone.donor.sending import Sender
-from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, tamed
-from innoclone.transport.failedlogins import Attempt, peer_of
+from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
+from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
 from innoclone.wire.descriptors import Locator
 from innoclone.wire.handshake import Capability, Err, Ok
@@ -78,7 +78,7 @@ class Conversation:
         self.course: Course | None = None
         self.task: Task | None = None
         self._donor = donor
-        self._attempt = Attempt(donor.failed_logins, peer_of(self.host, channel.peer_uid))
+        self._attempt = LoginAttempt(donor.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
         self.is_shut = False
 
@@ -95,7 +95,7 @@ class Conversation:
         except NetworkError as error:
             log.debug("connection %d: %s", self.number, error.message)
         except (PacketTooLarge, OutOfOrder, ProtocolError) as error:
-            log.warning("connection %d from %s: %s", self.number, self.host, tamed(error.message))
+            log.warning("connection %d from %s: %s", self.number, self.host, one_line(error.message))
         finally:
             self.channel.close()
             self._leave(lost=True)
@@ -144,7 +144,8 @@ class Conversation:
             if step.payload is not None:
                 channel.write([step.payload])
             if step.refused:
-                log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, tamed(login.user))
+                user = one_line(login.user)
+                log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, user)
                 return False
             if step.start_tls:
                 channel.start_tls(self._donor.tls)
@@ -203,7 +204,7 @@ class Conversation:
                 return
 
     def _failed(self, error: CloneError) -> None:
-        log.warning("connection %d from %s: %s", self.number, self.host, tamed(error.message))
+        log.warning("connection %d from %s: %s", self.number, self.host, one_line(error.message))
         if self.course is not None and self.task is not None:
             self.course.fail(error)
         if self.channel.is_torn:

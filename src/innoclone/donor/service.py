@@ -22,9 +22,9 @@ from innoclone.donor.plans import Plan
 from innoclone.donor.stored import Stored
 from innoclone.errors import Interrupted, NetworkError, SnapshotGone
 from innoclone.files.system import file_error
+from innoclone.records.keys import PasswordKey, own_certificate
 from innoclone.records.limits import Limits
 from innoclone.transport.failedlogins import FailedLogins, peer_of
-from innoclone.transport.keys import PasswordKey, own_certificate
 from innoclone.transport.listening import Listener, server_context
 from innoclone.wire.descriptors import Locator, StageNumber
 

@@ -41,7 +41,7 @@ from innoclone.innodb.space import (
 )
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile, find_tablespaces, plan_files
-from innoclone.verification.wholeness import expected_files, other_problems
+from innoclone.verification.integrity import expected_files, other_problems
 
 __all__ = ["Stored", "look", "open_stored"]
 

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from innoclone.errors import TargetExists
+from innoclone.files.foreignfiles import refuse_strangers
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR
 from innoclone.files.outside import Outside
-from innoclone.files.strangers import refuse_strangers
 from innoclone.files.system import file_error
 
 __all__ = ["remove_unfinished_clone"]

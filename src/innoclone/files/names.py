@@ -13,7 +13,8 @@ from innoclone.errors import FileNameClash, PathRefused
 from innoclone.innodb.space import SYSTEM_SPACE, is_undo
 
 __all__ = [
-    "BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "SERIES", "STATUS", "Mapping", "clash", "place", "same_names",
+    "ANY_TABLE", "BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "SERIES", "STATUS", "Mapping", "clash", "place",
+    "same_names",
 ]  # fmt: skip
 
 BUFFER_POOL = "ib_buffer_pool"
@@ -24,6 +25,8 @@ SERIES = "series.json"  # in it, while it is to become a generation
 REDO_DIR = "#innodb_redo"
 
 LONGEST_PART = 255 - len(".#clone_ddl")  # bytes of a file's name (NAME_MAX), with what a rename adds for a while
+
+ANY_TABLE = 1  # the id of some ordinary tablespace, for `place`
 
 Mapping = tuple[tuple[str, str], ...]
 

@@ -114,7 +114,8 @@ class Places:
             old, new = self.data.stat().st_ino, self.new.stat().st_ino
         except OSError as error:
             raise file_error(error, f"can't look at {self.new}") from error
-        note = Note(Step.FORTH, old, new, self._name_to_keep() if keep else "", source, began)
+        kept = self._name_to_keep() if keep else ""
+        note = Note(step=Step.FORTH, old=old, new=new, kept=kept, source=source, began=began)
         self._write(self.folder / DONE, replace(note, step=Step.DONE))
         self.write(note)
         return note
@@ -161,8 +162,8 @@ class Places:
             if fields["format"] != FORMAT:
                 raise ValueError(f"it is not of format {FORMAT}")
             return Note(
-                Step(fields["step"]), int(fields["old"]), int(fields["new"]), str(fields["kept"]),
-                str(fields["source"]), float(fields["began"]),
+                step=Step(fields["step"]), old=int(fields["old"]), new=int(fields["new"]), kept=str(fields["kept"]),
+                source=str(fields["source"]), began=float(fields["began"]),
             )  # fmt: skip
         except FileNotFoundError:
             return None

@@ -16,7 +16,7 @@ from innoclone.files.names import OWN_DIR
 from innoclone.files.ownership import give
 from innoclone.files.system import file_error, sync_directory
 
-__all__ = ["exchange", "exchange_names", "fresh_sibling", "kept"]
+__all__ = ["exchange", "exchange_names", "fresh_sibling", "hold_for_swap"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -30,7 +30,7 @@ def fresh_sibling(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def kept(directory: Path) -> Iterator[int]:
+def hold_for_swap(directory: Path) -> Iterator[int]:
     """Meanwhile no other process of ours works on the earlier clone; the descriptor of the lock.
 
     Raises `TargetBusy`; `TargetUnusable` where it could not be swapped.

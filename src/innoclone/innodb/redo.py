@@ -69,7 +69,10 @@ class RedoHeader:
         blocks = [head[at : at + BLOCK_SIZE] for at in _CHECKPOINTS_AT]
         checkpoints = tuple(cls.CHECKPOINT.unpack_from(block)[0] for block in blocks if _block_sound(block))
         name = creator.split(b"\0", 1)[0].decode("ascii", "replace")
-        return cls(version, uuid, start_lsn, name, flags, tuple(lsn for lsn in checkpoints if lsn))
+        return cls(
+            format=version, log_uuid=uuid, start_lsn=start_lsn, creator=name, flags=flags,
+            checkpoints=tuple(lsn for lsn in checkpoints if lsn),
+        )  # fmt: skip
 
 
 def _block_sound(block: bytes) -> bool:

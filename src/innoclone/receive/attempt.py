@@ -1,52 +1,46 @@
 """One attempt at a clone: a master connection, workers, and an auxiliary connection for acknowledgements.
 
-It begins at whatever its course has reached. The steps live in session.py (connections), link.py (the stream of one
-connection), barrier.py (where connections meet), filetable.py (files and DDL) and finish.py (sizes, sync).
+It begins at whatever the clone's state has reached. The steps live in session.py (connections), link.py (the stream of
+one connection), barrier.py (where connections meet), state.py (files, chunks, journal) and finish.py (sizes, sync).
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from innoclone.errors import (
     CloneError,
     ConnectionLimit,
-    DiskSpace,
     DonorError,
     Interrupted,
     LocalFault,
     NetworkError,
+    ProtocolError,
     RemoteFault,
 )
-from innoclone.receive.barrier import Barrier, Stopped
-from innoclone.receive.course import STAGES, Course
-from innoclone.receive.crew import Crew
+from innoclone.receive import timings
+from innoclone.receive.active import ActiveConnections
+from innoclone.receive.barrier import Barrier
 from innoclone.receive.link import Link
-from innoclone.receive.session import DonorParameters, Session, attach, call, leave
+from innoclone.receive.session import NO_CLONE, DonorParameters, Session, attach, call, leave, reinit
+from innoclone.receive.state import STAGES, CloneState
 from innoclone.records.limits import Limits
-from innoclone.records.units import amount
-from innoclone.stream.filetable import ClonedFile, FileTable
+from innoclone.records.status import Stage
+from innoclone.stream.filetable import FileTable
+from innoclone.stream.source import FileSource, Stopped
 from innoclone.transport.connection import Connection
+from innoclone.transport.donorerrors import from_donor
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
-from innoclone.wire.rpc import Ack
+from innoclone.wire.rpc import Ack, DataDescription, Failure, parse_response
 
-__all__ = ["Received", "Run"]
+__all__ = ["Attempt", "Received"]
 
-POLL = 0.1  # seconds between looks for a wish to stop
-GOODBYE = 0.5  # seconds for telling the donor about a failure
-LAST_WORDS = 2.0  # seconds for a thread to end once its connection is shut
-NO_CLONE = 1815  # ER_INTERNAL_ERROR: what a donor answers to COM_ATTACH when the clone is over
-PATIENCE = 5.0  # seconds for the donor's answer to COM_EXIT
-IMPATIENCE = 0.2  # the same, once one connection was left without an answer
 NOT_MINE = "error in concurrent task"  # how a donor's connection says that another one has failed
-COUNTING = 0.5  # seconds between notes of how many bytes were moved
-CHECKPOINT = 5.0  # seconds between checkpoints: what a crash of the system may cost
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,21 @@ class Received:
     cipher: str
 
 
-class Run:
-    """One attempt, which ends with the transfer or with its first failure."""
+class Attempt:
+    """One attempt, which ends with the transfer or with its first failure. It is the `Master` of its first link."""
 
-    def __init__(self, session: Session, master: Connection, course: Course, limits: Limits, crew: Crew) -> None:
-        self.session, self.master, self.course, self.limits = session, master, course, limits
-        self.crew = crew
-        self.target, self.table, self.status = course.target, course.table, course.status
+    def __init__(
+        self,
+        session: Session,
+        master: Connection,
+        state: CloneState,
+        source: FileSource,
+        active: ActiveConnections,
+        limits: Limits,
+    ) -> None:
+        self.session, self.master, self.state, self.limits = session, master, state, limits
+        self.source, self.active = source, active
+        self.sink, self.status = state.sink, state.status
         self.barrier = Barrier()
         self._finished = threading.Event()  # the master is through
         self._jobs: list[threading.Thread] = []
@@ -81,27 +83,27 @@ class Run:
 
     def run(self, stopped: threading.Event) -> Received:
         """Start all connections and wait for them. Raises what ended the attempt."""
-        stage = self.course.stage
+        stage = self.state.stage
         try:
-            self.auxiliary = self.session.connect()
+            self.auxiliary = self.session.access.connect()
         except CloneError as error:
             self.barrier.fail(error)
         self.barrier.join(0, stage)
-        if self.course.listed:
-            self.barrier.start(stage, self.course.chunks.count)
+        if self.state.listed:
+            self.barrier.start(stage, self.state.chunks.count)
             self.barrier.listed()
         cipher = self.master.cipher  # a closed connection has none
         self.status.connections = 1
         if self.barrier.failure is None:
-            self._start("clone-0", self._master)
+            self._start("clone-0", self._lead)
             self._start_workers()
             self._start("clone-account", self._keep_account)
         self._supervise(stopped)
         if self.barrier.failure is not None:
             raise self.barrier.failure
         return Received(
-            self.table, self.session.parameters, self.session.locator, self.status.connections, self.session.protocol,
-            self.master.compression, cipher,
+            self.state.table, self.session.parameters, self.session.locator, self.status.connections,
+            self.session.protocol, self.master.compression, cipher,
         )  # fmt: skip
 
     def _start(self, name: str, body: Callable[..., None], *arguments: int) -> None:
@@ -111,18 +113,18 @@ class Run:
 
     def _start_workers(self) -> None:
         """As many as are wanted by now."""
-        while self._workers < self.crew.wanted - 1:
+        while self._workers < self.active.wanted - 1:
             self._workers += 1
             self._start(f"clone-{self._workers}", self._worker, self._workers)
 
     def _keep_account(self) -> None:
         """Beside the connections: checkpoints, and what the journal says of bytes; until the master is done."""
         waited = 0.0
-        while not self._finished.wait(COUNTING) and not self.barrier.stopped.is_set():
-            waited += COUNTING
-            self.course.count_bytes()
-            if waited >= CHECKPOINT:
-                self.course.save()
+        while not self._finished.wait(timings.COUNTING) and not self.barrier.stopped.is_set():
+            waited += timings.COUNTING
+            self.state.count_bytes()
+            if waited >= timings.CHECKPOINT:
+                self.state.save()
                 waited = 0.0
 
     def _supervise(self, stopped: threading.Event) -> None:
@@ -131,10 +133,10 @@ class Run:
         try:
             while any(job.is_alive() for job in jobs) and self.barrier.failure is None:
                 for job in jobs:
-                    job.join(POLL / len(jobs))
+                    job.join(timings.POLL / len(jobs))
                 if stopped.is_set():
                     self.barrier.fail(Interrupted("stopped"))
-                self.crew.tune()
+                self.active.tune()
                 self._start_workers()
         except BaseException:
             self.barrier.fail(Interrupted("stopped"))
@@ -143,7 +145,7 @@ class Run:
             if self.barrier.failure is not None:
                 self._wake(self.barrier.failure)
             for job in jobs:
-                job.join(LAST_WORDS)
+                job.join(timings.LAST_WORDS)
             # A thread that hangs in a system call may still use its descriptors: those are left to the process's end.
             if not any(job.is_alive() for job in jobs):
                 self._close_all()
@@ -154,12 +156,12 @@ class Run:
         One may hang in a write to a slow disk, and what it writes then would be older than what the next attempt does.
         """
         while any(job.is_alive() for job in self._jobs):
-            if stopped.wait(POLL):
+            if stopped.wait(timings.POLL):
                 raise Interrupted("stopped")
 
     def _wake(self, failure: CloneError) -> None:
         """Let every thread come to its end."""
-        self.crew.feed_all()
+        self.active.activate_all()
         self._tell_donor(failure)
         for connection in (*self.connections, self.auxiliary):
             if connection is not None:
@@ -174,8 +176,8 @@ class Run:
         others = [*self.connections[1:], *([self.auxiliary] if self.auxiliary is not None else [])]
         if self.barrier.failure is None:
             with ThreadPoolExecutor(len(others)) as pool:
-                answered = all(list(pool.map(lambda connection: leave(connection, PATIENCE), others)))
-            leave(self.master, PATIENCE if answered else IMPATIENCE)
+                answered = all(list(pool.map(lambda connection: leave(connection, timings.EXIT), others)))
+            leave(self.master, timings.EXIT if answered else timings.EXIT_UNANSWERED)
         else:
             for connection in (*others, self.master):
                 connection.shut()
@@ -189,7 +191,7 @@ class Run:
             pass
         except CloneError as error:
             if isinstance(error, DonorError) and NOT_MINE in error.message:
-                self.barrier.stopped.wait(LAST_WORDS)  # the one whose failure it was knows the reason
+                self.barrier.stopped.wait(timings.LAST_WORDS)  # the one whose failure it was knows the reason
             self.barrier.fail(error)
         except Exception as error:  # noqa: BLE001 - a defect of ours must end the clone, not one thread of it
             fault = CloneError(f"unexpected {type(error).__name__}: {error}")
@@ -200,28 +202,52 @@ class Run:
 
     def _link(self, number: int, connection: Connection, *, master: bool, resumed: bool = False) -> Link:
         return Link(
-            number, connection, course=self.course, barrier=self.barrier, crew=self.crew, limits=self.limits,
-            on_state=self._on_state if master else None, on_listed=self._on_listed, resumed=resumed,
-            connections=self.crew.most,
+            number, connection, state=self.state, barrier=self.barrier, active=self.active, limits=self.limits,
+            master=self if master else None, resumed=resumed,
         )  # fmt: skip
 
-    def _master(self) -> None:
+    def _lead(self) -> None:
+        """The master's thread."""
         try:
-            self._lead()
+            with contextlib.closing(self.source):
+                self._follow_master()
         finally:
             self._finished.set()
             for connection in list(self._attaching):
                 connection.shut()  # nothing is left for it, and the donor's answer may never come
         self.barrier.leave(0)
 
-    def _lead(self) -> None:
-        """The master connection, from where the course is to its end."""
-        self.crew.join(0)
-        self._link(0, self.master, master=True, resumed=self.course.listed).run()
+    def _follow_master(self) -> None:
+        """The master connection, from where the clone is to its end.
+
+        Where the files come from elsewhere it is replaced: once the list of them is there, so that the donor can be
+        told that they are, and again before its waiting for an acknowledgement ends.
+        """
+        self.active.join(0)
+        try:
+            ended = self._link(0, self.master, master=True, resumed=self.state.listed).run()
+            if not ended:
+                row = self.status.stages[Stage.FILE_COPY]
+                self.source.start(self.state.table, self.state.suspects, row, self.barrier.stopped)
+            while not ended:
+                self._replace_master()
+                ended = self._link(0, self.master, master=True, resumed=True).run()
+        except BaseException:
+            self.barrier.stopped.set()  # so that the source ends at once
+            raise
+
+    def _replace_master(self) -> None:
+        """Close the master connection and go on with a new one, every chunk of FILE COPY claimed."""
+        self.master.shut()
+        self.master.close()
+        self.master = self.connections[0] = self.session.access.connect()
+        if self.barrier.stopped.is_set():
+            raise Stopped  # whoever stopped this may have shut the old connection only
+        reinit(self.master, self.session, self.state.locator(self.session.locator, all_there=True))
 
     def _worker(self, number: int) -> None:
         try:
-            connection = self.session.connect(self.barrier.stopped)
+            connection = self.session.access.connect(self.barrier.stopped)
         except RemoteFault as error:
             self._go_on_without(error)
             return
@@ -239,7 +265,7 @@ class Run:
     def _go_on_without(self, error: RemoteFault) -> None:
         """One connection less; of several that are refused for one reason that is said once."""
         if isinstance(error, ConnectionLimit):
-            self.crew.settle_for_fewer()
+            self.active.settle_for_fewer()
         with self._noting:
             note = f"going on with fewer connections: {error.message}"
             if note not in self.status.notes:
@@ -261,49 +287,74 @@ class Run:
         self.status.connections += 1
         # The donor sends data of any file at once, and only the master gets the list of files.
         self.barrier.wait_until_listed()
-        self.crew.join(number)
+        self.active.join(number)
         try:
             self._link(number, connection, master=False).run()
         finally:
-            self.crew.leave(number)
+            self.active.leave(number)
         self.barrier.leave(number)
 
     # ---- what the master does at stages --------------------------------------------------------------------
 
-    def _on_state(self, state: StateDescriptor) -> None:
+    def on_state(self, state: StateDescriptor) -> bool:
+        """START or END of a stage; whether the master goes on with its connection."""
         if state.is_start:
             self._begin_stage(state)
-        else:
-            self.barrier.wait_until_ended(state.stage)
-            self.course.end()
-            self._acknowledge(Ack(0, self.session.locator, state.acknowledgement()))
+            return True
+        if state.stage is StageNumber.FILE_COPY and not self._wait_for_files():
+            return False
+        self.barrier.wait_until_ended(state.stage)
+        self.state.end()
+        self._acknowledge(Ack(0, self.session.locator, state.acknowledgement()))
+        return True
+
+    def on_listed(self) -> bool:
+        """The list of files is complete and no data has come yet: the last moment at which nothing is lost.
+
+        What is compared with the room is what is really going to be written; the donor's own estimate counts its redo
+        capacity too.
+        """
+        files = [file for file in self.state.table.data if not file.dropped]
+        self.sink.require((file.path, file.metadata.allocated) for file in self.source.files_to_come(files))
+        self.state.list_is_complete()
+        self.barrier.listed()
+        return self.source.streams
+
+    def _wait_for_files(self) -> bool:
+        """Until every file is there; meanwhile the donor says that it is alive, or that the clone is over. False: its
+        waiting has to begin anew, by COM_REINIT."""
+        deadline = time.monotonic() + timings.RENEW
+        while not self.source.wait(timings.COPY_POLL):
+            while self.master.readable():
+                response = parse_response(self.master.read_packet())
+                if isinstance(response, Failure):
+                    raise from_donor(response.number, response.message)
+                state = response.descriptor if isinstance(response, DataDescription) else None
+                if not isinstance(state, StateDescriptor) or not state.is_keepalive:
+                    raise ProtocolError("the donor goes on before the copy is acknowledged")
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def _begin_stage(self, state: StateDescriptor) -> None:
-        self.course.announce(state)
+        if state.stage is StageNumber.PAGE_COPY:
+            self._check_files()
+        self.state.announce(state)
         if state.stage in STAGES:
-            self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.crew.wanted)
+            self.status.start(STAGES[state.stage], estimate=state.estimate, threads=self.active.wanted)
         if state.stage is StageNumber.REDO_COPY:  # the pages of PAGE_COPY have their room, but for those of new files
-            self._check_space(self.target.root, state.estimate)
+            self.sink.require([(self.sink.redo_path(0, old_format=self.state.table.old_redo), state.estimate)])
         self.barrier.start(state.stage, state.chunks)
 
-    def _on_listed(self) -> None:
-        """The list of files is complete and no data has come yet: the last moment at which nothing is lost."""
-        self._check_room(self.table.data)
-        self.course.list_is_complete()
-        self.barrier.listed()
-
-    def _check_room(self, files: Iterable[ClonedFile]) -> None:
-        """Compare with what is really going to be written; the donor's own estimate counts its redo capacity too."""
-        needed: Counter[Path] = Counter()
-        for file in (file for file in files if not file.dropped):
-            needed[self.target.disk_of(file.path)] += file.metadata.allocated
-        for directory, size in needed.items():
-            self._check_space(directory, size)
-
-    def _check_space(self, directory: Path, needed: int) -> None:
-        free = self.target.free_bytes(directory)
-        if needed > free:
-            raise DiskSpace(f"{amount(needed)} are needed in {directory}, {amount(free)} are free")
+    def _check_files(self) -> None:
+        """Behind FILE COPY its files are there, or the donor has said that they were dropped."""
+        if not self.source.wait(0):
+            raise ProtocolError("the donor goes on before the copy is acknowledged")
+        if names := self.state.table.missing():
+            raise CloneError(
+                f"{len(names)} files vanished and the donor does not say that they were dropped: {names[0]}",
+                hint="clone again; if it happens again, use 'innoclone clone'",
+            )
 
     def _acknowledge(self, ack: Ack) -> None:
         assert self.auxiliary is not None
@@ -319,11 +370,11 @@ class Run:
         """
         if self.auxiliary is None or not isinstance(failure, LocalFault):
             return
-        if self.course.journal is not None and failure.resumable and self.target.is_there():
+        if self.state.journal is not None and failure.resumable and self.sink.is_there():
             return
-        if not self._auxiliary_free.acquire(timeout=GOODBYE):
+        if not self._auxiliary_free.acquire(timeout=timings.GOODBYE):
             return  # the donor is silent
         with contextlib.suppress(CloneError, OSError):
-            self.auxiliary.set_timeout(GOODBYE)
+            self.auxiliary.set_timeout(timings.GOODBYE)
             call(self.auxiliary, Ack(failure.code, self.session.locator, None))
         self._auxiliary_free.release()

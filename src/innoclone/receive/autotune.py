@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import fmean, stdev
 
+from innoclone.receive import timings
 from innoclone.records.status import Decision
 
 __all__ = ["START", "Autotune"]
@@ -24,7 +25,7 @@ LOSS = 0.03  # fewer may cost this part at most, in the whole of a search
 INTERVAL, LONGEST = 0.2, 4.0  # seconds of one sample, at least and at most ...
 PORTION = 2 << 20  # ... and bytes for each connection: what comes is counted in blocks of 1 MiB
 SETTLE = 0.2  # seconds after a change that don't count
-BUFFER, LONGEST_SETTLE = 2 << 20, 20.0  # bytes that still flow into the buffers of a connection after it was parked
+BUFFER, LONGEST_SETTLE = 2 << 20, 20.0  # bytes that still flow into the buffers of a connection after it was held back
 LEAST, MOST = 3, 8  # samples for a verdict: as soon as it is clear, and in any case
 GROWTH = 0.1  # the part from one sample to the next by which TCP is still getting up to speed
 CLEAR = 2.0  # standard errors between what was measured and what was asked for
@@ -32,7 +33,6 @@ RECENT = 8  # samples that tell the present speed while nothing is tried
 SHIFT, SHIFTED = 0.3, 6  # the part by which the speed must change to begin a search, in so many samples
 REST, LONGEST_REST = 10.0, 80.0  # seconds between two searches; doubled by each that found nothing
 ENDING = 4.0  # seconds before the end from which on nothing is tried: new connections take a while, also to end
-PATIENCE = 15.0  # seconds for connections to come
 
 MIB = 1 << 20
 
@@ -80,7 +80,7 @@ class Autotune:
         self._at = float("inf")
 
     def sample(self, now: float, done: int, left: int, active: int) -> Decision | None:
-        """``done`` bytes have come by ``now`` (seconds), ``left`` are to come; ``active`` connections are fed."""
+        """``done`` bytes have come by ``now`` (seconds), ``left`` are to come; ``active`` are read at full speed."""
         if now < self._at:  # the first call
             self._measure(now, done)
         elapsed = now - self._at
@@ -104,15 +104,15 @@ class Autotune:
         """Wait for connections that are new, and a moment more; go on without those that don't come."""
         if active < self.wanted:
             self._at = now
-            if now - self._asked < PATIENCE:
+            if now - self._asked < timings.ARRIVAL:
                 return None
             reason = f"{active} connections came instead of {self.wanted}"
             self.most = self.wanted = max(1, active)
             self._base, self._trial = min(self._base, self.most), 0
             self._measure(now, done)
             return Decision(self.wanted, 0.0, reason)
-        parked = max(0, self._base - self.wanted) * BUFFER / max(self._reference.mean, BUFFER / LONGEST_SETTLE)
-        if now - self._at >= max(SETTLE, min(parked, LONGEST_SETTLE)):
+        draining = max(0, self._base - self.wanted) * BUFFER / max(self._reference.mean, BUFFER / LONGEST_SETTLE)
+        if now - self._at >= max(SETTLE, min(draining, LONGEST_SETTLE)):
             self._settled, self._at, self._done = True, now, done
         return None
 

@@ -15,19 +15,15 @@ import threading
 from collections.abc import Callable
 
 from innoclone.errors import CloneError, ProtocolError
+from innoclone.receive import timings
+from innoclone.stream.source import Stopped
 from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["Barrier", "Stopped"]
-
-PATIENCE = 1800.0  # seconds; a stock recipient waits as long for its own tasks
-
-
-class Stopped(Exception):
-    """The clone is being stopped; the reason is in `Barrier.failure`."""
+__all__ = ["Barrier"]
 
 
 class Barrier:
-    """Shared by the connections of one clone."""
+    """Shared by the connections of one clone. Who waits gets `Stopped` when it ends; the reason is in `failure`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -95,7 +91,7 @@ class Barrier:
             try:
                 if len(self._waiting) >= len(self._ended) and not any(met() for met in self._waiting):
                     raise ProtocolError("the donor leads its connections through the stages out of step")
-                if not self._changed.wait_for(lambda: self.stopped.is_set() or reached(), PATIENCE):
+                if not self._changed.wait_for(lambda: self.stopped.is_set() or reached(), timings.STAGE_END):
                     raise CloneError("the connections of the clone wait for each other without end")
             finally:
                 self._waiting.remove(reached)

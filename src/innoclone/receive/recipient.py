@@ -1,170 +1,206 @@
-"""The recipient: attempts at one clone until it is done, the donor has given it up, or no attempt can help.
+"""The recipient: attempts at one clone until it is done, or until the table of faults says that no attempt helps.
 
-The story of an attempt is in run.py, what lasts from one to the next in course.py, and resume.py finds what an earlier
-process left.
+The story of an attempt is in attempt.py, what lasts from one to the next in state.py, the table in retry.py, and
+resume.py finds what an earlier process left.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from innoclone.errors import CloneError, ConnectFailed, NetworkError, SnapshotGone
-from innoclone.receive.attempt import Received, Run
+from innoclone.errors import CloneError
+from innoclone.files.names import Mapping
+from innoclone.receive.active import ActiveConnections
+from innoclone.receive.attempt import Attempt, Received
 from innoclone.receive.autotune import Autotune
-from innoclone.receive.course import Course
-from innoclone.receive.crew import Crew
 from innoclone.receive.finish import finish_files
 from innoclone.receive.resume import Resumable, begin_event, reconnect
-from innoclone.receive.retry import Retries
-from innoclone.receive.session import Session, begin
+from innoclone.receive.retry import Deed, Fault, Retries, When, fault_of
+from innoclone.receive.session import Access, Session, begin
+from innoclone.receive.state import CloneState
+from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.journal import Journal
-from innoclone.records.limits import Limits
-from innoclone.records.status import CloneStatus
 from innoclone.server.preflight import DonorFacts
-from innoclone.sinks.directory import Target
+from innoclone.sources.donor import DonorStream
 from innoclone.stream.filetable import FileTable
+from innoclone.stream.sink import Sink
+from innoclone.stream.source import FileSource
 from innoclone.stream.suspects import Suspects
 from innoclone.transport.connection import Connection
-from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.endpoint import Endpoint
 from innoclone.wire.descriptors import StageNumber
 from innoclone.wire.serverversion import version_number
 
-__all__ = ["Received", "receive"]
-
-SYNC_THREADS = 4
-
+__all__ = ["Received", "Recipient"]
 
 AUXILIARY = 1  # connections besides those that carry data
 
 
-def receive(
-    donor: Endpoint,
-    target: Target,
-    *,
-    threads: int | None,
-    max_concurrency: int = 1,
-    compression: Compression,
-    limits: Limits,
-    block_ddl: bool,
-    ddl_timeout: int,
-    stall_timeout: float,
-    verify_pages: bool,
-    status: CloneStatus,
-    stopped: threading.Event,
-    retry_for: float | None = 0.0,
-    facts: DonorFacts | None = None,
-    resumable: Resumable | None = None,
-    on_begun: Callable[[float], None] = lambda _: None,
-) -> Received:
-    """Clone ``donor`` into ``target``, up to and including the sync of all files. Raises a `CloneError`.
+class Recipient:
+    """One clone of ``donor`` into ``sink``; it is run once."""
 
-    ``threads``: connections that carry data; None: as many as measured to help, up to ``max_concurrency``.
-    ``stopped`` may be set at any time from another thread; the clone then ends with `Interrupted` within a second.
-    ``retry_for``: seconds for which a lost connection is tried again; None: as long as the donor keeps the snapshot.
-    With ``resumable`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
-    the journal; without them there is none, and a failure is final. ``on_begun`` gets the seconds for which the donor
-    keeps the snapshot when the connection is lost.
-    """
-    wanted = threads or max_concurrency
-    if facts is not None and 0 < facts.connections <= wanted:
-        wanted = max(1, facts.connections - AUXILIARY)
-        status.notes.append(
-            f"{wanted} data connection{'s' if wanted > 1 else ''}: the account may have {facts.connections} connections"
-            " at a time (max_user_connections)"
-        )
-        threads = None if threads is None else wanted
-    connections = limits.connections(wanted, compressed=compression.algorithm != "off")
-    if threads is not None and connections < threads:
-        status.notes.append(f"{connections} instead of {threads} connections: the bandwidth limit is too low for more")
-    autotune = Autotune(connections) if threads is None else None
-    if resumable is not None:
-        session = resumable.session(donor, compression, stall_timeout, limits.receive_buffer, stopped)
-        course = resumable.course(
-            target, status, verify=verify_pages, threads=connections if autotune is None else autotune.wanted
-        )
-        master = None
-    else:
-        with _nothing_lost() if retry_for != 0 else contextlib.nullcontext():
-            session, master = begin(
-                donor, compression, stall_timeout=stall_timeout, ddl_timeout=ddl_timeout, block_ddl=block_ddl,
-                stopped=stopped, receive_buffer=limits.receive_buffer,
-            )  # fmt: skip
+    def __init__(
+        self,
+        donor: Endpoint,
+        sink: Sink,
+        transfer: Transfer,
+        controls: Controls,
+        *,
+        source: Callable[[], FileSource] = DonorStream,
+        facts: DonorFacts | None = None,
+        mapping: Mapping = (),
+        left: Resumable | None = None,
+        on_begun: Callable[[float], None] = lambda _: None,
+        prepare_anew: Callable[[CloneError], DonorFacts | None] = lambda _: None,
+    ) -> None:
+        """``source`` makes who supplies the files of FILE COPY, for each clone that is begun.
+
+        With ``left`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
+        the journal, with the ``mapping`` of files outside; without them there is none, and it can't be gone on with.
+        ``on_begun`` gets the seconds for which the donor keeps the snapshot when the connection is lost.
+        ``prepare_anew`` is called where a new clone is begun in place of one that ended with an error; it hands back
+        the facts for that one.
+        """
+        self._donor, self._sink, self._transfer, self._controls = donor, sink, transfer, controls
+        self._new_source, self._source = source, source()
+        self._facts, self._mapping, self._left = facts, mapping, left
+        self._on_begun, self._prepare_anew = on_begun, prepare_anew
+        self._retries = Retries(transfer.retry_for, controls.status)
+        self._autotune: Autotune | None = None
+        self._connections = 1
+        self._session: Session | None = None
+        self._state: CloneState | None = None
+        self._master: Connection | None = None
+        self._attempt: Attempt | None = None
+
+    def run(self) -> Received:
+        """The clone, up to and including the sync of all files. Raises a `CloneError`."""
         try:
-            course = _new_course(session, target, status, facts, verify=verify_pages)
-        except BaseException:
-            master.close()
-            raise
-    on_begun(session.parameters.network_timeout * 60.0)
-    with contextlib.closing(course):
-        patience = session.parameters.network_timeout * 60.0 if retry_for is None else retry_for
-        received = _attempts(
-            session, master, course, limits, lambda: Crew(connections, autotune, status), Retries(patience), stopped
-        )
-        finish_files(course.table, target, course.suspects, status, stopped, threads=SYNC_THREADS)
-    return received
+            received = self._persist()
+            assert self._state is not None, "that is where it was received"
+            finish_files(self._state, self._controls.stopped)
+            return received
+        finally:
+            self._forget()
 
-
-@contextlib.contextmanager
-def _nothing_lost() -> Iterator[None]:
-    """The connection may break here without harm: a new clone may as well begin."""
-    try:
-        yield
-    except (NetworkError, ConnectFailed) as error:
-        raise SnapshotGone("the connection broke before anything was copied", lost=error) from error
-
-
-def _new_course(
-    session: Session, target: Target, status: CloneStatus, facts: DonorFacts | None, *, verify: bool
-) -> Course:
-    target.clear()  # not before a donor has said that it will give something new
-    journal = None
-    if facts is not None:
-        journal = Journal(target.root, new=True, fsync=target.fsync)
-        journal.append("begin", **begin_event(session, facts, target, began=status.begin))
-        journal.sync()
-    table = FileTable(target, version_number(session.parameters.version), verify=verify, journal=journal)
-    return Course(target, table, Suspects(journal), status, journal)
-
-
-def _attempts(
-    session: Session,
-    master: Connection | None,
-    course: Course,
-    limits: Limits,
-    new_crew: Callable[[], Crew],
-    retries: Retries,
-    stopped: threading.Event,
-) -> Received:
-    """Until an attempt comes to the end, with a new master connection for each after the first."""
-    attempt: Run | None = None
-    while True:
-        try:
-            if course.stage is StageNumber.DONE:  # nothing is left that the donor would be needed for
-                if master is not None:
-                    master.close()
-                return Received(
-                    course.table, session.parameters, session.locator, course.status.connections, session.protocol,
-                    "", "",
-                )  # fmt: skip
-            if master is None:
-                master = reconnect(session, course)
-                if attempt is not None:
-                    course.status.restarts += 1
-            with contextlib.closing(master):
-                attempt = Run(session, master, course, limits, new_crew())
-                return attempt.run(stopped)
-        except SnapshotGone:
-            raise
-        except CloneError as error:
-            master = None
-            # What counts is not the bytes that were moved: the same ones may come again and again.
-            if course.journal is None or not retries.may_help(error, course.reached, course.status):
-                raise
-            if attempt is not None:
-                attempt.wait_for_threads(stopped)
-            if not course.listed:
-                with _nothing_lost():
+    def _persist(self) -> Received:
+        """Until an attempt comes to the end: the one loop over faults."""
+        while True:
+            try:
+                if self._state is None or self._session is None:
+                    self._begin()
+                else:
+                    return self._try(self._session, self._state)
+            except CloneError as error:
+                if not self._recover(error):
                     raise
-            retries.wait(stopped)
+
+    def _recover(self, error: CloneError) -> bool:
+        """Do what helps against ``error``; False where nothing does. Raises what comes in between."""
+        stopped, when = self._controls.stopped, self._when()
+        # What counts is not the bytes that were moved: the same ones may come again and again.
+        reached = self._state.reached if self._state is not None else None
+        deed = self._retries.deed(error, when, reached=reached, left=self._left is not None)
+        if deed is Deed.GIVE_UP:
+            return False
+        self._master = None
+        if self._attempt is not None:
+            self._attempt.wait_for_threads(stopped)
+        if deed is Deed.RECONNECT:
+            self._retries.wait(stopped)
+            return True
+        self._forget()
+        if fault_of(error) is Fault.LOST and when is not When.LOCAL:
+            self._retries.wait(stopped)
+        self._facts, self._left = self._prepare_anew(error), None
+        self._source = self._new_source()
+        return True
+
+    def _when(self) -> When:
+        if not self._source.streams:
+            return When.LOCAL
+        if self._state is None:
+            return When.BEGINNING
+        if self._state.journal is None:
+            return When.UNJOURNALED
+        return When.COPYING if self._state.listed else When.LISTING
+
+    # ---- a clone is begun ----------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """A new clone, or the one that was left."""
+        self._choose_connections()
+        controls, transfer = self._controls, self._transfer
+        access = Access(self._donor, transfer, controls.limits.receive_buffer, controls.stopped)
+        if self._left is not None:
+            wanted = self._connections if self._autotune is None else self._autotune.wanted
+            self._session = self._left.session(access)
+            self._state = self._left.state(self._sink, controls.status, verify=transfer.verify_pages, threads=wanted)
+        else:
+            self._session, master = begin(access)
+            try:
+                self._source.check_donor(self._session.keeps)
+                self._state = self._new_state(self._session)
+            except BaseException:
+                master.close()
+                raise
+            self._master = master
+        self._retries.begun(self._session.keeps)
+        self._on_begun(self._session.keeps)
+
+    def _choose_connections(self) -> None:
+        """How many shall carry data: as the account, the limits and the user allow it."""
+        transfer, notes = self._transfer, self._controls.status.notes
+        threads, facts = transfer.threads, self._facts
+        wanted = threads or transfer.max_concurrency
+        if facts is not None and 0 < facts.connections <= wanted:
+            wanted = max(1, facts.connections - AUXILIARY)
+            notes.append(
+                f"{wanted} data connection{'s' if wanted > 1 else ''}: the account may have {facts.connections}"
+                " connections at a time (max_user_connections)"
+            )
+            threads = None if threads is None else wanted
+        compressed = transfer.compression.algorithm != "off"
+        self._connections = self._controls.limits.connections(wanted, compressed=compressed)
+        if threads is not None and self._connections < threads:
+            notes.append(
+                f"{self._connections} instead of {threads} connections: the bandwidth limit is too low for more"
+            )
+        self._autotune = Autotune(self._connections) if threads is None else None
+
+    def _new_state(self, session: Session) -> CloneState:
+        sink, status = self._sink, self._controls.status
+        sink.start()  # not before a donor has said that it will give something new
+        journal = None
+        if self._facts is not None:
+            journal = Journal(sink.folder, new=True, fsync=sink.fsync)
+            journal.append("begin", **begin_event(session, self._facts, sink, self._mapping, began=status.begin))
+            journal.sync()
+        table = FileTable(sink, version_number(session.parameters.version), verify=self._transfer.verify_pages)
+        return CloneState(sink, table, Suspects(journal), status, journal)
+
+    # ---- and received --------------------------------------------------------------------------------------
+
+    def _try(self, session: Session, state: CloneState) -> Received:
+        """One attempt, with a new master connection for each after the first."""
+        if state.stage is StageNumber.DONE:  # nothing is left that the donor would be needed for
+            return Received(
+                state.table, session.parameters, session.locator, state.status.connections, session.protocol, "", ""
+            )
+        if self._master is None:
+            self._master = reconnect(session, state)
+            if self._attempt is not None:
+                state.status.restarts += 1
+        with contextlib.closing(self._master):
+            active = ActiveConnections(self._connections, self._autotune, state.status)
+            self._attempt = Attempt(session, self._master, state, self._source, active, self._controls.limits)
+            return self._attempt.run(self._controls.stopped)
+
+    def _forget(self) -> None:
+        """Let go of the clone that was begun."""
+        if self._master is not None:
+            self._master.close()
+        if self._state is not None:
+            self._state.close()
+        self._session = self._state = self._master = self._attempt = None

@@ -8,66 +8,66 @@ why it doesn't (rule 6 of docs/design.md).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import threading
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from innoclone.errors import CloneError, DonorError, ProtocolError, SnapshotGone
-from innoclone.receive.course import STAGES, Course
-from innoclone.receive.session import DonorParameters, Identity, Session, reinit
+from innoclone.files.names import OWN_DIR, Mapping
+from innoclone.receive import timings
+from innoclone.receive.carryout import carry_out_again
+from innoclone.receive.session import NO_CLONE, Access, DonorParameters, Identity, Session, reinit
+from innoclone.receive.state import STAGES, CloneState
 from innoclone.records.chunks import NO_DIGEST, Found, read_chunks, stamp
 from innoclone.records.journal import FORMAT, Journal, boot_id, read_journal
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.preflight import DonorFacts, donor_start
-from innoclone.sinks.directory import Target
-from innoclone.stream.filetable import ClonedFile, FileTable
+from innoclone.stream.filetable import Action, ClonedFile, FileTable
+from innoclone.stream.sink import Sink
 from innoclone.stream.suspects import Suspects
 from innoclone.transport.connection import Connection
-from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql, understood
-from innoclone.wire.descriptors import FileFlag, FileMetadata, Locator, StageNumber
+from innoclone.wire.descriptors import FileMetadata, Locator, StageNumber
 from innoclone.wire.serverversion import version_number
 
 __all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "reconnect"]
 
-NO_CLONE = 1815  # ER_INTERNAL_ERROR: the donor's answer for a clone that is over
-REINIT_TIMEOUT = 60.0  # seconds: the donor takes up to 30 to notice that the old connection is gone
-PATIENCE = 30.0  # seconds for an answer to SQL
-CLOCK = 1  # seconds by which two looks at the donor's start may differ: uptime is in whole ones
 SAMPLE, SAMPLE_AFTER_CRASH = 3, 24  # chunks that are read again and compared with their digests
 CHUNK_PAGES, BLOCK_PAGES = 4096, 64  # of the server's page size (SNAPSHOT_DEF_CHUNK_SIZE_POW2, _DEF_BLOCK_SIZE_POW2)
 
 Event = dict[str, Any]
 
 
-def begin_event(session: Session, facts: DonorFacts, target: Target, *, began: float | None) -> Event:
-    """The journal's first event: which clone it is."""
+def begin_event(session: Session, facts: DonorFacts, sink: Sink, mapping: Mapping, *, began: float | None) -> Event:
+    """The journal's first event: which clone it is. ``mapping`` is where files outside are put."""
     session.identity = Identity(facts.variables.get("server_uuid", ""), facts.started)
     parameters = session.parameters
     return {
         "format": FORMAT,
         "began": began or time.time(),
-        "donor": {"uuid": session.identity.uuid, "started": session.identity.started, "address": str(session.donor)},
+        "donor": {
+            "uuid": session.identity.uuid,
+            "started": session.identity.started,
+            "address": str(session.access.donor),
+        },
         "variables": facts.variables,
         "version": parameters.version,
         "plugins": parameters.plugins,
         "network_timeout": parameters.network_timeout,
         "protocol": session.protocol,
         "locator": session.locator.serialize().hex(),
-        "block_ddl": session.block_ddl,
-        "ddl_timeout": session.ddl_timeout,
-        "map_paths": [list(pair) for pair in target.mapping],
-    } | _presence(target)
+        "block_ddl": session.access.transfer.block_ddl,
+        "ddl_timeout": session.access.transfer.ddl_timeout,
+        "map_paths": [list(pair) for pair in mapping],
+    } | _presence(sink)
 
 
-def _presence(target: Target) -> Event:
-    return {"boot": boot_id(), "fsync": target.fsync, "pid": os.getpid(), "time": time.time()}
+def _presence(sink: Sink) -> Event:
+    return {"boot": boot_id(), "fsync": sink.fsync, "pid": os.getpid(), "time": time.time()}
 
 
 @dataclass
@@ -93,49 +93,45 @@ class Resumable:
         """Whether anything is still to come."""
         return self.stage is not StageNumber.DONE
 
-    def session(
-        self,
-        donor: Endpoint,
-        compression: Compression,
-        stall_timeout: float,
-        receive_buffer: int,
-        stopped: threading.Event,
-    ) -> Session:
+    def session(self, access: Access) -> Session:
         """The session as it was, on a connection as it shall be."""
         begin = self.begin
         parameters = DonorParameters(
             begin["version"], plugins=dict(begin["plugins"]), network_timeout=begin["network_timeout"]
         )
+        as_it_was = replace(access.transfer, ddl_timeout=begin["ddl_timeout"], block_ddl=begin["block_ddl"])
         return Session(
-            donor, compression, stall_timeout, receive_buffer, begin["protocol"],
-            Locator.parse(bytes.fromhex(begin["locator"])), parameters, begin["ddl_timeout"], begin["block_ddl"],
-            stopped, Identity(begin["donor"]["uuid"], begin["donor"]["started"]),
+            replace(access, transfer=as_it_was), begin["protocol"], Locator.parse(bytes.fromhex(begin["locator"])),
+            parameters, Identity(begin["donor"]["uuid"], begin["donor"]["started"]),
         )  # fmt: skip
 
-    def course(self, target: Target, status: CloneStatus, *, verify: bool, threads: int) -> Course:
+    def state(self, sink: Sink, status: CloneStatus, *, verify: bool, threads: int) -> CloneState:
         """Rebuild what the earlier process knew. Raises `SnapshotGone` where files contradict the journal."""
-        target.go_on()
-        table = FileTable(target, version_number(self.begin["version"]), verify=verify)
+        if not sink.can_read_back:
+            raise SnapshotGone("what is there can't be read, so nothing of it is proven")
+        sink.go_on()
+        table = FileTable(sink, version_number(self.begin["version"]), verify=verify)
         suspects = Suspects()
+        last: tuple[Action, ...] = ()
         try:
-            with table.on_paper():
-                for event in self.events[:-1]:
-                    _follow(event, table, suspects)
-            _carry_out(self.events[-1], table, suspects, target)
+            for event in self.events:
+                last = _follow(event, table, suspects)
+            for action in last:  # what the last event says may have been done, or not
+                carry_out_again(action, sink)
         except CloneError as error:
             raise SnapshotGone(f"the journal can't be followed: {error.message}") from error
         _compare(table, self)
-        journal = Journal(target.root, new=False, fsync=target.fsync)
-        journal.append("resumed", **_presence(target))
+        journal = Journal(sink.folder, new=False, fsync=sink.fsync)
+        journal.append("resumed", **_presence(sink))
         journal.sync()
-        table.journal = suspects.journal = journal
+        suspects.journal = journal
         self._restore(status, table, threads)
-        course = Course(target, table, suspects, status, journal)
-        course.enter(self.stage, self.start["chunks"], self.found)
-        course.listed, course.ended = True, self.ended
-        course.unsynced.add(*(file.path for file in table.all_files()))  # who wrote them may not have synced them
+        state = CloneState(sink, table, suspects, status, journal)
+        state.enter(self.stage, self.start["chunks"], self.found)
+        state.listed, state.ended = True, self.ended
+        state.unsynced.add(*(file.path for file in table.all_files()))  # who wrote them may not have synced them
         status.notes.append(self.describe(status))
-        return course
+        return state
 
     def describe(self, status: CloneStatus) -> str:
         """What it goes on with, for the user."""
@@ -163,7 +159,8 @@ class Resumable:
 
 def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumable:
     """What is left in ``root``. Raises `SnapshotGone`, with the reason why a clone there can't be gone on with."""
-    events = read_journal(root)
+    folder = root / OWN_DIR
+    events = read_journal(folder)
     if not events or events[0]["event"] != "begin":
         raise SnapshotGone("it left no journal")
     begin = events[0]
@@ -181,11 +178,11 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
     start = starts[-1]
     stage = StageNumber(start["stage"])
     ended = any(event["event"] == "end" and event["stage"] == stage for event in events)
-    found = None if crashed else read_chunks(root, durable=False)
+    found = None if crashed else read_chunks(folder, durable=False)
     if found is None:
         if not all(event["fsync"] for event in presence):
             raise SnapshotGone("a file could not be written, and without fsync nothing is known to be on disk")
-        found = read_chunks(root, durable=True)
+        found = read_chunks(folder, durable=True)
     if found is None or (found.stage, found.chunks) != (stage, start["chunks"]):
         found = Found(stage, start["chunks"])
     return Resumable(root, begin, events, stage, start, ended, crashed, found)
@@ -193,49 +190,28 @@ def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumabl
 
 def is_resumable(root: Path) -> bool:
     """Whether anything was copied to ``root``."""
-    return any(event["event"] == "listed" for event in read_journal(root))
+    return any(event["event"] == "listed" for event in read_journal(root / OWN_DIR))
 
 
-def _follow(event: Event, table: FileTable, suspects: Suspects) -> None:
-    """One event of the journal."""
+def _follow(event: Event, table: FileTable, suspects: Suspects) -> tuple[Action, ...]:
+    """One event of the journal; what it asks for."""
     kind = event["event"]
     if kind == "file":
-        table.add(_descriptor(event), StageNumber(event["stage"]), in_stage=event["in_stage"])
+        actions = table.add(_descriptor(event), StageNumber(event["stage"]), in_stage=event["in_stage"])
         if event["adopted"]:
             table.data[-1].adopted = True
-    elif kind == "start":
-        table.begin_stage()
-    elif kind == "size":
+        return actions or ()
+    if kind == "start":
+        return table.begin_stage()
+    if kind == "size":
         table.data[event["index"]].size = event["size"]
     elif kind == "bad":
         suspects.update(event["index"], event["first"], event["count"], event["bad"])
+    return ()
 
 
 def _descriptor(event: Event) -> FileMetadata:
     return FileMetadata.parse(bytes.fromhex(event["descriptor"]))
-
-
-def _carry_out(event: Event, table: FileTable, suspects: Suspects, target: Target) -> None:
-    """The last event: what it says may have been done, or not."""
-    kind = event["event"]
-    done = kind not in ("file", "start")
-    if kind == "start":
-        for path, final in table.pending_renames():
-            if not os.path.lexists(path):
-                target.rename(final, path)  # and back
-    elif kind == "file":
-        meta = _descriptor(event)
-        known = table.data[meta.index] if meta.index < len(table.data) else None
-        if StageNumber(event["stage"]) is StageNumber.REDO_COPY and event["in_stage"] and not meta.name:
-            done = os.path.lexists(target.redo_path(meta.index, old_format=table.old_redo))
-        elif meta.flags & FileFlag.DELETED:
-            done = False
-        elif known is None:
-            target.unlink(target.place(meta.name, meta.space_id))
-        elif meta.flags & FileFlag.RENAMED:
-            done = os.path.lexists(table.rename_steps(meta)[1]) and not os.path.lexists(known.path)
-    with table.on_paper() if done else contextlib.nullcontext():
-        _follow(event, table, suspects)
 
 
 def _bytes_there(table: FileTable, found: Found, page_size: int) -> int:
@@ -285,21 +261,19 @@ def _digest(file: ClonedFile, offset: int, page_size: int) -> int:
     return digest
 
 
-def reconnect(session: Session, course: Course) -> Connection:
+def reconnect(session: Session, state: CloneState) -> Connection:
     """A new master connection on which the clone goes on. Raises `SnapshotGone` when it can't, or a network error."""
     identity = session.identity
     assert identity is not None, "a clone with a journal has one"
-    with Sql(session.donor, read_timeout=PATIENCE) as sql, understood("itself"):
+    with Sql(session.access.donor, read_timeout=timings.IDENTITY) as sql, understood("itself"):
         uuid, started = str(sql.value("SELECT @@GLOBAL.server_uuid")), donor_start(sql)
     if uuid != identity.uuid:
         raise SnapshotGone("another server answers there")
-    if abs(started - identity.started) > CLOCK:
+    if abs(started - identity.started) > timings.SAME_START:
         raise SnapshotGone("the donor was restarted")
-    master = session.connect()
+    master = session.access.connect()
     try:
-        master.set_timeout(REINIT_TIMEOUT)
-        theirs = reinit(master, session, course.locator(session.locator))
-        master.set_timeout(session.stall_timeout)
+        theirs = reinit(master, session, state.locator(session.locator))
     except DonorError as error:
         master.close()
         if error.donor_number != NO_CLONE:
@@ -308,9 +282,9 @@ def reconnect(session: Session, course: Course) -> Connection:
     except BaseException:
         master.close()
         raise
-    if theirs.stage is not course.stage and not (theirs.stage == course.stage + 1 and course.ended):
+    if theirs.stage is not state.stage and not (theirs.stage == state.stage + 1 and state.ended):
         master.close()
-        if theirs.stage > course.stage:
-            raise SnapshotGone(f"the donor is in {theirs.stage.name} already, {course.stage.name} is not complete here")
-        raise ProtocolError(f"the donor is in {theirs.stage.name} when {course.stage.name} was reached")
+        if theirs.stage > state.stage:
+            raise SnapshotGone(f"the donor is in {theirs.stage.name} already, {state.stage.name} is not complete here")
+        raise ProtocolError(f"the donor is in {theirs.stage.name} when {state.stage.name} was reached")
     return master

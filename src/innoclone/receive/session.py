@@ -15,9 +15,11 @@ from innoclone.errors import (
     Interrupted,
     ProtocolError,
 )
+from innoclone.receive import timings
+from innoclone.receive.transfer import Transfer
 from innoclone.transport.connection import Connection
 from innoclone.transport.donorerrors import from_donor
-from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.endpoint import Endpoint
 from innoclone.wire.descriptors import Locator
 from innoclone.wire.rpc import (
     COM_CLONE,
@@ -38,13 +40,13 @@ from innoclone.wire.rpc import (
 )
 from innoclone.wire.serverversion import check_version
 
-__all__ = ["DonorParameters", "Identity", "Session", "attach", "begin", "leave"]
+__all__ = [
+    "NO_CLONE", "Access", "DonorParameters", "Identity", "Session", "attach", "begin", "call", "leave", "reinit",
+]  # fmt: skip
 
-INIT_GRACE = 300.0  # seconds beyond the DDL timeout that COM_INIT may take, as in a stock recipient
-BUSY_PATIENCE = 35.0  # seconds: a donor notices a killed recipient late, after COM_REINIT in up to 30 seconds
+NO_CLONE = 1815  # ER_INTERNAL_ERROR: a donor's answer to COM_ATTACH and COM_REINIT for a clone that is over
 MAX_PARAMETERS = 20_000
 MAX_PARAMETER_BYTES = 16 << 20  # a stock donor sends 15 kB in about 370 messages
-LIMIT_WAITS = (0.1, 0.3, 0.6)  # seconds
 
 
 @dataclass
@@ -85,68 +87,61 @@ class Identity:
     started: int  # seconds since the epoch, by the donor's clock
 
 
+@dataclass(frozen=True)
+class Access:
+    """How connections to a donor are made. ``receive_buffer``: bytes, 0 = the system's choice."""
+
+    donor: Endpoint
+    transfer: Transfer
+    receive_buffer: int
+    stopped: threading.Event
+
+    def connect(self, stopped: threading.Event | None = None) -> Connection:
+        """A connection in clone mode; ``stopped`` ends it in place of the own event.
+
+        A server counts connections for a moment longer than they are there: where an account may have few, those that
+        we have just closed.
+        """
+        stopped = stopped or self.stopped
+        for wait in timings.CONNECTION_LIMIT:
+            try:
+                return self._connect(stopped)
+            except ConnectionLimit as error:
+                if "per_hour" in error.message or stopped.wait(wait):
+                    raise
+        return self._connect(stopped)
+
+    def _connect(self, stopped: threading.Event) -> Connection:
+        connection = Connection(
+            self.donor, self.transfer.compression, timeout=self.transfer.stall_timeout,
+            receive_buffer=self.receive_buffer, stopped=stopped,
+        )  # fmt: skip
+        try:
+            check_version(connection.greeting.version)
+            connection.command(bytes([COM_CLONE]))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
 @dataclass
 class Session:
     """A clone that the donor has begun."""
 
-    donor: Endpoint
-    compression: Compression
-    stall_timeout: float
-    receive_buffer: int
+    access: Access
     protocol: int
     locator: Locator
     parameters: DonorParameters
-    ddl_timeout: int
-    block_ddl: bool
-    stopped: threading.Event
     identity: Identity | None = None
 
-    def connect(self, stopped: threading.Event | None = None) -> Connection:
-        """One more connection in clone mode; ``stopped`` ends it in place of the session's own event."""
-        return _enter(self.donor, self.compression, self.stall_timeout, self.receive_buffer, stopped or self.stopped)
-
-    def start_command(self, kind: type[Attach]) -> Attach:
-        """COM_ATTACH for this clone."""
-        return kind(self.protocol, self.ddl_timeout, self.block_ddl, (self.locator,))
+    @property
+    def keeps(self) -> float:
+        """Seconds for which the donor keeps the snapshot when the connection is lost."""
+        return self.parameters.network_timeout * 60.0
 
 
-def _enter(
-    donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
-) -> Connection:
-    """A connection in clone mode. A server counts connections for a moment longer than they are there: where an account
-    may have few, those that we have just closed."""
-    for wait in LIMIT_WAITS:
-        try:
-            return _enter_once(donor, compression, timeout, receive_buffer, stopped)
-        except ConnectionLimit as error:
-            if "per_hour" in error.message or stopped.wait(wait):
-                raise
-    return _enter_once(donor, compression, timeout, receive_buffer, stopped)
-
-
-def _enter_once(
-    donor: Endpoint, compression: Compression, timeout: float, receive_buffer: int, stopped: threading.Event
-) -> Connection:
-    connection = Connection(donor, compression, timeout=timeout, receive_buffer=receive_buffer, stopped=stopped)
-    try:
-        check_version(connection.greeting.version)
-        connection.command(bytes([COM_CLONE]))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def begin(  # the arguments are the fields of a session
-    donor: Endpoint,
-    compression: Compression,
-    *,
-    stall_timeout: float,
-    receive_buffer: int,
-    ddl_timeout: int,
-    block_ddl: bool,
-    stopped: threading.Event,
-) -> tuple[Session, Connection]:
+def begin(access: Access) -> tuple[Session, Connection]:
     """Start a clone: its session and the master connection.
 
     Waits a while for a donor that has not noticed yet that an earlier recipient is gone. Raises what the donor
@@ -154,32 +149,27 @@ def begin(  # the arguments are the fields of a session
     """
     waited = 0.0
     while True:
-        master = _enter(donor, compression, stall_timeout, receive_buffer, stopped)
+        master = access.connect()
         try:
-            locators, parameters = _init(master, ddl_timeout, block_ddl, stall_timeout)
+            locators, parameters = _init(master, access.transfer)
         except CloneRunning:
             master.close()
-            if stopped.wait(1.0):
+            if access.stopped.wait(1.0):
                 raise Interrupted("stopped") from None
-            if waited >= BUSY_PATIENCE:
+            if waited >= timings.BUSY_DONOR:
                 raise
             waited += 1.0
             continue
         except BaseException:
             master.close()
             raise
-        session = Session(
-            donor, compression, stall_timeout, receive_buffer, locators.version, locators.locators[0],
-            parameters, ddl_timeout, block_ddl, stopped,
-        )  # fmt: skip
-        return session, master
+        return Session(access, locators.version, locators.locators[0], parameters), master
 
 
-def _init(
-    master: Connection, ddl_timeout: int, block_ddl: bool, stall_timeout: float
-) -> tuple[Locators, DonorParameters]:
-    master.set_timeout(ddl_timeout + INIT_GRACE)
-    master.write_packet(Init(ProtocolVersion.V4, ddl_timeout, block_ddl, (Locator(),)).serialize())
+def _init(master: Connection, transfer: Transfer) -> tuple[Locators, DonorParameters]:
+    master.set_timeout(transfer.ddl_timeout + timings.INIT_GRACE)
+    command = Init(ProtocolVersion.V4, transfer.ddl_timeout, transfer.block_ddl, (Locator(),))
+    master.write_packet(command.serialize())
     parameters = DonorParameters()
     locators = None
     count = size = 0
@@ -192,7 +182,7 @@ def _init(
             locators = response
         else:
             parameters.take(response)
-    master.set_timeout(stall_timeout)
+    master.set_timeout(transfer.stall_timeout)
     if locators is None or len(locators.locators) != 1:
         raise ProtocolError("the donor did not send one InnoDB locator")
     if not ProtocolVersion.V1 <= locators.version <= ProtocolVersion.V4:
@@ -234,9 +224,11 @@ def attach(connection: Connection, session: Session) -> Locator:
 
     The donor answers when it is in no stage's end; how long that takes depends on its load, as with COM_INIT.
     """
-    connection.set_timeout(session.ddl_timeout + INIT_GRACE)
-    responses = call(connection, session.start_command(Attach))
-    connection.set_timeout(session.stall_timeout)
+    transfer = session.access.transfer
+    connection.set_timeout(transfer.ddl_timeout + timings.INIT_GRACE)
+    command = Attach(session.protocol, transfer.ddl_timeout, transfer.block_ddl, (session.locator,))
+    responses = call(connection, command)
+    connection.set_timeout(transfer.stall_timeout)
     if len(responses) != 1 or not isinstance(responses[0], Locators):
         raise ProtocolError("COM_ATTACH was not answered with one locator")
     locators = responses[0].locators
@@ -251,8 +243,11 @@ def reinit(connection: Connection, session: Session, locator: Locator) -> Locato
 
     The donor's own locator, which comes back, is of the same stage or the next.
     """
-    command = Reinit(session.protocol, session.ddl_timeout, session.block_ddl, (locator,))
+    transfer = session.access.transfer
+    connection.set_timeout(timings.REINIT)
+    command = Reinit(session.protocol, transfer.ddl_timeout, transfer.block_ddl, (locator,))
     responses = call(connection, command)
+    connection.set_timeout(transfer.stall_timeout)
     if len(responses) != 1 or not isinstance(responses[0], Locators):
         raise ProtocolError("COM_REINIT was not answered with one locator")
     if len(responses[0].locators) != 1:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.errors import ProtocolError
-from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory, write_all
 from innoclone.wire.descriptors import BITMAP_WORD, MAX_INCOMPLETE_CHUNKS, ChunkInfo, StageNumber
 
@@ -71,11 +70,11 @@ class Slot:
 class Chunks:
     """The chunks of one stage. `begin` and `finish` from any thread, `wrote` only from the slot's own."""
 
-    def __init__(self, root: Path, stage: StageNumber, chunks: int, found: Found | None = None) -> None:
-        """Begin a stage, or go on with what was ``found`` of it. Raises `ProtocolError` or a file error."""
+    def __init__(self, folder: Path, stage: StageNumber, chunks: int, found: Found | None = None) -> None:
+        """In ``folder``, begin a stage or go on with what was ``found`` of it. Raises `ProtocolError`, a file error."""
         if not 0 <= chunks <= MAX_CHUNKS:
             raise ProtocolError(f"the donor announces {chunks} chunks")
-        self._folder = root / OWN_DIR
+        self._folder = folder
         self._path = self._folder / PROGRESS
         self.stage, self.count = stage, chunks
         self._lock = threading.Lock()
@@ -179,10 +178,10 @@ class Chunks:
                 self._fd = -1
 
 
-def distrust(root: Path) -> None:
+def distrust(folder: Path) -> None:
     """A file could not be written or synced: only what the checkpoint says may be believed from now on."""
     with contextlib.suppress(OSError):
-        (root / OWN_DIR / PROGRESS).unlink()
+        (folder / PROGRESS).unlink()
 
 
 def stamp(data: memoryview, page: int) -> bytes:
@@ -190,11 +189,11 @@ def stamp(data: memoryview, page: int) -> bytes:
     return data.cast("I")[:: page // 4].tobytes()
 
 
-def read_chunks(root: Path, *, durable: bool) -> Found | None:
-    """What the clone in ``root`` has of its stage; with ``durable`` only what outlived a crash of the system."""
+def read_chunks(folder: Path, *, durable: bool) -> Found | None:
+    """What the clone with this folder has of its stage; with ``durable`` only what outlived a crash of the system."""
     data = b""
     with contextlib.suppress(OSError):
-        data = (root / OWN_DIR / (CHECKPOINT if durable else PROGRESS)).read_bytes()
+        data = (folder / (CHECKPOINT if durable else PROGRESS)).read_bytes()
     if durable:
         if len(data) < CRC.size or CRC.unpack_from(data)[0] != zlib.crc32(data[CRC.size :]):
             return None

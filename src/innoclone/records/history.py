@@ -25,7 +25,7 @@ __all__ = ["DIED", "KEPT", "RESTORE", "append_history", "next_number", "read_his
 
 NAME, LOCK = "history.jsonl", "history.lock"
 KEPT = 1000  # records
-PATIENCE = 5.0  # seconds to wait for others that write theirs
+LOCK_TIMEOUT = 5.0  # seconds to wait for others that write theirs
 LONGEST_GTIDS = 4000  # characters; a longer set is left out, the clone's manifest has it
 RESTORE = "restore"  # the operation of a record that is no clone of a server
 DIED = "Died"  # state of a clone whose process never said how it ended; the others are those of status.json
@@ -115,7 +115,7 @@ def _locked(path: Path) -> Iterator[int]:
     """Keep others from writing; on a file of its own, because the history itself is replaced when it is trimmed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, write_all
 
 __all__ = ["FORMAT", "JOURNAL", "Journal", "boot_id", "read_journal"]
@@ -39,12 +38,12 @@ def boot_id() -> str:
 class Journal:
     """Writes events; any thread may."""
 
-    def __init__(self, root: Path, *, new: bool, fsync: bool) -> None:
-        """Begin the journal of the clone in ``root``, or (not ``new``) go on with it behind its last whole line.
+    def __init__(self, folder: Path, *, new: bool, fsync: bool) -> None:
+        """Begin a clone's journal in ``folder``, or (not ``new``) go on with it behind its last whole line.
 
         Raises a file error.
         """
-        self._path = root / OWN_DIR / JOURNAL
+        self._path = folder / JOURNAL
         self._fsync = fsync
         self._lock = threading.Lock()
         self._waiting = bytearray()
@@ -86,10 +85,10 @@ class Journal:
             self._fd = -1
 
 
-def read_journal(root: Path) -> list[Event]:
-    """The events of the clone in ``root``; none if there is no journal."""
+def read_journal(folder: Path) -> list[Event]:
+    """The events of the clone with this folder; none if there is no journal."""
     with contextlib.suppress(OSError):
-        return [event for event, _ in _lines(root / OWN_DIR / JOURNAL)]
+        return [event for event, _ in _lines(folder / JOURNAL)]
     return []
 
 

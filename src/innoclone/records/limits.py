@@ -8,9 +8,11 @@ from __future__ import annotations
 import threading
 import time
 
-__all__ = ["BUFFER", "MIB", "Limits"]
+from innoclone.records.units import MIB
+from innoclone.transport.timings import DATA_BLOCK_WAIT
 
-MIB = 1 << 20
+__all__ = ["BUFFER", "Limits"]
+
 LONGEST_SLEEP = 0.25  # seconds; a stop is noticed within this time, and no connection looks dead to the donor
 SHORTEST_SLEEP = 1e-5  # seconds; less can't be slept
 BURST = 0.25  # seconds; what was not used of the last so long may be used later
@@ -19,7 +21,6 @@ LARGEST_SLICE = 256 << 10  # bytes: also the largest piece that is read at once 
 SMALLEST_BUFFER, LARGEST_BUFFER = 32 << 10, 4 << 20  # bytes
 BUFFER = 4 << 20  # bytes, as the plugin's clone_buffer_size
 ROUND_TRIP = 0.25  # seconds
-PATIENCE = 20.0  # seconds that one connection may have to wait for its next block; the donor gives up after 60
 
 
 class _Pace:
@@ -98,8 +99,8 @@ class Limits:
     @property
     def rate(self) -> float:
         """The stricter limit in bytes per second, 0 = none."""
-        rates = [pace.rate for pace in (self._data, self._network) if pace.rate > 0]
-        return min(rates, default=0.0)
+        data, network = self._data.rate, self._network.rate  # asked for twice a block: no list, no loop
+        return min(data, network) if data and network else data or network
 
     @property
     def piece(self) -> int:
@@ -113,12 +114,12 @@ class Limits:
         return max(SMALLEST_SLICE, min(LARGEST_SLICE, wanted - wanted % SMALLEST_SLICE))
 
     def connections(self, wanted: int, *, compressed: bool = False) -> int:
-        """How many of ``wanted`` connections the limits can feed so that none waits longer than `PATIENCE`.
+        """How many of ``wanted`` connections the limits can feed so that none waits longer than `DATA_BLOCK_WAIT`.
 
         From now on they are the ones that share it. Compressed data may be short on the wire, and each connection needs
         its part of that, so a data limit feeds no more of them than in a stock recipient: one for each MiB/s.
         """
-        least = MIB / PATIENCE
+        least = MIB / DATA_BLOCK_WAIT
         fed = [int(self._network.rate / least)] if self._network.rate else []
         if self._data.rate:
             fed.append(int(self._data.rate / (MIB if compressed else least)))

@@ -11,6 +11,8 @@ import enum
 import time
 from dataclasses import dataclass, field
 
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
+
 __all__ = [
     "CLONE_STAGES", "COPY_STAGES", "LEAST", "RATED_STAGES", "CloneStatus", "Counter", "Decision", "Stage",
     "StageStatus", "State",
@@ -129,7 +131,7 @@ class Decision:
 
 
 @dataclass
-class CloneStatus:
+class CloneStatus(Positioned):
     """The whole clone: a row of clone_status and the seven rows of clone_progress."""
 
     source: str = ""
@@ -139,10 +141,7 @@ class CloneStatus:
     end: float | None = None
     error_number: int = 0
     error_message: str = ""
-    binlog_file: str = ""
-    binlog_position: int = 0
-    gtid_executed: str = ""
-    position_from: str = ""  # what the position was read from: "pages", or "boot"; empty where it isn't known
+    position: ClonePosition = UNKNOWN  # replaced as a whole: who reads it sees one moment's
     position_unknown: str = ""  # why a clone that was copied to its end has none yet
     donor_version: str = ""
     connections: int = 0
@@ -201,6 +200,26 @@ class CloneStatus:
         """Mean of the payload bytes per second, None where the time has something else in it, as a boot or a pause."""
         seconds, data = self.seconds, self.data
         return data / seconds if data and seconds > 0 and all(row.copies for row in self.begun) else None
+
+    @property
+    def copy_rows(self) -> list[StageStatus]:
+        """The stages in which data comes from the donor."""
+        return [self.stages[stage] for stage in COPY_STAGES]
+
+    @property
+    def copied(self) -> int:
+        """Payload bytes that came from the donor."""
+        return sum(row.data for row in self.copy_rows)
+
+    @property
+    def copy_estimate(self) -> int:
+        """Payload bytes that will have come from the donor, as far as it has told."""
+        return sum(max(row.estimate, row.data) for row in self.copy_rows)
+
+    @property
+    def copied_network(self) -> int:
+        """The same on the wire."""
+        return sum(row.network for row in self.copy_rows)
 
     @property
     def begun(self) -> list[StageStatus]:

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from innoclone.errors import CloneError, Interrupted, tamed
+from innoclone.errors import CloneError, Interrupted, one_line
 from innoclone.files.lock import Holder
 from innoclone.files.names import OWN_DIR, STATUS
 from innoclone.records.speed import Speed
-from innoclone.records.status import COPY_STAGES, RATED_STAGES, CloneStatus, Stage, StageStatus, State
+from innoclone.records.status import RATED_STAGES, CloneStatus, Stage, StageStatus, State
 
 __all__ = ["FORMAT", "INTERRUPTED", "StatusFile", "outcome", "read_status", "status_in"]
 
@@ -91,8 +91,7 @@ class StatusFile:
     def _fields(self) -> dict[str, Any]:
         status, now = self._status, time.time()
         current = status.current
-        copied = [status.stages[stage] for stage in COPY_STAGES]
-        data, estimate = sum(row.data for row in copied), sum(max(row.estimate, row.data) for row in copied)
+        data, estimate = status.copied, status.copy_estimate
         return {
             "format": FORMAT,
             "id": status.number,
@@ -111,7 +110,7 @@ class StatusFile:
             "stage_percent": _percent(current.data, current.estimate) if current else None,
             "percent": _percent(data, estimate),
             "data": data,
-            "network": sum(row.network for row in copied),
+            "network": status.copied_network,
             "estimate": estimate,
             "speed": round(self._look_at_speed(current)),
             "network_speed": round(self.speeds[1]),
@@ -123,21 +122,7 @@ class StatusFile:
             "binlog_file": status.binlog_file,
             "binlog_position": status.binlog_position,
             "gtid_executed": status.gtid_executed,
-            "stages": [
-                {
-                    "stage": row.stage.value,
-                    "state": row.state.value,
-                    "begin": _rounded(row.begin),
-                    "end": _rounded(row.end),
-                    "threads": row.threads,
-                    "data": row.data,
-                    "network": row.network,
-                    "estimate": row.estimate,
-                    "measured": row.measured,
-                }
-                for row in status.stages.values()
-                if row.state is not State.NOT_STARTED
-            ],
+            "stages": [_stage(row) for row in status.stages.values() if row.state is not State.NOT_STARTED],
             "notes": list(status.notes[-NOTES:]),
         }
 
@@ -183,7 +168,7 @@ def outcome(error: BaseException | None) -> dict[str, Any]:
         return {"state": State.FAILED.value, "error_number": error.code, "error_message": error.message}
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return {"state": INTERRUPTED, "error_number": Interrupted.number, "error_message": str(error) or "interrupted"}
-    text = tamed(f"{type(error).__name__}: {error}")
+    text = one_line(f"{type(error).__name__}: {error}")
     return {"state": State.FAILED.value, "error_number": CloneError.number, "error_message": text}
 
 
@@ -201,3 +186,17 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def _stage(row: StageStatus) -> dict[str, Any]:
+    return {
+        "stage": row.stage.value,
+        "state": row.state.value,
+        "begin": _rounded(row.begin),
+        "end": _rounded(row.end),
+        "threads": row.threads,
+        "data": row.data,
+        "network": row.network,
+        "estimate": row.estimate,
+        "measured": row.measured,
+    }

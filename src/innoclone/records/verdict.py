@@ -98,4 +98,10 @@ def verdict_of(directory: Path, manifest: Mapping[str, Any]) -> Verdict | None:
         current = fingerprint(directory, manifest) == record["files"]
     except OSError:
         current = False
-    return Verdict(bool(record["sound"]), str(record["at"]), str(record["verdict"]), record.get("tables"), current)
+    return Verdict(
+        sound=bool(record["sound"]),
+        at=str(record["at"]),
+        text=str(record["verdict"]),
+        tables=record.get("tables"),
+        current=current,
+    )

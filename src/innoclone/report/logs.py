@@ -25,7 +25,11 @@ class _ToOutput(logging.Handler):
 
 def log_to(out: Output) -> None:
     """From now on."""
+    handler = _ToOutput(out)
     log = logging.getLogger("innoclone")
     log.setLevel(logging.INFO)
-    log.addHandler(_ToOutput(out))
+    log.addHandler(handler)
+    web = logging.getLogger("waitress")
+    web.setLevel(logging.ERROR)  # its warnings are of crowds, which a client can make
+    web.addHandler(handler)
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what a client may not ask is for the client to know

@@ -80,7 +80,7 @@ class Renderer(Protocol):
         """Something that the user should know."""
 
     def decision(self, decision: Decision) -> None:
-        """Another number of connections is fed."""
+        """Another number of connections is active."""
 
     def tick(self, rows: Sequence[Row], seconds: float) -> None:
         """The rows of all stages that have begun, and how long the whole has taken (`CloneStatus.seconds`)."""
@@ -178,8 +178,8 @@ class Watcher:
         elif status.stage in RATED_STAGES:
             rate = self._speeds[status.stage].add(now, data)
         return Row(
-            status.stage, state, data, status.network, status.estimate, status.threads, rate, status.seconds,
-            status.copies,
+            stage=status.stage, state=state, data=data, network=status.network, estimate=status.estimate,
+            threads=status.threads, speed=rate, seconds=status.seconds, copies=status.copies,
         )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ class Channel:
     name: str
     host: str
     port: int
-    source_uuid: str
-    applied: Position | None
+    source_uuid: str = ""
+    applied: Position | None = None
     relay_log: str = ""
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Channel:
     def recorded(row: Mapping[str, Any]) -> Channel:
         """A channel from the manifest."""
         at = Position(row["binlog_file"], row["binlog_position"]) if row["binlog_file"] else None
-        return Channel(row["name"], row["host"], row["port"], row["source_uuid"], at)
+        return Channel(row["name"], row["host"], row["port"], source_uuid=row["source_uuid"], applied=at)
 
 
 def inheritance(channels: Sequence[Channel]) -> str:
@@ -88,7 +88,11 @@ def read_channels(sql: Sql) -> list[Channel]:
     for name, host, port, uuid in sql.rows("SELECT Channel_name, Host, Port, Uuid FROM mysql.slave_master_info"):
         log, at = relay.get(name, ("", Position("", 0)))
         positions = [at, *(Position(file, int(offset)) for channel, file, offset in workers if channel == name)]
-        found.append(Channel(name, host or "", int(port), uuid or "", _newest(positions), log or ""))
+        found.append(
+            Channel(
+                name, host or "", int(port), source_uuid=uuid or "", applied=_newest(positions), relay_log=log or ""
+            )
+        )
     return sorted(found, key=lambda channel: channel.name)
 
 

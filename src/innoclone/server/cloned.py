@@ -26,6 +26,7 @@ from innoclone.files.outside import borrowed
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uuid, is_as_left, left_behind
 from innoclone.files.system import file_error
 from innoclone.records.manifest import MANIFEST, read_manifest, update_manifest
+from innoclone.records.position import FROM_BOOT, ClonePosition
 from innoclone.server.asuser import refuse_without_mysqld
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -60,9 +61,7 @@ class Recovery:
 
     begin: float
     end: float
-    binlog_file: str
-    binlog_position: int
-    gtid_executed: str
+    position: ClonePosition
 
     @property
     def seconds(self) -> float:
@@ -285,10 +284,10 @@ def _lines(path: Path) -> list[str] | None:
 
 
 def _recovery(begin: str, end: str, name: str, position: str, gtids: list[str]) -> Recovery:
-    return Recovery(
-        int(begin) / 1e6,
-        int(end) / 1e6,
-        name.rpartition("/")[2],
-        int(position),
-        "".join(line.strip() for line in gtids),
+    found = ClonePosition(
+        binlog_file=name.rpartition("/")[2],
+        binlog_position=int(position),
+        gtid_executed="".join(line.strip() for line in gtids),
+        position_from=FROM_BOOT,
     )
+    return Recovery(begin=int(begin) / 1e6, end=int(end) / 1e6, position=found)

@@ -11,13 +11,13 @@ from typing import Any
 from innoclone.errors import AccessDenied, ConfigurationMismatch, PrivilegeMissing, SqlError
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql, understood
+from innoclone.transport.timings import SQL_ANSWER_TIMEOUT
 from innoclone.wire.serverversion import version_number
 
 __all__ = [
     "PLACES", "ServerFacts", "account_words", "ask", "refuse_unlike", "refuse_without_account", "schemas_of",
 ]  # fmt: skip
 
-PATIENCE = 30.0  # seconds for the server's answers to SQL
 # Where a server may keep data outside its data directory.
 PLACES = (
     "innodb_data_home_dir", "innodb_undo_directory", "innodb_log_group_home_dir", "innodb_doublewrite_dir",
@@ -55,7 +55,7 @@ class ServerFacts:
 @understood("itself")
 def ask(server: Endpoint) -> ServerFacts:
     """Everything that is asked of a managed server, with its account. Raises a `CloneError`."""
-    with Sql(server, read_timeout=PATIENCE) as sql:
+    with Sql(server, read_timeout=SQL_ANSWER_TIMEOUT) as sql:
         marks = ", ".join(["%s"] * len(VARIABLES))
         rows = sql.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({marks})", VARIABLES)
         files = sql.rows(

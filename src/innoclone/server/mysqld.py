@@ -29,6 +29,7 @@ from innoclone import errors
 from innoclone.files.marks import FILE_MODE
 from innoclone.server.programs import Programs
 from innoclone.transport.sql import own_server
+from innoclone.transport.timings import LOGIN_PROBE_TIMEOUT
 
 LONGEST_SOCKET_PATH = 107
 _RUNTIME = "innoclone-"  # how the private directories begin
@@ -234,7 +235,9 @@ class Server:
 def answers(**where: Any) -> bool:
     """Whether a server accepts logins; being turned away is an answer too. ``where`` is for `pymysql.connect`."""
     try:
-        pymysql.connect(**where, user=_PROBE_USER, connect_timeout=2, read_timeout=2).close()
+        pymysql.connect(
+            **where, user=_PROBE_USER, connect_timeout=LOGIN_PROBE_TIMEOUT, read_timeout=LOGIN_PROBE_TIMEOUT
+        ).close()
     except pymysql.err.MySQLError as error:
         number = error.args[0] if error.args else None
         by_server = isinstance(number, int) and number >= 1000 and not 2000 <= number < 3000  # those are the client's

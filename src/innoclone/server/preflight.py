@@ -35,13 +35,13 @@ from innoclone.server.programs import Programs
 from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.sql import Sql, understood
+from innoclone.transport.timings import STALL_TIMEOUT
 from innoclone.wire.rpc import COM_CLONE, Exit
 from innoclone.wire.serverversion import check_version, version_number
 
 __all__ = ["UNCHECKED_REDO", "DonorFacts", "check", "donor_start"]
 
 ER_TABLEACCESS_DENIED = 1142
-PATIENCE = 60.0  # seconds for each of the donor's answers
 MIN_PACKET = 2 << 20  # bytes of max_allowed_packet that the clone protocol needs
 # Tables of these can be used on a clone: a server makes the files of the first two at its first start on it, the others
 # need none. Of any other engine only the definition is there, as after a stock CLONE.
@@ -96,19 +96,19 @@ def check(
     install_plugin: bool = False,
     dry_run: bool = False,
     local: Programs | None = None,
-    patience: float = PATIENCE,
+    stall_timeout: float = STALL_TIMEOUT,
 ) -> DonorFacts:
     """Look at donor and target. A missing clone plugin is installed if ``install_plugin``, unless ``dry_run``, which
-    only lets it pass. ``local`` has the mysqld that shall boot the clone, if one shall. ``patience`` is in seconds, for
-    each answer.
+    only lets it pass. ``local`` has the mysqld that shall boot the clone, if one shall. ``stall_timeout`` is for each
+    answer, in seconds.
 
     Problems are collected in the result; only a login that fails is raised at once, since nothing else can be seen.
     """
     facts = DonorFacts()
     # Our own login comes first: it tells best what is wrong with the peer, with TLS or with the account.
-    with Connection(donor, Compression(), timeout=patience) as connection:
+    with Connection(donor, Compression(), timeout=stall_timeout) as connection:
         connection.command(bytes([COM_QUERY]) + b"SET SESSION wait_timeout=28800")  # until it is used, at the end
-        with Sql(donor, read_timeout=patience) as sql:
+        with Sql(donor, read_timeout=stall_timeout) as sql:
             facts.variables = _variables(sql)
             facts.started = donor_start(sql)
             with understood("the account's limits"):
@@ -236,7 +236,7 @@ def _check_channels(facts: DonorFacts, sql: Sql) -> None:
     """The settings of the donor's own replication come with the clone; a server on it would go by them."""
     with suppress(PrivilegeMissing, SqlError):  # only a word in advance: the clone is the same without it
         rows = sql.rows("SELECT CHANNEL_NAME, HOST, PORT FROM performance_schema.replication_connection_configuration")
-        facts.channels = [Channel(name, host or "", int(port), "", None) for name, host, port in rows]
+        facts.channels = [Channel(name, host or "", int(port)) for name, host, port in rows]
         if facts.channels:
             facts.notes.append(inheritance(facts.channels))
 

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from innoclone.errors import ConnectionLimit, SqlError
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import LARGE, Sql, understood
+from innoclone.transport.timings import SNAPSHOT_LABEL_TIMEOUT
 from innoclone.wire.serverversion import version_number
 
 __all__ = ["Snapshot", "binlog_status", "open_snapshots"]
 
-PATIENCE = 5.0  # seconds of asking before fewer connections are tried
-POLL = 0.2
+POLL = 0.2  # seconds between two rounds of asking
 _START = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 _LABELLED = (
     f"ROLLBACK; SELECT @@GLOBAL.gtid_executed; {_START}; SELECT @@GLOBAL.gtid_owned; SELECT @@GLOBAL.gtid_executed"
@@ -64,7 +64,7 @@ def open_snapshots(server: Endpoint, threads: int, *, gtids: bool) -> Iterator[S
     with ExitStack() as opened:
         connections: list[Sql] = []
         refusal = ""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + SNAPSHOT_LABEL_TIMEOUT
         while len(connections) < threads:
             try:
                 connections.append(opened.enter_context(Sql(server, several=True, most=LARGE)))
@@ -86,7 +86,7 @@ def open_snapshots(server: Endpoint, threads: int, *, gtids: bool) -> Iterator[S
 
 
 def _by_gtids(connections: Sequence[Sql]) -> str | None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SNAPSHOT_LABEL_TIMEOUT
     with ThreadPoolExecutor(len(connections), "snapshot") as pool:
         while time.monotonic() < deadline:
             labels = set(pool.map(_labelled, connections))

@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from innoclone.errors import UsageError
 from innoclone.settings import login_path
@@ -31,7 +32,7 @@ from innoclone.settings.dsn import parse_dsn
 from innoclone.settings.option_files import Files, Setting, home_of, read, settings_of, standard_files
 from innoclone.transport.endpoint import DEFAULT_PORT, Endpoint, SslMode
 
-__all__ = ["CONNECTION_OPTIONS", "GROUPS", "SWITCHES", "Sources", "find_settings", "resolve"]
+__all__ = ["CONNECTION_OPTIONS", "GROUPS", "SWITCHES", "ConnectionKeywords", "Sources", "find_settings", "resolve"]
 
 GROUPS = ("client", "innoclone")
 
@@ -41,6 +42,24 @@ CONNECTION_OPTIONS = (
 )  # fmt: skip
 
 SWITCHES = ("get-server-public-key",)  # of them: what needs no value
+
+
+class ConnectionKeywords(TypedDict, total=False):
+    """The same as keywords, values as they are typed on a command line; ``password`` is left to the caller."""
+
+    host: str
+    port: str
+    user: str
+    socket: str
+    protocol: str
+    ssl_mode: str
+    ssl_ca: str
+    ssl_cert: str
+    ssl_key: str
+    connect_timeout: str
+    server_public_key_path: str
+    get_server_public_key: bool
+
 
 # Manual, "Environment Variables"; MYSQL_HOST is read by the mysql client alone, and by us.
 VARIABLES = {

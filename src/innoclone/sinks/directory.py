@@ -9,15 +9,14 @@ unbootable directory or a complete one.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from innoclone.errors import CloneError, FileError, PathRefused, TargetUnusable
+from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone
+from innoclone.files.foreignfiles import refuse_strangers
 from innoclone.files.inuse import Deed, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST
@@ -30,13 +29,13 @@ from innoclone.files.marks import (
     make_directory,
     remove,
 )
-from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping, place
+from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping
 from innoclone.files.occupied import occupied
 from innoclone.files.outside import Outside, earlier_outside
 from innoclone.files.ownership import Ownership, settle
 from innoclone.files.ownlife import refuse_losses
-from innoclone.files.strangers import refuse_strangers
 from innoclone.files.system import file_error, sync_directory, write_all
+from innoclone.sinks.clonefiles import CloneFiles
 
 __all__ = ["Target"]
 
@@ -45,8 +44,8 @@ FIX_AFTER_BOOT = (
 )
 
 
-class Target:
-    """An open clone directory. ``mapping`` says where tablespaces outside the donor's data directory go."""
+class Target(CloneFiles):
+    """An open clone directory: the sink (`innoclone.stream.sink.Sink`) of a clone that becomes a server's data."""
 
     def __init__(
         self,
@@ -61,25 +60,19 @@ class Target:
         like: Path | None = None,
     ) -> None:
         """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one, with
-        ``replace`` it is removed. With ``keep`` that is left to `clear` or `go_on`, and nothing is touched yet.
+        ``replace`` it is removed. With ``keep`` that is left to `start` or `go_on`, and nothing is touched yet.
         What the earlier clone has of its own (`innoclone.files.ownlife`) goes only with ``discard_changes``. Owner and
         modes stay as they are there, or else become those of the directory ``like``.
 
         Raises `TargetExists` unless it is missing, empty or an unfinished clone of ours; `TargetBusy` if somebody uses
         it; `TargetUnusable` if it can't be created.
         """
-        self.root = root.absolute()
-        self.mapping = mapping
-        self.fsync = fsync
-        self.base: Base | None = None
+        super().__init__(root.absolute(), mapping, fsync=fsync)
         self._reuse, self._replace, self._discard_changes = reuse, replace, discard_changes
         self.restarted = False  # an unfinished clone was there and has been removed
-        self.outside = Outside(self.root)  # what is made by mappings
         self._ownership: Ownership | None = None  # of what was there
-        self._made: set[Path] = set()
         self._created = self._was_unfinished = False
-        self._identity = (0, 0)  # device and inode of the directory
-        self._disks: dict[int, Path] = {}  # device -> a directory on it
+        self._cleared = False  # for the clone that starts next
         self._lock = -1
         try:
             if (source := self.root if self.root.is_dir() else like) is not None:
@@ -109,9 +102,7 @@ class Target:
             refuse_in_use(self.root, Deed.UPDATE, outside=outside)
             if not self._discard_changes:
                 refuse_losses(self.root)
-        self._identity = _identity(self.root)
-        self._disks[self._identity[0]] = self.root
-        self._made.add(self.root)  # it may well be reached by a symbolic link, unlike what is in it
+        self.opened()
         for name in (OWN_DIR, CLONE_DIR):
             make_directory(self.root / name)
         self._lock = take_lock(self.root / OWN_DIR, self.root)
@@ -121,6 +112,12 @@ class Target:
     def lock(self) -> int:
         """The descriptor of the lock, until `release`."""
         return self._lock
+
+    def start(self) -> None:
+        """Make room for a new clone, unless that was done since the last one."""
+        if not self._cleared:
+            self.clear()
+        self._cleared = False
 
     def clear(self, *, reuse: bool = False) -> None:
         """Make room for a new clone: remove what an earlier one left, or set it aside as the `base`; with ``reuse``
@@ -140,6 +137,7 @@ class Target:
         if self.fsync:
             for directory in (self.root / CLONE_DIR, self.root, self.root.parent):
                 sync_directory(directory)
+        self._cleared = True
 
     def go_on(self) -> None:
         """Take an unfinished clone over as it is."""
@@ -169,168 +167,6 @@ class Target:
         for entry in (self.root / OWN_DIR).iterdir():
             if entry.name not in (LOCK, ASIDE, STATUS, SERIES):
                 remove(entry)
-
-    # ---- files ---------------------------------------------------------------------------------------------
-
-    def check_place(self) -> None:
-        """The path must still lead to the directory that was begun: nothing is written into another in its place."""
-        if not self.is_there():
-            raise FileError(
-                f"{self.root} was moved or removed while it was worked on",
-                hint="what is there now was left alone; remove the moved directory, and run the same command again",
-            )
-
-    def is_there(self) -> bool:
-        """Whether the path leads to the directory that was begun."""
-        try:
-            return _identity(self.root) == self._identity
-        except OSError:
-            return False
-
-    def place(self, name: str, space_id: int) -> Path:
-        """Where the donor's file ``name`` goes. Raises `PathRefused`."""
-        return place(name, space_id, self.root, self.mapping)
-
-    def redo_path(self, index: int, *, old_format: bool = False) -> Path:
-        """Path of a redo file; servers before 8.0.30 have them as ``ib_logfileN`` in the data directory itself."""
-        return self.root / f"ib_logfile{index}" if old_format else self.root / REDO_DIR / f"#ib_redo{index}"
-
-    def create(self, path: Path) -> None:
-        """Make an empty file and its directories. Raises `PathRefused` where something is in the way."""
-        self.check_place()
-        self._make_directory(path.parent)
-        self._refuse_existing(path)
-        is_outside = not path.is_relative_to(self.root)
-        try:
-            if is_outside:
-                self.outside.announce(path)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
-            try:
-                os.fchmod(fd, FILE_MODE)  # whatever the umask is, as mysqld does it
-            finally:
-                os.close(fd)
-            if is_outside:
-                self.outside.note(path)
-        except FileExistsError as error:
-            if is_outside:
-                self.outside.give_up(path)
-                self._refuse_existing(path)
-            hint = "this file system takes two names of the donor for one: use one that tells A from a"
-            raise PathRefused(f"{path} exists already", hint=hint) from error  # the directory was empty
-        except OSError as error:
-            raise file_error(error, f"can't create {path}") from error
-
-    def make_directory(self, directory: Path) -> None:
-        """Make a directory in this one, for what a server will put there. Raises `PathRefused`, a file error."""
-        self.check_place()
-        self._make_directory(directory)
-
-    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
-        """Take a file of the base, if there is one of this tablespace, as ``path``, cut to ``size`` bytes."""
-        if self.base is None:
-            return False
-        self._make_directory(path.parent)
-        self._refuse_existing(path)
-        try:
-            if os.path.lexists(path) or not self.base.take(space_id, fsp_flags, path, name):
-                return False
-            if not path.is_relative_to(self.root):
-                self.outside.note(path)
-            if path.stat().st_size > size:
-                os.truncate(path, size)
-            return True
-        except OSError as error:
-            if error.errno == errno.EXDEV:
-                return False  # mapped to another file system: copied afresh
-            raise file_error(error, f"can't rename to {path}") from error
-
-    def open(self, path: Path) -> int:
-        """A descriptor for reading and writing."""
-        self.check_place()
-        try:
-            return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise file_error(error, f"can't open {path}") from error
-
-    def rename(self, old: Path, new: Path) -> None:
-        """Rename a file; ``new`` must not exist."""
-        self.check_place()
-        self._make_directory(new.parent)
-        if os.path.lexists(new):
-            raise PathRefused(f"{new} exists already")
-        try:
-            if not new.is_relative_to(self.root):
-                self.outside.announce(new, like=old)
-            old.rename(new)
-        except OSError as error:
-            raise file_error(error, f"can't rename {old} to {new}") from error
-
-    def unlink(self, path: Path) -> None:
-        """Remove a file; one that is gone is fine, and one outside that isn't ours is left alone."""
-        self.check_place()
-        if not path.is_relative_to(self.root) and not self.outside.is_ours(path):
-            return
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise file_error(error, f"can't remove {path}") from error
-
-    def _make_directory(self, directory: Path) -> None:
-        if directory in self._made:
-            return
-        inside = directory.is_relative_to(self.root)
-        if not inside:
-            self._refuse_detour(directory)
-        try:
-            missing = [] if inside else [one for one in (directory, *directory.parents) if not os.path.lexists(one)]
-            for folder in missing:
-                self.outside.announce(folder)
-            make_directory(directory, parents=not inside)
-            for folder in missing:
-                self.outside.note(folder)
-            if inside and not stat.S_ISDIR(directory.lstat().st_mode):
-                raise PathRefused(f"{directory} is a symbolic link")
-        except OSError as error:
-            raise file_error(error, f"can't create {directory}") from error
-        self._made.add(directory)
-
-    def _refuse_detour(self, directory: Path) -> None:
-        """A mapping allows what lies below its directory, and no symbolic link that leads out of there."""
-        bases = [Path(new) for _, new in self.mapping if directory.is_relative_to(new)]
-        base = max(bases, key=lambda new: len(new.parts))
-        if directory.resolve() != base.resolve() / directory.relative_to(base):
-            raise PathRefused(f"a symbolic link in {directory} leads out of {base}")
-
-    def _refuse_existing(self, path: Path) -> None:
-        """What is there already, outside the directory, is not ours."""
-        if not path.is_relative_to(self.root) and os.path.lexists(path):
-            raise PathRefused(f"{path} exists already", hint="it may be another clone's: map its directory elsewhere")
-
-    @property
-    def external(self) -> list[Path]:
-        """Files that were created outside the directory, by mappings."""
-        return self.outside.files
-
-    def directories(self) -> list[Path]:
-        """Every directory that files were made in."""
-        return sorted(self._made | {path.parent for path in self.external} | {self.root / OWN_DIR})
-
-    def disk_of(self, path: Path) -> Path:
-        """A directory that stands for the file system of ``path``: the same one for all files on it."""
-        self.check_place()
-        try:
-            return self._disks.setdefault(path.parent.stat().st_dev, path.parent)
-        except OSError as error:
-            raise file_error(error, f"can't look at {path.parent}") from error
-
-    def free_bytes(self, directory: Path) -> int:
-        """Bytes that this user may still write to the directory's file system (statvfs f_bavail)."""
-        self.check_place()
-        try:
-            usage = os.statvfs(directory)
-        except OSError as error:
-            raise file_error(error, f"can't look at {directory}") from error
-        return usage.f_bavail * usage.f_frsize
 
     # ---- the end -------------------------------------------------------------------------------------------
 
@@ -401,8 +237,3 @@ class Target:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-
-def _identity(directory: Path) -> tuple[int, int]:
-    state = directory.stat()
-    return state.st_dev, state.st_ino

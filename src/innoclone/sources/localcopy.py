@@ -19,12 +19,12 @@ from innoclone.files.copying import Method, copy_file
 from innoclone.files.delta import Delta, update_file
 from innoclone.files.holes import hole_writer
 from innoclone.files.system import file_error, start_writeback
-from innoclone.receive.barrier import Stopped
 from innoclone.records.limits import Limits
 from innoclone.records.status import Counter, StageStatus
 from innoclone.server.donorfiles import DonorFiles
-from innoclone.sinks.directory import Target
+from innoclone.sinks.clonefiles import CloneFiles
 from innoclone.stream.filetable import ClonedFile, FileTable
+from innoclone.stream.source import Stopped
 from innoclone.stream.suspects import Suspects
 
 __all__ = ["CopySummary", "FileCopier"]
@@ -58,7 +58,7 @@ class FileCopier:
         self,
         table: FileTable,
         donor: DonorFiles,
-        target: Target,
+        target: CloneFiles,
         suspects: Suspects,
         *,
         limits: Limits,

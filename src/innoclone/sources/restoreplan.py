@@ -12,17 +12,16 @@ from innoclone.errors import DiskSpace, FileError, TargetUnusable
 from innoclone.files.base import space_of
 from innoclone.files.copying import share_blocks
 from innoclone.files.extents import regular_files
-from innoclone.files.names import OWN_DIR, place
+from innoclone.files.names import ANY_TABLE, OWN_DIR, place
 from innoclone.files.names import Mapping as PathMapping
 from innoclone.files.ownlife import AUTO_CNF
 from innoclone.innodb.space import SYSTEM_SPACE
 from innoclone.sources.restoring import Item
 from innoclone.stream.pagecheck import Plan, plan_files
-from innoclone.verification.wholeness import expected_files, other_problems
+from innoclone.verification.integrity import expected_files, other_problems
 
 __all__ = ["check_space", "plan_copy", "rows_of"]
 
-ANY_TABLE = 1  # the id of some ordinary tablespace
 LITTLE = 0.01  # of what is copied: directories, and what the file system keeps for itself
 # A server's own, made anew: its identity (a copy with the same UUID is taken for the same server) and what it only has
 # while it runs.

@@ -5,35 +5,79 @@ donor lists all files at the start of FILE_COPY; between the END of a stage and 
 connection gets one descriptor for each file that DDL changed. Renames are done in two steps, since their order is not
 the order of the renames on the donor.
 
-What is done is told to the journal first, so that a new process can rebuild the table; the initial list is told
-afterwards, because it counts only when it is complete.
+The table only calculates: a descriptor in, actions out. Who asks carries the actions out and keeps them in the journal
+(`innoclone.receive.carryout`); who reads the journal feeds the table again, and has nothing carried out.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from innoclone.errors import CloneError, EncryptionUnsupported, ProtocolError
 from innoclone.files.names import clash, same_names
-from innoclone.files.system import file_error, write_all
 from innoclone.innodb.create import initial_file
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags, is_undo
-from innoclone.records.journal import Journal
-from innoclone.sinks.directory import Target
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
-__all__ = ["ClonedFile", "FileTable"]
+__all__ = [
+    "MAX_FILES", "Action", "Adopt", "ClonedFile", "Create", "Drop", "FileTable", "Places", "Rename",
+]  # fmt: skip
 
 RENAME_SUFFIX = ".#clone_ddl"  # the server's own suffix for the first step of a rename
 MAX_FILES = 1 << 21
 MAX_REDO_FILES = 1000
 MAX_FILE_SIZE = 1 << 48  # 2^32 pages of 64 KiB
+
+
+class Places(Protocol):
+    """Where a sink puts files; it only calculates."""
+
+    def place(self, name: str, space_id: int) -> Path:
+        """Where the donor's file ``name`` goes. Raises `PathRefused`."""
+
+    def redo_path(self, index: int, *, old_format: bool = False) -> Path:
+        """Where a redo file goes; ``old_format``: of servers before 8.0.30."""
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make a file with this content, and zeros behind it up to ``size`` bytes."""
+
+    path: Path
+    content: bytes = b""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Take an older clone's file of the tablespace as ``path``; else make an empty one."""
+
+    path: Path
+    name: str
+    space_id: int
+    fsp_flags: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Rename a file to what is free."""
+
+    old: Path
+    new: Path
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Remove a file."""
+
+    path: Path
+
+
+Action = Create | Adopt | Rename | Drop
 
 
 @dataclass
@@ -61,83 +105,53 @@ class ClonedFile:
 
 
 class FileTable:
-    """Applies FILE_METADATA to the target. Written by the master connection; `dropped` marks by any."""
+    """The files by the donor's numbers. The master connection changes it, and any marks dropped files: callers see to
+    it that one does so at a time."""
 
-    def __init__(self, target: Target, server_version: int, *, verify: bool, journal: Journal | None = None) -> None:
+    def __init__(self, places: Places, server_version: int, *, verify: bool) -> None:
         """``server_version`` is the donor's as a number (90704)."""
-        self._target: Target | _OnPaper = target
-        self.journal = journal
+        self._places = places
         self._version = server_version
         self._verify = verify
         self.data: list[ClonedFile] = []
         self.redo: dict[int, ClonedFile] = {}
         self._paths: set[Path] = set()
         self._renames: list[ClonedFile] = []
-        self._lock = threading.Lock()
         self.changes: list[str] = []  # DDL that was followed, as text
 
-    def add(self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool) -> None:
+    def add(self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool) -> tuple[Action, ...] | None:
         """Take one descriptor; ``stage`` is the one the connection is in, ``in_stage`` False behind its END.
 
-        Raises `ProtocolError`, `PathRefused`, `EncryptionUnsupported` or a file error.
+        What is to be done for it; None where it only repeats what is known. Raises `ProtocolError`, `PathRefused`,
+        `EncryptionUnsupported`, `FileNameClash`.
         """
         _check_sizes(meta)
-        with self._lock:
-            if meta.space_id == REDO_SPACE:
-                self._add_redo(meta, stage)
-            elif in_stage:
-                self._add_listed(meta, stage)
-            else:
-                self._tell(meta, stage, in_stage=False)
-                self._change(meta)
+        if meta.space_id == REDO_SPACE:
+            return self._add_redo(meta, stage)
+        return self._add_listed(meta, stage) if in_stage else self._change(meta)
 
-    def _add_redo(self, meta: FileMetadata, stage: StageNumber) -> None:
+    def _add_redo(self, meta: FileMetadata, stage: StageNumber) -> tuple[Action, ...] | None:
         if stage is not StageNumber.REDO_COPY or meta.index >= MAX_REDO_FILES:
             raise ProtocolError(f"redo file {meta.index} in {stage.name}")
         if meta.index in self.redo:
-            return  # every connection repeats them
-        self._tell(meta, stage, in_stage=True)
-        path = self._target.redo_path(meta.index, old_format=self.old_redo)
-        self._target.create(path)
+            return None  # every connection repeats them
+        path = self._places.redo_path(meta.index, old_format=self.old_redo)
         self.redo[meta.index] = ClonedFile(meta, path, path, meta.size, None)
+        return (Create(path),)
 
-    def _add_listed(self, meta: FileMetadata, stage: StageNumber) -> None:
+    def _add_listed(self, meta: FileMetadata, stage: StageNumber) -> tuple[Action, ...] | None:
         """Within a stage: a file of the initial list, or the notice that a file was dropped while it was copied."""
         if meta.index < len(self.data):
             file = self.data[meta.index]
             if meta.flags & FileFlag.DELETED:
-                if not file.dropped:
-                    self._tell(meta, stage, in_stage=True)
-                self._drop(file)
-                return
+                return None if file.dropped else self._drop(file)
             if file.metadata == meta:
-                return  # the list again
+                return None  # the list again
             raise ProtocolError(f"file {meta.index} is described twice")
         if stage is not StageNumber.FILE_COPY:
             raise ProtocolError(f"file {meta.index} is unknown in {stage.name}")
         file = self._new(meta)
-        file.adopted = self._target.adopt(meta.name, meta.space_id, meta.fsp_flags, file.path, meta.size)
-        if not file.adopted:
-            self._target.create(file.path)
-        self._tell(meta, stage, in_stage=True, adopted=file.adopted, later=True)
-
-    def _tell(
-        self, meta: FileMetadata, stage: StageNumber, *, in_stage: bool, later: bool = False, adopted: bool = False
-    ) -> None:
-        if self.journal is not None:
-            raw = meta.serialize().hex()
-            self.journal.append("file", later=later, descriptor=raw, stage=stage, in_stage=in_stage, adopted=adopted)
-
-    @contextlib.contextmanager
-    def on_paper(self) -> Iterator[None]:
-        """Meanwhile descriptors change the table only, and no file: that was done by an earlier process."""
-        target = self._target
-        assert isinstance(target, Target), "once at a time"
-        self._target = _OnPaper(target)
-        try:
-            yield
-        finally:
-            self._target = target
+        return (Adopt(file.path, meta.name, meta.space_id, meta.fsp_flags, meta.size),)
 
     def expect_drop(self, file: ClonedFile) -> None:
         """The donor's file is gone: its next notices must say that it was dropped."""
@@ -147,79 +161,77 @@ class FileTable:
         """Names of files that could not be copied although the donor did not say that they were dropped."""
         return [file.metadata.name for file in self.data if file.drop_expected and not file.dropped]
 
-    def _change(self, meta: FileMetadata) -> None:
+    def _change(self, meta: FileMetadata) -> tuple[Action, ...]:
         """Between two stages: what DDL did."""
         if meta.index >= len(self.data):
-            file = self._new(meta)
-            if meta.flags & FileFlag.DELETED:
-                file.dropped = True
-                return
-            self._create_initial(file)
-            self.changes.append(f"created {meta.name}")
-            return
+            return self._created(meta)
         file = self.data[meta.index]
         if meta.flags & FileFlag.DELETED:
-            self._drop(file)
-            return
+            return self._drop(file)
         _refuse_encryption(meta)
         if meta.flags & FileFlag.RENAMED:
-            self._rename(file, meta)
-        else:
-            file.metadata, file.size = meta, max(file.size, meta.size)
+            return self._rename(file, meta)
+        file.metadata, file.size = meta, max(file.size, meta.size)
+        return ()
 
-    def _drop(self, file: ClonedFile) -> None:
+    def _created(self, meta: FileMetadata) -> tuple[Action, ...]:
+        """DDL made a file; its pages come in the next stage, but for those that are in every new tablespace."""
+        file = self._new(meta)
+        if meta.flags & FileFlag.DELETED:
+            file.dropped = True
+            return ()
+        if file.flags is None:
+            raise ProtocolError(f"file {meta.name!r} was created by DDL and is no tablespace")
+        self.changes.append(f"created {meta.name}")
+        return (Create(file.path, *initial_file(meta.space_id, file.flags, self._version)),)
+
+    def _drop(self, file: ClonedFile) -> tuple[Action, ...]:
         """Remove a file once; a second notice may come when its name belongs to another file already."""
         if file.dropped:
-            return
+            return ()
         file.dropped = True
-        self._target.unlink(file.path)
         self._paths.discard(file.final)
         if file in self._renames:
             self._renames.remove(file)
         self.changes.append(f"dropped {file.metadata.name}")
+        return (Drop(file.path),)
 
-    def _rename(self, file: ClonedFile, meta: FileMetadata) -> None:
+    def _rename(self, file: ClonedFile, meta: FileMetadata) -> tuple[Action, ...]:
+        """The first of two steps: the new name may still be another file's, which is renamed or dropped next."""
         if file.dropped:
             raise ProtocolError(f"file {meta.index} is renamed after it was dropped")
-        new, waiting = self.rename_steps(meta)
-        if file.path != waiting:  # a donor that is asked to go on repeats the changes since the last stage
-            self._target.rename(file.path, waiting)
+        new = self._places.place(meta.name, meta.space_id)
+        old, waiting = file.path, new.with_name(new.name + RENAME_SUFFIX)
         self._paths.discard(file.final)
         self.changes.append(f"renamed {file.metadata.name} to {meta.name}")
         file.metadata, file.path, file.final, file.size = meta, waiting, new, max(file.size, meta.size)
         if file not in self._renames:
             self._renames.append(file)
-
-    def rename_steps(self, meta: FileMetadata) -> tuple[Path, Path]:
-        """Where a renamed file goes in the end, and where until the next stage begins."""
-        new = self._target.place(meta.name, meta.space_id)
-        return new, new.with_name(new.name + RENAME_SUFFIX)
-
-    def pending_renames(self) -> list[tuple[Path, Path]]:
-        """Where files wait for the next stage, and where they go then."""
-        return [(file.path, file.final) for file in self._renames]
+        # A donor that is asked to go on repeats the changes since the last stage.
+        return (Rename(old, waiting),) if old != waiting else ()
 
     @property
     def old_redo(self) -> bool:
         """Whether redo files have the names that they had before 8.0.30."""
         return self._version < 80030
 
-    def begin_stage(self) -> None:
+    def begin_stage(self) -> tuple[Action, ...]:
         """The master has received START: the second step of all renames."""
-        with self._lock:
-            for file in self._renames:
-                if file.final in self._paths:
-                    raise self._same_name(file.metadata, file.final)
-                self._target.rename(file.path, file.final)
-                self._paths.add(file.final)
-                file.path = file.final
-            self._renames.clear()
+        actions = []
+        for file in self._renames:
+            if file.final in self._paths:
+                raise self._same_name(file.metadata, file.final)
+            actions.append(Rename(file.path, file.final))
+            self._paths.add(file.final)
+            file.path = file.final
+        self._renames.clear()
+        return tuple(actions)
 
     def _new(self, meta: FileMetadata) -> ClonedFile:
         if meta.index != len(self.data) or meta.index >= MAX_FILES:
             raise ProtocolError(f"file {meta.index} is described after file {len(self.data) - 1}")
         deleted = bool(meta.flags & FileFlag.DELETED)
-        path = self._target.place(meta.name, meta.space_id)
+        path = self._places.place(meta.name, meta.space_id)
         if path in self._paths and not deleted:
             raise self._same_name(meta, path)
         flags = None
@@ -255,22 +267,6 @@ class FileTable:
         before = [file.size for file in self.data if file.flags is not None and file.metadata.space_id == SYSTEM_SPACE]
         return sum(before) // flags.physical_page_size
 
-    def _create_initial(self, file: ClonedFile) -> None:
-        if file.flags is None:
-            raise ProtocolError(f"file {file.metadata.name!r} was created by DDL and is no tablespace")
-        self._target.create(file.path)
-        if isinstance(self._target, _OnPaper):
-            return
-        page0, size = initial_file(file.metadata.space_id, file.flags, self._version)
-        fd = self._target.open(file.path)
-        try:
-            write_all(fd, page0, 0)
-            os.ftruncate(fd, size)
-        except OSError as error:
-            raise file_error(error, f"can't write {file.path}") from error
-        finally:
-            os.close(fd)
-
     def find(self, index: int, stage: StageNumber) -> ClonedFile:
         """The file that a DATA descriptor names. Raises `ProtocolError` for an unknown one."""
         if stage is StageNumber.REDO_COPY:
@@ -281,8 +277,8 @@ class FileTable:
             return self.data[index]
         raise ProtocolError(f"data for file {index} in {stage.name}, which was not described")
 
-    def grow(self, file: ClonedFile, size: int) -> None:
-        """Page 0 came again: the tablespace has ``size`` bytes by now.
+    def grow(self, file: ClonedFile, size: int) -> ClonedFile | None:
+        """Page 0 came again: the tablespace has ``size`` bytes by now. The file that has grown by that, if one has.
 
         Where it has several files that is the sum, and only the last one grows (seen with a second ibdata file).
         """
@@ -291,33 +287,14 @@ class FileTable:
             last = next(other for other in reversed(self.data) if other.metadata.space_id == SYSTEM_SPACE)
         page = last.flags.physical_page_size if last.flags is not None else 0
         wanted = min(size, MAX_FILE_SIZE) - last.first_page * page
-        if wanted > last.size:
-            last.size = wanted
-            if self.journal is not None:
-                self.journal.append("size", index=last.metadata.index, size=wanted)
+        if wanted <= last.size:
+            return None
+        last.size = wanted
+        return last
 
     def all_files(self) -> list[ClonedFile]:
         """Every file that belongs to the clone, redo last."""
         return [file for file in self.data if not file.dropped] + [self.redo[index] for index in sorted(self.redo)]
-
-
-class _OnPaper:
-    """Stands in for a target whose files were changed already."""
-
-    def __init__(self, target: Target) -> None:
-        self.place, self.redo_path = target.place, target.redo_path
-
-    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
-        return False
-
-    def create(self, path: Path) -> None:
-        pass
-
-    def rename(self, old: Path, new: Path) -> None:
-        pass
-
-    def unlink(self, path: Path) -> None:
-        pass
 
 
 def _check_sizes(meta: FileMetadata) -> None:

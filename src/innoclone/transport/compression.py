@@ -16,7 +16,7 @@ __all__ = ["CompressedStream", "Throttle"]
 
 MOST_EMPTY = 100  # packets in a row that may be empty; a server sends none
 LARGE = 64 << 10  # bytes of a packet that counts where memory is concerned
-PATIENCE = 1.0  # seconds to wait for room; who has it may wait for others, so it is no condition
+ROOM_TIMEOUT = 1.0  # seconds to wait for room; who has it may wait for others, so it is no condition
 MIN_COMPRESS = 50  # shorter payloads are stored (MIN_COMPRESS_LENGTH in my_compress)
 
 
@@ -94,7 +94,7 @@ class CompressedStream:
             return b""
         body = self._body(header.length)
         if header.plain_length > LARGE:
-            self._has_room = _room.acquire(timeout=PATIENCE)
+            self._has_room = _room.acquire(timeout=ROOM_TIMEOUT)
         plain = self._decompress(body, header.plain_length)
         if len(plain) != header.plain_length:
             raise ProtocolError(f"compressed packet gave {len(plain)} bytes, {header.plain_length} were announced")

@@ -17,7 +17,7 @@ from innoclone.errors import (
     RedoDisabled,
     RemoteFault,
     VersionUnsupported,
-    tamed,
+    one_line,
 )
 
 __all__ = ["from_donor"]
@@ -36,7 +36,7 @@ def from_donor(number: int, text: str) -> RemoteFault:
         kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
     elif number == 1815 and "Corrupt Page" in text:
         kind = PageUnfit
-    message = f"donor error {number}: {tamed(text)}"
+    message = f"donor error {number}: {one_line(text)}"
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)
     return kind(message)

@@ -11,7 +11,7 @@ import ipaddress
 import threading
 import time
 
-__all__ = ["Attempt", "FailedLogins", "peer_of"]
+__all__ = ["FailedLogins", "LoginAttempt", "peer_of"]
 
 NETWORK = 64  # bits of an IPv6 address that are one customer's (RFC 6177): the others are free for him to choose
 
@@ -45,12 +45,12 @@ class FailedLogins:
         with self._changed:
             return self._failures(peer) >= self._most
 
-    def begin(self, peer: str, patience: float) -> bool:
-        """One more guess, once there is room for it. False if the peer is blocked, or no room is had in ``patience``
+    def begin(self, peer: str, timeout: float) -> bool:
+        """One more guess, once it may be made. False if the peer is blocked, or it may not be made in ``timeout``
         seconds. What began ends with `failed` or `succeeded`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._has_room(peer) or self._failures(peer) >= self._most, patience)
-            if not self._has_room(peer):
+            self._changed.wait_for(lambda: self._may_guess(peer) or self._failures(peer) >= self._most, timeout)
+            if not self._may_guess(peer):
                 return False
             self._undecided[peer] = self._undecided.get(peer, 0) + 1
             return True
@@ -79,7 +79,7 @@ class FailedLogins:
             self._forget(peer)
         return sum(self._failed.get(peer, {}).values())
 
-    def _has_room(self, peer: str) -> bool:
+    def _may_guess(self, peer: str) -> bool:
         return self._failures(peer) + self._undecided.get(peer, 0) < self._most
 
     def _decided(self, peer: str) -> None:
@@ -95,17 +95,17 @@ class FailedLogins:
         self._last.pop(peer, None)
 
 
-class Attempt:
+class LoginAttempt:
     """What one connection's login costs. `begin` may be called for each of its packets, only the first one counts."""
 
     def __init__(self, failed_logins: FailedLogins, peer: str) -> None:
         self._failed_logins, self._peer = failed_logins, peer
         self.has_begun = False
 
-    def begin(self, patience: float) -> bool:
+    def begin(self, timeout: float) -> bool:
         """Whether the client may guess; see `FailedLogins.begin`."""
         if not self.has_begun:
-            self.has_begun = self._failed_logins.begin(self._peer, patience)
+            self.has_begun = self._failed_logins.begin(self._peer, timeout)
         return self.has_begun
 
     def succeeded(self, user: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from innoclone.errors import ConnectFailed, TlsFailed, UsageError
 
-__all__ = ["Listener", "server_context"]
+__all__ = ["Listener", "listen_tcp", "server_context"]
 
 BACKLOG = 128
 PAUSE = 0.5  # seconds without accepting once there are no descriptors left
@@ -38,7 +38,7 @@ class Listener:
         self._wake, self._woken = socket.socketpair()
         try:
             if host is not None:
-                self._sockets.append(_tcp(host, port))
+                self._sockets.append(listen_tcp(host, port))
                 self.port = self._sockets[0].getsockname()[1]
             if path is not None:
                 self._sockets.append(_unix(path))
@@ -87,7 +87,8 @@ class Listener:
                 self._path.unlink()
 
 
-def _tcp(host: str, port: int) -> socket.socket:
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A socket that listens, on all addresses for ``*``; 0 is any port that is free. Raises `ConnectFailed`."""
     try:
         family = socket.AF_INET6 if ":" in host or host == "*" else socket.AF_INET
         sock = socket.socket(family)

@@ -35,10 +35,17 @@ def nonce() -> bytes:
 
 
 class ServedConnection:
-    """Packets over an accepted socket. Not for use by two threads at once, but `shut` may be called from any."""
+    """Packets over an accepted socket. Not for use by two threads at once, but `shut` may be called from any.
+
+    ``peer_uid`` is the user id of the process at the other end of a Unix socket, as the kernel says, None for TCP;
+    ``peer_host`` the client's address, ``localhost`` for a Unix socket, as MySQL has it.
+    """
 
     def __init__(self, sock: socket.socket, *, most: int, timeout: float) -> None:
-        """``most``: bytes of a packet that are accepted; ``timeout``: seconds until a read or write is given up."""
+        """``most``: bytes of a packet that are accepted; ``timeout``: seconds until a read or write is given up.
+
+        Raises OSError where the client is gone already.
+        """
         self._sock: socket.socket = sock
         self.most = most
         self.sequence = 0
@@ -47,31 +54,22 @@ class ServedConnection:
         self._deadline: float | None = None
         self._idle = self._reading = self._writing = timeout
         self._out = bytearray()
+        self.peer_uid: int | None = None
+        self.peer_host = "localhost"
+        if sock.family == socket.AF_UNIX:
+            self.peer_uid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))[1]
+        else:
+            self.peer_host = str(sock.getpeername()[0]).removeprefix("::ffff:")
         sock.settimeout(timeout)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     @property
-    def peer_uid(self) -> int | None:
-        """User id of the process at the other end of a Unix socket, as the kernel says; None for TCP."""
-        if self._sock.family != socket.AF_UNIX:
-            return None
-        return int(UCRED.unpack(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))[1])
-
-    @property
     def cipher(self) -> tuple[str, str]:
         """Name of the TLS cipher, and TLS's version; empty without TLS."""
         found = self._sock.cipher() if isinstance(self._sock, ssl.SSLSocket) else None
         return ("", "") if found is None else (found[0], found[1])
-
-    @property
-    def peer_host(self) -> str:
-        """The client's address; ``localhost`` for a Unix socket, as MySQL has it."""
-        if self._sock.family == socket.AF_UNIX:
-            return "localhost"
-        host: str = self._sock.getpeername()[0]
-        return host.removeprefix("::ffff:")
 
     def set_timeout(self, seconds: float) -> None:
         """Seconds until a read or write is given up."""

@@ -12,7 +12,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 from pymysql.cursors import Cursor
 
-from innoclone.errors import AccessDenied, CloneError, NetworkError, PrivilegeMissing, ProtocolError, SqlError, tamed
+from innoclone.errors import AccessDenied, CloneError, NetworkError, PrivilegeMissing, ProtocolError, SqlError, one_line
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sqlclient import SqlClient
 from innoclone.transport.sqlsession import OWN_SERVER, READING, UNSETTABLE, statement
@@ -30,7 +30,7 @@ def sql_error(error: pymysql.MySQLError) -> CloneError:
     """The error class for what a server answers to a statement, or for a connection that is lost."""
     number = error.args[0] & 0xFFFF if error.args and isinstance(error.args[0], int) else 0  # PyMySQL reads a sign
     message = str(error.args[1]) if len(error.args) > 1 else str(error)
-    text = tamed(message)
+    text = one_line(message)
     if number == ER.SPECIFIC_ACCESS_DENIED_ERROR:
         return PrivilegeMissing(text)
     if number == ER.ACCESS_DENIED_ERROR:

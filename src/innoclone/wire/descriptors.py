@@ -145,7 +145,9 @@ class Locator:
         stage = _stage(reader.u8("state"), "LOCATOR descriptor")
         done = reader.u8("sub-state")
         chunks = ChunkInfo.read(reader) if reader.left else None
-        return cls(clone_id, snapshot_id, index, stage, done == 1, chunks)
+        return cls(
+            clone_id=clone_id, snapshot_id=snapshot_id, index=index, stage=stage, metadata_done=done == 1, chunks=chunks
+        )
 
     def serialize(self) -> bytes:
         """To bytes, chunk information included."""
@@ -193,10 +195,15 @@ class StateDescriptor:
     def parse(cls, data: bytes | memoryview) -> StateDescriptor:
         """From bytes."""
         reader = _open(data, DescriptorType.STATE)
-        stage = _stage(reader.u32be("state"), "STATE descriptor")
-        task, chunks, files = reader.u32be("task"), reader.u32be("chunks"), reader.u32be("files")
-        estimate, on_disk = reader.u64be("estimate"), reader.u64be("estimate on disk")
-        return cls(stage, task, chunks, files, estimate, on_disk, StateFlag(reader.u16be("flags") & 3))
+        return cls(  # in the order of the bytes
+            stage=_stage(reader.u32be("state"), "STATE descriptor"),
+            task=reader.u32be("task"),
+            chunks=reader.u32be("chunks"),
+            files=reader.u32be("files"),
+            estimate=reader.u64be("estimate"),
+            estimate_disk=reader.u64be("estimate on disk"),
+            flags=StateFlag(reader.u16be("flags") & 3),
+        )
 
     def serialize(self) -> bytes:
         """To bytes."""
@@ -256,7 +263,10 @@ class FileMetadata:
             raise ProtocolError("FILE_METADATA descriptor: the name is not one NUL-terminated string")
         name = text(raw[:-1], "file name")
         key = reader.take(64, "key") if flags & FileFlag.HAS_KEY else b""
-        return cls(stage, size, allocated, fsp_flags, block_size, flags, space_id, index, first, last, name, key)
+        return cls(
+            stage=stage, size=size, allocated=allocated, fsp_flags=fsp_flags, block_size=block_size, flags=flags,
+            space_id=space_id, index=index, first_chunk=first, last_chunk=last, name=name, key=key,
+        )  # fmt: skip
 
     def serialize(self) -> bytes:
         """To bytes."""
@@ -286,11 +296,16 @@ class DataDescriptor:
     def parse(cls, data: bytes | memoryview) -> DataDescriptor:
         """From bytes."""
         reader = _open(data, DescriptorType.DATA)
-        return cls(
-            _stage(reader.u32be("state"), "DATA descriptor"), reader.u32be("task"), reader.u32be("chunk"),
-            reader.u32be("block"), reader.u32be("file index"), reader.u32be("length"), reader.u64be("offset"),
-            reader.u64be("file size"),
-        )  # fmt: skip
+        return cls(  # in the order of the bytes
+            stage=_stage(reader.u32be("state"), "DATA descriptor"),
+            task=reader.u32be("task"),
+            chunk=reader.u32be("chunk"),
+            block=reader.u32be("block"),
+            index=reader.u32be("file index"),
+            length=reader.u32be("length"),
+            offset=reader.u64be("offset"),
+            file_size=reader.u64be("file size"),
+        )
 
     def serialize(self) -> bytes:
         """To bytes."""

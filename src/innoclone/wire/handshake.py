@@ -85,7 +85,10 @@ class Greeting:
         if not capabilities & Capability.PROTOCOL_41 or len(nonce) < NONCE_LENGTH:
             raise NotMySQL(f"server {version!r} does not speak protocol 4.1")
         name = _printable(plugin, "plugin name") or "mysql_native_password"
-        return cls(version, connection_id, nonce[:NONCE_LENGTH], capabilities, name, collation, status)
+        return cls(
+            version=version, connection_id=connection_id, nonce=nonce[:NONCE_LENGTH], capabilities=capabilities,
+            plugin=name, collation=collation, status=status,
+        )  # fmt: skip
 
     def serialize(self) -> bytes:
         """To a packet."""
@@ -154,8 +157,10 @@ class HandshakeResponse:
         if capabilities & Capability.CONNECT_ATTRS:
             attributes = _attributes(reader.take(reader.lenenc("attributes length"), "attributes"))
         level = reader.u8("zstd level") if capabilities & Capability.ZSTD else 0
-        named = database.decode("utf-8", "replace")
-        return cls(capabilities, user, auth, plugin.decode("latin-1"), level, named, attributes)
+        return cls(
+            capabilities=capabilities, user=user, auth=auth, plugin=plugin.decode("latin-1"), zstd_level=level,
+            database=database.decode("utf-8", "replace"), attributes=attributes,
+        )  # fmt: skip
 
     def serialize(self) -> bytes:
         """To a packet."""

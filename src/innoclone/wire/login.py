@@ -18,7 +18,7 @@ from innoclone.errors import (
     ProtocolError,
     TlsFailed,
     UnsafeLogin,
-    tamed,
+    one_line,
 )
 from innoclone.wire.handshake import (
     NONCE_LENGTH,
@@ -211,7 +211,7 @@ class ClientLogin:
         )  # fmt: skip
         if known is not None:
             return known
-        text = f"{error.number} ({tamed(error.sqlstate)}): {tamed(error.message)}"
+        text = f"{error.number} ({one_line(error.sqlstate)}): {one_line(error.message)}"
         if self._phase is _Phase.GREETING:
             return ConnectFailed(f"the server refused the connection: {text}")
         return AccessDenied(text)

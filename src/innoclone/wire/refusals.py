@@ -14,7 +14,7 @@ from innoclone.errors import (
     ConnectionLimit,
     NotMySQL,
     TlsFailed,
-    tamed,
+    one_line,
 )
 
 __all__ = ["AFTER_LOGIN", "refusal"]
@@ -60,7 +60,7 @@ def refusal(number: int, message: str, *, encrypted: bool = True, certificate: b
     ``encrypted`` and ``certificate``: whether the connection has TLS and we have shown a certificate, since a server
     doesn't say that it wanted them.
     """
-    said = tamed(message)
+    said = one_line(message)
     text = f"{number}: {said}"
     if number == AccessDenied.number:
         return AccessDenied(said, hint=_why_denied(encrypted, certificate))

@@ -103,8 +103,10 @@ class ColumnDefinition:
             raise ProtocolError(f"column definition: no type {number}") from error
         _, schema, table, original_table, name, original_name = names
         return cls(
-            name, kind, schema, table, original_table, original_name, collation, length, ColumnFlag(flags), decimals
-        )
+            name=name, type=kind, schema=schema, table=table, original_table=original_table,
+            original_name=original_name, collation=collation, length=length, flags=ColumnFlag(flags),
+            decimals=decimals,
+        )  # fmt: skip
 
     def serialize(self) -> bytes:
         """To a packet."""

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pymysql.connections import Connection
 
-from innoclone.agent.answers import Rows, packets
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.aggregates import AGGREGATES
 from innoclone.agent.sql.automaton import compiled
 from innoclone.agent.sql.functions import FUNCTIONS
+from innoclone.agent.statements.results import Rows, packets
 from selects import given_rows, ours, run, theirs
 from servers import ServerFactory
 

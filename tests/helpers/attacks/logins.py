@@ -155,7 +155,7 @@ def unix_flood(target: Target, stop: Stop) -> str:
 
 
 def page(target: Target, stop: Stop) -> str:
-    """Idle connections to the status page, requests by the byte, and other hosts' names."""
+    """Idle connections to the status page, requests by the byte, answers not taken, and other hosts' names."""
     counts = Counts()
     address = ("127.0.0.1", target.web_port)
     while not stop.is_set():
@@ -163,9 +163,13 @@ def page(target: Target, stop: Stop) -> str:
             for _ in range(100):
                 with contextlib.suppress(OSError):
                     stack.enter_context(socket.create_connection(address, 5)).sendall(b"G")
+            for _ in range(10):
+                with contextlib.suppress(OSError):
+                    sock = stack.enter_context(socket.create_connection(address, 5))
+                    sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400)
             for host in ("evil.example", "localhost:80@evil.example", "127.0.0.1.evil.example", "localhost"):
                 with contextlib.suppress(OSError), socket.create_connection(address, 5) as sock:
-                    sock.sendall(f"GET /status.json HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                    sock.sendall(f"GET /status.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                     answer = b""
                     while piece := sock.recv(65536):
                         answer += piece

@@ -112,7 +112,7 @@ def assert_unbootable(programs: Programs, directory: Path) -> None:
 def assert_free(donor: Server, directory: Path, **options: object) -> None:
     """The donor takes the next clone at once: nobody waits for one that is gone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("innoclone.receive.session.BUSY_PATIENCE", 0.0)
+        patch.setattr("innoclone.receive.timings.BUSY_DONOR", 0.0)
         clone_server(donor, directory, **options)
 
 

@@ -9,6 +9,7 @@ from faults.proxy import Fault, Proxy
 from faults.rounds import STALL, Round, Scenario
 from faults.world import World
 from innoclone.errors import CloneRunning, ConnectFailed, NetworkError, NotMySQL
+from innoclone.files.names import OWN_DIR
 from innoclone.records.journal import read_journal
 
 __all__ = ["Cuts"]
@@ -82,7 +83,7 @@ class Cuts(Scenario):
         return round_.dice.randrange(min(EARLY, total) if round_.dice.random() < 0.3 else total)
 
     def _was_listed(self, round_: Round) -> bool:
-        return any(event["event"] == "listed" for event in read_journal(round_.target))
+        return any(event["event"] == "listed" for event in read_journal(round_.target / OWN_DIR))
 
     def _measure(self, round_: Round) -> None:
         """How many bytes go over each kind of connection when nothing fails."""

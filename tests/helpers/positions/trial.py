@@ -155,8 +155,9 @@ class Trial:
         log.unlink(missing_ok=True)
         recovery = cloned.read_recovery(directory)
         assert recovery is not None
-        found = _shown(recovery.binlog_file, recovery.binlog_position)
-        return f"{found} {recovery.gtid_executed}" if gtids else found
+        position = recovery.position
+        found = _shown(position.binlog_file, position.binlog_position)
+        return f"{found} {position.gtid_executed}" if gtids else found
 
     def close(self) -> None:
         """End the load; the servers are the factory's."""

@@ -1,0 +1,1 @@
+"""Connections of MySQL clients."""

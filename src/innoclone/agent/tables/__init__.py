@@ -1,0 +1,1 @@
+"""What can be read: tables, their columns and rows."""

@@ -1,0 +1,127 @@
+"""The rows of performance_schema.clone_status and clone_progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from innoclone.agent.clones.errors import in_table
+from innoclone.agent.clones.manager import Clones
+from innoclone.agent.clones.run import CloneRun
+from innoclone.agent.sql.types import Value
+from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, row
+from innoclone.errors import Interrupted
+from innoclone.records.status import CLONE_STAGES, StageStatus, State
+
+__all__ = ["progress_rows", "status_rows"]
+
+LARGEST_INT = (1 << 31) - 1
+
+
+def status_rows(clones: Clones) -> list[tuple[Value, ...]]:
+    """Of clone_status, oldest first."""
+    run, guide = clones.last_run, clones.guide_numbers
+    records = clones.records()
+    if run is None or run.ended.is_set():
+        return [_past_row(record, guide=guide) for record in records]
+    rows = {record["id"]: _past_row(record, guide=guide) for record in records}
+    rows[run.number] = _present_row(run)
+    return [rows[number] for number in sorted(rows)]
+
+
+def progress_rows(clones: Clones) -> list[tuple[Value, ...]]:
+    """Of clone_progress: the stages of the clone that runs, or of the last one."""
+    run = clones.last_run
+    if run is None:
+        return []
+    return [_stage_row(run, run.status.stages[stage], guide=clones.guide_numbers) for stage in CLONE_STAGES]
+
+
+def _past_row(record: Mapping[str, Any], *, guide: bool) -> tuple[Value, ...]:
+    """Of clone_status, from a record of the history."""
+    state, code = record["state"], record.get("error_number") or 0
+    message = str(record.get("error_message") or "")
+    if state not in (State.COMPLETED.value, State.FAILED.value):  # interrupted, died
+        code, message = code or Interrupted.number, message or f"the clone was cut off ({state.lower()})"
+        state = State.FAILED.value
+    code, message = in_table(code, message, guide=guide)
+    operation = record.get("operation")
+    return row(
+        CLONE_STATUS,
+        ID=record["id"],
+        PID=0,
+        STATE=state,
+        BEGIN_TIME=_moment(record.get("began"), 3),
+        END_TIME=_moment(record.get("ended"), 3),
+        SOURCE=_source(operation, str(record.get("source") or "")),
+        DESTINATION=_directory(operation, str(record.get("destination") or "")),
+        ERROR_NO=code,
+        ERROR_MESSAGE=message,
+        BINLOG_FILE=str(record.get("binlog_file") or ""),
+        BINLOG_POSITION=int(record.get("binlog_position") or 0),
+        GTID_EXECUTED=str(record.get("gtid_executed") or ""),
+        STAGE=None,
+    )
+
+
+def _present_row(run: CloneRun) -> tuple[Value, ...]:
+    """Of clone_status, for the clone that runs."""
+    status = run.status
+    current = status.current
+    return row(
+        CLONE_STATUS,
+        ID=run.number,
+        PID=run.session,
+        STATE=State.IN_PROGRESS.value,
+        BEGIN_TIME=_moment(status.begin, 3),
+        END_TIME=None,
+        SOURCE=_source(run.operation, status.source),
+        DESTINATION=_directory(run.operation, status.destination),
+        ERROR_NO=0,
+        ERROR_MESSAGE="",
+        BINLOG_FILE=status.binlog_file,
+        BINLOG_POSITION=status.binlog_position,
+        GTID_EXECUTED=status.gtid_executed,
+        STAGE=current.stage.value if current is not None else None,
+    )
+
+
+def _stage_row(run: CloneRun, stage: StageStatus, *, guide: bool) -> tuple[Value, ...]:
+    """Of clone_progress."""
+    message = ""
+    if stage.state is State.FAILED:
+        _, message = in_table(run.status.error_number, run.status.error_message, guide=guide)
+    data, network = run.speeds if stage.state is State.IN_PROGRESS else (0, 0)  # 0 but for the stage that runs
+    return row(
+        CLONE_PROGRESS,
+        ID=run.number,
+        STAGE=stage.stage.value,
+        STATE=stage.state.value,
+        BEGIN_TIME=_moment(stage.begin, 6),
+        END_TIME=_moment(stage.end, 6),
+        THREADS=stage.threads,
+        ESTIMATE=stage.data if stage.state is State.COMPLETED else max(stage.estimate, stage.data),  # then it is known
+        DATA=stage.data,
+        NETWORK=stage.network,
+        DATA_SPEED=min(data, LARGEST_INT),
+        NETWORK_SPEED=min(network, LARGEST_INT),
+        ERROR_MESSAGE=message,
+    )
+
+
+def _source(operation: str | None, source: str) -> str:
+    """As the plugin writes it."""
+    return "LOCAL INSTANCE" if operation == "local" else source
+
+
+def _directory(operation: str | None, destination: str) -> str:
+    """With a slash at its end, as the plugin writes it; a server's own data has a name of its own."""
+    if operation == "replace":
+        return "LOCAL INSTANCE"
+    return destination if not destination or destination.endswith("/") else destination + "/"
+
+
+def _moment(seconds: float | None, decimals: int) -> datetime | None:
+    """Seconds since the epoch as the local time."""
+    return None if seconds is None else datetime.fromtimestamp(round(seconds, decimals))

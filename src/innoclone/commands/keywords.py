@@ -1,0 +1,122 @@
+"""The options of `innoclone.commands.options` as keywords, for functions that take them one by one and pass them on.
+
+Defaults and bounds are those of the records; a test compares names and types.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+from innoclone.records.retention import Policy
+from innoclone.transport.endpoint import Compression
+
+__all__ = [
+    "BootKeywords", "CloneKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords",
+    "SharedKeywords", "VerifyKeywords",
+]  # fmt: skip
+
+
+class _DonorKeywords(TypedDict, total=False):
+    """How a running server is cloned."""
+
+    block_ddl: bool
+    ddl_timeout: int
+    map_paths: tuple[tuple[str, str], ...]
+    install_plugin: bool
+    stall_timeout: float
+    retry_for: float | None
+
+
+class _NetworkKeywords(_DonorKeywords, total=False):
+    """The same over the network."""
+
+    threads: int | None
+    max_concurrency: int
+    max_network_bandwidth: float
+    max_data_bandwidth: float
+    verify_pages: bool
+
+
+class _ResultKeywords(TypedDict, total=False):
+    """What becomes of a clone in a directory of its own."""
+
+    fsync: bool
+    discard_changes: bool
+    chown: str | None
+    boot: bool
+    mysqld: Path | None
+
+
+class SharedKeywords(_DonorKeywords, _ResultKeywords, total=False):
+    """What `CloneOptions` and `LocalOptions` both have; without ``verify_pages`` each has its own default."""
+
+    verify_pages: bool
+
+
+class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
+    """Of `CloneOptions`; ``compress`` is an argument of its own."""
+
+    write_changed_only: bool
+
+
+class ReplaceKeywords(_NetworkKeywords, total=False):
+    """Of `CloneOptions`, those that count where a server's data is replaced."""
+
+    compression: Compression
+
+
+class LocalKeywords(_DonorKeywords, _ResultKeywords, total=False):
+    """Of `LocalOptions`."""
+
+    incremental: str
+    keep_base: bool
+    datadir: Path | None
+    threads: int
+    generations: int
+    keep: Policy
+    full_copies: bool
+    series: str
+    copy_methods: tuple[str, ...]
+    max_data_bandwidth: float
+    verify_pages: bool | None
+
+
+class RestoreKeywords(TypedDict, total=False):
+    """Of `RestoreOptions`."""
+
+    chown: str | None
+    mysqld_check: bool
+    mysqld: Path | None
+    accept_changes: bool
+    map_paths: tuple[tuple[str, str], ...]
+    threads: int
+    copy_methods: tuple[str, ...]
+    max_data_bandwidth: float
+    fsync: bool
+    verify_pages: bool
+
+
+class BootKeywords(TypedDict, total=False):
+    """Of `BootOptions`."""
+
+    mysqld: Path | None
+    copy: bool
+    keep: bool
+    port: int | None
+    timeout: float
+
+
+class VerifyKeywords(TypedDict, total=False):
+    """Of `VerifyOptions`."""
+
+    mysqld: Path | None
+    threads: int
+
+
+class ReplicateKeywords(TypedDict, total=False):
+    """Of `ReplicateOptions`."""
+
+    run: bool
+    reset_channels: bool
+    wait: float

@@ -1,0 +1,72 @@
+"""InnoDB's descriptors (innoclone.wire.descriptors): what is written is read back; any bytes are one, or refused."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wire_strategies as some
+from innoclone.errors import ProtocolError
+from innoclone.wire.descriptors import FileFlag, FileMetadata, Locator, StageNumber, parse_descriptor
+
+
+@given(some.descriptors, st.binary(max_size=100))
+def test_descriptors_come_back_whatever_padding_follows(descriptor, padding):
+    assert parse_descriptor(descriptor.serialize() + padding) == descriptor
+
+
+@given(some.descriptors)
+def test_a_truncated_descriptor_is_refused(descriptor):
+    data = descriptor.serialize()
+    for length in range(len(data)):
+        with pytest.raises(ProtocolError):
+            parse_descriptor(data[:length])
+
+
+def test_numbers_that_would_be_negative_are_large():
+    """Nothing that a peer sends as a size or place becomes a negative number."""
+    huge = FileMetadata(
+        StageNumber.FILE_COPY, 1 << 63, (1 << 64) - 1, 0, 0, FileFlag(0), (1 << 32) - 1, (1 << 32) - 1, 0, 0, "x"
+    )
+    parsed = parse_descriptor(huge.serialize())
+    assert isinstance(parsed, FileMetadata)
+    assert (parsed.size, parsed.allocated, parsed.index) == (1 << 63, (1 << 64) - 1, (1 << 32) - 1)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(62 - 4, b"\x80\0\0\0"), (62 - 4, b"\xff\xff\xff\xff"), (62 - 4, b"\0\0\x13\x88"), (4, b"\xff\xff\xff\xff")],
+    ids=["negative name length", "huge name length", "name of 5000 bytes", "huge descriptor"],
+)
+def test_lengths_inside_a_descriptor_are_bounded(at, value):
+    meta = FileMetadata(StageNumber.FILE_COPY, 1, 1, 0, 0, FileFlag(0), 1, 0, 1, 1, "./a/b.ibd")
+    data = meta.serialize() + bytes(6000)
+    with pytest.raises(ProtocolError):
+        parse_descriptor(data[:at] + value + data[at + 4 :])
+
+
+def test_a_name_is_one_terminated_string():
+    meta = FileMetadata(StageNumber.FILE_COPY, 1, 1, 0, 0, FileFlag(0), 1, 0, 1, 1, "./a/b.ibd").serialize()
+    assert meta.endswith(b"ibd\0")
+    for bad in (meta[:-1] + b"x", meta.replace(b"/a/", b"/\0/"), meta.replace(b"/a/", b"/\xff/")):
+        with pytest.raises(ProtocolError):
+            parse_descriptor(bad)
+
+
+def test_more_chunks_or_words_than_there_are_bytes():
+    locator = Locator(1, 2).serialize()[12:]
+    for tail in (b"\0\0\x01\x01", b"\0\0\0\0\xff\xff\xff\xff", b"\xff\xff\xff\xff"):
+        body = locator + tail + bytes(64)
+        data = b"\0\0\0\x64" + (12 + len(body)).to_bytes(4, "big") + b"\0\0\0\1" + body
+        with pytest.raises(ProtocolError):
+            Locator.parse(data)
+
+
+@pytest.mark.parametrize("parser", [parse_descriptor, Locator.parse], ids=lambda parser: parser.__qualname__)
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_parsed_or_refused(parser, data):
+    with contextlib.suppress(ProtocolError):
+        parser(data)
