@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.donor.account import Account
+from innoclone.donor.clones import DonorOptions
 from innoclone.donor.plans import DataFile
-from innoclone.donor.service import Donor, DonorOptions
+from innoclone.donor.service import Donor
 from innoclone.donor.stored import Stored, look
 from innoclone.innodb.redo import FILE_HEADER_SIZE
 from innoclone.records.limits import Limits

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.donor.account import Account
+from innoclone.donor.clones import DonorOptions
 from innoclone.donor.course import Course
-from innoclone.donor.service import Donor, DonorOptions
+from innoclone.donor.service import Donor
 from innoclone.donor.stored import look
 from innoclone.errors import UsageError
 from innoclone.records.folders import state_directory

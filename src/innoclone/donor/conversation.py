@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from typing import TYPE_CHECKING
 
 from innoclone.donor.channel import Channel
+from innoclone.donor.clones import Services
 from innoclone.donor.course import Course, Task
 from innoclone.donor.sending import Sender
 from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
@@ -37,9 +37,6 @@ from innoclone.wire.rpc import (
     parse_command,
 )
 from innoclone.wire.serverlogin import ServerLogin
-
-if TYPE_CHECKING:
-    from innoclone.donor.service import Donor
 
 __all__ = ["Conversation"]
 
@@ -71,14 +68,14 @@ def refusal(number: int, *what: str) -> bytes:
 class Conversation:
     """Runs in a thread of its own, but for `shut`."""
 
-    def __init__(self, donor: Donor, channel: Channel, number: int) -> None:
+    def __init__(self, services: Services, channel: Channel, number: int) -> None:
         self.number, self.channel, self.host = number, channel, channel.peer_host
         self.thread = threading.current_thread()  # until it has one of its own
         self.logged_in = self.in_clone = False
         self.course: Course | None = None
         self.task: Task | None = None
-        self._donor = donor
-        self._attempt = LoginAttempt(donor.failed_logins, peer_of(self.host, channel.peer_uid))
+        self._services = services
+        self._attempt = LoginAttempt(services.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
         self.is_shut = False
 
@@ -103,12 +100,12 @@ class Conversation:
     # ---- login ---------------------------------------------------------------------------------------------
 
     def _log_in(self) -> bool:
-        donor, channel = self._donor, self.channel
+        services, channel = self._services, self.channel
         channel.set_deadline(LOGIN_WITHIN)
         channel.most = COMMAND_PACKET
         login = ServerLogin(
-            donor.credentials, version=donor.stored.description.version, connection_id=self.number, nonce=nonce(),
-            client_host=self.host, tls=True, tls_required=donor.options.require_secure_transport,
+            services.credentials, version=services.stored.description.version, connection_id=self.number, nonce=nonce(),
+            client_host=self.host, tls=True, tls_required=services.options.require_secure_transport,
             more=Capability.COMPRESS | Capability.ZSTD,
         )  # fmt: skip
         channel.write([login.greeting.serialize()])
@@ -116,7 +113,7 @@ class Conversation:
             self.logged_in = self._exchange(login)
         finally:
             if not self.logged_in and self._attempt.failed(login.user):
-                log.warning("%s failed to log in too often and must wait for %g s", self.host, donor.block_time)
+                log.warning("%s failed to log in too often and must wait for %g s", self.host, services.block_time)
         if not self.logged_in:
             return False
         self._attempt.succeeded(login.user)
@@ -127,7 +124,7 @@ class Conversation:
             channel.compress("zstd", login.zstd_level if 1 <= login.zstd_level <= 22 else 0)
         self._makes_new_files = login.attributes.get("_client_name") == STOCK_PLUGIN
         channel.set_timeouts(IDLE, READING, WRITING)
-        channel.most = COMMAND_PACKET + donor.chunks // CHUNKS_PER_BYTE
+        channel.most = COMMAND_PACKET + services.clones.chunks // CHUNKS_PER_BYTE
         return True
 
     def _exchange(self, login: ServerLogin) -> bool:
@@ -148,7 +145,7 @@ class Conversation:
                 log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, user)
                 return False
             if step.start_tls:
-                channel.start_tls(self._donor.tls)
+                channel.start_tls(self._services.tls)
                 login.tls_started()
             if step.logged_in:
                 return True
@@ -180,7 +177,7 @@ class Conversation:
         match = KILL.match(statement)
         if match is None:
             return refusal(1235)
-        self._donor.kill(int(match[1]), self.host)
+        self._services.clones.kill(int(match[1]), self.host)
         return Ok().serialize()
 
     # ---- clone mode ----------------------------------------------------------------------------------------
@@ -231,7 +228,7 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._donor.begin(self.host)
+        self.course = self._services.clones.begin(self.host)
         self.task, self.course.master = self.course.begin(self.shut), self.number
         self.channel.say(
             *self._parameters(version), self._locators(version, self.course), Complete().serialize()
@@ -245,24 +242,24 @@ class Conversation:
         return min(theirs, ProtocolVersion.V4)
 
     def _parameters(self, version: int) -> list[bytes]:
-        described = self._donor.stored.description
+        described = self._services.stored.description
         found = [Config(name, value) for name, value in described.configuration.items()]
         if version < ProtocolVersion.V4:
             found.insert(0, Config("version", described.version))
         if version >= ProtocolVersion.V3:
-            minutes = str(self._donor.options.reconnect_timeout)
+            minutes = str(self._services.options.reconnect_timeout)
             found.append(Config("clone_donor_timeout_after_network_failure", minutes, ResponseCode.CONFIG_V3))
         if version >= ProtocolVersion.V4:
             found.append(Config("json_configs", described.json, ResponseCode.CONFIG_V4))
         return [one.serialize() for one in found]
 
     def _locators(self, version: int, course: Course) -> bytes:
-        locator = Locator(course.clone_id, self._donor.stored.fingerprint, 0, course.stage)
+        locator = Locator(course.clone_id, self._services.stored.fingerprint, 0, course.stage)
         return Locators(version, (locator,)).serialize()
 
     def _attach(self, command: Attach) -> None:
         self._refuse_second()
-        course = self._donor.find(_only(command.locators))
+        course = self._services.clones.find(_only(command.locators))
         self.task = course.attach(self.shut, lambda: self.is_shut or self.channel.is_gone)
         self.course = course
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
@@ -270,7 +267,7 @@ class Conversation:
     def _reinit(self, command: Reinit) -> None:
         self._refuse_second()
         locator = _only(command.locators)
-        course = self._donor.find(locator, revived_by=self.host)
+        course = self._services.clones.find(locator, revived_by=self.host)
         self.task, course.master = course.restart(locator, self.shut), self.number
         self.course = course
         log.info("%s goes on with its clone at %s", self.host, course.stage.name)
@@ -284,17 +281,17 @@ class Conversation:
         course, task = self.course, self.task
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
-        donor = self._donor
+        services = self._services
         course.was_executed = True
-        sender = Sender(self.channel, course, task, donor.stored, donor.limits, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.stored, services.limits, holes=self._makes_new_files)
         sender.run()
         course.detach(task)
         self.task = None
         if task.number == 0:
-            donor.completed(course, self.host)
+            services.clones.completed(course, self.host)
 
     def _ack(self, command: Ack) -> None:
-        course = self._donor.find(command.locator)
+        course = self._services.clones.find(command.locator)
         if command.error in NETWORK_ERRORS:
             course.break_off()
         elif command.error:
@@ -311,12 +308,12 @@ class Conversation:
             return
         if task is not None:
             if not course.was_executed:
-                self._donor.drop(course)
+                self._services.clones.drop(course)
             if lost:
                 course.lost(task)
             else:
                 course.detach(task)
-        self._donor.tidy()
+        self._services.clones.tidy()
 
 
 def _only(locators: tuple[Locator, ...]) -> Locator:

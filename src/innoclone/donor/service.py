@@ -6,27 +6,24 @@ import contextlib
 import fcntl
 import logging
 import os
-import secrets
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
-from innoclone.donor.account import Account, AccountCredentials
+from innoclone.donor.account import AccountCredentials
 from innoclone.donor.channel import Channel
+from innoclone.donor.clones import Clones, DonorOptions, Services
 from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
 from innoclone.donor.course import Course
-from innoclone.donor.plans import Plan
 from innoclone.donor.stored import Stored
-from innoclone.errors import Interrupted, NetworkError, SnapshotGone
+from innoclone.errors import Interrupted, NetworkError
 from innoclone.files.system import file_error
 from innoclone.records.keys import PasswordKey, own_certificate
 from innoclone.records.limits import Limits
 from innoclone.transport.failedlogins import FailedLogins, peer_of
 from innoclone.transport.listening import Listener, server_context
-from innoclone.wire.descriptors import Locator, StageNumber
+from innoclone.wire.descriptors import StageNumber
 
 __all__ = ["Donor", "DonorOptions"]
 
@@ -35,29 +32,10 @@ FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that i
 REFUSE_WITHIN = 2.0  # seconds
 END_WITHIN = 10.0  # seconds
 LOOK = 0.05  # seconds
-MOST_WAITING = 64  # clones whose recipients are gone and may come back
-CLONES = 1 << 63
-
-
-@dataclass(frozen=True)
-class DonorOptions:
-    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error."""
-
-    account: Account
-    folder: Path  # for certificate and keys, which outlive the process
-    bind_address: str = "127.0.0.1"
-    port: int = 3307
-    ssl_cert: Path | None = None
-    ssl_key: Path | None = None
-    require_secure_transport: bool = False
-    max_connections: int = 512
-    reconnect_timeout: int = 5
 
 
 class Donor:
     """Serves one directory."""
-
-    block_time = BLOCK_TIME
 
     def __init__(
         self, stored: Stored, options: DonorOptions, limits: Limits | None = None,
@@ -65,18 +43,14 @@ class Donor:
     ) -> None:  # fmt: skip
         """Listen, though nobody is let in before `serve`; ``on_completed`` is told each clone and its recipient's
         host. Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
-        self.stored, self.options, self.limits = stored, options, limits or Limits()
-        key, self.tls = _own_keys(options)
-        self.credentials = AccountCredentials(options.account, key)
-        self.failed_logins = FailedLogins(FAILED_LOGINS, BLOCK_TIME)
-        self.plans: Mapping[StageNumber, Plan] = {
-            StageNumber.FILE_COPY: stored.files, StageNumber.PAGE_COPY: stored.pages, StageNumber.REDO_COPY: stored.redo
-        }  # fmt: skip
-        self.chunks = max(plan.chunks for plan in self.plans.values())
-        self._on_completed = on_completed
+        self.stored, self.options = stored, options
+        key, tls = _own_keys(options)
+        self._services = Services(
+            stored=stored, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
+            failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
+            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed),
+        )  # fmt: skip
         self._lock = threading.Lock()
-        self._courses: dict[int, Course] = {}
-        self._hosts: dict[int, str] = {}  # of the clones' recipients
         self._conversations: dict[int, Conversation] = {}
         self._last = 0
         self._listener = Listener(host=options.bind_address, port=options.port, path=None, short=log.warning)
@@ -119,6 +93,11 @@ class Donor:
             left[0].thread.join(END_WITHIN if late else LOOK)
 
     @property
+    def courses(self) -> list[Course]:
+        """The clones that are known."""
+        return self._services.clones.courses
+
+    @property
     def conversations(self) -> list[Conversation]:
         """The connections, oldest first."""
         with self._lock:
@@ -128,7 +107,7 @@ class Donor:
 
     def _begin(self, channel: Channel) -> None:
         host = channel.peer_host
-        if self.failed_logins.is_blocked(peer_of(host, None)):
+        if self._services.failed_logins.is_blocked(peer_of(host, None)):
             self._refuse(channel, refusal(1129, host))
             return
         if not self._make_room():
@@ -137,7 +116,7 @@ class Donor:
             return
         with self._lock:
             self._last += 1
-            conversation = Conversation(self, channel, self._last)
+            conversation = Conversation(self._services, channel, self._last)
             name = f"innoclone-recipient-{conversation.number}"
             thread = threading.Thread(target=self._run, args=(conversation,), name=name, daemon=True)
             self._conversations[conversation.number], conversation.thread = conversation, thread
@@ -147,8 +126,7 @@ class Donor:
         """Whether there is room for one more; where there is none, the oldest that takes part in no clone has to go:
         first those that have not logged in, then those that do nothing, at last those of hosts that take no clone."""
         there = [conversation for conversation in self.conversations if not conversation.is_shut]
-        with self._lock:
-            taking = set(self._hosts.values())
+        taking = self._services.clones.hosts
         if len(there) < self.options.max_connections:
             return True
         kinds = (
@@ -177,67 +155,6 @@ class Donor:
         with contextlib.suppress(NetworkError):
             channel.write([packet])
         channel.close()
-
-    def kill(self, number: int, host: str) -> None:
-        """End the clone that a connection of the same host is the master of, or was: its user wished so."""
-        with self._lock:
-            found = [
-                course for course in self._courses.values()
-                if course.master == number and self._hosts.get(course.clone_id) == host
-            ]  # fmt: skip
-        for course in found:
-            course.fail(Interrupted("the recipient's statement was killed"))
-            course.break_off()
-            self.drop(course)
-
-    # ---- clones --------------------------------------------------------------------------------------------
-
-    def begin(self, host: str) -> Course:
-        """A new clone."""
-        self.stored.refuse_changed()
-        with self._lock:
-            number = secrets.randbelow(CLONES - 1) + 1
-            course = Course(number, self.plans, 60.0 * self.options.reconnect_timeout)
-            self._courses[number], self._hosts[number] = course, host
-        return course
-
-    def find(self, locator: Locator, *, revived_by: str | None = None) -> Course:
-        """The clone that a recipient means. One that was begun by an earlier process of ours is taken up for a host
-        that wants to go on with it, if the directory still is what it was then. Raises `SnapshotGone`."""
-        if locator.snapshot_id != self.stored.fingerprint or not locator.clone_id:
-            raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
-        with self._lock:
-            course = self._courses.get(locator.clone_id)
-            if course is None and revived_by is not None:
-                course = Course(locator.clone_id, self.plans, 60.0 * self.options.reconnect_timeout)
-                self._courses[locator.clone_id], self._hosts[locator.clone_id] = course, revived_by
-        if course is None:
-            raise SnapshotGone("there is no such clone any more")
-        return course
-
-    def completed(self, course: Course, host: str) -> None:
-        """The master has sent all."""
-        log.info("%s has its clone: %d bytes were sent", host, course.sent)
-        self._on_completed(course, host)
-
-    def drop(self, course: Course) -> None:
-        """Forget a clone."""
-        with self._lock:
-            self._courses.pop(course.clone_id, None)
-            self._hosts.pop(course.clone_id, None)
-
-    @property
-    def courses(self) -> list[Course]:
-        """The clones that are known."""
-        with self._lock:
-            return list(self._courses.values())
-
-    def tidy(self) -> None:
-        """Forget clones that are over, and the longest left ones of too many whose recipients may come back."""
-        courses = self.courses
-        waiting = [course for course in courses if not course.tasks]
-        for course in [one for one in courses if one.is_over] + waiting[: max(0, len(waiting) - MOST_WAITING)]:
-            self.drop(course)
 
 
 def _own_keys(options: DonorOptions) -> tuple[PasswordKey, ssl.SSLContext]:
