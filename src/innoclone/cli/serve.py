@@ -104,8 +104,8 @@ def _statements(host: str, port: int, user: str, password: str | None) -> str:
     return "\n".join((
         f"SET GLOBAL clone_valid_donor_list = '{_quoted(host)}:{port}';",
         f"CLONE INSTANCE FROM '{_quoted(user)}'@'{_quoted(host)}':{port} IDENTIFIED BY '{_quoted(shown)}'",
-        "  -- in place of the recipient's own data, unless: DATA DIRECTORY = '/path/of/a/new/directory'",
-        "  REQUIRE SSL;",
+        "  DATA DIRECTORY = '/path/of/a/new/directory' REQUIRE SSL;",
+        "-- Without DATA DIRECTORY it replaces all data of the server on which it is typed.",
     ))  # fmt: skip
 
 
