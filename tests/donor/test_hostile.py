@@ -135,7 +135,7 @@ def test_another_clone_is_not_found(donor: Donor) -> None:
 def test_no_sql_and_no_other_command(donor: Donor) -> None:
     with Client(donor.port, clone=False) as client:
         for command, number in (
-            (COM_QUERY + b"SELECT LOAD_FILE('/etc/passwd')", 1235), (COM_QUERY + b"KILL", 1235), (b"\x02mysql", 1047),
+            (COM_QUERY + b"SELECT LOAD_FILE('/etc/passwd')", 1142), (COM_QUERY + b"KILL", 1142), (b"\x02mysql", 1047),
             (b"\x06", 1047), (b"", 1047), (b"\x16SELECT 1", 1047),
         ):  # fmt: skip
             client.send(command, 0)

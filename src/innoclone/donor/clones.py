@@ -138,3 +138,4 @@ class Services:
     block_time: float
     limits: Limits
     clones: Clones
+    began: float  # seconds since the epoch

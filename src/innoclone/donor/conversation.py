@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 
+from innoclone.donor.answers import answer
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.course import Course, Task
@@ -54,8 +55,6 @@ REFUSED = {
     1129: ("HY000", "Host '{}' is blocked because of many connection errors"),
     1040: ("08004", "Too many connections"),
     1047: ("08S01", "Unknown command"),
-    1235: ("42000", "This donor serves clones and knows no SQL"),
-    1835: ("HY000", "Malformed communication packet"),
 }
 
 
@@ -168,17 +167,17 @@ class Conversation:
             elif code in (COM_PING, COM_RESET_CONNECTION):
                 channel.write([Ok().serialize()])
             elif code == COM_QUERY:
-                channel.write([self._query(payload[1:].decode("utf-8", "replace"))])
+                channel.write(self._query(payload[1:].decode("utf-8", "replace")))
             else:
                 channel.write([refusal(1047)])
 
-    def _query(self, statement: str) -> bytes:
-        """KILL is all that a recipient ever says, when its own statement was killed."""
+    def _query(self, statement: str) -> list[bytes]:
+        """KILL is all that a stock recipient ever says, when its own statement was killed; ours asks a little."""
         match = KILL.match(statement)
         if match is None:
-            return refusal(1235)
+            return answer(statement, self._services.stored.description, self._services.began)
         self._services.clones.kill(int(match[1]), self.host)
-        return Ok().serialize()
+        return [Ok().serialize()]
 
     # ---- clone mode ----------------------------------------------------------------------------------------
 

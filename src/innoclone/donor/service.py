@@ -48,7 +48,7 @@ class Donor:
         self._services = Services(
             stored=stored, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
             failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
-            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed),
+            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed), began=time.time(),
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
