@@ -181,7 +181,8 @@ def test_files_that_are_named_exist(path):
     """Python files, documents and scripts of the tree, under their whole names or as their folder calls them."""
     if path.parent.name == "changelog.d" or path.name == "CHANGELOG.md":
         return  # what was
-    listed = [file for top in ("src", "tests", "bench", "docs", "scripts") for file in (ROOT / top).rglob("*")]
+    folders = (ROOT / top for top in ("src", "tests", "bench", "docs", "scripts"))
+    listed = [*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*"))]
     known = [f"/{file.relative_to(ROOT)}" for file in listed if "__pycache__" not in file.parts]
     for name in re.findall(r"`([\w./-]+\.(?:py|js|css|html|md)|(?:\./)?(?:scripts|bench)/\w+)`", path.read_text()):
         assert any(file.endswith("/" + name.removeprefix("./")) for file in known), name

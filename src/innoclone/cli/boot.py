@@ -47,7 +47,7 @@ def boot(
     status = CloneStatus()
     where = directory.absolute()
     options = BootOptions(directory=where, mysqld=mysqld, copy=copy, keep=keep, port=port, timeout=timeout)
-    with out.watch(status):
+    with out.watch(status, pages=False):
         booted = run(options, status=status)
     for line in result_table(status):
         out.message(line)

@@ -25,6 +25,7 @@ def diff(
     from innoclone.commands.diff import has_unapplied_redo
 
     out = output.open()
+    out.without_library()
     for directory in (old, new):
         if has_unapplied_redo(directory.absolute()):
             out.warn(f"{directory} was never started: what is only in its redo is not compared (innoclone boot)")

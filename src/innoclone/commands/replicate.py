@@ -13,16 +13,22 @@ Whether TLS is used, and with which files, is taken from how we reached the sour
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from innoclone.commands.knownclone import (
+    THIS_HOST,
+    KnownClone,
+    clone_in,
+    clone_of_server,
+    is_remote,
+    manifest_of_server,
+)
 from innoclone.commands.options import ReplicateOptions
 from innoclone.commands.replicationsource import read_source
-from innoclone.errors import AccessDenied, CloneError, ConfigurationMismatch, SqlError, TargetUnusable, UsageError
+from innoclone.errors import AccessDenied, ConfigurationMismatch, TargetUnusable, UsageError
 from innoclone.records.manifest import read_manifest
-from innoclone.server.channels import Channel, applied_since, log_updates, own_channels, read_channels, running_channels
+from innoclone.server.channels import applied_since, log_updates, own_channels, running_channels
 from innoclone.server.cloned import was_kept
 from innoclone.server.replicastart import ReplicaStart, start_and_await
 from innoclone.server.replication import (
@@ -36,12 +42,10 @@ from innoclone.server.replication import (
 )
 from innoclone.server.snapshot import plain
 from innoclone.transport.endpoint import Endpoint
-from innoclone.transport.sql import Sql, understood
-from innoclone.wire.serverversion import version_number
+from innoclone.transport.sql import Sql
 
 __all__ = ["Donor", "ReplicateResult", "find_donor", "replicate"]
 
-_THIS_HOST = ("localhost", "127.0.0.1", "::1")
 NEW_CLONE = "make a new clone, or execute CHANGE REPLICATION SOURCE TO yourself from a position that you know"
 
 
@@ -74,23 +78,6 @@ class Donor:
     user: str
 
 
-@dataclass(frozen=True)
-class _Clone:
-    """What of the clone matters. ``server_id`` is 0 and ``uuid`` empty where no server is asked."""
-
-    version: int
-    gtid_executed: str  # now
-    cloned_gtids: str | None = None  # when it was cloned; None: nothing proves that it is a clone
-    position: Position | None = None
-    donor: dict[str, Any] = field(default_factory=dict)  # as in the manifest, empty if that can't be read
-    donor_address: str = ""  # as clone_status has it
-    noted: list[Channel] | None = None  # the donor's channels; None: not known
-    channels: list[Channel] = field(default_factory=list)  # those that there are now
-    gtid_mode: str = "ON"
-    server_id: int = 0
-    uuid: str = ""
-
-
 def _login(server: Endpoint, hint: str) -> Sql:
     try:
         return Sql(server)
@@ -104,7 +91,7 @@ def find_donor(replica: Path | Endpoint) -> Donor:
     try:
         if isinstance(replica, Endpoint):
             with _login(replica, OF_REPLICA) as sql:
-                manifest = _manifest_of(replica, sql)
+                manifest = manifest_of_server(replica, sql)
         else:
             manifest = read_manifest(replica)
     except TargetUnusable as error:
@@ -128,7 +115,7 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
             hint="start one (innoclone boot DIRECTORY --port N) and name it: mysql://user@host:port",
         )
     if not isinstance(options.replica, Endpoint):
-        plan = _Plan(options, _directory(options.replica))
+        plan = _Plan(options, clone_in(options.replica))
         if was_kept(options.replica):
             plan.notes.append(
                 "a server has run on the clone: if it has replicated since, don't execute this there, because it drops "
@@ -136,7 +123,7 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
             )
         return ReplicateResult(plan.statements(), notes=plan.notes)
     with _login(options.replica, OF_REPLICA) as replica:
-        plan = _Plan(options, _running(options.replica, replica))
+        plan = _Plan(options, clone_of_server(options.replica, replica))
         plan.prove_unused(replica)
         statements = plan.statements()
         if not options.run:
@@ -154,7 +141,7 @@ def replicate(options: ReplicateOptions) -> ReplicateResult:
 class _Plan:
     """What is going to be executed. Raises like `replicate`."""
 
-    def __init__(self, options: ReplicateOptions, clone: _Clone) -> None:
+    def __init__(self, options: ReplicateOptions, clone: KnownClone) -> None:
         self.options, self.clone = options, clone
         self.notes: list[str] = []
         with _login(options.source, OF_SOURCE) as sql:
@@ -213,7 +200,7 @@ class _Plan:
                 f"clone and source have the same server_id {facts.server_id}",
                 hint="on the clone: SET PERSIST server_id = N",
             )
-        if _is_remote(self.options.replica) and self.endpoint.host in _THIS_HOST:
+        if is_remote(self.options.replica) and self.endpoint.host in THIS_HOST:
             raise UsageError(
                 f"{self.endpoint.host} is not {facts.address} but the replica itself to a server on another host",
                 hint="name the source as the replica's host sees it: --source mysql://user@host:port",
@@ -325,99 +312,3 @@ class _Plan:
             raise ConfigurationMismatch(f"the clone's position does not hold any more: {changes}", hint=NEW_CLONE)
         if not replica.value(f"SELECT @@GLOBAL.log_bin AND @@GLOBAL.{log_updates(clone.version)}"):
             self.notes.append("the server has no binary log that could show whether it has replicated since the clone")
-
-
-# ---- what is known of the clone ------------------------------------------------------------------------------
-
-
-def _directory(directory: Path) -> _Clone:
-    manifest = read_manifest(directory)
-    known = _recovered(manifest)
-    if not known:
-        raise TargetUnusable(
-            f"the GTID set of {directory} is not known yet",
-            hint=f"recover it first: innoclone boot {directory}",
-        )
-    donor = manifest.get("donor", {})
-    gtids = known["gtid_executed"]
-    return _Clone(
-        version=version_number(donor.get("version", "")), gtid_executed=gtids, cloned_gtids=gtids,
-        position=_known(known), donor=donor, noted=_noted(manifest),
-    )  # fmt: skip
-
-
-def _recovered(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The position that a server found, with the GTID set; empty where none has recovered the clone."""
-    position: dict[str, Any] = manifest.get("position", {})
-    return {} if position.get("gtid_executed") is None else position
-
-
-def _known(position: dict[str, Any]) -> Position | None:
-    return Position(position["binlog_file"], position["binlog_position"]) if position.get("binlog_file") else None
-
-
-def _noted(manifest: dict[str, Any]) -> list[Channel] | None:
-    rows: Sequence[dict[str, Any]] | None = manifest.get("channels")
-    return None if rows is None else [Channel.recorded(row) for row in rows]
-
-
-def _manifest_of(endpoint: Endpoint, sql: Sql) -> dict[str, Any]:
-    """The manifest of the clone that a server runs on, if that is on this host and can be read; else empty."""
-    if _is_remote(endpoint):
-        return {}
-    directory = Path(sql.value("SELECT @@GLOBAL.datadir"))
-    try:
-        # A server in a container has its directory elsewhere, and another may be at that place here.
-        if sql.value("SELECT @@GLOBAL.server_uuid") not in (directory / "auto.cnf").read_text():
-            return {}
-        return read_manifest(directory)
-    except (CloneError, OSError, ValueError):
-        return {}  # not a clone of ours, or not for our eyes
-
-
-def _is_remote(server: Path | Endpoint) -> bool:
-    """Whether a server is known to be on another host."""
-    return isinstance(server, Endpoint) and server.socket is None and server.host not in _THIS_HOST
-
-
-@understood("itself")
-def _running(endpoint: Endpoint, replica: Sql) -> _Clone:
-    version, gtids, gtid_mode, server_id, uuid = replica.rows(
-        "SELECT VERSION(), @@GLOBAL.gtid_executed, @@GLOBAL.gtid_mode, @@GLOBAL.server_id, @@GLOBAL.server_uuid"
-    )[0]
-    manifest = _manifest_of(endpoint, replica)
-    try:
-        rows = replica.rows(
-            "SELECT SOURCE, BINLOG_FILE, BINLOG_POSITION, GTID_EXECUTED FROM performance_schema.clone_status"
-            " WHERE STATE = 'Completed'"
-        )
-    except SqlError:
-        rows = []  # the table is the clone plugin's, which may not be loaded
-    clone = _Clone(
-        version=version_number(version), gtid_executed=plain(gtids), gtid_mode=gtid_mode, server_id=int(server_id),
-        uuid=uuid,
-    )  # fmt: skip
-    if rows:
-        source, file, offset, cloned = rows[0]
-        position = Position(file, int(offset)) if file else None
-        clone = replace(clone, donor_address=source or "", position=position, cloned_gtids=plain(cloned or ""))
-    known = _recovered(manifest)
-    if known and clone.cloned_gtids in (None, known["gtid_executed"]):  # else it was cloned once more, by others
-        clone = replace(
-            clone, cloned_gtids=known["gtid_executed"], position=clone.position or _known(known),
-            donor=manifest.get("donor", {}), noted=_noted(manifest),
-        )  # fmt: skip
-    elif manifest and clone.cloned_gtids is not None and not known:
-        clone = replace(clone, donor=manifest.get("donor", {}), noted=_noted(manifest))
-    return replace(clone, channels=_channels(replica))
-
-
-def _channels(replica: Sql) -> list[Channel]:
-    try:
-        return read_channels(replica)
-    except SqlError as error:
-        raise SqlError(
-            f"the server's replication channels can't be looked at: {error.message}",
-            hint="the account needs SELECT on mysql.* there, and REPLICATION_SLAVE_ADMIN, REPLICATION CLIENT, "
-            "REPLICATION SLAVE and RELOAD",
-        ) from error

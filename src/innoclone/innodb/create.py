@@ -15,12 +15,12 @@ from innoclone.innodb.page import (
     HEADER_SIZE,
     PAGE_TYPE,
     TRAILER_SIZE,
-    Buffer,
     CompressedHeader,
     checksum,
     zip_checksum,
 )
 from innoclone.innodb.space import MIB, SpaceFlags, is_undo
+from innoclone.native.library import Buffer
 
 _INITIAL_PAGES = 7  # FIL_IBD_FILE_INITIAL_SIZE
 _INITIAL_UNDO_SIZE = 16 * MIB  # UNDO_INITIAL_SIZE

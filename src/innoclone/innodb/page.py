@@ -17,8 +17,8 @@ from typing import NamedTuple
 from crc32c import crc32c
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-
-Buffer = bytes | bytearray | memoryview
+from innoclone.native.library import Buffer, Library, library
+from innoclone.native.pages import unusual_pages
 
 # Offsets in a page (FIL_PAGE_*).
 PAGE_NUMBER = 4
@@ -133,9 +133,11 @@ class PageChecker:
     takes Python 3 ms a page).
     """
 
-    def __init__(self, flags: SpaceFlags, space_id: int) -> None:
+    def __init__(self, flags: SpaceFlags, space_id: int, *, native: Library | None = library) -> None:
+        """``native``: what finds the pages that are worth a look; None does it in Python, with the same result."""
         self.page_size = flags.physical_page_size
         self.space_id = space_id
+        self._native = native
         self._is_zip = flags.is_compressed
         self._zeros = bytes(self.page_size)
         # The fields of a page that the fast path compares; iter_unpack then walks whole pages in C.
@@ -160,7 +162,7 @@ class PageChecker:
         """
         view = memoryview(buffer)
         whole = len(view) // self.page_size
-        suspects = (self._zip_suspects if self._is_zip else self._suspects)(view[: whole * self.page_size], first_page)
+        suspects = self._suspects(view[: whole * self.page_size], first_page)
         bad = []
         not_verifiable = 0
         for index in suspects:
@@ -175,7 +177,13 @@ class PageChecker:
         return Findings(bad, not_verifiable)
 
     def _suspects(self, view: memoryview, first_page: int) -> list[int]:
-        """Indexes of the pages that are not plainly good, uncompressed pages. This loop is the fast path.
+        """Indexes of the pages that are to be examined, among them all that are not good."""
+        if self._native is not None:
+            return unusual_pages(self._native, view, self.page_size, self.space_id, first_page, is_zip=self._is_zip)
+        return (self._zip_suspects if self._is_zip else self._plain_suspects)(view, first_page)
+
+    def _plain_suspects(self, view: memoryview, first_page: int) -> list[int]:
+        """The same in Python, for uncompressed pages.
 
         crc32c keeps the GIL here: letting it go for a microsecond costs more than it gives (measured).
         """

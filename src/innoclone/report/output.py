@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from innoclone.errors import CloneError, UsageError, escaped
+from innoclone.native.library import library, missing
 from innoclone.records.status import CloneStatus
 from innoclone.report.progress import JsonRenderer, PlainRenderer, Renderer, Watcher
 
@@ -110,8 +111,15 @@ class Output:
             self._err(line, "" if number else "31")
             self._log(line)
 
-    def watch(self, status: CloneStatus) -> Watcher:
-        """Show ``status`` for as long as the ``with`` block runs."""
+    def without_library(self) -> None:
+        """Say, where it is so, that Python looks at the pages by itself."""
+        if library is None:
+            self.message(f"no native library ({missing}): pages are checked and compared in Python, slower")
+
+    def watch(self, status: CloneStatus, *, pages: bool = True) -> Watcher:
+        """Show ``status`` for as long as the ``with`` block runs; ``pages``: it looks at many."""
+        if pages:
+            self.without_library()
         renderers: list[Renderer] = []
         if self._json is not None:
             renderers.append(self._json)

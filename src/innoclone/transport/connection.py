@@ -28,6 +28,8 @@ from innoclone.errors import (
     TlsFailed,
     TooManyOpenFiles,
 )
+from innoclone.native.library import library
+from innoclone.native.transfer import Channel
 from innoclone.transport.compression import CompressedStream, Throttle
 from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Compression, Endpoint
@@ -75,6 +77,7 @@ class Connection:
         self._stream: CompressedStream | None = None
         self._plain_network = 0
         self._pipe: tuple[int, int] | None = None
+        self._bulk: Channel | None = None  # reads many TLS records in one call
         # Bytes that may be read before they are asked for; few where blocks follow, whose bytes are not to be copied.
         self.read_ahead = READ_AHEAD
         self.greeting: Greeting
@@ -82,6 +85,9 @@ class Connection:
         try:
             self.set_timeout(endpoint.connect_timeout)
             self._login(compression)
+            if library is not None and isinstance(self._sock, ssl.SSLSocket):
+                with contextlib.suppress(ValueError):  # then Python reads them
+                    self._bulk = Channel(library, self._sock, POLL)
             self.set_timeout(timeout)
         except BaseException:
             self.close()
@@ -152,6 +158,8 @@ class Connection:
         """From now on ``seconds`` without a byte mean a network failure."""
         self.timeout = seconds
         set_timeout(self._sock, min(seconds, POLL), seconds)
+        if self._bulk is not None:
+            self._bulk.wait = min(seconds, POLL)
 
     def command(self, payload: bytes) -> None:
         """A classic command that answers OK or ERR. Raises what ERR says."""
@@ -266,9 +274,13 @@ class Connection:
         return data
 
     def _receive(self, view: memoryview) -> int:
-        if len(view) > READ_AHEAD and not isinstance(self._sock, ssl.SSLSocket):
+        if len(view) > READ_AHEAD:
             # One call for all that is wanted: fewer wake-ups, and the GIL is taken once.
-            return self._patiently(lambda: self._sock.recv_into(view, 0, socket.MSG_WAITALL))
+            bulk = self._bulk
+            if bulk is not None:
+                return self._patiently(lambda: bulk.recv_into(view))
+            if not isinstance(self._sock, ssl.SSLSocket):
+                return self._patiently(lambda: self._sock.recv_into(view, 0, socket.MSG_WAITALL))
         return self._patiently(lambda: self._sock.recv_into(view))
 
     def _patiently(self, read: Callable[[], int]) -> int:

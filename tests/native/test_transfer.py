@@ -1,0 +1,293 @@
+"""Bytes by the native library, over real sockets: plain and with TLS, whole, late, broken off, and from files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from innoclone.native import tls
+from innoclone.native.library import Library
+from innoclone.native.transfer import Channel
+from innoclone.records.keys import own_certificate
+from innoclone.transport.sockets import set_timeout
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's, with a certificate made for the purpose."""
+    certificate, key = own_certificate(tmp_path_factory.mktemp("tls"))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    return server, client
+
+
+Pair = tuple[Any, Any]  # what we test, and a peer that is Python's alone
+
+
+@pytest.fixture(params=["plain", "TLSv1.3", "TLSv1.2"])
+def pair(request: pytest.FixtureRequest, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Pair]:
+    """Two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs = listener.accept()[0]
+    if request.param != "plain":
+        server, client = contexts
+        client.maximum_version = ssl.TLSVersion[request.param.replace(".", "_")]
+        accepted: list[ssl.SSLSocket] = []
+        peer = threading.Thread(target=lambda: accepted.append(server.wrap_socket(theirs, server_side=True)))
+        peer.start()
+        ours = client.wrap_socket(ours)
+        peer.join()
+        theirs = accepted[0]
+        assert ours.version() == request.param
+    set_timeout(ours, 0.05)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def _meanwhile(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def _fill(channel: Channel, view: memoryview) -> None:
+    """All of ``view``, however often the time is up."""
+    at = 0
+    deadline = time.monotonic() + 60
+    while at < len(view):
+        assert time.monotonic() < deadline
+        try:
+            count = channel.recv_into(view[at:])
+        except TimeoutError:
+            continue
+        assert count
+        at += count
+
+
+def test_all_bytes_come_in_order(native: Library, pair: Pair) -> None:
+    ours, theirs = pair
+    data = os.urandom(5 * MIB + 7)
+    got = memoryview(bytearray(len(data)))
+    sender = _meanwhile(lambda: theirs.sendall(data))
+    _fill(Channel(native, ours, 0.05), got)
+    sender.join()
+    assert got == data
+
+
+def test_a_slow_peer(native: Library, pair: Pair) -> None:
+    """A call comes back in time with what there is; what comes later follows on."""
+    ours, theirs = pair
+    channel = Channel(native, ours, 0.05)
+    view = memoryview(bytearray(2 * MIB))
+    with pytest.raises(TimeoutError):
+        channel.recv_into(view)
+    theirs.sendall(b"abc")
+    assert channel.recv_into(view) == 3
+    assert view[:3] == b"abc"
+    theirs.sendall(b"x" * 100_000)
+    _fill(channel, view[:100_000])
+    assert view[:100_000] == b"x" * 100_000
+    assert channel.recv_into(view[:0]) == 0
+
+
+def test_python_and_the_library_in_turn(native: Library, pair: Pair) -> None:
+    """Whoever reads next has what the other one left."""
+    ours, theirs = pair
+    data = os.urandom(300_000)
+    channel = Channel(native, ours, 0.05)
+    sender = _meanwhile(lambda: theirs.sendall(data))
+    got = b""
+    while len(got) < len(data):
+        piece = memoryview(bytearray(min(10_000, len(data) - len(got))))
+        if len(got) // 10_000 % 2:
+            _fill(channel, piece)
+        else:
+            piece = piece[: ours.recv_into(piece)]
+        got += piece
+    sender.join()
+    assert got == data
+
+
+def test_the_end(native: Library, pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.sendall(b"last")
+    theirs.close()
+    channel = Channel(native, ours, 1)
+    view = memoryview(bytearray(100))
+    assert channel.recv_into(view) == 4
+    assert channel.recv_into(view) == 0
+
+
+def test_a_reset_connection(native: Library, pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    socket.socket.close(theirs)
+    with pytest.raises(OSError, match="reset by peer"):
+        Channel(native, ours, 1).recv_into(memoryview(bytearray(100)))
+
+
+def test_bytes_that_were_changed_on_the_way(native: Library, pair: Pair) -> None:
+    """TLS finds them, and the error has OpenSSL's reason, as Python's has."""
+    ours, theirs = pair
+    if not isinstance(ours, ssl.SSLSocket):
+        pytest.skip("nothing would tell")
+    os.write(theirs.fileno(), b"\x17\x03\x03\0\x20" + os.urandom(32))
+    with pytest.raises(ssl.SSLError) as caught:
+        Channel(native, ours, 1).recv_into(memoryview(bytearray(100)))
+    assert caught.value.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+
+
+def test_a_thread_that_waits_is_woken(native: Library, pair: Pair) -> None:
+    """As `Connection.shut` does it."""
+    ours, _ = pair
+    outcome: list[object] = []
+
+    def wait() -> None:
+        try:
+            outcome.append(Channel(native, ours, 30).recv_into(memoryview(bytearray(100))))
+        except OSError as error:
+            outcome.append(error)
+
+    set_timeout(ours, 30)
+    waiting = _meanwhile(wait)
+    time.sleep(0.05)
+    socket.socket.shutdown(ours, socket.SHUT_RDWR)
+    waiting.join(20)
+    assert len(outcome) == 1
+    assert not isinstance(outcome[0], TimeoutError)
+
+
+def test_a_closed_socket_is_not_read(native: Library, pair: Pair, tmp_path: Path) -> None:
+    """Its number is another file's by now."""
+    ours, _ = pair
+    channel, number = Channel(native, ours, 1), ours.fileno()
+    ours.close()
+    with (tmp_path / "other").open("wb+") as other:
+        os.dup2(other.fileno(), number)
+        try:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                channel.recv_into(memoryview(bytearray(100)))
+        finally:
+            os.close(number)
+
+
+def _take(peer: Any, count: int) -> bytes:
+    got = bytearray()
+    while len(got) < count and (piece := peer.recv(1 << 16)):
+        got += piece
+    return bytes(got)
+
+
+def _until_sent(send: Callable[[int], int], size: int) -> None:
+    sent, deadline = 0, time.monotonic() + 60
+    while sent < size:
+        assert time.monotonic() < deadline
+        try:
+            sent = send(sent)
+        except TimeoutError:
+            continue
+
+
+def test_sending(native: Library, pair: Pair) -> None:
+    """More than fits into any socket's buffer, to a peer that begins late: it goes in several calls."""
+    ours, theirs = pair
+    ours.setblocking(False)
+    channel, data = Channel(native, ours, 0.02), os.urandom(12 * MIB + 5)
+    got: list[bytes] = []
+    calls: list[int] = []
+
+    def send(sent: int) -> int:
+        calls.append(sent)
+        return channel.send(data, sent)
+
+    def take() -> None:
+        time.sleep(0.1)
+        got.append(_take(theirs, len(data)))
+
+    taker = _meanwhile(take)
+    _until_sent(send, len(data))
+    taker.join()
+    assert got == [data]
+    assert len(calls) > 1
+
+
+def test_sending_to_who_has_gone(native: Library, pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.close()
+    channel, data = Channel(native, ours, 1), bytes(100_000)
+
+    def send() -> None:
+        for _ in range(100):
+            channel.send(data)
+
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        send()
+
+
+def test_sending_a_file(native: Library, pair: Pair, tmp_path: Path) -> None:
+    ours, theirs = pair
+    ours.setblocking(False)
+    channel, data = Channel(native, ours, 0.02), os.urandom(9 * MIB + 5)
+    (tmp_path / "file").write_bytes(data)
+    got: list[bytes] = []
+    size = len(data) - 3000
+    taker = _meanwhile(lambda: (time.sleep(0.1), got.append(_take(theirs, size))))
+    buffer = memoryview(bytearray(100_000))
+    with (tmp_path / "file").open("rb") as file:
+        _until_sent(lambda sent: channel.send_file(file.fileno(), 1000, size, buffer, sent), size)
+        taker.join()
+        assert got == [data[1000 : 1000 + size]]
+        with pytest.raises(EOFError):
+            _until_sent(lambda sent: channel.send_file(file.fileno(), len(data) - 10, 11, buffer, sent), 11)
+    with pytest.raises(OSError, match="Bad file"):
+        channel.send_file(999, 0, 10, buffer)
+
+
+@pytest.mark.parametrize("what", ["versions", "no libssl", "other context", "other socket", "too small"])
+def test_python_reads_where_anything_is_unexpected(
+    native: Library, pair: Pair, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nothing of the session is touched."""
+    ours, _ = pair
+    if not isinstance(ours, ssl.SSLSocket):
+        Channel(native, ours, 1)
+        return
+    assert tls.session_of(ours) is not None
+    tls._openssl.cache_clear()
+    inside = tls._inside
+    if what == "versions":
+        monkeypatch.setattr(tls.sys, "version_info", (3, 99, 0))
+    elif what == "no libssl":
+        monkeypatch.setattr(ssl, "OPENSSL_VERSION_NUMBER", 1)
+    elif what == "too small":
+        monkeypatch.setattr(tls, "_inside", lambda *_: None)
+    else:
+        place = {"other socket": 0, "other context": 2}[what]
+
+        def shifted(thing: object, words: int) -> list[int] | None:
+            found = inside(thing, words)
+            if found and len(found) > place:
+                found[place] += 16
+            return found
+
+        monkeypatch.setattr(tls, "_inside", shifted)
+    try:
+        with pytest.raises(ValueError, match="not as it is known"):
+            Channel(native, ours, 1)
+    finally:
+        tls._openssl.cache_clear()
