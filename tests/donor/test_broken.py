@@ -48,8 +48,13 @@ def test_cut(
         assert_taken(donor.stored, target)
 
 
-@pytest.mark.parametrize("moment", ["arrives", "sent", "answered", "known"])
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (1, "arrives"), (2, "arrives"), (3, "arrives"), (4, "arrives"), (1, "sent"), (2, "answered"), (3, "known"),
+        (4, "known"),
+    ],
+)  # fmt: skip
 def test_cut_around_an_acknowledgement(
     number: int, moment: str, at_rest: AtRest, recipient: Server, tmp_path: Path
 ) -> None:

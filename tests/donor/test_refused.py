@@ -6,6 +6,7 @@ import fcntl
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,6 +117,17 @@ def test_no_server_starts_on_what_is_served(locked: Path) -> None:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as mysqld does, which tries for 100 seconds and ends
     other.refuse_changed()
     other.close()
+
+
+def test_what_is_served_is_not_updated_nor_removed(copy: Path) -> None:
+    program = "import sys; from pathlib import Path; from innoclone.files.inuse import Deed, refuse_in_use;"
+    stored = look(copy)
+    for deed in ("UPDATE", "REMOVE"):
+        run = [sys.executable, "-c", f"{program} refuse_in_use(Path(sys.argv[1]), Deed.{deed})", str(copy)]
+        done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60)
+        assert "TargetBusy" in done.stderr
+        assert " open" in done.stderr
+    stored.close()
 
 
 def redo(directory: Path) -> Path:

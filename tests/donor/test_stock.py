@@ -11,6 +11,7 @@ import pytest
 
 from clones import rows
 from innoclone.donor.service import Donor
+from innoclone.donor.stored import look
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from local_clones import booted_copy, checksums
@@ -34,6 +35,7 @@ def test_a_stored_clone_boots_equal(
         assert process.wait() == 0
         assert "completed OK!" in process.said[-1]
         assert f"clone_valid_donor_list = '127.0.0.1:{process.port}'" in process.statements
+    look(target).close()  # what a stock server took, before it was started, can be served on
     with booted_copy(programs, target) as server:
         assert checksums(server) == expected
         file, position, gtids = rows(server, POSITION)[0]

@@ -18,7 +18,7 @@ from innoclone.files.system import file_error, is_cached
 __all__ = ["Reader"]
 
 AHEAD = 8 * BLOCK
-BEHIND = 4  # blocks
+BEHIND = 4 * BLOCK
 
 
 class Reader:
@@ -28,13 +28,13 @@ class Reader:
         self._file: StoredFile | None = None
         self._fd = -1
         self._ahead = 0  # up to here the file was asked for
-        self._sent: list[tuple[int, int]] = []  # ranges that were not cached before
+        self._asked: list[tuple[int, int, int]] = []  # what was not cached before: descriptor, offset, length
         self._data = (0, 0)  # a range without a hole
 
     def open(self, file: StoredFile) -> int:
         """Its descriptor. Raises `FileError`."""
         if file is not self._file:
-            self.close()
+            self._leave()
             self._fd = open_stored(file)
             self._file = file
             with contextlib.suppress(OSError):
@@ -43,7 +43,6 @@ class Reader:
 
     def prepare(self, block: Block) -> None:
         """Have what follows read meanwhile, and forget what was sent."""
-        end = block.offset + block.length
         if not self._ahead - AHEAD <= block.offset <= self._ahead:
             self._ahead = block.offset
         target = min(block.offset + AHEAD, block.file_size)
@@ -51,9 +50,9 @@ class Reader:
             length = min(BLOCK, block.file_size - self._ahead)
             if self._ahead % os.sysconf("SC_PAGE_SIZE") or not is_cached(self._fd, self._ahead, length):
                 os.posix_fadvise(self._fd, self._ahead, length, os.POSIX_FADV_WILLNEED)
-                self._sent.append((self._ahead, length))
+                self._asked.append((self._fd, self._ahead, length))
             self._ahead += length
-        self._forget(end - BEHIND * BLOCK)
+        self._forget(AHEAD + BEHIND)
 
     def is_hole(self, block: Block) -> bool:
         """Whether there are no data in the block at all. Raises a file error."""
@@ -88,18 +87,27 @@ class Reader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """The file that is open, if one is."""
-        if self._fd >= 0:
-            self._forget(1 << 62)
-            os.close(self._fd)
-        self._fd, self._file, self._ahead, self._data = -1, None, 0, (0, 0)
+        """All is sent."""
+        self._leave()
+        self._forget(0)
 
-    def _forget(self, before: int) -> None:
-        left = []
-        for offset, length in self._sent:
-            if offset + length <= before:
-                with contextlib.suppress(OSError):
-                    os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
-            else:
-                left.append((offset, length))
-        self._sent = left
+    def _leave(self) -> None:
+        """No more of the file that is open. Its end may be on its way still: the descriptor stays until that is dropped."""
+        left, self._fd, self._file = self._fd, -1, None
+        self._ahead, self._data = 0, (0, 0)
+        self._close_unless_asked(left)
+
+    def _forget(self, most: int) -> None:
+        """Drop the oldest, so that there are no more than so many bytes of which something may still be needed."""
+        left = sum(length for _, _, length in self._asked)
+        while self._asked and left > most:
+            fd, offset, length = self._asked.pop(0)
+            left -= length
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+            if fd != self._fd:
+                self._close_unless_asked(fd)
+
+    def _close_unless_asked(self, fd: int) -> None:
+        if fd >= 0 and all(one != fd for one, _, _ in self._asked):
+            os.close(fd)
