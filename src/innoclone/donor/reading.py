@@ -92,7 +92,7 @@ class Reader:
         self._forget(0)
 
     def _leave(self) -> None:
-        """No more of the file that is open. Its end may be on its way still: the descriptor stays until that is dropped."""
+        """No more of this file. Its end may still be on its way: the descriptor stays until that is dropped."""
         left, self._fd, self._file = self._fd, -1, None
         self._ahead, self._data = 0, (0, 0)
         self._close_unless_asked(left)
