@@ -32,8 +32,6 @@ IDLE_INTERVAL = 5.0
 """How often a connection that is held back reads a little, well within `DONOR_WRITE_TIMEOUT`."""
 STARVED = 25.0
 """A compressed connection that got too little off the wire for so long goes on without a pause, for the same reason."""
-DONOR_KEEPS_SNAPSHOT = 300.0
-"""For a lost recipient: clone_donor_timeout_after_network_failure's default."""
 RENEW = 600.0
 """Of copying on the donor's host, after which COM_REINIT begins its waiting anew. It waits for an acknowledgement for
 30 minutes at most."""
