@@ -10,8 +10,8 @@ from innoclone.agent.accounts.failedlogins import FailedLogins
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.connections import Connections
 from innoclone.agent.counters import Counters
+from innoclone.agent.memory import Pool
 from innoclone.agent.settings import AgentSettings
-from innoclone.agent.sql.budget import Pool
 from innoclone.agent.variables.globals import Variables
 
 __all__ = ["Services"]

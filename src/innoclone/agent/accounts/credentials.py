@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from innoclone.agent.accounts.accounts import EVERYWHERE, GRANT_OPTION, NOBODY, Account, Accounts
 from innoclone.agent.accounts.keys import PasswordKey
-from innoclone.agent.sql.grammar import PRIVILEGES
+from innoclone.agent.sql import PRIVILEGES
 
 __all__ = ["ADMINISTRATOR", "HostCredentials", "PasswordCache", "is_administrator"]
 

@@ -18,8 +18,7 @@ from innoclone.agent.accounts.keys import PasswordKey
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
-from innoclone.agent.sql.budget import Budget, running, trim
-from innoclone.agent.sql.masking import masked
+from innoclone.agent.sql import Budget, masked, running, trim
 from innoclone.agent.statements.context import SessionContext
 from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.prepared import Prepared
