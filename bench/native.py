@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
-
 from innoclone.agent.accounts.keys import own_certificate
+
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import differing
 from innoclone.innodb.page import PageChecker, checksum, zip_checksum

@@ -6,6 +6,7 @@ What only one file waits for, and no server takes part in (a lock, a thread, a l
 from __future__ import annotations
 
 # What a donor allows.
+DONOR_KEEPS_SNAPSHOT = 300.0  # for a lost recipient: clone_donor_timeout_after_network_failure's default, 5 minutes
 DONOR_WRITE_TIMEOUT = 60.0  # reads a recipient nothing for so long, it is lost (net_write_timeout's default, the least)
 
 # How long we wait for a donor.
