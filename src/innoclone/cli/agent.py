@@ -73,9 +73,9 @@ def agent(
     """
     from innoclone.agent.clones.process import LogOptions
     from innoclone.agent.daemon import Agent
-    from innoclone.agent.logs import log_to
     from innoclone.agent.notify import Notifier
     from innoclone.agent.settings import read_settings
+    from innoclone.report.logs import log_to
 
     if systemd_unit:
         from innoclone.cli.agentunit import unit
