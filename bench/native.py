@@ -21,19 +21,21 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from innoclone.agent.accounts.keys import own_certificate
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import differing
 from innoclone.innodb.page import PageChecker, checksum, zip_checksum
 from innoclone.innodb.space import KIB, MIB, SpaceFlags
+from innoclone.native.block import Block, Pages
 from innoclone.native.library import Library, describe, library
 from innoclone.native.transfer import Channel
+from innoclone.records.chunks import stamp
+from innoclone.records.keys import own_certificate
 
 __all__ = ["main"]
 
 BLOCK = MIB
 SPACE = 7
-ROW = "{:50} {:>10} {:>10} {:>7}"
+ROW = "{:56} {:>10} {:>10} {:>7}"
 
 
 def main() -> int:
@@ -49,8 +51,12 @@ def main() -> int:
     for label, work in _rows(size):
         print(_row(label, work, options.rounds, time.perf_counter))
     for connections in (1, 4):
-        label = f"receive over TLS, {connections} connections, by CPU time"
+        label = f"receive over TLS, connections: {connections}, by CPU time"
         print(_row(label, _receiving(size, connections), options.rounds, time.process_time))
+    for label, one in (("one call", True), ("several calls", False)):
+        if library is not None:
+            speed = _speed(lambda: _blocks(library, size, one_call=one), options.rounds, time.process_time)  # noqa: B023
+            print(ROW.format(f"receive, check, write a block by {label}, by CPU time", f"{speed:.2f} GB/s", "-", "-"))
     view = aligned_memory(size)
     for label, digest in _hashes():
         speed = _speed(lambda: _hash(digest, view), options.rounds, time.perf_counter)  # noqa: B023
@@ -181,6 +187,36 @@ def _receive(way: Library | None, context: ssl.SSLContext, address: tuple[str, i
             got += count
         sock.unwrap()
     return got
+
+
+def _blocks(native: Library, size: int, *, one_call: bool) -> int:
+    """Blocks over TCP from another process into memory that is a file."""
+    sound, view = _pages(SpaceFlags(0), BLOCK), aligned_memory(BLOCK)
+    checker, pages, block = PageChecker(SpaceFlags(0), SPACE), Pages(16 * KIB, SPACE, False), Block(native, BLOCK)
+    file = os.memfd_create("blocks")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        child = os.fork()
+        if not child:
+            with listener.accept()[0] as connection:
+                for _ in range(size // BLOCK):
+                    connection.sendall(sound)
+            os._exit(0)
+        with socket.create_connection(listener.getsockname()) as connection:
+            channel = Channel(native, connection, 10)
+            for _ in range(size // BLOCK):
+                if one_call:
+                    block.begin(view, pages=pages, file=file)
+                    assert block.run(channel)
+                    assert not block.unusual
+                    assert block.stamps
+                else:
+                    assert channel.recv_into(view) == BLOCK
+                    assert not checker.bad_pages(view, 0)
+                    assert stamp(view, 16 * KIB)
+                    os.pwrite(file, view, 0)
+    os.waitpid(child, 0)
+    os.close(file)
+    return size
 
 
 def _hashes() -> Iterator[tuple[str, Callable[[memoryview], bytes]]]:

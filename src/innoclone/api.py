@@ -51,7 +51,7 @@ from innoclone.commands.options import (
     VerifyOptions,
 )
 from innoclone.commands.replace import ReplaceResult
-from innoclone.commands.replicate import ReplicateResult
+from innoclone.commands.replicate import ReplicateResult, find_donor
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.verify import VerifyReport
 from innoclone.errors import UsageError
@@ -275,7 +275,7 @@ def replicate(
 
 
 def _donor_of(clone: Path | Endpoint, password: str | None) -> Endpoint:
-    donor = replicate_operation.find_donor(clone)
+    donor = find_donor(clone)
     if donor.host.startswith("/"):
         return Endpoint(socket=Path(donor.host), user=donor.user, password=password or "", ssl_mode=SslMode.DISABLED)
     return Endpoint(host=donor.host, port=donor.port, user=donor.user, password=password or "")

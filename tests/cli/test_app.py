@@ -266,10 +266,19 @@ def test_every_error_ends_with_its_exit_status(cloned, monkeypatch, capsys, kind
         raise kind("what went wrong")
 
     monkeypatch.setattr(sys.modules["innoclone.commands.clone"], "clone", fail)
+    monkeypatch.setattr("innoclone.report.output.library", object())  # else a line says that there is none
     assert cloned("/x")[0] == kind.exit_status
     err = capsys.readouterr().err.splitlines()
     assert err[1] == f"innoclone: ERROR {kind.number} ({kind.sqlstate}): what went wrong"
     assert len(err) == (3 if kind.hint else 2)
+
+
+def test_a_missing_library_is_told(cloned, monkeypatch, capsys):
+    monkeypatch.setattr("innoclone.report.output.library", None)
+    monkeypatch.setattr("innoclone.report.output.missing", "it was not built")
+    cloned("/x")
+    line = "innoclone: no native library (it was not built): pages are checked and compared in Python, slower"
+    assert capsys.readouterr().err.splitlines().count(line) == 1
 
 
 def test_several_problems_are_all_shown(cloned, monkeypatch, capsys):

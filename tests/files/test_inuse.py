@@ -14,7 +14,7 @@ import pytest
 from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files import inuse as module
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.inuse import Deed, Use, refuse_in_use, users_of
+from innoclone.files.inuse import Purpose, Use, refuse_in_use, users_of
 from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.files.outside import Outside
 from innoclone.files.swap import exchange
@@ -86,10 +86,10 @@ def test_an_open_file_is_seen_by_every_name(clone: Path, tmp_path: Path, start: 
         (user,) = users_of(name)
         assert (user.use, user.pid) == (Use.FILES, process.pid)
         assert "schema/t.ibd" in user.text
-    for deed in (Deed.UPDATE, Deed.REMOVE):
+    for purpose in (Purpose.UPDATE, Purpose.REMOVE):
         with pytest.raises(TargetBusy, match=f"process {process.pid}"):
-            refuse_in_use(clone, deed)
-    refuse_in_use(clone, Deed.START)
+            refuse_in_use(clone, purpose)
+    refuse_in_use(clone, Purpose.START)
     with pytest.raises(TargetBusy):
         remove_clone(clone)
     assert (clone / "schema" / "t.ibd").read_bytes() == b"page"
@@ -99,7 +99,7 @@ def test_who_only_stands_there_hinders_a_removal(clone: Path, tmp_path: Path, st
     """Nothing is put in the place of a directory that is somebody's working directory; it may be updated."""
     start(cwd=clone / "schema")
     assert uses(clone) == {Use.STANDS}
-    refuse_in_use(clone, Deed.UPDATE)
+    refuse_in_use(clone, Purpose.UPDATE)
     new = tmp_path / "new"
     new.mkdir()
     with pytest.raises(TargetBusy, match="schema"):
@@ -131,9 +131,9 @@ def test_mounts_elsewhere_are_seen(clone: Path, tmp_path: Path, start: Start) ->
     inner = f"mount --bind '{clone}' '{volume}' && echo on && exec sleep 600 "
     process = start("unshare", "-m", "sh", "-c", inner)
     assert uses(clone) == {Use.CONTAINER}
-    for deed in (Deed.UPDATE, Deed.REMOVE):
+    for purpose in (Purpose.UPDATE, Purpose.REMOVE):
         with pytest.raises(TargetBusy, match=str(volume)):
-            refuse_in_use(clone, deed)
+            refuse_in_use(clone, purpose)
     process.kill()
     process.wait()
     start("unshare", "-m", "sh", "-c", f"{inner} < '{volume}/schema/t.ibd'")
@@ -141,8 +141,8 @@ def test_mounts_elsewhere_are_seen(clone: Path, tmp_path: Path, start: Start) ->
 
 
 @root_only
-@pytest.mark.parametrize("deed", ["remove", "clone"])
-def test_what_is_mounted_inside_is_never_emptied(clone: Path, tmp_path: Path, deed: str) -> None:
+@pytest.mark.parametrize("purpose", ["remove", "clone"])
+def test_what_is_mounted_inside_is_never_emptied(clone: Path, tmp_path: Path, purpose: str) -> None:
     """Removing the directory would remove what is in the other file system, or in the other place."""
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -151,7 +151,7 @@ def test_what_is_mounted_inside_is_never_emptied(clone: Path, tmp_path: Path, de
     call = {
         "remove": "from innoclone.files.marks import remove; remove(Path(sys.argv[1]) / 'schema')",
         "clone": "from innoclone.sinks.directory import Target; Target(Path(sys.argv[1]))",
-    }[deed]
+    }[purpose]
     code = f"import sys; from pathlib import Path; {call}"
     mounted = f"mount --bind '{precious}' '{clone}/schema' && exec \"$@\""
     done = subprocess.run(

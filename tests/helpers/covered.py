@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paths import ROOT
 
@@ -92,10 +93,16 @@ class Own:
         return not self.failure and round(self.percent, 1) >= self.floor
 
 
+def settings() -> dict[str, Any]:
+    """The table ``tool.innoclone.coverage`` of pyproject.toml."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    found: dict[str, Any] = tables["tool"]["innoclone"]["coverage"]
+    return found
+
+
 def floors() -> dict[str, float]:
     """The exceptions: module -> percent."""
-    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    own: dict[str, float] = tables["tool"]["innoclone"]["coverage"]["own"]
+    own: dict[str, float] = settings()["own"]
     return own
 
 
@@ -153,12 +160,16 @@ def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(prog="covered", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("floor", help="print the one for tests without a server")
     actions.add_parser("folders").add_argument("data", type=Path, nargs="?", default=ROOT / ".coverage")
     actions.add_parser("own").add_argument("modules", nargs="*", help="folders or modules, as wire or wire/packets")
     arguments = parser.parse_args()
     if arguments.action == "own":
         return own(arguments.modules)
-    folders(arguments.data)
+    if arguments.action == "floor":
+        print(settings()["quick"])
+    else:
+        folders(arguments.data)
     return 0
 
 

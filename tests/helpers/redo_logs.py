@@ -5,9 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from innoclone.innodb.binlogposition import Log
+from crc32c import crc32c
 
-__all__ = ["BODY", "compressed", "log_of", "multi", "single", "string_write", "write"]
+from innoclone.innodb.binlogposition import Log
+from innoclone.innodb.space import KIB
+
+__all__ = [
+    "BODY", "compressed", "log_block", "log_of", "multi", "redo_file", "single", "string_write", "with_crc", "write",
+]  # fmt: skip
 
 BODY = 496  # bytes of a block between header and trailer
 
@@ -70,3 +75,26 @@ def log_of(mtrs: Sequence[bytes], *, start: int = 8192, cut: int = 0) -> Log:
         return found
 
     return Log(read, start + 12, end)
+
+
+def with_crc(block: bytes) -> bytes:
+    """A block of 512 bytes with its checksum."""
+    return block[:508] + struct.pack(">I", crc32c(block[:508]))
+
+
+def log_block(lsn: int, length: int = 512) -> bytes:
+    """The block that begins at ``lsn``, with ``length`` bytes of log."""
+    number = lsn // 512
+    head = struct.pack(">IHHI", 1 + number % (1 << 30), length, 0, 1 + number // (1 << 30))
+    return with_crc((head + b"\x5a" * (length - 12)).ljust(512, b"\0"))
+
+
+def redo_file(
+    start: int, blocks: int, *, checkpoint: int = 0, flags: int = 0, uuid: int = 77, last_length: int = 512
+) -> bytes:
+    """A redo file of 64 KiB: header, ``blocks`` blocks of log, zeros."""
+    head = with_crc(struct.pack(">IIQ32sI", 6, uuid, start, b"MySQL 9.7.4", flags).ljust(512, b"\0"))
+    checkpoint_block = with_crc(struct.pack(">8xQ", checkpoint).ljust(512, b"\0")) if checkpoint else bytes(512)
+    log = [log_block(start + 512 * index) for index in range(blocks - 1)]
+    log.append(log_block(start + 512 * (blocks - 1), last_length))
+    return (head + checkpoint_block + bytes(1024) + b"".join(log)).ljust(64 * KIB, b"\0")

@@ -1,6 +1,6 @@
 """The position in page 5 and the redo log (innoclone.innodb.binlogposition), on logs made here.
 
-That it is what a boot finds is in test_positions.py, and what ``./scripts/positions`` counts.
+That it is what a boot finds is in tests/innodb/test_positions.py, and what ``./scripts/positions`` counts.
 """
 
 from __future__ import annotations
@@ -150,3 +150,21 @@ def test_any_bytes_give_an_answer_or_a_reason(changes: list[tuple[int, int]], ls
 
     with contextlib.suppress(ValueError):
         assert stored_position(page(lsn), Log(read, log.begin, log.end)).offset >= 0
+
+
+def test_a_mini_transaction_that_began_before_the_checkpoint_does_not_count() -> None:
+    """Its records are in the log's first block, in which then none begins."""
+    began = multi(*position(3, b"old", magic=True), string_write(7, 7, 0, bytes(600)))
+
+    def without_its_begin(log: Log) -> Log:
+        def read(lsn: int, size: int) -> bytes:
+            found = bytearray(log.read(lsn, size))
+            if lsn == 8192:
+                found[6:8] = bytes(2)
+            return bytes(found)
+
+        return Log(read, log.begin, log.end)
+
+    behind = log_of([began, multi(*position(7, b"b.1", upper=0, magic=True))])
+    assert stored_position(page(), without_its_begin(behind)) == Stored("b.1", 7)
+    assert stored_position(page(9, b"b.0", 5), without_its_begin(log_of([began]))) == Stored("b.0", 5)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from innoclone.agent.accounts.keys import own_certificate
 from innoclone.native import tls
 from innoclone.native.library import Library
 from innoclone.native.transfer import Channel
+from innoclone.records.keys import own_certificate
 from innoclone.transport.sockets import set_timeout
 
 MIB = 1 << 20

@@ -39,3 +39,13 @@ def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:
     assert max(sizes) < 1.1 * min(sizes), "both have the same files"
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare.png"}, "the servers' data is removed"
+
+
+def test_the_library_beside_python() -> None:
+    command = [sys.executable, "-m", "bench.native", "--size=4", "--rounds=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("native library: ")
+    rows = ("check pages of 16 KiB", "compare equal buffers", "receive over TLS", "hash each page")
+    assert [row for row in rows if f"\n{row}" not in done.stdout] == []
+    assert " 0.00 GB/s" not in done.stdout

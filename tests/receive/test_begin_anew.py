@@ -5,21 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clones import booted, clone_server, rows
 from faults.proxy import Fault, Proxy
+from innoclone.commands import clone as clone_command
 from innoclone.commands.local import LocalResult, local
 from innoclone.commands.options import LocalOptions
 from innoclone.errors import ConnectFailed, NetworkError, PageUnfit
+from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.receive.attempt import Attempt, Received
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.server import DONOR_OPTIONS
+from innoclone.server import preflight
 from innoclone.server.mysqld import Server
+from innoclone.server.preflight import DonorFacts
 from innoclone.server.programs import Programs
 from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import SslMode
@@ -175,3 +180,23 @@ def test_a_page_is_unfit_over_the_network(
         with pytest.raises(PageUnfit):
             clone_server(server, tmp_path / "another", **options)
         assert not (tmp_path / "another").exists()
+
+
+def test_the_manifest_is_of_the_donor_that_was_cloned_in_the_end(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server may answer by the time at which a clone begins anew."""
+    asked: list[DonorFacts] = []
+
+    def check(*arguments: Any, **options: Any) -> DonorFacts:
+        facts = preflight.check(*arguments, **options)
+        if asked:
+            facts.variables["server_uuid"] = "another"
+        asked.append(facts)
+        return facts
+
+    monkeypatch.setattr(clone_command, "check", check)
+    unfit(1, monkeypatch)
+    result = clone_server(server, tmp_path / "clone")
+    assert len(asked) == 2
+    assert result.donor_uuid == read_manifest(tmp_path / "clone")["donor"]["uuid"] == "another"

@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from crc32c import crc32c
 
 from innoclone.errors import Interrupted
 from innoclone.innodb.page import BadPage, Verdict
@@ -19,6 +18,7 @@ from innoclone.innodb.space import KIB, SpaceFlags
 from innoclone.stream import pagecheck
 from innoclone.stream.pagecheck import ExpectedFile, check_files, check_redo, find_tablespaces
 from innodb_pages import LAYOUTS, PLAIN, ZIPPED, make_page, seal
+from redo_logs import log_block, redo_file
 
 START = 8192 * 512
 
@@ -180,27 +180,6 @@ def test_an_error_in_one_thread_ends_all(tmp_path: Path) -> None:
 
 
 # ---- redo log ----------------------------------------------------------------------------------------------
-
-
-def with_crc(block: bytes) -> bytes:
-    return block[:508] + struct.pack(">I", crc32c(block[:508]))
-
-
-def log_block(lsn: int, length: int = 512) -> bytes:
-    number = lsn // 512
-    head = struct.pack(">IHHI", 1 + number % (1 << 30), length, 0, 1 + number // (1 << 30))
-    return with_crc((head + b"\x5a" * (length - 12)).ljust(512, b"\0"))
-
-
-def redo_file(
-    start: int, blocks: int, *, checkpoint: int = 0, flags: int = 0, uuid: int = 77, last_length: int = 512
-) -> bytes:
-    """A redo file of 64 KiB: header, ``blocks`` blocks of log, zeros."""
-    head = with_crc(struct.pack(">IIQ32sI", 6, uuid, start, b"MySQL 9.7.4", flags).ljust(512, b"\0"))
-    checkpoint_block = with_crc(struct.pack(">8xQ", checkpoint).ljust(512, b"\0")) if checkpoint else bytes(512)
-    log = [log_block(start + 512 * index) for index in range(blocks - 1)]
-    log.append(log_block(start + 512 * (blocks - 1), last_length))
-    return (head + checkpoint_block + bytes(1024) + b"".join(log)).ljust(64 * KIB, b"\0")
 
 
 ROOM = 64 * KIB - 2048

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,3 +40,23 @@ def test_commands_come_back(command):
 def test_any_bytes_are_a_command_or_refused(raw):
     with contextlib.suppress(ProtocolError):
         com.parse(raw)
+
+
+def test_what_ends_a_change_of_user_early():
+    """Clients leave out what is at the end: plugin, collation, schema."""
+    whole = com.ChangeUser("eve", b"x" * 20, "shop", "caching_sha2_password").serialize()
+    head = b"\x11eve\0\x14" + b"x" * 20
+    assert whole.startswith(head)
+    assert com.parse(head) == com.ChangeUser("eve", b"x" * 20)
+    assert com.parse(head + b"shop\0") == com.ChangeUser("eve", b"x" * 20, "shop")
+    assert com.parse(head + b"shop\0\xff\0") == com.ChangeUser("eve", b"x" * 20, "shop")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\x0a", b"\x20", b"\xff"])
+def test_what_is_no_command_says_so(payload):
+    with pytest.raises(com.UnknownCommand):
+        com.parse(payload)
+
+
+def test_text_that_is_no_utf8_comes_back_as_it_was():
+    assert com.parse(b"\x03SELECT '\xff'").serialize() == b"\x03SELECT '\xff'"

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 import wire_strategies as some
 from innoclone.errors import ProtocolError
-from innoclone.wire.descriptors import FileFlag, FileMetadata, Locator, StageNumber, parse_descriptor
+from innoclone.wire.descriptors import (
+    DataDescriptor,
+    FileFlag,
+    FileMetadata,
+    Locator,
+    StageNumber,
+    StateDescriptor,
+    StateFlag,
+    parse_descriptor,
+)
 
 
 @given(some.descriptors, st.binary(max_size=100))
@@ -70,3 +79,33 @@ def test_more_chunks_or_words_than_there_are_bytes():
 def test_any_bytes_are_parsed_or_refused(parser, data):
     with contextlib.suppress(ProtocolError):
         parser(data)
+
+
+def test_a_locator_is_nothing_else():
+    """Another kind of descriptor, another version, a length that can't be."""
+    good = Locator(1, 2).serialize()
+    assert Locator.parse(good) == Locator(1, 2)
+    state = StateDescriptor(StageNumber.DONE).serialize()
+    with pytest.raises(ProtocolError, match="LOCATOR descriptor expected, type 3 found"):
+        Locator.parse(state)
+    with pytest.raises(ProtocolError, match="version 101 is not 100"):
+        Locator.parse(b"\0\0\0\x65" + good[4:])
+    with pytest.raises(ProtocolError, match="length 11 of"):
+        Locator.parse(good[:4] + b"\0\0\0\x0b" + good[8:])
+
+
+@pytest.mark.parametrize("kind", [StateDescriptor(StageNumber.DONE), DataDescriptor(StageNumber.DONE, *7 * (0,))])
+def test_a_stage_that_nobody_knows(kind):
+    data = kind.serialize()
+    with pytest.raises(ProtocolError, match="stage 77 is unknown"):
+        parse_descriptor(data[:12] + b"\0\0\0\x4d" + data[16:])
+
+
+def test_what_a_state_says():
+    start = StateDescriptor(StageNumber.FILE_COPY, flags=StateFlag.START)
+    end = StateDescriptor(StageNumber.FILE_COPY, task=3, chunks=4)
+    assert (start.is_start, start.is_keepalive) == (True, False)
+    assert (end.is_start, end.is_keepalive) == (False, False)
+    answer = end.acknowledgement()
+    assert answer.is_keepalive
+    assert answer == StateDescriptor(StageNumber.FILE_COPY, task=3, chunks=4, flags=StateFlag.ACK)

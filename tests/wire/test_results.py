@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from innoclone.errors import ProtocolError
 from innoclone.wire.handshake import Ok
-from innoclone.wire.results import ColumnDefinition, ColumnFlag, ColumnType, Eof, PrepareOk, TextRow
+from innoclone.wire.results import BINARY, ColumnDefinition, ColumnFlag, ColumnType, Eof, PrepareOk, TextRow
 
 u8, u16, u32, u64 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 32, 64))
 
@@ -41,3 +41,15 @@ def test_answers_come_back(message):
 def test_any_bytes_are_a_message_or_refused(kind, raw):
     with contextlib.suppress(ProtocolError):
         kind.parse(raw)
+
+
+def _column(length_of_the_rest: bytes, kind: bytes) -> bytes:
+    return b"\x03def\0\0\0\x01a\0" + length_of_the_rest + b"\x3f\0" + bytes(4) + kind + bytes(5)
+
+
+def test_a_column_that_no_server_describes():
+    assert ColumnDefinition.parse(_column(b"\x0c", b"\x03")) == ColumnDefinition("a", ColumnType.LONG, collation=BINARY)
+    with pytest.raises(ProtocolError, match="the fixed part is not of 12 bytes"):
+        ColumnDefinition.parse(_column(b"\x0d", b"\x03"))
+    with pytest.raises(ProtocolError, match="no type 200"):
+        ColumnDefinition.parse(_column(b"\x0c", b"\xc8"))

@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from innoclone.errors import AccessDenied, ProtocolError, TlsFailed
-from innoclone.wire.handshake import Capability, Err, HandshakeResponse, Ok, SslRequest, sha2_scramble
-from innoclone.wire.login import ClientLogin, KeyTrust, Step
+from innoclone.errors import AccessDenied, TlsFailed
+from innoclone.wire.commands import ChangeUser
+from innoclone.wire.handshake import (
+    Capability,
+    Err,
+    HandshakeResponse,
+    Ok,
+    SslRequest,
+    rsa_encrypt_password,
+    sha2_scramble,
+)
+from innoclone.wire.login import SHA2, ClientLogin, KeyTrust, Step
 from innoclone.wire.serverlogin import ServerLogin, digest_matches
-
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-NONCE = bytes(range(65, 85))
-PASSWORD = "geheim, naïvement"
-
-
-class Accounts:
-    """One account ``u`` with `PASSWORD`, one ``free`` without."""
-
-    public_key = KEY.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-    def __init__(self, *, remembers: bool, trusted: str = ""):
-        self.remembers, self.trusted = remembers, trusted
-
-    def is_trusted(self, user):
-        return user == self.trusted
-
-    def has_empty_password(self, user):
-        return user == "free"
-
-    def remembered(self, user):
-        twice = hashlib.sha256(hashlib.sha256(PASSWORD.encode()).digest()).digest()
-        return twice if self.remembers and user == "u" else None
-
-    def is_password(self, user, password):
-        return user == "u" and password == PASSWORD.encode()
-
-    def decrypt(self, data):
-        oaep = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303 - the plugin's
-        try:
-            return KEY.decrypt(data, oaep)
-        except ValueError as error:
-            raise ProtocolError("not ours") from error
-
-
-def server(accounts, *, private=False, tls=True, **more):
-    return ServerLogin(
-        accounts, version="9.7.0", connection_id=1, nonce=NONCE, client_host="h", tls=tls, private=private, **more
-    )
+from logins import NONCE, PASSWORD, Accounts, server
 
 
 def log_in(login: ServerLogin, user: str, password: str, *, tls: bool, private: bool = False) -> int:
@@ -155,3 +120,80 @@ def test_no_packets_get_anybody_in(packets):
         assert not step.logged_in
         if step.start_tls:
             login.tls_started()
+
+
+def test_the_user_is_changed_on_a_connection_that_had_one():
+    """With a switch to a fresh nonce, and as private as the connection is."""
+    before = server(Accounts(remembers=True), private=True, tls=False)
+    assert log_in(before, "u", PASSWORD, tls=False, private=True) == 1
+    fresh = NONCE[::-1]
+    login, step = ServerLogin.changing_user(Accounts(remembers=True), ChangeUser("u", b"", "shop"), before, fresh)
+    assert step.payload == b"\xfecaching_sha2_password\0" + fresh + b"\0"
+    assert (login.user, login.database, login.capabilities) == ("u", "shop", before.capabilities)
+    assert login.receive(sha2_scramble(PASSWORD, fresh)).logged_in
+    login, step = ServerLogin.changing_user(
+        Accounts(remembers=True, trusted="root"), ChangeUser("root", b""), before, fresh
+    )
+    assert step.logged_in
+    assert login.trusted
+
+
+def test_what_is_a_guess():
+    """All but the request for TLS, which holds nothing of the password."""
+    login = server(Accounts(remembers=False))
+    request = SslRequest(login.greeting.capabilities).serialize()
+    assert not login.is_guess(request)
+    assert login.is_guess(request + b"u\0")
+    login.receive(request)
+    login.tls_started()
+    login.receive(
+        HandshakeResponse(login.greeting.capabilities & ~Capability.CONNECT_WITH_DB, "u", b"", SHA2).serialize()
+    )
+    assert login.is_guess(request)
+
+
+@pytest.mark.parametrize(
+    ("missing", "number"),
+    [(Capability.PROTOCOL_41, 1043), (Capability.SECURE_CONNECTION, 1043), (Capability.PLUGIN_AUTH, 1251)],
+)
+def test_clients_that_are_too_old(missing, number):
+    login = server(Accounts(remembers=True), tls=False)
+    capabilities = login.greeting.capabilities & ~Capability.CONNECT_WITH_DB & ~missing
+    step = login.receive(HandshakeResponse(capabilities, "u", sha2_scramble(PASSWORD, NONCE), SHA2).serialize())
+    assert step.refused
+    assert Err.parse(step.payload).number == number
+
+
+def encrypting(login: ServerLogin) -> None:
+    """To where the password is expected, or the request for the key."""
+    capabilities = login.greeting.capabilities & ~Capability.CONNECT_WITH_DB
+    step = login.receive(HandshakeResponse(capabilities, "u", b"x" * 32, SHA2).serialize())
+    assert step.payload == b"\x01\x04"
+
+
+def test_a_client_may_have_the_key_already():
+    login = server(Accounts(remembers=False), tls=False)
+    encrypting(login)
+    assert login.receive(rsa_encrypt_password(PASSWORD, NONCE, Accounts.public_key)).logged_in
+
+
+@pytest.mark.parametrize("told", [PASSWORD.encode(), PASSWORD.encode() + b"\0" * 500, b""])
+def test_a_password_without_its_end_or_too_long_is_wrong(told):
+    login = server(Accounts(remembers=False), tls=False, private=True)
+    encrypting(login)
+    step = login.receive(told)
+    assert step.refused
+    assert Err.parse(step.payload).number == 1045
+
+
+def test_what_nobody_encrypted_is_a_wrong_password():
+    login = server(Accounts(remembers=False), tls=False)
+    encrypting(login)
+    assert login.receive(b"\x02").payload == b"\x01" + Accounts.public_key
+    step = login.receive(b"x" * 256)
+    assert step.refused
+    assert Err.parse(step.payload).number == 1045
+
+
+def test_a_scramble_of_another_length_is_of_no_use():
+    assert not digest_matches(Accounts(remembers=True).remembered("u"), b"short", NONCE)

@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 from innoclone.agent.accounts.accounts import Accounts
 from innoclone.agent.accounts.credentials import PasswordCache
-from innoclone.agent.accounts.failedlogins import FailedLogins, peer_of
-from innoclone.agent.accounts.keys import PasswordKey, own_certificate
 from innoclone.agent.clones.managed import settle_in_background
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.clones.priority import lower_priority
@@ -26,6 +24,8 @@ from innoclone.agent.variables.globals import Variables
 from innoclone.agent.web.server import Web
 from innoclone.errors import NetworkError
 from innoclone.records.folders import claim
+from innoclone.records.keys import PasswordKey, own_certificate
+from innoclone.transport.failedlogins import FailedLogins, peer_of
 from innoclone.transport.listening import Listener, server_context
 from innoclone.transport.served import ServedConnection
 

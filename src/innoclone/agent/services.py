@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field
 
 from innoclone.agent.accounts.accounts import Accounts
-from innoclone.agent.accounts.failedlogins import FailedLogins
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.connections import Connections
 from innoclone.agent.counters import Counters
+from innoclone.agent.memory import Pool
 from innoclone.agent.settings import AgentSettings
-from innoclone.agent.sql.budget import Pool
 from innoclone.agent.variables.globals import Variables
+from innoclone.transport.failedlogins import FailedLogins
 
 __all__ = ["Services"]
 

@@ -27,7 +27,7 @@ ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 # Each one is a module of that name here, with a function of that name, or an application that holds more.
 COMMANDS = (
     "clone", "local", "replace", "check", "list", "restore", "status", "stop", "discard", "history", "boot", "verify",
-    "diff", "replicate", "agent", "unit", "sandbox", "version",
+    "diff", "replicate", "serve", "agent", "unit", "sandbox", "version",
 )  # fmt: skip
 GROUPS = ("sandbox",)  # those that hold more
 HELP = ("help", "--help", "-?", "-h")

@@ -23,11 +23,13 @@ from innoclone.settings.options import CONNECTION_OPTIONS, SWITCHES, Sources, fi
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = [
-    "CONNECTION", "OPTION_FILES", "OUTPUT", "ConnectionArgs", "FileArgs", "OutputArgs", "expand", "forget_sources",
-    "split_targets",
+    "CONNECTION", "OPTION_FILES", "OUTPUT", "AccountArgs", "ConnectionArgs", "FileArgs", "OutputArgs", "expand",
+    "forget_sources", "split_targets",
 ]  # fmt: skip
 
 CONNECTION = "Connection"
+ACCOUNT = "Account"
+DEFAULT_ACCOUNT = "clone"
 OPTION_FILES = "Option files"
 OUTPUT = "Output"
 
@@ -104,6 +106,37 @@ class ConnectionArgs:
     def endpoint(self, dsn: str | None, files: FileArgs, output: Output) -> Endpoint:
         """The server that is meant."""
         return resolve(self.typed, files.sources(output.warn), dsn=dsn, warn=output.warn)
+
+
+@dataclass(frozen=True)
+class AccountArgs:
+    """The account that others log in with here."""
+
+    user: Annotated[
+        str | None, _option("--user", "-u", panel=ACCOUNT, metavar="NAME", help="Its name; default clone.")
+    ] = None
+    password: Annotated[
+        str | None,
+        _option(
+            "--password", "-p", panel=ACCOUNT, metavar="[=TEXT]", help="Its password; without a value it is asked for."
+        ),
+    ] = None
+    ask_password: Annotated[
+        bool, _option("--ask-password", panel=ACCOUNT, hidden=True, help="What a bare -p becomes.")
+    ] = False
+
+    def resolve(self, files: FileArgs, output: Output) -> tuple[str, str]:
+        """User and password; the password is empty where none was given, the user `DEFAULT_ACCOUNT`.
+
+        They may stand in option files, a login path and MYSQL_PWD as elsewhere.
+        """
+        typed: dict[str, str | None] = {"user": self.user} if self.user is not None else {}
+        if self.password is not None or self.ask_password:
+            typed["password"] = None if self.ask_password else self.password
+        sources = files.sources(output.warn)
+        named = "user" in typed or any(setting.key == "user" for setting in sources.settings)
+        found = resolve(typed, sources, warn=output.warn)
+        return found.user if named else DEFAULT_ACCOUNT, found.password
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
-from innoclone.cli.copying import COPY, CopyArgs
+from innoclone.cli.copying import (
+    COPY,
+    Compress,
+    CopyArgs,
+    DataBandwidth,
+    NetworkBandwidth,
+    Threads,
+    parse_compression,
+    parse_threads,
+)
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import Interrupted, UsageError
 from innoclone.records.status import CloneStatus, Stage, State
-from innoclone.transport.endpoint import Compression
+from innoclone.report.output import Output
 
-__all__ = ["clone", "parse_compression", "parse_threads"]
+if TYPE_CHECKING:
+    from innoclone.commands.clone import CloneResult
+
+__all__ = ["clone"]
 
 
 @expand
@@ -24,31 +36,13 @@ def clone(
         list[str], typer.Argument(metavar="[DSN] DIRECTORY", help="mysql://user@host:port, and the directory to make.")
     ],
     *,
-    threads: Annotated[
-        str,
-        typer.Option(
-            "--threads",
-            metavar="auto|N",
-            help="Connections that carry data, 1-128; auto: as many as are measured to help.",
-            rich_help_panel=COPY,
-        ),
-    ] = "auto",
+    threads: Threads = "auto",
     max_concurrency: Annotated[
         int, typer.Option(metavar="N", help="The most connections that auto may open.", rich_help_panel=COPY)
     ] = CloneOptions.max_concurrency,
-    compress: Annotated[
-        str,
-        typer.Option(
-            "--compress", metavar="zstd[:LEVEL]|zlib|off", help="Compress what travels.", rich_help_panel=COPY
-        ),
-    ] = "off",
-    max_network_bandwidth: Annotated[
-        float,
-        typer.Option(metavar="MIB/S", help="Limit on the wire; 0 is none, 0.5 is possible.", rich_help_panel=COPY),
-    ] = CloneOptions.max_network_bandwidth,
-    max_data_bandwidth: Annotated[
-        float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
-    ] = CloneOptions.max_data_bandwidth,
+    compress: Compress = "off",
+    max_network_bandwidth: NetworkBandwidth = CloneOptions.max_network_bandwidth,
+    max_data_bandwidth: DataBandwidth = CloneOptions.max_data_bandwidth,
     write_changed_only: Annotated[
         bool,
         typer.Option(
@@ -89,6 +83,10 @@ def clone(
             result = run(options, status=status)
     except KeyboardInterrupt:
         raise Interrupted("interrupted", hint=_how_to_go_on(options.directory, status)) from None
+    _tell(result, status, out)
+
+
+def _tell(result: CloneResult, status: CloneStatus, out: Output) -> None:
     out.message(
         f"donor {result.donor_version}, {result.connections} connections, compression {result.compression}, "
         f"{result.cipher or 'no TLS'}"
@@ -118,24 +116,3 @@ def _how_to_go_on(directory: Path, status: CloneStatus) -> str:
     if status.stages[Stage.FILE_SYNC].state is State.COMPLETED:
         return f"the clone itself is complete: innoclone boot {directory}"
     return "run the same command again"
-
-
-def parse_threads(text: str) -> int | None:
-    """``auto`` (None) or a number. Raises UsageError."""
-    if text.lower() == "auto":
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"threads must be auto or a number, not {text}")
-    return int(text)
-
-
-def parse_compression(text: str) -> Compression:
-    """``off``, ``zlib``, ``zstd`` or ``zstd:LEVEL``. Raises UsageError."""
-    algorithm, has_level, level = text.lower().partition(":")
-    if algorithm not in ("off", "zlib", "zstd") or (has_level and algorithm != "zstd"):
-        raise UsageError(f"unknown compression {text}", hint="known are zstd, zstd:LEVEL, zlib and off")
-    if not has_level:
-        return Compression(algorithm)
-    if not (level.isascii() and level.isdigit()) or not 1 <= int(level) <= 22:
-        raise UsageError(f"zstd has no level {level}", hint="levels are 1-22")
-    return Compression(algorithm, int(level))

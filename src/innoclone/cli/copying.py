@@ -12,8 +12,12 @@ import typer
 from innoclone.commands.keywords import SharedKeywords
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import UsageError
+from innoclone.transport.endpoint import Compression
 
-__all__ = ["COPY", "DONOR", "FINISH", "CopyArgs", "parse_copy_methods", "parse_map_path"]
+__all__ = [
+    "COPY", "DONOR", "FINISH", "Compress", "CopyArgs", "DataBandwidth", "NetworkBandwidth", "Threads",
+    "parse_compression", "parse_copy_methods", "parse_map_path", "parse_threads",
+]  # fmt: skip
 
 COPY = "Copy"
 DONOR = "Donor"
@@ -24,6 +28,26 @@ METHODS = {
     "copy_file_range": "copy_file_range",
     "read-write": "read and write",
 }
+
+Threads = Annotated[
+    str,
+    typer.Option(
+        "--threads",
+        metavar="auto|N",
+        help="Connections that carry data, 1-128; auto: as many as are measured to help.",
+        rich_help_panel=COPY,
+    ),
+]
+Compress = Annotated[
+    str,
+    typer.Option("--compress", metavar="zstd[:LEVEL]|zlib|off", help="Compress what travels.", rich_help_panel=COPY),
+]
+NetworkBandwidth = Annotated[
+    float, typer.Option(metavar="MIB/S", help="Limit on the wire; 0 is none, 0.5 is possible.", rich_help_panel=COPY)
+]
+DataBandwidth = Annotated[
+    float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
+]
 
 
 @dataclass(frozen=True)
@@ -124,3 +148,24 @@ def parse_copy_methods(names: Sequence[str] | None, default: tuple[str, ...]) ->
     if unknown:
         raise UsageError(f"unknown copy method {unknown[0]}", hint=f"known are {', '.join(METHODS)}")
     return tuple(METHODS[name] for name in names) if names else default
+
+
+def parse_threads(text: str) -> int | None:
+    """``auto`` (None) or a number. Raises UsageError."""
+    if text.lower() == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"threads must be auto or a number, not {text}")
+    return int(text)
+
+
+def parse_compression(text: str) -> Compression:
+    """``off``, ``zlib``, ``zstd`` or ``zstd:LEVEL``. Raises UsageError."""
+    algorithm, has_level, level = text.lower().partition(":")
+    if algorithm not in ("off", "zlib", "zstd") or (has_level and algorithm != "zstd"):
+        raise UsageError(f"unknown compression {text}", hint="known are zstd, zstd:LEVEL, zlib and off")
+    if not has_level:
+        return Compression(algorithm)
+    if not (level.isascii() and level.isdigit()) or not 1 <= int(level) <= 22:
+        raise UsageError(f"zstd has no level {level}", hint="levels are 1-22")
+    return Compression(algorithm, int(level))

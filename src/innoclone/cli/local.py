@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,7 @@ from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.cli.copying import COPY, DONOR, CopyArgs, parse_copy_methods
 from innoclone.cli.keeping import KEEP, KeepArgs
 from innoclone.cli.result import result_fields, result_table
+from innoclone.commands.keywords import FilesKeywords
 from innoclone.commands.options import LocalOptions
 from innoclone.errors import GenerationKept, UsageError
 from innoclone.files.generations import LATEST
@@ -20,9 +22,65 @@ from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 from innoclone.report.units import MIB
 
+if TYPE_CHECKING:
+    from innoclone.commands.local import LocalResult
+
 __all__ = ["local", "split_local"]
 
 KEEPING = "innoclone local [DSN] --to FOLDER --generations N --keep-daily N ..."
+
+
+@dataclass(frozen=True)
+class LocalArgs:
+    """How the files are copied, and to what; names and defaults are those of `LocalOptions`."""
+
+    incremental: Annotated[
+        str,
+        typer.Option(metavar="auto|off|require", help="Bring an earlier clone up to date.", rich_help_panel=COPY),
+    ] = LocalOptions.incremental
+    keep_base: Annotated[
+        bool,
+        typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY),
+    ] = LocalOptions.keep_base
+    full_copies: Annotated[
+        bool,
+        typer.Option("--full-copies", help="With --to, also where blocks can't be shared.", rich_help_panel=KEEP),
+    ] = LocalOptions.full_copies
+    datadir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
+    ] = LocalOptions.datadir
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", metavar="N", help="Files and parts of files copied at the same time.", rich_help_panel=COPY
+        ),
+    ] = LocalOptions.threads
+    copy_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--copy-method",
+            metavar="NAME",
+            help="One of reflink, direct, copy_file_range, read-write; default: the first that works.",
+            rich_help_panel=COPY,
+        ),
+    ] = None
+    max_data_bandwidth: Annotated[
+        float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.", rich_help_panel=COPY)
+    ] = LocalOptions.max_data_bandwidth
+
+    @property
+    def options(self) -> FilesKeywords:
+        """The same as fields of `LocalOptions`. Raises UsageError."""
+        return {
+            "incremental": self.incremental,
+            "keep_base": self.keep_base,
+            "full_copies": self.full_copies,
+            "datadir": self.datadir,
+            "threads": self.threads,
+            "copy_methods": parse_copy_methods(self.copy_method, LocalOptions.copy_methods),
+            "max_data_bandwidth": self.max_data_bandwidth,
+        }
 
 
 @expand
@@ -38,45 +96,12 @@ def local(
             "--to", metavar="FOLDER", help="Add a dated clone to FOLDER, beside earlier ones.", rich_help_panel=KEEP
         ),
     ] = None,
-    incremental: Annotated[
-        str,
-        typer.Option(metavar="auto|off|require", help="Bring an earlier clone up to date.", rich_help_panel=COPY),
-    ] = LocalOptions.incremental,
-    keep_base: Annotated[
-        bool,
-        typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY),
-    ] = LocalOptions.keep_base,
-    full_copies: Annotated[
-        bool,
-        typer.Option("--full-copies", help="With --to, also where blocks can't be shared.", rich_help_panel=KEEP),
-    ] = LocalOptions.full_copies,
+    how: LocalArgs,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="With --to, only say which clones would stay and go.", rich_help_panel=KEEP),
     ] = False,
     keeping: KeepArgs,
-    datadir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
-    ] = LocalOptions.datadir,
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads", metavar="N", help="Files and parts of files copied at the same time.", rich_help_panel=COPY
-        ),
-    ] = LocalOptions.threads,
-    copy_method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--copy-method",
-            metavar="NAME",
-            help="One of reflink, direct, copy_file_range, read-write; default: the first that works.",
-            rich_help_panel=COPY,
-        ),
-    ] = None,
-    max_data_bandwidth: Annotated[
-        float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.", rich_help_panel=COPY)
-    ] = LocalOptions.max_data_bandwidth,
     copying: CopyArgs,
     connection: ConnectionArgs,
     files: FileArgs,
@@ -89,14 +114,8 @@ def local(
     options = LocalOptions(
         donor=connection.endpoint(dsn, files, out),
         directory=directories[0] if to is None else to.absolute(),
-        incremental=incremental,
-        keep_base=keep_base,
         keep=policy,
-        full_copies=full_copies,
-        datadir=datadir,
-        threads=threads,
-        copy_methods=parse_copy_methods(copy_method, LocalOptions.copy_methods),
-        max_data_bandwidth=max_data_bandwidth,
+        **how.options,
         **copying.options,
     )
     from innoclone.commands.generations import add_generation
@@ -111,6 +130,11 @@ def local(
     status = CloneStatus()
     with out.watch(status):
         result = run(options, status=status)
+    _tell(options, result, status, out)
+
+
+def _tell(options: LocalOptions, result: LocalResult, status: CloneStatus, out: Output) -> None:
+    """Raises `GenerationKept`, once all is told, where an old generation had to stay."""
     for line in result_table(status):
         out.message(line)
     summary = result.summary
@@ -122,7 +146,7 @@ def local(
         )
     how = "shared blocks" if result.reflink else f"wrote {summary.written / MIB:,.1f} MiB"
     out.message(how + (f" by {', '.join(sorted(summary.methods))}" if summary.methods else ""))
-    if policy:
+    if options.policy:
         out.message(f"the clone is {result.directory}, and {options.directory / LATEST} leads to it")
     fields = {name: value for name, value in vars(summary).items() if name != "methods"}
     out.result(

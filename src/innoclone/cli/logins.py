@@ -18,7 +18,7 @@ from pathlib import Path
 from innoclone.settings import login_path
 from innoclone.settings.option_files import Setting
 from innoclone.settings.options import USUAL_SOCKETS, VARIABLES, Sources
-from innoclone.transport.endpoint import DEFAULT_PORT
+from innoclone.transport.endpoint import DEFAULT_PORT, LOOPBACK
 
 __all__ = ["Login", "chosen_login", "logins_of", "only_for"]
 
@@ -26,7 +26,6 @@ PLACE = ("host", "port", "socket")
 LOGIN = (*PLACE, "protocol", "user", "password", "skip-password")
 ENVIRONMENT = "the environment"
 _DEFAULT = ("default",)  # the server that is meant where none is named
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,6 @@ def _place(options: Mapping[str, str | None]) -> tuple[object, ...]:
     host, port, socket = ((options.get(name) or "").lower() if name == "host" else options.get(name) for name in PLACE)
     if socket and (host or "localhost") == "localhost":
         return _DEFAULT if Path(socket) in USUAL_SOCKETS else ("socket", socket)
-    if not host or host in _LOOPBACK:
+    if not host or host in LOOPBACK:
         return _DEFAULT if not port and host in ("", "localhost") else ("loopback", str(port or DEFAULT_PORT))
     return (host, str(port or DEFAULT_PORT))

@@ -8,8 +8,16 @@ from typing import Annotated
 import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
-from innoclone.cli.clone import parse_compression, parse_threads
-from innoclone.cli.copying import COPY, FINISH
+from innoclone.cli.copying import (
+    COPY,
+    FINISH,
+    Compress,
+    DataBandwidth,
+    NetworkBandwidth,
+    Threads,
+    parse_compression,
+    parse_threads,
+)
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.options import CloneOptions, ReplaceOptions
 from innoclone.errors import Interrupted, UsageError
@@ -29,21 +37,10 @@ def replace(
     recover: Annotated[
         bool, typer.Option("--recover", help="Only bring the server up after a run that was killed.")
     ] = False,
-    threads: Annotated[
-        str, typer.Option("--threads", metavar="auto|N", help="Connections that carry data.", rich_help_panel=COPY)
-    ] = "auto",
-    compress: Annotated[
-        str,
-        typer.Option(
-            "--compress", metavar="zstd[:LEVEL]|zlib|off", help="Compress what travels.", rich_help_panel=COPY
-        ),
-    ] = "off",
-    max_network_bandwidth: Annotated[
-        float, typer.Option(metavar="MIB/S", help="Limit on the wire; 0 is none.", rich_help_panel=COPY)
-    ] = CloneOptions.max_network_bandwidth,
-    max_data_bandwidth: Annotated[
-        float, typer.Option(metavar="MIB/S", help="Limit of data written; 0 is none.", rich_help_panel=COPY)
-    ] = CloneOptions.max_data_bandwidth,
+    threads: Threads = "auto",
+    compress: Compress = "off",
+    max_network_bandwidth: NetworkBandwidth = CloneOptions.max_network_bandwidth,
+    max_data_bandwidth: DataBandwidth = CloneOptions.max_data_bandwidth,
     block_ddl: Annotated[
         bool, typer.Option("--block-ddl", help="Let no DDL run on the donor meanwhile.", rich_help_panel=COPY)
     ] = CloneOptions.block_ddl,

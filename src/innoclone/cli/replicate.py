@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from innoclone.report.output import Output
 from innoclone.settings.dsn import parse_dsn
 from innoclone.settings.options import Sources, resolve
 from innoclone.transport.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from innoclone.commands.replicate import ReplicateResult
 
 __all__ = ["replicate"]
 
@@ -65,12 +68,18 @@ def replicate(
         replica=replica, source=endpoint, run=run, reset_channels=reset_channels, wait=wait, source_is_donor=is_donor
     )
     result = operation(options)
+    _tell(result, endpoint, out)
+    if run:
+        out.completed()
+
+
+def _tell(result: ReplicateResult, source: Endpoint, out: Output) -> None:
     for statement in result.statements:
         out.data(f"{statement};")
     for note in result.notes:
         out.warn(note)
     if result.caught_up:
-        out.message(f"the replica has caught up with {endpoint.address}: {result.target or 'nothing was to be done'}")
+        out.message(f"the replica has caught up with {source.address}: {result.target or 'nothing was to be done'}")
     out.result(
         {
             "statements": result.statements,
@@ -80,8 +89,6 @@ def replicate(
             "notes": result.notes,
         }
     )
-    if run:
-        out.completed()
 
 
 @dataclass

@@ -3,18 +3,80 @@
 from __future__ import annotations
 
 import pwd
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.copying import parse_copy_methods, parse_map_path
 from innoclone.cli.result import result_fields, result_table
+from innoclone.commands.keywords import RestoreKeywords
 from innoclone.commands.options import RestoreOptions
 from innoclone.records.status import CloneStatus
+from innoclone.report.output import Output
+
+if TYPE_CHECKING:
+    from innoclone.commands.restore import RestoreResult
 
 __all__ = ["restore"]
+
+
+@dataclass(frozen=True)
+class RestoreArgs:
+    """How a restore is made; names and defaults are those of `RestoreOptions`."""
+
+    chown: Annotated[
+        str | None,
+        typer.Option(metavar="USER[:GROUP]", help="Who shall own the files; root's default is the clone's owner."),
+    ] = RestoreOptions.chown
+    mysqld_check: Annotated[
+        bool, typer.Option("--mysqld-check", help="Let a private mysqld come up on TARGET once, and recover it.")
+    ] = RestoreOptions.mysqld_check
+    mysqld: Annotated[Path | None, typer.Option(metavar="FILE", help="The mysqld for that.")] = RestoreOptions.mysqld
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Restore a clone that a server of its own has changed, as it is now."),
+    ] = RestoreOptions.accept_changes
+    map_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-path", metavar="OLD=NEW", help="Where the clone's files outside of CLONE go; may be repeated."
+        ),
+    ] = None
+    threads: Annotated[int, typer.Option(metavar="N", help="Files and parts of files copied at the same time.")] = (
+        RestoreOptions.threads
+    )
+    copy_method: Annotated[
+        list[str] | None,
+        typer.Option("--copy-method", metavar="NAME", help="One of reflink, direct, read-write; default: what works."),
+    ] = None
+    max_data_bandwidth: Annotated[float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.")] = (
+        RestoreOptions.max_data_bandwidth
+    )
+    fsync: Annotated[bool, typer.Option("--fsync/--no-fsync", help="Make it durable before it counts.")] = (
+        RestoreOptions.fsync
+    )
+    verify_pages: Annotated[
+        bool, typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.")
+    ] = RestoreOptions.verify_pages
+
+    @property
+    def options(self) -> RestoreKeywords:
+        """The same as fields of `RestoreOptions`. Raises UsageError."""
+        return {
+            "chown": self.chown,
+            "mysqld_check": self.mysqld_check,
+            "mysqld": self.mysqld,
+            "accept_changes": self.accept_changes,
+            "map_paths": tuple(parse_map_path(text) for text in self.map_path or ()),
+            "threads": self.threads,
+            "copy_methods": parse_copy_methods(self.copy_method, RestoreOptions.copy_methods),
+            "max_data_bandwidth": self.max_data_bandwidth,
+            "fsync": self.fsync,
+            "verify_pages": self.verify_pages,
+        }
 
 
 @expand
@@ -22,40 +84,7 @@ def restore(
     clone: Annotated[Path, typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest.")],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The data directory to make.")],
     *,
-    chown: Annotated[
-        str | None,
-        typer.Option(metavar="USER[:GROUP]", help="Who shall own the files; root's default is the clone's owner."),
-    ] = RestoreOptions.chown,
-    mysqld_check: Annotated[
-        bool, typer.Option("--mysqld-check", help="Let a private mysqld come up on TARGET once, and recover it.")
-    ] = RestoreOptions.mysqld_check,
-    mysqld: Annotated[Path | None, typer.Option(metavar="FILE", help="The mysqld for that.")] = RestoreOptions.mysqld,
-    accept_changes: Annotated[
-        bool,
-        typer.Option("--accept-changes", help="Restore a clone that a server of its own has changed, as it is now."),
-    ] = RestoreOptions.accept_changes,
-    map_path: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map-path", metavar="OLD=NEW", help="Where the clone's files outside of CLONE go; may be repeated."
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(metavar="N", help="Files and parts of files copied at the same time.")
-    ] = RestoreOptions.threads,
-    copy_method: Annotated[
-        list[str] | None,
-        typer.Option("--copy-method", metavar="NAME", help="One of reflink, direct, read-write; default: what works."),
-    ] = None,
-    max_data_bandwidth: Annotated[
-        float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.")
-    ] = RestoreOptions.max_data_bandwidth,
-    fsync: Annotated[
-        bool, typer.Option("--fsync/--no-fsync", help="Make it durable before it counts.")
-    ] = RestoreOptions.fsync,
-    verify_pages: Annotated[
-        bool, typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.")
-    ] = RestoreOptions.verify_pages,
+    how: RestoreArgs,
     output: OutputArgs,
 ) -> None:
     """Make a new data directory of a clone, whole or not at all.
@@ -66,24 +95,15 @@ def restore(
     from innoclone.commands.restore import restore as run
 
     out = output.open()
-    options = RestoreOptions(
-        clone=clone.absolute(),
-        directory=target.absolute(),
-        chown=chown,
-        mysqld_check=mysqld_check,
-        mysqld=mysqld,
-        accept_changes=accept_changes,
-        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
-        threads=threads,
-        copy_methods=parse_copy_methods(copy_method, RestoreOptions.copy_methods),
-        max_data_bandwidth=max_data_bandwidth,
-        fsync=fsync,
-        verify_pages=verify_pages,
-    )
+    options = RestoreOptions(clone=clone.absolute(), directory=target.absolute(), **how.options)
     out.message(f"restoring {options.clone.resolve()} to {options.directory}")
     status = CloneStatus()
     with out.watch(status):
         result = run(options, status=status)
+    _tell(options, result, status, out)
+
+
+def _tell(options: RestoreOptions, result: RestoreResult, status: CloneStatus, out: Output) -> None:
     for line in result_table(status):
         out.message(line)
     how = f"{result.files} files by {', '.join(result.methods)}"

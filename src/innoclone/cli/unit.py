@@ -53,24 +53,12 @@ def unit(
     Options of this command come before COMMAND, and what follows is that command's own. It is checked now, so that it
     isn't found to be wrong in the night.
     """
-    from innoclone.cli.agentunit import unit as agents
-    from innoclone.cli.systemd import nightly
-
     out = output.open()
-    command, *arguments = words
+    command = words[0]
     if command not in COMMANDS:
         raise UsageError(f"no unit can be made for {command}", hint=f"known are {', '.join(COMMANDS)}")
-    values = _parsed(command, arguments)
     name = name or USUAL.get(command, "innoclone-backup")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", name) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", user):
-        raise UsageError("names of units and users are made of letters, digits, dashes, dots and underscores")
-    if command == "agent":
-        found = {f"{name}.service": agents(Path(values["config"]) if values["config"] else None)}
-    else:
-        _check_calendar(on_calendar)
-        options = ["--install", "--replace", f"--name={name}", f"--user={user}", f"--on-calendar={on_calendar}"]
-        made = shlex.join(["innoclone", "unit", *options, *words])
-        found = nightly(name, words, calendar=on_calendar, user=user, made=made)
+    found = _units(name, words, user, on_calendar)
     if not install:
         for file, text in found.items():
             out.data(f"# ---- {directory / file}\n{text}")
@@ -84,6 +72,23 @@ def unit(
     out.message(f"to start it: systemctl daemon-reload && systemctl enable --now {start}")
     out.result({"units": found, "installed": True})
     out.completed()
+
+
+def _units(name: str, words: list[str], user: str, calendar: str) -> dict[str, str]:
+    """The text of each file. Raises UsageError for what could not run in the night."""
+    from innoclone.cli.agentunit import unit as agents
+    from innoclone.cli.systemd import nightly
+
+    command, *arguments = words
+    values = _parsed(command, arguments)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", name) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", user):
+        raise UsageError("names of units and users are made of letters, digits, dashes, dots and underscores")
+    if command == "agent":
+        return {f"{name}.service": agents(Path(values["config"]) if values["config"] else None)}
+    _check_calendar(calendar)
+    options = ["--install", "--replace", f"--name={name}", f"--user={user}", f"--on-calendar={calendar}"]
+    made = shlex.join(["innoclone", "unit", *options, *words])
+    return nightly(name, words, calendar=calendar, user=user, made=made)
 
 
 def _is_known(user: str) -> bool:

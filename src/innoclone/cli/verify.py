@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.options import VerifyOptions
 from innoclone.records.status import CloneStatus
+from innoclone.report.output import Output
+
+if TYPE_CHECKING:
+    from innoclone.commands.verify import VerifyReport
 
 __all__ = ["verify"]
 
@@ -48,6 +52,10 @@ def verify(
     options = VerifyOptions(directory=directory.absolute(), against=donor, mysqld=mysqld, threads=threads)
     with out.watch(status):
         report = run(options, status=status)
+    _tell(report, out)
+
+
+def _tell(report: VerifyReport, out: Output) -> None:
     for line in report.gaps():
         out.message(line)
     if report.position:

@@ -20,7 +20,7 @@ from typing import Any
 
 from innoclone.commands.options import BootOptions
 from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
-from innoclone.files.inuse import Deed
+from innoclone.files.inuse import Purpose
 from innoclone.files.marks import make_directory
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownership import give
@@ -96,7 +96,7 @@ class _Boot:
         self.first = False  # whether this boot is the one that recovers the clone
 
     def run(self) -> BootResult:
-        cloned.check_bootable(self.directory, Deed.LOOK if self.options.copy else Deed.START)
+        cloned.check_bootable(self.directory, Purpose.LOOK if self.options.copy else Purpose.START)
         self.manifest = self._manifest()
         programs = find_programs(self.options.mysqld)
         donor_version = self.manifest.get("donor", {}).get("version", "")

@@ -8,7 +8,7 @@ from innoclone.commands.inspect import Condition, inspect
 from innoclone.commands.runrecord import record_dead
 from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.records.status import CloneStatus
 
 __all__ = ["discard"]
@@ -24,7 +24,7 @@ def discard(directory: Path) -> bool:
     if found.holder is not None:
         raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
     if found.condition is Condition.COMPLETE:
-        refuse_in_use(directory, Deed.REMOVE)  # nobody is to be told how to remove what is in use
+        refuse_in_use(directory, Purpose.REMOVE)  # nobody is to be told how to remove what is in use
         raise TargetExists(
             f"{directory} holds a finished clone",
             hint="only unfinished clones are removed; if nobody needs it any more, remove it with rm -r",

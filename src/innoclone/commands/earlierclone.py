@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from innoclone.errors import PathRefused, TargetExists
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import ANY_TABLE, OWN_DIR, place
@@ -47,7 +47,7 @@ def check_unchanged(directory: Path, discard: bool, status: CloneStatus) -> None
 
     Raises `TargetExists` otherwise, `TargetBusy` if somebody uses it, a file error.
     """
-    refuse_in_use(directory, Deed.UPDATE)
+    refuse_in_use(directory, Purpose.UPDATE)
     if not discard:
         refuse_losses(directory)
     elif found := losses(directory):

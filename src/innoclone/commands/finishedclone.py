@@ -53,7 +53,6 @@ def manifest_of(
     finished: float,
 ) -> dict[str, object]:
     """The manifest of a clone finished at ``finished`` (seconds since the epoch); ``settings`` are its options."""
-    variables = facts.variables
     position = {
         "binlog_file": status.binlog_file,
         "binlog_position": status.binlog_position,
@@ -64,24 +63,7 @@ def manifest_of(
         "format": FORMAT,
         "innoclone": __version__,
         "state": "complete",
-        "donor": {
-            "uuid": variables.get("server_uuid", ""),
-            "version": received.parameters.version,
-            "host": str(donor.socket or donor.host),
-            "port": donor.port,
-            "user": donor.user,
-            "page_size": int(variables.get("innodb_page_size", 16384)),
-            "lower_case_table_names": int(variables.get("lower_case_table_names", 0)),
-            "data_file_path": _without_directories(variables.get("innodb_data_file_path", "")),
-            "gtid_mode": variables.get("gtid_mode", "OFF"),
-            "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
-            "log_bin": variables.get("log_bin", ""),
-            "log_checksums": variables.get("innodb_log_checksums", "ON"),
-            "applies_in_order": _applies_in_order(variables),
-            "character_set_server": variables.get("character_set_server", ""),
-            "collation_server": variables.get("collation_server", ""),
-            "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
-        },
+        "donor": _donor_entry(donor, facts.variables, received),
         **({} if facts.channels is None else {"channels": [channel.record() for channel in facts.channels]}),
         "options": dict(settings),
         "series": None,
@@ -100,6 +82,28 @@ def manifest_of(
         "external_directories": sorted({str(path.parent) for path in target.external}),
         **({"position": position} if status.position_from else {}),
         "notes": list(status.notes),
+    }
+
+
+def _donor_entry(donor: Endpoint, variables: Mapping[str, str], received: Received) -> dict[str, object]:
+    """Who the donor is, and what of its configuration a server on the clone depends on."""
+    return {
+        "uuid": variables.get("server_uuid", ""),
+        "version": received.parameters.version,
+        "host": str(donor.socket or donor.host),
+        "port": donor.port,
+        "user": donor.user,
+        "page_size": int(variables.get("innodb_page_size", 16384)),
+        "lower_case_table_names": int(variables.get("lower_case_table_names", 0)),
+        "data_file_path": _without_directories(variables.get("innodb_data_file_path", "")),
+        "gtid_mode": variables.get("gtid_mode", "OFF"),
+        "enforce_gtid_consistency": variables.get("enforce_gtid_consistency", "OFF"),
+        "log_bin": variables.get("log_bin", ""),
+        "log_checksums": variables.get("innodb_log_checksums", "ON"),
+        "applies_in_order": _applies_in_order(variables),
+        "character_set_server": variables.get("character_set_server", ""),
+        "collation_server": variables.get("collation_server", ""),
+        "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
     }
 
 

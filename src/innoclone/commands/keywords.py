@@ -12,8 +12,8 @@ from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression
 
 __all__ = [
-    "BootKeywords", "CloneKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords",
-    "SharedKeywords", "VerifyKeywords",
+    "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
+    "RestoreKeywords", "SharedKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -66,19 +66,24 @@ class ReplaceKeywords(_NetworkKeywords, total=False):
     compression: Compression
 
 
-class LocalKeywords(_DonorKeywords, _ResultKeywords, total=False):
-    """Of `LocalOptions`."""
+class FilesKeywords(TypedDict, total=False):
+    """How a server's files are copied on its host, and to what."""
 
     incremental: str
     keep_base: bool
+    full_copies: bool
     datadir: Path | None
     threads: int
-    generations: int
-    keep: Policy
-    full_copies: bool
-    series: str
     copy_methods: tuple[str, ...]
     max_data_bandwidth: float
+
+
+class LocalKeywords(_DonorKeywords, _ResultKeywords, FilesKeywords, total=False):
+    """Of `LocalOptions`."""
+
+    generations: int
+    keep: Policy
+    series: str
     verify_pages: bool | None
 
 

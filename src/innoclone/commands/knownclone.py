@@ -12,13 +12,11 @@ from innoclone.records.manifest import read_manifest
 from innoclone.server.channels import Channel, read_channels
 from innoclone.server.replication import Position
 from innoclone.server.snapshot import plain
-from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.endpoint import LOOPBACK, Endpoint
 from innoclone.transport.sql import Sql, understood
 from innoclone.wire.serverversion import version_number
 
-__all__ = ["THIS_HOST", "KnownClone", "clone_in", "clone_of_server", "is_remote", "manifest_of_server"]
-
-THIS_HOST = ("localhost", "127.0.0.1", "::1")
+__all__ = ["KnownClone", "clone_in", "clone_of_server", "is_remote", "manifest_of_server"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def manifest_of_server(endpoint: Endpoint, sql: Sql) -> dict[str, Any]:
 
 def is_remote(server: Path | Endpoint) -> bool:
     """Whether a server is known to be on another host."""
-    return isinstance(server, Endpoint) and server.socket is None and server.host not in THIS_HOST
+    return isinstance(server, Endpoint) and server.socket is None and server.host not in LOOPBACK
 
 
 @understood("itself")

@@ -42,7 +42,7 @@ from innoclone.errors import (
 from innoclone.files.base import server_process
 from innoclone.files.belongings import belongings, carry, folders_of, refuse_clashes, size_of
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.marks import is_unfinished
 from innoclone.files.replacing import Note, Places, Step
 from innoclone.innodb.names import schema_folder
@@ -252,7 +252,7 @@ class _Replacement:
         """From the server on the old data to the server on the new; after a failure it is on the old again."""
         stay = self._belongings(server)
         refuse_clashes(stay, folders_of(self.places.new))
-        refuse_in_use(self.places.new, Deed.START)
+        refuse_in_use(self.places.new, Purpose.START)
         needed, usage = size_of(stay), os.statvfs(self.places.folder)
         if needed > (free := usage.f_bavail * usage.f_frsize):
             raise DiskSpace(

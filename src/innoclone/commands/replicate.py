@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.commands.knownclone import (
-    THIS_HOST,
     KnownClone,
     clone_in,
     clone_of_server,
@@ -41,7 +40,7 @@ from innoclone.server.replication import (
     start_replica,
 )
 from innoclone.server.snapshot import plain
-from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.endpoint import LOOPBACK, Endpoint
 from innoclone.transport.sql import Sql
 
 __all__ = ["Donor", "ReplicateResult", "find_donor", "replicate"]
@@ -200,7 +199,7 @@ class _Plan:
                 f"clone and source have the same server_id {facts.server_id}",
                 hint="on the clone: SET PERSIST server_id = N",
             )
-        if is_remote(self.options.replica) and self.endpoint.host in THIS_HOST:
+        if is_remote(self.options.replica) and self.endpoint.host in LOOPBACK:
             raise UsageError(
                 f"{self.endpoint.host} is not {facts.address} but the replica itself to a server on another host",
                 hint="name the source as the replica's host sees it: --source mysql://user@host:port",

@@ -36,7 +36,7 @@ from innoclone.errors import (
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.generations import LATEST
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished
@@ -198,7 +198,7 @@ class _Restore:
                     f"{clone} holds clones, and is none itself",
                     hint=f"innoclone list {clone} shows them; the newest is {clone / LATEST}",
                 )
-            cloned.check_bootable(clone, Deed.LOOK)
+            cloned.check_bootable(clone, Purpose.LOOK)
         except OSError as error:
             raise file_error(error, f"can't look at {clone}") from error
 
@@ -305,7 +305,7 @@ class _Restore:
 
     def _prove(self, items: list[Item], target: Target) -> None:
         """The clone is still what was copied, and the copy has a whole redo log."""
-        refuse_in_use(self.clone, Deed.START)
+        refuse_in_use(self.clone, Purpose.START)
         refuse_changed(items)
         if problems := other_problems(target.root, self.manifest):
             raise VerifyFailed(f"the copy is not whole: {'; '.join(problems[:NAMED])}")

@@ -30,7 +30,7 @@ from typing import Any
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SqlError, VerifyFailed
-from innoclone.files.inuse import Deed
+from innoclone.files.inuse import Purpose
 from innoclone.files.names import OWN_DIR
 from innoclone.records.manifest import MANIFEST, read_manifest
 from innoclone.records.status import CloneStatus, Stage, State
@@ -161,7 +161,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
 
 
 def _pages(options: VerifyOptions, status: CloneStatus, stopped: threading.Event) -> VerifyReport:
-    cloned.check_bootable(options.directory, Deed.LOOK)
+    cloned.check_bootable(options.directory, Purpose.LOOK)
     row = status.start(Stage.PAGE_CHECK, estimate=expected_bytes(options.directory), threads=options.threads)
     counter = row.counter()
     lock = threading.Lock()

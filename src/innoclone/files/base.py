@@ -60,7 +60,8 @@ def server_process(directory: Path, more: Iterable[Path] = ()) -> int | None:
     (os_file_lock()). 0 for one in another container, whose id can't be seen from here.
 
     It may have locked ``more`` files elsewhere. A server that has served a clone has lost the locks on its
-    tablespaces, but not on the others (tested): so both are probed. Raises a file error where a file can't be opened.
+    tablespaces, but not on the others (tested): so both are probed. It locks for writing; a lock for reading is that of
+    an innoclone that serves the directory. Raises a file error where a file can't be opened.
     """
     patterns = ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr")
     for path in (*(path for pattern in patterns for path in directory.glob(pattern)), *more):
@@ -71,7 +72,7 @@ def server_process(directory: Path, more: Iterable[Path] = ()) -> int | None:
         except OSError as error:
             raise file_error(error, f"can't open {path}") from error
         try:
-            found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
         finally:
             os.close(descriptor)
         kind, *_, holder = struct.unpack(FLOCK, found)

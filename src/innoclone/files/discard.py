@@ -7,7 +7,7 @@ from pathlib import Path
 
 from innoclone.errors import TargetExists
 from innoclone.files.foreignfiles import refuse_strangers
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import is_unfinished, remove_clone
 from innoclone.files.names import OWN_DIR
@@ -35,7 +35,7 @@ def remove_unfinished_clone(directory: Path) -> bool:
             raise TargetExists(f"{directory} holds a clone that was just finished", hint="nothing was removed")
         refuse_strangers(directory)
         outside = Outside.recorded(directory)
-        refuse_in_use(directory, Deed.UPDATE, outside=outside.files)
+        refuse_in_use(directory, Purpose.UPDATE, outside=outside.files)
         outside.remove()
         remove_clone(directory)
     except OSError as error:

@@ -25,7 +25,7 @@ from innoclone.errors import CloneError, TargetBusy, TargetExists
 from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import Holder, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
@@ -258,7 +258,7 @@ def remove_generations(
 
 def refuse_removal(path: Path, *, discard_changes: bool = False) -> None:
     """Raises `TargetBusy` if somebody uses it, `TargetExists` if it has something of its own, a file error."""
-    refuse_in_use(path, Deed.REMOVE)
+    refuse_in_use(path, Purpose.REMOVE)
     if not discard_changes:
         refuse_losses(path)
 

@@ -21,7 +21,7 @@ from innoclone.files.base import server_process
 from innoclone.files.lock import holder_of
 from innoclone.files.system import file_error
 
-__all__ = ["Deed", "Use", "User", "mounts_below", "refuse_in_use", "server_on", "users_of"]
+__all__ = ["Purpose", "Use", "User", "mounts_below", "refuse_in_use", "server_on", "users_of"]
 
 PROC = Path("/proc")
 SERVERS = re.compile(r"(mysqld|mariadbd)(-debug)?\Z")
@@ -41,7 +41,7 @@ class Use(enum.Enum):
     CONTAINER = "it is mounted in another mount namespace"
 
 
-class Deed(enum.Enum):
+class Purpose(enum.Enum):
     """What is to be done with a directory; the value holds the uses that are in the way of it."""
 
     LOOK = frozenset({Use.SERVER})
@@ -63,10 +63,10 @@ class User:
     pid: int = 0
 
 
-def refuse_in_use(directory: Path, deed: Deed, *, outside: Iterable[Path] = ()) -> None:
-    """Raise `TargetBusy` if somebody uses ``directory`` so that ``deed`` would harm, a file error where that can't be
-    seen. ``outside`` are more files, which belong to what is in the directory."""
-    found = [user for user in users_of(directory, outside) if user.use in deed.value]
+def refuse_in_use(directory: Path, purpose: Purpose, *, outside: Iterable[Path] = ()) -> None:
+    """Raise `TargetBusy` if somebody uses ``directory`` so that ``purpose`` would harm, a file error where that can't
+    be seen. ``outside`` are more files, which belong to what is in the directory."""
+    found = [user for user in users_of(directory, outside) if user.use in purpose.value]
     if not found:
         return
     if found[0].use is Use.CLONE:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from innoclone.errors import FileError, TargetBusy
-from innoclone.files.inuse import Deed, mounts_below, refuse_in_use
+from innoclone.files.inuse import Purpose, mounts_below, refuse_in_use
 from innoclone.files.manifest import MANIFEST
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.system import sync_directory
@@ -59,7 +59,7 @@ def remove_clone(directory: Path) -> None:
 
     Raises `TargetBusy` if somebody uses it, a file error.
     """
-    refuse_in_use(directory, Deed.UPDATE)
+    refuse_in_use(directory, Purpose.UPDATE)
     begin_directory(directory)
     for entry in directory.iterdir():
         if not is_mark(entry):

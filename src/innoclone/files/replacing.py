@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from innoclone.errors import FileError, TargetBusy, TargetUnusable
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import remove_clone
 from innoclone.files.swap import exchange_names
@@ -183,7 +183,7 @@ class Places:
 
     def exchange(self) -> None:
         """Swap new and old data. Raises `TargetBusy` if a server runs on one of them, a file error."""
-        refuse_in_use(self.new, Deed.START)
+        refuse_in_use(self.new, Purpose.START)
         exchange_names(self.new, self.data)
 
     def remove_new(self, note: Note | None) -> None:
@@ -203,7 +203,7 @@ class Places:
         kept = self.folder / (note.kept or DROPPED)
         try:
             if self.new.exists() and self.new.stat().st_ino == note.old:
-                refuse_in_use(self.new, Deed.START)
+                refuse_in_use(self.new, Purpose.START)
                 if not note.kept and kept.exists():
                     self._remove_dropped()
                 self.new.rename(kept)

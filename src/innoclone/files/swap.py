@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from innoclone.errors import TargetUnusable
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import take_lock
 from innoclone.files.marks import make_directory, remove_clone
 from innoclone.files.names import OWN_DIR
@@ -37,7 +37,7 @@ def hold_for_swap(directory: Path) -> Iterator[int]:
     """
     if directory.is_mount():
         raise TargetUnusable(f"{directory} is a mount point: it can't be swapped", hint="name a directory below it")
-    refuse_in_use(directory, Deed.REMOVE)
+    refuse_in_use(directory, Purpose.REMOVE)
     own = directory / OWN_DIR
     try:
         make_directory(own)
@@ -57,14 +57,14 @@ def exchange(new: Path, old: Path) -> None:
     Raises a file error; until the swap the older one is untouched. A removal that is cut short leaves what no server
     starts on, and what the next run recognizes. Raises `TargetBusy` if somebody uses the older one.
     """
-    refuse_in_use(old, Deed.REMOVE)
+    refuse_in_use(old, Purpose.REMOVE)
     exchange_names(new, old)
     remove_clone(new)
 
 
 def exchange_names(new: Path, old: Path) -> None:
     """Swap two directories atomically and durably. Raises a file error, `TargetBusy` if a server runs on the older."""
-    refuse_in_use(old, Deed.START)
+    refuse_in_use(old, Purpose.START)
     names = [os.fsencode(path) for path in (new, old)]
     if _libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
         number = ctypes.get_errno()

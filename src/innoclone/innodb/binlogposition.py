@@ -24,7 +24,7 @@ from innoclone.innodb.page import PAGE_LSN
 from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SYSTEM_SPACE
 
-__all__ = ["TRX_SYS_PAGE", "Log", "Stored", "stored_position"]
+__all__ = ["MAGIC_NUMBER", "NAME_SIZE", "TRX_SYS_PAGE", "Log", "Stored", "fields_at", "stored_position"]
 
 TRX_SYS_PAGE = 5
 """Number of the page in the system tablespace (FSP_TRX_SYS_PAGE_NO)."""
@@ -33,8 +33,8 @@ WINDOW = 1024  # blocks
 LONGEST = 128 * 1024  # blocks that are read for one mini-transaction; a server's have to fit into its log buffer
 _FROM_END = 1000 - 38  # of the page to the fields (TRX_SYS_MYSQL_LOG_INFO counts from the page's data)
 _MAGIC, _UPPER, _LOWER, _NAME = 0, 4, 8, 12  # offsets in the fields: u32 each, and the name with a NUL at its end
-_MAGIC_NUMBER = struct.pack(">I", 873422344)
-_NAME_SIZE = 474  # of 512 bytes: what is behind them has had another use since 8.0.17 (TRX_SYS_TRX_NUM_GTID)
+MAGIC_NUMBER = 873422344  # TRX_SYS_MYSQL_LOG_MAGIC_N: the fields have been written
+NAME_SIZE = 474  # of 512 bytes: what is behind them has had another use since 8.0.17 (TRX_SYS_TRX_NUM_GTID)
 
 _LARGEST = (1 << 63) - 1  # offset in a file
 
@@ -62,24 +62,29 @@ class Log(NamedTuple):
     end: int
 
 
+def fields_at(page_size: int) -> int:
+    """Where in page 5 the fields begin: the magic number, upper and lower half of the offset, u32 each, the name."""
+    return page_size - _FROM_END
+
+
 def stored_position(page: bytes, log: Log) -> Stored:
     """The position in page 5 once ``log`` was applied to it. ValueError says why that can't be told.
 
     ``page`` is the page as it is in the file: the log may have been applied to it in part.
     """
-    fields = len(page) - _FROM_END
+    fields = fields_at(len(page))
     lsn, stream = _U64.unpack_from(page, PAGE_LSN)[0], _Stream(log)
     if lsn > stream.lsn(stream.size):
         raise ValueError(f"page {TRX_SYS_PAGE} is of LSN {lsn}, but the redo log ends at {log.end}")
     stored = {
-        offset: page[fields + offset : fields + offset + (4 if offset < _NAME else _NAME_SIZE)]
+        offset: page[fields + offset : fields + offset + (4 if offset < _NAME else NAME_SIZE)]
         for offset in (_MAGIC, _UPPER, _LOWER, _NAME)
     }
     for offset, (content, at) in _last_writes(stream, fields).items():
         if at <= lsn and not stored[offset].startswith(content):
             raise ValueError(f"page {TRX_SYS_PAGE}, of LSN {lsn}, lacks what the redo log wrote until {at}")
         stored[offset] = content
-    if stored[_MAGIC] != _MAGIC_NUMBER:
+    if stored[_MAGIC] != struct.pack(">I", MAGIC_NUMBER):
         return Stored("", 0)
     raw, end, _ = stored[_NAME].partition(b"\0")
     name, offset = raw.decode("utf-8", "replace"), _U64.unpack(stored[_UPPER] + stored[_LOWER])[0]
@@ -114,7 +119,7 @@ def _last_writes(stream: _Stream, fields: int) -> Mapping[int, tuple[bytes, int]
 def _concerns(write: PageWrite, fields: int) -> bool:
     """Whether it changes the fields. ValueError for what no server does to them."""
     offset, content = write.offset - fields, write.content
-    if content is not None and (offset >= _NAME + _NAME_SIZE or offset + len(content) <= 0):
+    if content is not None and (offset >= _NAME + NAME_SIZE or offset + len(content) <= 0):
         return False
     if content is None or (
         not content.endswith(b"\0") if offset == _NAME else len(content) != 4 or offset not in (_MAGIC, _UPPER, _LOWER)
@@ -144,8 +149,6 @@ class _Stream:
         Blocks in which none begins are not in that list.
         """
         end = min(end, self.blocks)
-        if begin >= end:
-            return b"", []
         raw = self._log.read(self._base + begin * BLOCK_SIZE, (end - begin) * BLOCK_SIZE)
         data = b"".join([raw[at + _HEAD : at + BLOCK_SIZE - _TAIL] for at in range(0, len(raw), BLOCK_SIZE)])
         groups = []

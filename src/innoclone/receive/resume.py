@@ -31,6 +31,7 @@ from innoclone.stream.sink import Sink
 from innoclone.stream.suspects import Suspects
 from innoclone.transport.connection import Connection
 from innoclone.transport.sql import Sql, understood
+from innoclone.transport.timings import SQL_ANSWER_TIMEOUT
 from innoclone.wire.descriptors import FileMetadata, Locator, StageNumber
 from innoclone.wire.serverversion import version_number
 
@@ -265,7 +266,7 @@ def reconnect(session: Session, state: CloneState) -> Connection:
     """A new master connection on which the clone goes on. Raises `SnapshotGone` when it can't, or a network error."""
     identity = session.identity
     assert identity is not None, "a clone with a journal has one"
-    with Sql(session.access.donor, read_timeout=timings.IDENTITY) as sql, understood("itself"):
+    with Sql(session.access.donor, read_timeout=SQL_ANSWER_TIMEOUT) as sql, understood("itself"):
         uuid, started = str(sql.value("SELECT @@GLOBAL.server_uuid")), donor_start(sql)
     if uuid != identity.uuid:
         raise SnapshotGone("another server answers there")

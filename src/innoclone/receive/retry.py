@@ -22,8 +22,8 @@ from innoclone.errors import (
     SnapshotGone,
     TlsFailed,
 )
-from innoclone.receive import timings
 from innoclone.records.status import CloneStatus
+from innoclone.transport.timings import DONOR_KEEPS_SNAPSHOT
 
 __all__ = ["DEEDS", "Deed", "Fault", "Retries", "When", "fault_of", "serves_next_run"]
 
@@ -110,7 +110,7 @@ class Retries:
         donor keeps its snapshot."""
         self._retry_for, self._status = retry_for, status
         self._begun_anew = self._unfit = 0
-        self.begun(timings.DEFAULT_SNAPSHOT)
+        self.begun(DONOR_KEEPS_SNAPSHOT)
 
     def begun(self, donor_keeps: float) -> None:
         """A clone was begun, whose donor keeps the snapshot for so many seconds without a connection."""

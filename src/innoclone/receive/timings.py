@@ -1,7 +1,7 @@
-"""How long recipient and donor wait for each other: each time once, in seconds.
+"""How long recipient and donor wait for each other within a clone: each time once, in seconds.
 
-A module of its own, because most of these answer to something that a donor does; what that is stands beside them. They
-are looked up when they are needed (``timings.NAME``).
+What servers take in general, and allow, is in `innoclone.transport.timings`. Most of these answer to something that a
+donor does; what that is stands beside them. They are looked up when they are needed (``timings.NAME``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ EXIT = 5.0
 """For the answer to COM_EXIT."""
 EXIT_UNANSWERED = 0.2
 """The same, once one connection was left without an answer."""
-IDENTITY = 30.0
-"""For the answer to SQL that asks whether it is the same run of the same server."""
 GOODBYE = 0.5
 """For telling the donor about a failure."""
 SAME_START = 1
@@ -31,14 +29,12 @@ SAME_START = 1
 # ---- what the donor waits for ------------------------------------------------------------------------------------
 
 IDLE_INTERVAL = 5.0
-"""How often a connection that is held back reads a little; the donor gives it up when nothing moves for 60."""
+"""How often a connection that is held back reads a little, well within `DONOR_WRITE_TIMEOUT`."""
 STARVED = 25.0
-"""A compressed connection that got too little off the wire for so long goes on without a pause, for the same 60."""
+"""A compressed connection that got too little off the wire for so long goes on without a pause, for the same reason."""
 RENEW = 600.0
 """Of copying on the donor's host, after which COM_REINIT begins its waiting anew. It waits for an acknowledgement for
 30 minutes at most."""
-DEFAULT_SNAPSHOT = 300.0
-"""How long a donor keeps the snapshot by default (clone_donor_timeout_after_network_failure)."""
 
 # ---- among ourselves ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus
 from innoclone.transport.endpoint import Compression
+from innoclone.transport.timings import STALL_TIMEOUT
 
 __all__ = ["Controls", "Transfer"]
 
@@ -24,7 +25,7 @@ class Transfer:
     """Hold the donor's backup lock."""
     ddl_timeout: int = 300
     """Seconds to wait for that lock."""
-    stall_timeout: float = 60.0
+    stall_timeout: float = STALL_TIMEOUT
     """Seconds without a byte after which a connection counts as broken."""
     verify_pages: bool = True
     """Check every page that passes through this program."""

@@ -57,6 +57,22 @@ _SCHEMAS = ["shop", "docs", "größe-Daten", "packed", "misc", "empty"]
 _GENERAL_TABLESPACE = "shared_space"
 _UNDO_TABLESPACE = "undo_extra"
 
+
+def _payload_table(
+    name: str, options: str = "", *, share: float = 0.03, row_bytes: float = 420, key_block_size: int = 0
+) -> _Table:
+    """One whose rows are of no meaning: what counts is how they are kept."""
+    return _Table(
+        name,
+        _PAYLOAD_COLUMNS,
+        options,
+        values=_PAYLOAD,
+        share=share,
+        row_bytes=row_bytes,
+        key_block_size=key_block_size,
+    )
+
+
 _TABLES = [
     _Table(
         "shop.customers",
@@ -129,47 +145,15 @@ _TABLES = [
         share=0.03,
         row_bytes=260,
     ),
-    _Table("`größe-Daten`.`größe-Daten`", _PAYLOAD_COLUMNS, values=_PAYLOAD, share=0.05, row_bytes=420),
-    _Table("`größe-Daten`.`表 1/2 €`", _PAYLOAD_COLUMNS, values=_PAYLOAD, share=0.03, row_bytes=420),
-    _Table(
-        "packed.redundant_rows", _PAYLOAD_COLUMNS, "ROW_FORMAT=REDUNDANT", values=_PAYLOAD, share=0.03, row_bytes=420
-    ),
-    _Table("packed.compact_rows", _PAYLOAD_COLUMNS, "ROW_FORMAT=COMPACT", values=_PAYLOAD, share=0.03, row_bytes=420),
-    _Table(
-        "packed.zip_8k",
-        _PAYLOAD_COLUMNS,
-        "ROW_FORMAT=COMPRESSED",
-        values=_PAYLOAD,
-        share=0.03,
-        row_bytes=180,
-        key_block_size=8,
-    ),
-    _Table(
-        "packed.zip_4k",
-        _PAYLOAD_COLUMNS,
-        "ROW_FORMAT=COMPRESSED",
-        values=_PAYLOAD,
-        share=0.02,
-        row_bytes=135,
-        key_block_size=4,
-    ),
-    _Table("packed.pages_zlib", _PAYLOAD_COLUMNS, "COMPRESSION='zlib'", values=_PAYLOAD, share=0.03, row_bytes=420),
-    _Table(
-        "misc.shared_one",
-        _PAYLOAD_COLUMNS,
-        f"TABLESPACE {_GENERAL_TABLESPACE}",
-        values=_PAYLOAD,
-        share=0.03,
-        row_bytes=420,
-    ),
-    _Table(
-        "misc.shared_two",
-        _PAYLOAD_COLUMNS,
-        f"TABLESPACE {_GENERAL_TABLESPACE}",
-        values=_PAYLOAD,
-        share=0.03,
-        row_bytes=420,
-    ),
+    _payload_table("`größe-Daten`.`größe-Daten`", share=0.05),
+    _payload_table("`größe-Daten`.`表 1/2 €`"),
+    _payload_table("packed.redundant_rows", "ROW_FORMAT=REDUNDANT"),
+    _payload_table("packed.compact_rows", "ROW_FORMAT=COMPACT"),
+    _payload_table("packed.zip_8k", "ROW_FORMAT=COMPRESSED", row_bytes=180, key_block_size=8),
+    _payload_table("packed.zip_4k", "ROW_FORMAT=COMPRESSED", share=0.02, row_bytes=135, key_block_size=4),
+    _payload_table("packed.pages_zlib", "COMPRESSION='zlib'"),
+    _payload_table("misc.shared_one", f"TABLESPACE {_GENERAL_TABLESPACE}"),
+    _payload_table("misc.shared_two", f"TABLESPACE {_GENERAL_TABLESPACE}"),
     # What a clone does not carry: these two arrive empty.
     _Table(
         "misc.myisam_rows",

@@ -26,7 +26,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from innoclone import errors
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.records import folders
 from innoclone.server.mysqld import Server, remove_runtime
 from innoclone.server.programs import Programs, provide_programs
@@ -140,7 +140,11 @@ def start(
         options=[*DONOR_OPTIONS, *sandbox.options],
         error_log=sandbox.directory / "error.log",
     )
-    sandbox = replace(sandbox, pid=server.pid, port=server.port, socket=server.socket)
+    return _keep(replace(sandbox, pid=server.pid, port=server.port, socket=server.socket), server)
+
+
+def _keep(sandbox: Sandbox, server: Server) -> Sandbox:
+    """Make the server a donor, and let it live on; it is stopped where that fails."""
     try:
         with server.connect() as connection:
             prepare_donor(connection, sandbox.password)
@@ -158,7 +162,7 @@ def _begin(sandbox: Sandbox) -> None:
     other data, `errors.TargetBusy` where a server runs on it."""
     mark = sandbox.directory / _BEGUN
     if sandbox.datadir.is_dir() and any(sandbox.datadir.iterdir()):
-        refuse_in_use(sandbox.datadir, Deed.REMOVE)
+        refuse_in_use(sandbox.datadir, Purpose.REMOVE)
         if not mark.exists():
             raise errors.TargetExists(
                 f"{sandbox.datadir} holds data, but there is no sandbox.json to tell what it is",
@@ -227,7 +231,7 @@ def stop(name: str, *, timeout: float = 300.0) -> None:
 def remove(name: str) -> None:
     """Stop a sandbox and delete everything of it. Raises `errors.TargetBusy` where somebody still uses it."""
     stop(name)
-    refuse_in_use(state_directory() / name, Deed.REMOVE)
+    refuse_in_use(state_directory() / name, Purpose.REMOVE)
     shutil.rmtree(state_directory() / name)
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
 from innoclone.files.base import hard_linked
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.outside import borrowed
@@ -83,9 +83,9 @@ class Visit:
     then: Callable[[Server], None] = lambda _: None
 
 
-def check_bootable(directory: Path, deed: Deed = Deed.START) -> None:
+def check_bootable(directory: Path, purpose: Purpose = Purpose.START) -> None:
     """Raise `TargetUnusable` for what is no data directory, an unfinished clone, or a copy that shares files with its
-    original; `TargetBusy` where somebody uses it so that ``deed`` would harm: a restore reads it, for instance."""
+    original; `TargetBusy` where somebody uses it so that ``purpose`` would harm: a restore reads it, for instance."""
     if not directory.is_dir():
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
@@ -102,9 +102,9 @@ def check_bootable(directory: Path, deed: Deed = Deed.START) -> None:
             f"{directory} is a copy of a clone with tablespaces outside: {path} is the original's",
             hint="clone once more, with --map-path to a place of its own",
         )
-    if deed is Deed.START:
+    if purpose is Purpose.START:
         _refuse_hard_links(directory)
-    refuse_in_use(directory, deed)
+    refuse_in_use(directory, purpose)
 
 
 def _refuse_hard_links(directory: Path) -> None:

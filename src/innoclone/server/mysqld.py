@@ -113,19 +113,7 @@ class Server:
             *options,
         ]
         seen = log.stat().st_size if log.exists() else 0
-        # The log's mode is that of mysqld's own files. Its own session: Ctrl-C in our terminal is for us, and we stop
-        # the server in order.
-        with open(log, "ab", opener=lambda name, flags: os.open(name, flags, FILE_MODE)) as output:
-            if user is not None and os.geteuid() == 0:
-                for path in (runtime, log):
-                    os.chown(path, *user)
-            try:
-                process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-                )
-            except OSError as error:
-                shutil.rmtree(runtime)
-                raise errors.ServerNotFound(f"{command[0]} can't be started: {error.strerror}") from error
+        process = _launch(command, log, runtime, user)
         server = cls(process, datadir, runtime, socket, number, log)
         try:
             server._await_answer(timeout, seen, waiting)
@@ -245,6 +233,23 @@ def answers(**where: Any) -> bool:
     except Exception:  # noqa: BLE001 - what PyMySQL makes of the answers of something else
         return False
     return True
+
+
+def _launch(command: Sequence[str], log: Path, runtime: Path, user: tuple[int, int] | None) -> subprocess.Popen[bytes]:
+    """Start mysqld; where that can't be done ``runtime`` is gone again. Raises `errors.ServerNotFound`, OSError."""
+    # The log's mode is that of mysqld's own files. Its own session: Ctrl-C in our terminal is for us, and we stop the
+    # server in order.
+    with open(log, "ab", opener=lambda name, flags: os.open(name, flags, FILE_MODE)) as output:
+        if user is not None and os.geteuid() == 0:
+            for path in (runtime, log):
+                os.chown(path, *user)
+        try:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        except OSError as error:
+            shutil.rmtree(runtime)
+            raise errors.ServerNotFound(f"{command[0]} can't be started: {error.strerror}") from error
 
 
 def _command(programs: Programs, datadir: Path, user: tuple[int, int] | None = None) -> list[str]:

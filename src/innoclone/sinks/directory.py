@@ -17,7 +17,7 @@ from pathlib import Path
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.base import ASIDE, Base, is_earlier_clone
 from innoclone.files.foreignfiles import refuse_strangers
-from innoclone.files.inuse import Deed, refuse_in_use
+from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST
 from innoclone.files.marks import (
@@ -99,7 +99,7 @@ class Target(CloneFiles):
         else:
             self._was_unfinished = is_unfinished(self.root)
             outside = [path for one in earlier_outside(self.root, self.mapping) for path in one.files]
-            refuse_in_use(self.root, Deed.UPDATE, outside=outside)
+            refuse_in_use(self.root, Purpose.UPDATE, outside=outside)
             if not self._discard_changes:
                 refuse_losses(self.root)
         self.opened()

@@ -12,10 +12,11 @@ import resource
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from innoclone.errors import CloneError, DonorFilesUnreadable
-from innoclone.files.copying import Method, copy_file
+from innoclone.files.copying import Look, Method, copy_file
 from innoclone.files.delta import Delta, update_file
 from innoclone.files.holes import hole_writer
 from innoclone.files.system import file_error, start_writeback
@@ -234,8 +235,27 @@ class FileCopier:
 
     def _transfer(self, piece: _Piece, counter: Counter) -> _Done:
         """Copy a file or a part of one, or bring it up to date."""
-        file, source, fd = piece.work.file, piece.work.source, piece.work.target
-        done = _Done()
+        file, done = piece.work.file, _Done()
+
+        def look(block: memoryview, offset: int) -> None:
+            """Check the pages of a block, unless a limit or the file's end cut one of them."""
+            if file.checker is None or offset % file.checker.page_size or len(block) % file.checker.page_size:
+                return
+            first, count = file.first_page + offset // file.checker.page_size, len(block) // file.checker.page_size
+            bad = [item.number for item in file.checker.bad_pages(block, first)]
+            self._suspects.update(file.metadata.index, first, count, bad)
+            done.seen += len(block)
+            done.checked += count
+
+        account = self._accounting(piece.work.target, counter)
+        if file.adopted:
+            done.delta = self._update(piece, account, look)
+        else:
+            self._copy_new(piece, done, account, look)
+        return done
+
+    def _accounting(self, fd: int, counter: Counter) -> Callable[[int, int], None]:
+        """What is told the bytes that were read and written of each block; waits for the limit. Raises `Stopped`."""
         flushed = counter.written
 
         def account(read: int, written: int) -> None:
@@ -250,33 +270,29 @@ class FileCopier:
             if self._stopped.is_set():
                 raise Stopped
 
-        def look(block: memoryview, offset: int) -> None:
-            if file.checker is None or offset % file.checker.page_size or len(block) % file.checker.page_size:
-                return
-            first, count = file.first_page + offset // file.checker.page_size, len(block) // file.checker.page_size
-            bad = [item.number for item in file.checker.bad_pages(block, first)]
-            self._suspects.update(file.metadata.index, first, count, bad)
-            done.seen += len(block)
-            done.checked += count
+        return account
 
-        if file.adopted:
-            page = file.flags.physical_page_size if file.flags is not None else 4096
-            write = hole_writer(page, file.hole_block) if file.hole_block else None
-            done.delta = update_file(source, fd, page, account, write, look, piece.start, piece.end)
-            if self._target.fsync and done.delta.written:
-                length = 0 if piece.end is None else piece.end - piece.start  # 0: to the file's end
-                start_writeback(fd, piece.start, length)
-            return done
-        rate = self._limits.rate
-        most = self._limits.buffer
+    def _update(self, piece: _Piece, account: Callable[[int, int], None], look: Look) -> Delta:
+        """Write the pages that differ from the older file's."""
+        file, fd = piece.work.file, piece.work.target
+        page = file.flags.physical_page_size if file.flags is not None else 4096
+        write = hole_writer(page, file.hole_block) if file.hole_block else None
+        delta = update_file(piece.work.source, fd, page, account, write, look, piece.start, piece.end)
+        if self._target.fsync and delta.written:
+            length = 0 if piece.end is None else piece.end - piece.start  # 0: to the file's end
+            start_writeback(fd, piece.start, length)
+        return delta
+
+    def _copy_new(self, piece: _Piece, done: _Done, account: Callable[[int, int], None], look: Look) -> None:
+        """Copy what the target has nothing of yet."""
+        fd, rate, most = piece.work.target, self._limits.rate, self._limits.buffer
         most = max(SMALL_PIECE, min(most, int(rate / 8) // SMALL_PIECE * SMALL_PIECE)) if rate else most
         done.used = copy_file(
-            source, fd, lambda count: account(count, count), methods=self._methods, piece=most, look=look,
+            piece.work.source, fd, lambda count: account(count, count), methods=self._methods, piece=most, look=look,
             start=piece.start, end=piece.end,
         )  # fmt: skip
         if done.used is not Method.REFLINK:
             done.delta.written = (piece.end or os.fstat(fd).st_size) - piece.start
-        return done
 
 
 @dataclass(eq=False)

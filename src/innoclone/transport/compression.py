@@ -71,9 +71,9 @@ class CompressedStream:
             self.close()
         return piece
 
-    def write(self, data: bytes) -> None:
-        """Send inner bytes; each call starts a new message, whose compressed sequence begins at 0."""
-        for sequence, at in enumerate(range(0, len(data), MAX_PIECE)):
+    def write(self, data: bytes, first: int = 0) -> None:
+        """Send inner bytes; each call starts a new message, whose compressed sequence begins at ``first``."""
+        for sequence, at in enumerate(range(0, len(data), MAX_PIECE), first):
             piece = data[at : at + MAX_PIECE]
             packed = self._compress(piece) if len(piece) >= MIN_COMPRESS else piece
             plain = len(piece) if len(packed) < len(piece) else 0

@@ -6,9 +6,10 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DEFAULT_PORT", "Compression", "Endpoint", "SslMode"]
+__all__ = ["DEFAULT_PORT", "LOOPBACK", "Compression", "Endpoint", "SslMode"]
 
 DEFAULT_PORT = 3306
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # names of this host that mean another one elsewhere
 
 
 class SslMode(enum.Enum):

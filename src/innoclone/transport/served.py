@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -10,9 +11,10 @@ import time
 from collections.abc import Iterable
 
 from innoclone.errors import NetworkError, ProtocolError
+from innoclone.wire.handshake import NONCE_LENGTH
 from innoclone.wire.packets import HEADER, PacketHeader, split
 
-__all__ = ["OutOfOrder", "PacketTooLarge", "ServedConnection"]
+__all__ = ["OutOfOrder", "PacketTooLarge", "ServedConnection", "nonce"]
 
 UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
 WRITE_AT_ONCE = 1 << 16
@@ -25,6 +27,11 @@ class PacketTooLarge(ProtocolError):
 
 class OutOfOrder(ProtocolError):
     """A packet has another sequence number than the next."""
+
+
+def nonce() -> bytes:
+    """20 random bytes, none of them NUL or a dollar sign, as MySQL's own."""
+    return bytes(33 + byte % 90 if 33 + byte % 90 != 36 else 126 for byte in os.urandom(NONCE_LENGTH))
 
 
 class ServedConnection:

@@ -1,4 +1,4 @@
-"""How long servers take and how long we wait for them, in seconds. Each says where its number is from.
+"""How long we wait for servers, in seconds, outside of a clone itself (`innoclone.receive.timings`). Each says why.
 
 What only one file waits for, and no server takes part in (a lock, a thread, a look at a flag), stands in that file.
 """
@@ -6,8 +6,8 @@ What only one file waits for, and no server takes part in (a lock, a thread, a l
 from __future__ import annotations
 
 # What a donor allows.
-DONOR_WRITE_TIMEOUT = 60.0  # reads a recipient nothing for so long, it is lost (net_write_timeout's default, the least)
 DONOR_KEEPS_SNAPSHOT = 300.0  # for a lost recipient: clone_donor_timeout_after_network_failure's default, 5 minutes
+DONOR_WRITE_TIMEOUT = 60.0  # reads a recipient nothing for so long, it is lost (net_write_timeout's default, the least)
 
 # How long we wait for a donor.
 STALL_TIMEOUT = 60.0  # without a byte; a donor that waits for something says so every 5 s (clone plugin)

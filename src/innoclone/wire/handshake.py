@@ -5,6 +5,7 @@ Source: MySQL's protocol documentation ("Connection Phase"); sql/auth/sha2_passw
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 from dataclasses import dataclass
@@ -130,10 +131,11 @@ class HandshakeResponse:
     plugin: str
     zstd_level: int = 0
     database: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()  # of the connection; read, but never sent
 
     @classmethod
     def parse(cls, payload: bytes, offered: Capability | None = None) -> HandshakeResponse:
-        """From a packet; connection attributes are read over.
+        """From a packet.
 
         ``offered`` is what the greeting said: PyMySQL claims more, and then sends only what both have.
         """
@@ -151,12 +153,13 @@ class HandshakeResponse:
         if capabilities & Capability.CONNECT_WITH_DB:
             database = reader.until_nul("database")
         plugin = reader.until_nul("plugin") if capabilities & Capability.PLUGIN_AUTH else b""
+        attributes: tuple[tuple[str, str], ...] = ()
         if capabilities & Capability.CONNECT_ATTRS:
-            reader.take(reader.lenenc("attributes length"), "attributes")
+            attributes = _attributes(reader.take(reader.lenenc("attributes length"), "attributes"))
         level = reader.u8("zstd level") if capabilities & Capability.ZSTD else 0
         return cls(
             capabilities=capabilities, user=user, auth=auth, plugin=plugin.decode("latin-1"), zstd_level=level,
-            database=database.decode("utf-8", "replace"),
+            database=database.decode("utf-8", "replace"), attributes=attributes,
         )  # fmt: skip
 
     def serialize(self) -> bytes:
@@ -172,6 +175,16 @@ class HandshakeResponse:
             SslRequest(capabilities).serialize(), encoded(self.user), b"\0", auth, database,
             self.plugin.encode("latin-1"), b"\0", level,
         ))  # fmt: skip
+
+
+def _attributes(data: bytes) -> tuple[tuple[str, str], ...]:
+    """Pairs of key and value, as far as they make sense: a server lets nobody out for the rest, either."""
+    reader, found = Reader(data, "connection attributes"), []
+    with contextlib.suppress(ProtocolError):
+        while reader.left:
+            key, value = reader.lenenc_bytes("attribute"), reader.lenenc_bytes("attribute's value")
+            found.append((key.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ or under our RSA key. Source: MySQL's protocol documentation ("Caching SHA-2 Plu
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +27,7 @@ from innoclone.wire.handshake import (
     HandshakeResponse,
     SslRequest,
 )
-from innoclone.wire.login import FAST_OK, FULL_NEEDED, REQUEST_KEY, SHA2
+from innoclone.wire.login import FAST_OK, FULL_NEEDED, NOTHING_MORE, REQUEST_KEY, SHA2
 
 __all__ = ["OFFERED", "Credentials", "ServerLogin", "ServerStep", "digest_matches"]
 
@@ -103,7 +105,7 @@ class _Phase(enum.Enum):
 
 class ServerLogin:
     """One login. ``client_host`` is for the message only; ``tls``: offer it, ``tls_required``: take no password
-    without it; ``private``: nobody else can read the transport (a Unix socket)."""
+    without it; ``private``: nobody else can read the transport (a Unix socket); ``more``: capabilities to offer."""
 
     def __init__(
         self,
@@ -116,17 +118,20 @@ class ServerLogin:
         tls: bool,
         tls_required: bool = False,
         private: bool = False,
+        more: Capability = NOTHING_MORE,
     ) -> None:
         self._credentials = credentials
         self._nonce, self._host = nonce, client_host
         self._tls_required, self._private = tls_required, private
         self._phase = _Phase.RESPONSE
         self._tls_wanted = False
-        offered = OFFERED | (Capability.SSL if tls else Capability(0))
+        offered = OFFERED | more | (Capability.SSL if tls else NOTHING_MORE)
         self.greeting = Greeting(version, connection_id, nonce, offered, SHA2)
         self.user = ""
         self.database = ""
-        self.capabilities = Capability(0)  # what both have
+        self.capabilities = NOTHING_MORE  # what both have
+        self.zstd_level = 0  # that the client asks for
+        self.attributes: Mapping[str, str] = {}  # what the client says of itself
         self.trusted = False  # by the transport alone, without a password
 
     @classmethod
@@ -151,7 +156,7 @@ class ServerLogin:
 
     def receive(self, payload: bytes) -> ServerStep:
         """Take one packet of the client. Never raises: a packet that makes no sense is refused with MySQL's error."""
-        try:
+        with contextlib.suppress(ProtocolError):
             match self._phase:
                 case _Phase.RESPONSE:
                     return self._responded(payload)
@@ -161,10 +166,7 @@ class ServerLogin:
                     return self._told(payload)
                 case _Phase.ENCRYPTED:
                     return self._encrypted(payload)
-                case _Phase.DONE:
-                    return self._refuse(BAD_HANDSHAKE)
-        except ProtocolError:
-            return self._refuse(BAD_HANDSHAKE)
+        return self._refuse(BAD_HANDSHAKE)  # it makes no sense, or all is over
 
     def _responded(self, payload: bytes) -> ServerStep:
         offered = self.greeting.capabilities
@@ -178,6 +180,7 @@ class ServerLogin:
         if response.capabilities & NEEDED != NEEDED:
             return self._refuse(BAD_HANDSHAKE)
         self.user, self.database, self.capabilities = response.user, response.database, response.capabilities
+        self.zstd_level, self.attributes = response.zstd_level, dict(response.attributes)
         if self._tls_required and not self._private:
             return self._refuse(INSECURE)
         if not response.capabilities & Capability.PLUGIN_AUTH:

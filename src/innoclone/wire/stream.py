@@ -12,7 +12,6 @@ from innoclone.wire.descriptors import (
     DataDescriptor,
     Descriptor,
     FileMetadata,
-    Locator,
     StageNumber,
     StateDescriptor,
     TaskMetadata,
@@ -128,7 +127,7 @@ class Stream:
             self._move(Event.FILE, descriptor.stage)
         elif isinstance(descriptor, DataDescriptor):
             self._move(Event.DATA, descriptor.stage)
-        elif isinstance(descriptor, Locator):
+        else:
             raise ProtocolError("a LOCATOR descriptor in the data stream")
 
     def complete(self) -> None:

@@ -17,8 +17,8 @@ import pymysql
 import pytest
 
 from agents import PATIENCE, RunningAgent
-from innoclone.agent.accounts.failedlogins import FailedLogins, LoginAttempt, peer_of
 from innoclone.server.programs import Programs
+from innoclone.transport.failedlogins import FailedLogins, LoginAttempt, peer_of
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import sha2_scramble
 from rawclient import Raw, number_of

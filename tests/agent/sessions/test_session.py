@@ -138,7 +138,7 @@ def test_scopes_are_a_servers(ours: Connection[Any], real: Connection[Any]) -> N
 EFFECTS: list[tuple[str, ...]] = [
     ("SET time_zone = '+05:30'", "SELECT FROM_UNIXTIME(0), UNIX_TIMESTAMP('1970-01-01 05:30:01'), @@time_zone",
      "SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), NOW()), TIMEDIFF(CURTIME(), UTC_TIME()) IN ('05:30', '-18:30')",
-     "SELECT CONVERT_TZ('2026-01-01', '+00:00', '-03:00'), @@global.time_zone", "SHOW VARIABLES LIKE 'time_zone'",
+     "SELECT @@global.time_zone", "SHOW VARIABLES LIKE 'time_zone'",
      "SELECT UNIX_TIMESTAMP(NOW()) - UNIX_TIMESTAMP(), UNIX_TIMESTAMP(FROM_UNIXTIME(1234567890))"),
     ("SET time_zone = '-13:59'", "SELECT FROM_UNIXTIME(86400 * 365.25)"),
     ("SET sql_select_limit = 2", "SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3",
@@ -160,7 +160,7 @@ EFFECTS: list[tuple[str, ...]] = [
      "SELECT 1||2+3", "SELECT NOT 1||1", "SELECT 2*1||1", "SELECT 'a'||'b'||'c' LIKE 'abc' AND 1"),
     ("SET sql_mode = ''", "SELECT 1/0", "SELECT 5 % 0", "SELECT \"x\", 'a\\nb'"),
     ("SET sql_mode = 'NO_BACKSLASH_ESCAPES'", "SELECT 'a\\n', '\\'", "SELECT 'a_' LIKE 'a\\_'",
-     "SELECT 'a\\_' LIKE 'a\\_'", "SELECT '50%' LIKE '50|%' ESCAPE '|'", "SELECT 'it''s \\' = 'it''s \\', '\\\\'",
+     "SELECT 'a\\_' LIKE 'a\\_'", "SELECT 'it''s \\' = 'it''s \\', '\\\\'",
      "SELECT '\\', 'b' FROM (SELECT 1) x WHERE '\\' <> 'c'", "SET @b = 'x\\'", "SELECT @b", "SELECT '\\' 'y', 1 +",
      "PREPARE s FROM 'SELECT ?, ''\\'''", "EXECUTE s USING @b"),
     ("SET sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'", "SELECT 'a\\'||\"b\" FROM (SELECT 1 AS \"b\") x"),

@@ -16,11 +16,11 @@ import pytest
 from pymysql.connections import Connection
 
 from agents import PATIENCE, RunningAgent
+from innoclone.agent import memory as budgets
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql import budget as budgets
-from innoclone.agent.sql.budget import PREPARED, Budget, Kept, Pool, running
-from innoclone.agent.sql.lexer import tokens_of
-from innoclone.agent.sql.masking import masked
+from innoclone.agent.memory import PREPARED, Kept, Pool
+from innoclone.agent.sql.budget import Budget, running
+from innoclone.agent.sql.lexer import masked, tokens_of
 from innoclone.server.programs import Programs
 from selects import run
 
@@ -32,8 +32,8 @@ HOSTILE = [  # each of which took from seconds to hours, or as much memory as th
     f"SELECT TRIM('x' FROM {LONG})", "SELECT LTRIM(REPEAT(' ', 1000000))", "SELECT RTRIM(REPEAT(' ', 1000000))",
     f"SELECT {LONG} LIKE REPEAT('%x', 500000)", f"SELECT {LONG} LIKE CONCAT(REPEAT('%x', 500), 'y')",
     f"SELECT {LONG} REGEXP '(x|y)*$'", f"SELECT {LONG} REGEXP 'x$'", f"SELECT COUNT(*) FROM {MANY}",
-    "SELECT REGEXP_REPLACE(REPEAT('a', 9000), '(a|b)*c|a', 'b')", "SELECT LOCATE('y', REPEAT('é', 1000000))",
-    f"SELECT SUM(1) OVER (ORDER BY t0.ID) FROM {MANY}", "SELECT DATE_FORMAT(NOW(), REPEAT('%W', 250000))",
+    f"SELECT SUM(CONCAT(t0.STAGE, REPEAT('a', 90)) REGEXP '(a+)+$b') FROM {MANY}", "SELECT 'y' = REPEAT('é', 1000000)",
+    "SELECT DATE_FORMAT(NOW(), REPEAT('%W', 250000))",
     f"SELECT GROUP_CONCAT('' SEPARATOR '{'s' * 60000}') FROM {MANY}",
     f"SELECT DISTINCT t0.STAGE FROM {MANY} ORDER BY 1",
     f"SELECT (SELECT COUNT(*) FROM {TABLES} a, {TABLES} b, {TABLES} c WHERE a.ID + b.ID + c.ID = t0.ID) FROM {MANY}",
@@ -50,7 +50,7 @@ REFUSED = {
     "SHOW VARIABLES WHERE 1" + " AND 1" * 100000: 1235, "SET @x = 1" + " AND 1" * 100000: 1235,
     "SELECT " + "(" * 100000: 1235, "SELECT " + "1" * 900000 + "x": 1235, "SELECT 0b" + "1" * 30000: 1235,
     "SELECT 0x" + "f" * 30000 + " + 1": 1235, "PREPARE s FROM '" + "SELECT 1" + " AND 1" * 100000 + "'": 1235,
-    "SELECT STR_TO_DATE('a', REPEAT('%Y ', 200000))": 1235, f"SELECT 'x' REGEXP {LONG}": 3699,
+    f"SELECT 'x' REGEXP {LONG}": 3699,
     f"SELECT CONCAT({', '.join([LONG] * 250)})": 3170,
 }  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_whoever_is_killed_ends_wherever_he_is(query: str, monkeypatch: pytest.M
                 run(query)
             except StatementError as error:
                 code = error.code
-        assert code in (0, 1317, 3170, 1235, 3024)
+        assert code in (0, 1317, 3170, 1235, 3024, 3699)
         assert code != 1317 or looks == after + 1
     assert killed.held == 0  # all was given back
 
@@ -213,7 +213,7 @@ def test_what_is_too_much_is_refused(agent: RunningAgent, statement: str) -> Non
 # ---- KILL and SIGTERM --------------------------------------------------------------------------------------
 
 ENDLESS = [
-    f"SELECT {LONG} REGEXP '(x|y)*$'", "SELECT REGEXP_REPLACE(REPEAT('a', 9000), '(a|b)*c|a', 'b')",
+    f"SELECT {LONG} LIKE CONCAT(REPEAT('%x', 500000), 'y')", f"SELECT {LONG} LIKE CONCAT(REPEAT('%x', 400000), 'y%')",
     "SELECT REPEAT('é', 1000000) LIKE CONCAT(REPEAT('%é', 50000), 'y')",
 ]  # fmt: skip
 

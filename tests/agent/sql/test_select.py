@@ -8,7 +8,7 @@ import pytest
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.select import Result
-from innoclone.agent.sql.types import text_of
+from innoclone.agent.sql.values import text_of
 from selects import CASES, run
 
 
@@ -104,8 +104,12 @@ def test_clauses(query: str, rows: list[list[str | None]]) -> None:
 @pytest.mark.parametrize(
     "query",
     [f"SELECT 1 {STATUS} FOR UPDATE", "SELECT 1 INTO OUTFILE '/tmp/x'", "SELECT SLEEP(1)",
-     "SELECT 'a' REGEXP '(a)\\\\1'",
-     "SELECT LOAD_FILE('/etc/passwd')", "SELECT 1" + "+1" * 900, "SELECT 'a' COLLATE utf8mb4_de_pb_0900_ai_ci",
+     "SELECT 'a' REGEXP '(a)\\\\1'", "SELECT SIN(1)", "SELECT CONV('a', 16, 10)", "SELECT WEEK(NOW(), 3)",
+     "SELECT DATE_FORMAT(NOW(), '%V')", "SELECT EXTRACT(DAY FROM NOW())", "SELECT NOW() + INTERVAL '1:1' HOUR_MINUTE",
+     "SELECT 6 & 3", "SELECT ~1", "SELECT 1 > ANY (SELECT 1)", "WITH x AS (SELECT 1) SELECT 1 FROM x",
+     f"SELECT 1 {STATUS} a JOIN performance_schema.clone_progress b USING (ID)", "SELECT 1 FROM (SELECT 1) x (a)",
+     "SELECT REGEXP_REPLACE('a', 'a', 'b')",
+     "SELECT LOAD_FILE('/etc/passwd')", "SELECT 1" + "+1" * 900, "SELECT 'a' COLLATE utf8mb4_bin", "SELECT 1 <=> 1",
      "WITH RECURSIVE x AS (SELECT 1) SELECT 1", f"SELECT SUM(ID) OVER (ROWS 1 PRECEDING) {STATUS}",
      f"SELECT ID {STATUS} GROUP BY ID WITH ROLLUP",
      f"SELECT 1 {STATUS} a NATURAL JOIN performance_schema.clone_status b",

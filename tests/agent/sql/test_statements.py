@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, tokens_of
-from innoclone.agent.sql.masking import masked
+from innoclone.agent.sql.lexer import Kind, masked, tokens_of
 from innoclone.agent.sql.parsing import parse_select
 from innoclone.agent.sql.statements import (
     AccountName,

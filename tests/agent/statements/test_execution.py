@@ -10,7 +10,6 @@ import pytest
 from innoclone.agent.accounts.accounts import Account, Accounts
 from innoclone.agent.accounts.caller import Caller
 from innoclone.agent.accounts.credentials import ADMINISTRATOR
-from innoclone.agent.accounts.failedlogins import FailedLogins
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.connections import ClientKind, ConnectionLimits, Connections
 from innoclone.agent.faults import StatementError
@@ -21,6 +20,7 @@ from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.results import Done, Rows
 from innoclone.agent.variables.fixed import fixed_variables
 from innoclone.agent.variables.globals import Variables
+from innoclone.transport.failedlogins import FailedLogins
 
 
 @pytest.fixture

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
+from typing import Any
 
 import pymysql
+from pymysql.connections import Connection
 
 from attacks.target import Attack, Breach, Counts, Stop, Target, flood, number_of
 
@@ -77,15 +80,20 @@ def take_over(target: Target, stop: Stop) -> str:
     )  # fmt: skip
     while not stop.is_set():
         with target.connect("maker") as connection:
-            for statement in statements:
-                try:
-                    with connection.cursor() as cursor:
-                        cursor.execute(statement)
-                except pymysql.Error as error:
-                    counts[number_of(error)] += 1
-                else:
-                    raise Breach(f"{statement} was executed")
+            _refused(connection, statements, counts)
     return str(counts)
+
+
+def _refused(connection: Connection[Any], statements: Iterable[str], counts: Counts) -> None:
+    """Each is answered with an error, which is counted. Raises `Breach`."""
+    for statement in statements:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        except pymysql.Error as error:
+            counts[number_of(error)] += 1
+        else:
+            raise Breach(f"{statement[:100]} was executed")
 
 
 def clones(target: Target, stop: Stop) -> str:
@@ -105,14 +113,7 @@ def clones(target: Target, stop: Stop) -> str:
                    for one in donors]  # fmt: skip
     while not stop.is_set():
         with contextlib.suppress(OSError), target.connect("operator") as connection:
-            for statement in statements:
-                try:
-                    with connection.cursor() as cursor:
-                        cursor.execute(statement)
-                except pymysql.Error as error:
-                    counts[number_of(error)] += 1
-                else:
-                    raise Breach(f"{statement[:100]} was executed")
+            _refused(connection, statements, counts)
     return str(counts)
 
 

@@ -8,8 +8,8 @@ import pwd
 from dataclasses import dataclass
 
 from innoclone.agent.accounts.accounts import EVERYWHERE, GRANT_OPTION, NOBODY, Account, Accounts
-from innoclone.agent.accounts.keys import PasswordKey
-from innoclone.agent.sql.grammar import PRIVILEGES
+from innoclone.agent.sql import PRIVILEGES
+from innoclone.records.keys import PasswordKey
 
 __all__ = ["ADMINISTRATOR", "HostCredentials", "PasswordCache", "is_administrator"]
 

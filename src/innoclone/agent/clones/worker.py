@@ -19,7 +19,6 @@ from dataclasses import asdict
 from innoclone.agent.clones.errors import in_answer
 from innoclone.agent.clones.log import logged
 from innoclone.agent.clones.process import LOCK, REFUSED, Control, Job, Outcome
-from innoclone.agent.logs import log_to
 from innoclone.commands.options import CloneOptions, LocalOptions, ReplaceOptions
 from innoclone.commands.runrecord import begin, is_refusal
 from innoclone.errors import CloneError, Interrupted, TargetBusy
@@ -27,6 +26,7 @@ from innoclone.files.lock import take_lock
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import INTERRUPTED, StatusFile
+from innoclone.report.logs import log_to
 from innoclone.report.output import Output
 
 __all__ = ["main"]

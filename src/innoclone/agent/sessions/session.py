@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import ssl
 import threading
 import time
@@ -13,22 +12,21 @@ from dataclasses import dataclass, replace
 
 from innoclone.agent.accounts.caller import UNAUTHENTICATED, Caller
 from innoclone.agent.accounts.credentials import HostCredentials, PasswordCache
-from innoclone.agent.accounts.failedlogins import LoginAttempt, peer_of
-from innoclone.agent.accounts.keys import PasswordKey
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
-from innoclone.agent.sql.budget import Budget, running, trim
-from innoclone.agent.sql.masking import masked
+from innoclone.agent.sql import Budget, masked, running, trim
 from innoclone.agent.statements.context import SessionContext
 from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.prepared import Prepared
 from innoclone.agent.statements.results import Answer, Done, Rows, packets
 from innoclone.agent.variables.version import SERVER_VERSION
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, one_line
-from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection
+from innoclone.records.keys import PasswordKey
+from innoclone.transport.failedlogins import LoginAttempt, peer_of
+from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection, nonce
 from innoclone.wire import commands as com
-from innoclone.wire.handshake import NONCE_LENGTH, Err
+from innoclone.wire.handshake import Err
 from innoclone.wire.results import Eof
 from innoclone.wire.serverlogin import ServerLogin, ServerStep
 
@@ -41,11 +39,6 @@ COUNTED: dict[type[com.Command], tuple[str, ...]] = {
     com.StmtPrepare: ("Queries", "Com_stmt_prepare"), com.Ping: ("Queries",), com.StmtClose: ("Queries",),
 }  # fmt: skip
 LOGIN_PACKET = 1 << 16  # bytes; a login's packets are short, and whoever sends them is not known yet
-
-
-def _nonce() -> bytes:
-    """20 random bytes, none of them NUL or a dollar sign, as MySQL's own."""
-    return bytes(33 + byte % 90 if 33 + byte % 90 != 36 else 126 for byte in os.urandom(NONCE_LENGTH))
 
 
 def refusal(error: CloneError) -> bytes:
@@ -172,7 +165,7 @@ class Session:
         connection.set_deadline(settings.connect_timeout)
         local = connection.peer_uid is not None
         login = ServerLogin(
-            self._credentials, version=SERVER_VERSION, connection_id=self.number, nonce=_nonce(),
+            self._credentials, version=SERVER_VERSION, connection_id=self.number, nonce=nonce(),
             client_host=self._host, tls=not local, private=local, tls_required=settings.require_secure_transport,
         )  # fmt: skip
         connection.write([login.greeting.serialize()])
@@ -313,7 +306,7 @@ class Session:
         self._is_logged_in = False
         self._context.caller = replace(self.caller, user=UNAUTHENTICATED)
         self._connection.set_deadline(self._settings.connect_timeout)
-        login, step = ServerLogin.changing_user(self._credentials, command, self._login, _nonce())
+        login, step = ServerLogin.changing_user(self._credentials, command, self._login, nonce())
         if not self._converse(login, step):
             return False
         self._set_timeouts()

@@ -1,8 +1,5 @@
-"""What a statement may take of time, rows and memory: every loop of the agent's SQL spends from its thread's budget.
-
-Nothing that a client sends may hold the agent or what runs beside it, so no loop whose length a client chooses goes
-on without a look at KILL and at the clock, and nothing is kept that wasn't counted.
-"""
+"""What a statement may take of time, rows and memory: no loop whose length a client chooses goes on without a look at
+KILL and at the clock, and nothing is kept that wasn't counted, in the budget of the thread."""
 
 from __future__ import annotations
 
@@ -11,31 +8,13 @@ import ctypes
 import threading
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 from innoclone.agent.faults import StatementError
-
-__all__ = [
-    "MOST_PREPARED",
-    "PREPARED",
-    "Budget",
-    "Kept",
-    "Pool",
-    "current",
-    "hold",
-    "look_at",
-    "running",
-    "size_of",
-    "spend",
-    "trim",
-]
 
 SECONDS = 10.0  # of one statement
 ROWS = 1_000_000  # that a statement may look at
 STATEMENT_BYTES = 64 << 20
-SESSION_BYTES = 8 << 20  # that one session keeps from one statement to the next
-MOST_PREPARED = 16382  # max_prepared_stmt_count
-PREPARED, BYTES_OF_A_KEY = "prepared", 300
-SESSIONS_BYTES = 256 << 20  # of all sessions and their statements
 STEPS_BETWEEN_LOOKS = 500  # steps of about a microsecond
 AT_ONCE = 1 << 16  # bytes that are taken from the pool at a time
 WORTH_TRIMMING = 4 << 20  # bytes: freeing less is not worth a look at the whole heap
@@ -56,106 +35,30 @@ def size_of(text: str) -> int:
     return EMPTY_TEXT + (len(text) if text.isascii() else 4 * len(text))
 
 
-class Pool:
+class Pool(Protocol):
     """The memory of all sessions together."""
 
-    def __init__(self, most: int = SESSIONS_BYTES) -> None:
-        """``most`` is in bytes."""
-        self._most, self._taken, self._prepared = most, 0, 0
-        self._lock = threading.Lock()
-
-    @property
-    def taken(self) -> int:
-        """Bytes in use."""
-        return self._taken
-
     def take(self, count: int) -> None:
-        """Raises error 3170."""
-        with self._lock:
-            if self._taken + count > self._most:
-                raise StatementError(3170, self._most, "all sessions", "Try again later.")
-            self._taken += count
-
-    @property
-    def prepared(self) -> int:
-        """How many prepared statements there are."""
-        return self._prepared
-
-    def count_prepared(self, more: int) -> None:
-        """So many prepared statements more, or less. Raises error 1461."""
-        with self._lock:
-            if self._prepared + more > MOST_PREPARED:
-                raise StatementError(1461, MOST_PREPARED)
-            self._prepared += more
+        """So many bytes. Raises error 3170."""
 
     def give(self, count: int) -> None:
         """Give back what was taken."""
-        with self._lock:
-            self._taken -= count
-
-
-class Kept:
-    """What one session keeps from one statement to the next: user variables and prepared statements, by keys."""
-
-    def __init__(self, pool: Pool, most: int = SESSION_BYTES) -> None:
-        """``most`` is in bytes."""
-        self._pool, self._most = pool, most
-        self._sizes: dict[tuple[object, ...], int] = {}
-        self._total = 0
-
-    def put(self, key: tuple[object, ...], size: int) -> None:
-        """So many bytes under that key, instead of what was there. Raises errors 1461, 3170."""
-        size += BYTES_OF_A_KEY
-        more = size - self._sizes.get(key, 0)
-        if self._total + more > self._most:
-            raise StatementError(3170, self._most, "a session's variables and statements", "")
-        self._pool.take(more)
-        if key[0] == PREPARED and key not in self._sizes:
-            try:
-                self._pool.count_prepared(1)
-            except StatementError:
-                self._pool.give(more)
-                raise
-        self._sizes[key] = size
-        self._total += more
-
-    def drop(self, key: tuple[object, ...]) -> None:
-        """It is kept no more."""
-        size = self._sizes.pop(key, 0)
-        self._total -= size
-        self._pool.give(size)
-        if size and key[0] == PREPARED:
-            self._pool.count_prepared(-1)
-
-    def clear(self) -> None:
-        """Nothing is kept any more; its owner has let it go."""
-        total = self._total
-        for key in list(self._sizes):
-            self.drop(key)
-        trim(total)
 
 
 class Budget:
     """One statement's. Used by its own thread alone, but for `interrupted`, which any may set."""
 
     def __init__(
-        self,
-        pool: Pool | None = None,
-        interrupted: threading.Event | None = None,
-        *,
-        seconds: float = SECONDS,
-        rows: int = ROWS,
-        most: int = STATEMENT_BYTES,
-    ) -> None:
+        self, pool: Pool | None = None, interrupted: threading.Event | None = None, *, seconds: float = SECONDS,
+        rows: int = ROWS, most: int = STATEMENT_BYTES,
+    ) -> None:  # fmt: skip
         """``interrupted`` is set by KILL; ``most`` is in bytes."""
-        self._pool = pool or Pool()
-        self.interrupted = interrupted or threading.Event()
-        self._steps = STEPS_BETWEEN_LOOKS
-        self._began = time.monotonic()
+        self._pool, self.interrupted = pool, interrupted or threading.Event()
+        self._steps, self._began = STEPS_BETWEEN_LOOKS, time.monotonic()
         self._end = self._began + seconds
         self._has_turn = False
         self._rows, self._most = rows, most
-        self._held = self._taken = 0
+        self.held = self.most_held = 0  # bytes in use, and bytes that were in use at a time, or a little more
 
     def within(self, seconds: float | None, rows: int) -> None:
         """Less than until now, counted from the statement's begin; None is no other time."""
@@ -171,17 +74,18 @@ class Budget:
             self.look()
 
     def look(self) -> None:
-        """Raises error 1317 once the statement was killed, 3024 when its time is over. Lets other threads go first.
-
-        Of the statements that take long one works at a time, and that half of the time. Python gives the interpreter
-        from thread to thread every 5 ms only: each of them would add as much to every step of a clone.
-        """
+        """Raises errors 1317, 3024. Lets other threads go first: of the statements that take long one works at a time,
+        and that half of the time, as each would add the 5 ms of Python's turns to every step of a clone."""
         self.check()
         if time.monotonic() - self._began <= POLITE_AFTER:
             return
         self.rest()
         time.sleep(PAUSE)
-        while not _turn.acquire(timeout=WAIT):
+        self.take_turn()
+
+    def take_turn(self) -> None:
+        """Wait until no other statement has it. Raises errors 1317, 3024."""
+        while not self._has_turn and not _turn.acquire(timeout=WAIT):
             self.check()
         self._has_turn = True
 
@@ -204,40 +108,36 @@ class Budget:
         if self._rows < 0:
             raise StatementError(1104)
 
-    @property
-    def held(self) -> int:
-        """Bytes in use."""
-        return self._held
-
-    @property
-    def most_held(self) -> int:
-        """Bytes that were in use at the same time, or a little more."""
-        return self._taken
-
     def hold(self, count: int) -> None:
         """So many bytes more, or less. Raises error 3170."""
-        self._held += count
-        if self._held > self._taken:
-            if self._held > self._most:
+        self.held += count
+        if self.held > self.most_held:
+            if self.held > self._most:
                 raise StatementError(3170, self._most, "a statement", "")
-            wanted = (self._held - self._taken) // AT_ONCE * AT_ONCE + AT_ONCE
-            self._pool.take(wanted)
-            self._taken += wanted
+            wanted = (self.held - self.most_held) // AT_ONCE * AT_ONCE + AT_ONCE
+            if self._pool is not None:
+                self._pool.take(wanted)
+            self.most_held += wanted
 
     def close(self) -> None:
         """Everything is given back."""
         self.rest()
-        self._pool.give(self._taken)
-        self._held = 0
+        if self._pool is not None:
+            self._pool.give(self.most_held)
+        self.held = 0
 
 
-_local = threading.local()
+class _Local(threading.local):
+    budget: Budget | None = None
+
+
+_local = _Local()
 _turn = threading.Lock()
 
 
 def current() -> Budget | None:
     """This thread's."""
-    return getattr(_local, "budget", None)
+    return _local.budget
 
 
 @contextlib.contextmanager
@@ -253,21 +153,24 @@ def running(budget: Budget) -> Iterator[Budget]:
 
 def spend(steps: int = 1) -> None:
     """In every loop: about a microsecond of work each. Raises errors 1317, 3024."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.spend(steps)
 
 
 def hold(count: int) -> None:
     """For what is kept until the statement's end. Raises error 3170."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.hold(count)
+
+
+def alone() -> None:
+    """Before what takes long or much memory in one call: no other statement does such a thing. Errors 1317, 3024."""
+    if (budget := _local.budget) is not None:
+        budget.take_turn()
 
 
 def look_at(rows: int = 1) -> None:
     """For rows that are looked at. Raises errors 1104, 1317, 3024."""
-    budget = current()
-    if budget is not None:
+    if (budget := _local.budget) is not None:
         budget.look_at(rows)
         budget.spend(rows)

@@ -1,273 +1,258 @@
-"""Functions of dates and times, beside those of `innoclone.agent.sql.moments`."""
+"""Dates and times: their functions, ``moment + INTERVAL amount unit``, and TIMESTAMPDIFF; and CAST."""
 
 from __future__ import annotations
 
+import calendar
+import math
 import re
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone, tzinfo
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
+
+from sqlglot import exp
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.expressions import Expr, constant, scalar
-from innoclone.agent.sql.intervals import MOMENT_TEXT, fraction, week, week_and_year
-from innoclone.agent.sql.types import (
-    BIGINT,
-    DATE,
-    NOT_FIXED,
-    SqlType,
-    Value,
-    datetime_type,
-    integer,
-    text_of,
-    time_type,
-    varchar,
-)
-from innoclone.agent.sql.values import to_duration, to_integer, to_moment, to_number, to_text
+from innoclone.agent.sql import values as t
+from innoclone.agent.sql.budget import spend
+from innoclone.agent.sql.expressions import LARGEST, Expr, Function, derived, plain, scalar
+from innoclone.agent.sql.values import BIGINT, DATE, SqlType, Value, datetime_type, decimal, integer, time_type, varchar
 from innoclone.wire.results import ColumnType
 
-__all__ = ["DATES"]
-
-Maker = Callable[..., Expr]
-EPOCH_DAYS = 365  # TO_DAYS of the first day that Python knows is one more: MySQL has a year 0
-LONGEST_FORMAT = 256  # characters of STR_TO_DATE's, which becomes a regular expression
+FIRST_YEAR = 1970  # of UNIX_TIMESTAMP
 LARGEST_TIME = timedelta(hours=838, minutes=59, seconds=59)
+UNITS = {"MICROSECOND": 1, "SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 * 10**6, "DAY": 86400 * 10**6}
+UNITS["WEEK"] = 7 * UNITS["DAY"]  # microseconds
+MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+OF_DATES = ("DAY", "WEEK", *MONTHS)
+MOMENT_TEXT = replace(t.char(29), decimals=t.NOT_FIXED)
 
 
-def _number(length: int, function: Callable[[datetime], int]) -> Maker:
-    def value(given: Value) -> Value:
-        moment = to_moment(given)
-        return None if moment is None else function(moment)
-
-    return lambda arg: scalar(integer(length), value, arg)
-
-
-def _name(pattern: str) -> Maker:
-    def value(given: Value) -> Value:
-        moment = to_moment(given)
-        return None if moment is None else f"{moment:{pattern}}"
-
-    return lambda arg: scalar(varchar(9), value, arg)
+def _fraction(arg: Expr) -> int:
+    """How many decimals a moment or time made of this has: of a constant text as many as it shows."""
+    if arg.type.kind in t.TEMPORAL:
+        return arg.type.decimals
+    if arg.is_constant and isinstance(arg.known, str):
+        found = re.search(r"\.(\d*)", arg.known)
+        return min(len(found[1]), 6) if found else 0
+    return 6 if arg.type.is_text or arg.type.decimals == t.NOT_FIXED else min(arg.type.decimals, 6)
 
 
-def _days(moment: datetime | date) -> int:
-    return moment.toordinal() + EPOCH_DAYS
+def _plus_months(moment: datetime, months: int) -> datetime:
+    """The last day of a month that is too short."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, calendar.monthrange(year, month + 1)[1]))
 
 
-def _datediff(left: Expr, right: Expr) -> Expr:
-    def value(first: Value, second: Value) -> Value:
-        begin, end = to_moment(first), to_moment(second)
-        return None if begin is None or end is None else _days(begin) - _days(end)
+def plus_interval(moment: Expr, amount: Expr, unit: str, sign: int) -> Expr:
+    """``moment + INTERVAL amount unit``; NULL where there is no such date. Raises error 1235."""
+    if unit not in UNITS and unit not in MONTHS:
+        raise StatementError(1235, f"INTERVAL {unit}")
+    is_date = moment.type.kind is ColumnType.DATE and unit in OF_DATES
+    is_time = moment.type.kind is ColumnType.TIME
+    decimals = 6 if unit == "MICROSECOND" else 0 if moment.type.decimals == t.NOT_FIXED else moment.type.decimals
+    if unit == "SECOND":
+        decimals = max(decimals, 6 if amount.type.is_text else min(amount.type.decimals, 6))
+    kind = MOMENT_TEXT if moment.type.is_text else DATE if is_date else datetime_type(decimals)
+    kind = time_type(decimals) if is_time else kind
 
-    return scalar(integer(8), value, left, right)
-
-
-def _from_days(arg: Expr) -> Expr:
-    def value(given: Value) -> Value:
-        days = (to_integer(given) or 0) - EPOCH_DAYS
-        return date.fromordinal(days) if 1 <= days <= date.max.toordinal() else None
-
-    return scalar(DATE, value, arg)
-
-
-def _last_day(arg: Expr) -> Expr:
-    def value(given: Value) -> Value:
-        moment = to_moment(given)
-        if moment is None:
+    def value(given: Value, count: Value) -> Value:
+        number = (t.to_number(count) if unit == "SECOND" else t.to_integer(count)) or 0
+        start = given if is_time and unit in UNITS else None if is_time else t.to_moment(given)
+        if not isinstance(start, datetime | timedelta):
             return None
-        following = moment.replace(day=28) + timedelta(days=4)
-        return (following - timedelta(days=following.day)).date()
-
-    return scalar(DATE, value, arg)
-
-
-def _week(arg: Expr, mode: Expr | None = None) -> Expr:
-    def value(given: Value, chosen: Value) -> Value:
-        moment = to_moment(given)
-        return None if moment is None else week(moment, (to_integer(chosen) or 0) & 7)
-
-    return scalar(integer(2), value, arg, mode or constant(BIGINT, 0))
-
-
-def _yearweek(arg: Expr, mode: Expr | None = None) -> Expr:
-    def value(given: Value, chosen: Value) -> Value:
-        moment = to_moment(given)
-        if moment is None:
-            return None
-        number, year = week_and_year(moment, (to_integer(chosen) or 0) & 7 | 2)
-        return year * 100 + number
-
-    return scalar(integer(6), value, arg, mode or constant(BIGINT, 0))
-
-
-def _makedate(year: Expr, day: Expr) -> Expr:
-    def value(first: Value, second: Value) -> Value:
-        number, days = to_integer(first) or 0, to_integer(second) or 0
-        if not 0 <= number <= 9999 or days < 1:
-            return None
-        number += 2000 if number < 70 else 1900 if number < 100 else 0
         try:
-            return date(number, 1, 1) + timedelta(days=days - 1)
+            found: datetime | timedelta
+            if isinstance(start, datetime) and unit in MONTHS:
+                found = _plus_months(start, sign * int(number) * MONTHS[unit])
+            else:
+                found = start + timedelta(microseconds=sign * int(Decimal(str(number)) * UNITS[unit]))
         except (OverflowError, ValueError):
             return None
-
-    return scalar(DATE, value, year, day)
-
-
-def _maketime(hour: Expr, minute: Expr, second: Expr) -> Expr:
-    decimals = min(second.type.decimals, 6) if not second.type.is_integer else 0
-
-    def value(first: Value, middle: Value, last: Value) -> Value:
-        hours, minutes, seconds = to_integer(first) or 0, to_integer(middle) or 0, float(to_number(last) or 0)
-        if not 0 <= minutes < 60 or not 0 <= seconds < 60:
-            return None
-        size = timedelta(hours=abs(hours), minutes=minutes, seconds=seconds)
-        return min(size, LARGEST_TIME) * (-1 if hours < 0 else 1)
-
-    return scalar(time_type(decimals), value, hour, minute, second)
-
-
-def _timestamp(arg: Expr, time: Expr | None = None) -> Expr:
-    given = [arg, time] if time is not None else [arg]
-    decimals = max(map(fraction, given))
-
-    def value(first: Value, *second: Value) -> Value:
-        moment = to_moment(first)
-        more = to_duration(second[0]) if second else timedelta()
-        return None if moment is None or more is None else moment + more
-
-    return scalar(datetime_type(decimals), value, *given)
-
-
-def _addtime(sign: int) -> Maker:
-    def make(arg: Expr, time: Expr) -> Expr:
-        decimals = max(fraction(arg), fraction(time))
-        kind = arg.type.kind
-        found = MOMENT_TEXT if arg.type.is_text else time_type(decimals) if kind is ColumnType.TIME else (
-            datetime_type(decimals))  # fmt: skip
-
-        def value(first: Value, second: Value) -> Value:
-            more = to_duration(second)
-            if more is None or to_moment(second) is not None:
-                return None
-            begin = to_duration(first) if isinstance(first, timedelta) or to_moment(first) is None else to_moment(first)
-            if begin is None:
-                return None
-            end = begin + sign * more
-            if not found.is_text:
-                return end
-            return text_of(end, datetime_type(NOT_FIXED) if isinstance(end, datetime) else time_type(NOT_FIXED))
-
-        return scalar(found, value, arg, time)
-
-    return make
-
-
-_OFFSET = re.compile(r"([+-])(\d{1,2}):(\d{2})")
-
-
-def _zone(text: str) -> tzinfo | None:
-    """Offsets and SYSTEM; names need tables that a new MySQL server has not either."""
-    if text.upper() == "SYSTEM":
-        return datetime.now().astimezone().tzinfo
-    found = _OFFSET.fullmatch(text)
-    if found is None or not -timedelta(hours=14) < (size := timedelta(hours=int(found[2]), minutes=int(found[3]))):
-        return None
-    return timezone(size if found[1] == "+" else -size) if size <= timedelta(hours=14) else None
-
-
-def _convert_tz(arg: Expr, begin: Expr, end: Expr) -> Expr:
-    decimals = fraction(arg)
-
-    def value(given: Value, first: Value, second: Value) -> Value:
-        moment = to_moment(given)
-        source, target = _zone(to_text(first, begin.type) or ""), _zone(to_text(second, end.type) or "")
-        if moment is None or source is None or target is None:
-            return None
-        return moment.replace(tzinfo=source).astimezone(target).replace(tzinfo=None)
-
-    return scalar(datetime_type(decimals), value, arg, begin, end)
-
-
-_FIELDS = {
-    "Y": r"(?P<Y>\d{4})", "y": r"(?P<y>\d{2})", "m": r"(?P<m>\d{1,2})", "c": r"(?P<m>\d{1,2})", "d": r"(?P<d>\d{1,2})",
-    "e": r"(?P<d>\d{1,2})", "H": r"(?P<H>\d{1,2})", "k": r"(?P<H>\d{1,2})", "h": r"(?P<I>\d{1,2})",
-    "I": r"(?P<I>\d{1,2})", "l": r"(?P<I>\d{1,2})", "i": r"(?P<M>\d{1,2})", "s": r"(?P<S>\d{1,2})",
-    "S": r"(?P<S>\d{1,2})", "f": r"(?P<f>\d{1,6})", "p": r"(?P<p>[AaPp][Mm])", "j": r"(?P<j>\d{1,3})",
-    "b": r"(?P<b>[A-Za-z]{3})", "M": r"(?P<b>[A-Za-z]{3})[A-Za-z]*", "%": "%",
-}  # fmt: skip
-_FIELDS["T"] = f"{_FIELDS['H']}:{_FIELDS['i']}:{_FIELDS['s']}"
-_FIELDS["r"] = f"{_FIELDS['I']}:{_FIELDS['i']}:{_FIELDS['s']} {_FIELDS['p']}"
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-
-
-def _pattern(wanted: str) -> re.Pattern[str]:
-    """A format of STR_TO_DATE. Raises error 1235 for what isn't understood."""
-    if len(wanted) > LONGEST_FORMAT:
-        raise StatementError(1235, "STR_TO_DATE with a format as long as this one")
-    parts = []
-    for found in re.finditer(r"%(.)|\s+|[^%\s]", wanted, re.DOTALL):
-        if found[1] is None:
-            parts.append(r"\s*" if found[0].isspace() else re.escape(found[0]))
-        elif found[1] in _FIELDS:
-            parts.append(_FIELDS[found[1]])
-        else:
-            raise StatementError(1235, f"STR_TO_DATE with %{found[1]}")
-    try:
-        return re.compile(r"\s*" + "".join(parts), re.ASCII)
-    except re.error:
-        raise StatementError(1235, "STR_TO_DATE with a part twice") from None
-
-
-def _parsed(text: str, wanted: str) -> datetime | None:
-    found = _pattern(wanted).match(text)
-    if found is None:
-        return None
-    parts = {name: part for name, part in found.groupdict().items() if part is not None}
-    year = int(parts["Y"]) if "Y" in parts else 0
-    if "y" in parts:
-        year = int(parts["y"]) + (2000 if int(parts["y"]) < 70 else 1900)
-    month = int(parts.get("m", 0))
-    if "b" in parts:
-        month = _MONTHS.index(parts["b"].lower()) + 1 if parts["b"].lower() in _MONTHS else 0
-    hour = int(parts.get("H", 0))
-    if "I" in parts:
-        hour = int(parts["I"]) % 12 + (12 if parts.get("p", "").lower() == "pm" else 0)
-    time = hour, int(parts.get("M", 0)), int(parts.get("S", 0)), int(parts.get("f", "0").ljust(6, "0"))
-    is_time = not {"Y", "y", "m", "b", "d", "j"} & set(parts)
-    try:
-        if "j" in parts:
-            return datetime(year, 1, 1, *time) + timedelta(days=int(parts["j"]) - 1)
-        return datetime(1, 1, 1, *time) if is_time else datetime(year, month, int(parts.get("d", 0)), *time)
-    except ValueError:
-        return None
-
-
-def _str_to_date(arg: Expr, pattern: Expr) -> Expr:
-    """The type is known where the format is a constant."""
-    wanted = to_text(pattern.known, pattern.type) or ""
-    letters = set(re.findall(r"%(.)", wanted))
-    has_date, has_time = bool(letters & set("YymcdebMj")), bool(letters & set("HkhIlisSfpTr"))
-    decimals = 6 if "f" in letters or not wanted else 0
-    kind: SqlType = datetime_type(decimals) if has_date == has_time else DATE if has_date else time_type(decimals)
-
-    def value(given: Value, form: Value) -> Value:
-        found = _parsed(to_text(given, arg.type) or "", to_text(form, pattern.type) or "")
-        if found is None or kind.kind is ColumnType.DATETIME:
+        if not isinstance(found, datetime):
             return found
-        return found.date() if kind is DATE else to_duration(found)
+        if kind.is_text:
+            with_time = len(str(given)) > 10 or unit not in OF_DATES
+            return t.text_of(found if with_time else found.date(), datetime_type(t.NOT_FIXED))
+        return found.date() if is_date else found
 
-    return scalar(kind, value, arg, pattern)
+    return scalar(kind, value, moment, amount)
 
 
-DATES: dict[str, tuple[int, int | None, Maker]] = {
-    "DATEDIFF": (2, 2, _datediff), "TO_DAYS": (1, 1, _number(7, _days)), "FROM_DAYS": (1, 1, _from_days),
-    "TO_SECONDS": (1, 1, _number(20, lambda t: _days(t) * 86400 + t.hour * 3600 + t.minute * 60 + t.second)),
-    "LAST_DAY": (1, 1, _last_day), "DAYNAME": (1, 1, _name("%A")), "MONTHNAME": (1, 1, _name("%B")),
-    "DAYOFWEEK": (1, 1, _number(1, lambda t: (t.weekday() + 1) % 7 + 1)),
-    "WEEKDAY": (1, 1, _number(1, datetime.weekday)),
-    "DAYOFYEAR": (1, 1, _number(3, lambda t: t.timetuple().tm_yday)),
-    "QUARTER": (1, 1, _number(1, lambda t: (t.month + 2) // 3)),
-    "WEEK": (1, 2, _week), "WEEKOFYEAR": (1, 1, _number(2, lambda t: week(t, 3))), "YEARWEEK": (1, 2, _yearweek),
-    "MAKEDATE": (2, 2, _makedate), "MAKETIME": (3, 3, _maketime), "TIMESTAMP": (1, 2, _timestamp),
-    "ADDTIME": (2, 2, _addtime(1)), "SUBTIME": (2, 2, _addtime(-1)), "CONVERT_TZ": (3, 3, _convert_tz),
-    "STR_TO_DATE": (2, 2, _str_to_date),
+def timestampdiff(unit: str, begin: Expr, end: Expr) -> Expr:
+    """TIMESTAMPDIFF: whole units between, toward zero."""
+    if unit not in UNITS and unit not in MONTHS:
+        raise StatementError(1235, f"TIMESTAMPDIFF({unit})")
+
+    def value(start: datetime, stop: datetime) -> Value:
+        sign = 1 if start <= stop else -1
+        start, stop = (start, stop) if start <= stop else (stop, start)
+        if unit in UNITS:
+            return sign * ((stop - start) // timedelta(microseconds=UNITS[unit]))
+        later = (start.day, start.time()) > (stop.day, stop.time())
+        months = (stop.year - start.year) * 12 + stop.month - start.month - later
+        return sign * (months // MONTHS[unit])
+
+    return plain("mm", BIGINT, value)[2](begin, end)
+
+
+def _bounded(value: timedelta) -> timedelta:
+    return max(min(value, LARGEST_TIME), -LARGEST_TIME)
+
+
+def _timediff(left: Expr, right: Expr) -> Expr:
+    def value(first: Value, second: Value) -> Value:
+        moments = t.to_moment(first), t.to_moment(second)
+        if moments[0] is not None and moments[1] is not None:
+            return _bounded(moments[0] - moments[1])
+        times = t.to_duration(first), t.to_duration(second)
+        if isinstance(first, datetime) or isinstance(second, datetime) or times[0] is None or times[1] is None:
+            return None
+        return _bounded(times[0] - times[1])
+
+    return scalar(time_type(max(_fraction(left), _fraction(right))), value, left, right)
+
+
+def _sec_to_time(number: int | Decimal | float) -> Value:
+    if abs(float(number)) >= LARGEST_TIME.total_seconds():
+        return LARGEST_TIME if number > 0 else -LARGEST_TIME
+    return timedelta(microseconds=int(Decimal(str(number)) * 1_000_000))
+
+
+def _of_sec_to_time(arg: Expr) -> SqlType:
+    return time_type(6 if arg.type.is_text or arg.type.kind is ColumnType.DOUBLE else min(arg.type.decimals, 6))
+
+
+_STRFTIME = {
+    "y": "%y", "m": "%m", "d": "%d", "H": "%H", "h": "%I", "I": "%I", "i": "%M", "s": "%S", "S": "%S", "f": "%f",
+    "p": "%p", "T": "%H:%M:%S", "r": "%I:%M:%S %p", "j": "%j", "W": "%A", "a": "%a", "M": "%B", "b": "%b", "w": "%w",
 }  # fmt: skip
+_FORMATS: dict[str, Callable[[datetime], str]] = {
+    "Y": lambda moment: f"{moment.year:04}", "c": lambda moment: str(moment.month), "e": lambda moment: str(moment.day),
+    "k": lambda moment: str(moment.hour), "l": lambda moment: str((moment.hour - 1) % 12 + 1),
+    "D": lambda m: f"{m.day}{'th' if 10 <= m.day <= 19 else {1: 'st', 2: 'nd', 3: 'rd'}.get(m.day % 10, 'th')}",
+}  # fmt: skip
+_OF_WEEKS = "UuVvXx"
+_LENGTHS = {"M": 64, "W": 64, "D": 4, "Y": 4, "a": 32, "b": 32, "j": 3, "k": 7, "H": 7, "r": 11, "T": 8, "f": 6, "w": 1,
+            "%": 1}  # fmt: skip
+
+
+def _of_date_format(_: Expr, pattern: Expr) -> SqlType:
+    """As MySQL's format_length counts; for a format that is not constant, ten for each character."""
+    if not isinstance(pattern.known, str):
+        return varchar(pattern.type.length * 10)
+    parts = [found[1] for found in re.finditer(r"%(.)|.", pattern.known, re.DOTALL)]
+    return varchar(sum(_LENGTHS.get(part, 2 if part in _STRFTIME or part in _FORMATS else 1) for part in parts))
+
+
+def _date_format(moment: datetime, pattern: str) -> Value:
+    """Raises error 1235 for weeks."""
+    parts = []
+    for found in re.finditer(r"%(.)|[^%]+|%", pattern, re.DOTALL):
+        spend(2)
+        if found[1] is not None and found[1] in _OF_WEEKS:
+            raise StatementError(1235, f"DATE_FORMAT with %{found[1]}")
+        if found[1] in _FORMATS:
+            parts.append(_FORMATS[found[1]](moment))
+        else:
+            parts.append(f"{moment:{_STRFTIME[found[1]]}}" if found[1] in _STRFTIME else found[1] or found[0])
+    return "".join(parts)
+
+
+def _unix_timestamp(zone: tzinfo | None) -> Function:
+    def make(arg: Expr) -> Expr:
+        decimals = 0 if arg.type.is_text and not arg.is_constant else _fraction(arg)
+
+        def value(given: Value) -> Value:
+            moment = t.to_moment(given)
+            if moment is None or moment.year < FIRST_YEAR:
+                return 0
+            seconds = int(moment.replace(microsecond=0, tzinfo=zone).timestamp())
+            return seconds if not decimals else t.rounded(seconds + Decimal(moment.microsecond) / 10**6, decimals)
+
+        return scalar(decimal(11, decimals) if decimals else BIGINT, value, arg)
+
+    return 1, 1, make
+
+
+def _from_unixtime(zone: tzinfo | None) -> Function:
+    def value(number: int | Decimal | float) -> Value:
+        if not 0 <= number < 1 << 32:
+            return None
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(Decimal(str(number)) * 10**6))
+        return moment.astimezone(zone).replace(tzinfo=None)
+
+    def kind(arg: Expr) -> SqlType:
+        return datetime_type(min(arg.type.decimals, 6) if arg.type.kind is ColumnType.NEWDECIMAL else 0)
+
+    return plain("n", kind, value)
+
+
+DATES: dict[str, Function] = {
+    "TIMEDIFF": (2, 2, _timediff), "SEC_TO_TIME": plain("n", _of_sec_to_time, _sec_to_time),
+    "TIME_TO_SEC": plain("d", replace(BIGINT, length=10), lambda time: math.trunc(time.total_seconds())),
+    "DATE_FORMAT": plain("mt", _of_date_format, _date_format),
+    "UNIX_TIMESTAMP": _unix_timestamp(None), "FROM_UNIXTIME": _from_unixtime(None),
+    "DATE": plain("m", DATE, datetime.date),
+    "TIME": plain("d", lambda arg: time_type(_fraction(arg)), lambda time: time),
+    "TIMESTAMP": plain("m", lambda arg: datetime_type(_fraction(arg)), lambda moment: moment),
+    "YEAR": plain("m", SqlType(ColumnType.YEAR, 4, unsigned=True), lambda moment: moment.year),
+    "MONTH": plain("m", integer(2), lambda moment: moment.month), "DAY": plain("m", integer(2), lambda m: m.day),
+    "DAYOFMONTH": plain("m", integer(2), lambda moment: moment.day),
+    "HOUR": plain("d", integer(3), lambda time: abs(time) // timedelta(hours=1)),
+    "MINUTE": plain("d", integer(2), lambda time: abs(time) // timedelta(minutes=1) % 60),
+    "SECOND": plain("d", integer(2), lambda time: abs(time) // timedelta(seconds=1) % 60),
+    "MICROSECOND": plain("d", BIGINT, lambda time: abs(time).microseconds),
+    "DATEDIFF": plain("mm", integer(8), lambda left, right: (left.date() - right.date()).days),
+}  # fmt: skip
+ZONED = {"UNIX_TIMESTAMP": _unix_timestamp, "FROM_UNIXTIME": _from_unixtime}
+"""Functions that are made for the session's time zone; None is the system's."""
+
+
+def cast(arg: Expr, to: exp.DataType) -> Expr:
+    """CAST. Raises error 1235 for a type that we have not."""
+    sizes = [int(param.name) for param in to.expressions]
+    size = sizes[0] if sizes else max(arg.type.length, 1)
+    if to.this.name in ("DATETIME", "TIMESTAMP", "TIMESTAMPTZ", "TIME") and sizes and size > 6:
+        raise StatementError(1235, f"{size} decimals of a second")
+    decimals = sizes[0] if sizes else 0
+    match to.this.name:
+        case "DATETIME" | "TIMESTAMP" | "TIMESTAMPTZ":
+            made = plain("m", datetime_type(decimals), lambda moment: _to_decimals(moment, decimals))
+        case "TIME":
+            return derived(time_type(decimals), lambda env: _time(arg.value(env), decimals), (arg,))
+        case "DATE":
+            made = plain("m", DATE, datetime.date)
+        case "DECIMAL":
+            places = sizes[1] if len(sizes) > 1 else 0
+            kind = decimal((sizes or [10])[0] - places, places)
+            made = plain("n", kind, lambda n: t.rounded(Decimal(repr(n)) if isinstance(n, float) else n, kind.decimals))
+        case "BIGINT" | "INT":
+            made = plain("i", SqlType(ColumnType.LONGLONG, 21), lambda number: number)
+        case "UBIGINT" | "UINT":
+            made = plain("i", t.UNSIGNED, lambda number: number & LARGEST)
+        case "CHAR" | "VARCHAR" | "TEXT" | "NCHAR":
+            made = plain("t", varchar(size), lambda text: text[:size])
+        case "BINARY" if not sizes:
+            length = max(arg.type.length * (4 if arg.type.is_text else 1), 1)
+            made = plain("t", replace(varchar(length), collation="binary"), lambda text: text)
+        case "CHARACTER_SET" if to.args["kind"].name.lower() in ("utf8mb4", "utf8", "utf8mb3"):
+            made = plain("t", varchar(size), lambda text: text)
+        case "t.DOUBLE" | "FLOAT":
+            made = plain("n", t.DOUBLE, float)
+        case name:
+            raise StatementError(1235, f"CAST AS {name}")
+    return made[2](arg)
+
+
+def _to_decimals(moment: datetime, decimals: int) -> datetime:
+    step = 10 ** (6 - decimals)
+    return moment + timedelta(microseconds=(moment.microsecond + step // 2) // step * step - moment.microsecond)
+
+
+def _time(value: Value, decimals: int) -> Value:
+    if (time := t.to_duration(value)) is None:
+        return None
+    step = timedelta(microseconds=10 ** (6 - decimals))
+    size = (abs(time) + step / 2) // step * step
+    return -size if time < timedelta() else size

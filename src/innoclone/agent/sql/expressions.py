@@ -1,47 +1,20 @@
-"""Expressions of a SELECT: from sqlglot's nodes to a type and a function of the row.
-
-Types and values are MySQL's: a quotient has four decimals more than its dividend and is rounded to them at once,
-a DECIMAL never becomes a double by itself, NULL spreads. Whatever is not known here is refused (error 1235).
-"""
+"""Expressions of a SELECT: a type, and a function of the row; operators, and what functions are made of. As in MySQL a
+quotient has four decimals more than its dividend, a DECIMAL never becomes a double by itself, and NULL spreads."""
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import values as t
 from innoclone.agent.sql.budget import hold, size_of, spend
-from innoclone.agent.sql.types import (
-    BIGINT,
-    BLOBS,
-    BOOL,
-    DOUBLE,
-    NULL,
-    TEMPORAL,
-    SqlType,
-    Unscaled,
-    Value,
-    datetime_type,
-    decimal,
-    integer,
-    varchar,
-)
-from innoclone.agent.sql.values import (
-    EXACT,
-    compare,
-    is_like,
-    rounded,
-    to_moment,
-    to_number,
-    to_text,
-    truth,
-)
+from innoclone.agent.sql.values import BIGINT, BOOL, DOUBLE, NULL, SqlType, Value, decimal, integer, varchar
 from innoclone.wire.results import ColumnType
-
-__all__ = ["LONGEST", "Env", "Expr", "arithmetic", "constant", "converted", "digits_of", "is_exact", "merged", "scalar"]
 
 MOMENTS = {ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.DATE}
 DIVISION_DECIMALS = 4  # div_precision_increment
@@ -61,7 +34,6 @@ class Env:
     group: list[Env] | None = None
     warnings: list[tuple[int, str]] = field(default_factory=list)
     outer: Env | None = None  # of the query that this one is a subquery of
-    windows: dict[int, Value] | None = None  # window functions' values for this row, where there are any
 
     def warn(self, number: int, message: str) -> None:
         """One more warning, if there aren't too many."""
@@ -120,6 +92,39 @@ def derived(kind: SqlType, value: Callable[[Env], Value], args: Iterable[Expr]) 
     return Expr(kind, value, columns, any(arg.is_aggregate for arg in args), is_constant)
 
 
+Function = tuple[int, int | None, Callable[..., Expr]]
+"""How many arguments a function takes at least and at most, and what makes an expression of them."""
+_READERS: dict[str, Callable[[Value, Expr], Any]] = {
+    "t": lambda value, arg: t.to_text(value, arg.type), "i": lambda value, _: t.to_integer(value),
+    "b": lambda value, arg: (t.to_text(value, arg.type) or "").encode("utf-8", "surrogateescape"),
+    "n": lambda value, _: t.to_number(value), "m": lambda value, _: t.to_moment(value),
+    "d": lambda value, _: t.to_duration(t.to_moment(value) or value),
+}  # fmt: skip
+
+
+def plain(takes: str, kind: SqlType | Callable[..., SqlType], function: Callable[..., Value]) -> Function:
+    """A function of values, each read as ``takes`` says: text, bytes, integer, number, moment or duration, and NULL for
+    what is none of that. What stands behind ``?`` may be left out; ``*`` is for any more."""
+    letters = takes.rstrip("*").replace("?", "")
+
+    def make(*args: Expr) -> Expr:
+        pairs = list(zip((_READERS[one] for one in letters.ljust(len(args), letters[-1])), args, strict=False))
+
+        def value(*given: Value) -> Value:
+            values = [read(one, arg) for one, (read, arg) in zip(given, pairs, strict=True)]
+            return None if None in values else function(*values)
+
+        return scalar(kind if isinstance(kind, SqlType) else kind(*args), value, *args)
+
+    return len(takes.rstrip("*").partition("?")[0]), None if takes.endswith("*") else len(letters), make
+
+
+def known(count: Expr, otherwise: int) -> int:
+    """A length that is a constant."""
+    size = t.to_integer(count.known)
+    return otherwise if size is None else max(min(size, LONGEST), 0)
+
+
 def digits_of(kind: SqlType) -> int:
     """Digits before the point."""
     if kind.kind is ColumnType.NEWDECIMAL:
@@ -131,7 +136,7 @@ def _class(kind: SqlType) -> str:
     """How arithmetic takes it."""
     if kind.is_text or kind.kind in (ColumnType.DOUBLE, ColumnType.NULL):
         return "double"
-    if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in TEMPORAL and kind.decimals):
+    if kind.kind is ColumnType.NEWDECIMAL or (kind.kind in t.TEMPORAL and kind.decimals):
         return "decimal"
     return "integer"
 
@@ -155,23 +160,20 @@ def arithmetic(sign: str, left: Expr, right: Expr, source: str = "") -> Expr:
         kind = decimal(sum(digits), sum(scales))
     else:
         kind = decimal(max(digits) + 1, max(scales))
-    operate = _OPERATIONS[sign]
 
     def value(env: Env) -> Value:
         spend()
-        first, second = to_number(left.value(env)), to_number(right.value(env))
+        first, second = t.to_number(left.value(env)), t.to_number(right.value(env))
         if first is None or second is None:
             return None
         if sign in ("/", "DIV", "%") and not second:
             env.warn(1365, "Division by 0")
             return None
         if kind is DOUBLE:
-            return _finite(operate(float(first), float(second)), source)
-        found = operate(
-            *(Decimal(number) if not isinstance(number, float) else Decimal(repr(number)) for number in (first, second))
-        )
+            return _finite(_ON_DOUBLES[sign](float(first), float(second)), source)
+        found = _ON_DECIMALS[sign](*(Decimal(repr(n) if isinstance(n, float) else n) for n in (first, second)))
         if kind.kind is ColumnType.NEWDECIMAL:
-            return rounded(found, kind.decimals)
+            return t.rounded(found, kind.decimals)
         whole = int(found)
         if not SMALLEST <= whole <= LARGEST:
             raise StatementError(1690, "BIGINT", source)
@@ -186,14 +188,13 @@ def _finite(value: float, source: str) -> float:
     return value
 
 
-_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b if isinstance(a, float) else EXACT.add(a, b),
-    "-": lambda a, b: a - b if isinstance(a, float) else EXACT.subtract(a, b),
-    "*": lambda a, b: a * b if isinstance(a, float) else EXACT.multiply(a, b),
-    "/": lambda a, b: a / b if isinstance(a, float) else EXACT.divide(a, b),
-    "DIV": lambda a, b: math.trunc(a / b) if isinstance(a, float) else math.trunc(EXACT.divide_int(a, b)),
-    "%": lambda a, b: math.fmod(a, b) if isinstance(a, float) else EXACT.remainder(a, b),
-}
+_ON_DOUBLES: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
+}  # fmt: skip
+_ON_DECIMALS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
+    "+": t.EXACT.add, "-": t.EXACT.subtract, "*": t.EXACT.multiply, "/": t.EXACT.divide, "DIV": t.EXACT.divide_int,
+    "%": t.EXACT.remainder,
+}  # fmt: skip
 
 
 def merged(types: Iterable[SqlType]) -> SqlType:
@@ -201,23 +202,21 @@ def merged(types: Iterable[SqlType]) -> SqlType:
     known = [kind for kind in types if kind.kind is not ColumnType.NULL]
     if not known:
         return NULL
-    if len({kind.kind for kind in known}) == 1:
-        widest = max(known, key=lambda kind: kind.length)
-        if known[0].kind is ColumnType.NEWDECIMAL:
-            return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-        if known[0].is_text and widest.kind not in BLOBS:
+    decimals, widest = max(kind.decimals for kind in known), max(known, key=lambda kind: kind.length)
+    if len({kind.kind for kind in known}) == 1 and known[0].kind is not ColumnType.NEWDECIMAL:
+        if known[0].is_text and widest.kind not in t.BLOBS:
             return _text_type(known)
         return widest
     if {kind.kind for kind in known} <= MOMENTS:
-        return datetime_type(max(kind.decimals for kind in known))
-    classes = {"text" if kind.is_text or kind.kind in TEMPORAL else _class(kind) for kind in known}
+        return t.datetime_type(decimals)
+    classes = {"text" if kind.is_text or kind.kind in t.TEMPORAL else _class(kind) for kind in known}
     if "text" in classes:
         return _text_type(known)
     if "double" in classes:
         return DOUBLE
     if "decimal" in classes:
-        return decimal(max(map(digits_of, known)), max(kind.decimals for kind in known))
-    return replace(BIGINT, length=max(kind.length for kind in known))
+        return decimal(max(map(digits_of, known)), decimals)
+    return replace(BIGINT, length=widest.length)
 
 
 def _text_type(kinds: Sequence[SqlType]) -> SqlType:
@@ -238,13 +237,13 @@ def converted(arg: Expr, kind: SqlType) -> Expr:
         if given is None:
             return None
         if kind.is_text:
-            return to_text(given, arg.type)
+            return t.to_text(given, arg.type)
         if kind.kind is ColumnType.DOUBLE:
-            return float(to_number(given) or 0)
+            return float(t.to_number(given) or 0)
         if kind.kind is ColumnType.NEWDECIMAL and isinstance(given, int | Decimal):
             return Decimal(given)
         if kind.kind is ColumnType.DATETIME:
-            return to_moment(given)
+            return t.to_moment(given)
         return given
 
     return derived(kind, value, (arg,))
@@ -255,17 +254,17 @@ def is_exact(*args: Expr) -> bool:
     return any(arg.type.collation for arg in args)
 
 
-def comparison(test: Callable[[int], bool], left: Expr, right: Expr) -> Expr:
+def comparison(test: Callable[[int, int], bool], left: Expr, right: Expr) -> Expr:
     """1, 0 or NULL."""
     exact = is_exact(left, right)
 
     def value(env: Env) -> Value:
         spend()
         try:
-            order = compare(left.value(env), right.value(env), exact=exact)
+            order = t.compare(left.value(env), right.value(env), exact=exact)
         except StatementError as error:
             raise _of_kind(error, left, right) from None
-        return None if order is None else int(test(order))
+        return None if order is None else int(test(order, 0))
 
     return derived(BOOL, value, (left, right))
 
@@ -277,24 +276,25 @@ def _of_kind(error: StatementError, *args: Expr) -> StatementError:
     return StatementError(1525, kinds[0].name, words) if kinds and error.code == 1525 else error
 
 
+def negation(arg: Expr) -> Expr:
+    """NOT."""
+    return scalar(BOOL, lambda value: int(not t.truth(value)), arg)
+
+
 def logical(sign: str, left: Expr, right: Expr) -> Expr:
     """AND, OR, XOR with three values."""
+    stop = {"AND": False, "OR": True}.get(sign)  # with which on either side the other doesn't count
 
     def value(env: Env) -> Value:
         spend()
-        first = truth(left.value(env))
-        if sign == "AND" and first is False:
-            return 0
-        if sign == "OR" and first:
-            return 1
-        second = truth(right.value(env))
-        if sign == "AND" and second is False:
-            return 0
-        if sign == "OR" and second:
-            return 1
-        if first is None or second is None:
+        found = [t.truth(left.value(env))]
+        if stop is None or found[0] is not stop:
+            found.append(t.truth(right.value(env)))
+        if stop is not None and stop in found:
+            return int(stop)
+        if None in found:
             return None
-        return int(first != second) if sign == "XOR" else int(sign == "AND")
+        return int(found[0] is not found[1]) if stop is None else int(not stop)
 
     return derived(BOOL, value, (left, right))
 
@@ -306,17 +306,12 @@ def case(conditions: list[tuple[Expr, Expr]], default: Expr) -> Expr:
     otherwise = converted(default, kind)
 
     def value(env: Env) -> Value:
-        for condition, result in branches:
-            spend()
-            if truth(condition.value(env)):
-                return _unscaled(result.value(env))
-        return _unscaled(otherwise.value(env))
+        spend(len(branches))
+        chosen = next((result for condition, result in branches if t.truth(condition.value(env))), otherwise)
+        found = chosen.value(env)
+        return t.Unscaled(found) if isinstance(found, Decimal) else found
 
     return derived(kind, value, [part for branch in branches for part in branch] + [otherwise])
-
-
-def _unscaled(value: Value) -> Value:
-    return Unscaled(value) if isinstance(value, Decimal) else value
 
 
 def one_of(left: Expr, choices: list[Expr]) -> Expr:
@@ -326,7 +321,7 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
     def value(env: Env) -> Value:
         spend(len(choices))
         given = left.value(env)
-        orders = [compare(given, choice.value(env), exact=exact) for choice in choices]
+        orders = [t.compare(given, choice.value(env), exact=exact) for choice in choices]
         if 0 in orders:
             return 1
         return None if None in orders else 0
@@ -337,23 +332,15 @@ def one_of(left: Expr, choices: list[Expr]) -> Expr:
 def like(left: Expr, pattern: Expr, escape: str = "\\") -> Expr:
     """LIKE."""
     exact = is_exact(left, pattern)
-
-    def test(text: Value, wanted: Value) -> Value:
-        return int(is_like(to_text(text, left.type) or "", to_text(wanted, pattern.type) or "", escape, exact=exact))
-
-    return scalar(BOOL, test, left, pattern)
+    test = plain("tt", BOOL, lambda text, wanted: int(t.is_like(text, wanted, escape, exact=exact)))
+    return test[2](left, pattern)
 
 
 def negative(arg: Expr) -> Expr:
     """``-x``."""
-    kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in TEMPORAL else DOUBLE
+    kind = arg.type if _class(arg.type) != "double" and arg.type.kind not in t.TEMPORAL else DOUBLE
     kind = replace(kind, kind=ColumnType.LONGLONG) if kind.is_integer else kind
-
-    def value(given: Value) -> Value:
-        number = to_number(given)
-        return None if number is None else -number
-
-    return scalar(kind, value, arg)
+    return plain("n", kind, operator.neg)[2](arg)
 
 
 def literal_number(text: str) -> Expr:

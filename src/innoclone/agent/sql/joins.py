@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,15 +12,12 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import hold, look_at
 from innoclone.agent.sql.compiling import Compiler
 from innoclone.agent.sql.expressions import Env, Expr
-from innoclone.agent.sql.plans import Plan, Row
-from innoclone.agent.sql.scope import Table
+from innoclone.agent.sql.plans import Plan, Row, Table
 from innoclone.agent.sql.values import truth
 
-__all__ = ["Catalog", "bounded", "joined", "kept", "shared_columns", "sources"]
-
-MOST_ROWS = 1_000_000  # of one table
 BYTES_OF_A_ROW = 150  # of a combination of rows, with what it is evaluated in; and for each of its tables
 BYTES_OF_A_TABLE = 8
+JOINED = ("this", "side", "kind", "on")  # what we know of a join
 Rows = tuple[Row | None, ...]  # of each table one
 
 
@@ -32,9 +29,9 @@ class Catalog(Protocol):
 
 
 def sources(
-    tree: exp.Select, catalog: Catalog, named: Mapping[str, Plan], plan: Callable[[exp.Expression], Plan]
+    tree: exp.Select, catalog: Catalog, plan: Callable[[exp.Expression], Plan]
 ) -> tuple[list[Table], list[exp.Join]]:
-    """The tables of FROM, and the joins between them. ``named`` are those of WITH; ``plan`` is for derived tables."""
+    """The tables of FROM, and the joins between them; ``plan`` is for derived tables."""
     joins: list[exp.Join] = tree.args.get("joins") or []
     begin = tree.args.get("from_")
     if begin is None:
@@ -43,45 +40,26 @@ def sources(
     for node in (begin.this, *(join.this for join in joins)):
         if isinstance(node, exp.Table) and node.name.upper() == "DUAL" and not joins and not node.db:
             return [], []
-        table = _table(node, catalog, named, plan)
+        table = _table(node, catalog, plan)
         if any(other.alias.lower() == table.alias.lower() for other in found):
             raise StatementError(1066, table.alias)
         found.append(table)
     return found, joins
 
 
-def bounded(rows: list[Row]) -> list[Row]:
-    """Raises error 1104 for too many."""
-    if len(rows) > MOST_ROWS:
-        raise StatementError(1104)
-    return rows
-
-
-def _table(
-    node: exp.Expression, catalog: Catalog, named: Mapping[str, Plan], plan: Callable[[exp.Expression], Plan]
-) -> Table:
-    if any(value and name not in ("this", "db", "alias") for name, value in node.args.items()):
-        raise StatementError(1235, "this kind of table in FROM")
+def _table(node: exp.Expression, catalog: Catalog, plan: Callable[[exp.Expression], Plan]) -> Table:
+    is_plain = not any(value and name not in ("this", "db", "alias") for name, value in node.args.items())
     alias = node.args.get("alias")
-    columns = [one.name for one in alias.args.get("columns") or []] if alias is not None else []
+    if not is_plain or (alias is not None and alias.args.get("columns")):
+        raise StatementError(1235, "this kind of table in FROM")
     if isinstance(node, exp.Subquery):
         if not node.alias:
             raise StatementError(1248)
-        return _derived(node.alias, plan(node.this), columns)
-    if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier) or columns:
+        derived = plan(node.this)
+        return Table(node.alias, "", node.alias, derived.as_columns(), lambda: derived.rows(Env(())))
+    if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
         raise StatementError(1235, "this kind of table in FROM")
-    if not node.db and node.name.lower() in named:
-        return _derived(node.alias or node.name, named[node.name.lower()], [])
     return catalog.table(node.db, node.name, node.alias or node.name)
-
-
-def _derived(alias: str, plan: Plan, names: Sequence[str]) -> Table:
-    return Table(alias, "", alias, plan.as_columns(names), lambda: plan.rows(Env(())))
-
-
-def shared_columns(joins: Sequence[exp.Join]) -> list[str]:
-    """What USING names, in lower case: columns that are only one."""
-    return [name.name.lower() for join in joins for name in join.args.get("using") or []]
 
 
 def joined(
@@ -92,19 +70,17 @@ def joined(
     The order is that of MySQL's hash join where two tables are joined by equality: the table that WHERE narrows (else
     the left one) is put into the hash table, and comes out of it newest first for each row of the other.
     """
-    if not tables:
-        return lambda outer: iter([Env((), warnings=outer.warnings, outer=outer)])
-    steps = []
+    steps = [_Step(None, False, "")]
     for at, join in enumerate(joins, 1):
-        condition, left = _condition(join, tables[: at + 1])
+        condition, left = _condition(join)
         narrowed = replace(compiler, tables=tables[: at + 1], clause="on clause")
         by_hash = len(tables) == 2 and not left and _is_equality(condition, where)
-        builds_right = by_hash and _narrows(where, tables[1], tables)
-        steps.append(_Step(narrowed.compile(condition) if condition else None, left, by_hash, builds_right))
+        hashed = "" if not by_hash else "right" if where is not None and _narrows(where, *tables) else "left"
+        steps.append(_Step(narrowed.compile(condition) if condition else None, left, hashed))
 
     def find(outer: Env) -> Iterator[Env]:
-        found: Iterator[Rows] = ((row,) for row in _looked_at(bounded(list(tables[0].rows()))))
-        for table, step in zip(tables[1:], steps, strict=True):
+        found: Iterator[Rows] = iter([()])
+        for table, step in zip(tables, steps, strict=False):  # SELECT 1 has no table
             found = step.combined(found, table.rows(), outer)
         for rows in found:
             yield Env(rows, warnings=outer.warnings, outer=outer)
@@ -121,35 +97,23 @@ def kept(envs: Iterable[Env], tables: int) -> list[Env]:
     return found
 
 
-def _looked_at(rows: Iterable[Row]) -> Iterator[Row]:
-    for row in rows:
-        look_at()
-        yield row
-
-
 @dataclass(frozen=True)
 class _Step:
-    """One join: its ON clause, and in which order its rows come."""
+    """One join: its ON clause, whether it is a LEFT JOIN, and which side is put into a hash table, if any."""
 
     test: Expr | None
     left: bool
-    by_hash: bool
-    builds_right: bool
+    hashed: str
 
     def combined(self, before: Iterator[Rows], rows: Sequence[Row], outer: Env) -> Iterator[Rows]:
         """Each of ``before`` with each row that the ON clause allows; of a LEFT JOIN with None where there is none."""
-        if self.by_hash and not self.builds_right:
-            earlier = list(before)  # of one table
-            for row in rows:
-                for one in reversed(earlier):
-                    look_at()
-                    if self._allows((*one, row), outer):
-                        yield (*one, row)
+        if self.hashed == "left":
+            earlier = list(before)[::-1]
+            yield from (both for row in rows for one in earlier if self._allows(both := (*one, row), outer))
             return
         for one in before:
             matched = False
-            for row in reversed(rows) if self.builds_right else rows:
-                look_at()
+            for row in rows[::-1] if self.hashed else rows:
                 if self._allows((*one, row), outer):
                     matched = True
                     yield (*one, row)
@@ -157,28 +121,17 @@ class _Step:
                 yield (*one, None)
 
     def _allows(self, rows: Rows, outer: Env) -> bool:
+        look_at()
         return self.test is None or bool(truth(self.test.value(Env(rows, warnings=outer.warnings, outer=outer))))
 
 
-def _condition(join: exp.Join, tables: Sequence[Table]) -> tuple[exp.Expression | None, bool]:
-    """The ON clause (USING as one), and whether it is a LEFT JOIN."""
-    side, kind = str(join.args.get("side") or "").upper(), str(join.args.get("kind") or "").upper()
-    known = {"this", "side", "kind", "on", "using"}
-    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN") or any(
-        value and name not in known for name, value in join.args.items()
-    ):  # fmt: skip
+def _condition(join: exp.Join) -> tuple[exp.Expression | None, bool]:
+    """The ON clause, and whether it is a LEFT JOIN. Raises error 1235 for USING and other kinds."""
+    side, kind = (str(join.args.get(name) or "").upper() for name in ("side", "kind"))
+    is_known = side in ("", "LEFT") and kind in ("", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN")
+    if not is_known or any(value and name not in JOINED for name, value in join.args.items()):
         raise StatementError(1235, "this kind of JOIN")
-    condition: exp.Expression | None = join.args.get("on")
-    for name in join.args.get("using") or []:
-        left = next((t for t in tables[:-1] if any(c.name.lower() == name.name.lower() for c in t.columns)), None)
-        if left is None:
-            raise StatementError(1054, name.name, "from clause")
-        same = exp.EQ(
-            this=exp.column(name.copy(), table=exp.to_identifier(left.alias)),
-            expression=exp.column(name.copy(), table=exp.to_identifier(tables[-1].alias)),
-        )
-        condition = same if condition is None else exp.And(this=condition, expression=same)
-    return condition, side == "LEFT"
+    return join.args.get("on"), side == "LEFT"
 
 
 def _is_equality(condition: exp.Expression | None, where: exp.Expression | None) -> bool:
@@ -186,12 +139,10 @@ def _is_equality(condition: exp.Expression | None, where: exp.Expression | None)
     return any(isinstance(p.this, exp.Column) and isinstance(p.expression, exp.Column) for p in parts)
 
 
-def _narrows(where: exp.Expression | None, table: Table, tables: Sequence[Table]) -> bool:
+def _narrows(where: exp.Expression, other: Table, table: Table) -> bool:
     """Whether WHERE speaks of that table alone."""
-    if where is None:
-        return False
-    other = next(source for source in tables if source is not table)
     names = {column.name.lower() for column in table.columns} - {column.name.lower() for column in other.columns}
     columns = list(where.find_all(exp.Column))
-    mine = [c for c in columns if c.table.lower() == table.alias.lower() or (not c.table and c.name.lower() in names)]
-    return bool(mine) and len(mine) == len(columns)
+    return bool(columns) and all(
+        one.table.lower() == table.alias.lower() or (not one.table and one.name.lower() in names) for one in columns
+    )

@@ -1,43 +1,25 @@
-"""Words of a statement, as MySQL's lexer cuts them: comments, quotes, hex and national strings, numbers, symbols."""
+"""Words of a statement, as MySQL's lexer cuts them; statements as they may be shown, without passwords; and what reads
+words one after another, also by patterns that look like the manual's syntax."""
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.budget import spend
-
-__all__ = [
-    "ANSI_QUOTES",
-    "NO_BACKSLASH_ESCAPES",
-    "NO_MODES",
-    "Kind",
-    "Modes",
-    "Token",
-    "lexed",
-    "text_literal",
-    "tokens_of",
-]
 
 Modes = frozenset[str]  # of sql_mode, in capitals
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"
 NO_MODES: Modes = frozenset()
 MOST_TOKENS = 20_000  # of a statement
-
-
-class Kind(enum.Enum):
-    """What a token is."""
-
-    WORD = "word"
-    QUOTED = "quoted name"
-    STRING = "string"
-    NUMBER = "number"
-    VARIABLE = "variable"  # @@name or @@global.name; the text is what follows the @@
-    SYMBOL = "symbol"
-    END = "end"
+MASK = "<secret>"
+SHOWN, READ = 1000, 2000  # characters of a statement that is shown
+Kind = enum.Enum("Kind", "WORD QUOTED STRING NUMBER VARIABLE SYMBOL END")
+"""What a token is; QUOTED is a name, VARIABLE ``@@name`` or ``@@global.name``, of which the text is what follows @@."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +141,153 @@ def _quoted(text: str, start: int, modes: Modes) -> Token:
         parts.append(quote if found[0] == quote else _ESCAPES.get(following, following))
         at += 1
     raise syntax_error(text, start)
+
+
+def masked(text: str, modes: Modes = NO_MODES) -> str:
+    """The text with MySQL's own mask in place of each string that is or may be a password, and of every comment beside
+    one; all of a text that can't be read. Of a long text the begin is read, and what follows may have a password."""
+    tokens: list[Token] = []
+    begin = text[:READ]
+    is_whole = len(begin) == len(text)
+    try:
+        tokens.extend(lexed(begin, modes))
+    except StatementError:
+        if is_whole:
+            return MASK
+    secrets = list(_are_secrets(tokens))
+    if is_whole and not any(secrets):
+        return text[:SHOWN]
+    parts, at = [], 0
+    for token, is_secret in zip(tokens, secrets, strict=True):
+        between = text[at : token.start]
+        parts.append(f" {MASK} " if between.strip() else between)  # what isn't blank is a comment
+        parts.append(MASK if is_secret else text[token.start : token.end])
+        at = token.end
+    return "".join(parts).strip()[:SHOWN]
+
+
+def _are_secrets(tokens: Sequence[Token]) -> Iterator[bool]:
+    """Strings behind BY, behind AS and REPLACE of an account, behind a word like PASSWORD in the rest of its statement;
+    and a statement with an account's password that is a string itself."""
+    before, by, identified, password = "", False, False, False
+    for token in tokens:
+        word = token.text.upper() if token.kind in (Kind.WORD, Kind.VARIABLE) else ""
+        behind = by or password or (identified and before in ("AS", "REPLACE"))
+        yield token.kind is Kind.STRING and (behind or "identified" in token.text.lower())
+        over = token.is_symbol(";")
+        by = word == "BY" or (by and token.kind is Kind.STRING)
+        identified = not over and (identified or word == "IDENTIFIED")
+        password = not over and (password or word.endswith("PASSWORD"))
+        before = word
+
+
+class WordReader:
+    """Takes tokens one after another; what doesn't fit is error 1064 at its place."""
+
+    def __init__(self, text: str, tokens: list[Token]) -> None:
+        """``tokens`` are those of ``text``."""
+        self.text, self.tokens, self.at = text, tokens, 0
+
+    @property
+    def token(self) -> Token:
+        """The next one."""
+        return self.tokens[self.at]
+
+    @property
+    def at_end(self) -> bool:
+        """Nothing comes but perhaps a semicolon."""
+        return self.token.kind is Kind.END or self.token.is_symbol(";")
+
+    def wrong(self, token: Token | None = None) -> StatementError:
+        """Error 1064 at that token, or the next."""
+        return syntax_error(self.text, (token or self.token).start)
+
+    def next(self) -> Token:
+        """Take one; the end stays."""
+        token = self.token
+        self.at += token.kind is not Kind.END
+        return token
+
+    def sees(self, *words: str) -> bool:
+        """Whether the next words or symbols are these; they stay."""
+        found = self.tokens[self.at : self.at + len(words)]
+        return len(found) == len(words) and all(
+            token.is_word(word) or token.is_symbol(word) for token, word in zip(found, words, strict=True)
+        )
+
+    def takes(self, words: str) -> bool:
+        """Whether the next words or symbols are these, with blanks between, which are then taken."""
+        found = self.sees(*words.split())
+        self.at += len(words.split()) if found else 0
+        return found
+
+    def taken(self, *choices: str) -> str:
+        """The first of the choices that comes, which is then taken; nothing for none."""
+        return next((words for words in choices if self.takes(words)), "")
+
+    def need(self, words: str) -> None:
+        """These words or symbols must come."""
+        for word in words.split():
+            if not self.takes(word):
+                raise self.wrong()
+
+    def follow(self, pattern: str) -> list[Any]:
+        """Read what the pattern says, and give what was read: words and symbols in capitals must come, ``A/B?`` may
+        come, and whether it does is given; a name in small letters is a method of the reader's, of whose results
+        ``name,`` gives all in a list with commas, and ``name/A/B?`` gives one, or None without A B."""
+        found: list[Any] = []
+        for part in pattern.split():
+            name, *words = part.rstrip("?,").split("/")
+            if not name.islower():
+                if part.endswith("?"):
+                    found.append(self.takes(" ".join([name, *words])))
+                else:
+                    self.need(name)
+            elif words and not self.takes(" ".join(words)):
+                found.append(None)
+            else:
+                found.append(self.listed(name) if part.endswith(",") else getattr(self, name)())
+        return found
+
+    def listed(self, name: str) -> tuple[Any, ...]:
+        """What that method reads, with commas between."""
+        found = [getattr(self, name)()]
+        while self.takes(","):
+            found.append(getattr(self, name)())
+        return tuple(found)
+
+    def string(self) -> str:
+        """A string; several in a row are one."""
+        if self.token.kind is not Kind.STRING:
+            raise self.wrong()
+        text = self.next().text
+        while self.token.kind is Kind.STRING:  # 'a' 'b'
+            text += self.next().text
+        return text
+
+    def name(self) -> str:
+        """A name, quoted or not."""
+        if self.token.kind not in (Kind.WORD, Kind.QUOTED):
+            raise self.wrong()
+        return self.next().text
+
+    def name_or_string(self) -> str:
+        """Either."""
+        return self.string() if self.token.kind is Kind.STRING else self.name()
+
+    def variable(self) -> str:
+        """``@name``."""
+        self.need("@")
+        return self.name_or_string()
+
+    def number(self) -> int:
+        """A whole number."""
+        if self.token.kind is not Kind.NUMBER or not self.token.text.isdigit():
+            raise self.wrong()
+        return int(self.next().text[:20])
+
+    def end(self) -> None:
+        """Nothing may follow but one semicolon."""
+        self.takes(";")
+        if self.token.kind is not Kind.END:
+            raise self.wrong()

@@ -1,15 +1,13 @@
-"""A SELECT's text becomes sqlglot's tree, and the names that MySQL gives to its columns.
-
-MySQL's grammar without sqlglot's knowledge of functions: every function call stays what was typed, so that what it
-does is decided in one place, `innoclone.agent.sql.functions`. A column without an alias is named by the source
-text, which is noted in the tree.
-"""
+"""A SELECT's text becomes sqlglot's tree, without what sqlglot knows of functions: what a call does is decided in one
+place, `innoclone.agent.sql.functions`. A column without an alias is named by the text, which is noted in the tree."""
 
 from __future__ import annotations
 
+import itertools
 import re
+import secrets
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import sqlglot
@@ -21,24 +19,13 @@ from sqlglot.tokenizer_core import TokenType
 
 from innoclone.agent.faults import StatementError, syntax_error
 from innoclone.agent.sql.budget import spend
-from innoclone.agent.sql.lexer import (
-    ANSI_QUOTES,
-    NO_BACKSLASH_ESCAPES,
-    NO_MODES,
-    Kind,
-    Modes,
-    Token,
-    tokens_of,
-)
-
-__all__ = ["is_query", "name_of", "parse_select"]
+from innoclone.agent.sql.lexer import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, NO_MODES, Kind, Modes, Token, tokens_of
 
 LONGEST, MOST_TOKENS = 1 << 16, 2000  # characters, words
 PIPES_AS_CONCAT = "PIPES_AS_CONCAT"
 DEEPEST = 50  # parentheses in one another; more would exhaust the parser's stack
 KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTRING", "SUBSTR", "TRIM")
 NAME = "name"  # in a node's meta: the column's
-ARGUMENT = "argument"  # where a question mark stands
 SOURCE = "source"  # in a node's meta: where its text begins and ends
 
 
@@ -46,19 +33,10 @@ class _Parser(MySQLParser):
     FUNCTIONS: ClassVar[dict[str, Any]] = {}
     FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {name: MySQLParser.FUNCTION_PARSERS[name] for name in KEPT}
 
-    PLACEHOLDER_PARSERS: ClassVar[dict[Any, Any]] = {
-        **MySQLParser.PLACEHOLDER_PARSERS, TokenType.PLACEHOLDER: lambda self: self._parse_argument(),
-    }  # fmt: skip
-
     def _advance(self, times: int = 1) -> None:
         """Every way that the parser tries goes through here, also those that it goes back from."""
         spend(4)
         super()._advance(times)
-
-    def _parse_argument(self) -> exp.Expr:
-        node = exp.Placeholder()
-        node.meta[ARGUMENT] = self._prev.start
-        return node
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         return self._parse_csv(self._parse_projection), None
@@ -95,16 +73,14 @@ def is_query(tokens: list[Token]) -> bool:
 
 
 def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), modes: Modes = NO_MODES) -> exp.Expr:
-    """A SELECT, UNION or WITH; `name_of` tells the names of its columns. ``tokens`` are those of ``text``.
-
-    ``arguments`` are literals for its question marks, ``modes`` those of sql_mode.
-    Raises error 1064, or 1235 for what MySQL has and we have not.
-    """
+    """A SELECT or UNION; `name_of` tells the names of its columns. ``tokens`` are those of ``text``, ``arguments`` are
+    literals for its question marks, ``modes`` those of sql_mode. Raises error 1064, or 1235 for what we have not."""
     if len(text) > LONGEST or len(tokens) > MOST_TOKENS or _depth(tokens) > DEEPEST:
         raise StatementError(1235, "a SELECT as long or as deep as this one")
     if len(tokens) < 3:
         raise syntax_error(text, len(text))
-    plain, starts = _plain(text, tokens, modes)
+    texts: dict[str, str] = {}  # of arguments, by what stands for them
+    plain, starts = _plain(text, tokens, iter(arguments), modes, texts)
     dialect = _PipesDialect if PIPES_AS_CONCAT in modes else _Dialect
     try:
         trees = [tree for tree in sqlglot.parse(plain, dialect=dialect) if tree is not None]
@@ -126,25 +102,9 @@ def parse_select(text: str, tokens: list[Token], arguments: Sequence[str] = (), 
         for node in select.expressions:
             begin, end = node.meta[SOURCE]
             node.meta[NAME] = _name(text, tokens[bisect_left(starts, begin) : bisect_left(starts, end)])
-    marks = [start for token, start in zip(tokens, starts, strict=True) if token.is_symbol("?")]
-    if len(marks) > len(arguments):
-        raise syntax_error(text, tokens[starts.index(marks[len(arguments)])].start)
-    return tree.transform(_filled, dict(zip(marks, arguments, strict=True)), modes, copy=False) if marks else tree
-
-
-def _filled(node: exp.Expr, arguments: Mapping[int, str], modes: Modes) -> exp.Expr:
-    """A literal in the place of a question mark."""
-    if not isinstance(node, exp.Placeholder):
-        return node
-    literal = arguments[node.meta[ARGUMENT]]
-    found: exp.Expr = exp.Null()
-    if literal.startswith("'"):
-        found = exp.Literal.string(tokens_of(literal, modes)[0].text)
-    elif literal != "NULL":
-        found = exp.Literal.number(literal.removeprefix("-"))
-        found = exp.Neg(this=found) if literal.startswith("-") else found
-    found.meta.update(node.meta)
-    return found
+    for node in tree.find_all(exp.Literal) if texts else ():
+        node.set("this", texts.get(node.name, node.name))
+    return tree
 
 
 def name_of(node: exp.Expr) -> str:
@@ -152,23 +112,32 @@ def name_of(node: exp.Expr) -> str:
     return str(node.meta[NAME])
 
 
-def _plain(text: str, tokens: list[Token], modes: Modes) -> tuple[str, list[int]]:
-    """The text as it would be without ``modes``, and where each token stands in it.
+def _plain(
+    text: str, tokens: list[Token], arguments: Iterator[str], modes: Modes, texts: dict[str, str]
+) -> tuple[str, list[int]]:
+    """The text as it would be without ``modes`` and with its arguments, and where each token stands in it.
 
-    Blanks for comments, also around those that MySQL executes.
+    Blanks for comments, also around those that MySQL executes. Raises error 1064 for a missing argument.
     """
     parts, starts, at, size = [], [], 0, 0
     for token in tokens:
         blanks = re.sub(r"\S", " ", text[at : token.start])
         starts.append(size + len(blanks))
-        parts += [blanks, _spelled(text, token, modes)]
+        if token.is_symbol("?"):
+            if (literal := next(arguments, None)) is None:
+                raise syntax_error(text, token.start)
+            if (first := tokens_of(literal, modes)[0]).kind is Kind.STRING:  # sqlglot would take long for a long one
+                texts[key := secrets.token_hex(8)] = first.text
+                literal = f"'{key}'"
+            parts += [blanks, f"({literal})"]
+        else:
+            parts += [blanks, _spelled(text[token.start : token.end], token, modes)]
         size += len(parts[-1]) + len(blanks)
         at = token.end
     return "".join(parts), starts
 
 
-def _spelled(text: str, token: Token, modes: Modes) -> str:
-    written = text[token.start : token.end]
+def _spelled(written: str, token: Token, modes: Modes) -> str:
     if token.kind is Kind.QUOTED and ANSI_QUOTES in modes and written.startswith('"'):
         return "`" + token.text.replace("`", "``") + "`"
     if token.kind is Kind.STRING and NO_BACKSLASH_ESCAPES in modes and "\\" in written:
@@ -177,23 +146,17 @@ def _spelled(text: str, token: Token, modes: Modes) -> str:
 
 
 def _depth(tokens: list[Token]) -> int:
-    depth = deepest = 0
-    for token in tokens:
-        if token.is_symbol("(") or token.is_word("CASE"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token.is_symbol(")") or token.is_word("END"):
-            depth -= 1
-    return deepest
+    steps = (
+        int(one.is_symbol("(") or one.is_word("CASE")) - int(one.is_symbol(")") or one.is_word("END")) for one in tokens
+    )
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _syntax(text: str, tokens: list[Token], plain: str, starts: list[int], error: ParseError) -> StatementError:
     """Where sqlglot gave up, reading ``plain``; it names the token before the one that is missing."""
     found = error.errors[0] if error.errors else {}
-    marked = str(found.get("highlight") or "")
-    start = len(plain) - len(marked) - len(str(found.get("end_context") or ""))
-    if len(str(found.get("end_context") or "")) >= 100:  # sqlglot cuts it there
-        start = plain.find(marked + str(found["end_context"]))
+    lines = plain.split("\n")[: int(found.get("line") or 1)]
+    start = sum(len(line) + 1 for line in lines[:-1]) + int(found.get("col") or 0) - len(found.get("highlight") or "")
     number = bisect_left(starts, start)
     if "Unexpected token" not in str(found.get("description")):
         number += number < len(starts) and starts[number] == start
@@ -201,12 +164,11 @@ def _syntax(text: str, tokens: list[Token], plain: str, starts: list[int], error
 
 
 def _name(text: str, item: list[Token]) -> str:
-    last = item[-1]
-    first = item[0]
+    first, last = item[0], item[-1]
     if all(token.kind is Kind.STRING and text[token.start] not in "xX0" for token in item):
         return first.text
     if len(item) == 1 and last.kind is Kind.QUOTED:
         return last.text
     if last.kind in (Kind.WORD, Kind.QUOTED) and len(item) in (3, 5) and all(t.is_symbol(".") for t in item[1::2]):
         return last.text
-    return text[item[0].start : last.end]
+    return text[first.start : last.end]

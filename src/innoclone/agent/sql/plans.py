@@ -1,4 +1,4 @@
-"""What a query becomes before it runs: the columns of its result, and a function that finds the rows.
+"""What a query speaks of, and what it becomes before it runs: the columns of its result, and what finds the rows.
 
 A subquery is such a plan too; it is run for a row of the outer query, or once where it doesn't look at that.
 """
@@ -7,17 +7,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Protocol
 
 from innoclone.agent.faults import StatementError
 from innoclone.agent.sql.budget import current, spend
 from innoclone.agent.sql.expressions import Env, Expr, derived
-from innoclone.agent.sql.types import BOOL, Column, SqlType, Value
-from innoclone.agent.sql.values import compare
+from innoclone.agent.sql.lexer import Modes
+from innoclone.agent.sql.values import BOOL, Column, SqlType, Value, compare
 from innoclone.wire.results import ColumnDefinition
 
-__all__ = ["Plan", "Row", "exists", "in_subquery", "quantified", "scalar_subquery"]
-
 Row = tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What variables of a session change about its statements."""
+
+    modes: Modes = frozenset(("ONLY_FULL_GROUP_BY", "ERROR_FOR_DIVISION_BY_ZERO"))  # sql_mode
+    zone: tzinfo | None = None  # time_zone; None is the system's
+    concat_length: int = 1024  # group_concat_max_len, bytes
+    limit: int | None = None  # sql_select_limit
+
+
+class Session(Protocol):
+    """What a statement may ask about its session."""
+
+    schema: str  # the default one, or empty
+    settings: Settings
+
+    def function(self, name: str, decimals: int) -> tuple[SqlType, Value] | None:
+        """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""
+
+    def variable(self, name: str) -> tuple[SqlType, Value]:
+        """``@@name``, with its scope if one was given. Raises error 1193."""
+
+    def user_variable(self, name: str) -> tuple[SqlType, Value]:
+        """``@name``, as it is now."""
+
+    def assign(self, name: str, kind: SqlType, value: Value) -> None:
+        """``@name := value``."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the FROM clause, under the name that the statement gives it."""
+
+    alias: str
+    schema: str
+    name: str
+    columns: Sequence[Column]
+    rows: Callable[[], Sequence[tuple[Value, ...]]]
 
 
 @dataclass
@@ -43,18 +83,13 @@ class Plan:
             self._found = self.find(outer)
         return self._found
 
-    def as_columns(self, names: Sequence[str] = ()) -> list[Column]:
-        """As the columns of a table, named anew if ``names`` are given. Raises errors 1060, 1353."""
-        if names and len(names) != len(self.columns):
-            raise StatementError(1353)
-        found = [Column(name, kind) for name, kind in zip(names or [c.name for c in self.columns], self.types,
-                                                          strict=True)]  # fmt: skip
-        seen: set[str] = set()
-        for column in found:
-            if column.name.lower() in seen:
-                raise StatementError(1060, column.name)
-            seen.add(column.name.lower())
-        return found
+    def as_columns(self) -> list[Column]:
+        """As the columns of a table. Raises error 1060."""
+        names = [column.name.lower() for column in self.columns]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                raise StatementError(1060, self.columns[at].name)
+        return [Column(column.name, kind) for column, kind in zip(self.columns, self.types, strict=True)]
 
 
 def _of_one_column(plan: Plan) -> SqlType:
@@ -82,28 +117,13 @@ def exists(plan: Plan) -> Expr:
 
 
 def in_subquery(left: Expr, plan: Plan) -> Expr:
-    """IN with a subquery: ``= ANY``."""
-    return quantified(lambda order: order == 0, left, plan, every=False)
-
-
-def quantified(test: Callable[[int], bool], left: Expr, plan: Plan, *, every: bool) -> Expr:
-    """A comparison with ANY or ALL rows of a subquery, with three values. Raises error 1241."""
-    kind = _of_one_column(plan)
-    exact = bool(left.type.collation or kind.collation)
+    """IN with a subquery, with three values. Raises error 1241."""
+    exact = bool(left.type.collation or _of_one_column(plan).collation)
 
     def value(env: Env) -> Value:
-        given = left.value(env)
-        rows = plan.rows(env)
-        if given is None:
-            return None if rows else int(every)
-        unknown = False
+        given, rows = left.value(env), plan.rows(env)
         spend(len(rows))
-        for (other,) in rows:
-            order = compare(given, other, exact=exact)
-            if order is None:
-                unknown = True
-            elif test(order) is not every:
-                return int(not every)
-        return None if unknown else int(every)
+        orders = {compare(given, other, exact=exact) for (other,) in rows}
+        return 1 if 0 in orders else None if None in orders else 0
 
     return derived(BOOL, value, [left, *plan.references])

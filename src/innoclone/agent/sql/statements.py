@@ -1,30 +1,27 @@
-"""Statements other than SELECT: a class for each, and the parser that makes them of words.
-
-The grammar is MySQL's (manual, "SQL Statements"), as far as the agent has the statement, plus CLONE INSTANCE STOP.
-Passwords don't show in any representation of a statement.
-"""
+"""Statements other than SELECT: a class for each. Passwords don't show in any representation of one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-__all__ = [
-    "AccountName", "AlterUser", "Begin", "CloneInstance", "CloneLocal", "CloneStop", "CreateUser", "Deallocate",
-    "DropUser", "ExecuteText", "Filter", "FlushLogs", "FlushOther", "Grant", "InstallPlugin", "Kill", "PrepareText",
-    "ResetPersist", "Revoke", "SetNames", "SetVariables", "Setting", "Show", "ShowGrants", "Statement",
-    "UninstallPlugin", "Use", "UserSpec",
-]  # fmt: skip
+from typing import dataclass_transform
 
 
-@dataclass(frozen=True)
-class CloneLocal:
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Statement:
+    """What a statement says; each kind of it is a frozen dataclass."""
+
+    def __init_subclass__(cls) -> None:
+        """Make it one."""
+        dataclass(frozen=True)(cls)
+
+
+class CloneLocal(Statement):
     """CLONE LOCAL DATA DIRECTORY."""
 
     directory: str
 
 
-@dataclass(frozen=True)
-class CloneInstance:
+class CloneInstance(Statement):
     """CLONE INSTANCE FROM. ``ssl``: REQUIRE SSL, REQUIRE NO SSL, or None for neither."""
 
     user: str
@@ -35,21 +32,18 @@ class CloneInstance:
     ssl: bool | None = None
 
 
-@dataclass(frozen=True)
-class CloneStop:
+class CloneStop(Statement):
     """CLONE INSTANCE STOP."""
 
 
-@dataclass(frozen=True)
-class InstallPlugin:
+class InstallPlugin(Statement):
     """INSTALL PLUGIN name SONAME file."""
 
     name: str
     library: str
 
 
-@dataclass(frozen=True)
-class UninstallPlugin:
+class UninstallPlugin(Statement):
     """UNINSTALL PLUGIN name."""
 
     name: str
@@ -57,12 +51,9 @@ class UninstallPlugin:
 
 @dataclass(frozen=True)
 class Setting:
-    """One of SET's assignments. ``scope`` is global, persist, persist_only, session, or user for ``@name``.
+    """One of SET's assignments, of text for a string or a bare word too, or of None for NULL."""
 
-    ``value`` is text for a string or a bare word, int or float for a number, None for NULL; `is_default` for DEFAULT.
-    """
-
-    scope: str
+    scope: str  # global, persist, persist_only, session, or user for @name
     name: str
     value: str | int | float | None
     is_default: bool = False
@@ -70,15 +61,13 @@ class Setting:
     expression: str | None = None  # the value's text, where it must be evaluated first
 
 
-@dataclass(frozen=True)
-class SetVariables:
+class SetVariables(Statement):
     """SET."""
 
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True)
-class SetNames:
+class SetNames(Statement):
     """SET NAMES, or SET CHARACTER SET if not ``of_connection``; None for DEFAULT, or for no collation."""
 
     charset: str | None
@@ -94,8 +83,7 @@ class Filter:
     where: str | None = None
 
 
-@dataclass(frozen=True)
-class Show:
+class Show(Statement):
     """SHOW of something without details: ``what`` in capitals, as in ``PLUGINS`` or ``GLOBAL VARIABLES``."""
 
     what: str
@@ -116,41 +104,35 @@ class AccountName:
         return f"'{self.user}'@'{self.host}'"
 
 
-@dataclass(frozen=True)
-class ShowGrants:
+class ShowGrants(Statement):
     """SHOW GRANTS; None for oneself."""
 
     account: AccountName | None
 
 
-@dataclass(frozen=True)
-class FlushLogs:
+class FlushLogs(Statement):
     """FLUSH LOGS."""
 
 
-@dataclass(frozen=True)
-class FlushOther:
+class FlushOther(Statement):
     """FLUSH PRIVILEGES and others of no effect."""
 
 
-@dataclass(frozen=True)
-class Kill:
+class Kill(Statement):
     """KILL [CONNECTION | QUERY] id."""
 
     number: int
     query_only: bool = False
 
 
-@dataclass(frozen=True)
-class ResetPersist:
+class ResetPersist(Statement):
     """RESET PERSIST, of one variable or of all."""
 
     name: str | None
     if_exists: bool = False
 
 
-@dataclass(frozen=True)
-class PrepareText:
+class PrepareText(Statement):
     """PREPARE name FROM a text, or a user variable that has it."""
 
     name: str
@@ -158,30 +140,26 @@ class PrepareText:
     variable: str | None = None
 
 
-@dataclass(frozen=True)
-class ExecuteText:
+class ExecuteText(Statement):
     """EXECUTE name USING user variables."""
 
     name: str
     variables: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Deallocate:
+class Deallocate(Statement):
     """DEALLOCATE or DROP PREPARE name."""
 
     name: str
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(Statement):
     """USE schema."""
 
     schema: str
 
 
-@dataclass(frozen=True)
-class Begin:
+class Begin(Statement):
     """BEGIN, COMMIT, ROLLBACK: there are no transactions to speak of."""
 
 
@@ -193,32 +171,28 @@ class UserSpec:
     password: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class CreateUser:
+class CreateUser(Statement):
     """CREATE USER."""
 
     users: tuple[UserSpec, ...]
     if_not_exists: bool = False
 
 
-@dataclass(frozen=True)
-class AlterUser:
+class AlterUser(Statement):
     """ALTER USER."""
 
     users: tuple[UserSpec, ...]
     if_exists: bool = False
 
 
-@dataclass(frozen=True)
-class DropUser:
+class DropUser(Statement):
     """DROP USER."""
 
     names: tuple[AccountName, ...]
     if_exists: bool = False
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(Statement):
     """GRANT privileges ON level TO accounts."""
 
     privileges: tuple[str, ...]
@@ -227,17 +201,9 @@ class Grant:
     grant_option: bool = False
 
 
-@dataclass(frozen=True)
-class Revoke:
+class Revoke(Statement):
     """REVOKE privileges ON level FROM accounts."""
 
     privileges: tuple[str, ...]
     level: str
     names: tuple[AccountName, ...]
-
-
-Statement = (
-    CloneLocal | CloneInstance | CloneStop | InstallPlugin | UninstallPlugin | SetVariables | SetNames | Show
-    | ShowGrants | PrepareText | ExecuteText | Deallocate | ResetPersist | FlushLogs | FlushOther | Kill
-    | Use | Begin | CreateUser | AlterUser | DropUser | Grant | Revoke
-)  # fmt: skip

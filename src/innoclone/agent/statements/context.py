@@ -10,13 +10,21 @@ from dataclasses import replace
 from innoclone.agent.accounts.accounts import Account
 from innoclone.agent.accounts.caller import Caller
 from innoclone.agent.faults import StatementError
+from innoclone.agent.memory import Kept
 from innoclone.agent.services import Services
+from innoclone.agent.sql import (
+    Budget,
+    Modes,
+    SqlType,
+    Token,
+    Value,
+    current,
+    parse_select,
+    run_select,
+    size_of,
+    tokens_of,
+)
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.budget import Budget, Kept, current, size_of
-from innoclone.agent.sql.lexer import Modes, Token, tokens_of
-from innoclone.agent.sql.parsing import parse_select
-from innoclone.agent.sql.queries import run_select
-from innoclone.agent.sql.types import SqlType, Value
 from innoclone.agent.statements.results import Rows
 from innoclone.agent.tables.catalog import Catalog
 from innoclone.agent.tables.columns import SCHEMAS

@@ -9,12 +9,20 @@ from decimal import Decimal
 
 from innoclone.agent.accounts.accounts import Account
 from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import (
+    BIGINT,
+    DOUBLE,
+    Kind,
+    SqlType,
+    Value,
+    is_query,
+    masked,
+    parse_statement,
+    text_of,
+    tokens_of,
+    varchar,
+)
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, tokens_of
-from innoclone.agent.sql.masking import masked
-from innoclone.agent.sql.parsing import is_query
-from innoclone.agent.sql.types import BIGINT, DOUBLE, SqlType, Value, text_of, varchar
 from innoclone.agent.statements import users
 from innoclone.agent.statements.context import SessionContext
 from innoclone.agent.statements.log import logged

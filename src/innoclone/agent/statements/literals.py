@@ -7,8 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.lexer import Modes, text_literal
-from innoclone.agent.sql.types import datetime_type, text_of, time_type
+from innoclone.agent.sql import Modes, datetime_type, text_literal, text_of, time_type
 
 __all__ = ["decimal_literal", "literal", "with_literals"]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.memory import PREPARED
+from innoclone.agent.sql import Kind, is_query, parse_select, parse_statement, size_of, tokens_of
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.budget import PREPARED, size_of
-from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, tokens_of
-from innoclone.agent.sql.parsing import is_query, parse_select
 from innoclone.agent.statements.context import SessionContext
 from innoclone.agent.statements.literals import literal, with_literals
 from innoclone.agent.statements.results import Answer, Done

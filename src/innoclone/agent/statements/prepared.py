@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.budget import PREPARED, size_of
-from innoclone.agent.sql.grammar import parse_statement
-from innoclone.agent.sql.lexer import Kind, text_literal, tokens_of
-from innoclone.agent.sql.parsing import is_query
+from innoclone.agent.memory import PREPARED
+from innoclone.agent.sql import Kind, is_query, parse_statement, size_of, text_literal, tokens_of
 from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.literals import decimal_literal, literal, with_literals
 from innoclone.agent.statements.results import Answer, Rows

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from innoclone.agent.sql.budget import hold, size_of, spend
-from innoclone.agent.sql.types import Column, SqlType, Value, text_of
+from innoclone.agent.sql import Column, SqlType, Value, hold, size_of, spend, text_of
 from innoclone.agent.variables.kinds import Note
 from innoclone.wire import binary
 from innoclone.wire.codec import lenenc

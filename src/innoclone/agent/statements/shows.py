@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import BIGINT, INT, Column, Table, Value, is_like, parse_select, run_select, tokens_of, varchar
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.lexer import tokens_of
-from innoclone.agent.sql.parsing import parse_select
-from innoclone.agent.sql.queries import run_select
-from innoclone.agent.sql.scope import Table
-from innoclone.agent.sql.types import BIGINT, INT, Column, Value, varchar
-from innoclone.agent.sql.values import is_like
 from innoclone.agent.statements.context import SessionContext
 from innoclone.agent.statements.hostserver import binary_log_status, innodb_status
 from innoclone.agent.statements.results import Answer, Rows, table

@@ -9,9 +9,8 @@ from innoclone.agent.accounts.accounts import EVERYWHERE, GRANT_OPTION, Account,
 from innoclone.agent.accounts.caller import Caller
 from innoclone.agent.accounts.credentials import ADMINISTRATOR
 from innoclone.agent.faults import StatementError
+from innoclone.agent.sql import PRIVILEGES, Column, varchar
 from innoclone.agent.sql import statements as st
-from innoclone.agent.sql.grammar import PRIVILEGES
-from innoclone.agent.sql.types import Column, varchar
 from innoclone.agent.statements.results import Answer, Done, table
 from innoclone.agent.variables.kinds import Note
 

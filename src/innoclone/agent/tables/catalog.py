@@ -10,8 +10,7 @@ from datetime import datetime, timedelta, tzinfo
 from innoclone.agent.accounts.caller import Caller
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
-from innoclone.agent.sql.scope import Table
-from innoclone.agent.sql.types import Column, Value
+from innoclone.agent.sql import Column, Table, Value
 from innoclone.agent.tables.clonerows import progress_rows, status_rows
 from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, GLOBAL_VARIABLES, PLUGINS, SCHEMAS, row
 from innoclone.agent.tables.empties import empty_tables

@@ -9,7 +9,7 @@ from typing import Any
 from innoclone.agent.clones.errors import in_table
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.clones.run import CloneRun
-from innoclone.agent.sql.types import Value
+from innoclone.agent.sql import Value
 from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, row
 from innoclone.errors import Interrupted
 from innoclone.records.status import CLONE_STAGES, StageStatus, State

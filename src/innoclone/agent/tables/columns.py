@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from innoclone.agent.clones.errors import MESSAGE_LENGTH
-from innoclone.agent.sql.types import BLOB, INT, Column, SqlType, Value, char, datetime_type, varchar
+from innoclone.agent.sql import BLOB, INT, Column, SqlType, Value, char, datetime_type, varchar
 from innoclone.wire.results import ColumnType
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from importlib import resources
 
-from innoclone.agent.sql.types import Column, varchar
+from innoclone.agent.sql import Column, varchar
 from innoclone.agent.tables.information import Source, columns_of
 
 __all__ = ["empty_shows", "empty_tables"]

@@ -9,17 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from innoclone.agent.sql.types import (
-    BLOB,
-    DOUBLE,
-    INT,
-    Column,
-    SqlType,
-    Value,
-    char,
-    datetime_type,
-    varchar,
-)
+from innoclone.agent.sql import BLOB, DOUBLE, INT, Column, SqlType, Value, char, datetime_type, varchar
 from innoclone.agent.tables.columns import row
 from innoclone.wire.results import ColumnType
 

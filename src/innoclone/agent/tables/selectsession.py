@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
@@ -10,21 +9,20 @@ from decimal import Decimal
 
 from innoclone.agent.accounts.caller import Caller
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.expressions import Env, Expr, constant, derived
-from innoclone.agent.sql.scope import Settings
-from innoclone.agent.sql.types import (
+from innoclone.agent.sql import (
     BIGINT,
     BOOL,
     DATE,
     NOT_FIXED,
     UNSIGNED,
+    Settings,
     SqlType,
     Value,
     datetime_type,
     time_type,
+    to_text,
     varchar,
 )
-from innoclone.agent.sql.values import to_text
 from innoclone.agent.variables.fixed import OF_BOTH
 from innoclone.agent.variables.globals import Variables
 from innoclone.agent.variables.kinds import Content
@@ -39,6 +37,7 @@ IDENTITY_LENGTH = 288  # characters of USER()
 TIMESTAMPS = ("NOW", "SYSDATE", "LOCALTIME", "CURRENT_TIMESTAMP", "LOCALTIMESTAMP", "UTC_TIMESTAMP")
 DATES = ("CURDATE", "CURRENT_DATE", "UTC_DATE")
 TIMES = ("CURTIME", "CURRENT_TIME", "UTC_TIME")
+Typed = tuple[SqlType, Value]
 _UNSET = SqlType(ColumnType.MEDIUM_BLOB, 0, NOT_FIXED)
 
 
@@ -56,48 +55,46 @@ class SelectSession:
     settings: Settings
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def function(self, name: str, decimals: int) -> Expr | None:
+    def function(self, name: str, decimals: int) -> Typed | None:
         """USER(), DATABASE(), NOW() and the like; None for a name that is none of them."""
-        if name == "UUID":
-            return derived(varchar(36), lambda _: str(uuid.uuid1()), [])
         return self._text(name) or self._number(name) or self._moment(name, decimals)
 
-    def _text(self, name: str) -> Expr | None:
+    def _text(self, name: str) -> Typed | None:
         if name in ("USER", "SESSION_USER", "SYSTEM_USER"):
-            return constant(varchar(IDENTITY_LENGTH), str(self.caller))
+            return (varchar(IDENTITY_LENGTH), str(self.caller))
         if name == "CURRENT_USER":
-            return constant(varchar(IDENTITY_LENGTH), str(self.caller.account))
+            return (varchar(IDENTITY_LENGTH), str(self.caller.account))
         if name == "CURRENT_ROLE":
-            return constant(varchar(IDENTITY_LENGTH), "NONE")
+            return (varchar(IDENTITY_LENGTH), "NONE")
         if name in ("DATABASE", "SCHEMA"):
-            return constant(varchar(64), self.schema or None)
-        return constant(varchar(len(SERVER_VERSION)), SERVER_VERSION) if name == "VERSION" else None
+            return (varchar(64), self.schema or None)
+        return (varchar(len(SERVER_VERSION)), SERVER_VERSION) if name == "VERSION" else None
 
-    def _number(self, name: str) -> Expr | None:
+    def _number(self, name: str) -> Typed | None:
         numbers = {
             "CONNECTION_ID": self.caller.connection, "LAST_INSERT_ID": 0, "ROW_COUNT": -1, "FOUND_ROWS": self.found_rows
         }  # fmt: skip
-        return constant(BIGINT, numbers[name]) if name in numbers else None
+        return (BIGINT, numbers[name]) if name in numbers else None
 
-    def _moment(self, name: str, decimals: int) -> Expr | None:
+    def _moment(self, name: str, decimals: int) -> Typed | None:
         """NOW(), CURDATE(), CURTIME() and their like."""
         if name not in TIMESTAMPS + DATES + TIMES:
             return None
         now = self.now.astimezone(UTC if name.startswith("UTC_") else self.settings.zone).replace(tzinfo=None)
         if name in DATES:
-            return constant(DATE, now.date())
+            return (DATE, now.date())
         step = 10 ** (6 - decimals)
         cut = now.replace(microsecond=now.microsecond // step * step)
         if name in TIMESTAMPS:
-            return constant(datetime_type(decimals), cut)
+            return (datetime_type(decimals), cut)
         kind = replace(time_type(decimals), length=8 + (decimals + 1 if decimals else 0))
-        return constant(kind, cut - datetime.combine(cut.date(), time()))
+        return (kind, cut - datetime.combine(cut.date(), time()))
 
-    def variable(self, name: str) -> Expr:
+    def variable(self, name: str) -> Typed:
         """``@@name``. Raises error 1193."""
         scope, _, bare = name.rpartition(".")
         if bare in self.session_variables and scope not in ("global", "persist"):
-            return _constant(self.session_variables[bare])
+            return _typed(self.session_variables[bare])
         everything = self.global_variables.all()
         if bare not in everything:
             raise StatementError(1193, bare)
@@ -105,23 +102,15 @@ class SelectSession:
             raise StatementError(1238, bare, "GLOBAL")
         if scope == "global" and bare in OF_A_SESSION:
             raise StatementError(1238, bare, "SESSION")
-        return _constant(everything[bare])
+        return _typed(everything[bare])
 
-    def user_variable(self, name: str) -> Expr:
+    def user_variable(self, name: str) -> Typed:
         """``@name``; NULL before it is set."""
-        name = name.lower()
-        kind = self.user_variables[name][0] if name in self.user_variables else _UNSET
-        return Expr(kind, lambda _: self.user_variables.get(name, (kind, None))[1])
+        return self.user_variables.get(name.lower(), (_UNSET, None))
 
-    def assign(self, name: str, value: Expr) -> Expr:
+    def assign(self, name: str, kind: SqlType, value: Value) -> None:
         """``@name := value``."""
-
-        def assigned(env: Env) -> Value:
-            given = value.value(env)
-            self.assign_user_variable(name, value.type, given)
-            return given
-
-        return derived(value.type, assigned, (value,))
+        self.assign_user_variable(name, kind, value)
 
 
 def stored(kind: SqlType, value: Value) -> tuple[SqlType, Value]:
@@ -131,7 +120,7 @@ def stored(kind: SqlType, value: Value) -> tuple[SqlType, Value]:
     return SqlType(ColumnType.MEDIUM_BLOB, 0xFFFFFF // 4, NOT_FIXED), to_text(value, kind)
 
 
-def _constant(content: Content) -> Expr:
+def _typed(content: Content) -> Typed:
     if isinstance(content, bool):
-        return constant(BOOL, int(content))
-    return constant(UNSIGNED, content) if isinstance(content, int) else constant(varchar(VARIABLE_LENGTH), content)
+        return (BOOL, int(content))
+    return (UNSIGNED, content) if isinstance(content, int) else (varchar(VARIABLE_LENGTH), content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from innoclone.agent.sql.types import Value
+from innoclone.agent.sql import Value
 from innoclone.agent.tables.columns import GLOBAL_VARIABLES, PLUGINS, row
 from innoclone.agent.variables.fixed import shown
 from innoclone.agent.variables.globals import Variables

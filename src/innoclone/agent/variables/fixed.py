@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.budget import MOST_PREPARED
+from innoclone.agent.memory import MOST_PREPARED
 from innoclone.agent.sql.statements import Setting
 from innoclone.agent.variables.kinds import LARGEST, Choice, Content, Note, Number
 from innoclone.agent.variables.session import SESSION_VARIABLES, Charset, Collation, Definition, default_values

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta, timezone, tzinfo
 
 from innoclone.agent.faults import StatementError
-from innoclone.agent.sql.lexer import NO_BACKSLASH_ESCAPES
-from innoclone.agent.sql.scope import Settings
+from innoclone.agent.sql import NO_BACKSLASH_ESCAPES, Settings
 from innoclone.agent.sql.statements import SetNames, Setting
 from innoclone.agent.variables.kinds import LARGEST, Choice, Content, Note, Number, Switch, whole
 from innoclone.wire.results import ServerStatus

@@ -1,4 +1,4 @@
-"""The agent's log goes where a command's messages go: to stderr and the log file."""
+"""The log of what serves goes where a command's messages go: to stderr and the log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's own key, certificate and RSA key, made once and kept in its folder.
+"""A key, certificate and RSA key of our own for those that log in here, made once and kept in a folder.
 
 The certificate is self-signed: clients get encryption without setup; those that want to know whom they talk to are
 given certificates of their own CA (``--ssl-cert``, ``--ssl-key``). The RSA key is what caching_sha2_password sends
@@ -27,16 +27,16 @@ BITS = 2048
 VALID = timedelta(days=3650)  # as the certificates that a MySQL server makes for itself
 
 
-def own_certificate(folder: Path) -> tuple[Path, Path]:
-    """Certificate and key file in ``folder``, made where they are missing. Raises a file error."""
+def own_certificate(folder: Path, name: str = "innoclone agent") -> tuple[Path, Path]:
+    """Certificate and key file in ``folder``, made for ``name`` where they are missing. Raises a file error."""
     certificate, key = folder / CERTIFICATE, folder / KEY
     if not (certificate.exists() and key.exists()):
         private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "innoclone agent")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
         host = socket.gethostname()
         built = (
-            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key())
+            x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key())
             .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + VALID)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in {host, "localhost"}]), critical=False)

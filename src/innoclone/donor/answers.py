@@ -1,0 +1,71 @@
+"""The few statements that innoclone asks a donor before it takes a clone: answered for a directory at rest.
+
+A stock recipient asks nothing but KILL. No statement is understood beyond these forms; what is not known is refused as
+to an account that may not see it, which innoclone's preflight takes as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from innoclone.donor.description import Description
+from innoclone.wire.codec import lenenc
+from innoclone.wire.handshake import Err, Ok
+from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
+
+__all__ = ["answer"]
+
+UNKNOWN = Err(1142, "42000", "This donor serves a stored clone and knows no SQL beyond what a recipient asks")
+_QUOTED = re.compile(r"'([a-z_]+)'")
+_VARIABLES = re.compile(r"SHOW GLOBAL VARIABLES WHERE Variable_name IN \((?:_utf8mb4)?'", re.IGNORECASE)
+_STATUS = re.compile(r"SHOW GLOBAL STATUS LIKE (?:_utf8mb4)?'(\w+)'\Z", re.IGNORECASE)
+_ENGINES = re.compile(r"SELECT ENGINE, COUNT\(\*\) FROM information_schema\.TABLES ", re.IGNORECASE)
+
+
+def answer(statement: str, described: Description, began: float) -> list[bytes]:
+    """Packets. ``began`` is when the donor was started, in seconds since the epoch."""
+    text = " ".join(statement.split())
+    if re.match(r"SET ", text, re.IGNORECASE):
+        return [Ok().serialize()]
+    if _VARIABLES.match(text):
+        known = _variables(described)
+        return _rows(
+            ("Variable_name", "Value"), [(name, known[name]) for name in _QUOTED.findall(text) if name in known]
+        )
+    if found := _STATUS.match(text):
+        states = {"Uptime": str(int(time.time() - began)), "Innodb_redo_log_enabled": "ON"}
+        return _rows(("Variable_name", "Value"), [(name, state) for name, state in states.items() if name == found[1]])
+    if _ENGINES.match(text):
+        return _rows(("ENGINE", "COUNT(*)"), [])  # what is in no tablespace is not told: the directory is not a server
+    values = {
+        "SELECT UNIX_TIMESTAMP()": str(int(time.time())),
+        "SELECT @@SESSION.max_user_connections": "0",
+        "SELECT @@GLOBAL.server_uuid": described.uuid,
+        "SELECT PLUGIN_STATUS FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'": "ACTIVE",
+    }
+    if text in values:
+        return _rows(("value",), [(values[text],)])
+    if text.startswith("SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS"):
+        return _rows(("PLUGIN_NAME", "PLUGIN_LIBRARY"), [])
+    return [UNKNOWN.serialize()]
+
+
+def _variables(described: Description) -> dict[str, str]:
+    """What is known of the server whose data it is; nothing else is made up but what a donor has to have."""
+    donor = described.manifest.get("donor", {})
+    told = {
+        "lower_case_table_names": "lower_case_table_names", "innodb_data_file_path": "data_file_path",
+        "gtid_mode": "gtid_mode", "enforce_gtid_consistency": "enforce_gtid_consistency", "log_bin": "log_bin",
+        "innodb_log_checksums": "log_checksums",
+    }  # fmt: skip
+    found = {name: str(donor[key]) for name, key in told.items() if donor.get(key) not in (None, "")}
+    return found | dict(described.configuration) | {"version": described.version, "server_uuid": described.uuid}
+
+
+def _rows(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[bytes]:
+    definitions = [ColumnDefinition(name=name, type=ColumnType.VAR_STRING, length=4096).serialize() for name in columns]
+    found = [TextRow(tuple(value.encode() for value in row)).serialize() for row in rows]
+    end = Eof().serialize()
+    return [lenenc(len(columns)), *definitions, end, *found, end]

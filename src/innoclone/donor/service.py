@@ -1,0 +1,175 @@
+"""The donor: listens, lets recipients in, knows the clones that are under way."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable
+
+from innoclone.donor.account import AccountCredentials
+from innoclone.donor.channel import Channel
+from innoclone.donor.clones import Clones, DonorOptions, Services
+from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
+from innoclone.donor.course import Course
+from innoclone.donor.stored import Stored
+from innoclone.errors import Interrupted, NetworkError
+from innoclone.files.system import file_error
+from innoclone.records.keys import PasswordKey, own_certificate
+from innoclone.records.limits import Limits
+from innoclone.transport.failedlogins import FailedLogins, peer_of
+from innoclone.transport.listening import Listener, server_context
+from innoclone.wire.descriptors import StageNumber
+
+__all__ = ["Donor", "DonorOptions"]
+
+log = logging.getLogger("innoclone.donor")
+FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that it has to wait then
+REFUSE_WITHIN = 2.0  # seconds
+END_WITHIN = 10.0  # seconds
+LOOK = 0.05  # seconds
+
+
+class Donor:
+    """Serves one directory."""
+
+    def __init__(
+        self, stored: Stored, options: DonorOptions, limits: Limits | None = None,
+        *, on_completed: Callable[[Course, str], None] = lambda _course, _host: None,
+    ) -> None:  # fmt: skip
+        """Listen, though nobody is let in before `serve`; ``on_completed`` is told each clone and its recipient's
+        host. Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
+        self.stored, self.options = stored, options
+        key, tls = _own_keys(options)
+        self._services = Services(
+            stored=stored, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
+            failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
+            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed), began=time.time(),
+        )  # fmt: skip
+        self._lock = threading.Lock()
+        self._conversations: dict[int, Conversation] = {}
+        self._last = 0
+        self._listener = Listener(host=options.bind_address, port=options.port, path=None, short=log.warning)
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return self._listener.port
+
+    # ---- life ----------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Accept until `stop`; recipients of clones that are under way are told so then."""
+        try:
+            for sock in self._listener.accept():
+                try:
+                    channel = Channel(sock, most=0, timeout=LOGIN_WITHIN)
+                    self._begin(channel)
+                except OSError:  # gone before it began
+                    sock.close()
+        finally:
+            self._listener.close()
+            self._end()
+
+    def stop(self) -> None:
+        """Let `serve` end; from any thread, and from a signal handler."""
+        self._listener.wake()
+
+    def _end(self) -> None:
+        """Whoever takes a clone is told that it is over, or may finish a clone that is; others have to go at once."""
+        for course in self.courses:
+            if course.stage is not StageNumber.DONE:
+                course.fail(Interrupted("the donor was stopped"))
+        end = time.monotonic() + END_WITHIN
+        while left := self.conversations:
+            late = time.monotonic() > end
+            for conversation in left:
+                if late or not conversation.in_clone:
+                    conversation.shut()
+            left[0].thread.join(END_WITHIN if late else LOOK)
+
+    @property
+    def courses(self) -> list[Course]:
+        """The clones that are known."""
+        return self._services.clones.courses
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        """The connections, oldest first."""
+        with self._lock:
+            return list(self._conversations.values())
+
+    # ---- connections ---------------------------------------------------------------------------------------
+
+    def _begin(self, channel: Channel) -> None:
+        host = channel.peer_host
+        if self._services.failed_logins.is_blocked(peer_of(host, None)):
+            self._refuse(channel, refusal(1129, host))
+            return
+        if not self._make_room():
+            log.warning("connection from %s refused: there are %d", host, self.options.max_connections)
+            self._refuse(channel, refusal(1040))
+            return
+        with self._lock:
+            self._last += 1
+            conversation = Conversation(self._services, channel, self._last)
+            name = f"innoclone-recipient-{conversation.number}"
+            thread = threading.Thread(target=self._run, args=(conversation,), name=name, daemon=True)
+            self._conversations[conversation.number], conversation.thread = conversation, thread
+        thread.start()
+
+    def _make_room(self) -> bool:
+        """Whether there is room for one more; where there is none, the oldest that takes part in no clone has to go:
+        first those that have not logged in, then those that do nothing, at last those of hosts that take no clone."""
+        there = [conversation for conversation in self.conversations if not conversation.is_shut]
+        taking = self._services.clones.hosts
+        if len(there) < self.options.max_connections:
+            return True
+        kinds = (
+            [one for one in there if not one.logged_in],
+            [one for one in there if one.logged_in and not one.in_clone],
+            [one for one in there if one.in_clone and one.course is None and one.host not in taking],
+        )
+        victim = next((kind[0] for kind in kinds if kind), None)
+        if victim is None:
+            return False
+        victim.shut()
+        return True
+
+    def _run(self, conversation: Conversation) -> None:
+        try:
+            conversation.run()
+        except Exception:
+            log.exception("connection %d: unexpected", conversation.number)
+        finally:
+            with self._lock:
+                self._conversations.pop(conversation.number, None)
+
+    @staticmethod
+    def _refuse(channel: Channel, packet: bytes) -> None:
+        channel.set_timeout(REFUSE_WITHIN)
+        with contextlib.suppress(NetworkError):
+            channel.write([packet])
+        channel.close()
+
+
+def _own_keys(options: DonorOptions) -> tuple[PasswordKey, ssl.SSLContext]:
+    """The keys in the folder, made where there are none; one process at a time does that."""
+    folder = options.folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise file_error(error, f"can't use {folder}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        certificate, key = options.ssl_cert, options.ssl_key
+        if certificate is None or key is None:
+            certificate, key = own_certificate(folder, "innoclone donor")
+        return PasswordKey(folder), server_context(certificate, key)
+    finally:
+        os.close(lock)

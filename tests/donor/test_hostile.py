@@ -1,0 +1,192 @@
+"""Recipients that mean harm: the donor lives, others go on, and nothing but the directory's clone files leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from innoclone.donor.service import Donor
+from innoclone.wire.descriptors import ChunkInfo, Locator, StageNumber, StateDescriptor
+from innoclone.wire.handshake import Capability, Greeting
+from innoclone.wire.rpc import Ack, Attach, Execute, Exit, Init, ProtocolVersion, Reinit, ResponseCode, parse_response
+from rawclient import Packets, number_of, response_to
+from receiving import receive_into
+from serving import PASSWORD, USER, assert_taken, endpoint, served
+
+PATIENCE = 5.0
+COM_CLONE, COM_QUERY, COM_QUIT = b"\x20", b"\x03", b"\x01"
+
+
+@pytest.fixture(scope="module")
+def donor(small_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Donor]:
+    with served(small_clone, tmp_path_factory.mktemp("hostile"), max_connections=64) as found:
+        yield found
+
+
+class Client(Packets):
+    """A connection that is logged in, and in clone mode unless that is not wished."""
+
+    def __init__(self, port: int, *, login: bool = True, clone: bool = True, password: str = PASSWORD) -> None:
+        super().__init__(socket.create_connection(("127.0.0.1", port), PATIENCE))
+        greeting = Greeting.parse(self.read()[1])
+        self.greeting = replace(greeting, capabilities=greeting.capabilities & ~(Capability.COMPRESS | Capability.ZSTD))
+        self.last = b""
+        if login:
+            self.send(response_to(self.greeting, USER, password), 1)
+            _, self.last = self.read()
+            if self.last == b"\x01\x03":
+                _, self.last = self.read()
+        if login and clone and self.last[:1] == b"\0":
+            self.send(COM_CLONE, 0)
+            assert self.read()[1][:1] == b"\0"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def ask(self, command: bytes) -> list[bytes]:
+        """A clone command, and what comes up to COMPLETE or ERROR; shorter where the donor hangs up."""
+        found: list[bytes] = []
+        with contextlib.suppress(EOFError, ConnectionError):
+            self.send(command, 0)
+            while not found or found[-1][0] not in (ResponseCode.COMPLETE, ResponseCode.ERROR):
+                found.append(self.read()[1])
+        return found
+
+    def begin(self) -> Locator:
+        """COM_INIT; the clone's locator."""
+        answers = self.ask(Init(ProtocolVersion.V4, 300, False, (Locator(),)).serialize())
+        return next(one for one in map(parse_response, answers[-2:-1])).locators[0]  # type: ignore[union-attr]
+
+
+def assert_alive(donor: Donor, tmp_path: Path) -> None:
+    """Somebody else gets a clone."""
+    receive_into(tmp_path / "alive", endpoint(donor.port))
+    assert_taken(donor.stored, tmp_path / "alive")
+
+
+COMMANDS = (
+    Init(ProtocolVersion.V4, 300, False, (Locator(),)).serialize(),
+    Attach(ProtocolVersion.V4, 300, False, (Locator(7, 8, 0, StageNumber.INIT),)).serialize(),
+    Reinit(
+        ProtocolVersion.V4, 300, False,
+        (Locator(7, 8, 0, StageNumber.FILE_COPY, True, ChunkInfo(((1, 2),), (0xFFFFFFFF,) * 4)),),
+    ).serialize(),
+    Ack(0, Locator(7, 8, 0, StageNumber.INIT), StateDescriptor(StageNumber.INIT)).serialize(),
+    Execute().serialize(),
+    Exit().serialize(),
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(command=st.sampled_from(COMMANDS), at=st.integers(0, 200), value=st.binary(max_size=5), cut=st.booleans())
+def test_every_byte_mutated(donor: Donor, command: bytes, at: int, value: bytes, cut: bool) -> None:
+    """Whatever is said, the answer is one that the protocol has, or the end of the connection."""
+    at %= len(command) + 1
+    changed = command[:at] + value + (b"" if cut else command[at + len(value) :])
+    with Client(donor.port) as client:
+        for answer in client.ask(changed):
+            assert answer[0] in set(ResponseCode)
+            assert len(answer) < 4096, "no data without a whole conversation"
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_mutated_restart(donor: Donor, number: int) -> None:
+    """Locators that name a clone of ours, with chunks and stages that make no sense: what comes is clone files' data,
+    of chunks that exist."""
+    chance = random.Random(number)
+    with Client(donor.port) as first:
+        locator = first.begin()
+        stage = chance.choice(list(StageNumber))
+        chunks = ChunkInfo(
+            tuple((chance.randrange(1 << 32), chance.randrange(1 << 32)) for _ in range(chance.randrange(256))),
+            tuple(chance.randrange(1 << 32) for _ in range(chance.randrange(3000))),
+        )
+        crafted = replace(locator, stage=stage, metadata_done=chance.random() < 0.5, chunks=chunks)
+        with Client(donor.port) as second:
+            answers = second.ask(Reinit(ProtocolVersion.V4, 300, False, (crafted,)).serialize())
+            if answers and answers[-1][0] == ResponseCode.COMPLETE:
+                second.sock.settimeout(0.5)
+                with contextlib.suppress(TimeoutError):
+                    for answer in second.ask(Execute().serialize()):
+                        assert answer[0] in set(ResponseCode)
+
+
+def test_another_clone_is_not_found(donor: Donor) -> None:
+    with Client(donor.port) as client:
+        locator = Locator(7, donor.stored.fingerprint, 0, StageNumber.FILE_COPY)
+        answer = client.ask(Attach(ProtocolVersion.V4, 300, False, (locator,)).serialize())
+    assert parse_response(answer[-1]).number == 1815  # type: ignore[union-attr]
+
+
+def test_no_sql_and_no_other_command(donor: Donor) -> None:
+    with Client(donor.port, clone=False) as client:
+        for command, number in (
+            (COM_QUERY + b"SELECT LOAD_FILE('/etc/passwd')", 1142), (COM_QUERY + b"KILL", 1142), (b"\x02mysql", 1047),
+            (b"\x06", 1047), (b"", 1047), (b"\x16SELECT 1", 1047),
+        ):  # fmt: skip
+            client.send(command, 0)
+            assert number_of(client.read()[1]) == number
+        client.send(COM_QUERY + b"KILL CONNECTION 1", 0)
+        assert client.read()[1][:1] == b"\0"
+        client.send(COM_QUIT, 0)
+        with pytest.raises(EOFError):
+            client.read()
+
+
+def test_a_kill_ends_the_clone_of_that_connection(donor: Donor) -> None:
+    with Client(donor.port) as master, Client(donor.port, clone=False) as auxiliary:
+        locator = master.begin()
+        auxiliary.send(COM_QUERY + f"KILL CONNECTION {master.greeting.connection_id}".encode(), 0)
+        assert auxiliary.read()[1][:1] == b"\0"
+        assert all(course.clone_id != locator.clone_id for course in donor.courses)
+
+
+def test_guesses_are_limited(small_clone: Path, tmp_path: Path) -> None:
+    with served(small_clone, tmp_path) as donor:
+        numbers = []
+        for _ in range(25):
+            with contextlib.suppress(EOFError, ConnectionError):
+                try:
+                    with Client(donor.port, password="wrong", clone=False) as client:
+                        client.send(b"wrong\0", 3)  # the full path: the fast one did not know it
+                        numbers.append(number_of(client.read()[1]))
+                except Exception:  # noqa: BLE001 - an ERR packet instead of a greeting
+                    numbers.append(1129)
+    assert 1129 in numbers
+
+
+def test_a_thousand_idle_logins(small_clone: Path, tmp_path: Path) -> None:
+    """Of all kinds, more than there is room for: a clone that is under way goes on, and a new one begins."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    before = threading.active_count()
+    with served(small_clone, tmp_path, max_connections=100) as donor, Client(donor.port) as master:
+        master.begin()
+        idle = [socket.create_connection(("127.0.0.1", donor.port), PATIENCE) for _ in range(900)]
+        idle += [Client(donor.port, login=number % 2 == 0, clone=number % 4 == 0).sock for number in range(100)]
+        assert len(donor.conversations) <= 101
+        receive_into(tmp_path / "alive", endpoint(donor.port), threads=4)
+        assert_taken(donor.stored, tmp_path / "alive")
+        assert master.ask(Exit().serialize())[-1] == bytes([ResponseCode.COMPLETE]), "it was let alone"
+        for one in idle:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.close()
+    assert threading.active_count() <= before
+
+
+def test_afterwards_others_are_served(donor: Donor, tmp_path: Path) -> None:
+    assert_alive(donor, tmp_path)

@@ -1,0 +1,151 @@
+"""A donor of ours in the tests: in this process, or as one that can be killed; and what its recipients got."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from innoclone.donor.account import Account
+from innoclone.donor.clones import DonorOptions
+from innoclone.donor.plans import DataFile
+from innoclone.donor.service import Donor
+from innoclone.donor.stored import Stored, look
+from innoclone.innodb.redo import FILE_HEADER_SIZE
+from innoclone.records.limits import Limits
+from innoclone.server.mysqld import Server
+from innoclone.transport.endpoint import Endpoint, SslMode
+
+USER, PASSWORD = "taker", "a secret' of \\ its own"
+PATIENCE = 60.0  # seconds
+
+
+@contextlib.contextmanager
+def served(directory: Path, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
+    """A donor that serves a directory from a thread; ``options`` are fields of `DonorOptions`."""
+    stored = look(directory)
+    try:
+        choice = replace(DonorOptions(Account(USER, PASSWORD), folder / "keys", port=0), **options)
+        donor = Donor(stored, choice, limits)
+        thread = threading.Thread(target=donor.serve, name="donor")
+        thread.start()
+        try:
+            yield donor
+        finally:
+            donor.stop()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    finally:
+        stored.close()
+
+
+class ServeProcess:
+    """``innoclone serve`` as a process. Use it with ``with``."""
+
+    def __init__(self, directory: Path, *options: str, port: int = 0) -> None:
+        command = [sys.executable, "-m", "innoclone", "serve", "--no-defaults", f"--user={USER}", f"--port={port}"]
+        environment = os.environ | {"MYSQL_PWD": PASSWORD}
+        self._process = subprocess.Popen(
+            [*command, *options, str(directory)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment,
+        )  # fmt: skip
+        self.said: list[str] = []
+        self.port = 0
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.said.append(line)
+            if found := re.search(r", on \S+:(\d+); at the recipient", line):
+                self.port = int(found[1])
+                break
+        assert self.port, self.said
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        self.said += self._process.stderr
+
+    def kill(self) -> None:
+        """Without a chance to say anything."""
+        self._process.kill()
+        self.wait()
+
+    def stop(self) -> int:
+        """By SIGTERM; the exit status."""
+        self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it ends; the exit status."""
+        status = self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return status
+
+    @property
+    def statements(self) -> str:
+        """What it printed for the recipient; it must have ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read()
+
+    def __enter__(self) -> ServeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def endpoint(port: int, **changes: Any) -> Endpoint:
+    """The donor as innoclone's own recipient sees it, without TLS."""
+    values: dict[str, Any] = {"host": "127.0.0.1", "port": port, "user": USER, "password": PASSWORD}
+    return Endpoint(**values | {"ssl_mode": SslMode.DISABLED, "get_server_public_key": True} | changes)
+
+
+def take(recipient: Server, port: int, target: Path | None, clause: str = "", *, settings: dict[str, Any]) -> None:
+    """CLONE INSTANCE on a stock server, with these global variables. Raises what PyMySQL does."""
+    place = "" if target is None else f" DATA DIRECTORY = '{target}'"
+    with recipient.connect() as connection, connection.cursor() as cursor:
+        for name, value in {"clone_valid_donor_list": f"127.0.0.1:{port}", **DEFAULTS, **settings}.items():
+            cursor.execute(f"SET GLOBAL {name} = %s", (value,))
+        cursor.execute(f"CLONE INSTANCE FROM %s@'127.0.0.1':{port} IDENTIFIED BY %s{place} {clause}", (USER, PASSWORD))
+
+
+DEFAULTS = {"clone_autotune_concurrency": 1, "clone_max_concurrency": 8, "clone_enable_compression": 0}
+ALONE = {"clone_autotune_concurrency": 0, "clone_max_concurrency": 1}
+
+
+def assert_taken(stored: Stored, target: Path) -> None:
+    """Every file is the donor's, byte by byte; what the recipient makes longer is zeros; pages that were sent in
+    another form have that; the redo log is as long as the donor's and has the same part of it."""
+    changed = {(block.index, block.offset): block.content or b"" for block in stored.pages.blocks(1, 0)}
+    for index, file in enumerate(stored.files.data):
+        want = bytearray(file.stored.path.read_bytes())
+        for (where, offset), content in changed.items():
+            if where == index:
+                want[offset : offset + len(content)] = content
+        found = placed(file, target).read_bytes()
+        assert found[: len(want)] == want, file.name
+        assert not any(found[len(want) :]), file.name
+    for index, part in enumerate(stored.redo.parts):
+        found = (target / "#innodb_redo" / f"#ib_redo{index}").read_bytes()
+        want = part.stored.path.read_bytes()
+        assert len(found) == len(want)
+        assert found[:FILE_HEADER_SIZE] == part.header
+        assert found[part.begin : part.end] == want[part.begin : part.end]
+        assert not any(found[FILE_HEADER_SIZE : part.begin])
+        assert not any(found[part.end :])
+
+
+def placed(file: DataFile, target: Path) -> Path:
+    """Where a recipient puts a file."""
+    return target / file.name.removeprefix("./")
