@@ -24,7 +24,7 @@ from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePl
 from innoclone.donor.redolog import redo_plan
 from innoclone.errors import EncryptionUnsupported, FileError, TargetBusy, TargetUnusable
 from innoclone.files.base import space_of
-from innoclone.files.inuse import Deed
+from innoclone.files.inuse import Purpose
 from innoclone.files.lock import FLOCK
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.names import BUFFER_POOL, CLONE_DIR, OWN_DIR
@@ -90,11 +90,11 @@ def look(directory: Path) -> Stored:
     Raises `TargetUnusable` with the reason, `TargetBusy` if somebody uses it, `EncryptionUnsupported`, a file error.
     """
     directory = Path(os.path.realpath(directory))
-    cloned.check_bootable(directory, Deed.LOOK)
+    cloned.check_bootable(directory, Purpose.LOOK)
     locks: list[int] = []
     try:
         found = _look(directory, locks)
-        cloned.check_bootable(directory, Deed.LOOK)  # who came before our locks
+        cloned.check_bootable(directory, Purpose.LOOK)  # who came before our locks
     except BaseException:
         for descriptor in locks:
             os.close(descriptor)
