@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
-from innoclone.agent.accounts.keys import own_certificate
 
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import differing
@@ -30,6 +29,7 @@ from innoclone.native.block import Block, Pages
 from innoclone.native.library import Library, describe, library
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
+from innoclone.records.keys import own_certificate
 
 __all__ = ["main"]
 
