@@ -30,12 +30,17 @@ def pytest_configure() -> None:
     Programs that are tested inherit which signals are ignored, and nohup or a shell's background job ignores some.
 
     Property tests try the same examples in each run, so that a change is judged by itself; INNOCLONE_RANDOM=1 looks
-    for new ones.
+    for new ones. INNOCLONE_EXAMPLES says how many.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     # How long an example takes says more of what else this machine does: no deadline.
-    settings.register_profile("repeatable", deadline=None, derandomize=not os.environ.get("INNOCLONE_RANDOM"))
+    settings.register_profile(
+        "repeatable",
+        deadline=None,
+        derandomize=not os.environ.get("INNOCLONE_RANDOM"),
+        max_examples=int(os.environ.get("INNOCLONE_EXAMPLES", "100")),
+    )
     settings.load_profile("repeatable")
 
 
