@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand
-from innoclone.commands.serve import ServeOptions
-from innoclone.donor.service import Donor
+from innoclone.commands.options import ServeOptions
+
+if TYPE_CHECKING:
+    from innoclone.donor.service import Donor
 
 __all__ = ["serve"]
 
