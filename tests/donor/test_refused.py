@@ -120,10 +120,10 @@ def test_no_server_starts_on_what_is_served(locked: Path) -> None:
 
 
 def test_what_is_served_is_not_updated_nor_removed(copy: Path) -> None:
-    program = "import sys; from pathlib import Path; from innoclone.files.inuse import Deed, refuse_in_use;"
+    program = "import sys; from pathlib import Path; from innoclone.files.inuse import Purpose, refuse_in_use;"
     stored = look(copy)
     for deed in ("UPDATE", "REMOVE"):
-        run = [sys.executable, "-c", f"{program} refuse_in_use(Path(sys.argv[1]), Deed.{deed})", str(copy)]
+        run = [sys.executable, "-c", f"{program} refuse_in_use(Path(sys.argv[1]), Purpose.{deed})", str(copy)]
         done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60)
         assert "TargetBusy" in done.stderr
         assert " open" in done.stderr

@@ -244,3 +244,44 @@ def _refuse_relative(map_paths: tuple[tuple[str, str], ...]) -> None:
     for old, new in map_paths:
         if not old.startswith("/") or not new.startswith("/"):
             raise UsageError(f"map-path {old}={new} must have two absolute paths")
+
+
+DONOR_PORT = 3307
+LONGEST_RECONNECT = 30  # minutes, as a stock donor's clone_donor_timeout_after_network_failure
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What to serve, where, to whom. Raises UsageError for what makes no sense. Limits in MiB/s, 0 is none;
+    ``reconnect_timeout`` in minutes."""
+
+    directory: Path
+    user: str
+    password: str = field(repr=False)
+    bind_address: str = "127.0.0.1"
+    port: int = DONOR_PORT  # 0: any that is free
+    once: bool = False  # end when one clone was taken in full
+    ssl_cert: Path | None = None  # None: one of our own making
+    ssl_key: Path | None = None
+    require_secure_transport: bool = False
+    max_connections: int = 512
+    reconnect_timeout: int = 5
+    max_data_bandwidth: float = 0.0
+    max_network_bandwidth: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be served."""
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port must be from 0 to 65535, not {self.port}")
+        if not self.bind_address:
+            raise UsageError("the bind address must not be empty", hint="* is everywhere")
+        if not self.user or not self.password:
+            raise UsageError("a recipient needs a user and a password", hint="--user and --password")
+        if (self.ssl_cert is None) != (self.ssl_key is None):
+            raise UsageError("--ssl-cert and --ssl-key go together", hint="name both or none")
+        if not 3 <= self.max_connections <= 100_000:
+            raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
+        if not 0 <= self.reconnect_timeout <= LONGEST_RECONNECT:
+            raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_RECONNECT} minutes")
+        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+            raise UsageError("a bandwidth must not be below 0")
