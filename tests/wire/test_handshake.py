@@ -116,7 +116,7 @@ def test_a_password_under_a_key():
 
 
 def test_a_response_with_a_schema_and_attributes():
-    """As mysql sends it. Attributes count as far as they make sense; who claims more than was offered sends what both have."""
+    """Attributes count as far as they make sense; who claims more than was offered sends only what both have."""
     capabilities = Capability.PROTOCOL_41 | Capability.SECURE_CONNECTION | Capability.PLUGIN_AUTH
     wanted = HandshakeResponse(capabilities | Capability.CONNECT_WITH_DB, "eve", b"x" * 20, "p", database="shop")
     assert HandshakeResponse.parse(wanted.serialize()) == wanted
