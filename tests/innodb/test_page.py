@@ -6,6 +6,7 @@ Pages that a server wrote are in tests/innodb/test_real.py.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,19 @@ from innoclone.innodb.page import (
     Verdict,
 )
 from innoclone.innodb.space import KIB, SpaceFlags
+from innoclone.native.library import library
 from innodb_pages import LAYOUTS, LSN, PLAIN, SPACE, ZIPPED, compress, make_file, make_page
+
+
+@pytest.fixture(scope="module", params=["native", "python"], autouse=True)
+def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever is tested here holds with the native library and without."""
+    if request.param == "native" and library is None:
+        pytest.skip("the native library is not there")
+    with pytest.MonkeyPatch.context() as patch:
+        defaults = PageChecker.__init__.__kwdefaults__
+        patch.setitem(defaults, "native", library if request.param == "native" else None)
+        yield
 
 
 @pytest.mark.parametrize("flags", LAYOUTS, ids=str)

@@ -116,13 +116,15 @@ def test_a_password_under_a_key():
 
 
 def test_a_response_with_a_schema_and_attributes():
-    """As mysql sends it; attributes are read over. Who claims more than was offered sends only what both have."""
+    """Attributes count as far as they make sense; who claims more than was offered sends only what both have."""
     capabilities = Capability.PROTOCOL_41 | Capability.SECURE_CONNECTION | Capability.PLUGIN_AUTH
     wanted = HandshakeResponse(capabilities | Capability.CONNECT_WITH_DB, "eve", b"x" * 20, "p", database="shop")
     assert HandshakeResponse.parse(wanted.serialize()) == wanted
     claimed = wanted.capabilities | Capability.CONNECT_ATTRS | Capability.ZSTD
     raw = claimed.to_bytes(4, "little") + wanted.serialize()[4:]
-    assert HandshakeResponse.parse(raw + b"\x04\1a\1b\x07") == replace(wanted, capabilities=claimed, zstd_level=7)
+    for attributes in (b"\1a\1b", b"\1a\1b\1c", b"\1a\1b\5c"):
+        found = HandshakeResponse.parse(raw + bytes([len(attributes)]) + attributes + b"\x07")
+        assert found == replace(wanted, capabilities=claimed, zstd_level=7, attributes=(("a", "b"),))
     assert HandshakeResponse.parse(raw, wanted.capabilities) == wanted
 
 
