@@ -72,6 +72,20 @@ class Gone(Exception):
     """The connection is over."""
 
 
+def exactly(sock: socket.socket, count: int) -> bytes:
+    """So many bytes of a peer. Raises `Gone` where it left."""
+    data = b""
+    while len(data) < count:
+        try:
+            piece = sock.recv(count - len(data))
+        except OSError as error:
+            raise Gone from error
+        if not piece:
+            raise Gone
+        data += piece
+    return data
+
+
 class Peer:
     """The donor's end of one connection."""
 
@@ -104,9 +118,9 @@ class Peer:
 
     def receive(self) -> bytes:
         """The payload of the next packet."""
-        head = self._exactly(4)
+        head = exactly(self._sock, 4)
         self._sequence = head[3] + 1
-        return self._exactly(int.from_bytes(head[:3], "little"))
+        return exactly(self._sock, int.from_bytes(head[:3], "little"))
 
     def command(self) -> Command:
         """The next clone command; answers to it count from 0."""
@@ -122,18 +136,6 @@ class Peer:
         """Say nothing, and read nothing either, as long as the donor runs."""
         self._stopped.wait(PATIENCE)
         raise Gone
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            try:
-                piece = self._sock.recv(count - len(data))
-            except OSError as error:
-                raise Gone from error
-            if not piece:
-                raise Gone
-            data += piece
-        return data
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from hostile import CAPABILITIES, GREETING, NONCE, Gone
+from hostile import CAPABILITIES, GREETING, NONCE, Gone, exactly
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.wire.handshake import AuthMoreData, AuthSwitch, Capability, Err, Greeting, Ok
 from innoclone.wire.packets import split
@@ -47,22 +47,10 @@ class Stranger:
 
     def receive(self) -> bytes:
         """The next packet."""
-        head = self._exactly(4)
+        head = exactly(self.sock, 4)
         self.sequence = (head[3] + 1) % 256
-        self.heard.append(self._exactly(int.from_bytes(head[:3], "little")))
+        self.heard.append(exactly(self.sock, int.from_bytes(head[:3], "little")))
         return self.heard[-1]
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            try:
-                piece = self.sock.recv(count - len(data))
-            except OSError as error:
-                raise Gone from error
-            if not piece:
-                raise Gone
-            data += piece
-        return data
 
 
 def good_login(peer: Stranger) -> None:
