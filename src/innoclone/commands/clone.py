@@ -137,7 +137,9 @@ def copy(
     except BaseException as error:
         if isinstance(error, DiskFull | FileError) and target.is_there():
             distrust(target.folder)
-        if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
+        if target.put_back():
+            pass  # nothing was changed of the clone that was to be brought up to date
+        elif target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
             target.release()
         else:
             target.discard()
