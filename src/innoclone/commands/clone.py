@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.commands.destination import owner_of, places_of
-from innoclone.commands.earlierclone import check_same_donor, check_unchanged, refuse_unfinished_of_other
+from innoclone.commands.earlierclone import (
+    check_same_donor,
+    check_still_same_donor,
+    check_unchanged,
+    refuse_unfinished_of_other,
+)
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
-from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -139,7 +144,7 @@ def copy(
             distrust(target.folder)
         if target.put_back():
             pass  # nothing was changed of the clone that was to be brought up to date
-        elif target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
+        elif target.base is not None or _stays(target, error):
             target.release()
         else:
             target.discard()
@@ -147,8 +152,10 @@ def copy(
     return facts, received
 
 
-def _can_go_on(target: Target, error: CloneError) -> bool:
+def _stays(target: Target, error: BaseException) -> bool:
     """Whether what is there is worth being kept."""
+    if not isinstance(error, CloneError) or isinstance(error, TargetExists):
+        return True  # a defect of ours, or just what was refused for its sake
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
@@ -184,10 +191,13 @@ def _receive(
 
     def prepare_anew(error: CloneError) -> DonorFacts:
         nonlocal facts
+        now = check(options.donor, None, stall_timeout=options.stall_timeout)
+        now.verdict()
+        if options.write_changed_only or is_resumable(target.root):  # else nothing is there yet
+            check_still_same_donor(target.root, options.donor, facts, now, options.discard_changes, controls.status)
         controls.status.notes.append(_begins_anew(target.root, error))
         controls.status.begin_anew()
-        facts = check(options.donor, None, stall_timeout=options.stall_timeout)
-        facts.verdict()
+        facts = now
         return facts
 
     recipient = Recipient(

@@ -12,6 +12,7 @@ from pathlib import Path
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.earlierclone import (
     check_same_donor,
+    check_still_same_donor,
     check_unchanged,
     refuse_occupied,
     refuse_unfinished_of_other,
@@ -146,7 +147,7 @@ class _Clone:
             manifest["series"] = options.series or None
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
         except BaseException as error:
-            if target.base is not None or serves_next_run(error):
+            if target.base is not None or serves_next_run(error) or isinstance(error, TargetExists):
                 target.release()  # what is there of this clone or of the earlier one
             else:
                 target.discard()
@@ -169,7 +170,7 @@ class _Clone:
             return files
 
         def prepare_anew(error: CloneError) -> None:
-            self._await_donor()
+            self._await_donor(target.root)
             self.status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
             self.status.restarts += 1
             self.status.begin_anew()
@@ -191,18 +192,21 @@ class _Clone:
             copied.summary.removed = target.base.remove_rest()
         return CopiedLocally(received, copied.summary, copied.reflink)
 
-    def _await_donor(self) -> None:
+    def _await_donor(self, directory: Path) -> None:
         """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
-        retries = Retries(self.options.retry_for, self.status)
+        options = self.options
+        retries = Retries(options.retry_for, self.status)
         while True:
             retries.wait(self.stopped)
             try:
-                self.facts = check(self.options.donor, None)
+                facts = check(options.donor, None)
                 break
             except CloneError as error:
                 if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
                     raise
-        self.facts.verdict()
+        facts.verdict()
+        check_still_same_donor(directory, options.donor, self.facts, facts, options.discard_changes, self.status)
+        self.facts = facts
         with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
             self.files = DonorFiles.find(sql, self.options.datadir)
 
