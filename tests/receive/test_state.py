@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from innoclone.errors import CloneError
+from innoclone.receive.resume import Resumable
 from innoclone.receive.state import CloneState, Unsynced
-from innoclone.records.chunks import read_chunks
-from innoclone.records.journal import Journal
+from innoclone.records.chunks import Found, read_chunks
+from innoclone.records.journal import Journal, read_journal
 from innoclone.records.status import CloneStatus
 from innoclone.sinks.directory import Target
 from innoclone.stream.filetable import FileTable
 from innoclone.stream.suspects import Suspects
-from innoclone.wire.descriptors import StageNumber
+from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
+from innodb_pages import PLAIN
 
 FILES = 30_000
+FILE = StageNumber.FILE_COPY
 
 
 def test_nothing_is_lost_between_who_adds_and_who_takes() -> None:
@@ -104,4 +108,29 @@ def test_a_file_written_during_a_checkpoint_is_synced_by_the_next(
     assert synced == ["early", "late"]
     assert set(saved.done) == {1, 2}
     state.close()
+    target.discard()
+
+
+def test_a_file_that_was_being_dropped_goes(tmp_path: Path) -> None:
+    """Killed between the journal's word of it and the deed, while another connection wrote to the journal behind it."""
+    target = Target(tmp_path / "clone")
+    journal = Journal(target.folder, new=True, fsync=False)
+    listed = [
+        FileMetadata(FILE, 65536, 65536, PLAIN.raw, 4096, FileFlag(0), index + 5, index, index + 1, index + 1, name)
+        for index, name in enumerate(("db/a.ibd", "db/b.ibd"))
+    ]
+    for meta in (*listed, replace(listed[0], flags=FileFlag.DELETED)):
+        journal.append("file", descriptor=meta.serialize().hex(), stage=FILE, in_stage=True, adopted=False)
+    journal.append("bad", index=1, first=0, count=1, bad=[0])
+    journal.close()
+    for meta in listed:
+        target.create(target.place(meta.name, meta.space_id))
+    start = {"chunks": 2, "rows": {}, "estimate": 0, "time": 0.0}
+    begin = {"version": "9.7.4", "variables": {"innodb_page_size": "16384"}, "began": 0.0}
+    left = Resumable(
+        root=target.root, begin=begin, events=read_journal(target.folder), stage=FILE, start=start, ended=False,
+        crashed=False, found=Found(FILE, 2),
+    )  # fmt: skip
+    left.state(target, CloneStatus(), verify=True, threads=1).close()
+    assert [path.name for path in (target.root / "db").iterdir()] == ["b.ibd"]
     target.discard()

@@ -26,7 +26,7 @@ from innoclone.records.chunks import NO_DIGEST, Found, read_chunks, stamp
 from innoclone.records.journal import FORMAT, Journal, boot_id, read_journal
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.preflight import DonorFacts, donor_start
-from innoclone.stream.filetable import Action, ClonedFile, FileTable
+from innoclone.stream.filetable import Action, ClonedFile, Drop, FileTable
 from innoclone.stream.sink import Sink
 from innoclone.stream.suspects import Suspects
 from innoclone.transport.connection import Connection
@@ -114,11 +114,14 @@ class Resumable:
         table = FileTable(sink, version_number(self.begin["version"]), verify=verify)
         suspects = Suspects()
         last: tuple[Action, ...] = ()
+        dropped: list[Drop] = []
         try:
             for event in self.events:
                 last = _follow(event, table, suspects)
+                dropped += [action for action in last if isinstance(action, Drop)]
             for action in last:  # what the last event says may have been done, or not
                 carry_out_again(action, sink)
+            _drop_again(dropped, table, sink)
         except CloneError as error:
             raise SnapshotGone(f"the journal can't be followed: {error.message}") from error
         _compare(table, self)
@@ -209,6 +212,15 @@ def _follow(event: Event, table: FileTable, suspects: Suspects) -> tuple[Action,
     elif kind == "bad":
         suspects.update(event["index"], event["first"], event["count"], event["bad"])
     return ()
+
+
+def _drop_again(dropped: list[Drop], table: FileTable, sink: Sink) -> None:
+    """A file can be dropped while other connections go on and write to the journal, so that the notice is not the last
+    event. What is left of it would be in the way of a table of that name; unless that is there already."""
+    there = {file.path for file in table.all_files()}
+    for action in dropped:
+        if action.path not in there:
+            carry_out_again(action, sink)
 
 
 def _descriptor(event: Event) -> FileMetadata:
