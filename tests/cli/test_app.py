@@ -53,6 +53,26 @@ def test_help_does_not_load_what_it_does_not_need():
     assert done.stderr.strip() == ""
 
 
+def test_a_clone_loads_nothing_needless_before_it_connects(tmp_path):
+    """What the agent, the donor and the sandbox need, what shows progress on a terminal, what only a way without the
+    native library or a measurement takes, and what those bring with them."""
+    needless = {
+        "argparse", "asyncio", "crc32c", "email", "fractions", "http", "importlib.metadata", "rich", "sqlglot",
+        "statistics", "typer.rich_utils", "zipfile", "innoclone.agent", "innoclone.api", "innoclone.commands.boot",
+        "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor", "innoclone.sandbox",
+    }  # fmt: skip
+    code = f"""
+import sys
+from innoclone.cli.app import run
+assert run(["clone", "--no-defaults", "mysql://nobody@127.0.0.1:1", {str(tmp_path / "clone")!r}]) == 3
+assert {{"pymysql", "innoclone.receive.recipient"}} <= set(sys.modules)  # it got as far as that
+print(*sorted({needless!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert "ERROR 2003" in done.stderr  # nobody listens there: all that comes before a connection was done
+
+
 @pytest.mark.parametrize("how", ["version", "--version", "-V"])
 def test_version(innoclone, how):
     done = innoclone(how)
