@@ -122,12 +122,14 @@ def test_what_is_taken_can_be_written(root: Path) -> None:
 
 def test_what_an_interrupted_run_set_aside_is_found_again(root: Path) -> None:
     """Its name is not known any more; a place that is taken is left alone."""
+    space(root / "s.ibd", 6)
     space(root / "t.ibd", 7)
-    Base(root)
+    assert Base(root).take(6, 0, root / "s.ibd", "./s.ibd")
+    (root / "s.ibd").unlink()
     space(root / "u.ibd", 8)
     space(root / "v.ibd", 9)
     again = Base(root)
-    assert {path.name for path in (root / "#innoclone" / ASIDE).iterdir()} == {"0", "1", "2"}
+    assert {path.name for path in (root / "#innoclone" / ASIDE).iterdir()} == {"1", "2", "3"}
     for space_id in (7, 8, 9):
         assert again.take(space_id, 0, root / f"{space_id}.ibd", f"./{space_id}.ibd")
         header = space_of(root / f"{space_id}.ibd")
