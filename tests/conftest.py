@@ -162,7 +162,7 @@ def linked(small_clone: Path, tmp_path: Path) -> Path:
 def mounted_xfs(tmp_path: Path) -> Iterator[Path]:
     """A mounted XFS, whose files can share blocks."""
     if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
-        pytest.skip("needs root and mkfs.xfs; tests/files/test_delta.py tests the choice of the method without them")
+        pytest.skip("needs root and mkfs.xfs; tests/files/test_copying.py tests the choice of the method without them")
     image, mounted = tmp_path / "xfs.img", tmp_path / "xfs"
     with image.open("wb") as file:
         file.truncate(1500 << 20)
