@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import ip_address
-from pathlib import Path
 
 import pymysql
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from hostile import GREETING, Donor, Peer
 from innoclone.errors import AccessDenied, TlsFailed, UnsafeLogin, UsageError
@@ -32,50 +27,6 @@ from servers import endpoint_of
 PASSWORD = "pässwörd of some length, with 'quotes'"
 PLAIN = Compression()
 KEY_PATH, FAST_PATH = "full path with the server's key", "fast path"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA, a certificate of it for localhost, 127.0.0.1 and ::1, one for another name, and another CA."""
-    folder = tmp_path_factory.mktemp("certificates")
-    ca_key, ca = make_certificate("innoclone test CA", None)
-    save(folder / "ca", ca_key, ca)
-    save(folder / "other-ca", *make_certificate("another CA", None))
-    save(folder / "server", *make_certificate("localhost", (ca_key, ca), ["localhost"], ["127.0.0.1", "::1"]))
-    save(folder / "elsewhere", *make_certificate("db.example", (ca_key, ca), ["db.example"]))
-    return folder
-
-
-Issued = tuple[rsa.RSAPrivateKey, x509.Certificate]
-
-
-def make_certificate(
-    name: str, issuer: Issued | None, hosts: list[str] | None = None, addresses: list[str] | None = None
-) -> Issued:
-    key = rsa.generate_private_key(65537, 2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[1].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts or ()]
-    names += [x509.IPAddress(ip_address(address)) for address in addresses or ()]
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return key, builder.sign(issuer[0] if issuer else key, hashes.SHA256())
-
-
-def save(path: Path, key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> None:
-    path.with_suffix(".pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    encoding = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    path.with_suffix(".key").write_bytes(key.private_bytes(*encoding))
 
 
 @pytest.fixture(scope="module")
