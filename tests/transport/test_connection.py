@@ -22,7 +22,6 @@ from hostile import CAPABILITIES, GREETING, Donor, Peer, exactly, packed
 from hostile_sql import HostileSql, Stranger, good_login
 from innoclone.errors import (
     AccessDenied,
-    ConnectFailed,
     DiskFull,
     DonorError,
     FileError,
@@ -36,7 +35,7 @@ from innoclone.transport import connection as transport
 from innoclone.transport.connection import BEFORE_BULK, COM_QUERY, READ_AHEAD, Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.wire.handshake import AuthMoreData, Capability, Err, Ok
-from innoclone.wire.packets import MAX_PIECE, CompressedHeader, PacketHeader, split
+from innoclone.wire.packets import CompressedHeader, split
 
 CONTENT = os.urandom(1 << 20)
 
@@ -81,19 +80,7 @@ def connected(
     assert not failures
 
 
-# ---- packets -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [0, 1, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 2 * MAX_PIECE - 1, 2 * MAX_PIECE])
-def test_long_payloads_are_split(length):
-    """MySQL's rule: a piece of 0xFFFFFF bytes is followed by another, be it empty."""
-    pieces = list(split(bytes(length), sequence=255))
-    headers = [PacketHeader.parse(piece) for piece in pieces[::2]]
-    assert sum(header.length for header in headers) == length
-    assert len(headers) == length // MAX_PIECE + 1
-    assert [header.sequence for header in headers] == [255, 0, 1][: len(headers)]
-    assert [header.is_continued for header in headers] == [True] * (len(headers) - 1) + [False]
-    assert [len(piece) for piece in pieces[1::2]] == [header.length for header in headers]
+# ---- bytes -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pieces", [[len(CONTENT)], [1] * 3000, [3, 65533, 1, 65536, 65537, 100000], [4, 4, 4, 7, 9]])
@@ -179,12 +166,6 @@ def test_a_connection_that_is_shut_by_another_thread(tmp_path, way):
 def test_a_control_packet_is_bounded(tmp_path):
     with connected(lambda sock: sock.sendall(b"\x01\0\x10\0"), tmp_path) as connection, pytest.raises(ProtocolError):
         connection.read_packet()
-
-
-@pytest.mark.parametrize("host", ["a..b", "x" * 70, "", "no-such-host.invalid"])
-def test_a_host_name_that_is_none(host):
-    with pytest.raises(ConnectFailed):
-        Connection(Endpoint(host, 1), Compression(), timeout=1)
 
 
 @pytest.mark.parametrize("algorithm", ["zlib", "zstd"])

@@ -67,7 +67,7 @@ def test_nobody_listens():
         assert caught.value.code == 2003
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 70, "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "", "no-such-host.invalid"])
 def test_a_name_that_is_none(host):
     with pytest.raises(ConnectFailed, match="can't connect to"):
         open_socket(Endpoint(host, 1))
