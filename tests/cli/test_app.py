@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commandline import SECRET, cloned, environment, in_this_process, innoclone
+from commandline import SECRET, cloned, environment, in_this_process, innoclone, innoclone_here
 from innoclone import errors
 from innoclone.cli import app as program
 from innoclone.cli.arguments import FileArgs
@@ -23,15 +23,15 @@ from innoclone.report.output import Output
 from innoclone.stream.pagecheck import PageReport
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
-__all__ = ["cloned", "environment", "in_this_process", "innoclone"]
+__all__ = ["cloned", "environment", "in_this_process", "innoclone", "innoclone_here"]
 
 
 # ---- help and usage ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["", *commands()])
-def test_help_of_every_command(innoclone, name):
-    done = innoclone(*name.split(), "--help")
+def test_help_of_every_command(innoclone_here, name):
+    done = innoclone_here(*name.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: innoclone{' ' + name if name else ''} ")
 
@@ -130,8 +130,9 @@ def test_bad_usage_has_no_traceback(innoclone, args):
     assert "Traceback" not in done.stderr
 
 
-def test_a_bare_h_and_the_word_help(innoclone):
+def test_a_bare_h_and_the_word_help(innoclone_here):
     """In front of a command -h is help; behind one it is the host, unless nothing follows."""
+    innoclone = innoclone_here
     top, clone, start = innoclone("--help"), innoclone("clone", "--help"), innoclone("sandbox", "start", "--help")
     for words, wanted in [
         (["-h"], top), (["help"], top), (["help", "clone"], clone), (["clone", "-h"], clone),
