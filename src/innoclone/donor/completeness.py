@@ -89,7 +89,7 @@ def _named(directory: Path, listed: Sequence[ExpectedFile], page_size: int) -> l
 
 def _within(directory: Path, name: str) -> str | None:
     """The name relative to the directory, None if it lies elsewhere."""
-    if os.path.isabs(name):
+    if Path(name).is_absolute():
         name = os.path.relpath(os.path.realpath(name), directory)
     name = os.path.normpath(name)
     return None if name == ".." or name.startswith("../") else name
