@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -58,6 +59,16 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def log_handlers() -> Iterator[None]:
+    """A command that runs in this process logs to its own output, which is closed afterwards."""
+    logs = [logging.getLogger(name) for name in ("innoclone", "waitress")]
+    before = [list(log.handlers) for log in logs]
+    yield
+    for log, handlers in zip(logs, before, strict=True):
+        log.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +162,7 @@ def linked(small_clone: Path, tmp_path: Path) -> Path:
 def mounted_xfs(tmp_path: Path) -> Iterator[Path]:
     """A mounted XFS, whose files can share blocks."""
     if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
-        pytest.skip("needs root and mkfs.xfs; tests/files/test_delta.py tests the choice of the method without them")
+        pytest.skip("needs root and mkfs.xfs; tests/files/test_copying.py tests the choice of the method without them")
     image, mounted = tmp_path / "xfs.img", tmp_path / "xfs"
     with image.open("wb") as file:
         file.truncate(1500 << 20)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from innoclone.errors import TargetExists, TargetUnusable
-from innoclone.files.belongings import belongings, carry
+from innoclone.errors import DiskFull, FileError, TargetExists, TargetUnusable
+from innoclone.files.belongings import belongings, carry, folders_of, size_of
 
 DATA = (
     "ibdata1", "ibtmp1", "mysql.ibd", "general.ibd", "undo_001", "more.ibu", "ib_buffer_pool", "ib_logfile0",
@@ -90,3 +92,96 @@ def test_an_empty_folder_is_in_no_schemas_way(tmp_path: Path) -> None:
     fill(tmp_path / "new", ("shop/t.ibd",))
     carry(belongings(tmp_path / "old", []), tmp_path / "new")
     assert (tmp_path / "new" / "shop" / "t.ibd").exists()
+
+
+# ---- what can't be seen, and what can't be copied ---------------------------------------------------------------
+
+
+def test_what_can_not_be_looked_through_is_an_error(tmp_path: Path) -> None:
+    """Nothing of it could be carried over; no list would mean that there is nothing."""
+    for look in (lambda: belongings(tmp_path / "missing", []), lambda: folders_of(tmp_path / "missing")):
+        with pytest.raises(FileError, match=r"can't look into .*missing: No such file"):
+            look()
+    with pytest.raises(FileError, match="can't look at what stays"):
+        size_of([tmp_path / "missing"])
+
+
+def test_what_stays_is_measured_with_all_that_is_in_it(tmp_path: Path) -> None:
+    fill(tmp_path, ("scripts/a", "scripts/deep/b", "my.cnf"))
+    folders = [tmp_path / "scripts", tmp_path / "scripts" / "deep"]
+    assert size_of([tmp_path / "scripts", tmp_path / "my.cnf"]) == sum(
+        (len("scripts/a"), len("scripts/deep/b"), len("my.cnf"), *(path.stat().st_size for path in folders))
+    )
+
+
+def test_sockets_and_pipes_of_a_server_that_is_down_do_not_stay(tmp_path: Path) -> None:
+    """In the directory or in a folder of it; a folder that is empty in the new data takes no place from another."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    fill(old, ("scripts/a",))
+    new.mkdir()
+    os.mkfifo(old / "pipe")
+    os.mkfifo(old / "scripts" / "pipe")
+    stays = belongings(old, [])
+    assert stays == [old / "scripts"]
+    carry(stays, new)
+    assert [path.name for path in (new / "scripts").iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_owner_mode_and_times_are_carried_over(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    fill(old, ("scripts/a", "key.pem"))
+    new.mkdir()
+    (old / "link").symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").touch()
+    for path in (old / "key.pem", old / "scripts", old / "scripts" / "a", old / "link"):
+        os.chown(path, 65534, 65533, follow_symlinks=False)
+    (old / "key.pem").chmod(0o400)
+    os.utime(old / "key.pem", ns=(1, 2))
+    carry(belongings(old, []), new)
+    for name in ("key.pem", "scripts", "scripts/a", "link"):
+        one, other = (old / name).lstat(), (new / name).lstat()
+        assert (one.st_uid, one.st_gid, one.st_mode) == (other.st_uid, other.st_gid, other.st_mode)
+    assert (new / "key.pem").stat().st_mtime_ns == 2
+    assert (tmp_path / "precious").stat().st_uid == 0
+
+
+def test_who_may_not_give_away_keeps_what_he_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of ours is not given to us again; another one's becomes ours."""
+    fill(tmp_path / "old", ("my.cnf",))
+    (tmp_path / "new").mkdir()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "old" / "my.cnf", 1000, 1000)
+    state = (tmp_path / "old" / "my.cnf").stat()
+    tried: list[object] = []
+
+    def refuse(*arguments: object, **_: object) -> None:
+        tried.append(arguments)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(os, "getegid", lambda: state.st_gid)
+    for user in (state.st_uid, state.st_uid + 1):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        carry([tmp_path / "old" / "my.cnf"], tmp_path / "new")
+        assert len(tried) == (user != state.st_uid)
+        assert (tmp_path / "new" / "my.cnf").read_text() == "my.cnf"
+
+
+def test_a_copy_that_fails_is_an_error_and_the_old_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    fill(old, ("my.cnf",))
+    new.mkdir()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DiskFull, match=r"can't copy .*my\.cnf"):
+            carry([old / "my.cnf"], new)
+        with pytest.raises(DiskFull, match="can't sync"):
+            carry([], new)
+    assert (old / "my.cnf").read_text() == "my.cnf"
+    carry([old / "my.cnf"], new)
+    assert (new / "my.cnf").read_text() == "my.cnf", "what the failed one left is written anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.errors import TargetBusy, TargetExists
+from innoclone.errors import FileError, TargetBusy, TargetExists
 from innoclone.files import inuse as module
 from innoclone.files.discard import remove_unfinished_clone
-from innoclone.files.inuse import Purpose, Use, refuse_in_use, users_of
+from innoclone.files.inuse import Purpose, Use, mounts_below, refuse_in_use, server_on, users_of
+from innoclone.files.lock import take_lock
 from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.files.outside import Outside
 from innoclone.files.swap import exchange
 from innoclone.sinks.directory import Target
+from made_clones import LIKE_US, locked, opened
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 root_only = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts need root and unshare")
@@ -214,3 +217,189 @@ def test_foreign_data_is_no_clone(tmp_path: Path) -> None:
     with pytest.raises(TargetExists, match="no manifest"):
         Target(data, reuse=True)
     assert (data / "mysql.ibd").read_bytes() == b"page"
+
+
+# ---- who is named, and what can't be seen ----------------------------------------------------------------------
+
+
+def test_a_server_comes_first_and_is_told_by_its_process(clone: Path) -> None:
+    """Whatever else there is, and whatever is meant to be done."""
+    (clone / "mysql.ibd").write_bytes(b"page")
+    assert server_on(clone) is None
+    with locked(clone / "mysql.ibd") as server, opened(clone / "schema" / "t.ibd"):
+        for purpose in Purpose:
+            with pytest.raises(TargetBusy, match=f"a server runs on {clone}: process {server}") as caught:
+                refuse_in_use(clone, purpose)
+            assert caught.value.advice == "stop that server first"
+        assert server_on(clone) == server
+    refuse_in_use(clone, Purpose.REMOVE)
+
+
+def test_a_server_of_another_container_has_no_number(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "server_process", lambda *_: 0)
+    assert server_on(clone) == 0
+    with pytest.raises(TargetBusy, match="its process can't be seen from here"):
+        refuse_in_use(clone, Purpose.LOOK)
+
+
+def test_a_server_that_has_no_lock_is_found_by_its_files(clone: Path, tmp_path: Path) -> None:
+    shutil.copy("/bin/sleep", tmp_path / "mysqld")
+    with (clone / "schema" / "t.ibd").open() as file:
+        process = subprocess.Popen([tmp_path / "mysqld", "600"], stdin=file)
+    try:
+        assert server_on(clone) == process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_our_own_work_is_told_by_its_holder(clone: Path) -> None:
+    (clone / "#innoclone").mkdir()
+    with locked(clone / "#innoclone", LIKE_US) as pid:
+        (user,) = users_of(clone)
+        assert (user.use, user.pid) == (Use.CLONE, pid)
+        refuse_in_use(clone, Purpose.LOOK)
+        with pytest.raises(TargetBusy, match=f"process {pid} .*is working on {clone}") as caught:
+            refuse_in_use(clone, Purpose.START)
+        assert caught.value.advice == f"wait for it, or: innoclone stop {clone}"
+    lock = take_lock(clone / "#innoclone", clone)
+    assert users_of(clone) == [], "this process itself does not count"
+    os.close(lock)
+
+
+def test_files_outside_count(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside.ibd").write_bytes(b"page")
+    with opened(tmp_path / "outside.ibd") as pid:
+        refuse_in_use(clone, Purpose.UPDATE)
+        with pytest.raises(TargetBusy, match=rf"process {pid} \(sleep\) has .*outside\.ibd open"):
+            refuse_in_use(clone, Purpose.UPDATE, outside=[tmp_path / "outside.ibd"])
+
+
+def test_many_users_are_counted(clone: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        pids = {stack.enter_context(opened(clone / "schema" / "t.ibd")) for _ in range(5)}
+        assert {user.pid for user in users_of(clone)} == pids
+        with pytest.raises(TargetBusy, match=r"(process \d+ .*; ){2}process \d+ .* and 2 more$"):
+            refuse_in_use(clone, Purpose.UPDATE)
+
+
+def test_what_is_no_directory_is_used_by_nobody(clone: Path) -> None:
+    assert users_of(clone / "missing") == users_of(clone / "schema" / "t.ibd") == []
+
+
+def test_what_can_not_be_looked_through_is_an_error(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty list would be taken for the word that nobody uses it."""
+    with pytest.raises(FileError, match="can't look through"):
+        users_of(clone, [clone / "gone"])
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(FileError, match=r"can't look through .*: Permission denied"):
+        refuse_in_use(clone, Purpose.UPDATE)
+
+
+def test_what_disappears_meanwhile_is_no_error(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs work here: a process ends, a file goes, between our look at the list and at it."""
+    (clone / "schema" / "gone").touch()
+    scandir = os.scandir
+
+    class Late:
+        def __init__(self, path: str | Path) -> None:
+            self.entries = scandir(path)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            found = list(self.entries)
+            (clone / "schema" / "gone").unlink(missing_ok=True)
+            return iter(found)
+
+        def __exit__(self, *_: object) -> None:
+            self.entries.close()
+
+    monkeypatch.setattr(os, "scandir", Late)
+    files, folders = module._inodes(clone)
+    assert set(files.values()) == {"schema/t.ibd"}
+    assert set(folders.values()) == {"", "schema"}
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="needs a mount to look at")
+def test_what_is_mounted_inside_is_not_walked_through() -> None:
+    """`mounts_below` tells of it."""
+    _, folders = module._inodes(Path("/dev"))
+    assert {device for device, _ in folders} == {Path("/dev").stat().st_dev}
+    assert "shm" not in folders.values()
+    assert Path("/dev/shm") in mounts_below(Path("/dev"))
+
+
+def test_a_process_that_can_not_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, a kernel thread, one that has just ended; and a system without /proc."""
+    monkeypatch.setattr(module, "PROC", tmp_path)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "self").mkdir()
+    assert list(module._pids()) == [1]
+    assert module._name(1) == ("?", False)
+    (tmp_path / "1" / "cmdline").write_bytes(b"")
+    assert module._name(1) == ("?", False)
+    assert list(module._descriptors(1)) == list(module._places(1)) == module._mount_table(1) == []
+    assert module._namespace(1) is None
+    monkeypatch.setattr(module, "PROC", tmp_path / "missing")
+    assert list(module._pids()) == []
+    assert mounts_below(tmp_path) == []
+    assert list(module._mounts(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "is_server"),
+    [("/usr/sbin/mysqld --no-defaults", "mysqld", True), ("ld.so --argv0 x /opt/mysqld-debug", "mysqld-debug", True),
+     ("sh -c mariadbd", "mariadbd", True), ("vi mysqld.cnf", "vi", False),
+     ("mysqld_exporter", "mysqld_exporter", False)],
+)  # fmt: skip
+def test_servers_are_known_by_their_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str, is_server: bool
+) -> None:
+    monkeypatch.setattr(module, "PROC", tmp_path)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
+    assert module._name(7) == (name, is_server)
+
+
+MOUNTS = """1 0 8:1 / / rw - ext4 /dev/sda rw
+2 1 8:2 / /srv rw - xfs /dev/sdb rw
+{more}
+short line
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "theirs", "expected"),
+    [("", "", set()), ("3 2 8:3 / /srv/data/s rw - tmpfs none rw", "", {Use.INSIDE}),
+     ("3 2 8:3 / /srv/data rw - tmpfs none rw", "", {Use.MOUNT}),
+     ("3 1 8:2 /data /mnt/my\\040data rw - xfs /dev/sdb rw", "", {Use.BOUND}),
+     ("3 1 8:2 /data/s /mnt/x rw - xfs /dev/sdb rw", "", {Use.BOUND}),
+     ("3 1 8:2 /database /mnt/x rw - xfs /dev/sdb rw", "", set()),
+     ("3 1 8:9 /data /mnt/x rw - xfs /dev/sdc rw", "", set()),
+     ("", "9 1 8:2 /data /var/lib/mysql rw - xfs /dev/sdb rw", {Use.CONTAINER}),
+     ("", "9 1 8:2 /data /srv/data rw - xfs /dev/sdb rw", set()),  # at its own place
+     ("", "9 1 8:2 / /srv rw - xfs /dev/sdb rw", set())],
+)  # fmt: skip
+def test_mounts_are_read_as_the_kernel_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, theirs: str, expected: set[Use]
+) -> None:
+    """/srv/data, with another mount for us and for process 7 in a namespace of its own; 8 shares that, 9 has ours."""
+    monkeypatch.setattr(module, "PROC", tmp_path)
+    for pid, text, namespace in (
+        ("self", MOUNTS.format(more=more), "ours"), ("7", MOUNTS.format(more=theirs), "theirs"),
+        ("8", MOUNTS.format(more=theirs), "theirs"), ("9", MOUNTS.format(more=more), "ours"), ("10", "", None),
+    ):  # fmt: skip
+        (tmp_path / pid / "ns").mkdir(parents=True)
+        (tmp_path / pid / "mountinfo").write_text(text)
+        if namespace:
+            (tmp_path / pid / "ns" / "mnt").symlink_to(namespace)
+    found = list(module._mounts(Path("/srv/data")))
+    assert {user.use for user in found} == expected
+    assert len(found) == len(expected)
+    if "my\\040data" in more:
+        assert found[0].text == "it is mounted at /mnt/my data"
+    if Use.CONTAINER in expected:
+        assert found[0].pid in (7, 8)

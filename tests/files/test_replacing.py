@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from innoclone.commands import replace as operation
-from innoclone.errors import BootFailed, FileError, TargetBusy, TargetUnusable
+from innoclone.errors import BootFailed, DiskFull, FileError, TargetBusy, TargetUnusable
 from innoclone.files import replacing
 from innoclone.files.belongings import carry
 from innoclone.files.replacing import Note, Places, Step
@@ -23,8 +23,13 @@ from innoclone.records.managedserver import Managed
 from innoclone.transport.endpoint import Endpoint
 from replacements import World, crash_everywhere
 
+TWICE = [("new", False, True), ("bad", False, True)]
 
-@pytest.mark.parametrize(("new", "keep", "twice"), [("new", False, True), ("new", True, False), ("bad", False, True)])
+
+@pytest.mark.parametrize(
+    ("new", "keep", "twice"),
+    [("new", True, False), ("bad", False, False), *(pytest.param(*each, marks=pytest.mark.long) for each in TWICE)],
+)
 def test_a_crash_at_every_step_and_another_while_it_is_put_right(
     tmp_path: Path, new: str, keep: bool, twice: bool
 ) -> None:
@@ -205,4 +210,123 @@ def test_only_what_was_copied_is_removed_for_space(tmp_path: Path) -> None:
     note = replaced(world)
     with pytest.raises(FileError, match="not the data that was copied"):
         world.places.remove_new(note)
+    assert (world.places.new / "mysql.ibd").read_text() == "old"
+
+
+# ---- faults of the file system, and what is in the way ---------------------------------------------------------
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "w", "new", keep=True)
+
+
+def test_the_folder_is_made_for_others_to_pass_through(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mysql.ibd").touch()
+    (tmp_path / "link").symlink_to("data")
+    places = Places(tmp_path / "link")
+    before = os.umask(0o077)
+    try:
+        os.close(places.claim())
+    finally:
+        os.umask(before)
+    assert places.folder == tmp_path / "data.innoclone"
+    assert places.folder.stat().st_mode & 0o7777 == 0o711
+
+
+def test_a_mount_point_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == world.places.data)
+    with pytest.raises(TargetUnusable, match="is a mount point"):
+        world.places.claim()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="needs a second file system")
+def test_a_folder_on_another_file_system_is_not_claimed(world: World) -> None:
+    """Names can't be exchanged between the two."""
+    world.places.folder.rename(world.places.folder.with_name("moved"))
+    world.places.folder.symlink_to("/dev/shm")
+    with pytest.raises(TargetUnusable, match="on another file system"):
+        world.places.claim()
+    assert not Path("/dev/shm/lock").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_stays(world: World) -> None:
+    world.places.folder.rename(world.places.folder.with_name("moved"))
+    world.places.folder.write_text("of somebody")
+    with pytest.raises(FileError, match="can't use"):
+        world.places.claim()
+    assert world.places.folder.read_text() == "of somebody"
+
+
+def test_data_that_is_gone_is_neither_old_nor_new(world: World) -> None:
+    note = world.places.begin("donor", 1.5, keep=True)
+    assert not world.places.is_new(note)
+    assert world.places.read() == note
+    assert (note.source, note.began, note.kept[:6]) == ("donor", 1.5, "old-20")
+    world.places.data.rename(world.places.data.with_name("moved"))
+    with pytest.raises(FileError, match="can't look at"):
+        world.places.is_new(note)
+
+
+def test_nothing_begins_without_new_data(world: World) -> None:
+    world.places.new.rename(world.places.new.with_name("moved"))
+    with pytest.raises(FileError, match="can't look at"):
+        world.places.begin("", 0.0, keep=False)
+    assert world.places.read() is None
+
+
+def test_the_last_note_can_be_written_twice(world: World) -> None:
+    note = world.places.begin("", 0.0, keep=False)
+    for _ in range(2):
+        world.places.done(note)
+        written = world.places.read()
+        assert written is not None
+        assert written.step is Step.DONE
+    world.places.forget()
+    assert world.places.read() is None
+    world.places.forget()
+
+
+def test_a_note_that_can_not_be_written_leaves_the_earlier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = world.places.begin("", 0.0, keep=False)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for attempt in (world.places.write, world.places.done):
+            with pytest.raises(DiskFull, match="can't write"):
+                attempt(Note(Step.BACK, note.old, note.new))
+    assert not list(world.places.folder.glob("*.new"))
+    written = world.places.read()
+    assert written is not None
+    assert written.step is Step.DONE, "which was renamed; only its durability is not known"
+
+
+def test_a_note_that_can_not_be_read_is_an_error(world: World) -> None:
+    """None would mean that there is nothing to put right."""
+    (world.places.folder / replacing.NOTE).mkdir()
+    with pytest.raises(FileError, match="can't read"):
+        world.places.read()
+    with pytest.raises(FileError, match="can't remove"):
+        world.places.forget()
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_what_was_copied_goes(world: World, noted: bool) -> None:
+    world.places.remove_new(world.places.begin("", 0.0, keep=False) if noted else None)
+    assert not world.places.new.exists()
+    assert (world.places.data / "mysql.ibd").read_text() == "old"
+
+
+def test_old_data_is_put_over_nothing(world: World) -> None:
+    """Somebody has made a folder of the name that was chosen for it."""
+    note = replaced(world)
+    (world.places.folder / note.kept).mkdir()
+    (world.places.folder / note.kept / "theirs").write_text("of somebody")
+    with pytest.raises(FileError, match=r"can't put the old data .* aside"):
+        world.places.put_aside(note)
+    assert (world.places.folder / note.kept / "theirs").read_text() == "of somebody"
     assert (world.places.new / "mysql.ibd").read_text() == "old"

@@ -75,15 +75,21 @@ def copy_file(
             while at < stop:
                 block = reader.read(at, min(BLOCK, piece, stop - at))
                 if not block:
-                    raise OSError(errno.EIO, "the source became shorter")
+                    raise _shortened()
                 writer.write(block, at)
                 if look is not None:
                     look(block, at)
                 at += len(block)
                 account(len(block))
+    if os.fstat(source).st_size < (size if end is None else end):  # what is gone looked like a hole at the end
+        raise _shortened()
     if end is None:
         os.ftruncate(target, max(size, os.fstat(target).st_size))
     return used
+
+
+def _shortened() -> OSError:
+    return OSError(errno.EIO, "the source became shorter")
 
 
 def share_blocks(source: int, target: int) -> bool:

@@ -33,7 +33,7 @@ def fresh_sibling(directory: Path) -> Path:
 def hold_for_swap(directory: Path) -> Iterator[int]:
     """Meanwhile no other process of ours works on the earlier clone; the descriptor of the lock.
 
-    Raises `TargetBusy`; `TargetUnusable` where it could not be swapped.
+    Raises `TargetBusy`; `TargetUnusable` where it could not be swapped; a file error.
     """
     if directory.is_mount():
         raise TargetUnusable(f"{directory} is a mount point: it can't be swapped", hint="name a directory below it")
@@ -42,9 +42,9 @@ def hold_for_swap(directory: Path) -> Iterator[int]:
     try:
         make_directory(own)
         give(own, directory)
+        lock = take_lock(own, directory)
     except OSError as error:
         raise file_error(error, f"can't use {own}") from error
-    lock = take_lock(own, directory)
     try:
         yield lock
     finally:
