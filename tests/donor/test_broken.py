@@ -16,6 +16,7 @@ from innoclone.donor.stored import look
 from innoclone.records.limits import Limits
 from innoclone.server.mysqld import Server
 from restores import linked_clone, rewrite
+from servers import ServerFactory
 from serving import ServeProcess, assert_taken, served, take
 
 MIB = 1 << 20
@@ -115,6 +116,23 @@ def test_the_statement_is_killed(small_clone: Path, recipient: Server, tmp_path:
         thread.join()
         wait_for(lambda: not any(course.tasks for course in donor.courses))
     assert isinstance(thread.error, pymysql.Error)
+
+
+def test_the_recipient_is_killed(
+    small_clone: Path, make_server: ServerFactory, tmp_path: Path, recipient: Server
+) -> None:
+    """With SIGKILL, while it takes a clone: nothing of it stays busy, and others get theirs."""
+    victim = make_server()
+    with served(small_clone, tmp_path, limits=Limits(data=4)) as donor:
+        thread = Taking(victim, donor.port, tmp_path / "never", 3)
+        wait_for(lambda: any(course.sent > MIB for course in donor.courses))
+        victim.kill()
+        thread.join()
+        wait_for(lambda: not any(course.tasks for course in donor.courses) and not donor.conversations)
+    assert isinstance(thread.error, pymysql.Error)
+    with served(small_clone, tmp_path) as donor:
+        take(recipient, donor.port, tmp_path / "taken", "REQUIRE NO SSL", settings=tasks(2))
+        assert_taken(donor.stored, tmp_path / "taken")
 
 
 class Taking(threading.Thread):

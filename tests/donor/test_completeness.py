@@ -52,22 +52,22 @@ def shut(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("shut")
     elsewhere, factory = folder / "elsewhere", ServerFactory(programs, folder, templates)
     elsewhere.mkdir()
-    server = factory(f"--innodb-directories={elsewhere}", donor=False, port=None)
-    ask(server, STATEMENTS.format(elsewhere))
-    server.stop()
-    made = {name: folder / name for name in ("outside", "earlier", "later", "longer")}
-    shutil.copytree(server.datadir, made["outside"])
-    # As the hint says.
-    shutil.copytree(server.datadir, made["earlier"])
-    for name, place in (("mine/t.ibd", "mine"), ("general.ibd", ""), ("undo.ibu", "")):
-        shutil.copy(elsewhere / name, made["earlier"] / place)
-        (elsewhere / name).rename(elsewhere / f"{name}.away")
-    run(programs, made["earlier"], "SELECT a FROM mine.t")
-    shutil.copytree(made["earlier"], made["later"])
-    run(programs, made["later"], "INSERT INTO mine.t VALUES (3)")
-    shutil.copytree(made["later"], made["longer"])
-    run(programs, made["longer"], "SELECT 1", "--innodb-data-file-path=ibdata1:12M;ibdata2:8M:autoextend")
     try:
+        server = factory(f"--innodb-directories={elsewhere}", donor=False, port=None)
+        ask(server, STATEMENTS.format(elsewhere))
+        server.stop()
+        made = {name: folder / name for name in ("outside", "earlier", "later", "longer")}
+        shutil.copytree(server.datadir, made["outside"])
+        # As the hint says.
+        shutil.copytree(server.datadir, made["earlier"])
+        for name, place in (("mine/t.ibd", "mine"), ("general.ibd", ""), ("undo.ibu", "")):
+            shutil.copy(elsewhere / name, made["earlier"] / place)
+            (elsewhere / name).rename(elsewhere / f"{name}.away")
+        run(programs, made["earlier"], "SELECT a FROM mine.t")
+        shutil.copytree(made["earlier"], made["later"])
+        run(programs, made["later"], "INSERT INTO mine.t VALUES (3)")
+        shutil.copytree(made["later"], made["longer"])
+        run(programs, made["longer"], "SELECT 1", "--innodb-data-file-path=ibdata1:12M;ibdata2:8M:autoextend")
         yield Shut(**made, elsewhere=elsewhere, factory=factory)
     finally:
         factory.close()
