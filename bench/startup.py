@@ -1,8 +1,11 @@
 """``./bench/startup``: what a command spends before it does anything, and which modules take it.
 
-Medians of fresh processes, as wall clock and as CPU time, which other work on the machine disturbs less. The steps are
-run by turns. With ``--modules`` also the modules that take most by themselves, by ``python -X importtime``: the least
-of all runs, so that chance counts little; that option makes each of them slower, so compare, don't add.
+Medians of fresh processes, as wall clock and as CPU time, which other work on the machine disturbs less, and the least
+CPU time of all. The steps are run by turns. Bytecode is there, as after any first run, even where the environment
+(PYTHONDONTWRITEBYTECODE) keeps Python from writing it: else the compiler would be measured.
+
+With ``--modules`` also the modules that take most by themselves, by ``python -X importtime``: the least of all runs, so
+that chance counts little; that option makes each of them slower, so compare, don't add.
 """
 
 from __future__ import annotations
@@ -10,48 +13,72 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from statistics import median
 
+_COMMAND_LINE = """
+from innoclone.cli import collect_less
+collect_less()
+from innoclone.cli.app import program
+program("clone")
+"""
+_REFUSED = """
+import os, sys
+from innoclone.cli import main
+sys.argv[1:] = ["clone", "--no-defaults", "mysql://nobody@127.0.0.1:1", os.environ["XDG_STATE_HOME"] + "/clone"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 3, end.code  # NetworkError's
+"""
 STEPS = {
     "python": "pass",
-    "the command line": "from innoclone.cli.app import program; program('clone')",
-    "innoclone clone": "from innoclone.cli.app import program; program('clone'); import innoclone.commands.clone",
+    "the command line": _COMMAND_LINE,
+    "and clone's modules": f"{_COMMAND_LINE}import innoclone.commands.clone",
+    "a whole, refused clone": _REFUSED,
 }
-"""What a process runs, each with all of the step before."""
+"""What a process runs, each with all of the step before; the last gets as far as its first connection, to a port where
+nobody listens."""
 
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 
-def run(code: str) -> tuple[float, float]:
+def environment_in(folder: str) -> dict[str, str]:
+    """An environment for processes that keep their bytecode and history in ``folder``."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return ours | {"PYTHONPYCACHEPREFIX": folder, "XDG_STATE_HOME": folder}
+
+
+def run(code: str, environment: dict[str, str]) -> tuple[float, float]:
     """Seconds of wall clock and of CPU time for a process that runs ``code``."""
-    before, began = os.times(), time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
-    wall, after = time.perf_counter() - began, os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return wall, cpu
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(runs: int) -> dict[str, list[tuple[float, float]]]:
+def measure(runs: int, environment: dict[str, str]) -> dict[str, list[tuple[float, float]]]:
     """Every step so many times, after one that fills the caches."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in STEPS}
     for code in STEPS.values():
-        run(code)
+        run(code, environment)
     for _ in range(runs):
         for name, code in STEPS.items():
-            found[name].append(run(code))
+            found[name].append(run(code, environment))
     return found
 
 
-def own_times(code: str, runs: int) -> dict[str, int]:
+def own_times(code: str, runs: int, environment: dict[str, str]) -> dict[str, int]:
     """Microseconds that each module takes by itself: the least of the runs."""
     found: dict[str, int] = {}
     for _ in range(runs):
         command = [sys.executable, "-X", "importtime", "-c", code]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stderr
         for took, name in _LINE.findall(text):
             found[name] = min(int(took), found.get(name, int(took)))
     return found
@@ -63,15 +90,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=20, help="processes for each step (default: %(default)s)")
     parser.add_argument("--modules", type=int, default=0, metavar="N", help="also name the N costliest modules")
     options = parser.parse_args(arguments)
-    print(f"{'ms, median of ' + str(options.runs):<22} {'wall':>7} {'CPU':>7}")
-    for name, samples in measure(options.runs).items():
-        wall, cpu = (median(column) for column in zip(*samples, strict=True))
-        print(f"{name:<22} {1000 * wall:>7.0f} {1000 * cpu:>7.0f}")
-    if options.modules:
-        times = own_times(STEPS["innoclone clone"], options.runs)
-        print(f"\nof {len(times)} modules, {sum(times.values()) / 1000:.0f} ms:")
-        for name, took in sorted(times.items(), key=lambda item: -item[1])[: options.modules]:
-            print(f"{took / 1000:>7.1f}  {name}")
+    with tempfile.TemporaryDirectory() as folder:
+        environment = environment_in(folder)
+        show(measure(options.runs, environment))
+        if options.modules:
+            show_modules(own_times(STEPS["a whole, refused clone"], options.runs, environment), options.modules)
+
+
+def show(found: dict[str, list[tuple[float, float]]]) -> None:
+    """Print what `measure` found."""
+    runs = len(found["python"])
+    print(f"{'ms, median of ' + str(runs):<22} {'wall':>7} {'CPU':>7} {'least CPU':>10}")
+    for name, samples in found.items():
+        walls, cpus = zip(*samples, strict=True)
+        print(f"{name:<22} {1000 * median(walls):>7.0f} {1000 * median(cpus):>7.0f} {1000 * min(cpus):>10.0f}")
+
+
+def show_modules(times: dict[str, int], most: int) -> None:
+    """Print the costliest of what `own_times` found."""
+    print(f"\nof {len(times)} modules, {sum(times.values()) / 1000:.0f} ms:")
+    for name, took in sorted(times.items(), key=lambda item: -item[1])[:most]:
+        print(f"{took / 1000:>7.1f}  {name}")
 
 
 if __name__ == "__main__":

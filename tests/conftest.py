@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -58,6 +59,16 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def log_handlers() -> Iterator[None]:
+    """A command that runs in this process logs to its own output, which is closed afterwards."""
+    logs = [logging.getLogger(name) for name in ("innoclone", "waitress")]
+    before = [list(log.handlers) for log in logs]
+    yield
+    for log, handlers in zip(logs, before, strict=True):
+        log.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ from innoclone.lines import escaped, one_line
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
-    "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable", "TooManyOpenFiles",
-    "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed", "ConnectionLimit",
-    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied", "PrivilegeMissing",
-    "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge", "DonorError", "CloneRunning",
-    "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch", "PreflightFailed", "VersionUnsupported",
-    "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported", "EncryptionNeedsTls", "PacketTooSmall",
-    "RedoDisabled", "SqlError", "escaped", "registry", "one_line",
+    "TablespaceMissing", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable",
+    "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed",
+    "ConnectionLimit", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
+    "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
+    "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
+    "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
+    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "escaped", "registry", "one_line",
 ]  # fmt: skip
 
 
@@ -87,6 +87,13 @@ class TargetMisplaced(TargetUnusable):
 
     number, symbol = 3632, "ER_PATH_IN_DATADIR"
     hint = "choose a directory outside of it"
+
+
+class TablespaceMissing(TargetUnusable):
+    """Files that the data dictionary names are not in the directory that is to be served."""
+
+    number, symbol = 1812, "ER_TABLESPACE_MISSING"
+    hint = "put the files back, or move the tablespaces into the data directory"
 
 
 class TargetBusy(LocalFault):

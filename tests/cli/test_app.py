@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commandline import SECRET, cloned, environment, in_this_process, innoclone
+from commandline import SECRET, cloned, environment, in_this_process, innoclone, innoclone_here
 from innoclone import errors
 from innoclone.cli import app as program
 from innoclone.cli.arguments import FileArgs
@@ -23,15 +23,15 @@ from innoclone.report.output import Output
 from innoclone.stream.pagecheck import PageReport
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
-__all__ = ["cloned", "environment", "in_this_process", "innoclone"]
+__all__ = ["cloned", "environment", "in_this_process", "innoclone", "innoclone_here"]
 
 
 # ---- help and usage ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["", *commands()])
-def test_help_of_every_command(innoclone, name):
-    done = innoclone(*name.split(), "--help")
+def test_help_of_every_command(innoclone_here, name):
+    done = innoclone_here(*name.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: innoclone{' ' + name if name else ''} ")
 
@@ -51,6 +51,26 @@ def test_help_does_not_load_what_it_does_not_need():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
+
+
+def test_a_clone_loads_nothing_needless_before_it_connects(tmp_path):
+    """What the agent, the donor and the sandbox need, what shows progress on a terminal, what only a way without the
+    native library or a measurement takes, and what those bring with them."""
+    needless = {
+        "argparse", "asyncio", "crc32c", "email", "fractions", "http", "importlib.metadata", "rich", "sqlglot",
+        "statistics", "typer.rich_utils", "zipfile", "innoclone.agent", "innoclone.api", "innoclone.commands.boot",
+        "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor", "innoclone.sandbox",
+    }  # fmt: skip
+    code = f"""
+import sys
+from innoclone.cli.app import run
+assert run(["clone", "--no-defaults", "mysql://nobody@127.0.0.1:1", {str(tmp_path / "clone")!r}]) == 3
+assert {{"pymysql", "innoclone.receive.recipient"}} <= set(sys.modules)  # it got as far as that
+print(*sorted({needless!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert "ERROR 2003" in done.stderr  # nobody listens there: all that comes before a connection was done
 
 
 @pytest.mark.parametrize("how", ["version", "--version", "-V"])
@@ -110,8 +130,9 @@ def test_bad_usage_has_no_traceback(innoclone, args):
     assert "Traceback" not in done.stderr
 
 
-def test_a_bare_h_and_the_word_help(innoclone):
+def test_a_bare_h_and_the_word_help(innoclone_here):
     """In front of a command -h is help; behind one it is the host, unless nothing follows."""
+    innoclone = innoclone_here
     top, clone, start = innoclone("--help"), innoclone("clone", "--help"), innoclone("sandbox", "start", "--help")
     for words, wanted in [
         (["-h"], top), (["help"], top), (["help", "clone"], clone), (["clone", "-h"], clone),

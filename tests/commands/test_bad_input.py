@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from clones import booted, check_tables, clone_server, rows
-from commandline import environment, innoclone
+from commandline import environment, in_this_process, innoclone, innoclone_here
 from faults import Running, assert_failed, dsn
 from innoclone import errors
 from innoclone.errors import CloneError
@@ -26,7 +26,7 @@ from innoclone.server.programs import Programs
 from keyring import restarted, restarted_with_keyring
 from servers import PASSWORD, ServerFactory
 
-__all__ = ["environment", "innoclone"]
+__all__ = ["environment", "in_this_process", "innoclone", "innoclone_here"]
 
 
 @pytest.fixture(scope="module")
@@ -288,10 +288,10 @@ PEERS: dict[str, tuple[Callable[[], object], type[CloneError]]] = {
 
 @pytest.mark.parametrize("command", ["clone", "check"])
 @pytest.mark.parametrize("peer", PEERS)
-def test_a_peer_that_is_not_mysql(innoclone, target: Path, peer: str, command: str) -> None:
+def test_a_peer_that_is_not_mysql(innoclone_here, target: Path, peer: str, command: str) -> None:
     start, kind = PEERS[peer]
     with start() as port:
-        done = innoclone(command, "--connect-timeout=1", f"mysql://u:p@127.0.0.1:{port}", str(target))
+        done = innoclone_here(command, "--connect-timeout=1", f"mysql://u:p@127.0.0.1:{port}", str(target))
     assert_failed(done, kind, f"127.0.0.1:{port}")
 
 

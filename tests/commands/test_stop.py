@@ -15,7 +15,7 @@ import pytest
 
 import innoclone as package
 from clones import clone_server, rows
-from commandline import environment, innoclone
+from commandline import environment, in_this_process, innoclone, innoclone_here
 from faults import Running, assert_failed, dsn, wait_until
 from innoclone import errors
 from innoclone.commands import stop as stop_operation
@@ -30,7 +30,7 @@ from innoclone.sinks.directory import Target
 from servers import ServerFactory
 from users import passable
 
-__all__ = ["environment", "innoclone"]
+__all__ = ["environment", "in_this_process", "innoclone", "innoclone_here"]
 
 MIB = 1 << 20
 SLOW = "--max-data-bandwidth=12"  # MiB/s: of a donor of 60 MiB that lasts some seconds
@@ -141,12 +141,12 @@ def test_nothing_in_a_status_file_reaches_the_terminal(innoclone, tmp_path: Path
     assert shown.replace("\n", "").isprintable()
 
 
-def test_status_of_what_is_no_clone(innoclone, tmp_path: Path) -> None:
+def test_status_of_what_is_no_clone(innoclone_here, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "file").touch()
     for name in ("missing", "other", "file"):
         for command in ("status", "stop", "discard"):
-            assert_failed(innoclone(command, str(tmp_path / name)), errors.TargetUnusable)
+            assert_failed(innoclone_here(command, str(tmp_path / name)), errors.TargetUnusable)
     assert (tmp_path / "other").is_dir()
 
 

@@ -147,6 +147,23 @@ def test_no_sql_and_no_other_command(donor: Donor) -> None:
             client.read()
 
 
+def test_a_worker_that_comes_after_the_master_was_lost_does_not_wait(donor: Donor) -> None:
+    """Its recipient comes back only when the worker has ended: a stock one would wait for it for 30 seconds."""
+    with Client(donor.port) as worker:
+        with Client(donor.port) as master:
+            locator = master.begin()
+            master.send(Execute().serialize(), 0)
+            master.read()
+            course = next(one for one in donor.courses if one.clone_id == locator.clone_id)
+            assert course.tasks
+        while course.tasks:
+            threading.Event().wait(0.01)
+        assert worker.ask(Attach(ProtocolVersion.V4, 300, False, (locator,)).serialize()) == [], "the donor hangs up"
+        with Client(donor.port) as again:
+            answers = again.ask(Reinit(ProtocolVersion.V4, 300, False, (locator,)).serialize())
+            assert answers[-1][0] == ResponseCode.COMPLETE
+
+
 def test_a_kill_ends_the_clone_of_that_connection(donor: Donor) -> None:
     with Client(donor.port) as master, Client(donor.port, clone=False) as auxiliary:
         locator = master.begin()

@@ -23,8 +23,13 @@ from innoclone.records.managedserver import Managed
 from innoclone.transport.endpoint import Endpoint
 from replacements import World, crash_everywhere
 
+TWICE = [("new", False, True), ("bad", False, True)]
 
-@pytest.mark.parametrize(("new", "keep", "twice"), [("new", False, True), ("new", True, False), ("bad", False, True)])
+
+@pytest.mark.parametrize(
+    ("new", "keep", "twice"),
+    [("new", True, False), ("bad", False, False), *(pytest.param(*each, marks=pytest.mark.long) for each in TWICE)],
+)
 def test_a_crash_at_every_step_and_another_while_it_is_put_right(
     tmp_path: Path, new: str, keep: bool, twice: bool
 ) -> None:

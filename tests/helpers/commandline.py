@@ -65,6 +65,19 @@ def in_this_process(monkeypatch, environment):
 
 
 @pytest.fixture
+def innoclone_here(in_this_process, capsys):
+    """The same as `innoclone` in this process, for what says no more than text and status: a start takes long."""
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        status = program.run(list(args))
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(args, status, out, err)
+
+    return run
+
+
+@pytest.fixture
 def cloned(monkeypatch, in_this_process):
     """Run in this process, with an operation that only notes its options; gives (exit status, options)."""
     seen: list[CloneOptions] = []

@@ -26,7 +26,7 @@ from typing import Any
 from paths import ROOT
 
 SOURCE = ROOT / "src" / "innoclone"
-GROUND = ("wire", "innodb", "transport", "files")
+GROUND = ("native", "wire", "innodb", "transport", "files")
 NO_TESTS = 5  # pytest's exit status
 
 

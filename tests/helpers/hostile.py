@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, TypeAlias
+
+import zstandard
 
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.wire.descriptors import (
@@ -84,6 +87,11 @@ def exactly(sock: socket.socket, count: int) -> bytes:
             raise Gone
         data += piece
     return data
+
+
+def packed(algorithm: str, data: bytes) -> bytes:
+    """What stands in a compressed packet for ``data``."""
+    return zlib.compress(data, 9) if algorithm == "zlib" else zstandard.ZstdCompressor().compress(data)
 
 
 class Peer:

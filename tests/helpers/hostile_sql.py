@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -94,12 +96,21 @@ def nothing(peer: Stranger, _statement: str) -> None:
 class HostileSql:
     """Use it with ``with``. ``login`` takes over after the client's response, ``answer`` every statement."""
 
-    def __init__(self, login: Login = good_login, answer: Answer = nothing, *, path: Path | None = None) -> None:
-        """``path``: listen on a Unix socket there."""
-        self.login, self.answer, self.path = login, answer, path
+    def __init__(
+        self,
+        login: Login = good_login,
+        answer: Answer = nothing,
+        *,
+        path: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``path``: listen on a Unix socket there; ``tls``: TLS is offered, with this."""
+        self.login, self.answer, self.path, self.tls = login, answer, path, tls
         self.greeting = Greeting(
             "9.7.4", 7, NONCE, CAPABILITIES | Capability.MULTI_RESULTS | Capability.MULTI_STATEMENTS, GREETING.plugin
         )
+        if tls is not None:
+            self.greeting = replace(self.greeting, capabilities=self.greeting.capabilities | Capability.SSL)
         self.peers: list[Stranger] = []
         self.failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
@@ -156,7 +167,10 @@ class HostileSql:
     def _serve(self, peer: Stranger) -> None:
         try:
             peer.send(self.greeting.serialize())
-            peer.receive()
+            first = Capability(int.from_bytes(peer.receive()[:4], "little"))
+            if self.tls is not None and Capability.SSL in first:
+                peer.sock = self.tls.wrap_socket(peer.sock, server_side=True)
+                peer.receive()
             self.login(peer)
             while (command := peer.receive())[:1] != bytes([COM_QUIT]):
                 if command[:1] == bytes([COM_QUERY]):
@@ -165,7 +179,7 @@ class HostileSql:
                     peer.send(Ok().serialize())
                 else:
                     peer.send(Err(1047, "08S01", "Unknown command").serialize())
-        except Gone:
+        except (Gone, ssl.SSLError, ConnectionError):  # the client doesn't trust the certificate
             pass
         except BaseException as error:  # noqa: BLE001 - shown by __exit__
             self.failures.append(error)

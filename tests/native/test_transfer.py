@@ -7,56 +7,20 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from innoclone.native import tls
+from innoclone.native import transfer
 from innoclone.native.library import Library
-from innoclone.native.transfer import Channel
-from innoclone.records.keys import own_certificate
+from innoclone.native.transfer import Channel, State
 from innoclone.transport.sockets import set_timeout
 
 MIB = 1 << 20
 
-
-@pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's and a client's, with a certificate made for the purpose."""
-    certificate, key = own_certificate(tmp_path_factory.mktemp("tls"))
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_mode = ssl.CERT_NONE
-    return server, client
-
-
 Pair = tuple[Any, Any]  # what we test, and a peer that is Python's alone
-
-
-@pytest.fixture(params=["plain", "TLSv1.3", "TLSv1.2"])
-def pair(request: pytest.FixtureRequest, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Pair]:
-    """Two ends of a TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        theirs = listener.accept()[0]
-    if request.param != "plain":
-        server, client = contexts
-        client.maximum_version = ssl.TLSVersion[request.param.replace(".", "_")]
-        accepted: list[ssl.SSLSocket] = []
-        peer = threading.Thread(target=lambda: accepted.append(server.wrap_socket(theirs, server_side=True)))
-        peer.start()
-        ours = client.wrap_socket(ours)
-        peer.join()
-        theirs = accepted[0]
-        assert ours.version() == request.param
-    set_timeout(ours, 0.05)
-    yield ours, theirs
-    ours.close()
-    theirs.close()
 
 
 def _meanwhile(work: Callable[[], object]) -> threading.Thread:
@@ -258,36 +222,31 @@ def test_sending_a_file(native: Library, pair: Pair, tmp_path: Path) -> None:
         channel.send_file(999, 0, 10, buffer)
 
 
-@pytest.mark.parametrize("what", ["versions", "no libssl", "other context", "other socket", "too small"])
-def test_python_reads_where_anything_is_unexpected(
-    native: Library, pair: Pair, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Then nothing of the session is touched."""
+def test_nothing_to_move(native: Library, pair: Pair) -> None:
+    """Nothing is asked of the other side then."""
+    channel = Channel(native, pair[0], 0.25)
+    assert channel.wait == 0.25
+    assert channel.send(b"") == channel.send_file(-1, 0, 0, memoryview(bytearray(1))) == 0
+
+
+def test_a_signal_lets_the_call_go_on(native: Library, pair: Pair) -> None:
+    """Python's handlers run in between, and no byte is lost."""
+    states = [State.SIGNALLED, State.SIGNALLED, State.DONE]
+    channel = Channel(native, pair[0], 1)
+    assert channel.call(lambda *_: states.pop(0)) == State.DONE
+    assert states == []
+
+
+def test_arguments_that_are_refused(native: Library, pair: Pair) -> None:
+    with pytest.raises(ValueError, match="refuses the arguments"):
+        raise Channel(native, pair[0], 1).error(State.REFUSED)
+
+
+def test_an_unknown_session_is_pythons(native: Library, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, _ = pair
-    if not isinstance(ours, ssl.SSLSocket):
-        Channel(native, ours, 1)
-        return
-    assert tls.session_of(ours) is not None
-    tls._openssl.cache_clear()
-    inside = tls._inside
-    if what == "versions":
-        monkeypatch.setattr(tls.sys, "version_info", (3, 99, 0))
-    elif what == "no libssl":
-        monkeypatch.setattr(ssl, "OPENSSL_VERSION_NUMBER", 1)
-    elif what == "too small":
-        monkeypatch.setattr(tls, "_inside", lambda *_: None)
-    else:
-        place = {"other socket": 0, "other context": 2}[what]
-
-        def shifted(thing: object, words: int) -> list[int] | None:
-            found = inside(thing, words)
-            if found and len(found) > place:
-                found[place] += 16
-            return found
-
-        monkeypatch.setattr(tls, "_inside", shifted)
-    try:
+    monkeypatch.setattr(transfer, "session_of", lambda _: None)
+    if isinstance(ours, ssl.SSLSocket):
         with pytest.raises(ValueError, match="not as it is known"):
             Channel(native, ours, 1)
-    finally:
-        tls._openssl.cache_clear()
+    else:
+        Channel(native, ours, 1)

@@ -12,12 +12,14 @@ import pytest
 from clones import booted, clone_server, rows
 from faults.proxy import Fault, Proxy
 from innoclone.commands import clone as clone_command
+from innoclone.commands import local as local_command
 from innoclone.commands.local import LocalResult, local
 from innoclone.commands.options import LocalOptions
-from innoclone.errors import ConnectFailed, NetworkError, PageUnfit
+from innoclone.errors import ConnectFailed, NetworkError, PageUnfit, TargetExists
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.receive.attempt import Attempt, Received
+from innoclone.receive.resume import is_resumable
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.fill import fill
@@ -182,10 +184,8 @@ def test_a_page_is_unfit_over_the_network(
         assert not (tmp_path / "another").exists()
 
 
-def test_the_manifest_is_of_the_donor_that_was_cloned_in_the_end(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another server may answer by the time at which a clone begins anew."""
+def replaced(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[DonorFacts]:
+    """Let another server answer from the second time on that a command asks who the donor is: what it heard."""
     asked: list[DonorFacts] = []
 
     def check(*arguments: Any, **options: Any) -> DonorFacts:
@@ -195,8 +195,46 @@ def test_the_manifest_is_of_the_donor_that_was_cloned_in_the_end(
         asked.append(facts)
         return facts
 
-    monkeypatch.setattr(clone_command, "check", check)
+    monkeypatch.setattr(module, "check", check)
+    return asked
+
+
+@pytest.mark.parametrize("options", [{}, {"write_changed_only": True}], ids=str)
+def test_another_server_answers_by_then(
+    options: dict[str, Any], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failover, say: what is there of the first one stays, as if the command had been given now."""
+    replaced(clone_command, monkeypatch)
     unfit(1, monkeypatch)
-    result = clone_server(server, tmp_path / "clone")
+    with pytest.raises(TargetExists, match=r"another server answers at .* by now \(another\)"):
+        clone_server(server, tmp_path / "clone", **options)
+    assert is_resumable(tmp_path / "clone")
+    assert (tmp_path / "clone" / "mysql.ibd").stat().st_size > MIB
+
+
+@pytest.mark.parametrize("keep_base", [None, False, True])
+def test_another_server_answers_a_local_clone_by_then(
+    keep_base: bool | None, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone of that would take the place of the first one's."""
+    directory, options = tmp_path / "clone", {} if keep_base is None else {"keep_base": keep_base}
+    if keep_base is not None:
+        local_clone(server, directory)
+    replaced(local_command, monkeypatch)
+    unfit(1, monkeypatch)
+    with pytest.raises(TargetExists, match=r"another server answers at .* by now \(another\)"):
+        local_clone(server, directory, **options)
+    assert is_unfinished(directory) is not keep_base
+    assert list(directory.rglob("mysql.ibd"))
+
+
+def test_the_manifest_is_of_the_donor_that_was_cloned_in_the_end(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first one's may go."""
+    asked = replaced(clone_command, monkeypatch)
+    unfit(1, monkeypatch)
+    result = clone_server(server, tmp_path / "clone", discard_changes=True)
     assert len(asked) == 2
+    assert any("of " + asked[0].variables["server_uuid"] in note for note in result.notes)
     assert result.donor_uuid == read_manifest(tmp_path / "clone")["donor"]["uuid"] == "another"

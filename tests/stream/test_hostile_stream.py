@@ -356,7 +356,8 @@ def test_an_acknowledgement_that_is_refused(arena):
     assert isinstance(error, DonorError)
 
 
-def test_a_page_that_the_donor_finds_unfit(arena):
+@pytest.mark.parametrize(("one", "other"), [("worker", "master"), ("master", "worker")])
+def test_a_page_that_the_donor_finds_unfit(one: str, other: str, arena):
     """Another connection hears first that the clone has failed; the reason counts."""
     told = threading.Event()
 
@@ -368,7 +369,7 @@ def test_a_page_that_the_donor_finds_unfit(arena):
         told.wait(10)
         peer.send(Failure(1815, "Internal error: Innodb Clone Corrupt Page").serialize())
 
-    donor = Donor(workers=1).at("worker file end", elsewhere).at("master file end", reason)
+    donor = Donor(workers=1).at(f"{one} file end", elsewhere).at(f"{other} file end", reason)
     assert isinstance(arena.refused(donor, threads=2), PageUnfit)
 
 

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import resource
 import socket
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from hostile import CAPABILITIES, GREETING, Donor, Peer
-from innoclone.errors import ConnectFailed, NetworkError, ProtocolError
-from innoclone.transport.compression import CompressedStream
-from innoclone.transport.connection import BEFORE_BULK, READ_AHEAD, Connection
-from innoclone.transport.endpoint import Compression, Endpoint
-from innoclone.wire.handshake import AuthMoreData, Capability, Ok
-from innoclone.wire.packets import MAX_PIECE, CompressedHeader, PacketHeader, split
+from hostile import CAPABILITIES, GREETING, Donor, Peer, exactly, packed
+from hostile_sql import HostileSql, Stranger, good_login
+from innoclone.errors import (
+    AccessDenied,
+    DiskFull,
+    DonorError,
+    FileError,
+    Interrupted,
+    NetworkError,
+    ProtocolError,
+    TlsFailed,
+    TooManyOpenFiles,
+)
+from innoclone.transport import connection as transport
+from innoclone.transport.connection import BEFORE_BULK, COM_QUERY, READ_AHEAD, Connection
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+from innoclone.wire.handshake import AuthMoreData, Capability, Err, Ok
+from innoclone.wire.packets import CompressedHeader, split
 
 CONTENT = os.urandom(1 << 20)
 
 
 @contextmanager
 def connected(
-    serve: Callable[[socket.socket], None], folder: Path, *, compression: str = "off", timeout: float = 20.0
+    serve: Callable[[socket.socket], None],
+    folder: Path,
+    *,
+    compression: str = "off",
+    timeout: float = 20.0,
+    stopped: threading.Event | None = None,
 ) -> Iterator[Connection]:
     """A connection to a server that lets us in and then does as ``serve`` says."""
     offered = {"zlib": Capability.COMPRESS, "zstd": Capability.ZSTD, "off": Capability(0)}[compression]
@@ -53,7 +70,7 @@ def connected(
 
     thread = threading.Thread(target=run)
     thread.start()
-    connection = Connection(Endpoint(socket=path), Compression(compression), timeout=timeout)
+    connection = Connection(Endpoint(socket=path), Compression(compression), timeout=timeout, stopped=stopped)
     try:
         yield connection
     finally:
@@ -63,19 +80,7 @@ def connected(
     assert not failures
 
 
-# ---- packets -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [0, 1, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 2 * MAX_PIECE - 1, 2 * MAX_PIECE])
-def test_long_payloads_are_split(length):
-    """MySQL's rule: a piece of 0xFFFFFF bytes is followed by another, be it empty."""
-    pieces = list(split(bytes(length), sequence=255))
-    headers = [PacketHeader.parse(piece) for piece in pieces[::2]]
-    assert sum(header.length for header in headers) == length
-    assert len(headers) == length // MAX_PIECE + 1
-    assert [header.sequence for header in headers] == [255, 0, 1][: len(headers)]
-    assert [header.is_continued for header in headers] == [True] * (len(headers) - 1) + [False]
-    assert [len(piece) for piece in pieces[1::2]] == [header.length for header in headers]
+# ---- bytes -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pieces", [[len(CONTENT)], [1] * 3000, [3, 65533, 1, 65536, 65537, 100000], [4, 4, 4, 7, 9]])
@@ -163,119 +168,6 @@ def test_a_control_packet_is_bounded(tmp_path):
         connection.read_packet()
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 70, "", "no-such-host.invalid"])
-def test_a_host_name_that_is_none(host):
-    with pytest.raises(ConnectFailed):
-        Connection(Endpoint(host, 1), Compression(), timeout=1)
-
-
-# ---- compression -------------------------------------------------------------------------------------------
-
-
-class Pipe:
-    """The two ends of a compressed stream, without a socket."""
-
-    def __init__(self, algorithm: str, wire: bytes = b"") -> None:
-        self.wire = bytearray(wire)
-        self.stream = CompressedStream(algorithm, 3, self._read, self.wire.extend)
-
-    def _read(self, count: int) -> bytes:
-        if len(self.wire) < count:
-            raise NetworkError("no more")
-        piece = bytes(self.wire[:count])
-        del self.wire[:count]
-        return piece
-
-    def read(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            data += self.stream.read_some(count - len(data))
-        return data
-
-
-@pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
-@settings(max_examples=30)
-@given(st.lists(st.one_of(st.binary(max_size=300), st.integers(0, 3000).map(bytes)), max_size=8), st.integers(1, 700))
-def test_what_is_compressed_comes_back_in_any_pieces(algorithm, messages, amount):
-    pipe = Pipe(algorithm)
-    for message in messages:
-        pipe.stream.write(message)
-    left = b"".join(messages)
-    while left:
-        wanted = min(amount, len(left))
-        assert pipe.read(wanted) == left[:wanted]
-        left = left[wanted:]
-
-
-@pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
-def test_a_long_message_is_compressed_in_several_packets(algorithm):
-    pipe = Pipe(algorithm)
-    message = bytes(MAX_PIECE) + CONTENT[:1000]
-    pipe.stream.write(message)
-    first = CompressedHeader.parse(bytes(pipe.wire[:7]))
-    assert (first.sequence, first.plain_length) == (0, MAX_PIECE)
-    assert CompressedHeader.parse(bytes(pipe.wire[7 + first.length :][:7])).sequence == 1
-    assert pipe.read(len(message)) == message
-    assert not pipe.wire
-
-
-@pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
-@given(st.binary(max_size=200), st.integers(0, 300))
-def test_any_compressed_packet_is_read_or_refused(algorithm, body, plain):
-    wire = len(body).to_bytes(3, "little") + b"\0" + plain.to_bytes(3, "little") + body
-    try:
-        piece = Pipe(algorithm, wire).stream.read_some(1000)
-    except (ProtocolError, NetworkError):
-        return
-    assert len(piece) == (plain or len(body))
-
-
-def packed(algorithm: str, data: bytes) -> bytes:
-    return zlib.compress(data, 9) if algorithm == "zlib" else zstandard.ZstdCompressor().compress(data)
-
-
-@pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
-@pytest.mark.parametrize("announced", [60_000, 99_999, 100_001, MAX_PIECE])
-def test_a_compressed_packet_of_another_length_than_announced(algorithm, announced):
-    body = packed(algorithm, bytes(100_000))
-    pipe = Pipe(algorithm, CompressedHeader(len(body), 0, announced).serialize() + body)
-    with pytest.raises(ProtocolError):
-        pipe.stream.read_some(1)
-
-
-def bombs() -> Iterator[object]:
-    """Packets that claim or hold far more than a packet may: 256 MiB of zeros."""
-    huge = 1 << 28
-    compressor = zlib.compressobj(9)
-    block = bytes(1 << 20)
-    zlib_bomb = b"".join(compressor.compress(block) for _ in range(huge >> 20)) + compressor.flush()
-    yield pytest.param("zlib", zlib_bomb, id="zlib")
-    chunker = zstandard.ZstdCompressor().compressobj(size=huge)
-    zstd_bomb = b"".join(chunker.compress(block) for _ in range(huge >> 20)) + chunker.flush()
-    yield pytest.param("zstd", zstd_bomb, id="zstd with its size")
-    chunker = zstandard.ZstdCompressor().compressobj()
-    zstd_bomb = b"".join(chunker.compress(block) for _ in range(huge >> 20)) + chunker.flush()
-    yield pytest.param("zstd", zstd_bomb, id="zstd without its size")
-    parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
-    wide = zstandard.ZstdCompressor(compression_params=parameters).compress(CONTENT[:2000])
-    yield pytest.param("zstd", wide, id="zstd with a window of 128 MiB")
-
-
-@pytest.mark.parametrize(("algorithm", "bomb"), list(bombs()))
-def test_a_bomb_is_refused_in_bounded_memory(algorithm, bomb):
-    pipe = Pipe(algorithm, CompressedHeader(len(bomb), 0, MAX_PIECE).serialize() + bomb)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ProtocolError):
-        pipe.stream.read_some(1)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB more than before"
-
-
-def test_empty_compressed_packets_without_end():
-    pipe = Pipe("zlib", CompressedHeader(0, 0, 0).serialize() * 10_000)
-    with pytest.raises(ProtocolError):
-        pipe.stream.read_some(1)
-
-
 @pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
 def test_packets_lie_across_compressed_ones(tmp_path, algorithm):
     """A packet may begin in one compressed packet and end in a later one, stored or compressed, byte by byte."""
@@ -295,3 +187,220 @@ def test_packets_lie_across_compressed_ones(tmp_path, algorithm):
         buffer = bytearray(header.length)
         connection.read_into(memoryview(buffer))
         assert buffer == bytes(3000)
+
+
+# ---- silence, stops, errors ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def silent(folder: Path, **options: Any) -> Iterator[Connection]:
+    """A connection to a server that says no more after the login."""
+    release = threading.Event()
+    with connected(lambda _: (release.wait(), None)[1], folder, **options) as connection:
+        try:
+            yield connection
+        finally:
+            release.set()
+
+
+@pytest.mark.parametrize("way", ["read", "bulk", "splice"])
+def test_silence_is_a_network_failure(tmp_path, way):
+    with silent(tmp_path, timeout=0.05) as connection, (tmp_path / "file").open("wb") as file:
+        assert not connection.readable()
+        wait: dict[str, Callable[[], object]] = {
+            "read": lambda: connection.read_exact(1),
+            "bulk": lambda: connection.read_exact(2 * READ_AHEAD),
+            "splice": lambda: connection.splice(file.fileno(), 0, 10),
+        }
+        with pytest.raises(NetworkError, match=r"sent nothing for 0\.05 s") as caught:
+            wait[way]()
+        assert (caught.value.code, caught.value.retryable) == (1158, True)
+
+
+def test_a_stop_ends_a_read_that_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(transport, "POLL", 0.01)
+    stopped = threading.Event()
+    stopped.set()
+    with silent(tmp_path, stopped=stopped) as connection, pytest.raises(Interrupted):
+        connection.read_exact(1)
+
+
+def test_a_peer_that_reads_nothing(tmp_path):
+    """A write is given up like a read."""
+    with silent(tmp_path, timeout=0.05) as connection, pytest.raises(NetworkError):
+        connection.write_bytes(bytes(64 << 20))
+
+
+def test_what_comes_is_seen(tmp_path):
+    with connected(lambda sock: sock.sendall(b"x"), tmp_path) as connection:
+        assert connection.read_exact(1) == b"x"
+        with pytest.raises(NetworkError, match="closed the connection"):
+            connection.read_exact(1)
+        assert connection.readable(), "the end"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (Ok().serialize(), None, ""),
+        (Err(1064, "42000", "syntax").serialize(), DonorError, "donor error 1064: syntax"),
+        (Err(1820, "HY000", "expired").serialize(), AccessDenied, "1820: expired"),
+        (b"\x01", ProtocolError, "command 0e: answer 01"),
+        (b"", ProtocolError, "answer of no bytes"),
+    ],
+)
+def test_the_answer_to_a_command(tmp_path, answer, kind, words):
+    heard: list[bytes] = []
+
+    def serve(sock: socket.socket) -> None:
+        heard.append(sock.recv(100))
+        sock.sendall(b"".join(split(answer, 1)))
+        heard.append(sock.recv(100))
+
+    with connected(serve, tmp_path) as connection:
+        if kind is None:
+            connection.command(b"\x0e")
+        else:
+            with pytest.raises(kind, match=words):
+                connection.command(b"\x0e")
+        assert connection.network == len(answer) + CAME_WITH_LOGIN
+        connection.quit()
+    assert heard == [b"\1\0\0\0\x0e", b"\1\0\0\0\x01"], "the command, and COM_QUIT"
+
+
+CAME_WITH_LOGIN = sum(len(what.serialize()) for what in (GREETING, AuthMoreData(b"\x03"), Ok()))  # bytes of payload
+
+
+def test_quit_on_a_dead_connection_says_nothing(tmp_path):
+    with connected(lambda _: None, tmp_path) as connection:
+        connection.shut()
+        connection.quit()
+        connection.shut()
+        connection.close()
+
+
+@pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
+def test_a_command_goes_compressed(tmp_path, algorithm):
+    """It is one message of the inner stream, and what is slowed down is told to the throttle."""
+    query = b"\x03" + b"SELECT 1 " * 100
+    heard = bytearray()
+
+    def serve(sock: socket.socket) -> None:
+        header = CompressedHeader.parse(exactly(sock, 7))
+        body = exactly(sock, header.length)
+        heard.extend(zlib.decompress(body) if algorithm == "zlib" else zstandard.ZstdDecompressor().decompress(body))
+        body = packed(algorithm, b"".join(split(Ok().serialize() + bytes(100), 1)))
+        sock.sendall(CompressedHeader(len(body), 1, len(Ok().serialize()) + 104).serialize() + body)
+
+    class Pace:
+        piece, moved_bytes = 10, 0
+
+        def moved(self, count: int) -> None:
+            self.moved_bytes += count
+
+    pace = Pace()
+    with connected(serve, tmp_path, compression=algorithm) as connection:
+        before = connection.network
+        connection.slow_down(pace)
+        connection.command(query)
+        assert pace.moved_bytes == connection.network - before > 0
+    assert heard == b"".join(split(query))
+
+
+def test_a_plain_connection_is_not_slowed_down_here(tmp_path):
+    with connected(lambda sock: sock.sendall(b"abc"), tmp_path) as connection:
+        connection.slow_down(cast(Any, None))
+        assert connection.read_exact(3) == b"abc"
+        assert connection.compression == "off"
+
+
+def send_what_is_wanted(sock: socket.socket) -> None:
+    """The other side may have enough before the end."""
+    with contextlib.suppress(OSError):
+        sock.sendall(CONTENT)
+
+
+def test_a_full_disk(tmp_path):
+    """Bytes that were read ahead and can't be stored."""
+    with connected(send_what_is_wanted, tmp_path) as connection, Path("/dev/full").open("wb") as full:
+        connection.read_exact(1)
+        with pytest.raises(DiskFull) as caught:
+            connection.splice(full.fileno(), 0, 1)
+        assert caught.value.code == 1021
+
+
+@pytest.mark.parametrize("read_ahead", [READ_AHEAD, 0])
+def test_a_file_that_cannot_be_written(tmp_path, read_ahead):
+    (tmp_path / "file").touch()
+    with connected(send_what_is_wanted, tmp_path) as connection, (tmp_path / "file").open("rb") as file:
+        connection.read_ahead = read_ahead
+        connection.read_exact(1)
+        with pytest.raises(FileError, match="can't write: ") as caught:
+            connection.splice(file.fileno(), 0, 100_000)
+        assert caught.value.code == 1026
+
+
+def test_no_descriptor_left_for_a_pipe(tmp_path):
+    def none_left() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with connected(send_what_is_wanted, tmp_path) as connection, (tmp_path / "file").open("wb") as file:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(transport.os, "pipe", none_left)
+            with pytest.raises(TooManyOpenFiles, match="can't make a pipe") as caught:
+                connection.splice(file.fileno(), 0, 10)
+        assert caught.value.code == 23
+
+
+# ---- TLS -------------------------------------------------------------------------------------------------------
+
+
+def tls_server(certificates: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    return context
+
+
+@pytest.mark.parametrize("way", ["library", "Python"])
+def test_bulk_bytes_over_tls(certificates, monkeypatch, way):
+    """The same bytes either way; silence and the end, too, are as without TLS."""
+    if way == "Python":
+        monkeypatch.setattr(transport, "library", None)
+    hang_up = threading.Event()
+
+    def answer(peer: Stranger, _statement: str) -> None:
+        peer.raw(CONTENT)
+        hang_up.wait(20)
+        peer.sock.close()
+
+    with HostileSql(good_login, answer, tls=tls_server(certificates)) as server:
+        to = server.endpoint(ssl_mode=SslMode.VERIFY_IDENTITY, ssl_ca=certificates / "ca.pem")
+        with Connection(to, Compression(), timeout=20) as connection:
+            assert connection.cipher.startswith("TLSv1.")
+            assert not connection.can_splice
+            connection.write_packet(bytes([COM_QUERY]) + b"all")
+            buffer = bytearray(len(CONTENT))
+            connection.read_into(memoryview(buffer))
+            assert buffer == CONTENT
+            connection.set_timeout(0.05)
+            for count in (1, 2 * READ_AHEAD):
+                with pytest.raises(NetworkError, match="sent nothing"):
+                    connection.read_exact(count)
+            hang_up.set()
+            connection.set_timeout(20)
+            with pytest.raises(NetworkError):
+                connection.read_exact(1)
+
+
+def test_bytes_that_were_changed_on_the_way_of_tls(certificates):
+    def answer(peer: Stranger, _statement: str) -> None:
+        os.write(peer.sock.fileno(), b"\x17\x03\x03\0\x20" + os.urandom(32))
+
+    with (
+        HostileSql(good_login, answer, tls=tls_server(certificates)) as server,
+        Connection(server.endpoint(ssl_mode=SslMode.REQUIRED), Compression(), timeout=20) as connection,
+    ):
+        connection.write_packet(bytes([COM_QUERY]) + b"all")
+        with pytest.raises(TlsFailed, match="broke: ") as caught:
+            connection.read_exact(1)
+        assert caught.value.code == 2026

@@ -67,7 +67,7 @@ def all_that_we_ask(to: Endpoint, folder: Path) -> list[Callable[[], object]]:
 
     managed = Managed(folder, to)
     return [
-        lambda: check(to, None, patience=PATIENCE),
+        lambda: check(to, None, stall_timeout=PATIENCE),
         with_sql(tables),
         with_sql(lambda sql: (binlog_status(sql), as_source(to, sql), read_threads(sql))),
         with_sql(lambda sql: DonorFiles.find(sql, folder)),

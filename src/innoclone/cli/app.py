@@ -7,8 +7,6 @@ import io
 import os
 import signal
 import sys
-import textwrap
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, cast
@@ -47,6 +45,8 @@ def exit_statuses() -> dict[int, list[str]]:
 
 def _epilog() -> str:
     """Exit statuses, for --help; the \\b keeps click from filling the lines."""
+    import textwrap  # for this help alone
+
     lines = []
     for number, names in exit_statuses().items():
         words = textwrap.wrap(", ".join(names), 70)
@@ -65,7 +65,7 @@ def program(name: str | None = None) -> typer.Typer:
         name="innoclone",
         cls=_Program,
         help="MySQL's CLONE outside the server.",
-        epilog=_epilog(),
+        epilog=None if name in COMMANDS else _epilog(),
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: importing rich would double the time it takes
@@ -194,5 +194,7 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
 
 def _failed(error: CloneError, *, debug: bool) -> int:
     if debug:
+        import traceback
+
         traceback.print_exc()
     return _report(error, error.exit_status)

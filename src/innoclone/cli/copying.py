@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.commands.keywords import SharedKeywords
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import UsageError
 from innoclone.transport.endpoint import Compression
+
+if TYPE_CHECKING:
+    from innoclone.commands.keywords import SharedKeywords
 
 __all__ = [
     "COPY", "DONOR", "FINISH", "Compress", "CopyArgs", "DataBandwidth", "NetworkBandwidth", "Threads",

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.commands.destination import owner_of, places_of
-from innoclone.commands.earlierclone import check_same_donor, check_unchanged, refuse_unfinished_of_other
+from innoclone.commands.earlierclone import (
+    check_same_donor,
+    check_still_same_donor,
+    check_unchanged,
+    refuse_unfinished_of_other,
+)
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
-from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone
+from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -28,7 +33,7 @@ from innoclone.records.statusfile import StatusFile
 from innoclone.records.units import amount
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
 from innoclone.server.preflight import DonorFacts, check
-from innoclone.server.programs import find_programs
+from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 
 __all__ = ["CloneResult", "clone", "copy"]
@@ -81,36 +86,15 @@ def copy(
     """The clone itself, without its record and without a boot: for `clone` and what is made of clones."""
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
-    directory = options.directory
     if local is not None:
-        refuse_unfit_user(local, owner_to_be(directory, owner), places_of(directory, options.map_paths))
-    left: Resumable | None = None
-    if directory.is_dir() and is_unfinished(directory):
-        try:
-            left = find_resumable(directory, options.map_paths)
-        except SnapshotGone as error:
-            status.notes.append(_begins_anew(directory, error))
-    reuse = options.write_changed_only and directory.is_dir() and is_earlier_clone(directory)
-    if reuse and left is None:
-        check_unchanged(directory, options.discard_changes, status)
-    if left is None or left.needs_donor:
-        facts = check(
-            options.donor, None if reuse or left else directory, stall_timeout=options.stall_timeout,
-            mapping=() if left else options.map_paths,
-            install_plugin=options.install_plugin, local=local,
-        )  # fmt: skip
-        status.notes += facts.notes
-        facts.verdict()
-        if reuse and left is None:
-            uuid = facts.variables.get("server_uuid", "")
-            check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
-    else:
-        facts = DonorFacts(variables=left.variables)
-    if left is not None and left.needs_donor:
-        refuse_unfinished_of_other(directory, left, facts.variables.get("server_uuid"))
+        places = places_of(options.directory, options.map_paths)
+        refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
+    left = _find_left(options, status)
+    reuse = options.write_changed_only and options.directory.is_dir() and is_earlier_clone(options.directory)
+    facts = _check(options, status, left, local, reuse=reuse)
     status.donor_version = facts.version
     target = Target(
-        directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
+        options.directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
         discard_changes=options.discard_changes,
     )  # fmt: skip
     try:
@@ -118,35 +102,88 @@ def copy(
             StatusFile(target.root / OWN_DIR, status, operation="clone") as file,
             stop_on_request(target.lock, stopped),
         ):
-            controls = Controls(status, limits, stopped)
-            received, facts = _receive(options, target, facts, left, controls, file)
-        if received.compression not in ("", options.compression.algorithm):
-            status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
-        note_changes(status, received)
-        note_position(status, facts, received, target)
-        if target.base is not None:
-            written = sum(row.written for row in status.stages.values())
-            removed = target.base.remove_rest()
-            status.notes.append(
-                f"brought an earlier clone up to date: {amount(written)} written, {target.base.renamed} tablespaces"
-                f" renamed, {removed} removed"
-            )
-        finished = time.time()
-        manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
-        target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
+            received, facts = _receive(options, target, facts, left, Controls(status, limits, stopped), file)
+        _finish(options, target, status, facts, received, owner)
     except BaseException as error:
-        if isinstance(error, DiskFull | FileError) and target.is_there():
-            distrust(target.folder)
-        if target.base is not None or not isinstance(error, CloneError) or _can_go_on(target, error):
-            target.release()
-        else:
-            target.discard()
+        _let_go(target, error)
         raise
     return facts, received
 
 
-def _can_go_on(target: Target, error: CloneError) -> bool:
+def _find_left(options: CloneOptions, status: CloneStatus) -> Resumable | None:
+    """What an earlier process left of a clone, if that can be gone on with."""
+    if options.directory.is_dir() and is_unfinished(options.directory):
+        try:
+            return find_resumable(options.directory, options.map_paths)
+        except SnapshotGone as error:
+            status.notes.append(_begins_anew(options.directory, error))
+    return None
+
+
+def _check(
+    options: CloneOptions, status: CloneStatus, left: Resumable | None, local: Programs | None, *, reuse: bool
+) -> DonorFacts:
+    """The facts about the donor, before the directory is touched. Raises why it can't be cloned, or not to there."""
+    if left is not None:
+        if not left.needs_donor:
+            return DonorFacts(variables=left.variables)
+    elif reuse:
+        check_unchanged(options.directory, options.discard_changes, status)
+    facts = check(
+        options.donor, None if reuse or left else options.directory, stall_timeout=options.stall_timeout,
+        mapping=() if left else options.map_paths, install_plugin=options.install_plugin, local=local,
+    )  # fmt: skip
+    status.notes += facts.notes
+    facts.verdict()
+    uuid = facts.variables.get("server_uuid", "")
+    if left is not None:
+        refuse_unfinished_of_other(options.directory, left, uuid)
+    elif reuse:
+        check_same_donor(options.directory, options.donor, uuid, options.discard_changes, status)
+    return facts
+
+
+def _finish(
+    options: CloneOptions,
+    target: Target,
+    status: CloneStatus,
+    facts: DonorFacts,
+    received: Received,
+    owner: tuple[int, int] | None,
+) -> None:
+    """All is there: note what was done, and let the directory be one that a server starts on."""
+    if received.compression not in ("", options.compression.algorithm):
+        status.notes.append(f"the donor does not offer {options.compression.algorithm}: nothing was compressed")
+    note_changes(status, received)
+    note_position(status, facts, received, target)
+    if target.base is not None:
+        written = sum(row.written for row in status.stages.values())
+        removed = target.base.remove_rest()
+        status.notes.append(
+            f"brought an earlier clone up to date: {amount(written)} written, {target.base.renamed} tablespaces"
+            f" renamed, {removed} removed"
+        )
+    finished = time.time()
+    manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
+    target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
+
+
+def _let_go(target: Target, error: BaseException) -> None:
+    """After an error: what serves the next run stays, and so does an earlier clone that was not changed yet."""
+    if isinstance(error, DiskFull | FileError) and target.is_there():
+        distrust(target.folder)
+    if target.put_back():
+        return
+    if target.base is not None or _stays(target, error):
+        target.release()
+    else:
+        target.discard()
+
+
+def _stays(target: Target, error: BaseException) -> bool:
     """Whether what is there is worth being kept."""
+    if not isinstance(error, CloneError) or isinstance(error, TargetExists):
+        return True  # a defect of ours, or just what was refused for its sake
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
@@ -182,10 +219,13 @@ def _receive(
 
     def prepare_anew(error: CloneError) -> DonorFacts:
         nonlocal facts
+        now = check(options.donor, None, stall_timeout=options.stall_timeout)
+        now.verdict()
+        if options.write_changed_only or is_resumable(target.root):  # else nothing is there yet
+            check_still_same_donor(target.root, options.donor, facts, now, options.discard_changes, controls.status)
         controls.status.notes.append(_begins_anew(target.root, error))
         controls.status.begin_anew()
-        facts = check(options.donor, None, stall_timeout=options.stall_timeout)
-        facts.verdict()
+        facts = now
         return facts
 
     recipient = Recipient(

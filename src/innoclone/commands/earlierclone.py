@@ -15,10 +15,11 @@ from innoclone.files.outside import earlier_outside
 from innoclone.files.ownlife import losses, refuse_losses
 from innoclone.receive.resume import Resumable
 from innoclone.records.status import CloneStatus
+from innoclone.server.preflight import DonorFacts
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = [
-    "check_same_donor", "check_unchanged", "refuse_occupied", "refuse_unfinished_of_other",
+    "check_same_donor", "check_still_same_donor", "check_unchanged", "refuse_occupied", "refuse_unfinished_of_other",
 ]  # fmt: skip
 
 
@@ -81,3 +82,21 @@ def check_same_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool,
             hint="name another directory, or say --discard-changes if that clone may go",
         )
     status.notes.append(f"the clone of another server in {directory} goes: of {text}")
+
+
+def check_still_same_donor(
+    directory: Path, donor: Endpoint, was: DonorFacts, now: DonorFacts, discard: bool, status: CloneStatus
+) -> None:
+    """Before a clone is begun anew in place of one that was lost: ``donor`` may be another server by ``now``, after a
+    failover, and what is in the directory is the first one's. Raises `TargetExists`, unless that may go."""
+    before, uuid = was.variables.get("server_uuid", ""), now.variables.get("server_uuid", "")
+    if not before or before == uuid:
+        return
+    if not discard:
+        raise TargetExists(
+            f"another server answers at {donor} by now ({uuid}): what {directory} holds is of the first one ({before}),"
+            " and would be lost",
+            hint=f"clone that one from its address, or name another directory; innoclone discard {directory} removes"
+            " what is unfinished",
+        )
+    status.notes.append(f"another server answers at {donor} by now ({uuid}): what was there of {before} goes")

@@ -12,6 +12,7 @@ from pathlib import Path
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.earlierclone import (
     check_same_donor,
+    check_still_same_donor,
     check_unchanged,
     refuse_occupied,
     refuse_unfinished_of_other,
@@ -146,7 +147,7 @@ class _Clone:
             manifest["series"] = options.series or None
             target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
         except BaseException as error:
-            if target.base is not None or serves_next_run(error):
+            if target.base is not None or serves_next_run(error) or isinstance(error, TargetExists):
                 target.release()  # what is there of this clone or of the earlier one
             else:
                 target.discard()
@@ -169,7 +170,7 @@ class _Clone:
             return files
 
         def prepare_anew(error: CloneError) -> None:
-            self._await_donor()
+            self._await_donor(target.root)
             self.status.notes.append(f"{error.message}: the clone begins anew and compares what was copied already")
             self.status.restarts += 1
             self.status.begin_anew()
@@ -191,18 +192,21 @@ class _Clone:
             copied.summary.removed = target.base.remove_rest()
         return CopiedLocally(received, copied.summary, copied.reflink)
 
-    def _await_donor(self) -> None:
+    def _await_donor(self, directory: Path) -> None:
         """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
-        retries = Retries(self.options.retry_for, self.status)
+        options = self.options
+        retries = Retries(options.retry_for, self.status)
         while True:
             retries.wait(self.stopped)
             try:
-                self.facts = check(self.options.donor, None)
+                facts = check(options.donor, None)
                 break
             except CloneError as error:
                 if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
                     raise
-        self.facts.verdict()
+        facts.verdict()
+        check_still_same_donor(directory, options.donor, self.facts, facts, options.discard_changes, self.status)
+        self.facts = facts
         with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
             self.files = DonorFiles.find(sql, self.options.datadir)
 
@@ -211,7 +215,17 @@ def _copy(
     options: LocalOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
 ) -> tuple[DonorFacts, CopiedLocally, bool]:
     """The facts about the donor, what was copied, and whether that was done incrementally."""
-    owner = owner_of(options.chown)
+    has_base = _check_base(options, status)
+    clone = _check_donor(options, status, stopped, limits, has_base=has_base)
+    if has_base and options.keep_base:
+        return clone.facts, _copy_beside(clone), False
+    copied = clone.into(options.directory, reuse=has_base)
+    return clone.facts, copied, has_base
+
+
+def _check_base(options: LocalOptions, status: CloneStatus) -> bool:
+    """Whether the directory holds an earlier clone that the new one comes from or takes the place of. Raises why it
+    must not."""
     directory = options.directory
     has_base = directory.is_dir() and is_earlier_clone(directory)
     if has_base and options.incremental == "off":
@@ -227,6 +241,14 @@ def _copy(
         )
     if has_base:
         check_unchanged(directory, options.discard_changes, status)
+    return has_base
+
+
+def _check_donor(
+    options: LocalOptions, status: CloneStatus, stopped: threading.Event, limits: Limits, *, has_base: bool
+) -> _Clone:
+    """What is known about the donor, before the directory is touched. Raises why it can't be cloned to there."""
+    owner, directory = owner_of(options.chown), options.directory
     programs = find_programs(options.mysqld) if options.boot else None
     if programs is not None:
         refuse_unfit_user(programs, owner_to_be(directory, owner), places_of(directory, options.map_paths))
@@ -237,12 +259,7 @@ def _copy(
     status.notes += facts.notes
     status.donor_version = facts.version
     facts.verdict()
-    uuid = facts.variables.get("server_uuid", "")
-    if directory.is_dir() and is_unfinished(directory):
-        with suppress(SnapshotGone):  # it could not be gone on with
-            refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
-    if has_base:
-        check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
+    _refuse_another_donors(options, status, facts, has_base=has_base)
     if 0 < facts.connections < CONNECTIONS:
         raise ConnectionLimit(
             f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
@@ -252,28 +269,36 @@ def _copy(
     with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)
-    beside = has_base and options.keep_base
     if has_base:
-        refuse_occupied(facts.outside, directory, options.map_paths, beside=beside)
-    clone = _Clone(
-        options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner
-    )
-    if not beside:
-        copied = clone.into(directory, reuse=has_base)
-        return clone.facts, copied, has_base
-    old = Path(os.path.realpath(directory))  # a symbolic link stays one
+        refuse_occupied(facts.outside, directory, options.map_paths, beside=options.keep_base)
+    return _Clone(options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner)
+
+
+def _refuse_another_donors(options: LocalOptions, status: CloneStatus, facts: DonorFacts, *, has_base: bool) -> None:
+    """Raise `TargetExists` where the directory holds a clone of another server, finished or not."""
+    directory, uuid = options.directory, facts.variables.get("server_uuid", "")
+    if directory.is_dir() and is_unfinished(directory):
+        with suppress(SnapshotGone):  # it could not be gone on with
+            refuse_unfinished_of_other(directory, find_resumable(directory, options.map_paths), uuid)
+    if has_base:
+        check_same_donor(directory, options.donor, uuid, options.discard_changes, status)
+
+
+def _copy_beside(clone: _Clone) -> CopiedLocally:
+    """Into a new directory, which takes the earlier clone's place once it is whole."""
+    old = Path(os.path.realpath(clone.options.directory))  # a symbolic link stays one
     new = fresh_sibling(old)
-    with hold_for_swap(old) as lock, stop_on_request(lock, stopped):
+    with hold_for_swap(old) as lock, stop_on_request(lock, clone.stopped):
         _settle_sibling(clone, new)
         copied = clone.into(new, replace=True, like=old)
         try:
-            if not options.discard_changes:
+            if not clone.options.discard_changes:
                 refuse_losses(old)  # it was a whole clone all the time: a server may have run on it
             exchange(new, old)
         except CloneError as error:
             error.advice = f"the new clone is complete, in {new}; {error.advice}"
             raise
-    return clone.facts, copied, False
+    return copied
 
 
 def _settle_sibling(clone: _Clone, new: Path) -> None:

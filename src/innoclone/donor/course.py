@@ -25,7 +25,7 @@ MASTER = 0
 MOST_TASKS = 128
 KEEP_ALIVE = 5.0  # seconds, as a stock donor's
 ATTACH_PATIENCE = 1800.0  # seconds that a worker waits to be let in, as in a stock donor
-ATTACH_LOOK = 1.0  # seconds after which it is looked at whether that worker is still there
+LOOK = 1.0  # seconds after which who waits is looked at: it may be gone
 
 
 @dataclass(eq=False)
@@ -73,8 +73,12 @@ class Course:
             return self._add(Task(MASTER, shut))
 
     def attach(self, shut: Callable[[], None], is_stopped: Callable[[], bool]) -> Task:
-        """One more task, once there is a stage that is under way. Raises `SnapshotGone` if the clone is over, or what
-        it failed with."""
+        """One more task, once there is a stage that is under way. Raises `SnapshotGone` if the clone is over,
+        `NetworkError` if it waits for its recipient to come back, or what it failed with.
+
+        A recipient comes back only when all of its workers have ended: one that comes first must not be let to wait
+        for that. The stock plugin gives it 30 seconds.
+        """
         end = time.monotonic() + ATTACH_PATIENCE
         with self._changed:
             breaks = self._breaks
@@ -84,9 +88,11 @@ class Course:
                     raise NetworkError("another connection of the clone was lost")
                 if self.stage is StageNumber.DONE:
                     raise SnapshotGone("the clone is done")
+                if MASTER not in self._tasks:
+                    raise NetworkError("the connection of the clone's master was lost")
                 if is_stopped() or time.monotonic() > end:
                     raise SnapshotGone("the clone does not come to its next stage")
-                self._changed.wait(ATTACH_LOOK)
+                self._changed.wait(LOOK)
             number = next(number for number in range(1, MOST_TASKS + 1) if number not in self._tasks)
             if number == MOST_TASKS:
                 raise SnapshotGone(f"the clone has {MOST_TASKS} tasks already")
@@ -198,8 +204,9 @@ class Course:
         with self._changed:
             return task.number != MASTER or self._acknowledged < self.stage
 
-    def finish(self, task: Task, keep_alive: Callable[[], None]) -> None:
-        """The task has sent the end of its stage; back when the next one has begun. Raises as `check`."""
+    def finish(self, task: Task, keep_alive: Callable[[], None], is_gone: Callable[[], bool]) -> None:
+        """The task has sent the end of its stage; back when the next one has begun. Raises as `check`, and
+        `NetworkError` if its recipient is gone."""
         with self._changed:
             stage = self.stage
             self._ended.add(task.number)
@@ -210,9 +217,11 @@ class Course:
                 self._check(task)
                 if self.stage is not stage:
                     return
-                self._changed.wait(KEEP_ALIVE)
+                self._changed.wait(min(KEEP_ALIVE, LOOK))
                 if self.stage is not stage:
                     continue
+            if is_gone():
+                raise NetworkError("the recipient is gone")
             if time.monotonic() - last >= KEEP_ALIVE:
                 keep_alive()
                 last = time.monotonic()

@@ -208,8 +208,9 @@ class RedoFilePart:
 class RedoPlan:
     """REDO_COPY."""
 
-    def __init__(self, parts: Sequence[RedoFilePart]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Sequence[RedoFilePart], clean_at: int | None = None) -> None:
+        """``clean_at``: the LSN of the clean shutdown behind which nothing is logged; None if there is something."""
+        self.parts, self.clean_at = parts, clean_at
         self.files = [part.stored for part in parts]
         self._chunks = _Chunks([file.size for file in self.files])
 

@@ -35,6 +35,12 @@ def redo_plan(directory: Path, page_size: int, *, never_booted: bool) -> RedoPla
         raise TargetUnusable(
             f"{directory} has a redo log from before MySQL 8.0.30", hint="only newer ones can be served"
         )
+    if not any(_NAME.match(path.name) for path in directory.glob(f"{REDO_DIR}/*")):
+        raise TargetUnusable(
+            f"there is no redo log in {directory}",
+            hint="the server may have it elsewhere: look at its innodb_log_group_home_dir, and take the clone from it"
+            " while it runs",
+        )
     report = check_redo(directory, page_size)
     if report.problems or report.checkpoint_lsn is None or report.end_lsn is None:
         raise TargetUnusable(
@@ -63,7 +69,7 @@ def redo_plan(directory: Path, page_size: int, *, never_booted: bool) -> RedoPla
         begin = FILE_HEADER_SIZE + max(0, base - file.header.start_lsn)
         until = min(file.size, max(begin, file.offset(end)))
         parts.append(RedoFilePart(stored, _with_creator(head) if clean else head, begin, until))
-    return RedoPlan(parts)
+    return RedoPlan(parts, report.checkpoint_lsn if clean else None)
 
 
 def _files(directory: Path) -> list[tuple[StoredFile, RedoFile, bytes]]:

@@ -67,7 +67,7 @@ class Sender:
     def _next(self) -> None:
         """Wait for the others, and tell what comes."""
         stage = self._course.stage
-        self._course.finish(self._task, self._keep_alive)
+        self._course.finish(self._task, self._keep_alive, lambda: self._channel.is_gone)
         if self._course.stage is StageNumber.DONE and self._task.number == MASTER:
             self._stored.refuse_changed()
         self._task.starts = True

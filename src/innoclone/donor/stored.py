@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.donor.binlogpage import binlog_position, page_with_position
+from innoclone.donor.completeness import refuse_absent, refuse_stale_log
 from innoclone.donor.description import Description, describe
 from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePlan, RedoPlan, StoredFile
 from innoclone.donor.redolog import redo_plan
@@ -112,7 +113,10 @@ def _look(directory: Path, locks: list[int]) -> Stored:
     page_size = SpaceFlags(listed[0].flags).logical_page_size
     files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one) for one in listed)])
     redo = redo_plan(directory, page_size, never_booted=not cloned.is_recovered(directory))
-    kept = cloned.was_kept(directory)
+    recovered, kept = cloned.is_recovered(directory), cloned.was_kept(directory)
+    refuse_absent(directory, listed, page_size, settled=recovered)
+    if recovered and redo.clean_at is not None:
+        refuse_stale_log(directory, listed, redo.clean_at)
     pages, notes = PagePlan(), []
     if kept:
         position = binlog_position(directory)

@@ -14,8 +14,6 @@ import zlib
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
-from crc32c import crc32c
-
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
 from innoclone.native.library import Buffer, Library, library
 from innoclone.native.pages import unusual_pages
@@ -97,12 +95,16 @@ class Findings(NamedTuple):
 
 def checksum(page: Buffer) -> int:
     """CRC-32C of an uncompressed page (buf_calc_page_crc32)."""
+    from crc32c import crc32c  # here, as below: it loads much, and where the native library checks it is rarely needed
+
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:UNCHECKED]) ^ crc32c(view[HEADER_SIZE:-TRAILER_SIZE])
 
 
 def zip_checksum(page: Buffer) -> int:
     """CRC-32C of a ROW_FORMAT=COMPRESSED page (page_zip_calc_checksum); LSN and trailer are not special there."""
+    from crc32c import crc32c
+
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:PAGE_LSN]) ^ crc32c(view[PAGE_TYPE:UNCHECKED]) ^ crc32c(view[SPACE_ID:])
 
@@ -187,6 +189,8 @@ class PageChecker:
 
         crc32c keeps the GIL here: letting it go for a microsecond costs more than it gives (measured).
         """
+        from crc32c import crc32c
+
         size, space_id = self.page_size, self.space_id
         body_end = size - TRAILER_SIZE
         start = 0

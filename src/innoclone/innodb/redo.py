@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
-from crc32c import crc32c
-
 from innoclone.innodb.space import KIB
 
 BLOCK_SIZE = 512
@@ -76,6 +74,8 @@ class RedoHeader:
 
 
 def _block_sound(block: bytes) -> bool:
+    from crc32c import crc32c  # here: it loads much, and a clone needs it only at its end
+
     stored: int = _CRC.unpack(block)[0]
     return stored == crc32c(block[:_CRC_AT])
 
@@ -170,6 +170,8 @@ _NUMBERS = 1 << 30
 
 def scan_blocks(buffer: bytes | bytearray | memoryview, lsn: int) -> BlockScan:
     """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512."""
+    from crc32c import crc32c
+
     view = memoryview(buffer)
     not_verifiable = 0
     first = lsn // BLOCK_SIZE

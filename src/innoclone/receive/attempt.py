@@ -218,22 +218,24 @@ class Attempt:
         self.barrier.leave(0)
 
     def _follow_master(self) -> None:
-        """The master connection, from where the clone is to its end.
-
-        Where the files come from elsewhere it is replaced: once the list of them is there, so that the donor can be
-        told that they are, and again before its waiting for an acknowledgement ends.
-        """
+        """The master connection, from where the clone is to its end."""
         self.active.join(0)
+        if not self._link(0, self.master, master=True, resumed=self.state.listed).run():
+            self._follow_while_copied()
+
+    def _follow_while_copied(self) -> None:
+        """Where the files come from elsewhere the master is replaced: once the list of them is there, so that the donor
+        can be told that they are, and again before its waiting for an acknowledgement ends."""
         try:
-            ended = self._link(0, self.master, master=True, resumed=self.state.listed).run()
-            if not ended:
-                row = self.status.stages[Stage.FILE_COPY]
-                self.source.start(self.state.table, self.state.suspects, row, self.barrier.stopped)
-            while not ended:
+            row = self.status.stages[Stage.FILE_COPY]
+            self.source.start(self.state.table, self.state.suspects, row, self.barrier.stopped)
+            self._replace_master()
+            while not self._link(0, self.master, master=True, resumed=True).run():
                 self._replace_master()
-                ended = self._link(0, self.master, master=True, resumed=True).run()
         except BaseException:
-            self.barrier.stopped.set()  # so that the source ends at once
+            # So that the source ends at once. Not where the donor streams: what the master hears of another
+            # connection's failure is not the reason for it (`_guard` waits for that).
+            self.barrier.stopped.set()
             raise
 
     def _replace_master(self) -> None:

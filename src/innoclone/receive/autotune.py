@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import hypot, sqrt
-from statistics import fmean, stdev
 
 from innoclone.receive import timings
 from innoclone.records.status import Decision
@@ -46,6 +45,8 @@ class _Speed:
 
     @classmethod
     def of(cls, samples: list[float]) -> _Speed:
+        from statistics import fmean, stdev  # here: fractions come with it, and many clones end before a sample
+
         return cls(fmean(samples), stdev(samples) / sqrt(len(samples)) if len(samples) > 1 else 0.0)
 
     def differs(self, other: _Speed, part: float) -> bool:

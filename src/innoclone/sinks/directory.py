@@ -71,7 +71,8 @@ class Target(CloneFiles):
         self._reuse, self._replace, self._discard_changes = reuse, replace, discard_changes
         self.restarted = False  # an unfinished clone was there and has been removed
         self._ownership: Ownership | None = None  # of what was there
-        self._created = self._was_unfinished = False
+        self._created = self._was_unfinished = self._was_whole = False
+        self._changed = False  # what was there
         self._cleared = False  # for the clone that starts next
         self._lock = -1
         try:
@@ -98,6 +99,7 @@ class Target(CloneFiles):
             raise occupied(self.root)
         else:
             self._was_unfinished = is_unfinished(self.root)
+            self._was_whole = not self._was_unfinished and is_earlier_clone(self.root)
             outside = [path for one in earlier_outside(self.root, self.mapping) for path in one.files]
             refuse_in_use(self.root, Purpose.UPDATE, outside=outside)
             if not self._discard_changes:
@@ -125,6 +127,7 @@ class Target(CloneFiles):
         self.check_place()
         if self._was_unfinished and not self._discard_changes:
             refuse_strangers(self.root)
+        self._changed = True
         if reuse or (self._reuse and not self._created):
             if self.fsync:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
@@ -221,16 +224,44 @@ class Target(CloneFiles):
             sync_directory(directory)
 
     def discard(self) -> None:
-        """Undo everything: the files outside, the content, and the directory if this run created it."""
+        """Undo everything: the files outside, the content, and the directory if this run created it.
+
+        An earlier clone that `start` has not touched yet stays, and so does what somebody put into an unfinished one.
+        """
         with contextlib.suppress(OSError, CloneError):
-            self.outside.remove()
-            # The mark of the unfinished goes last: what is left in between can't be taken for a clone.
-            if self.is_there():
-                for entry in sorted(self.root.iterdir(), key=is_mark):
-                    remove(entry)
-                if self._created:
-                    self.root.rmdir()
+            if not self.put_back() and self._may_remove():
+                self.outside.remove()
+                self._remove_all()
         self.release()
+
+    def put_back(self) -> bool:
+        """Where a whole clone was and nothing of it has been changed yet: let it be whole again; whether it was so."""
+        if self._changed or not self._was_whole or not self.is_there():
+            return False
+        with contextlib.suppress(OSError):  # then it stays marked, which the next run can do with
+            (self.root / CLONE_DIR / IN_PROGRESS).unlink()
+            if self.fsync:
+                sync_directory(self.root / CLONE_DIR)
+            for name in (STATUS, LOCK):
+                (self.root / OWN_DIR / name).unlink(missing_ok=True)
+        self.release()
+        return True
+
+    def _may_remove(self) -> bool:
+        """Whether what is there is this run's, or an unfinished clone's that serves nobody. Raises `TargetExists`."""
+        if self._changed or self._created:
+            return True
+        if self._was_unfinished:
+            refuse_strangers(self.root)
+        return not (self._was_whole or (self._was_unfinished and self._reuse))
+
+    def _remove_all(self) -> None:
+        """The mark of the unfinished goes last: what is left in between can't be taken for a clone."""
+        if self.is_there():
+            for entry in sorted(self.root.iterdir(), key=is_mark):
+                remove(entry)
+            if self._created:
+                self.root.rmdir()
 
     def release(self) -> None:
         """Give the lock back."""

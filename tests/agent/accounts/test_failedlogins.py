@@ -18,7 +18,6 @@ import pytest
 
 from agents import PATIENCE, RunningAgent
 from innoclone.server.programs import Programs
-from innoclone.transport.failedlogins import FailedLogins, LoginAttempt, peer_of
 from innoclone.wire import commands as com
 from innoclone.wire.handshake import sha2_scramble
 from rawclient import Raw, number_of
@@ -164,26 +163,3 @@ def test_many_honest_logins_at_once_are_none(agent: RunningAgent) -> None:
         thread.join()
     assert failed == []
     assert not refused(agent)
-
-
-def test_networks_of_ipv6_count_as_one() -> None:
-    assert peer_of("2001:db8::1", None) == peer_of("2001:db8::ffff:2", None) != peer_of("2001:db8:0:1::1", None)
-    assert peer_of("10.0.0.1", None) == "10.0.0.1"
-    assert peer_of("localhost", 7) == "user id 7"
-
-
-def test_only_as_many_undecided_as_failures_are_left() -> None:
-    logins = FailedLogins(2, 60)
-    first, second, third = (LoginAttempt(logins, "h") for _ in range(3))
-    assert first.begin(0)
-    assert second.begin(0)
-    assert not third.begin(0.01)
-    assert first.begin(0)  # the same one, its next packet
-    first.succeeded("u")
-    assert third.begin(0)
-    assert not third.failed("u")
-    assert second.failed("u")
-    assert logins.is_blocked("h")
-    assert logins.count == 2
-    assert not third.failed("u")  # it was counted
-    assert not LoginAttempt(logins, "h").begin(10)  # at once: nothing will change for the better

@@ -1,0 +1,55 @@
+"""What a donor reports, as errors of ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from innoclone.errors import (
+    AccessDenied,
+    CloneRunning,
+    ConfigurationMismatch,
+    DdlAborted,
+    DonorError,
+    EncryptionNeedsTls,
+    LockTimeout,
+    PacketTooSmall,
+    PageUnfit,
+    PluginMissing,
+    PrivilegeMissing,
+    RedoDisabled,
+    VersionUnsupported,
+)
+from innoclone.transport.donorerrors import from_donor
+
+KNOWN = {
+    1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
+    3634: CloneRunning, 3864: VersionUnsupported, 3868: ConfigurationMismatch, 3872: EncryptionNeedsTls,
+    3957: PacketTooSmall, 3983: RedoDisabled,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", KNOWN)
+def test_numbers_that_have_a_class(number):
+    error = from_donor(number, "what it says")
+    assert type(error) is KNOWN[number]
+    assert error.message == f"donor error {number}: what it says"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Internal error: the idle clone is not ended", CloneRunning),
+        ("Internal error: Corrupt Page found", PageUnfit),
+        ("Internal error: something else", DonorError),
+    ],
+)
+def test_an_internal_error_is_known_by_its_words(text, kind):
+    assert type(from_donor(1815, text)) is kind
+    assert type(from_donor(1816, text)) is DonorError, "only with that number"
+
+
+def test_any_other_keeps_its_number():
+    error = from_donor(65535, "first line\nsecond \x1b[2J")
+    assert isinstance(error, DonorError)
+    assert error.donor_number == 65535
+    assert error.message.isprintable()

@@ -1,0 +1,28 @@
+"""What an endpoint is called in messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from innoclone.transport.endpoint import Endpoint
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        (Endpoint(), "localhost:3306"),
+        (Endpoint("db.example", 3307), "db.example:3307"),
+        (Endpoint("::1", 3307), "[::1]:3307"),
+        (Endpoint("db.example", 3307, socket=Path("/run/mysqld.sock")), "/run/mysqld.sock"),
+    ],
+)
+def test_address(endpoint, address):
+    assert endpoint.address == address
+    assert str(endpoint) == f"root@{address}"
+
+
+def test_the_password_is_in_no_text():
+    endpoint = Endpoint(user="clone", password="very-secret-indeed")
+    assert "very-secret" not in f"{endpoint} {endpoint!r}"
