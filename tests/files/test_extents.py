@@ -22,13 +22,20 @@ def test_what_is_not_known_of_one_is_not_known_of_both() -> None:
     assert Usage(1, 2, 5).exclusive == 0
 
 
+def write_out(path: Path) -> None:
+    """64 KiB that have their blocks on the disk."""
+    with path.open("wb") as file:
+        file.write(os.urandom(65536))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def test_holes_take_nothing_and_hard_links_share_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with path.open("wb") as file:
         file.truncate(1 << 20)
     assert usage_of(path) == Usage(1 << 20, 0, 0)
-    path.write_bytes(os.urandom(65536))
-    os.sync()
+    write_out(path)
     usage = usage_of(path)
     assert usage.size == 65536 <= usage.allocated
     assert usage.shared in (0, None)
@@ -73,8 +80,7 @@ def test_extents_that_others_use_too(
 ) -> None:
     """Asked until the last one; never more than the file has."""
     path = tmp_path / "file"
-    path.write_bytes(os.urandom(65536))
-    os.sync()
+    write_out(path)
     if path.stat().st_blocks * 512 != 65536:
         pytest.skip("this file system allocates otherwise")
     monkeypatch.setattr(fcntl, "ioctl", telling(*answers))
@@ -89,8 +95,7 @@ def test_a_file_system_that_does_not_tell(
         raise OSError(number, os.strerror(number))
 
     path = tmp_path / "file"
-    path.write_bytes(os.urandom(65536))
-    os.sync()
+    write_out(path)
     monkeypatch.setattr(fcntl, "ioctl", fails)
     if told:
         assert usage_of(path).shared is None
