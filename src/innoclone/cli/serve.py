@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,8 @@ import typer
 
 from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.options import ServeOptions
+from innoclone.errors import UsageError
+from innoclone.report.logs import log_to
 
 if TYPE_CHECKING:
     from innoclone.donor.service import Donor
@@ -21,9 +25,15 @@ __all__ = ["serve"]
 @expand
 def serve(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
-    ],
+        Path | None, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
+    ] = None,
     *,
+    stdio: Annotated[
+        bool,
+        typer.Option(
+            "--stdio", help="Serve who started this through ssh (clone --via): what is in DIRECTORY, or anything."
+        ),
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="End when one recipient has the clone.")] = ServeOptions.once,
     bind_address: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Listen there; * is everywhere.")
@@ -51,15 +61,22 @@ def serve(
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
-) -> None:
+) -> int:
     """Serve a stored clone to CLONE INSTANCE statements of MySQL servers.
 
     The directory is proven complete and at rest first, and no server starts on it meanwhile. The statements to type at
     the recipient are printed. Without a password there is a new one for each run, which they show.
     """
+    if stdio:
+        from innoclone.commands.stdio import serve_stdio
+
+        log_to(replace(output, quiet=True).open())
+        logging.getLogger("innoclone").setLevel(logging.ERROR)  # what a recipient is refused, it is told
+        return serve_stdio(directory)
+    if directory is None:
+        raise UsageError("no directory was named", hint="innoclone serve DIRECTORY")
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
-    from innoclone.report.logs import log_to
 
     out = output.open()
     user, given = account.resolve(files, out)
@@ -93,6 +110,7 @@ def serve(
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()
+    return 0
 
 
 def _reached_at(bind_address: str) -> str:
