@@ -1,9 +1,10 @@
 """``innoclone serve --stdio``: a donor for whoever started it through ssh, and the connections to it.
 
 `innoclone.transport.ssh` is the other end. The first pipe, `Open`, is the donor's life: it listens on a Unix socket in
-the user's state folder, and ends with the pipe. Every other one, `Join`, is a process that passes bytes from its pipe
-to that socket and back, by splice(2) where it can. Who may come in is for ssh to decide, and what may be read for the
-user as whom it runs here; a directory that was named here is all that may be asked for.
+the user's state folder, and ends with the pipe. Where ssh's connection was lost it waits for its recipient, as it would
+without ssh; a second `Open` of the same session then takes the first one's place. Every other pipe, `Join`, is a
+process that passes bytes to that socket and back, by splice(2) where it can. Who may come in is for ssh to decide, and
+what may be read for the user as whom it runs here; a directory that was named here is all that may be asked for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from innoclone.donor.service import Donor
 from innoclone.errors import CloneError, FileError, ProtocolError, SnapshotGone, TargetUnusable
 from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
+from innoclone.transport.listening import Listener
 from innoclone.transport.ssh import STDIO_USER
 from innoclone.version import __version__
 from innoclone.wire.stdio import (
@@ -50,6 +52,9 @@ STILL_HERE = 5.0  # seconds between two words to who waits
 PIPE_SIZE = 1 << 20  # the largest that an ordinary user may ask for (fs.pipe-max-size)
 PIECE = 1 << 20
 YOUNG = 60.0  # seconds
+LIFE = ".life"  # behind the name of a session's socket
+CLOSES_WITHIN = 1.0  # seconds between the halves of a pipe to a connection that is lost
+LOOK = 0.5  # seconds
 
 
 class _Pipe:
@@ -82,6 +87,19 @@ class _Pipe:
             if not self._answered:
                 self._answered = not isinstance(answer, Waiting)
                 self.say(serialize(answer))
+
+    def ends_well(self) -> bool:
+        """Wait for the end; whether that was the other end's will, and not a connection that was lost. It says goodbye;
+        where it was killed, only its half is closed, for ssh is still there."""
+        said = b""
+        with contextlib.suppress(OSError):
+            while not said.endswith(GOODBYE) and (piece := os.read(self.reading, len(GOODBYE))):
+                said = (said + piece)[-len(GOODBYE) :]
+        if said.endswith(GOODBYE):
+            return True
+        poll = select.poll()
+        poll.register(self.writing, 0)
+        return not poll.poll(1000 * CLOSES_WITHIN)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -126,42 +144,100 @@ def serve_stdio(allowed: Path | None) -> int:
 
 
 def _serve(pipe: _Pipe, request: Open, allowed: Path | None) -> None:
-    """Until the pipe ends. Raises a `CloneError` where what is wanted can't be served."""
+    """Until the pipe ends, or nobody has come back after it was lost. Raises a `CloneError` where what is wanted can't
+    be served."""
     directory = _permitted(Path(request.directory), allowed)
-    life = _Life(pipe)
-    with _socket_of(request.session) as path, pipe.waiting():
+    with _socket_of(request.session) as path:
+        if _keep_alive(pipe, path.with_name(path.name + LIFE)):
+            return
         _tidy(path.parent)
+        with _Life(pipe, path.with_name(path.name + LIFE)) as life, pipe.waiting():
 
-        def ready(donor: Donor) -> None:
-            life.donor = donor
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, lambda *_: donor.stop())
-            pipe.answer(Ready())
+            def ready(donor: Donor) -> None:
+                life.donor = donor
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, lambda *_: donor.stop())
+                pipe.answer(Ready())
 
-        life.begin()
-        serve(ServeOptions(directory, STDIO_USER, request.secret, socket=path), ready=ready)
+            serve(ServeOptions(directory, STDIO_USER, request.secret, socket=path), ready=ready)
 
 
 class _Life:
-    """Watches the pipe, and ends the donor with it."""
+    """When a donor is to end: with the pipe that it was started through, or with a later one in its place. Where the
+    connection was lost there may be a later one, and the donor waits for it, and for recipients."""
 
-    def __init__(self, pipe: _Pipe) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: _Pipe, path: Path) -> None:
+        """``path`` is of a socket to which `_keep_alive` connects. Raises a file error."""
         self.donor: Donor | None = None
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._pipes = 1  # that are there
+        self._listener = Listener(host=None, port=0, path=path)
+        self._accepting = threading.Thread(target=self._later, name="innoclone-life", daemon=True)
 
-    def begin(self) -> None:
-        """From now on."""
-        threading.Thread(target=self._watch, name="innoclone-pipe", daemon=True).start()
+    def __enter__(self) -> _Life:
+        """Begin to watch."""
+        threading.Thread(target=self._first, name="innoclone-pipe", daemon=True).start()
+        self._accepting.start()
+        return self
 
-    def _watch(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        """No later one may come."""
+        self._listener.wake()
+        self._accepting.join()
+        self._listener.close()
+
+    def _first(self) -> None:
+        self._ended(well=self._pipe.ends_well())
+
+    def _later(self) -> None:
+        for sock in self._listener.accept():
+            with self._lock:
+                self._pipes += 1
+            threading.Thread(target=self._watch, args=(sock,), name="innoclone-pipe", daemon=True).start()
+
+    def _watch(self, sock: socket.socket) -> None:
         said = b""
-        with contextlib.suppress(OSError):
-            while not said.endswith(GOODBYE) and (piece := os.read(self._pipe.reading, len(GOODBYE))):
+        with sock, contextlib.suppress(OSError):
+            while piece := sock.recv(len(GOODBYE)):
                 said = (said + piece)[-len(GOODBYE) :]
-        if self.donor is not None:
-            self.donor.stop()
-        else:
+        self._ended(well=said == GOODBYE)
+
+    def _ended(self, *, well: bool) -> None:
+        """One pipe has ended; ``well``: by the other end's will."""
+        with self._lock:
+            self._pipes -= 1
+        donor = self.donor
+        if donor is None:
             os.kill(os.getpid(), signal.SIGTERM)  # it is still looking: that ends as by Ctrl-C
+        elif well:
+            donor.stop()
+        else:
+            self._wait_for_more(donor)
+
+    def _wait_for_more(self, donor: Donor) -> None:
+        seen = time.monotonic()
+        while not self._pipes:
+            if donor.conversations:
+                seen = time.monotonic()
+            elif time.monotonic() - seen > 60.0 * donor.options.reconnect_timeout:
+                donor.stop()
+                return
+            time.sleep(LOOK)
+
+
+def _keep_alive(pipe: _Pipe, path: Path) -> bool:
+    """Whether the session has a donor already; then it lives with this pipe, too, and this was until its end."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+        pipe.answer(Ready())
+        if pipe.ends_well():
+            with contextlib.suppress(OSError):
+                sock.sendall(GOODBYE)
+    return True
 
 
 def _permitted(directory: Path, allowed: Path | None) -> Path:

@@ -27,6 +27,7 @@ from innoclone.errors import (
     CloneError,
     InnocloneMissing,
     InnocloneVersion,
+    Interrupted,
     NetworkError,
     NotInnoclone,
     SnapshotGone,
@@ -273,6 +274,7 @@ class SshWay:
         self._batch = not _has_terminal()
         self._turns = threading.BoundedSemaphore(AT_ONCE if self._batch else 1)  # one may ask at a time
         self._lock = threading.Lock()
+        self._closed = False
         self._keeper: _Ssh | None = None
         self._others: list[_Ssh] = []
         self._telling = threading.Lock()
@@ -310,6 +312,8 @@ class SshWay:
     def _keep(self) -> _Ssh:
         """The pipe that keeps a donor over there alive; a new one where it is gone."""
         with self._lock:
+            if self._closed:
+                raise Interrupted("stopped")
             if self._keeper is not None and not self._keeper.is_alive:
                 self._keeper.kill()
                 self._keeper = None
@@ -344,7 +348,7 @@ class SshWay:
     def __exit__(self, *_: object) -> None:
         """All is over: the donor ends, and every ssh."""
         with self._lock:
-            keeper, others = self._keeper, self._others
+            keeper, others, self._closed = self._keeper, self._others, True
             self._keeper, self._others = None, []
         for one in others:
             one.sock.close()
