@@ -32,6 +32,9 @@ FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that i
 REFUSE_WITHIN = 2.0  # seconds
 END_WITHIN = 10.0  # seconds
 LOOK = 0.05  # seconds
+# Told as the donor's start, in seconds since the epoch. A recipient begins anew from a server that was restarted, which
+# numbers its clones anew; a donor of ours goes on with those of an earlier process, and knows them by itself.
+BEGAN = 0.0
 
 
 class Donor:
@@ -48,7 +51,7 @@ class Donor:
         self._services = Services(
             stored=stored, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
             failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
-            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed), began=time.time(),
+            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed), began=BEGAN,
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
