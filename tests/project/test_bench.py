@@ -49,3 +49,15 @@ def test_the_library_beside_python() -> None:
     rows = ("check pages of 16 KiB", "compare equal buffers", "receive over TLS", "hash each page")
     assert [row for row in rows if f"\n{row}" not in done.stdout] == []
     assert " 0.00 GB/s" not in done.stdout
+
+
+def test_startup_reaches_a_donor() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.startup", "--runs=1"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, last = done.stdout.splitlines()
+    assert last.startswith("until clone connects ")
+    wall, cpu, _ = map(int, last.split()[-3:])
+    assert wall > 0
+    assert cpu > 0
