@@ -15,7 +15,8 @@ __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
     "TablespaceMissing", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable",
     "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed",
-    "ConnectionLimit", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
+    "ConnectionLimit", "SshFailed", "SshMissing", "InnocloneMissing", "NotInnoclone", "InnocloneVersion",
+    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
     "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
     "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
     "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
@@ -213,6 +214,33 @@ class ConnectionLimit(_Numbered, ConnectFailed):
     hint = "end connections to the server, or raise the limit there"
 
 
+class SshFailed(ConnectFailed):
+    """ssh made no connection, or lost it."""
+
+    hint = "try the same by hand: ssh and the host's name, as the user who runs innoclone"
+
+
+class SshMissing(LocalFault):
+    """There is no ssh here to go through."""
+
+    number, symbol, exit_status = 1017, "ER_FILE_NOT_FOUND", 13
+    hint = "install the OpenSSH client, so that ssh is on PATH"
+
+
+class InnocloneMissing(RemoteFault):
+    """There is no innoclone on the other host, or it can't be run."""
+
+    number, symbol, exit_status = 1017, "ER_FILE_NOT_FOUND", 13
+    hint = "install innoclone there, or say where it is with --remote-innoclone"
+
+
+class NotInnoclone(RemoteFault):
+    """What was started on the other host is not an innoclone that serves, or something speaks before it."""
+
+    number, symbol, exit_status = 2012, "CR_SERVER_HANDSHAKE_ERR", 3
+    hint = "'ssh HOST true' must print nothing: let no file of the login shell there write to stdout"
+
+
 class TlsFailed(RemoteFault):
     """TLS is not offered, or the certificate was not accepted."""
 
@@ -378,6 +406,12 @@ class VersionUnsupported(Mismatch):
 
     number, symbol = 3864, "ER_CLONE_DONOR_VERSION"
     hint = "the donor must be 8.0.17 or newer, and the clone needs a mysqld of the donor's series"
+
+
+class InnocloneVersion(Mismatch):
+    """The innoclones on both hosts are too different."""
+
+    hint = "install the same version on both hosts, or name one over there with --remote-innoclone"
 
 
 class ConfigurationMismatch(Mismatch):

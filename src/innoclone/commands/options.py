@@ -217,6 +217,7 @@ class ServeOptions:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    socket: Path | None = None  # a Unix socket to listen on in place of an address
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""

@@ -27,7 +27,8 @@ CLONES = 1 << 63
 
 @dataclass(frozen=True)
 class DonorOptions:
-    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error."""
+    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error. With a ``socket`` it
+    listens there, and not on an address."""
 
     account: Account
     folder: Path  # for certificate and keys, which outlive the process
@@ -38,6 +39,7 @@ class DonorOptions:
     require_secure_transport: bool = False
     max_connections: int = 512
     reconnect_timeout: int = 5
+    socket: Path | None = None
 
 
 class Clones:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from innoclone.errors import (
     CloneError,
@@ -81,8 +82,7 @@ class DonorParameters:
             raise ProtocolError(f"{type(response).__name__} in answer to COM_INIT")
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Which run of which server a donor is: clones are numbered anew when it starts."""
 
     uuid: str
