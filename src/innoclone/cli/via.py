@@ -40,7 +40,9 @@ class ViaArgs:
     ] = None
     remote_innoclone: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="innoclone on that host; default innoclone.", rich_help_panel=VIA),
+        typer.Option(
+            metavar="PATH", help="The innoclone program on that host; default innoclone.", rich_help_panel=VIA
+        ),
     ] = None
 
     @contextlib.contextmanager
