@@ -10,7 +10,8 @@ __all__ = ["environment", "in_this_process", "innoclone_here"]
 
 
 @pytest.mark.parametrize("words", [["--from-dir=/x"], ["--via=ssh://-oProxyCommand=id", "--from-dir=/x"],
-                                   ["--via=ssh://h"], ["--via=ssh://h", "--from-dir=/x", "mysql://h2"],
+                                   ["--via=ssh://h", "--from-dir="], ["--via=ssh://h", "mysql://u:p@localhost"],
+                                   ["--via=ssh://h", "--from-dir=/x", "mysql://h2"],
                                    ["--via=ssh://h", "--from-dir=/x", "-uroot"]])  # fmt: skip
 def test_options_that_do_not_fit(words, innoclone_here, tmp_path, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", None)  # no ssh is started

@@ -93,7 +93,7 @@ def size(directory: Path) -> int:
 
 def test_a_stored_clone(programs: Programs, small_clone: Path, small_donor: Server, far: Sshd, tmp_path: Path) -> None:
     target = tmp_path / "taken"
-    with SshWay(SshRoute(far.host, program=PROGRAM), str(small_clone)) as way:
+    with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(small_clone)) as way:
         result = clone(CloneOptions(donor=way.endpoint, directory=target, threads=3))
     assert_equal(small_clone, target)
     assert result.donor_version == "9.7.4-2"
@@ -104,7 +104,7 @@ def test_a_stored_clone(programs: Programs, small_clone: Path, small_donor: Serv
 def test_a_lost_connection(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
     """All of ssh's connections break; the donor over there waits, and goes on with the same clone."""
     status, limits = CloneStatus(), Limits(data=30.0)
-    with SshWay(SshRoute(far.host, program=PROGRAM), str(small_clone)) as way:
+    with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(small_clone)) as way:
         options = CloneOptions(donor=way.endpoint, directory=tmp_path / "taken", threads=2)
         with ThreadPoolExecutor(1) as pool:
             job = pool.submit(clone, options, status=status, limits=limits)
@@ -128,7 +128,7 @@ def test_nobody_comes_back(small_clone: Path, far: Sshd, tmp_path: Path) -> None
     process.kill()
     process.wait(PATIENCE)
     wait_until(lambda: not far_processes(far))
-    with SshWay(SshRoute(far.host, program=PROGRAM), str(small_clone)) as way:
+    with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(small_clone)) as way:
         result = clone(CloneOptions(donor=way.endpoint, directory=tmp_path / "taken"))
     assert any("going on with the clone that began" in note for note in result.notes)
     assert_equal(small_clone, tmp_path / "taken")
@@ -140,7 +140,7 @@ def test_nobody_comes_back(small_clone: Path, far: Sshd, tmp_path: Path) -> None
 def opened(far: Sshd, directory: str, program: str = PROGRAM) -> list[str]:
     """Open the way and close it; what was said meanwhile. Raises what opening does."""
     said: list[str] = []
-    with SshWay(SshRoute(far.host, program=program), directory, say=said.append):
+    with SshWay(SshRoute(far.host, program=program), directory=directory, say=said.append):
         return said
 
 
