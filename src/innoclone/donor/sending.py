@@ -110,10 +110,11 @@ class Sender:
             if block.content is None:
                 self._reader.open(plan.files[block.index])
                 if self._holes and stage is StageNumber.FILE_COPY and self._reader.is_hole(block):
+                    self._course.skip(block.length)
                     continue
                 self._reader.prepare(block)
             self._block(stage, chunk, block)
-            self._course.count(block.length)
+            self._course.count(block.length, self._wire)
             self._pause(block.length)
 
     def _block(self, stage: StageNumber, chunk: int, block: Block) -> None:
