@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import threading
@@ -10,10 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import innoclone
+from bench.others import Work
 from innoclone.sandbox.load import Load
 from innoclone.server.mysqld import Server
 
-__all__ = ["CommandFailed", "Meter", "Sample", "forget_files"]
+__all__ = ["CommandFailed", "Meter", "Sample", "compile_ours", "forget_files"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _POLL = 0.02  # seconds between two looks at a child's peak memory
@@ -38,6 +41,8 @@ class Sample:
     tps: float
     size: int
     load_average: float
+    others: Work | None = None
+    """What else ran on the machine, from the preparation on."""
 
 
 class Meter:
@@ -155,6 +160,11 @@ class _Watcher:
         """The program's name; the private MySQL's come behind a loader and its options."""
         arguments = [str(argument) for argument in self._child.args]  # type: ignore[union-attr]
         return arguments[3] if len(arguments) > 3 and arguments[1] == "--library-path" else arguments[0]
+
+
+def compile_ours() -> None:
+    """Have innoclone's bytecode at hand, as an installed one has it, also where the environment writes none."""
+    compileall.compile_dir(Path(innoclone.__file__).parent, quiet=1)
 
 
 def forget_files(directories: Iterable[Path]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from innoclone.files.manifest import FORMAT, timestamp
 from innoclone.files.ownlife import LEFT
-from innoclone.receive.position import read_position
 from innoclone.receive.recipient import Received
 from innoclone.records.position import FROM_PAGES, ClonePosition
 from innoclone.records.status import COPY_STAGES, CloneStatus, Stage
@@ -26,6 +25,8 @@ TOLD_STAGES = (*COPY_STAGES, Stage.FILE_SYNC)  # in the manifest
 
 def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
     """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
+    from innoclone.receive.position import read_position  # when all is copied: its parsers needn't delay the beginning
+
     try:
         found = read_position(received.table, target)
     except ValueError as error:

@@ -202,9 +202,11 @@ class ServeOptions:
     """What to serve, where, to whom. Raises UsageError for what makes no sense. Limits in MiB/s, 0 is none;
     ``reconnect_timeout`` in minutes."""
 
-    directory: Path
+    directory: Path | None  # None: a running server is served
     user: str
     password: str = field(repr=False)
+    live: Endpoint | None = None  # that server
+    datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -218,6 +220,8 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
+        if (self.directory is None) == (self.live is None):
+            raise UsageError("name a directory or, with --live, a running server", hint="innoclone serve DIRECTORY")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port must be from 0 to 65535, not {self.port}")
         if not self.bind_address:

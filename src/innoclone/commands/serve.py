@@ -1,4 +1,4 @@
-"""``innoclone serve``: a directory as a donor, for as long as it is wanted."""
+"""``innoclone serve``: a directory or a running server as a donor, for as long as it is wanted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from innoclone.commands.options import ServeOptions
 from innoclone.commands.serving import Attendant, record_taking
 from innoclone.donor.account import Account
 from innoclone.donor.clones import DonorOptions
+from innoclone.donor.live import find_live
+from innoclone.donor.offer import Source
 from innoclone.donor.service import Donor, Observer
-from innoclone.donor.stored import look
+from innoclone.donor.stored import Stored, look
 from innoclone.donor.takings import Taking
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
@@ -28,15 +30,15 @@ def new_password() -> str:
 class _Counting(Observer):
     """Counts the clones that were taken, and keeps them in the history."""
 
-    def __init__(self, options: ServeOptions, ended: Callable[[Taking], None]) -> None:
+    def __init__(self, options: ServeOptions, name: str, ended: Callable[[Taking], None]) -> None:
         self.taken = 0
         self.donor: Donor | None = None
-        self._options, self._ended = options, ended
+        self._options, self._name, self._ended = options, name, ended
 
     def ended(self, taking: Taking) -> None:
         """A clone was taken, or came to another end."""
         self.taken += taking.is_complete
-        record_taking(taking, self._options.directory)
+        record_taking(taking, self._name)
         self._ended(taking)
         if taking.is_complete and self._options.once and self.donor is not None:
             self.donor.stop()
@@ -56,11 +58,11 @@ def serve(
     each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
     `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
-    counting = _Counting(options, ended)
-    stored = look(options.directory)
+    source: Source = find_live(options.live, options.datadir) if options.live is not None else _stored(options)
     try:
+        counting = _Counting(options, source.name, ended)
         donor = counting.donor = Donor(
-            stored,
+            source,
             DonorOptions(
                 Account(options.user, options.password), state_directory() / "donor", options.bind_address,
                 options.port, options.ssl_cert, options.ssl_key, options.require_secure_transport,
@@ -69,9 +71,14 @@ def serve(
             limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
             observer=counting,
         )  # fmt: skip
-        with Attendant(donor, options.directory, look_at):
+        with Attendant(donor, look_at):
             ready(donor)
             donor.serve()
     finally:
-        stored.close()
+        source.close()
     return counting.taken
+
+
+def _stored(options: ServeOptions) -> Stored:
+    assert options.directory is not None, "the options see to that"
+    return look(options.directory)

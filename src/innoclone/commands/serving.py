@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from innoclone.donor.service import Donor
@@ -26,13 +25,11 @@ EVERY = 1.0  # seconds
 class Attendant:
     """Looks after a donor for as long as the ``with`` block runs."""
 
-    def __init__(
-        self, donor: Donor, directory: Path, look: Callable[[Sequence[Taking]], None] = lambda _: None
-    ) -> None:
+    def __init__(self, donor: Donor, look: Callable[[Sequence[Taking]], None] = lambda _: None) -> None:
         """``look`` is told once a second who takes a clone, from a thread of its own."""
         self._donor, self._tell = donor, look
         options = donor.options
-        self._file = ServedFile(options.name, directory, f"{options.bind_address}:{donor.port}")
+        self._file = ServedFile(options.name, donor.source.name, f"{options.bind_address}:{donor.port}")
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="innoclone-attendant", daemon=True)
 
@@ -59,12 +56,12 @@ class Attendant:
                 log.exception("unexpected")
 
 
-def record_taking(taking: Taking, directory: Path) -> None:
+def record_taking(taking: Taking, source: str) -> None:
     """Put a clone that was taken, or that came to another end, into the history. A failure is a line of the log."""
     ended = taking.ended or 0.0
     record: dict[str, Any] = {
         "operation": SERVE, "innoclone": __version__, "pid": os.getpid(), "host": socket.gethostname(),
-        "source": str(directory), "destination": str(taking.recipient), "began": round(taking.began, 3),
+        "source": source, "destination": str(taking.recipient), "began": round(taking.began, 3),
         "ended": round(ended, 3), "seconds": round(ended - taking.began, 3), "state": taking.state,
         "error_number": taking.error_number, "error_message": taking.error_message, "data": taking.data,
         "network": taking.network, "connections": taking.connections, "restarts": taking.restarts,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from innoclone.donor.account import Account, Entrance
 from innoclone.donor.course import Course
-from innoclone.donor.plans import Plan
-from innoclone.donor.shelf import Shelf
-from innoclone.donor.stored import Stored
+from innoclone.donor.offer import Given, Source, Wish
 from innoclone.donor.takings import Recipient, Taking
 from innoclone.errors import Interrupted, SnapshotGone
 from innoclone.records.limits import Limits
@@ -53,9 +51,9 @@ class DonorOptions:
 class Clones:
     """For use by many threads."""
 
-    def __init__(self, shelf: Shelf, options: DonorOptions, on_ended: Callable[[Taking], None]) -> None:
+    def __init__(self, source: Source, options: DonorOptions, on_ended: Callable[[Taking], None]) -> None:
         """``on_ended`` is told each clone that was taken or came to another end, once."""
-        self._shelf, self._options, self._on_ended = shelf, options, on_ended
+        self._source, self._options, self._on_ended = source, options, on_ended
         self._lock = threading.Lock()
         self._courses: dict[int, Course] = {}
         self._network = 0  # bytes sent for clones that are no longer known
@@ -77,35 +75,41 @@ class Clones:
         found = [course.taking() for course in self.courses if course.was_executed]
         return sorted((one for one in found if one.ended is None), key=lambda taking: taking.began)
 
-    def begin(self, recipient: Recipient) -> Course:
-        """A new clone."""
-        with self._shelf.lock:
-            stored = self._shelf.stored()
-            stored.refuse_changed()
-            return self._add(secrets.randbelow(CLONES - 1) + 1, stored, recipient)
+    @property
+    def is_busy(self) -> bool:
+        """Whether a recipient takes a clone, or may come back for the rest of it."""
+        return any(course.tasks or course.stage is not StageNumber.DONE for course in self.courses)
+
+    def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool]) -> Course:
+        """A new clone. Waits until there is something to take, or until ``is_gone``."""
+
+        def make(given: Given) -> Course:
+            return Course(secrets.randbelow(CLONES - 1) + 1, given, self._patience, recipient)
+
+        course = self._source.begin(wish, make, is_gone)
+        with self._lock:
+            self._courses[course.clone_id] = course
+        return course
+
+    @property
+    def _patience(self) -> float:
+        return 60.0 * self._options.reconnect_timeout
 
     def find(self, locator: Locator, *, revived_by: Recipient | None = None) -> Course:
         """The clone that a recipient means. One that was begun by an earlier process of ours is taken up for one
         that wants to go on with it, if the directory still is what it was then. Raises `SnapshotGone`."""
-        with self._shelf.lock:
-            stored = self._shelf.stored()
-            if locator.snapshot_id != stored.fingerprint or not locator.clone_id:
-                raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
-            with self._lock:
-                course = self._courses.get(locator.clone_id)
+        with self._lock:
+            course = self._courses.get(locator.clone_id)
+        given = course.given if course is not None else self._source.revive(locator.snapshot_id)
+        if given is None or locator.snapshot_id != given.fingerprint or not locator.clone_id:
+            raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
+        with self._lock:
+            course = self._courses.get(locator.clone_id)
             if course is None and revived_by is not None:
-                course = self._add(locator.clone_id, stored, revived_by)
+                course = Course(locator.clone_id, given, self._patience, revived_by)
+                self._courses[locator.clone_id] = course
         if course is None:
             raise SnapshotGone("there is no such clone any more")
-        return course
-
-    def _add(self, number: int, stored: Stored, recipient: Recipient) -> Course:
-        plans: Mapping[StageNumber, Plan] = {
-            StageNumber.FILE_COPY: stored.files, StageNumber.PAGE_COPY: stored.pages, StageNumber.REDO_COPY: stored.redo
-        }  # fmt: skip
-        course = Course(number, plans, 60.0 * self._options.reconnect_timeout, recipient)
-        with self._lock:
-            self._courses[number] = course
         return course
 
     def completed(self, course: Course) -> None:
@@ -122,6 +126,7 @@ class Clones:
 
     def drop(self, course: Course) -> None:
         """Forget a clone."""
+        course.is_dropped = True
         with self._lock:
             known = self._courses.pop(course.clone_id, None)
             self._network += 0 if known is None else known.network
@@ -141,16 +146,11 @@ class Clones:
         waiting = [course for course in courses if not course.tasks]
         for course in [one for one in courses if one.is_over] + waiting[: max(0, len(waiting) - MOST_WAITING)]:
             self.drop(course)
-        self._shelf.put_back(self._is_busy)
 
     def close(self) -> None:
         """Tell of those that will not be taken to their end here."""
         for course in self.courses:
             self._tell(course)
-
-    def _is_busy(self) -> bool:
-        """Whether a recipient takes a clone, or may come back for the rest of it."""
-        return any(course.tasks or course.stage is not StageNumber.DONE for course in self.courses)
 
     def kill(self, number: int, host: str) -> None:
         """End the clone that a connection of the same host is the master of, or was: its user wished so."""
@@ -169,14 +169,9 @@ class Clones:
 class Services:
     """What the connections share."""
 
-    shelf: Shelf
+    source: Source
     options: DonorOptions
     entrance: Entrance
     limits: Limits
     clones: Clones
     began: float  # seconds since the epoch
-
-    @property
-    def stored(self) -> Stored:
-        """What is served. Raises what proving it does."""
-        return self.shelf.stored()

@@ -17,6 +17,7 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
+from innoclone.donor.offer import Wish
 from innoclone.donor.sending import Sender
 from innoclone.donor.takings import Recipient
 from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
@@ -28,6 +29,7 @@ from innoclone.wire.rpc import (
     COM_CLONE,
     Ack,
     Attach,
+    Collation,
     Command,
     Complete,
     Config,
@@ -36,6 +38,7 @@ from innoclone.wire.rpc import (
     Failure,
     Init,
     Locators,
+    Plugin,
     ProtocolVersion,
     Reinit,
     ResponseCode,
@@ -125,9 +128,8 @@ class Conversation:
         channel.set_deadline(LOGIN_WITHIN)
         channel.most = COMMAND_PACKET
         login = ServerLogin(
-            self.guest, version=services.shelf.description.version if services.shelf.description else UNKNOWN_VERSION,
-            connection_id=self.number, nonce=nonce(), client_host=self.host, tls=True,
-            tls_required=services.options.require_secure_transport,
+            self.guest, version=services.source.version, connection_id=self.number, nonce=nonce(),
+            client_host=self.host, tls=True, tls_required=services.options.require_secure_transport,
             more=Capability.COMPRESS | Capability.ZSTD,
         )  # fmt: skip
         channel.write([login.greeting.serialize()])
@@ -210,11 +212,11 @@ class Conversation:
         return [Ok().serialize()]
 
     def _description(self) -> Description | None:
-        """Of what is served now; to whom may not take it, as it was when it was looked at last."""
+        """Of what is served now, for whom may take it."""
         if self.guest.may_clone:
             with contextlib.suppress(CloneError):  # COM_CLONE will be told
-                return self._services.stored.description
-        return self._services.shelf.description
+                return self._services.source.description
+        return None
 
     def _refusal(self) -> bytes:
         """The answer to COM_CLONE: OK, or why there is no clone to be had."""
@@ -222,7 +224,7 @@ class Conversation:
             log.warning("%s%s has no privilege BACKUP_ADMIN", self._prefix, self._recipient)
             return refusal(1227)
         try:
-            self._services.stored.refuse_changed()
+            _ = self._services.source.description
         except CloneError as error:
             text = one_line(error.message)
             log.warning("%s%s gets no clone: %s", self._prefix, self._recipient, text)
@@ -254,7 +256,7 @@ class Conversation:
 
     def _clone(self) -> None:
         """Until COM_EXIT, or an answer that is an error."""
-        self.channel.most = COMMAND_PACKET + self._services.shelf.chunks // CHUNKS_PER_BYTE
+        self.channel.most = COMMAND_PACKET + self._services.source.chunks // CHUNKS_PER_BYTE
         self.in_clone = True
         try:
             self._commands()
@@ -306,11 +308,12 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._services.clones.begin(self._recipient)
+        self.course = self._services.clones.begin(
+            self._recipient, Wish(command.block_ddl, command.ddl_timeout), lambda: self.is_shut or self.channel.is_gone
+        )
         self.task, self.course.master = self.course.begin(self.shut), self.number
-        self.channel.say(
-            *self._parameters(version), self._locators(version, self.course), Complete().serialize()
-        )  # fmt: skip
+        self.channel.say(*self._parameters(version, self.course.given.description))
+        self.channel.say(self._locators(version, self.course), Complete().serialize())
 
     def _version(self, theirs: int) -> int:
         """The highest that both know. A stock recipient of 9.7 crashes when it is answered with a lower one than it
@@ -319,9 +322,13 @@ class Conversation:
             raise ProtocolError(f"clone protocol {theirs:#x}")
         return min(theirs, ProtocolVersion.V4)
 
-    def _parameters(self, version: int) -> list[bytes]:
-        described = self._services.stored.description
-        found = [Config(name, value) for name, value in described.configuration.items()]
+    def _parameters(self, version: int, described: Description) -> list[bytes]:
+        found: list[Plugin | Collation | Config] = [
+            Plugin(name, library if version >= ProtocolVersion.V2 else None)
+            for name, library in described.plugins.items()
+        ]
+        found += [Collation(name) for name in described.collations]
+        found += [Config(name, value) for name, value in described.configuration.items()]
         if version < ProtocolVersion.V4:
             found.insert(0, Config("version", described.version))
         if version >= ProtocolVersion.V3:
@@ -332,7 +339,7 @@ class Conversation:
         return [one.serialize() for one in found]
 
     def _locators(self, version: int, course: Course) -> bytes:
-        locator = Locator(course.clone_id, self._services.stored.fingerprint, 0, course.stage)
+        locator = Locator(course.clone_id, course.given.fingerprint, 0, course.stage)
         return Locators(version, (locator,)).serialize()
 
     def _attach(self, command: Attach) -> None:
@@ -361,7 +368,7 @@ class Conversation:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
         course.was_executed = True
-        sender = Sender(self.channel, course, task, services.stored, services.limits, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.limits, holes=self._makes_new_files)
         sender.run()
         course.detach(task)
         self.task = None

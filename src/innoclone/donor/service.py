@@ -15,8 +15,7 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
 from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
 from innoclone.donor.course import Course
-from innoclone.donor.shelf import Shelf
-from innoclone.donor.stored import Stored
+from innoclone.donor.offer import Source
 from innoclone.donor.takings import Taking
 from innoclone.errors import Interrupted, NetworkError
 from innoclone.files.system import file_error
@@ -53,19 +52,18 @@ class Observer:
 
 
 class Donor:
-    """Serves one directory."""
+    """Serves one source."""
 
     def __init__(
-        self, stored: Stored | Shelf, options: DonorOptions, limits: Limits | None = None,
+        self, source: Source, options: DonorOptions, limits: Limits | None = None,
         *, entrance: Entrance | None = None, observer: Observer | None = None,
     ) -> None:  # fmt: skip
         """Listen, though nobody is let in before `serve`; ``entrance``: by default that of the options' account.
         Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
-        self.options, self._observer = options, observer or Observer()
-        shelf = stored if isinstance(stored, Shelf) else Shelf.holding(stored)
+        self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
-            shelf=shelf, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
-            clones=Clones(shelf, options, self._observer.ended), began=time.time(),
+            source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
+            clones=Clones(source, options, self._observer.ended), began=time.time(),
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
@@ -78,9 +76,9 @@ class Donor:
         return self._listener.port
 
     @property
-    def stored(self) -> Stored:
-        """What is served. Raises what proving it does."""
-        return self._services.stored
+    def is_busy(self) -> bool:
+        """Whether a recipient takes a clone, or may come back for the rest of it."""
+        return self._services.clones.is_busy
 
     @property
     def network(self) -> int:
@@ -93,7 +91,7 @@ class Donor:
         return self._services.clones.takings
 
     def tidy(self) -> None:
-        """To be called now and then: forgets whose recipients stayed away, and lets go of what nobody takes."""
+        """To be called now and then: forgets clones whose recipients stayed away."""
         self._services.clones.tidy()
 
     # ---- life ----------------------------------------------------------------------------------------------

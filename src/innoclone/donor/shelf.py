@@ -1,4 +1,4 @@
-"""What a donor serves, taken down when somebody wants it and put back when nobody has for a while.
+"""A directory that is taken down when somebody wants what is in it, and put back when nobody has for a while.
 
 As long as it is taken down it is locked: no server starts on it, and nobody updates or removes it. A donor that is
 there for months must not keep a nightly backup from its directory, and serves what the directory, or the link to it,
@@ -10,54 +10,79 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from innoclone.donor.description import Description
-from innoclone.donor.stored import Stored
+from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.stored import Stored, look
 
 __all__ = ["LINGER", "Shelf"]
 
 LINGER = 5.0  # seconds for which it stays after its last use: a preflight asks over several connections
+UNKNOWN_VERSION = "8.0.0-unknown"  # told before the login where nothing was ever there; COM_CLONE fails then
 
 
 class Shelf:
-    """For use by many threads. Who begins something with what `stored` gave holds ``lock`` until that is known to the
-    one who calls `put_back`."""
+    """A `Source`, for use by many threads. What it gives raises what `look` does."""
 
-    def __init__(self, look: Callable[[], Stored], *, keeps: bool = False) -> None:
-        """``look`` proves and lists, and raises what it does; ``keeps``: it is never put back but by `close`."""
-        self.lock = threading.RLock()
-        self.description: Description | None = None  # as it was when it was looked at last
-        self.chunks = 0  # the most that a stage had then
-        self._look, self._keeps = look, keeps
+    notes = ()
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is looked at yet."""
+        self._directory = directory
+        self._lock = threading.Lock()
         self._stored: Stored | None = None
+        self._version = UNKNOWN_VERSION
         self._used = 0.0
 
-    @classmethod
-    def holding(cls, stored: Stored) -> Shelf:
-        """With what was taken down already, for good."""
-        shelf = cls(lambda: stored, keeps=True)
-        shelf.stored()
-        return shelf
+    @property
+    def name(self) -> str:
+        """The directory, or the link to it."""
+        return str(self._directory)
 
-    def stored(self) -> Stored:
-        """What is served now. Raises what proving it does."""
-        with self.lock:
+    @property
+    def version(self) -> str:
+        """As it was when it was looked at last."""
+        return self._version
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself."""
+        return self._taken_down().description
+
+    @property
+    def chunks(self) -> int:
+        """The most that a stage has."""
+        return self._taken_down().chunks
+
+    def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
+        """A clone of what is there now."""
+        return self._taken_down().begin(wish, make, is_gone)
+
+    def revive(self, fingerprint: int) -> Given | None:
+        """What is there now, if it is as it was."""
+        return self._taken_down().revive(fingerprint)
+
+    def _taken_down(self) -> Stored:
+        with self._lock:
             if self._stored is None:
-                found = self._stored = self._look()
-                self.description = found.description
-                self.chunks = max(plan.chunks for plan in (found.files, found.pages, found.redo))
+                self._stored = look(self._directory)
+                self._version = self._stored.version
             self._used = time.monotonic()
             return self._stored
 
     def put_back(self, is_wanted: Callable[[], bool]) -> None:
         """Let go of it if it was not used for a while and is not wanted."""
-        with self.lock:
-            if not self._keeps and time.monotonic() - self._used > LINGER and not is_wanted():
-                self.close()
+        with self._lock:
+            if self._stored is not None and time.monotonic() - self._used > LINGER and not is_wanted():
+                self._let_go()
 
     def close(self) -> None:
         """Let go of it."""
-        with self.lock:
-            if self._stored is not None:
-                self._stored.close()
-                self._stored = None
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._stored is not None:
+            self._stored.close()
+            self._stored = None

@@ -27,10 +27,11 @@ FOLDER = "served"
 class ServedFile:
     """One donor's. A file that can't be written is nobody's concern."""
 
-    def __init__(self, name: str, directory: Path, where: str) -> None:
-        """``where`` is what it listens on; ``name`` is the donor's in the agent, empty for `innoclone serve`."""
+    def __init__(self, name: str, directory: str, where: str) -> None:
+        """``directory`` may be another name of what is served; ``where`` is what it listens on; ``name`` is the
+        donor's in the agent, empty for `innoclone serve`."""
         self._process = Holder.this_process()
-        self._told = {"name": name, "directory": str(directory), "where": where}
+        self._told = {"name": name, "directory": directory, "where": where}
         self._path = state_directory() / FOLDER / f"{os.getpid()}{'-' if name else ''}{name}.json"
         self._last: object = None
         with contextlib.suppress(OSError):

@@ -19,7 +19,6 @@ from innoclone.donor.clones import DonorOptions
 from innoclone.donor.conversation import Conversation
 from innoclone.donor.service import Donor, Observer
 from innoclone.donor.shelf import Shelf
-from innoclone.donor.stored import look
 from innoclone.donor.takings import Taking
 from innoclone.errors import CloneError, one_line
 from innoclone.records.limits import Limits
@@ -42,7 +41,7 @@ class ServedDonor(Observer):
         """It listens, and lets nobody in before `start`. Raises `ConnectFailed`."""
         self.served, self.outcomes = served, Counter[str]()
         self._accounts, self._connections = accounts, connections
-        self.shelf = Shelf(lambda: look(served.directory))
+        self.shelf = Shelf(served.directory)
         secure = served.require_secure_transport
         options = DonorOptions(
             account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or "*",
@@ -56,7 +55,7 @@ class ServedDonor(Observer):
         )  # fmt: skip
         limits = Limits(data=served.max_data_bandwidth, network=served.max_network_bandwidth)
         self.donor = Donor(self.shelf, options, limits, entrance=entrance, observer=self)
-        self._attendant = Attendant(self.donor, served.directory)
+        self._attendant = Attendant(self.donor, lambda _: self.shelf.put_back(lambda: self.donor.is_busy))
         self._thread = threading.Thread(target=self._serve, name=f"innoclone-donor-{served.name}", daemon=True)
 
     # ---- what the donor tells ------------------------------------------------------------------------------
@@ -78,7 +77,7 @@ class ServedDonor(Observer):
     def ended(self, taking: Taking) -> None:
         """Into the history."""
         self.outcomes[taking.state] += 1
-        record_taking(taking, self.served.directory)
+        record_taking(taking, str(self.served.directory))
 
     # ---- life ----------------------------------------------------------------------------------------------
 
@@ -95,14 +94,14 @@ class ServedDonor(Observer):
     def _look(self) -> None:
         name, directory = self.served.name, self.served.directory
         try:
-            described = self.shelf.stored().description
+            version = self.shelf.description.version
         except CloneError as error:
             log.warning("%s: %s can't be served now: %s", name, directory, one_line(error.message))
             return
         except Exception:
             log.exception("%s: unexpected", name)
             return
-        log.info("%s: serving %s, MySQL %s, on port %d", name, directory, described.version, self.donor.port)
+        log.info("%s: serving %s, MySQL %s, on port %d", name, directory, version, self.donor.port)
 
     def stop(self) -> None:
         """Begin to end."""

@@ -21,7 +21,7 @@ def served_rows(donors: Donors) -> list[tuple[Value, ...]]:
 
 
 def _served(one: ServedDonor) -> tuple[Value, ...]:
-    description, outcomes = one.shelf.description, dict(one.outcomes)
+    outcomes = dict(one.outcomes)
     completed = outcomes.pop(COMPLETED, 0)
     return row(
         CLONE_SERVED,
@@ -29,7 +29,7 @@ def _served(one: ServedDonor) -> tuple[Value, ...]:
         DIRECTORY=str(one.served.directory),
         BIND_ADDRESS=one.donor.options.bind_address,
         PORT=one.donor.port,
-        VERSION=None if description is None else description.version,
+        VERSION=one.shelf.version,
         RECIPIENTS=len(one.donor.takings),
         COMPLETED=completed,
         FAILED=sum(outcomes.values()),
