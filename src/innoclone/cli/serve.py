@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import typer
 from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.options import ServeOptions
 from innoclone.errors import UsageError
+from innoclone.report.logs import log_to
 from innoclone.report.output import Output
 from innoclone.settings.options import resolve
 from innoclone.transport.endpoint import Endpoint
@@ -68,6 +70,12 @@ def serve(
     ] = None,
     *,
     live: LiveArgs,
+    stdio: Annotated[
+        bool,
+        typer.Option(
+            "--stdio", help="Serve who started this through ssh (clone --via): what is in DIRECTORY, or anything."
+        ),
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="End when one recipient has the clone.")] = ServeOptions.once,
     bind_address: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Listen there; * is everywhere.")
@@ -95,16 +103,21 @@ def serve(
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
-) -> None:
+) -> int:
     """Serve a stored clone, or a running server, to CLONE INSTANCE statements of MySQL servers.
 
     A directory is proven complete and at rest first, and no server starts on it meanwhile. Of a running server (--live)
     several recipients share a snapshot, and its files are read here, beside it. The statements to type at
     the recipient are printed. Without a password there is a new one for each run, which they show.
     """
+    if stdio:
+        from innoclone.commands.stdio import serve_stdio
+
+        log_to(replace(output, quiet=True).open())
+        logging.getLogger("innoclone").setLevel(logging.ERROR)  # what a recipient is refused, it is told
+        return serve_stdio(directory)
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
-    from innoclone.report.logs import log_to
 
     out = output.open()
     user, given = account.resolve(files, out)
@@ -138,6 +151,7 @@ def serve(
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()
+    return 0
 
 
 def _reached_at(bind_address: str) -> str:

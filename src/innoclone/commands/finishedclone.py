@@ -91,7 +91,7 @@ def _donor_entry(donor: Endpoint, variables: Mapping[str, str], received: Receiv
     return {
         "uuid": variables.get("server_uuid", ""),
         "version": received.parameters.version,
-        "host": str(donor.socket or donor.host),
+        "host": str(donor.socket or donor.host),  # none where there was another way to it
         "port": donor.port,
         "user": donor.user,
         "page_size": int(variables.get("innodb_page_size", 16384)),

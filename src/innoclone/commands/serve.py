@@ -66,7 +66,7 @@ def serve(
             DonorOptions(
                 Account(options.user, options.password), state_directory() / "donor", options.bind_address,
                 options.port, options.ssl_cert, options.ssl_key, options.require_secure_transport,
-                options.max_connections, options.reconnect_timeout,
+                options.max_connections, options.reconnect_timeout, options.socket,
             ),
             limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
             observer=counting,

@@ -26,9 +26,9 @@ CLONES = 1 << 63
 
 @dataclass(frozen=True)
 class DonorOptions:
-    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error; ``name`` stands
-    before what is logged; ``returns``: after the donor's end there will be another one, to which recipients come
-    back."""
+    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error. With a ``socket`` it
+    listens there, and not on an address. ``name`` stands before what is logged; ``returns``: after the donor's end
+    there will be another one, to which recipients come back."""
 
     account: Account | None  # None: who is let in is for others to say
     folder: Path  # for certificate and keys, which outlive the process
@@ -39,6 +39,7 @@ class DonorOptions:
     require_secure_transport: bool = False
     max_connections: int = 512
     reconnect_timeout: int = 5
+    socket: Path | None = None
     name: str = ""
     returns: bool = False
 

@@ -68,7 +68,8 @@ class Donor:
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
         self._numbers = itertools.count(1)
-        self._listener = Listener(host=options.bind_address, port=options.port, path=None, short=log.warning)
+        host = options.bind_address if options.socket is None else None
+        self._listener = Listener(host=host, port=options.port, path=options.socket, short=log.warning)
 
     @property
     def port(self) -> int:

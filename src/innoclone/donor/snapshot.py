@@ -22,7 +22,7 @@ from innoclone.donor.offer import Given, T, Taker, Wish
 from innoclone.donor.plans import DataFile, FilePlan, Plan, StoredFile
 from innoclone.donor.spool import Spool
 from innoclone.donor.upstream import Upstream
-from innoclone.errors import CloneError, Interrupted, SnapshotGone, one_line
+from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
 from innoclone.files.names import BUFFER_POOL
 from innoclone.receive.session import DonorParameters
 from innoclone.server.donorfiles import DonorFiles
@@ -223,7 +223,9 @@ class Snapshot:
             self._changed.notify_all()
 
     def _fail(self, error: CloneError) -> None:
-        """Everybody who needs it is told why it is over."""
+        """Everybody who needs it is told why it is over. What broke is not their connection."""
+        if isinstance(error, NetworkError | ProtocolError):
+            error = SnapshotGone(f"the server was lost: {error.message}")
         log.warning("snapshot %d: %s", self.fingerprint, one_line(error.message))
         with self._changed:
             self.error = error

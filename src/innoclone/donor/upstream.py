@@ -54,7 +54,7 @@ class _Names:
 
 
 class Upstream:
-    """One clone of a server. For one thread, but for `shut`."""
+    """One clone of a server. For one thread."""
 
     def __init__(self, server: Endpoint, wish: Wish, stopped: threading.Event) -> None:
         transfer = Transfer(block_ddl=wish.block_ddl, ddl_timeout=wish.ddl_timeout)
@@ -106,9 +106,7 @@ class Upstream:
 
     def claim(self) -> None:
         """Say that we have all chunks, on a new connection, and make the server wait for the acknowledgement."""
-        for connection in self._connections:
-            connection.shut()
-            connection.close()
+        self.shut()
         self._connections = [self._access.connect()]
         self._connections.append(self._access.connect())
         ours = self._session.locator
@@ -190,15 +188,19 @@ class Upstream:
         for connection in reversed(self._connections):
             leave(connection, timings.EXIT)
 
+    def shut(self) -> None:
+        """Break off without a word."""
+        for connection in self._connections:
+            connection.shut()
+            connection.close()
+
     def abandon(self, error: CloneError) -> None:
         """It is not wanted any more: the server lets go at once."""
         with contextlib.suppress(CloneError, OSError):
             if len(self._connections) > 1:
                 self._connections[1].set_timeout(timings.GOODBYE)
                 call(self._connections[1], Ack(error.code, self._session.locator, None))
-        for connection in self._connections:
-            connection.shut()
-            connection.close()
+        self.shut()
 
     # ---- inside --------------------------------------------------------------------------------------------
 
