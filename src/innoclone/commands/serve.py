@@ -1,4 +1,4 @@
-"""``innoclone serve``: a directory as a donor, for as long as it is wanted."""
+"""``innoclone serve``: a directory or a running server as a donor, for as long as it is wanted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from innoclone.commands.options import ServeOptions
 from innoclone.donor.account import Account
 from innoclone.donor.clones import DonorOptions
 from innoclone.donor.course import Course
+from innoclone.donor.live import find_live
+from innoclone.donor.offer import Source
 from innoclone.donor.service import Donor
-from innoclone.donor.stored import look
+from innoclone.donor.stored import Stored, look
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
 
@@ -38,19 +40,24 @@ def serve(options: ServeOptions, *, ready: Callable[[Donor], None]) -> int:
         if options.once:
             donor.stop()
 
-    stored = look(options.directory)
+    source: Source = find_live(options.live, options.datadir) if options.live is not None else _stored(options)
     try:
         donor = Donor(
-            stored,
+            source,
             DonorOptions(
                 Account(options.user, options.password), state_directory() / "donor", options.bind_address,
                 options.port, options.ssl_cert, options.ssl_key, options.require_secure_transport,
-                options.max_connections, options.reconnect_timeout,
+                options.max_connections, options.reconnect_timeout, options.socket,
             ),
             Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth), on_completed=completed,
         )  # fmt: skip
         ready(donor)
         donor.serve()
     finally:
-        stored.close()
+        source.close()
     return taken
+
+
+def _stored(options: ServeOptions) -> Stored:
+    assert options.directory is not None, "the options see to that"
+    return look(options.directory)

@@ -6,18 +6,17 @@ import logging
 import secrets
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from innoclone.donor.account import Account, AccountCredentials
 from innoclone.donor.course import Course
-from innoclone.donor.plans import Plan
-from innoclone.donor.stored import Stored
+from innoclone.donor.offer import Given, Source, Wish
 from innoclone.errors import Interrupted, SnapshotGone
 from innoclone.records.limits import Limits
 from innoclone.transport.failedlogins import FailedLogins
-from innoclone.wire.descriptors import Locator, StageNumber
+from innoclone.wire.descriptors import Locator
 
 __all__ = ["Clones", "DonorOptions", "Services"]
 
@@ -28,7 +27,8 @@ CLONES = 1 << 63
 
 @dataclass(frozen=True)
 class DonorOptions:
-    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error."""
+    """``reconnect_timeout``: minutes that a recipient may take to come back after a network error. With a ``socket`` it
+    listens there, and not on an address."""
 
     account: Account
     folder: Path  # for certificate and keys, which outlive the process
@@ -39,26 +39,19 @@ class DonorOptions:
     require_secure_transport: bool = False
     max_connections: int = 512
     reconnect_timeout: int = 5
+    socket: Path | None = None
 
 
 class Clones:
     """For use by many threads."""
 
-    def __init__(self, stored: Stored, patience: float, on_completed: Callable[[Course, str], None]) -> None:
+    def __init__(self, source: Source, patience: float, on_completed: Callable[[Course, str], None]) -> None:
         """``patience``: seconds that a recipient may stay away; ``on_completed`` is told each clone and its
         recipient's host."""
-        self._stored, self._patience, self._on_completed = stored, patience, on_completed
-        self._plans: Mapping[StageNumber, Plan] = {
-            StageNumber.FILE_COPY: stored.files, StageNumber.PAGE_COPY: stored.pages, StageNumber.REDO_COPY: stored.redo
-        }  # fmt: skip
+        self._source, self._patience, self._on_completed = source, patience, on_completed
         self._lock = threading.Lock()
         self._courses: dict[int, Course] = {}
         self._hosts: dict[int, str] = {}  # of the clones' recipients
-
-    @property
-    def chunks(self) -> int:
-        """The most that a stage has."""
-        return max(plan.chunks for plan in self._plans.values())
 
     @property
     def hosts(self) -> set[str]:
@@ -66,24 +59,27 @@ class Clones:
         with self._lock:
             return set(self._hosts.values())
 
-    def begin(self, host: str) -> Course:
-        """A new clone."""
-        self._stored.refuse_changed()
+    def begin(self, host: str, wish: Wish, is_gone: Callable[[], bool]) -> Course:
+        """A new clone. Waits until there is something to take, or until ``is_gone``."""
+
+        def make(given: Given) -> Course:
+            return Course(secrets.randbelow(CLONES - 1) + 1, given, self._patience)
+
+        course = self._source.begin(wish, make, is_gone)
         with self._lock:
-            number = secrets.randbelow(CLONES - 1) + 1
-            course = Course(number, self._plans, self._patience)
-            self._courses[number], self._hosts[number] = course, host
+            self._courses[course.clone_id], self._hosts[course.clone_id] = course, host
         return course
 
     def find(self, locator: Locator, *, revived_by: str | None = None) -> Course:
         """The clone that a recipient means. One that was begun by an earlier process of ours is taken up for a host
         that wants to go on with it, if the directory still is what it was then. Raises `SnapshotGone`."""
-        if locator.snapshot_id != self._stored.fingerprint or not locator.clone_id:
-            raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
         with self._lock:
             course = self._courses.get(locator.clone_id)
+            given = course.given if course is not None else self._source.revive(locator.snapshot_id)
+            if given is None or locator.snapshot_id != given.fingerprint or not locator.clone_id:
+                raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
             if course is None and revived_by is not None:
-                course = Course(locator.clone_id, self._plans, self._patience)
+                course = Course(locator.clone_id, given, self._patience)
                 self._courses[locator.clone_id], self._hosts[locator.clone_id] = course, revived_by
         if course is None:
             raise SnapshotGone("there is no such clone any more")
@@ -96,6 +92,7 @@ class Clones:
 
     def drop(self, course: Course) -> None:
         """Forget a clone."""
+        course.is_dropped = True
         with self._lock:
             self._courses.pop(course.clone_id, None)
             self._hosts.pop(course.clone_id, None)
@@ -130,7 +127,7 @@ class Clones:
 class Services:
     """What the connections share. ``block_time``: seconds that a host has to wait after too many failed logins."""
 
-    stored: Stored
+    source: Source
     options: DonorOptions
     credentials: AccountCredentials
     tls: ssl.SSLContext

@@ -14,6 +14,8 @@ from innoclone.donor.answers import answer
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.course import Course, Task
+from innoclone.donor.description import Description
+from innoclone.donor.offer import Wish
 from innoclone.donor.sending import Sender
 from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
@@ -24,6 +26,7 @@ from innoclone.wire.rpc import (
     COM_CLONE,
     Ack,
     Attach,
+    Collation,
     Command,
     Complete,
     Config,
@@ -32,6 +35,7 @@ from innoclone.wire.rpc import (
     Failure,
     Init,
     Locators,
+    Plugin,
     ProtocolVersion,
     Reinit,
     ResponseCode,
@@ -103,7 +107,7 @@ class Conversation:
         channel.set_deadline(LOGIN_WITHIN)
         channel.most = COMMAND_PACKET
         login = ServerLogin(
-            services.credentials, version=services.stored.description.version, connection_id=self.number, nonce=nonce(),
+            services.credentials, version=services.source.description.version, connection_id=self.number, nonce=nonce(),
             client_host=self.host, tls=True, tls_required=services.options.require_secure_transport,
             more=Capability.COMPRESS | Capability.ZSTD,
         )  # fmt: skip
@@ -123,7 +127,7 @@ class Conversation:
             channel.compress("zstd", login.zstd_level if 1 <= login.zstd_level <= 22 else 0)
         self._makes_new_files = login.attributes.get("_client_name") == STOCK_PLUGIN
         channel.set_timeouts(IDLE, READING, WRITING)
-        channel.most = COMMAND_PACKET + services.clones.chunks // CHUNKS_PER_BYTE
+        channel.most = COMMAND_PACKET + services.source.chunks // CHUNKS_PER_BYTE
         return True
 
     def _exchange(self, login: ServerLogin) -> bool:
@@ -175,7 +179,7 @@ class Conversation:
         """KILL is all that a stock recipient ever says, when its own statement was killed; ours asks a little."""
         match = KILL.match(statement)
         if match is None:
-            return answer(statement, self._services.stored.description, self._services.began)
+            return answer(statement, self._services.source.description, self._services.began)
         self._services.clones.kill(int(match[1]), self.host)
         return [Ok().serialize()]
 
@@ -227,11 +231,12 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._services.clones.begin(self.host)
+        self.course = self._services.clones.begin(
+            self.host, Wish(command.block_ddl, command.ddl_timeout), lambda: self.is_shut or self.channel.is_gone
+        )
         self.task, self.course.master = self.course.begin(self.shut), self.number
-        self.channel.say(
-            *self._parameters(version), self._locators(version, self.course), Complete().serialize()
-        )  # fmt: skip
+        self.channel.say(*self._parameters(version, self.course.given.description))
+        self.channel.say(self._locators(version, self.course), Complete().serialize())
 
     def _version(self, theirs: int) -> int:
         """The highest that both know. A stock recipient of 9.7 crashes when it is answered with a lower one than it
@@ -240,9 +245,13 @@ class Conversation:
             raise ProtocolError(f"clone protocol {theirs:#x}")
         return min(theirs, ProtocolVersion.V4)
 
-    def _parameters(self, version: int) -> list[bytes]:
-        described = self._services.stored.description
-        found = [Config(name, value) for name, value in described.configuration.items()]
+    def _parameters(self, version: int, described: Description) -> list[bytes]:
+        found: list[Plugin | Collation | Config] = [
+            Plugin(name, library if version >= ProtocolVersion.V2 else None)
+            for name, library in described.plugins.items()
+        ]
+        found += [Collation(name) for name in described.collations]
+        found += [Config(name, value) for name, value in described.configuration.items()]
         if version < ProtocolVersion.V4:
             found.insert(0, Config("version", described.version))
         if version >= ProtocolVersion.V3:
@@ -253,7 +262,7 @@ class Conversation:
         return [one.serialize() for one in found]
 
     def _locators(self, version: int, course: Course) -> bytes:
-        locator = Locator(course.clone_id, self._services.stored.fingerprint, 0, course.stage)
+        locator = Locator(course.clone_id, course.given.fingerprint, 0, course.stage)
         return Locators(version, (locator,)).serialize()
 
     def _attach(self, command: Attach) -> None:
@@ -282,7 +291,7 @@ class Conversation:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
         course.was_executed = True
-        sender = Sender(self.channel, course, task, services.stored, services.limits, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.limits, holes=self._makes_new_files)
         sender.run()
         course.detach(task)
         self.task = None

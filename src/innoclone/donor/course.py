@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from innoclone.donor.offer import Given
 from innoclone.donor.plans import Plan
 from innoclone.errors import CloneError, NetworkError, SnapshotGone
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber
@@ -45,16 +46,18 @@ class Task:
 class Course:
     """For use by many threads."""
 
-    def __init__(self, clone_id: int, plans: Mapping[StageNumber, Plan], patience: float) -> None:
-        """``patience``: seconds that it waits for a recipient that lost its connections."""
-        self.clone_id = clone_id
+    def __init__(self, clone_id: int, given: Given, patience: float) -> None:
+        """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections."""
+        self.clone_id, self.given = clone_id, given
         self.patience = patience
         self.stage = StageNumber.INIT
         self.sent = 0  # bytes of files and redo
         self.error: CloneError | None = None
         self.was_executed = False
         self.master = 0  # the number of the connection that is its master, or was
-        self._plans = plans
+        self.is_past_files = False  # no byte of a file will be asked for any more
+        self.is_dropped = False  # nobody knows it any more
+        self._plans = given.plans
         self._changed = threading.Condition()
         self._tasks: dict[int, Task] = {}
         self._ended: set[int] = set()  # tasks that have sent the end of the stage
@@ -107,6 +110,8 @@ class Course:
         with self._changed:
             self._refuse_failed()
             behind = self.stage - locator.stage
+            if StageNumber.FILE_COPY <= locator.stage < StageNumber.DONE and locator.stage not in self._plans:
+                raise SnapshotGone(f"the recipient is at {locator.stage.name}, which has not begun")
             if behind not in (0, 1) and self._acknowledged is not StageNumber.NONE:
                 raise SnapshotGone(f"the clone is at stage {self.stage.name}, the recipient at {locator.stage.name}")
             if behind == 1:
@@ -114,6 +119,8 @@ class Course:
             else:
                 self.stage = locator.stage
                 self._fill(locator.chunks or ChunkInfo())
+            if self._acknowledged is self.stage:  # whatever it says: it has all of it
+                self._partial, self._open = [], range(0)
             lists = self.stage is StageNumber.FILE_COPY and (behind == 1 or not locator.metadata_done)
             self.was_executed = True
             return self._add(Task(MASTER, shut, starts=behind == 1, lists=lists))
@@ -233,6 +240,11 @@ class Course:
                 self._acknowledged = stage
                 self._advance()
 
+    def look(self) -> None:
+        """A plan has come that was missing."""
+        with self._changed:
+            self._advance()
+
     # ---- inside: the lock is held --------------------------------------------------------------------------
 
     def _add(self, task: Task) -> Task:
@@ -243,8 +255,13 @@ class Course:
     def _is_open(self) -> bool:
         return (
             self.error is None and StageNumber.INIT < self.stage < StageNumber.DONE
-            and MASTER in self._tasks and not self._ended
+            and MASTER in self._tasks and (not self._ended or self._awaits_plan())
         )  # fmt: skip
+
+    def _awaits_plan(self) -> bool:
+        """Whether the next stage can't begin yet, for no reason of the recipient's. Who comes meanwhile comes in."""
+        following = StageNumber(self.stage + 1)
+        return following is not StageNumber.DONE and following not in self._plans
 
     def _refuse_failed(self) -> None:
         if self.error is not None:
@@ -262,6 +279,9 @@ class Course:
             self.stage is StageNumber.DONE or self._acknowledged is not self.stage
             or MASTER not in self._tasks or not self._tasks.keys() <= self._ended
         ):  # fmt: skip
+            return
+        self.is_past_files = self.is_past_files or self.stage is StageNumber.FILE_COPY
+        if self._awaits_plan():
             return
         self.stage = StageNumber(self.stage + 1)
         self._ended.clear()

@@ -16,7 +16,7 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
 from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
 from innoclone.donor.course import Course
-from innoclone.donor.stored import Stored
+from innoclone.donor.offer import Source
 from innoclone.errors import Interrupted, NetworkError
 from innoclone.files.system import file_error
 from innoclone.records.keys import PasswordKey, own_certificate
@@ -35,25 +35,26 @@ LOOK = 0.05  # seconds
 
 
 class Donor:
-    """Serves one directory."""
+    """Serves one source."""
 
     def __init__(
-        self, stored: Stored, options: DonorOptions, limits: Limits | None = None,
+        self, source: Source, options: DonorOptions, limits: Limits | None = None,
         *, on_completed: Callable[[Course, str], None] = lambda _course, _host: None,
     ) -> None:  # fmt: skip
         """Listen, though nobody is let in before `serve`; ``on_completed`` is told each clone and its recipient's
         host. Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
-        self.stored, self.options = stored, options
+        self.source, self.options = source, options
         key, tls = _own_keys(options)
         self._services = Services(
-            stored=stored, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
+            source=source, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
             failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
-            clones=Clones(stored, 60.0 * options.reconnect_timeout, on_completed), began=time.time(),
+            clones=Clones(source, 60.0 * options.reconnect_timeout, on_completed), began=time.time(),
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
         self._last = 0
-        self._listener = Listener(host=options.bind_address, port=options.port, path=None, short=log.warning)
+        host = options.bind_address if options.socket is None else None
+        self._listener = Listener(host=host, port=options.port, path=options.socket, short=log.warning)
 
     @property
     def port(self) -> int:

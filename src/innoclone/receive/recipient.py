@@ -202,7 +202,7 @@ class Recipient:
             self._master = reconnect(session, state)
             if self._attempt is not None:
                 state.status.restarts += 1
-        state.sealing.secure = bool(self._master.cipher)
+        state.sealing.secure = bool(self._master.cipher) or self._donor.via is not None
         with contextlib.closing(self._master):
             active = ActiveConnections(self._connections, self._autotune, state.status)
             self._attempt = Attempt(session, self._master, state, self._source, active, self._controls.limits)

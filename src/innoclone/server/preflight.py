@@ -83,7 +83,7 @@ class DonorFacts:
 
     def reached(self, donor: Endpoint) -> Endpoint:
         """``donor`` as it is to be connected with: an encrypted one wants TLS over a Unix socket, too."""
-        if not self.encrypted or donor.socket is None:
+        if not self.encrypted or donor.socket is None or donor.via is not None:
             return donor
         return replace(donor, tls_on_socket=True, ssl_mode=SslMode.REQUIRED)
 
@@ -188,7 +188,7 @@ def _check_encryption(facts: DonorFacts, donor: Endpoint) -> None:
         if facts.variables.get(name) == "ON" and not facts.encrypted:
             facts.encrypted = f"{name}=ON"
     tls = {SslMode.DISABLED: "without TLS", SslMode.PREFERRED: "perhaps without TLS"}.get(donor.ssl_mode)
-    if facts.encrypted and tls and donor.socket is None:
+    if facts.encrypted and tls and not donor.is_private:
         raise EncryptionNeedsTls(f"the donor has {facts.encrypted}, whose keys it does not give away {tls}")
 
 

@@ -35,7 +35,7 @@ def log_in(
 ) -> ClientLogin:
     """Log in as ``endpoint`` says; ``more`` are capabilities to ask for. Raises a `RemoteFault`, or `UsageError` where
     the server's public key can't be read."""
-    local = endpoint.socket is not None
+    local = endpoint.is_private
     with_tls = not local or endpoint.tls_on_socket
     login = ClientLogin(
         endpoint.user, endpoint.password,

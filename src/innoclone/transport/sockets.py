@@ -14,11 +14,16 @@ __all__ = ["open_socket", "set_timeout", "start_tls"]
 
 
 def open_socket(endpoint: Endpoint, *, receive_buffer: int = 0) -> socket.socket:
-    """A connected TCP or Unix socket; ``receive_buffer`` (bytes, 0 = the system's own) bounds what piles up unread.
+    """A connected TCP or Unix socket, or what the endpoint's way connects; ``receive_buffer`` (bytes, 0 = the system's
+    own) bounds what piles up unread.
 
-    Raises `ConnectFailed`.
+    Raises `ConnectFailed`, or what the way does.
     """
     try:
+        if endpoint.via is not None:
+            sock = endpoint.via.connect()
+            sock.settimeout(endpoint.connect_timeout)
+            return sock
         if endpoint.socket is not None:
             sock = socket.socket(socket.AF_UNIX)
             try:
