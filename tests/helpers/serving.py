@@ -96,6 +96,14 @@ class ServeProcess:
         return status
 
     @property
+    def most_memory(self) -> int:
+        """Bytes of it that were resident at the same time, at the most."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) << 10
+
+    @property
     def statements(self) -> str:
         """What it printed for the recipient; it must have ended."""
         assert self._process.stdout is not None

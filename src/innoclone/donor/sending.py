@@ -127,7 +127,7 @@ class Sender:
         sent = self._channel.sent
         if block.content is not None:
             self._channel.say_data(head, DATA, block.content)
-        elif self._channel.is_plain:
+        elif self._channel.sends_files:
             self._channel.say_file(head, DATA, self._reader.fd, block.offset, block.length)
         else:
             self._channel.say_data(head, DATA, self._reader.read(block))
