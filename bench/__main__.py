@@ -24,13 +24,12 @@ from bench.chart import draw
 from bench.measure import CommandFailed, Meter, Sample, compile_ours, forget_files
 from bench.methods import METHODS, Method, NotAvailable
 from bench.others import refuse_company, undisturbed
-from bench.publishing import publish
+from bench.publishing import ROOT, publish
 from bench.report import Results, aligned, as_json, summary, table, targets
 from bench.servers import Servers
 from innoclone.sandbox.load import Load
 from innoclone.server.programs import provide_programs
 
-ROOT = Path(__file__).resolve().parent.parent
 LOAD_THREADS, LOAD_PAUSE = 2, 0.01  # at most 200 transactions per second: what it gets less, the clone took
 SETTLE = 1.0  # seconds between the sync and a run
 LEAST_ROUNDS, LEAST_SIZE = 7, 2 << 30  # of what is published

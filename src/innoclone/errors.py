@@ -20,7 +20,8 @@ __all__ = [
     "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
     "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
     "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
-    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "escaped", "registry", "one_line",
+    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "StoreUnavailable", "StoreLeaseLost",
+    "StoreMissing", "StoreKeyWrong", "StoreDamaged", "StoreUnsafe", "escaped", "registry", "one_line",
 ]  # fmt: skip
 
 
@@ -451,6 +452,48 @@ class RedoDisabled(Mismatch):
 
     number, symbol = 3983, "ER_INNODB_REDO_DISABLED"
     hint = "on the donor: ALTER INSTANCE ENABLE INNODB REDO_LOG"
+
+
+class StoreUnavailable(RemoteFault):
+    """An object store didn't answer, or answered that it can't, also after many tries."""
+
+    number, symbol, sqlstate, exit_status, retryable = 1158, "ER_NET_READ_ERROR", "08S01", 7, True
+    hint = "check the network, the store and its limits, then run the same command again"
+
+
+class StoreLeaseLost(StoreUnavailable):
+    """A backup was overtaken by a removal: what it builds on may be gone, so it doesn't become a snapshot."""
+
+    number, symbol, sqlstate = 1205, "ER_LOCK_WAIT_TIMEOUT", "HY000"
+    hint = "run the same command again: it begins anew"
+
+
+class StoreMissing(RemoteFault):
+    """There is no store at that address, or no such snapshot in it."""
+
+    number, symbol, sqlstate, exit_status = 1049, "ER_BAD_DB_ERROR", "42000", 10
+    hint = "innoclone store list URL shows the snapshots, innoclone store init URL makes a store"
+
+
+class StoreKeyWrong(RemoteFault):
+    """The store is encrypted, and no key of it was given, or it isn't and one was given."""
+
+    number, symbol, sqlstate, exit_status = 1045, "ER_ACCESS_DENIED_ERROR", "28000", 4
+    hint = "name the store's key by --key-file, --passphrase-file or INNOCLONE_STORE_PASSPHRASE"
+
+
+class StoreDamaged(RemoteFault):
+    """An object of a store is missing, cut or changed."""
+
+    number, symbol, exit_status = 1712, "ER_INDEX_CORRUPT", 11
+    hint = "innoclone store verify URL says which snapshots are whole"
+
+
+class StoreUnsafe(RemoteFault):
+    """The store overwrites what was to be created only if absent, so two writers could destroy each other's work."""
+
+    number, symbol, exit_status = 3868, "ER_CLONE_CONFIG", 5
+    hint = "use another store, or --single-writer if no two commands ever write to it at a time"
 
 
 def registry() -> list[type[CloneError]]:

@@ -14,7 +14,7 @@ from innoclone.transport.timings import STALL_TIMEOUT
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "SERVE_PORT", "STOP_TIMEOUT",
     "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
-    "RestoreOptions", "ServeOptions", "VerifyOptions",
+    "BackupOptions", "RestoreOptions", "ServeOptions", "StoreAccess", "StoreRestoreOptions", "VerifyOptions",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -173,6 +173,57 @@ class RestoreOptions:
     max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
     fsync: bool = True
     verify_pages: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no restore could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _refuse_relative(self.map_paths)
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    """Where a store is and what opens it. ``options`` are obstore's, beside the providers' own environment."""
+
+    address: str
+    key_file: Path | None = None
+    passphrase_file: Path | None = None  # neither: INNOCLONE_STORE_PASSPHRASE
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """A finished clone becomes a snapshot in a store. Raises UsageError when a value is out of bounds."""
+
+    clone: Path  # a symbolic link to it will do
+    store: StoreAccess
+    full: bool = False  # build on no earlier snapshot
+    accept_changes: bool = False  # also if a server of its own has run on the clone
+    threads: int = 4  # parts of files at the same time; each fills a pack of its own
+    max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
+    verify_pages: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no backup could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class StoreRestoreOptions:
+    """A snapshot in a store becomes a new data directory. Raises UsageError when a value is out of bounds."""
+
+    store: StoreAccess
+    snapshot: str
+    directory: Path
+    chown: str | None = None
+    mysqld_check: bool = False  # let a private mysqld come up on the new directory once
+    mysqld: Path | None = None
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path of the clone, new path) for its files outside its directory
+    threads: int = 4  # packs read at the same time
+    max_data_bandwidth: float = 0  # MiB/s written, 0 = no limit
+    fsync: bool = True
+    verify_pages: bool = True  # read all back and check every page
 
     def __post_init__(self) -> None:
         """Refuse what no restore could run with."""

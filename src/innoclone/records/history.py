@@ -21,13 +21,13 @@ from innoclone.errors import FileError
 from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
 
-__all__ = ["DIED", "KEPT", "RESTORE", "append_history", "next_number", "read_history"]
+__all__ = ["DIED", "KEPT", "BACKUP", "RESTORE", "append_history", "next_number", "read_history"]
 
 NAME, LOCK = "history.jsonl", "history.lock"
 KEPT = 1000  # records
 LOCK_TIMEOUT = 5.0  # seconds to wait for others that write theirs
 LONGEST_GTIDS = 4000  # characters; a longer set is left out, the clone's manifest has it
-RESTORE = "restore"  # the operation of a record that is no clone of a server
+BACKUP, RESTORE = "backup", "restore"  # operations of records that are no clones of a server
 DIED = "Died"  # state of a clone whose process never said how it ended; the others are those of status.json
 
 

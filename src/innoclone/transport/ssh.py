@@ -62,6 +62,7 @@ ANSWERS_WITHIN = 60.0  # seconds between two lines; who needs longer says so eve
 AT_ONCE = 4  # logins; sshd begins to refuse some of more than 10 (MaxStartups)
 ENDS_WITHIN = 5.0  # seconds, for ssh after its pipe was closed
 LOOK = 0.2  # seconds
+TERMINAL = "/dev/tty"
 NOISE = 1 << 11  # bytes of what was said instead of a greeting
 MOST_LINES, LONGEST_SAID = 20, 1000  # of stderr
 FAILED, NOT_FOUND, NOT_EXECUTABLE = 255, 127, 126  # exit statuses: ssh's own failure; a shell's
@@ -378,7 +379,7 @@ def _interrupts_held() -> Iterator[None]:
 def _has_terminal() -> bool:
     """Whether ssh could ask somebody."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
         return False
     return True
