@@ -29,18 +29,22 @@ PATIENCE = 60.0  # seconds
 
 
 @contextlib.contextmanager
-def served(directory: Path, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
+def served(
+    directory: Path, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None, **options: Any
+) -> Iterator[Donor]:
     """A donor that serves a directory from a thread; ``options`` are fields of `DonorOptions`."""
-    with serving(look(directory), folder, limits=limits, **options) as donor:
+    with serving(look(directory), folder, limits=limits, reading=reading, **options) as donor:
         yield donor
 
 
 @contextlib.contextmanager
-def serving(source: Source, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
+def serving(
+    source: Source, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None, **options: Any
+) -> Iterator[Donor]:
     """The same of any source, which is closed at the end."""
     try:
         choice = replace(DonorOptions(Account(USER, PASSWORD), folder / "keys", port=0), **options)
-        donor = Donor(source, choice, limits)
+        donor = Donor(source, choice, limits, reading)
         thread = threading.Thread(target=donor.serve, name="donor")
         thread.start()
         try:

@@ -15,6 +15,7 @@ from innoclone.donor.service import Donor
 from innoclone.donor.stored import Stored, look
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
+from innoclone.records.units import MIB
 
 __all__ = ["new_password", "serve"]
 
@@ -49,7 +50,8 @@ def serve(options: ServeOptions, *, ready: Callable[[Donor], None]) -> int:
                 options.port, options.ssl_cert, options.ssl_key, options.require_secure_transport,
                 options.max_connections, options.reconnect_timeout, options.socket,
             ),
-            Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth), on_completed=completed,
+            Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
+            Limits(data=options.max_donor_read / MIB), on_completed=completed,
         )  # fmt: skip
         ready(donor)
         donor.serve()

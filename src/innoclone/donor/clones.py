@@ -134,5 +134,6 @@ class Services:
     failed_logins: FailedLogins
     block_time: float
     limits: Limits
+    reading: Limits
     clones: Clones
     began: float  # seconds since the epoch

@@ -38,16 +38,18 @@ class Donor:
     """Serves one source."""
 
     def __init__(
-        self, source: Source, options: DonorOptions, limits: Limits | None = None,
+        self, source: Source, options: DonorOptions, limits: Limits | None = None, reading: Limits | None = None,
         *, on_completed: Callable[[Course, str], None] = lambda _course, _host: None,
     ) -> None:  # fmt: skip
-        """Listen, though nobody is let in before `serve`; ``on_completed`` is told each clone and its recipient's
+        """Listen, though nobody is let in before `serve`. ``limits`` are of what is sent, ``reading`` is of what is
+        read of files for that, of all recipients together. ``on_completed`` is told each clone and its recipient's
         host. Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
         self.source, self.options = source, options
         key, tls = _own_keys(options)
         self._services = Services(
             source=source, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
             failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
+            reading=reading or Limits(),
             clones=Clones(source, 60.0 * options.reconnect_timeout, on_completed), began=time.time(),
         )  # fmt: skip
         self._lock = threading.Lock()
