@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from innoclone.innodb.redo import FILE_HEADER_SIZE
+from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE
 from innoclone.native.block import Pages
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.barrier import Barrier
@@ -68,8 +68,9 @@ class Link:
         self._slot: Slot | None = None
         self._file: ClonedFile | None = None
         self._pages: Pages | None = None  # of it
+        self._unit = 1  # bytes of its pages or blocks; 1: it has none
         self._stamp: bytearray | None = None  # of the block that is being received
-        self._watched = 0  # bytes at a file's beginning that are looked at as they pass
+        self._watched = 0  # a piece that begins before this byte of its file may have a key in it
 
     def run(self) -> bool:
         """COM_EXECUTE until COMPLETE, or (False) until the master is told not to read on. Raises what ends it."""
@@ -141,8 +142,7 @@ class Link:
         if stage in STAGES:
             self._meter.counter = self._state.status.stages[STAGES[stage]].counter()
         self._writer.begin_stage(stage, self._meter.counter)
-        keeps_heads = stage is StageNumber.REDO_COPY and not self._state.sink.can_read_back
-        self._watched = FILE_HEADER_SIZE if keeps_heads else 0
+        self._watched = FILE_HEADER_SIZE if stage is StageNumber.REDO_COPY else 1
 
     def _leave_stage(self) -> None:
         """Behind the END: all that came is written, before anybody hears of it."""
@@ -172,6 +172,8 @@ class Link:
         slot = self._begin_block(data)
         if self._file is not file:
             self._file, self._pages = file, file.pages
+            unit = BLOCK_SIZE if data.stage is StageNumber.REDO_COPY else 1
+            self._unit = self._pages.size if self._pages is not None else unit
         self._writer.open(file)
         self._reader.content(data, self._take)
         if data.stage is StageNumber.PAGE_COPY and data.offset == 0 and not file.dropped:
@@ -198,26 +200,27 @@ class Link:
 
         This is what nearly all of a clone's time goes through: one turn of the loop for each MiB.
         """
-        file, pages, writer, page = self._file, self._pages, self._writer, 1
+        file, pages, writer, unit = self._file, self._pages, self._writer, self._unit
         assert file is not None, "`_block` has chosen it"
-        if pages is not None:
-            page = pages.size
-            if offset % page or size % page:
-                pages = None  # no whole ones: then nobody has seen them
+        if offset % unit or size % unit:
+            pages = None  # no whole ones
         while size:
-            count = min(size, self._meter.most(writer.buffer_size, page))
-            view, first = writer.buffer()[:count], file.first_page + offset // page
-            seen = self._connection.receive(view, pages, first, writer.place(offset, count))
+            count = min(size, self._meter.most(writer.buffer_size, unit))
+            view, first = writer.buffer()[:count], file.first_page + offset // unit
+            if offset < self._watched:
+                seen = None
+                self._connection.receive(view)
+                self._watch(file, view, offset)
+            else:
+                seen = self._connection.receive(view, pages, first, writer.place(offset, count))
             if seen is None or not seen.is_written:
                 writer.write(view, offset)
             else:
                 writer.wrote(offset, count)
             if file.checker is not None and not file.dropped:
                 self._check(file, view, first, None if seen is None or pages is None else seen.unusual)
-            if offset < self._watched:
-                self._keep_head(file, view, offset)
             if self._stamp is not None:
-                stamps = b"" if pages is None else stamp(view, page) if seen is None else seen.stamps
+                stamps = b"" if pages is None else stamp(view, unit) if seen is None else seen.stamps
                 self._stamp = self._stamp + stamps if stamps else None
             self._meter.took(count)
             offset += count
@@ -231,8 +234,12 @@ class Link:
         bad = [page.number for page in found.bad]
         self._state.suspects.update(file.metadata.index, first, len(view) // checker.page_size, bad)
 
-    def _keep_head(self, file: ClonedFile, view: memoryview, offset: int) -> None:
-        """The header of a redo file, which can't be looked at later; see `innoclone.receive.finish`."""
-        head = self._state.redo_heads.setdefault(file.metadata.index, bytearray(FILE_HEADER_SIZE))
-        piece = view[: FILE_HEADER_SIZE - offset]
-        head[offset : offset + len(piece)] = piece
+    def _watch(self, file: ClonedFile, view: memoryview, offset: int) -> None:
+        """The beginning of a file, before it is checked and written: keys, and the header of a redo file where it can't
+        be looked at later (`innoclone.receive.finish`)."""
+        if not file.dropped:
+            self._state.seal(file, self._reader.stage, view, offset)
+        if self._reader.stage is StageNumber.REDO_COPY and not self._state.sink.can_read_back:
+            head = self._state.redo_heads.setdefault(file.metadata.index, bytearray(FILE_HEADER_SIZE))
+            piece = view[: FILE_HEADER_SIZE - offset]
+            head[offset : offset + len(piece)] = piece
