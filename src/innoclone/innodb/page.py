@@ -15,6 +15,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
+from innoclone.native.block import Pages
 from innoclone.native.library import Buffer, Library, library
 from innoclone.native.pages import unusual_pages
 
@@ -141,6 +142,7 @@ class PageChecker:
         self.space_id = space_id
         self._native = native
         self._is_zip = flags.is_compressed
+        self.pages = Pages(self.page_size, space_id, self._is_zip)
         self._zeros = bytes(self.page_size)
         # The fields of a page that the fast path compares; iter_unpack then walks whole pages in C.
         if self._is_zip:
@@ -164,7 +166,11 @@ class PageChecker:
         """
         view = memoryview(buffer)
         whole = len(view) // self.page_size
-        suspects = self._suspects(view[: whole * self.page_size], first_page)
+        return self.examine(view, first_page, self._suspects(view[: whole * self.page_size], first_page))
+
+    def examine(self, view: memoryview, first_page: int, suspects: list[int]) -> Findings:
+        """The same where it is known which pages, by index, may not be good (`innoclone.native.block` tells that)."""
+        whole = len(view) // self.page_size
         bad = []
         not_verifiable = 0
         for index in suspects:
