@@ -119,6 +119,7 @@ class VerifyKeywords(TypedDict, total=False):
     """Of `VerifyOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     threads: int
 
 

@@ -161,6 +161,7 @@ class VerifyOptions:
     directory: Path
     against: Endpoint | None = None
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone: with it encrypted pages are checked, too
     threads: int = 4  # files or tables looked at in parallel
 
 
