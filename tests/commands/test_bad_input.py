@@ -20,6 +20,8 @@ from clones import booted, check_tables, clone_server, rows
 from commandline import environment, in_this_process, innoclone, innoclone_here
 from faults import Running, assert_failed, dsn
 from innoclone import errors
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
 from innoclone.errors import CloneError
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs

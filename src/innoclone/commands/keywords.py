@@ -93,6 +93,7 @@ class RestoreKeywords(TypedDict, total=False):
     """Of `RestoreOptions`."""
 
     chown: str | None
+    keyring: Path | None
     mysqld_check: bool
     mysqld: Path | None
     accept_changes: bool

@@ -90,11 +90,8 @@ class VerifyReport:
 
     def gaps(self) -> list[str]:
         """A line for each thing that could not be compared, or that a clone does not carry."""
-        pages = (
-            [f"{hidden} pages: encrypted, not decrypted (--keyring FILE does)"]
-            if (hidden := self.pages.encrypted)
-            else []
-        )
+        hidden = self.pages.encrypted
+        pages = [f"{hidden} pages: encrypted, not decrypted (--keyring FILE does)"] if hidden else []
         if not self.compared:
             return [*pages, "tables: not compared (no server was named)"]
         results = (*self.tables, *self.objects)

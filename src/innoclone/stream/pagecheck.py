@@ -361,8 +361,8 @@ class RedoReport:
 
 
 def check_redo(directory: Path, page_size: int = 16 * KIB, masters: Masters | None = None) -> RedoReport:
-    """Check headers, chain and blocks of ``#innodb_redo``; ``page_size`` is the server's, in bytes. Encrypted blocks are
-    decrypted first if the keyring's ``masters`` are there.
+    """Check headers, chain and blocks of ``#innodb_redo``; ``page_size`` is the server's, in bytes. Encrypted blocks
+    are decrypted first if the keyring's ``masters`` are there.
 
     Only blocks from the newest checkpoint on are read: nothing needs those before.
     """

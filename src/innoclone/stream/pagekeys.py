@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from innoclone.errors import KeyringFailed
 from innoclone.innodb.encryption import (
     BUILT_IN,
     REDO_BLOCK_AT,
@@ -38,8 +39,8 @@ class _Checked(Protocol):
 
 
 def give_keys(plans: Iterable[_Checked], masters: Masters) -> None:
-    """Let each checker decrypt what its file's key, opened with one of ``masters``, is for. A key that can't be opened
-    is a problem of the file."""
+    """Let each checker decrypt what its file's key, opened with one of ``masters``, is for. A key that is damaged is a
+    problem of the file. Raises `KeyringFailed` where there is no such master key."""
     for plan in plans:
         if plan.checker is None or plan.space_id == SYSTEM_SPACE:
             continue
@@ -58,10 +59,10 @@ def _decrypted(secret: Secret, page: memoryview) -> bytes:
 
 
 def _open(info: EncryptionInfo, masters: Masters) -> Secret:
-    """The secret. Raises ValueError with the reason."""
+    """The secret. Raises ValueError where it is damaged, `KeyringFailed`."""
     master = BUILT_IN if not info.key_number else masters.get(info.key_name)
     if master is None:
-        raise ValueError(f"the keyring has not the key {info.key_name}, which its key is wrapped with")
+        raise KeyringFailed(f"the keyring has not the key {info.key_name}, which tablespaces' keys are wrapped with")
     if (secret := info.open(master)) is None:
         raise ValueError(f"its key is damaged, or {info.key_name} is not the key that it was wrapped with")
     return secret
@@ -70,7 +71,7 @@ def _open(info: EncryptionInfo, masters: Masters) -> Secret:
 def redo_decryption(head: bytes, masters: Masters | None) -> Callable[[memoryview], bytes] | None:
     """What decrypts the blocks of a redo file with this header; None where there is no key or no keyring.
 
-    Raises ValueError where the key can't be opened.
+    Raises ValueError where the key is damaged, `KeyringFailed`.
     """
     info = read_redo_info(head[REDO_BLOCK_AT : REDO_BLOCK_AT + BLOCK_SIZE])
     if info is None or masters is None:
