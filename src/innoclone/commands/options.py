@@ -277,6 +277,7 @@ class ServeOptions:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
 
     def __post_init__(self) -> None:
@@ -295,7 +296,7 @@ class ServeOptions:
             raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError("a bandwidth must not be below 0")
 
 
