@@ -93,6 +93,7 @@ class RestoreKeywords(TypedDict, total=False):
     """Of `RestoreOptions`."""
 
     chown: str | None
+    keyring: Path | None
     mysqld_check: bool
     mysqld: Path | None
     accept_changes: bool
@@ -119,6 +120,7 @@ class VerifyKeywords(TypedDict, total=False):
     """Of `VerifyOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     threads: int
 
 

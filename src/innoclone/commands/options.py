@@ -161,6 +161,7 @@ class VerifyOptions:
     directory: Path
     against: Endpoint | None = None
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone: with it encrypted pages are checked, too
     threads: int = 4  # files or tables looked at in parallel
 
 
@@ -171,6 +172,7 @@ class RestoreOptions:
     clone: Path  # a symbolic link to it will do
     directory: Path
     chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     mysqld_check: bool = False  # let a private mysqld come up on the new directory once
     mysqld: Path | None = None
     accept_changes: bool = False  # also if a server of its own has run on the clone
