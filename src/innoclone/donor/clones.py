@@ -66,12 +66,12 @@ class Clones:
         with self._lock:
             return set(self._hosts.values())
 
-    def begin(self, host: str) -> Course:
-        """A new clone."""
+    def begin(self, host: str, *, compared: bool = False) -> Course:
+        """A new clone; ``compared`` as in `Course`."""
         self._stored.refuse_changed()
         with self._lock:
             number = secrets.randbelow(CLONES - 1) + 1
-            course = Course(number, self._plans, self._patience)
+            course = Course(number, self._plans, self._patience, compared=compared)
             self._courses[number], self._hosts[number] = course, host
         return course
 

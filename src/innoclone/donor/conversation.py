@@ -13,11 +13,22 @@ import threading
 from innoclone.donor.answers import answer
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
+from innoclone.donor.comparing import Comparer
 from innoclone.donor.course import Course, Task
 from innoclone.donor.sending import Sender
 from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
+from innoclone.wire.comparison import (
+    ANSWER_AT_REST,
+    ANSWER_KEY,
+    COMMANDS,
+    REQUEST,
+    Compare,
+    Comparison,
+    Join,
+    parse_comparison,
+)
 from innoclone.wire.descriptors import Locator
 from innoclone.wire.handshake import Capability, Err, Ok
 from innoclone.wire.rpc import (
@@ -76,11 +87,14 @@ class Conversation:
         self._services = services
         self._attempt = LoginAttempt(services.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
+        self._comparer: Comparer | None = None
+        self._patience = threading.Event()  # set when the connection is to end
         self.is_shut = False
 
     def shut(self) -> None:
         """End it, from any thread."""
         self.is_shut = True
+        self._patience.set()
         self.channel.shut()
 
     def run(self) -> None:
@@ -188,8 +202,11 @@ class Conversation:
             payload = self.channel.read()
             if payload is None:
                 raise NetworkError("the recipient is gone")
-            command = parse_command(payload)
             try:
+                if payload[:1] and payload[0] in COMMANDS:
+                    self._compare(parse_comparison(payload))
+                    continue
+                command = parse_command(payload)
                 self._command(command)
             except (NetworkError, ProtocolError):
                 raise
@@ -227,10 +244,12 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._services.clones.begin(self.host)
+        compared = command.padding.startswith(REQUEST) and version >= ProtocolVersion.V3
+        self.course = self._services.clones.begin(self.host, compared=compared)
         self.task, self.course.master = self.course.begin(self.shut), self.number
+        agreed = [Config(ANSWER_KEY, ANSWER_AT_REST, ResponseCode.CONFIG_V3).serialize()] if compared else []
         self.channel.say(
-            *self._parameters(version), self._locators(version, self.course), Complete().serialize()
+            *self._parameters(version), *agreed, self._locators(version, self.course), Complete().serialize()
         )  # fmt: skip
 
     def _version(self, theirs: int) -> int:
@@ -272,6 +291,27 @@ class Conversation:
         log.info("%s goes on with its clone at %s", self.host, course.stage.name)
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
 
+    def _compare(self, command: Comparison) -> None:
+        """A question of a recipient that has an older clone, about a clone that is under way."""
+        if isinstance(command, Join):
+            self._refuse_second()
+            self.course = self._services.clones.find(command.locator)
+            self._comparer = Comparer(command.key, self._services.stored.files)
+            self.channel.say(Complete().serialize())
+            return
+        course, comparer = self.course, self._comparer
+        if course is None or comparer is None:
+            raise ProtocolError("a comparison without a clone")
+        course.refuse_failed()
+        sent = self.channel.sent
+        if isinstance(command, Compare):
+            self.channel.say(comparer.compare(command))
+        else:
+            head, pages = comparer.fetch(command)
+            self.channel.write_data(head, pages)
+            course.count(len(pages))
+        self._services.limits.pause(self.channel.sent - sent, self.channel.sent - sent, self._patience)
+
     def _refuse_second(self) -> None:
         if self.course is not None:
             raise ProtocolError("a second clone on one connection")
@@ -303,6 +343,9 @@ class Conversation:
         """What this connection was to a clone is over; ``lost``: not by its own will."""
         course, task = self.course, self.task
         self.course = self.task = None
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         if course is None:
             return
         if task is not None:
