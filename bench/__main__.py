@@ -1,4 +1,9 @@
-"""``./bench/compare``: measure, print, draw."""
+"""``./bench/compare``: measure, print, draw.
+
+On the disk, and with donor and clones in memory (tmpfs), where no disk hides what the programs cost. A publication
+insists on a machine where nothing else runs (`bench.others` knows): a disturbed run is run anew, and one that stays
+disturbed ends it.
+"""
 
 from __future__ import annotations
 
@@ -11,59 +16,79 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench.chart import draw
-from bench.measure import CommandFailed, Meter, forget_files
+from bench.measure import CommandFailed, Meter, Sample, compile_ours, forget_files
 from bench.methods import METHODS, Method, NotAvailable
+from bench.others import refuse_company, undisturbed
+from bench.publishing import ROOT, publish
 from bench.report import Results, aligned, as_json, summary, table, targets
 from bench.servers import Servers
 from innoclone.sandbox.load import Load
 from innoclone.server.programs import provide_programs
 
-ROOT = Path(__file__).resolve().parent.parent
 LOAD_THREADS, LOAD_PAUSE = 2, 0.01  # at most 200 transactions per second: what it gets less, the clone took
 SETTLE = 1.0  # seconds between the sync and a run
+LEAST_ROUNDS, LEAST_SIZE = 7, 2 << 30  # of what is published
+ROOM = 3  # times the data: donor, clone, and what the servers keep beside
 
 
 def main() -> int:
     """Run the command; returns its exit status."""
     options = _arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    # Absolute, because mysqld takes a relative path from its own data directory.
-    work = Path(tempfile.mkdtemp(prefix="compare-", dir=options.work or options.out)).resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
-    try:
-        results = _measure(options, work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    text = aligned(table(results)) + "\n\n" + "\n".join(map(str, targets(results)))
-    print(f"\nmedian (least-greatest); ratios to the stock row of the same kind, median of the rounds' ratios\n{text}")
-    (options.out / "compare.json").write_text(json.dumps(as_json(results), indent=1) + "\n")
-    draw(results, options.out / "compare.png")
-    print(f"\n{options.out / 'compare.json'}\n{options.out / 'compare.png'}")
     if options.publish:
-        images = ROOT / "docs" / "images"
-        images.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(options.out / "compare.png", images / "compare.png")
-        (ROOT / "docs" / "bench.md").write_text(summary(results))
-    failed = [method.key for method in METHODS if method.family != "other" and method.key in results.missing]
+        refuse_company()
+    compile_ours()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
+    found = {}
+    for place in options.places:
+        found[place] = _measure(place, options)
+        print(f"\n{place}: median (least-greatest); ratios to the stock row of the same kind, medians of the rounds'")
+        print(aligned(table(found[place])) + "\n\n" + "\n".join(map(str, targets(found[place]))) + "\n", flush=True)
+        draw(found[place], options.out / f"compare-{place}.png")
+        print(options.out / f"compare-{place}.png")
+    done = {place: as_json(results) for place, results in found.items()}
+    (options.out / "compare.json").write_text(json.dumps(done, indent=1) + "\n")
+    print(options.out / "compare.json")
+    if options.publish:
+        pictures = [options.out / f"compare-{place}.png" for place in found]
+        publish("bench", summary(list(found.values())), pictures)
+    failed = [
+        method.key for results in found.values() for method in METHODS
+        if method.family != "other" and method.key in results.missing
+    ]  # fmt: skip
     return 1 if failed else 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/compare", description=__doc__)
-    parser.add_argument("--size", type=_bytes, default=_bytes("1G"), help="data on the donor (default 1G)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--size", type=_bytes, default=_bytes("2G"), help="data on the donor (default 2G)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds (default 7)")
     parser.add_argument("--slow-rounds", type=int, default=2, help="rounds with the dumps (default 2)")
     parser.add_argument("--rows", help="only these, comma-separated: " + ", ".join(method.key for method in METHODS))
+    parser.add_argument(
+        "--places", type=lambda text: text.split(","), default=["disk", "tmpfs"],
+        help="where donor and clones are: disk, tmpfs or both (the default), comma-separated",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder for JSON and PNG")
     parser.add_argument("--work", type=Path, help="folder on the disk to measure (default: that of --out)")
-    parser.add_argument("--publish", action="store_true", help="renew docs/bench.md and its picture")
+    parser.add_argument("--tmpfs", type=Path, default=Path("/dev/shm"), help="folder in memory (default /dev/shm)")  # noqa: S108
+    parser.add_argument("--publish", action="store_true", help="renew docs/bench.md and its pictures")
     options = parser.parse_args()
     unknown = set((options.rows or "").split(",")) - {method.key for method in METHODS} - {""}
     if unknown:
         parser.error(f"no such rows: {', '.join(sorted(unknown))}")
+    if set(options.places) - {"disk", "tmpfs"}:
+        parser.error("places are disk and tmpfs")
+    few = options.rounds < LEAST_ROUNDS or options.size < LEAST_SIZE or options.rows or len(options.places) < 2
+    if options.publish and few:
+        parser.error(
+            f"--publish takes all rows, both places, at least {LEAST_ROUNDS} rounds and {LEAST_SIZE >> 30}G of data"
+        )
     return options
 
 
@@ -74,17 +99,25 @@ def _bytes(text: str) -> int:
     return int(text[:-1]) * units[text[-1]]
 
 
-def _measure(options: argparse.Namespace, work: Path) -> Results:
+def _measure(place: str, options: argparse.Namespace) -> Results:
+    """All rounds at one place; nothing is left there."""
     wanted = set(options.rows.split(",")) if options.rows else {method.key for method in METHODS}
-    methods = [method for method in METHODS if method.key in wanted]
-    programs = provide_programs(print)
-    with Servers(programs, work, options.size, print) as servers:
-        results = Results(_facts(options, servers))
-        with Load(servers.donor.connect, threads=LOAD_THREADS, pause=LOAD_PAUSE) as load:
-            for number in range(1, options.rounds + 1):
-                _round(number, options, methods, servers, load, results)
-        if load.errors:
-            raise SystemExit(f"the load broke off, so the numbers are worthless: {load.errors[0]}")
+    methods = [method for method in METHODS if method.key in wanted and (place == "disk" or method.on_tmpfs)]
+    folder = options.work or options.out if place == "disk" else options.tmpfs
+    if (free := shutil.disk_usage(folder).free) < ROOM * options.size:
+        raise SystemExit(f"{folder} has {free >> 20:,} MiB free; {ROOM * options.size >> 20:,} are needed")
+    # Absolute, because mysqld takes a relative path from its own data directory.
+    work = Path(tempfile.mkdtemp(prefix="innoclone-compare-", dir=folder)).resolve()
+    try:
+        with Servers(provide_programs(print), work, options.size, print) as servers:
+            results = Results(place, _facts(options, servers))
+            with Load(servers.donor.connect, threads=LOAD_THREADS, pause=LOAD_PAUSE) as load:
+                for number in range(1, options.rounds + 1):
+                    _round(number, options, methods, servers, load, results)
+            if load.errors:
+                raise SystemExit(f"the load broke off, so the numbers are worthless: {load.errors[0]}")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return results
 
 
@@ -92,30 +125,37 @@ def _round(
     number: int, options: argparse.Namespace, methods: list[Method], servers: Servers, load: Load, results: Results
 ) -> None:
     results.loads[number] = os.getloadavg()[0]
-    results.idle_tps[number] = _idle(load)
+    results.idle_tps[number], between = undisturbed(lambda: _idle(load), insist=options.publish)
     print(
-        f"round {number} of {options.rounds}: load average {results.loads[number]:.2f}, "
-        f"{results.idle_tps[number]:.0f} transactions/s without any clone",
+        f"round {number} of {options.rounds}: load average {results.loads[number]:.2f}, others had {between};"
+        f" {results.idle_tps[number]:.0f} transactions/s without any clone",
         flush=True,
     )
     for method in methods if number % 2 else reversed(methods):
         if method.key in results.missing or (method.slow and number > options.slow_rounds):
             continue
-        target = servers.work / "target"
-        os.sync()
-        forget_files([servers.donor.datadir])
-        time.sleep(SETTLE)
         try:
-            sample = method.run(servers, target, Meter(servers.donor, load))
+            sample, others = undisturbed(partial(_run, method, servers, load), insist=options.publish)
         except (NotAvailable, CommandFailed) as error:
             results.missing[method.key] = str(error)
             results.samples.pop(method.key, None)
             print(f"  {method.label:45} not available: {error}", flush=True)
             continue
-        finally:
-            shutil.rmtree(target, ignore_errors=True)
-        results.samples.setdefault(method.key, {})[number] = sample
-        print(f"  {method.label:45} {sample.wall:8.2f} s {sample.tps:6.0f} transactions/s", flush=True)
+        results.samples.setdefault(method.key, {})[number] = replace(sample, others=others)
+        disturbed = f"   others: {others}" if others.disturbs else ""
+        print(f"  {method.label:45} {sample.wall:8.2f} s {sample.tps:6.0f} transactions/s{disturbed}", flush=True)
+
+
+def _run(method: Method, servers: Servers, load: Load) -> Sample:
+    """One row once: prepared, measured, removed."""
+    target = servers.work / "target"
+    os.sync()
+    forget_files([servers.donor.datadir])
+    time.sleep(SETTLE)
+    try:
+        return method.run(servers, target, Meter(servers.donor, load))
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _idle(load: Load, seconds: float = 3.0) -> float:

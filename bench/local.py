@@ -2,7 +2,8 @@
 
 Full: for each donor (O_DIRECT or buffered), file system (the work folder's; XFS on a loop device where this user may
 mount one) and state of the page cache. Incremental: rows spread over the pages of one big table are changed, flushed,
-and an earlier clone is brought up to date, with the donor's files and the clone's in the page cache.
+and an earlier clone is brought up to date, with the donor's files and the clone's in the page cache. Verify: the pages
+of a finished clone are checked, from the disk and from the page cache, beside reading the same files and no more.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,19 +28,26 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from pymysql.cursors import Cursor
 
-from bench.measure import forget_files
+from bench.measure import compile_ours, forget_files
+from bench.others import refuse_company, undisturbed
+from bench.publishing import ROOT, publish
 from innoclone.sandbox.server import DONOR_OPTIONS
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import provide_programs
+from innoclone.stream.pagecheck import find_tablespaces
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS_PER_PAGE = 2
 BODY = 7000  # bytes of a row: two of them fill a page of 16 KiB
 CHANGED = (0.0, 0.001, 0.01, 0.1, 1.0)
-# Ratios to CLONE LOCAL that are to be reached: (donor, cache, shared blocks) -> at most.
-TARGETS = {("O_DIRECT", "cold", False): 0.85, ("O_DIRECT", "warm", False): 0.5, ("fsync", "warm", False): 1.0}
+# Ratios to CLONE LOCAL that are to be reached: (donor, cache) -> at most.
+TARGETS = {("O_DIRECT", "cold"): 0.9, ("O_DIRECT", "warm"): 0.5, ("fsync", "warm"): 1.0}
 REFLINK_TARGET = 0.2
+INCREMENTAL_TARGET = 0.3  # of the full clone's time, with 1 % of the pages changed
+VERIFY_TARGET = 3.0  # GB/s, or what the disk gives
+PARTS = ("full", "incremental", "verify")
+LEAST_ROUNDS, LEAST_SIZE = 5, 2.0  # of what is published
 
 
 def main() -> int:
@@ -47,22 +57,35 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--work", type=Path, help="where servers and clones go (default: --out)")
-    parser.add_argument("--only", choices=["full", "incremental"], help="one half")
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--publish", action="store_true", help="renew docs/bench-local.md and its picture")
     options = parser.parse_args()
+    if options.publish:
+        if options.only or options.rounds < LEAST_ROUNDS or options.size < LEAST_SIZE:
+            parser.error(f"--publish takes all parts, at least {LEAST_ROUNDS} rounds and {LEAST_SIZE:g} GiB")
+        refuse_company()
     options.out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"size": options.size, "rounds": options.rounds, "full": [], "incremental": []}
+    compile_ours()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the donor is stopped on the way out
+    results: dict[str, Any] = {"size": options.size, "rounds": options.rounds} | {part: [] for part in PARTS}
     with tempfile.TemporaryDirectory(prefix="local-", dir=options.work or options.out) as folder, ExitStack() as stack:
         work = Path(folder).resolve()
         template = _fill(work, options.size)
-        if options.only != "incremental":
+        if options.only in (None, "full"):
             for name, place in _file_systems(work, options.size, stack):
                 for flush in ("O_DIRECT", "fsync") if name != "xfs" else ("O_DIRECT",):
-                    results["full"] += _full(template, place, name, flush, options.rounds)
-        if options.only != "full":
-            results["incremental"] = _incremental(template, work, options.rounds)
+                    results["full"] += _full(template, place, name, flush, options)
+        if options.only in (None, "incremental", "verify"):
+            with _donor(template, work, "O_DIRECT") as server:
+                for part, measure in (("incremental", _incremental), ("verify", _verify)):
+                    if options.only in (None, part):
+                        results[part] = measure(server, work, options)
+    print(f"load average {os.getloadavg()[0]:.2f}", flush=True)
     (options.out / "local.json").write_text(json.dumps(results, indent=1) + "\n")
     _draw(results, options.out / "local.png")
     print(f"\n{options.out / 'local.json'}\n{options.out / 'local.png'}")
+    if options.publish:
+        publish("bench-local", _page(results), [options.out / "local.png"])
     return 0
 
 
@@ -107,7 +130,7 @@ def _file_systems(work: Path, size: float, stack: ExitStack) -> Iterator[tuple[s
     if subprocess.run(["mount", "-o", "loop", image, place], check=False).returncode:
         print("xfs: not available (loop mounts are not allowed here)")
         return
-    stack.callback(subprocess.run, ["umount", "-l", place], check=False)
+    stack.callback(lambda: subprocess.run(["umount", "-l", place], check=False))
     yield "xfs", place
 
 
@@ -144,7 +167,7 @@ def _cp(server: Server, target: Path) -> None:
     os.sync()
 
 
-def _full(template: Path, place: Path, name: str, flush: str, rounds: int) -> list[dict[str, Any]]:
+def _full(template: Path, place: Path, name: str, flush: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     methods: dict[str, Callable[[Server, Path], object]] = {
         "innoclone local": _ours,
         "innoclone local, pages not verified": lambda server, target: _ours(server, target, "--no-verify-pages"),
@@ -155,33 +178,41 @@ def _full(template: Path, place: Path, name: str, flush: str, rounds: int) -> li
     with _donor(template, place, flush) as server:
         for cache in ("cold", "warm"):
             times: dict[str, list[float]] = {method: [] for method in methods}
-            for round_ in range(rounds):
-                order = list(methods) if round_ % 2 == 0 else list(reversed(methods))
-                for method in order:
-                    target = place / "clone"
-                    _prepare(server.datadir, warm=cache == "warm")
-                    begin = time.monotonic()
-                    methods[method](server, target)
-                    times[method].append(time.monotonic() - begin)
-                    shutil.rmtree(target)
-            stock = times["CLONE LOCAL"]
+            for number in range(options.rounds):
+                for method in methods if number % 2 == 0 else reversed(methods):
+                    one = partial(_once, methods[method], server, place / "clone", warm=cache == "warm")
+                    times[method].append(undisturbed(one, insist=options.publish)[0])
             for method, found in times.items():
-                ratio = median(one / other for one, other in zip(found, stock, strict=True))
+                ratio = median(one / other for one, other in zip(found, times["CLONE LOCAL"], strict=True))
+                limit = REFLINK_TARGET if name == "xfs" else TARGETS.get((flush, cache))
                 rows.append({
-                    "file system": name, "donor": flush, "cache": cache, "method": method,
-                    "seconds": found, "ratio": ratio, "load": os.getloadavg()[0],
+                    "file system": name, "donor": flush, "cache": cache, "method": method, "seconds": found,
+                    "ratio": ratio, "load": os.getloadavg()[0],
+                    "to reach": _said(ratio, limit if method == "innoclone local" else None),
                 })  # fmt: skip
-                goal = REFLINK_TARGET if name == "xfs" else TARGETS.get((flush, cache, False))
-                said = ""
-                if method == "innoclone local" and goal is not None:
-                    said = f"   to reach {goal:g}: {'met' if ratio <= goal else 'NOT met'}"
                 print(
                     f"{name:<10} {flush:<9} {cache:<5} {method:<36} {median(found):7.2f} s"
-                    f" ({min(found):.2f}-{max(found):.2f})  {ratio:5.2f} of CLONE LOCAL{said}",
+                    f" ({min(found):.2f}-{max(found):.2f})  {ratio:5.2f} of CLONE LOCAL  {rows[-1]['to reach']}",
                     flush=True,
                 )
-            print(f"load average {os.getloadavg()[0]:.2f}", flush=True)
     return rows
+
+
+def _once(method: Callable[[Server, Path], object], server: Server, target: Path, *, warm: bool) -> float:
+    """Seconds of one full clone, which is removed."""
+    _prepare(server.datadir, warm=warm)
+    begin = time.monotonic()
+    method(server, target)
+    took = time.monotonic() - begin
+    shutil.rmtree(target)
+    return took
+
+
+def _said(value: float, limit: float | None, *, least: bool = False) -> str:
+    if limit is None:
+        return ""
+    met = value >= limit if least else value <= limit
+    return f"{'met' if met else 'NOT met'} (to reach: {'>=' if least else '<='} {limit:g})"
 
 
 def _prepare(*directories: Path, warm: bool) -> None:
@@ -196,52 +227,120 @@ def _prepare(*directories: Path, warm: bool) -> None:
     time.sleep(0.5)
 
 
-def _incremental(template: Path, work: Path, rounds: int) -> list[dict[str, Any]]:
+def _incremental(server: Server, work: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    with _donor(template, work, "O_DIRECT") as server, server.connect() as connection, connection.cursor() as cursor:
+    base = work / "base"
+    with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM b.t")
         (count,) = cursor.fetchone() or (0,)
-        pages = count // ROWS_PER_PAGE
+        whole = partial(_ours, server, base, "--no-verify-pages")
         full = []
-        for _ in range(rounds):
-            _prepare(server.datadir, warm=True)
-            begin = time.monotonic()
-            _ours(server, work / "base", "--no-verify-pages")
-            full.append(time.monotonic() - begin)
-            shutil.rmtree(work / "base")
-        _ours(server, work / "base")
-        size = sum(path.stat().st_size for path in (work / "base").rglob("*") if path.is_file())
+        for _ in range(options.rounds):
+            one = partial(_once, lambda *_: whole(), server, base, warm=True)
+            full.append(undisturbed(one, insist=options.publish)[0])
+        whole()
+        size = sum(path.stat().st_size for path in base.rglob("*") if path.is_file())
         print(f"full, warm: {median(full):.2f} s, {size / 2**20:,.0f} MiB", flush=True)
         for part in CHANGED:
-            times, written, changed = [], [], 0
-            for _ in range(rounds):
-                step = max(1, round(1 / part)) * ROWS_PER_PAGE if part else 0
-                if step:
-                    changed = cursor.execute(f"UPDATE b.t SET n = n + 1 WHERE id % {step} = 1")
-                cursor.execute("FLUSH TABLES b.t FOR EXPORT")
-                cursor.execute("UNLOCK TABLES")
-                _prepare(server.datadir, work / "base", warm=True)
-                begin = time.monotonic()
-                result = _ours(server, work / "base", "--incremental=require", "--no-verify-pages")
-                times.append(time.monotonic() - begin)
-                written.append(result["written"])
-            row = {"part": part, "pages": pages, "rows changed": changed, "seconds": times, "written": written,
-                   "ratio": median(times) / median(full), "written part": median(written) / size}  # fmt: skip
-            rows.append(row)
-            goal = "   to reach 0.25 and 0.03" if part == 0.01 else ""
+            runs = [
+                undisturbed(partial(_update, server, cursor, base, part), insist=options.publish)[0]
+                for _ in range(options.rounds)
+            ]
+            times, written = [took for took, _ in runs], [result["written"] for _, result in runs]
+            ratio = median(one / other for one, other in zip(times, full, strict=True))
+            rows.append({
+                "part": part, "pages": count // ROWS_PER_PAGE, "seconds": times, "full": full, "written": written,
+                "ratio": ratio, "written part": median(written) / size,
+                "to reach": _said(ratio, INCREMENTAL_TARGET if part == 0.01 else None),
+            })  # fmt: skip
             print(
                 f"incremental, {part:6.1%} of the pages changed: {median(times):6.2f} s"
-                f" ({min(times):.2f}-{max(times):.2f}), {row['ratio']:.2f} of full;"
-                f" {median(written) / 2**20:,.1f} MiB written, {row['written part']:.4f} of all{goal}",
+                f" ({min(times):.2f}-{max(times):.2f}), {ratio:.2f} of full; {median(written) / 2**20:,.1f} MiB"
+                f" written, {rows[-1]['written part']:.4f} of all  {rows[-1]['to reach']}",
                 flush=True,
             )
-    print(f"load average {os.getloadavg()[0]:.2f}", flush=True)
+    shutil.rmtree(base)
     return rows
 
 
+def _update(server: Server, cursor: Cursor, base: Path, part: float) -> tuple[float, dict[str, Any]]:
+    """Change that part of the pages, and bring the earlier clone up to date: seconds, and the result."""
+    if part:
+        cursor.execute(f"UPDATE b.t SET n = n + 1 WHERE id % {round(1 / part) * ROWS_PER_PAGE} = 1")
+    cursor.execute("FLUSH TABLES b.t FOR EXPORT")
+    cursor.execute("UNLOCK TABLES")
+    _prepare(server.datadir, base, warm=True)
+    begin = time.monotonic()
+    result = _ours(server, base, "--incremental=require", "--no-verify-pages")
+    return time.monotonic() - begin, result
+
+
+def _verify(server: Server, work: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """``innoclone verify`` with its start, and the same files read with O_DIRECT by four threads and thrown away."""
+    rows = []
+    clone = work / "verified"
+    _ours(server, clone)
+    size = sum((clone / name).stat().st_size for name in find_tablespaces(clone))
+    ours = [sys.executable, "-m", "innoclone", "verify", str(clone), "--quiet"]
+    commands = {
+        "read, cold": [sys.executable, "-m", "bench.raw", str(clone)],
+        "verify, cold": ours,
+        "verify, warm": ours,
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(options.rounds):
+        for name, command in commands.items():
+            one = partial(_timed, command, clone, warm=name.endswith("warm"))
+            speeds[name].append(size / 1e9 / undisturbed(one, insist=options.publish)[0])
+    for name, found in speeds.items():
+        limit = None if name.startswith("read") else VERIFY_TARGET
+        if name.endswith("cold") and limit is not None:
+            limit = min(limit, median(speeds["read, cold"]))
+        rows.append({"what": name, "GB/s": found, "to reach": _said(median(found), limit, least=True)})
+        print(f"{name:<14} {median(found):5.2f} GB/s ({min(found):.2f}-{max(found):.2f})  {rows[-1]['to reach']}")
+    shutil.rmtree(clone)
+    return rows
+
+
+def _timed(command: list[str], directory: Path, *, warm: bool) -> float:
+    _prepare(directory, warm=warm)
+    begin = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - begin
+
+
+def _page(results: dict[str, Any]) -> str:
+    """The page of the documentation."""
+    full = [
+        f"| {row['file system']} | {row['donor']} | {row['cache']} | {row['method']} | {_spread(row['seconds'])} |"
+        f" {row['ratio']:.2f} | {row['to reach']} |" for row in results["full"]
+    ]  # fmt: skip
+    incremental = [
+        f"| {row['part']:.1%} | {_spread(row['seconds'])} | {row['ratio']:.2f} |"
+        f" {median(row['written']) / 2**20:,.1f} | {row['to reach']} |" for row in results["incremental"]
+    ]  # fmt: skip
+    verify = [f"| {row['what']} | {_spread(row['GB/s'])} | {row['to reach']} |" for row in results["verify"]]
+    return "\n".join([
+        "# Benchmark: on the donor's host", "", "<!-- generated by ./bench/local --publish -->", "",
+        "![local](images/local.png)", "",
+        f"{results['size']:g} GiB, {results['rounds']} rounds; median (least-greatest).",
+        "Ratios are medians of the rounds'. Before each run all is synced, then the files are dropped from the page",
+        "cache (cold) or read into it (warm). Nothing else ran on the machine.", "",
+        "## Full clones", "",
+        "| file system | donor | cache | | s | of CLONE LOCAL | |", "|---|---|---|---|---:|---:|---|", *full, "",
+        "## Incremental clones, warm", "",
+        "| pages changed | s | of the full clone | MiB written | |", "|---:|---:|---:|---:|---|", *incremental, "",
+        "## Verify", "", "| | GB/s | |", "|---|---:|---|", *verify, "",
+    ])  # fmt: skip
+
+
+def _spread(found: list[float]) -> str:
+    return f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+
+
 def _draw(results: dict[str, Any], path: Path) -> None:
-    """Bars of the full clones, a line of the incremental ones."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(17, 7), layout="constrained")
+    """Bars of the full clones, a line of the incremental ones, bars of `verify`."""
+    figure, (left, right, last) = plt.subplots(1, 3, figsize=(21, 7), width_ratios=(3, 3, 1), layout="constrained")
     rows = results["full"]
     colours = {"CLONE LOCAL": "#c8792b", "cp + sync": "#8a8f98"}
     for place, row in enumerate(reversed(rows)):
@@ -260,6 +359,10 @@ def _draw(results: dict[str, Any], path: Path) -> None:
     right.set_title("incremental clone: seconds, and MiB written (dashed)")
     other = right.twinx()
     other.plot(places, [median(row["written"]) / 2**20 for row in found], marker="s", linestyle="--", color="#c8792b")
+    last.bar(
+        [row["what"] for row in results["verify"]], [median(row["GB/s"]) for row in results["verify"]], color="#1b7f5c"
+    )
+    last.set_title("verify, GB/s")
     figure.savefig(path, dpi=110)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import innoclone
+from bench.others import Work
 from innoclone.sandbox.load import Load
 from innoclone.server.mysqld import Server
 
-__all__ = ["CommandFailed", "Meter", "Sample", "forget_files"]
+__all__ = ["CommandFailed", "Cost", "Meter", "Sample", "compile_ours", "forget_files", "peak_memory", "run_measured"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _POLL = 0.02  # seconds between two looks at a child's peak memory
@@ -38,6 +43,8 @@ class Sample:
     tps: float
     size: int
     load_average: float
+    others: Work | None = None
+    """What else ran on the machine, from the preparation on."""
 
 
 class Meter:
@@ -157,6 +164,38 @@ class _Watcher:
         return arguments[3] if len(arguments) > 3 and arguments[1] == "--library-path" else arguments[0]
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Of one command: seconds, CPU seconds, bytes, and what it wrote to stdout."""
+
+    wall: float
+    cpu: float
+    memory: int
+    output: str
+
+
+def run_measured(command: Sequence[str], environment: dict[str, str] | None = None) -> Cost:
+    """Run a command that says little. Raises `CommandFailed`."""
+    with tempfile.TemporaryFile() as output:
+        begin = time.monotonic()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE,
+            env=os.environ | (environment or {}),
+        )  # fmt: skip
+        watcher = _Watcher(child)
+        failure = watcher.finish()
+        wall = time.monotonic() - begin
+        if failure:
+            raise CommandFailed(failure)
+        output.seek(0)
+        return Cost(wall, watcher.cpu, watcher.memory, output.read().decode())
+
+
+def compile_ours() -> None:
+    """Have innoclone's bytecode at hand, as an installed one has it, also where the environment writes none."""
+    compileall.compile_dir(Path(innoclone.__file__).parent, quiet=1)
+
+
 def forget_files(directories: Iterable[Path]) -> None:
     """Drop the files below ``directories`` from the page cache, as long as they are not being written to.
 
@@ -197,6 +236,15 @@ def _disk_time(path: Path) -> float | None:
     except OSError:
         return None  # tmpfs, overlayfs, btrfs
     return int(fields[9]) / 1000
+
+
+@contextmanager
+def peak_memory(pid: int) -> Iterator[Callable[[], int]]:
+    """Yields what tells, afterwards, how much memory a process had resident at most from now on, in bytes."""
+    _forget_peak(pid)
+    found = 0
+    yield lambda: found
+    found = _peak(pid)
 
 
 def _peak(pid: int) -> int:

@@ -34,6 +34,11 @@ class Method:
     reference: str = ""
     slow: bool = False
 
+    @property
+    def on_tmpfs(self) -> bool:
+        """Whether it is worth a row where no disk is: what the program costs is."""
+        return self.family != "other" and not {"zstd", "zlib", "unjournaled", "local"} & set(self.key.split("-"))
+
 
 PROGRAM = (str(Path(sys.executable).with_name("innoclone")),)
 WITHOUT_JOURNAL = (sys.executable, "-m", "bench.unjournaled")

@@ -1,11 +1,12 @@
-"""Read and write a data directory's tablespaces, and nothing else: ``python -m bench.raw DIRECTORY TARGET``.
+"""Read and write a data directory's tablespaces, and nothing else: ``python -m bench.raw DIRECTORY [TARGET]``.
 
 What the disk needs for as many bytes: O_DIRECT on both sides, parts of 64 MiB on four threads, then fsync. No server is
-asked and no byte is looked at, so the copy is not a consistent one.
+asked and no byte is looked at, so the copy is not a consistent one. Without a target they are only read.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,21 +19,32 @@ __all__ = ["main"]
 
 THREADS = 4
 PART = 64 << 20
+BLOCK = 1 << 20
 
 
-def main(directory: Path, target: Path) -> None:
-    """Copy."""
+def main(directory: Path, target: Path | None = None) -> None:
+    """Copy, or read."""
     with ThreadPoolExecutor(THREADS) as pool:
-        for future in [pool.submit(_copy, *part) for part in _parts(directory, target)]:
+        if target is None:
+            parts = _parts(directory, directory)
+            futures = [pool.submit(_read, source, start, end) for source, _, start, end in parts]
+        else:
+            _make_files(directory, target)
+            futures = [pool.submit(_copy, *part) for part in _parts(directory, target)]
+        for future in futures:
             future.result()
+
+
+def _make_files(directory: Path, target: Path) -> None:
+    for name in find_tablespaces(directory):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).touch()
 
 
 def _parts(directory: Path, target: Path) -> list[tuple[Path, Path, int, int]]:
     parts = []
     for name in find_tablespaces(directory):
         size = (directory / name).stat().st_size
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).touch()
         parts += [(directory / name, target / name, at, min(at + PART, size)) for at in range(0, size, PART)]
     return parts
 
@@ -44,5 +56,15 @@ def _copy(source: Path, target: Path, start: int, end: int) -> None:
         os.fsync(writer.fileno())
 
 
+def _read(source: Path, start: int, end: int) -> None:
+    descriptor = os.open(source, os.O_RDONLY | os.O_DIRECT)
+    buffer = mmap.mmap(-1, BLOCK)  # aligned, as O_DIRECT wants it
+    try:
+        for at in range(start, end, BLOCK):
+            os.preadv(descriptor, [buffer], at)
+    finally:
+        os.close(descriptor)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

@@ -1,8 +1,10 @@
 """``./bench/startup``: what a command spends before it does anything, and which modules take it.
 
 Medians of fresh processes, as wall clock and as CPU time, which other work on the machine disturbs less, and the least
-CPU time of all. The steps are run by turns. Bytecode is there, as after any first run, even where the environment
-(PYTHONDONTWRITEBYTECODE) keeps Python from writing it: else the compiler would be measured.
+CPU time of all. The steps are run by turns. The last one's wall clock ends when a listener in the donor's place sees
+the connection of `innoclone clone`; its CPU time is of all, also of how it ends when that hangs up. Bytecode is there,
+as after any first run, even where the environment (PYTHONDONTWRITEBYTECODE) keeps Python from writing it: else the
+compiler would be measured.
 
 With ``--modules`` also the modules that take most by themselves, by ``python -X importtime``: the least of all runs, so
 that chance counts little; that option makes each of them slower, so compare, don't add.
@@ -14,12 +16,14 @@ import argparse
 import os
 import re
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from statistics import median
+from subprocess import DEVNULL
 
 _COMMAND_LINE = """
 from innoclone.cli import collect_less
@@ -27,23 +31,31 @@ collect_less()
 from innoclone.cli.app import program
 program("clone")
 """
-_REFUSED = """
+_CLONE = """
 import os, sys
 from innoclone.cli import main
-sys.argv[1:] = ["clone", "--no-defaults", "mysql://nobody@127.0.0.1:1", os.environ["XDG_STATE_HOME"] + "/clone"]
+donor = f"mysql://nobody@127.0.0.1:{os.environ.get('BENCH_DONOR', 1)}"
+sys.argv[1:] = ["clone", "--no-defaults", "--retry-for=0", donor, os.environ["XDG_STATE_HOME"] + "/clone"]
 try:
     main()
 except SystemExit as end:
     assert end.code == 3, end.code  # NetworkError's
 """
+_VERSION = """
+import sys
+from innoclone.cli import main
+sys.argv[1:] = ["version"]
+main()
+"""
+CONNECTS = "until clone connects"
 STEPS = {
     "python": "pass",
-    "the command line": _COMMAND_LINE,
-    "and clone's modules": f"{_COMMAND_LINE}import innoclone.commands.clone",
-    "a whole, refused clone": _REFUSED,
+    "innoclone version": _VERSION,
+    "clone's command line": _COMMAND_LINE,
+    "and its modules": f"{_COMMAND_LINE}import innoclone.commands.clone",
+    CONNECTS: _CLONE,
 }
-"""What a process runs, each with all of the step before; the last gets as far as its first connection, to a port where
-nobody listens."""
+"""What a process runs, the last three each with all of the one before."""
 
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
@@ -55,11 +67,28 @@ def environment_in(folder: str) -> dict[str, str]:
 
 
 def run(code: str, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds of wall clock and of CPU time for a process that runs ``code``."""
+    """Seconds of wall clock and of CPU time for a process that runs ``code``; of the clone, until it connects."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if code == _CLONE:
+        wall = _until_connected(code, environment)
+    else:
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=DEVNULL, stderr=DEVNULL)
+        wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _until_connected(code: str, environment: dict[str, str]) -> float:
+    with socket.create_server(("127.0.0.1", 0)) as donor:
+        donor.settimeout(30)
+        environment = environment | {"BENCH_DONOR": str(donor.getsockname()[1])}
+        began = time.perf_counter()
+        with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=DEVNULL, stderr=DEVNULL) as clone:
+            donor.accept()[0].close()
+            wall = time.perf_counter() - began
+    if clone.returncode:
+        raise SystemExit(f"the clone ended otherwise than expected: {clone.returncode}")
+    return wall
 
 
 def measure(runs: int, environment: dict[str, str]) -> dict[str, list[tuple[float, float]]]:
@@ -94,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         environment = environment_in(folder)
         show(measure(options.runs, environment))
         if options.modules:
-            show_modules(own_times(STEPS["a whole, refused clone"], options.runs, environment), options.modules)
+            show_modules(own_times(STEPS[CONNECTS], options.runs, environment), options.modules)
 
 
 def show(found: dict[str, list[tuple[float, float]]]) -> None:

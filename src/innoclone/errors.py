@@ -15,11 +15,14 @@ __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
     "TablespaceMissing", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable",
     "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed",
-    "ConnectionLimit", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
+    "ConnectionLimit", "SshFailed", "SshMissing", "InnocloneMissing", "NotInnoclone", "InnocloneVersion",
+    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
     "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
     "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
     "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
-    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "escaped", "registry", "one_line",
+    "EncryptionNeedsTls", "EncryptionDamaged", "KeyringFailed", "PacketTooSmall", "RedoDisabled", "SqlError",
+    "StoreUnavailable", "StoreLeaseLost", "StoreMissing", "StoreKeyWrong", "StoreDamaged", "StoreUnsafe", "escaped",
+    "registry", "one_line",
 ]  # fmt: skip
 
 
@@ -213,6 +216,33 @@ class ConnectionLimit(_Numbered, ConnectFailed):
     hint = "end connections to the server, or raise the limit there"
 
 
+class SshFailed(ConnectFailed):
+    """ssh made no connection, or lost it."""
+
+    hint = "try the same by hand: ssh and the host's name, as the user who runs innoclone"
+
+
+class SshMissing(LocalFault):
+    """There is no ssh here to go through."""
+
+    number, symbol, exit_status = 1017, "ER_FILE_NOT_FOUND", 13
+    hint = "install the OpenSSH client, so that ssh is on PATH"
+
+
+class InnocloneMissing(RemoteFault):
+    """There is no innoclone on the other host, or it can't be run."""
+
+    number, symbol, exit_status = 1017, "ER_FILE_NOT_FOUND", 13
+    hint = "install innoclone there, or say where it is with --remote-innoclone"
+
+
+class NotInnoclone(RemoteFault):
+    """What was started on the other host is not an innoclone that serves, or something speaks before it."""
+
+    number, symbol, exit_status = 2012, "CR_SERVER_HANDSHAKE_ERR", 3
+    hint = "'ssh HOST true' must print nothing: let no file of the login shell there write to stdout"
+
+
 class TlsFailed(RemoteFault):
     """TLS is not offered, or the certificate was not accepted."""
 
@@ -380,6 +410,12 @@ class VersionUnsupported(Mismatch):
     hint = "the donor must be 8.0.17 or newer, and the clone needs a mysqld of the donor's series"
 
 
+class InnocloneVersion(Mismatch):
+    """The innoclones on both hosts are too different."""
+
+    hint = "install the same version on both hosts, or name one over there with --remote-innoclone"
+
+
 class ConfigurationMismatch(Mismatch):
     """A setting of the donor does not fit."""
 
@@ -392,17 +428,31 @@ class FileNameClash(Mismatch):
 
 
 class EncryptionUnsupported(Mismatch):
-    """Encrypted tablespaces or redo, which innoclone does not support yet."""
+    """Encrypted tablespaces or redo that can't be cloned, or not here."""
 
     number, symbol = 3872, "ER_CLONE_ENCRYPTION"
-    hint = "clone encrypted servers with the stock CLONE statement"
+    hint = "clone this server with the stock CLONE statement"
 
 
 class EncryptionNeedsTls(Mismatch):
-    """The donor refuses encrypted data over a plain connection."""
+    """Encrypted data, whose keys travel beside it, over a plain connection: no donor gives it."""
 
     number, symbol = 3872, "ER_CLONE_ENCRYPTION"
     hint = "use --ssl-mode=REQUIRED"
+
+
+class EncryptionDamaged(Mismatch):
+    """The block that holds a tablespace's key, or the redo log's, is not what it should be."""
+
+    number, symbol = 3872, "ER_CLONE_ENCRYPTION"
+    hint = "on the donor: ALTER INSTANCE ROTATE INNODB MASTER KEY writes these blocks anew; then clone again"
+
+
+class KeyringFailed(LocalFault):
+    """A keyring that is needed is not there, can't be read, or has not the key that is wanted."""
+
+    number, symbol, exit_status = 3185, "ER_CANNOT_FIND_KEY_IN_KEYRING", 15
+    hint = "name the keyring file with --keyring"
 
 
 class PacketTooSmall(Mismatch):
@@ -417,6 +467,48 @@ class RedoDisabled(Mismatch):
 
     number, symbol = 3983, "ER_INNODB_REDO_DISABLED"
     hint = "on the donor: ALTER INSTANCE ENABLE INNODB REDO_LOG"
+
+
+class StoreUnavailable(RemoteFault):
+    """An object store didn't answer, or answered that it can't, also after many tries."""
+
+    number, symbol, sqlstate, exit_status, retryable = 1158, "ER_NET_READ_ERROR", "08S01", 7, True
+    hint = "check the network, the store and its limits, then run the same command again"
+
+
+class StoreLeaseLost(StoreUnavailable):
+    """A backup was overtaken by a removal: what it builds on may be gone, so it doesn't become a snapshot."""
+
+    number, symbol, sqlstate = 1205, "ER_LOCK_WAIT_TIMEOUT", "HY000"
+    hint = "run the same command again: it begins anew"
+
+
+class StoreMissing(RemoteFault):
+    """There is no store at that address, or no such snapshot in it."""
+
+    number, symbol, sqlstate, exit_status = 1049, "ER_BAD_DB_ERROR", "42000", 10
+    hint = "innoclone store list URL shows the snapshots, innoclone store init URL makes a store"
+
+
+class StoreKeyWrong(RemoteFault):
+    """The store is encrypted, and no key of it was given, or it isn't and one was given."""
+
+    number, symbol, sqlstate, exit_status = 1045, "ER_ACCESS_DENIED_ERROR", "28000", 4
+    hint = "name the store's key by --key-file, --passphrase-file or INNOCLONE_STORE_PASSPHRASE"
+
+
+class StoreDamaged(RemoteFault):
+    """An object of a store is missing, cut or changed."""
+
+    number, symbol, exit_status = 1712, "ER_INDEX_CORRUPT", 11
+    hint = "innoclone store verify URL says which snapshots are whole"
+
+
+class StoreUnsafe(RemoteFault):
+    """The store overwrites what was to be created only if absent, so two writers could destroy each other's work."""
+
+    number, symbol, exit_status = 3868, "ER_CLONE_CONFIG", 5
+    hint = "use another store, or --single-writer if no two commands ever write to it at a time"
 
 
 def registry() -> list[type[CloneError]]:

@@ -59,7 +59,9 @@ def test_a_clone_loads_nothing_needless_before_it_connects(tmp_path):
     needless = {
         "argparse", "asyncio", "crc32c", "email", "fractions", "http", "importlib.metadata", "rich", "sqlglot",
         "statistics", "typer.rich_utils", "zipfile", "innoclone.agent", "innoclone.api", "innoclone.commands.boot",
-        "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor", "innoclone.sandbox",
+        "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor", "innoclone.innodb.binlogposition",
+        "innoclone.receive.position", "innoclone.sandbox", "innoclone.sources.local",
+        "innoclone.verification",
     }  # fmt: skip
     code = f"""
 import sys

@@ -46,7 +46,7 @@ def test_cut(
     with served(at_rest[0], tmp_path) as donor, Proxy(donor.port, hurts) as proxy:
         take(recipient, proxy.port, target, "REQUIRE NO SSL", settings=tasks(count))
         assert all(fault.happened.is_set() for fault in hurts)
-        assert_taken(donor.stored, target)
+        assert_taken(donor.source, target)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_cut_around_an_acknowledgement(
     with served(at_rest[0], tmp_path) as donor, Proxy(donor.port, on_ack=on_ack) as proxy:
         take(recipient, proxy.port, target, "REQUIRE NO SSL", settings=tasks(2))
         assert done.is_set()
-        assert_taken(donor.stored, target)
+        assert_taken(donor.source, target)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -132,7 +132,7 @@ def test_the_recipient_is_killed(
     assert isinstance(thread.error, pymysql.Error)
     with served(small_clone, tmp_path) as donor:
         take(recipient, donor.port, tmp_path / "taken", "REQUIRE NO SSL", settings=tasks(2))
-        assert_taken(donor.stored, tmp_path / "taken")
+        assert_taken(donor.source, tmp_path / "taken")
 
 
 class Taking(threading.Thread):

@@ -187,7 +187,7 @@ def test_other_page_sizes(page_size: int, partitions: int, make_server: ServerFa
     recipient = make_server(init=[f"--innodb-page-size={page_size}"])
     with served(server.datadir, tmp_path) as donor:
         take(recipient, donor.port, tmp_path / "taken", settings=ALONE)
-        assert_taken(donor.stored, tmp_path / "taken")
+        assert_taken(donor.source, tmp_path / "taken")
     content = (server.datadir / "mysql.ibd").read_bytes()
     pages = [content[at : at + page_size] for at in range(0, len(content), page_size)]
     read: set[int] = set()

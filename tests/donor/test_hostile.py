@@ -75,7 +75,7 @@ class Client(Packets):
 def assert_alive(donor: Donor, tmp_path: Path) -> None:
     """Somebody else gets a clone."""
     receive_into(tmp_path / "alive", endpoint(donor.port))
-    assert_taken(donor.stored, tmp_path / "alive")
+    assert_taken(donor.source, tmp_path / "alive")
 
 
 COMMANDS = (
@@ -127,7 +127,7 @@ def test_a_mutated_restart(donor: Donor, number: int) -> None:
 
 def test_another_clone_is_not_found(donor: Donor) -> None:
     with Client(donor.port) as client:
-        locator = Locator(7, donor.stored.fingerprint, 0, StageNumber.FILE_COPY)
+        locator = Locator(7, donor.source.fingerprint, 0, StageNumber.FILE_COPY)
         answer = client.ask(Attach(ProtocolVersion.V4, 300, False, (locator,)).serialize())
     assert parse_response(answer[-1]).number == 1815  # type: ignore[union-attr]
 
@@ -197,7 +197,7 @@ def test_a_thousand_idle_logins(small_clone: Path, tmp_path: Path) -> None:
         idle += [Client(donor.port, login=number % 2 == 0, clone=number % 4 == 0).sock for number in range(100)]
         assert len(donor.conversations) <= 101
         receive_into(tmp_path / "alive", endpoint(donor.port), threads=4)
-        assert_taken(donor.stored, tmp_path / "alive")
+        assert_taken(donor.source, tmp_path / "alive")
         assert master.ask(Exit().serialize())[-1] == bytes([ResponseCode.COMPLETE]), "it was let alone"
         for one in idle:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

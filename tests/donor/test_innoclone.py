@@ -22,7 +22,7 @@ def test_a_clone_of_a_stored_clone(programs: Programs, small_clone: Path, small_
     target = tmp_path / "taken"
     with served(small_clone, tmp_path) as donor:
         result = clone(CloneOptions(donor=endpoint(donor.port, ssl_mode=SslMode.REQUIRED), directory=target, threads=3))
-        assert_taken(donor.stored, target)
+        assert_taken(donor.source, target)
     log = rows(small_donor, "SHOW BINARY LOG STATUS")[0]
     assert (result.binlog_file, result.binlog_position) == (log[0], log[1])
     assert result.donor_version == "9.7.4-2"
@@ -40,7 +40,7 @@ def test_holes(small_clone: Path, recipient: Server, tmp_path: Path) -> None:
     rewrite(earlier / "theirs" / "t.ibd", lambda data: data.extend(b"x" * 4 * MIB))
     with served(source, tmp_path) as donor:
         take(recipient, donor.port, tmp_path / "taken", settings=ALONE)
-        assert_taken(donor.stored, tmp_path / "taken")
-        assert donor.courses[0].sent <= donor.stored.size - 3 * MIB
+        assert_taken(donor.source, tmp_path / "taken")
+        assert donor.courses[0].sent <= donor.source.size - 3 * MIB
         clone(CloneOptions(donor=endpoint(donor.port), directory=earlier, write_changed_only=True))
-        assert_taken(donor.stored, earlier)
+        assert_taken(donor.source, earlier)

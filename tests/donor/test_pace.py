@@ -43,8 +43,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_limit_of_file_bytes_holds(clock: Clock, small_clone: Path, tmp_path: Path) -> None:
     with served(small_clone, tmp_path, limits=Limits(data=2)) as donor:
         receive_into(tmp_path / "taken", endpoint(donor.port), threads=1)
-        size = donor.stored.size
-        assert_taken(donor.stored, tmp_path / "taken")
+        size = donor.source.size
+        assert_taken(donor.source, tmp_path / "taken")
     assert size / (2 * MIB) - BURST <= clock.now < size / (2 * MIB) + LONGEST_SLEEP
 
 
@@ -78,5 +78,5 @@ def test_a_recipient_that_waits_hears_of_us(
         monkeypatch.setattr(f"innoclone.donor.{room}.KEEP_ALIVE", 0.005)
     with served(small_clone, tmp_path, limits=Limits(data=20)) as donor:
         take(recipient, donor.port, tmp_path / "taken", settings=ALONE)
-        assert_taken(donor.stored, tmp_path / "taken")
+        assert_taken(donor.source, tmp_path / "taken")
     assert len(heard) > 5

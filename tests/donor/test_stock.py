@@ -50,7 +50,7 @@ def test_data_at_rest_boots_equal_and_tells_where_the_binary_log_ended(
     target = tmp_path / "taken"
     with served(directory, tmp_path) as donor:
         take(recipient, donor.port, target, settings=tasks(4))
-        assert_taken(donor.stored, target)
+        assert_taken(donor.source, target)
     with booted_copy(programs, target) as server:
         assert checksums(server) == expected
         file, position, gtids = rows(server, POSITION)[0]
@@ -76,7 +76,7 @@ def test_by_every_way(
 ) -> None:
     with served(at_rest[0], tmp_path) as donor:
         take(recipient, donor.port, tmp_path / "taken", clause, settings=settings)
-        assert_taken(donor.stored, tmp_path / "taken")
+        assert_taken(donor.source, tmp_path / "taken")
 
 
 def test_several_recipients_at_once(at_rest: tuple[Path, dict[str, object]], recipient: Server, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_several_recipients_at_once(at_rest: tuple[Path, dict[str, object]], rec
         for thread in threads:
             thread.join()
         for target in targets:
-            assert_taken(donor.stored, target)
+            assert_taken(donor.source, target)
 
 
 def test_a_wrong_password_is_refused(small_clone: Path, recipient: Server, tmp_path: Path) -> None:

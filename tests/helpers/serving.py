@@ -15,6 +15,7 @@ from typing import Any
 
 from innoclone.donor.account import Account
 from innoclone.donor.clones import DonorOptions
+from innoclone.donor.offer import Source
 from innoclone.donor.plans import DataFile
 from innoclone.donor.service import Donor
 from innoclone.donor.stored import Stored, look
@@ -30,10 +31,16 @@ PATIENCE = 60.0  # seconds
 @contextlib.contextmanager
 def served(directory: Path, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
     """A donor that serves a directory from a thread; ``options`` are fields of `DonorOptions`."""
-    stored = look(directory)
+    with serving(look(directory), folder, limits=limits, **options) as donor:
+        yield donor
+
+
+@contextlib.contextmanager
+def serving(source: Source, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
+    """The same of any source, which is closed at the end."""
     try:
         choice = replace(DonorOptions(Account(USER, PASSWORD), folder / "keys", port=0), **options)
-        donor = Donor(stored, choice, limits)
+        donor = Donor(source, choice, limits)
         thread = threading.Thread(target=donor.serve, name="donor")
         thread.start()
         try:
@@ -43,7 +50,7 @@ def served(directory: Path, folder: Path, *, limits: Limits | None = None, **opt
             thread.join(PATIENCE)
             assert not thread.is_alive()
     finally:
-        stored.close()
+        source.close()
 
 
 class ServeProcess:
@@ -124,9 +131,10 @@ DEFAULTS = {"clone_autotune_concurrency": 1, "clone_max_concurrency": 8, "clone_
 ALONE = {"clone_autotune_concurrency": 0, "clone_max_concurrency": 1}
 
 
-def assert_taken(stored: Stored, target: Path) -> None:
-    """Every file is the donor's, byte by byte; what the recipient makes longer is zeros; pages that were sent in
-    another form have that; the redo log is as long as the donor's and has the same part of it."""
+def assert_taken(stored: Source, target: Path) -> None:
+    """Every file of a directory is the donor's, byte by byte; what the recipient makes longer is zeros; pages that were
+    sent in another form have that; the redo log is as long as the donor's and has the same part of it."""
+    assert isinstance(stored, Stored)
     changed = {(block.index, block.offset): block.content or b"" for block in stored.pages.blocks(1, 0)}
     for index, file in enumerate(stored.files.data):
         want = bytearray(file.stored.path.read_bytes())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from innoclone.server.programs import Programs
@@ -19,14 +21,16 @@ def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:
         "bench",
         "--size=8M",
         "--rounds=1",
+        "--places=disk",
         f"--rows={','.join(rows)}",
         f"--out={tmp_path}",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "innoclone, plain, 1 connection" in done.stdout
-    assert "recipient CPU / stock recipient's, plain, 1 connection: " in done.stdout
-    found = json.loads((tmp_path / "compare.json").read_text())
+    assert "others had " in done.stdout
+    assert "recipient CPU / stock's, plain, 1 connection: " in done.stdout
+    found = json.loads((tmp_path / "compare.json").read_text())["disk"]
     assert list(found["rows"]) == rows
     assert found["not_available"] == {}
     sizes = []
@@ -37,8 +41,57 @@ def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:
         assert run["memory"] > 0
         sizes.append(run["size"])
     assert max(sizes) < 1.1 * min(sizes), "both have the same files"
-    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
-    assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare.png"}, "the servers' data is removed"
+    assert (tmp_path / "compare-disk.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare-disk.png"}, (
+        "the servers' data is removed"
+    )
+
+
+def test_nothing_is_published_while_others_work(tmp_path: Path) -> None:
+    """Somebody else's process is one that doesn't descend from the benchmark."""
+    others = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        command = [sys.executable, "-m", "bench", "--publish", f"--out={tmp_path}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    finally:
+        others.kill()
+        others.wait()
+    assert done.returncode == 1
+    assert "something else runs on the machine: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_published_comparison_is_a_whole_one(tmp_path: Path) -> None:
+    for few in ("--size=1G", "--rounds=6", "--rows=raw", "--places=disk"):
+        command = [sys.executable, "-m", "bench", "--publish", few, f"--out={tmp_path}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "--publish takes all rows" in done.stderr
+
+
+def test_whose_work_it_is() -> None:
+    """A child of the watcher is the watcher's own; one of this process is somebody else's, also when it has ended."""
+    spin = "import time; end = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+    watcher = """
+import os, subprocess, sys
+from bench.others import Others, _others
+with subprocess.Popen(["sleep", "60"]) as own:
+    seen = {pid for pid, _ in _others()}
+    assert {os.getpid(), own.pid} & seen == set() and os.getppid() in seen
+    own.kill()
+others = Others()
+print("begun", flush=True)
+sys.stdin.readline()
+print(others.work().cpu)
+"""
+    command = [sys.executable, "-c", watcher]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", spin], check=True)
+        share = 0.2 / (time.monotonic() - began) / (os.cpu_count() or 1)  # of a second that it spins a fifth at least
+        assert float(child.communicate("\n")[0]) > share
 
 
 def test_the_library_beside_python() -> None:
@@ -49,3 +102,15 @@ def test_the_library_beside_python() -> None:
     rows = ("check pages of 16 KiB", "compare equal buffers", "receive over TLS", "hash each page")
     assert [row for row in rows if f"\n{row}" not in done.stdout] == []
     assert " 0.00 GB/s" not in done.stdout
+
+
+def test_startup_reaches_a_donor() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.startup", "--runs=1"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, last = done.stdout.splitlines()
+    assert last.startswith("until clone connects ")
+    wall, cpu, _ = map(int, last.split()[-3:])
+    assert wall > 0
+    assert cpu > 0

@@ -103,8 +103,8 @@ def test_only_what_differs_travels(
     base = copied(before, tmp_path / "base")
     with served(after, tmp_path) as donor:
         result = increment(donor.port, base)
-        assert_taken(donor.stored, base)
+        assert_taken(donor.source, base)
         differ = pages_that_differ(before, after)
-        assert result.network < 1.3 * differ + 0.001 * donor.stored.size + 100_000
+        assert result.network < 1.3 * differ + 0.001 * donor.source.size + 100_000
     with booted_copy(programs, base) as server:
         assert checksums(server) == expected

@@ -26,3 +26,16 @@ def test_address(endpoint, address):
 def test_the_password_is_in_no_text():
     endpoint = Endpoint(user="clone", password="very-secret-indeed")
     assert "very-secret" not in f"{endpoint} {endpoint!r}"
+
+
+def test_what_is_private():
+    class Way:
+        def connect(self):
+            raise NotImplementedError
+
+        def __str__(self):
+            return "ssh://h/backups"
+
+    for endpoint, private in ((Endpoint(), False), (Endpoint(socket=Path("/x")), True), (Endpoint(via=Way()), True)):
+        assert endpoint.is_private is private
+    assert str(Endpoint(via=Way())) == Endpoint(via=Way()).address == "ssh://h/backups"

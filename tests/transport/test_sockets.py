@@ -50,6 +50,19 @@ def test_every_address_of_a_name_is_tried(listener, monkeypatch):
         open_socket(to(listener))
 
 
+def test_a_way_of_its_own():
+    class Pair:
+        def connect(self):
+            ours, self.theirs = socket.socketpair()
+            return ours
+
+    way = Pair()
+    with open_socket(Endpoint("ignored", via=way, connect_timeout=7)) as sock, way.theirs:
+        way.theirs.sendall(b"x")
+        assert sock.recv(1) == b"x"
+        assert sock.gettimeout() == 7
+
+
 def test_a_unix_socket(tmp_path):
     endpoint = Endpoint("ignored", socket=tmp_path / "s")
     with pytest.raises(ConnectFailed, match="No such file") as caught:

@@ -24,10 +24,11 @@ ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 # Each one is a module of that name here, with a function of that name, or an application that holds more.
 COMMANDS = (
-    "clone", "local", "replace", "check", "list", "restore", "status", "stop", "discard", "history", "boot", "verify",
+    "clone", "local", "replace", "check", "list", "restore", "backup",
+    "store", "status", "stop", "discard", "history", "boot", "verify",
     "diff", "replicate", "serve", "agent", "unit", "sandbox", "version",
 )  # fmt: skip
-GROUPS = ("sandbox",)  # those that hold more
+GROUPS = ("sandbox", "store")  # those that hold more
 HELP = ("help", "--help", "-?", "-h")
 SETTINGS = {"unit": {"allow_interspersed_args": False}}  # options behind its first argument are another command's
 SIGNALLED = 128  # a shell's exit status for a process that ended by a signal is 128 + its number

@@ -19,6 +19,7 @@ from innoclone.cli.copying import (
     parse_threads,
 )
 from innoclone.cli.result import result_fields, result_table
+from innoclone.cli.via import ViaArgs
 from innoclone.commands.options import CloneOptions
 from innoclone.errors import Interrupted, UsageError
 from innoclone.records.status import CloneStatus, Stage, State
@@ -56,6 +57,7 @@ def clone(
         ),
     ] = CloneOptions.incremental,
     copying: CopyArgs,
+    via: ViaArgs,
     connection: ConnectionArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -65,38 +67,42 @@ def clone(
     dsn, directories = split_targets(targets)
     if not directories:
         raise UsageError("no directory was named", hint="innoclone clone [DSN] DIRECTORY")
-    options = CloneOptions(
-        donor=connection.endpoint(dsn, files, out),
-        directory=directories[0],
-        threads=parse_threads(threads),
-        max_concurrency=max_concurrency,
-        compression=parse_compression(compress),
-        max_network_bandwidth=max_network_bandwidth,
-        max_data_bandwidth=max_data_bandwidth,
-        write_changed_only=write_changed_only,
-        incremental=incremental,
-        **copying.options,
-    )
+    named = "the DSN" if dsn else next((f"--{name}" for name in connection.typed), None)
+    with via.donor(named, lambda: connection.endpoint(dsn, files, out), out) as donor:
+        options = CloneOptions(
+            donor=donor,
+            directory=directories[0],
+            threads=parse_threads(threads),
+            max_concurrency=max_concurrency,
+            compression=parse_compression(compress),
+            max_network_bandwidth=max_network_bandwidth,
+            max_data_bandwidth=max_data_bandwidth,
+            write_changed_only=write_changed_only,
+            incremental=incremental,
+            **copying.options,
+        )
+        out.detail(f"connections {threads}, ssl-mode {donor.ssl_mode.value}, compression {compress}")
+        _run(options, out)
+
+
+def _run(options: CloneOptions, out: Output) -> None:
     from innoclone.commands.clone import clone as run
 
     out.message(f"cloning {options.donor} into {options.directory}")
-    out.detail(
-        f"connections {threads}, ssl-mode {options.donor.ssl_mode.value}, compression {compress}, "
-        f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}"
-    )
+    out.detail(f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}")
     status = CloneStatus()
     try:
         with out.watch(status):
             result = run(options, status=status)
     except KeyboardInterrupt:
         raise Interrupted("interrupted", hint=_how_to_go_on(options.directory, status)) from None
-    _tell(result, status, out)
+    _tell(result, status, out, through_ssh=options.donor.via is not None)
 
 
-def _tell(result: CloneResult, status: CloneStatus, out: Output) -> None:
+def _tell(result: CloneResult, status: CloneStatus, out: Output, *, through_ssh: bool) -> None:
     out.message(
         f"donor {result.donor_version}, {result.connections} connections, compression {result.compression}, "
-        f"{result.cipher or 'no TLS'}"
+        f"{result.cipher or ('through ssh' if through_ssh else 'no TLS')}"
     )
     for line in result_table(status):
         out.message(line)

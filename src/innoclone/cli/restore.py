@@ -12,8 +12,10 @@ import typer
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.copying import parse_copy_methods, parse_map_path
 from innoclone.cli.result import result_fields, result_table
+from innoclone.cli.storeargs import StoreArgs
 from innoclone.commands.keywords import RestoreKeywords
-from innoclone.commands.options import RestoreOptions
+from innoclone.commands.options import RestoreOptions, StoreRestoreOptions
+from innoclone.errors import UsageError
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 
@@ -81,35 +83,68 @@ class RestoreArgs:
 
 @expand
 def restore(
-    clone: Annotated[Path, typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest.")],
+    clone: Annotated[
+        str,
+        typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest, or a store's URL[@SNAPSHOT]."),
+    ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The data directory to make.")],
     *,
     how: RestoreArgs,
+    store: StoreArgs,
     output: OutputArgs,
 ) -> None:
-    """Make a new data directory of a clone, whole or not at all.
+    """Make a new data directory of a clone or a snapshot in a store, whole or not at all.
 
     The clone is only read. It must be complete and no server may run on it; what is written is read back and compared.
     The lines that my.cnf must have for a server on TARGET go to stdout.
     """
-    from innoclone.commands.restore import restore as run
+    from innoclone.store.address import is_address
 
     out = output.open()
+    status = CloneStatus()
+    if is_address(clone):
+        result = _from_store(clone, target, how, store, status, out)
+    else:
+        store.refuse()
+        result = _from_clone(Path(clone), target, how, status, out)
+    _tell(how, result, status, out)
+
+
+def _from_clone(clone: Path, target: Path, how: RestoreArgs, status: CloneStatus, out: Output) -> RestoreResult:
+    from innoclone.commands.restore import restore as run
+
     options = RestoreOptions(clone=clone.absolute(), directory=target.absolute(), **how.options)
     out.message(f"restoring {options.clone.resolve()} to {options.directory}")
-    status = CloneStatus()
     with out.watch(status):
-        result = run(options, status=status)
-    _tell(options, result, status, out)
+        return run(options, status=status)
 
 
-def _tell(options: RestoreOptions, result: RestoreResult, status: CloneStatus, out: Output) -> None:
+def _from_store(
+    text: str, target: Path, how: RestoreArgs, store: StoreArgs, status: CloneStatus, out: Output
+) -> RestoreResult:
+    from innoclone.commands.storerestore import restore_from_store
+    from innoclone.store.address import split_snapshot
+
+    address, snapshot = split_snapshot(text)
+    if how.accept_changes or how.copy_method:
+        raise UsageError("--accept-changes and --copy-method are for clones, not for stores")
+    options = StoreRestoreOptions(
+        store=store.access(address), snapshot=snapshot, directory=target.absolute(), chown=how.chown,
+        mysqld_check=how.mysqld_check, mysqld=how.mysqld, map_paths=how.options["map_paths"], threads=how.threads,
+        max_data_bandwidth=how.max_data_bandwidth, fsync=how.fsync, verify_pages=how.verify_pages,
+    )  # fmt: skip
+    out.message(f"restoring {address}@{snapshot} to {options.directory}")
+    with out.watch(status):
+        return restore_from_store(options, status=status)
+
+
+def _tell(how: RestoreArgs, result: RestoreResult, status: CloneStatus, out: Output) -> None:
     for line in result_table(status):
         out.message(line)
-    how = f"{result.files} files by {', '.join(result.methods)}"
-    checked = f", {result.pages_checked} pages sound" if options.verify_pages else ", pages not checked"
-    compared = "; what was written was read back and compared" if set(result.methods) - {"reflink"} else ""
-    out.message(f"{how}{checked}{compared}")
+    files = f"{result.files} files by {', '.join(result.methods)}"
+    checked = f", {result.pages_checked} pages sound" if how.verify_pages else ", pages not checked"
+    compared = "; what was written was read back and compared" if set(result.methods) - {"reflink", "store"} else ""
+    out.message(f"{files}{checked}{compared}")
     if result.booted:
         out.message(f"mysqld {result.booted} came up on {result.directory} and was stopped again")
     owner = _name(result.owner[0]) if result.owner else ""

@@ -1,9 +1,11 @@
-"""``innoclone serve``: a stored clone as a donor."""
+"""``innoclone serve``: a stored clone or a running server as a donor."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,19 +13,69 @@ import typer
 
 from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.options import ServeOptions
+from innoclone.errors import UsageError
+from innoclone.report.logs import log_to
+from innoclone.report.output import Output
+from innoclone.settings.options import resolve
+from innoclone.transport.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from innoclone.donor.service import Donor
 
 __all__ = ["serve"]
 
+LIVE = "A running server"
+
+
+@dataclass(frozen=True)
+class LiveArgs:
+    """The running server that is served."""
+
+    live: Annotated[
+        str | None,
+        typer.Option(
+            "--live", metavar="DSN", help="Serve this running server of this host instead.", rich_help_panel=LIVE
+        ),
+    ] = None
+    live_defaults_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its password and the like; no other file counts.", rich_help_panel=LIVE),
+    ] = None
+    live_login_path: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The same from a login path.", rich_help_panel=LIVE)
+    ] = None
+    datadir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Its data directory as seen from here.", rich_help_panel=LIVE),
+    ] = ServeOptions.datadir
+
+    def endpoint(self, output: Output) -> Endpoint | None:
+        """The server, None if none was named. Raises UsageError."""
+        if self.live is None:
+            if self.live_defaults_file or self.live_login_path or self.datadir:
+                raise UsageError("--live-defaults-file, --live-login-path and --datadir go together with --live")
+            return None
+        files = FileArgs(
+            login_path=self.live_login_path, defaults_file=self.live_defaults_file,
+            no_defaults=self.live_defaults_file is None,
+        )  # fmt: skip
+        sources = replace(files.sources(output.warn), environ={})  # the password there is the recipients'
+        return resolve({}, sources, dsn=self.live, role="server", warn=output.warn)
+
 
 @expand
 def serve(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
-    ],
+        Path | None, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
+    ] = None,
     *,
+    live: LiveArgs,
+    stdio: Annotated[
+        bool,
+        typer.Option(
+            "--stdio", help="Serve who started this through ssh (clone --via): what is in DIRECTORY, or anything."
+        ),
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="End when one recipient has the clone.")] = ServeOptions.once,
     bind_address: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Listen there; * is everywhere.")
@@ -51,21 +103,28 @@ def serve(
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
-) -> None:
-    """Serve a stored clone to CLONE INSTANCE statements of MySQL servers.
+) -> int:
+    """Serve a stored clone, or a running server, to CLONE INSTANCE statements of MySQL servers.
 
-    The directory is proven complete and at rest first, and no server starts on it meanwhile. The statements to type at
+    A directory is proven complete and at rest first, and no server starts on it meanwhile. Of a running server (--live)
+    several recipients share a snapshot, and its files are read here, beside it. The statements to type at
     the recipient are printed. Without a password there is a new one for each run, which they show.
     """
+    if stdio:
+        from innoclone.commands.stdio import serve_stdio
+
+        log_to(replace(output, quiet=True).open())
+        logging.getLogger("innoclone").setLevel(logging.ERROR)  # what a recipient is refused, it is told
+        return serve_stdio(directory)
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
-    from innoclone.report.logs import log_to
 
     out = output.open()
     user, given = account.resolve(files, out)
     options = ServeOptions(
-        directory=directory.absolute(), user=user, password=given or new_password(), bind_address=bind_address,
-        port=port, once=once, ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
+        directory=None if directory is None else directory.absolute(), live=live.endpoint(out), datadir=live.datadir,
+        user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
+        ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,
         max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
     )  # fmt: skip
@@ -74,12 +133,11 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: donor.stop())
-        for note in donor.stored.notes:
+        for note in donor.source.notes:
             out.message(note)
-        described, host = donor.stored.description, _reached_at(bind_address)
+        described, host = donor.source.description, _reached_at(bind_address)
         out.message(
-            f"serving {donor.stored.directory}, MySQL {described.version}, on {bind_address}:{donor.port};"
-            f" at the recipient:"
+            f"serving {donor.source.name}, MySQL {described.version}, on {bind_address}:{donor.port}; at the recipient:"
         )
         out.data(_statements(host, donor.port, user, None if given else options.password))
         out.event(
@@ -93,6 +151,7 @@ def serve(
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()
+    return 0
 
 
 def _reached_at(bind_address: str) -> str:

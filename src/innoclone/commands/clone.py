@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.commands.awaiting import await_donor
@@ -15,12 +15,14 @@ from innoclone.commands.earlierclone import (
     check_unchanged,
     refuse_unfinished_of_other,
 )
+from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.increments import Increments, describe, may_update, refuse_full
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.receive.recipient import Received, Recipient
@@ -93,7 +95,9 @@ def copy(
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
     left = _find_left(options, status)
     reuse = may_update(options)
+    keyring = keyring_for(options, options.directory)
     facts = _check(options, status, left, local, reuse=reuse)
+    options = replace(options, donor=facts.reached(options.donor))
     status.donor_version = facts.version
     target = Target(
         options.directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
@@ -106,10 +110,11 @@ def copy(
         ):
             increments = Increments(options, target, limits, left, has_whole=reuse)
             controls = Controls(status, limits, stopped)
-            received, facts = _receive(options, target, facts, left, controls, file, increments)
-        _finish(options, target, status, facts, received, owner, increments.taken)
+            received, facts = _receive(options, target, facts, left, controls, file, keyring, increments)
+        _finish(options, target, status, facts, received, owner, keyring, increments.taken)
     except BaseException as error:
-        _let_go(target, error)
+        if _let_go(target, error):
+            keyring.discard()
         raise
     return facts, received
 
@@ -155,6 +160,7 @@ def _finish(
     facts: DonorFacts,
     received: Received,
     owner: tuple[int, int] | None,
+    keyring: CloneKeyring,
     taken: Outcome | None,
 ) -> None:
     """All is there: note what was done, and let the directory be one that a server starts on."""
@@ -172,22 +178,28 @@ def _finish(
     if taken is not None:
         status.notes.append(describe(taken, status))
     finished = time.time()
-    manifest = manifest_of(
-        options.donor, _settings(options, received, taken), status, facts, received, target, finished
-    )
-    target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
+    settings = _settings(options, received, taken)
+    manifest = manifest_of(options.donor, settings, status, facts, received, target, finished)
+    encryption = encryption_of(keyring, facts)
+    target.finish(
+        manifest | encryption, views_of(options.donor, status, finished), owner=owner,
+        configuration=configuration_of(encryption),
+    )  # fmt: skip
+    keyring.give(target.root)
 
 
-def _let_go(target: Target, error: BaseException) -> None:
-    """After an error: what serves the next run stays, and so does an earlier clone that was not changed yet."""
+def _let_go(target: Target, error: BaseException) -> bool:
+    """After an error: what serves the next run stays, and so does an earlier clone that was not changed yet. Whether
+    nothing of the new one is left."""
     if isinstance(error, DiskFull | FileError) and target.is_there():
         distrust(target.folder)
     if target.put_back():
-        return
+        return True
     if target.base is not None or _stays(target, error):
         target.release()
-    else:
-        target.discard()
+        return False
+    target.discard()
+    return True
 
 
 def _stays(target: Target, error: BaseException) -> bool:
@@ -220,6 +232,7 @@ def _receive(
     left: Resumable | None,
     controls: Controls,
     file: StatusFile,
+    keyring: CloneKeyring,
     increments: Increments,
 ) -> tuple[Received, DonorFacts]:
     """The transfer, and the facts about the donor as they are in the end: where it has given the snapshot up a new
@@ -245,7 +258,7 @@ def _receive(
 
     recipient = Recipient(
         options.donor, target, _transfer_of(options), controls, facts=facts, mapping=options.map_paths, left=left,
-        on_begun=begun, prepare_anew=prepare_anew, source=increments,
+        keyring=keyring, on_begun=begun, prepare_anew=prepare_anew, source=increments,
     )  # fmt: skip
     return recipient.run(), facts
 

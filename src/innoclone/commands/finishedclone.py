@@ -7,7 +7,6 @@ from pathlib import Path
 
 from innoclone.files.manifest import FORMAT, timestamp
 from innoclone.files.ownlife import LEFT
-from innoclone.receive.position import read_position
 from innoclone.receive.recipient import Received
 from innoclone.records.position import FROM_PAGES, ClonePosition
 from innoclone.records.status import COPY_STAGES, CloneStatus, Stage
@@ -26,6 +25,8 @@ TOLD_STAGES = (*COPY_STAGES, Stage.FILE_SYNC)  # in the manifest
 
 def note_position(status: CloneStatus, facts: DonorFacts, received: Received, target: Target) -> None:
     """Where the clone stands in the donor's binary log, or why only its first boot tells. Raises `FileError`."""
+    from innoclone.receive.position import read_position  # when all is copied: its parsers needn't delay the beginning
+
     try:
         found = read_position(received.table, target)
     except ValueError as error:
@@ -90,7 +91,7 @@ def _donor_entry(donor: Endpoint, variables: Mapping[str, str], received: Receiv
     return {
         "uuid": variables.get("server_uuid", ""),
         "version": received.parameters.version,
-        "host": str(donor.socket or donor.host),
+        "host": str(donor.socket or donor.host),  # none where there was another way to it
         "port": donor.port,
         "user": donor.user,
         "page_size": int(variables.get("innodb_page_size", 16384)),

@@ -14,7 +14,7 @@ from innoclone.transport.timings import STALL_TIMEOUT
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "SERVE_PORT", "STOP_TIMEOUT",
     "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
-    "RestoreOptions", "ServeOptions", "VerifyOptions",
+    "BackupOptions", "RestoreOptions", "ServeOptions", "StoreAccess", "StoreRestoreOptions", "VerifyOptions",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -43,6 +43,8 @@ class CopyOptions:
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
+    keyring: Path | None = None  # of an encrypted clone: a keyring file to use, or to make; None = one beside the clone
+    keyring_key: str | None = None  # the master key in it; None = the newest
     stall_timeout: float = STALL_TIMEOUT  # seconds without a byte after which a connection counts as broken
     retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
@@ -55,6 +57,10 @@ class CopyOptions:
         if self.retry_for is not None:
             _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         _refuse_relative(self.map_paths)
+        if self.keyring_key is not None and self.keyring is None:
+            raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
+        if self.keyring is not None and not self.keyring.is_absolute():
+            raise UsageError(f"keyring {self.keyring} must be an absolute path")
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ class BootOptions:
 
     directory: Path
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     copy: bool = False  # only tell where the clone stands, by a server on a copy of its system tablespaces
     keep: bool = False  # leave the server running
     port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
@@ -183,6 +190,57 @@ class RestoreOptions:
 
 
 @dataclass(frozen=True)
+class StoreAccess:
+    """Where a store is and what opens it. ``options`` are obstore's, beside the providers' own environment."""
+
+    address: str
+    key_file: Path | None = None
+    passphrase_file: Path | None = None  # neither: INNOCLONE_STORE_PASSPHRASE
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """A finished clone becomes a snapshot in a store. Raises UsageError when a value is out of bounds."""
+
+    clone: Path  # a symbolic link to it will do
+    store: StoreAccess
+    full: bool = False  # build on no earlier snapshot
+    accept_changes: bool = False  # also if a server of its own has run on the clone
+    threads: int = 4  # parts of files at the same time; each fills a pack of its own
+    max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
+    verify_pages: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no backup could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class StoreRestoreOptions:
+    """A snapshot in a store becomes a new data directory. Raises UsageError when a value is out of bounds."""
+
+    store: StoreAccess
+    snapshot: str
+    directory: Path
+    chown: str | None = None
+    mysqld_check: bool = False  # let a private mysqld come up on the new directory once
+    mysqld: Path | None = None
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path of the clone, new path) for its files outside its directory
+    threads: int = 4  # packs read at the same time
+    max_data_bandwidth: float = 0  # MiB/s written, 0 = no limit
+    fsync: bool = True
+    verify_pages: bool = True  # read all back and check every page
+
+    def __post_init__(self) -> None:
+        """Refuse what no restore could run with."""
+        _bounded("threads", self.threads, 1, MAX_THREADS)
+        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        _refuse_relative(self.map_paths)
+
+
+@dataclass(frozen=True)
 class ReplicateOptions:
     """Make a clone replicate: ``replica`` is its directory or a running server, ``source`` whom it shall follow."""
 
@@ -203,9 +261,11 @@ class ServeOptions:
     """What to serve, where, to whom. Raises UsageError for what makes no sense. Limits in MiB/s, 0 is none;
     ``reconnect_timeout`` in minutes."""
 
-    directory: Path
+    directory: Path | None  # None: a running server is served
     user: str
     password: str = field(repr=False)
+    live: Endpoint | None = None  # that server
+    datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -216,9 +276,12 @@ class ServeOptions:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    socket: Path | None = None  # a Unix socket to listen on in place of an address
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
+        if (self.directory is None) == (self.live is None):
+            raise UsageError("name a directory or, with --live, a running server", hint="innoclone serve DIRECTORY")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port must be from 0 to 65535, not {self.port}")
         if not self.bind_address:

@@ -13,42 +13,35 @@ What goes wrong before the mark is gone leaves nothing behind. The clone itself 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.boot import boot
 from innoclone.commands.destination import owner_of, places_of
-from innoclone.commands.options import BootOptions, RestoreOptions
+from innoclone.commands.options import RestoreOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
+from innoclone.commands.wholeclone import boot_restored, held, look_at, refuse_changed_clone, refuse_target
 from innoclone.errors import (
-    BootFailed,
-    TargetExists,
     TargetUnusable,
     VerifyFailed,
 )
-from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
-from innoclone.files.generations import LATEST
 from innoclone.files.inuse import Purpose, refuse_in_use
-from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import read_manifest, timestamp
-from innoclone.files.marks import begin_directory, is_unfinished
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.files.occupied import occupied
 from innoclone.files.ownlife import LEFT, left_behind
 from innoclone.files.system import file_error
 from innoclone.records.history import RESTORE
 from innoclone.records.limits import Limits
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
-from innoclone.records.statusfile import StatusFile, read_status
+from innoclone.records.statusfile import StatusFile
 from innoclone.records.verdict import FIELD, record_verdict
 from innoclone.server import cloned
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -74,7 +67,7 @@ class RestoreResult(Positioned):
     """
 
     directory: Path
-    clone: Path
+    clone: Path | str
     seconds: float
     files: int
     size: int
@@ -137,17 +130,21 @@ class _Restore:
 
     def run(self) -> RestoreResult:
         began = time.time()
-        self._refuse_target()
-        self._look()
-        with _held(self.clone, self.status, self.stopped):
+        refuse_target(self.directory)
+        look_at(self.clone)
+        with held(self.clone, self.status, self.stopped):
             self.manifest = read_manifest(self.clone)
-            self._refuse_changed_clone()
+            accept = self.options.accept_changes
+            self.changed = refuse_changed_clone(self.clone, self.manifest, self.status, accept=accept)
             owner = self._owner()
             self.programs = self._programs(owner)
             self._refuse_nesting()
             items, folders = self._plan()
             copying = self._copy(items, folders, owner)
-        booted = self._boot() if self.programs is not None else ""
+        booted = ""
+        if self.programs is not None:
+            booted = boot_restored(self.directory, self.options.mysqld, self.status, self.stopped)
+            self.manifest = read_manifest(self.directory)
         self._note_verdict(copying)
         self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
         return RestoreResult(
@@ -166,60 +163,6 @@ class _Restore:
         )
 
     # ---- before ----------------------------------------------------------------------------------------------
-
-    def _refuse_target(self) -> None:
-        """Only what doesn't exist, is empty, or is what an earlier restore left unfinished."""
-        try:
-            if not self.directory.is_dir():
-                if os.path.lexists(self.directory):
-                    raise occupied(self.directory)
-                return
-            if is_unfinished(self.directory):
-                last = read_status(self.directory)
-                if last is not None and last.get("operation") != RESTORE:
-                    raise TargetExists(
-                        f"{self.directory} holds an unfinished clone of {last.get('source', 'a server')}",
-                        hint=f"the same {last.get('operation', 'clone')} command continues it, "
-                        f"innoclone discard {self.directory} removes it",
-                    )
-            elif any(self.directory.iterdir()):
-                raise occupied(self.directory)
-        except OSError as error:
-            raise file_error(error, f"can't look at {self.directory}") from error
-
-    def _look(self) -> None:
-        """The clone is a finished one. Raises `TargetUnusable`, `TargetBusy`."""
-        clone = self.clone
-        try:
-            inside = clone.is_dir() and not is_earlier_clone(clone) and not (clone / "mysql.ibd").exists()
-            if inside and (clone / LATEST).is_dir():
-                raise TargetUnusable(
-                    f"{clone} holds clones, and is none itself",
-                    hint=f"innoclone list {clone} shows them; the newest is {clone / LATEST}",
-                )
-            cloned.check_bootable(clone, Purpose.LOOK)
-        except OSError as error:
-            raise file_error(error, f"can't look at {clone}") from error
-
-    def _refuse_changed_clone(self) -> None:
-        self.changed = cloned.was_changed(self.clone, self.manifest)
-        if not self.changed:
-            return
-        if not self.options.accept_changes:
-            raise TargetUnusable(
-                f"a server of its own has run on {self.clone} since it was cloned: it is no longer the backup it was",
-                hint="--accept-changes restores it as that server left it",
-            )
-        if self.manifest.get("external_directories"):
-            raise TargetUnusable(
-                f"{self.clone} has tablespaces outside its directory and was changed by a server: nothing says what "
-                "belongs to it now",
-                hint="start that server and clone it",
-            )
-        self.status.notes.append(
-            f"a server of its own has run on {self.clone}: it is restored as that left it, but with a new server UUID; "
-            "a binary log position is that of the clone, before its changes"
-        )
 
     def _owner(self) -> tuple[int, int] | None:
         """As asked for; else root leaves the files to whom the directory that is there belongs, or else the clone: a
@@ -325,22 +268,6 @@ class _Restore:
 
     # ---- after -----------------------------------------------------------------------------------------------
 
-    def _boot(self) -> str:
-        """Let a private mysqld come up on the directory. Where it can't, no other shall."""
-        try:
-            booted = boot(
-                BootOptions(self.directory, mysqld=self.options.mysqld), status=self.status, stopped=self.stopped
-            )
-        except BootFailed as error:
-            begin_directory(self.directory)
-            error.advice = (
-                f"{self.directory} was left for a look, and no server starts on it: read its #innoclone/boot.log, "
-                f"restore another clone, and remove it with innoclone discard {self.directory}"
-            )
-            raise
-        self.manifest = read_manifest(self.directory)
-        return booted.version
-
     def _note_verdict(self, copying: Copying) -> None:
         """All pages were read back: that is what `innoclone verify` does. A server has changed them since."""
         if not self.options.verify_pages or self.programs is not None:
@@ -349,28 +276,3 @@ class _Restore:
         record_verdict(
             self.directory, self.manifest, time.time(), text, problems=[], tables=None, details={"pages": copying.pages}
         )
-
-
-@contextlib.contextmanager
-def _held(clone: Path, status: CloneStatus, stopped: threading.Event) -> Iterator[None]:
-    """Keep other processes of ours from changing or removing the clone. Raises `TargetBusy`.
-
-    Who may not write there can't do that; that nothing was changed is proven at the end anyway.
-    """
-    own = clone / OWN_DIR
-    try:
-        lock = take_lock(own, clone)
-    except OSError:
-        status.notes.append(f"{clone} can't be locked: nothing else may change it meanwhile")
-        yield
-        return
-    try:
-        if os.geteuid() == 0:
-            owner = own.stat()
-            os.fchown(lock, owner.st_uid, owner.st_gid)
-        with stop_on_request(lock, stopped):
-            yield
-    finally:
-        with contextlib.suppress(OSError):
-            (own / LOCK).unlink()
-        os.close(lock)

@@ -28,17 +28,20 @@ REFUSALS = (UsageError, TargetExists, TargetUnusable, TargetBusy)
 
 
 @contextlib.contextmanager
-def recorded(operation: str, donor: Endpoint | Path, directory: Path, status: CloneStatus) -> Iterator[None]:
+def recorded(
+    operation: str, donor: Endpoint | Path | str, directory: Path | str, status: CloneStatus
+) -> Iterator[None]:
     """Begin and end ``status``, and put the run into the history, however it ends, unless it was refused.
 
     A history that can't be written is a note. A run before this one that died in the directory is recorded first.
-    Raises what `check_place` does of the directory.
+    ``donor`` and ``directory`` may be addresses of stores. Raises what `check_place` does of the directory.
     """
-    if operation != "replace":  # there it is the server's own
+    if isinstance(directory, Path) and operation != "replace":  # there it is the server's own
         check_place(directory)
     begin(donor, directory, status)
-    for place in (directory, fresh_sibling(directory)):
-        record_dead(place, status)
+    if isinstance(directory, Path):
+        for place in (directory, fresh_sibling(directory)):
+            record_dead(place, status)
     try:
         yield
     except BaseException as error:
@@ -63,7 +66,7 @@ def record_completed(operation: str, status: CloneStatus) -> None:
     _record(_record_of(operation, status), status)
 
 
-def begin(donor: Endpoint | Path, directory: Path, status: CloneStatus) -> None:
+def begin(donor: Endpoint | Path | str, directory: Path | str, status: CloneStatus) -> None:
     """Let ``status`` say what is cloned, and give it its number in the history unless it has one."""
     status.source, status.destination = str(donor), str(directory)
     status.state, status.begin = State.IN_PROGRESS, time.time()

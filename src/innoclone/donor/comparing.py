@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
-from innoclone.donor.plans import FilePlan, StoredFile
-from innoclone.donor.stored import open_stored
+from innoclone.donor.offer import Given
+from innoclone.donor.plans import FilePlan
 from innoclone.errors import FileError, ProtocolError
 from innoclone.files.copying import Reader
 from innoclone.files.system import differing, file_error
 from innoclone.innodb.space import FLAGS_UNKNOWN, SpaceFlags
 from innoclone.stream.contenthash import ContentHash
-from innoclone.wire.comparison import BLOCK, HASH, NO_PAGES, Compare, Different, Fetch, Layout, PagesHead
+from innoclone.wire.comparison import BLOCK, HASH, NO_PAGES, Compare, Different, Fetch, Gone, Layout, PagesHead
+from innoclone.wire.descriptors import StageNumber
 
 __all__ = ["Comparer"]
 
@@ -29,15 +30,24 @@ _zeros = memoryview(bytearray(BLOCK))
 class Comparer:
     """Of one connection, for one thread."""
 
-    def __init__(self, key: bytes, plan: FilePlan) -> None:
-        self._hash, self._plan = ContentHash(key), plan
+    def __init__(self, key: bytes, given: Given) -> None:
+        plan = given.plans[StageNumber.FILE_COPY]
+        assert isinstance(plan, FilePlan), "that is what it is of"
+        self._hash, self._given, self._plan = ContentHash(key), given, plan
         self._files: OrderedDict[int, _File] = OrderedDict()
         self.read = 0
         """Bytes of files that were read."""
 
-    def compare(self, command: Compare) -> bytes:
-        """The answer to `Compare`. Raises `ProtocolError`, a file error."""
+    def answer(self, command: Compare | Fetch) -> tuple[bytes, bytes]:
+        """Its head, and the pages. Raises `ProtocolError`, a file error."""
+        if not command.index < len(self._plan.data):
+            raise ProtocolError(f"file {command.index} of {len(self._plan.data)}")
         file = self._open(command.index)
+        if file is None:
+            return Gone().serialize(), b""
+        return self._fetch(command, file) if isinstance(command, Fetch) else (self._compare(command, file), b"")
+
+    def _compare(self, command: Compare, file: _File) -> bytes:
         if command.first + command.count > file.layout.blocks:
             raise ProtocolError(f"blocks up to {command.first + command.count} of a file of {file.layout.blocks}")
         found: list[tuple[int, bytes]] = []
@@ -48,9 +58,7 @@ class Comparer:
                 found.append((number, self._hash.of_pages(content, file.layout.page)))
         return Different(tuple(found)).serialize()
 
-    def fetch(self, command: Fetch) -> tuple[bytes, bytes]:
-        """The answer to `Fetch`: its head, and the pages. Raises `ProtocolError`, a file error."""
-        file = self._open(command.index)
+    def _fetch(self, command: Fetch, file: _File) -> tuple[bytes, bytes]:
         layout, block = file.layout, command.block
         bitmap = int.from_bytes(command.bitmap, "little")
         if block >= layout.blocks or len(command.bitmap) != layout.bitmap_size(block) or bitmap >> layout.pages(block):
@@ -72,16 +80,17 @@ class Comparer:
             file.close()
         self._files.clear()
 
-    def _open(self, index: int) -> _File:
+    def _open(self, index: int) -> _File | None:
+        """None if it is gone."""
         file = self._files.get(index)
         if file is None:
-            if not index < len(self._plan.data):
-                raise ProtocolError(f"file {index} of {len(self._plan.data)}")
             if len(self._files) >= OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
             one = self._plan.data[index]
+            if (descriptor := self._given.open(one.stored)) is None:
+                return None
             page = NO_PAGES if one.flags == FLAGS_UNKNOWN else SpaceFlags(one.flags).physical_page_size
-            file = self._files[index] = _File(one.stored, Layout(one.stored.size, page))
+            file = self._files[index] = _File(descriptor, one.name, Layout(one.stored.size, page))
         self._files.move_to_end(index)
         return file
 
@@ -89,10 +98,9 @@ class Comparer:
 class _File:
     """One that is open."""
 
-    def __init__(self, stored: StoredFile, layout: Layout) -> None:
-        self.layout, self._path = layout, stored.path
-        self._fd = open_stored(stored)
-        self._reader = Reader(self._fd)
+    def __init__(self, descriptor: int, name: str, layout: Layout) -> None:
+        self.layout, self._name, self._fd = layout, name, descriptor
+        self._reader = Reader(descriptor)
 
     def block(self, number: int) -> memoryview:
         """A whole block, good until something else is read."""
@@ -103,9 +111,9 @@ class _File:
         try:
             content = self._reader.read(offset, length)
         except OSError as error:
-            raise file_error(error, f"can't read {self._path}") from error
+            raise file_error(error, f"can't read {self._name}") from error
         if len(content) < length:
-            raise FileError(f"{self._path} became shorter while it was served")
+            raise FileError(f"{self._name} became shorter while it was served")
         return content
 
     def close(self) -> None:

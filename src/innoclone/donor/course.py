@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from innoclone.donor.offer import Given
 from innoclone.donor.plans import Plan
-from innoclone.errors import CloneError, NetworkError, SnapshotGone
+from innoclone.donor.takings import COMPLETED, FAILED, IN_PROGRESS, INTERRUPTED, Recipient, Taking
+from innoclone.errors import CloneError, Interrupted, NetworkError, SnapshotGone
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber
 
 __all__ = ["MASTER", "Course", "Task"]
@@ -46,18 +48,23 @@ class Course:
     """For use by many threads."""
 
     def __init__(
-        self, clone_id: int, plans: Mapping[StageNumber, Plan], patience: float, *, compared: bool = False
+        self, clone_id: int, given: Given, patience: float, recipient: Recipient, *, compared: bool = False
     ) -> None:
-        """``patience``: seconds that it waits for a recipient that lost its connections. ``compared``: the recipient
-        compares the files with what it has, so that none of FILE_COPY is sent."""
-        self.clone_id = clone_id
+        """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections.
+        ``compared``: the recipient compares the files with what it has, so that none of FILE_COPY is sent."""
+        self.clone_id, self.given = clone_id, given
         self.patience = patience
+        self.recipient = recipient
+        self.began = time.time()
+        self.is_told = False  # whether its end was told
         self.stage = StageNumber.INIT
         self.sent = 0  # bytes of files and redo
         self.error: CloneError | None = None
         self.was_executed = False
         self.master = 0  # the number of the connection that is its master, or was
-        self._plans, self._compared = plans, compared
+        self.is_past_files = False  # no byte of a file will be asked for any more
+        self.is_dropped = False  # nobody knows it any more
+        self._plans, self._compared = given.plans, compared
         self._changed = threading.Condition()
         self._tasks: dict[int, Task] = {}
         self._ended: set[int] = set()  # tasks that have sent the end of the stage
@@ -67,6 +74,9 @@ class Course:
         self._skipped: frozenset[int] = frozenset()  # of those: they are there already
         self._idle_since: float | None = None
         self._breaks = 0  # how often all connections were ended
+        self._restarts = 0
+        self.network = 0  # bytes on the wire
+        self._done = 0  # bytes of the stages that are over, and of this one what is there
 
     # ---- coming and going ----------------------------------------------------------------------------------
 
@@ -110,6 +120,8 @@ class Course:
         with self._changed:
             self._refuse_failed()
             behind = self.stage - locator.stage
+            if StageNumber.FILE_COPY <= locator.stage < StageNumber.DONE and locator.stage not in self._plans:
+                raise SnapshotGone(f"the recipient is at {locator.stage.name}, which has not begun")
             if behind not in (0, 1) and self._acknowledged is not StageNumber.NONE:
                 raise SnapshotGone(f"the clone is at stage {self.stage.name}, the recipient at {locator.stage.name}")
             if behind == 1:
@@ -117,8 +129,11 @@ class Course:
             else:
                 self.stage = locator.stage
                 self._fill(locator.chunks or ChunkInfo())
+            if self._acknowledged is self.stage:  # whatever it says: it has all of it
+                self._partial, self._open = [], range(0)
             lists = self.stage is StageNumber.FILE_COPY and (behind == 1 or not locator.metadata_done)
             self.was_executed = True
+            self._restarts += 1
             return self._add(Task(MASTER, shut, starts=behind == 1, lists=lists))
 
     def detach(self, task: Task) -> None:
@@ -166,6 +181,22 @@ class Course:
                 return False
             return self.error is not None or time.monotonic() - self._idle_since > self.patience
 
+    def taking(self) -> Taking:
+        """Who takes it, and how far."""
+        with self._changed:
+            error, state, ended = self.error, IN_PROGRESS, None
+            if self.stage is StageNumber.DONE:
+                state, error = COMPLETED, None
+            elif error is not None:
+                state = INTERRUPTED if isinstance(error, Interrupted) else FAILED
+            if state is not IN_PROGRESS:
+                ended = time.time()
+            return Taking(
+                self.recipient, self.stage, len(self._tasks), self._restarts, self._done,
+                sum(plan.estimate for plan in self._plans.values()), self.network, self.began, ended, state,
+                0 if error is None else error.code, "" if error is None else error.message,
+            )  # fmt: skip
+
     @property
     def tasks(self) -> int:
         """Connections that carry data."""
@@ -202,10 +233,17 @@ class Course:
         with self._changed:
             self._check(task)
 
-    def count(self, sent: int) -> None:
-        """So many bytes more were sent."""
+    def count(self, sent: int, network: int = 0) -> None:
+        """So many bytes more were sent, which were so many on the wire."""
         with self._changed:
             self.sent += sent
+            self._done += sent
+            self.network += network
+
+    def skip(self, count: int) -> None:
+        """So many bytes need not be sent."""
+        with self._changed:
+            self._done += count
 
     def needs_end(self, task: Task) -> bool:
         """Whether the recipient is still to be told of the stage's end: not if it acknowledged it before a restart."""
@@ -241,6 +279,11 @@ class Course:
                 self._acknowledged = stage
                 self._advance()
 
+    def look(self) -> None:
+        """A plan has come that was missing."""
+        with self._changed:
+            self._advance()
+
     # ---- inside: the lock is held --------------------------------------------------------------------------
 
     def _add(self, task: Task) -> Task:
@@ -251,8 +294,13 @@ class Course:
     def _is_open(self) -> bool:
         return (
             self.error is None and StageNumber.INIT < self.stage < StageNumber.DONE
-            and MASTER in self._tasks and not self._ended
+            and MASTER in self._tasks and (not self._ended or self._awaits_plan())
         )  # fmt: skip
+
+    def _awaits_plan(self) -> bool:
+        """Whether the next stage can't begin yet, for no reason of the recipient's. Who comes meanwhile comes in."""
+        following = StageNumber(self.stage + 1)
+        return following is not StageNumber.DONE and following not in self._plans
 
     def _refuse_failed(self) -> None:
         if self.error is not None:
@@ -270,6 +318,9 @@ class Course:
             self.stage is StageNumber.DONE or self._acknowledged is not self.stage
             or MASTER not in self._tasks or not self._tasks.keys() <= self._ended
         ):  # fmt: skip
+            return
+        self.is_past_files = self.is_past_files or self.stage is StageNumber.FILE_COPY
+        if self._awaits_plan():
             return
         self.stage = StageNumber(self.stage + 1)
         self._ended.clear()
@@ -293,3 +344,6 @@ class Course:
         }  # fmt: skip
         self._skipped = frozenset(begun)
         self._open = range(1, count + 1)
+        before = sum(plan.estimate for stage, plan in self._plans.items() if stage < self.stage)
+        here = 0 if plan is None or not count else plan.estimate * len(begun) // count  # chunks are of one size, mostly
+        self._done = before + here

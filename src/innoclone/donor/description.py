@@ -6,7 +6,7 @@ import json
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,11 @@ LTS = "LTS"
 
 @dataclass(frozen=True)
 class Description:
-    """``maturity`` is empty where nothing tells it; ``configuration`` are variables that a recipient compares."""
+    """``maturity`` is empty where nothing tells it; ``configuration`` are variables that a recipient compares.
+
+    A recipient has to have the ``collations`` and the ``plugins`` (by their libraries, empty if built in) that a live
+    server has; a directory at rest tells of none.
+    """
 
     version: str
     maturity: str
@@ -34,6 +38,8 @@ class Description:
     configuration: Mapping[str, str]
     uuid: str
     manifest: Mapping[str, Any]
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    collations: Sequence[str] = ()
 
     @property
     def json(self) -> str:

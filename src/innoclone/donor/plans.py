@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from innoclone.innodb.redo import FILE_HEADER_SIZE
 from innoclone.innodb.space import MIB, REDO_SPACE
@@ -73,12 +74,13 @@ class Block:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of FILE_COPY: what it is, and how a recipient is to call it."""
+    """A file of FILE_COPY: what it is, and how a recipient is to call it. ``told`` is what a server says of it."""
 
     stored: StoredFile
     name: str
     space_id: int
     flags: int
+    told: FileMetadata | None = None
 
 
 class _Chunks:
@@ -105,13 +107,14 @@ class _Chunks:
         return index, offset, min(CHUNK, self._sizes[index] - offset)
 
 
-class FilePlan:
-    """FILE_COPY."""
+class _OfFiles:
+    """A stage whose chunks are those of files; of some of them nothing may be sent."""
 
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self.data = files
-        self.files = [file.stored for file in files]
-        self._chunks = _Chunks([file.size for file in self.files])
+    changes: Sequence[FileMetadata] = ()
+
+    def __init__(self, files: Sequence[StoredFile]) -> None:
+        self.files = files
+        self._chunks = _Chunks([file.size for file in files])
 
     @property
     def chunks(self) -> int:
@@ -122,6 +125,14 @@ class FilePlan:
     def count(self) -> int:
         """What a recipient is told as the number of files."""
         return len(self.files)
+
+
+class FilePlan(_OfFiles):
+    """FILE_COPY."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        super().__init__([file.stored for file in files])
+        self.data = files
 
     @property
     def estimate(self) -> int:
@@ -140,6 +151,9 @@ class FilePlan:
             # What takes less than its size has holes: then a recipient makes holes, too, wherever a page is compressed.
             flags = FileFlag.ZLIB if file.flags != NO_FSP_FLAGS and stored.allocated < stored.size else NO_FILE_FLAGS
             first, last = self._chunks.of(index)
+            if file.told is not None:
+                yield replace(file.told, size=stored.size, first_chunk=first, last_chunk=last)
+                continue
             yield FileMetadata(
                 StageNumber.FILE_COPY, stored.size, stored.allocated, file.flags, stored.block_size, flags,
                 file.space_id, index, first, last, file.name,
@@ -166,6 +180,7 @@ class PagePlan:
     """PAGE_COPY: pages that differ from those of the files; mostly none."""
 
     files: Sequence[StoredFile] = ()
+    changes: Sequence[FileMetadata] = ()
 
     def __init__(self, pages: Sequence[Page] = ()) -> None:
         self._pages = pages
@@ -205,24 +220,13 @@ class RedoFilePart:
     end: int
 
 
-class RedoPlan:
-    """REDO_COPY."""
+class RedoPlan(_OfFiles):
+    """REDO_COPY; most chunks are empty."""
 
     def __init__(self, parts: Sequence[RedoFilePart], clean_at: int | None = None) -> None:
         """``clean_at``: the LSN of the clean shutdown behind which nothing is logged; None if there is something."""
+        super().__init__([part.stored for part in parts])
         self.parts, self.clean_at = parts, clean_at
-        self.files = [part.stored for part in parts]
-        self._chunks = _Chunks([file.size for file in self.files])
-
-    @property
-    def chunks(self) -> int:
-        """How many there are; most are empty."""
-        return self._chunks.count
-
-    @property
-    def count(self) -> int:
-        """Files."""
-        return len(self.files)
 
     @property
     def estimate(self) -> int:
@@ -252,4 +256,31 @@ class RedoPlan:
                 yield Block(number, index, first, last - first, size)
 
 
-Plan = FilePlan | PagePlan | RedoPlan
+class Plan(Protocol):
+    """What of a plan its senders use; `FilePlan` has the bytes on disk, too."""
+
+    @property
+    def files(self) -> Sequence[StoredFile]:
+        """Those that blocks without content are read from."""
+
+    @property
+    def changes(self) -> Sequence[FileMetadata]:
+        """What DDL did since the stage before: the master's recipient is told it before the stage begins."""
+
+    @property
+    def chunks(self) -> int:
+        """How many there are."""
+
+    @property
+    def count(self) -> int:
+        """What a recipient is told as the number of files, in PAGE_COPY of pages."""
+
+    @property
+    def estimate(self) -> int:
+        """Bytes."""
+
+    def metadata(self) -> Iterator[FileMetadata]:
+        """What a recipient is told of each file, in order."""
+
+    def blocks(self, chunk: int, done: int) -> Iterator[Block]:
+        """The blocks of a chunk behind the first ``done`` ones."""

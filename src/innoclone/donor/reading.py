@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 
 from innoclone.donor.plans import BLOCK, Block, StoredFile
-from innoclone.donor.stored import open_stored
 from innoclone.errors import FileError
 from innoclone.files.system import file_error, is_cached
 
@@ -24,22 +24,25 @@ BEHIND = 4 * BLOCK
 class Reader:
     """One task's: it has one file open at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Callable[[StoredFile], int | None]) -> None:
+        """``opened`` gives a new descriptor of a file, None if it is gone."""
+        self._opened = opened
         self._file: StoredFile | None = None
-        self._fd = -1
+        self.fd = -1
         self._ahead = 0  # up to here the file was asked for
         self._asked: list[tuple[int, int, int]] = []  # what was not cached before: descriptor, offset, length
         self._data = (0, 0)  # a range without a hole
 
-    def open(self, file: StoredFile) -> int:
-        """Its descriptor. Raises `FileError`."""
+    def open(self, file: StoredFile) -> int | None:
+        """Its descriptor; None if it is gone. Raises `FileError`."""
         if file is not self._file:
             self._leave()
-            self._fd = open_stored(file)
-            self._file = file
+            if (found := self._opened(file)) is None:
+                return None
+            self.fd, self._file = found, file
             with contextlib.suppress(OSError):
-                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)  # what is read ahead is asked for, below
-        return self._fd
+                os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)  # what is read ahead is asked for, below
+        return self.fd
 
     def prepare(self, block: Block) -> None:
         """Have what follows read meanwhile, and forget what was sent."""
@@ -48,9 +51,9 @@ class Reader:
         target = min(block.offset + AHEAD, block.file_size)
         while self._ahead < target:
             length = min(BLOCK, block.file_size - self._ahead)
-            if self._ahead % os.sysconf("SC_PAGE_SIZE") or not is_cached(self._fd, self._ahead, length):
-                os.posix_fadvise(self._fd, self._ahead, length, os.POSIX_FADV_WILLNEED)
-                self._asked.append((self._fd, self._ahead, length))
+            if self._ahead % os.sysconf("SC_PAGE_SIZE") or not is_cached(self.fd, self._ahead, length):
+                os.posix_fadvise(self.fd, self._ahead, length, os.POSIX_FADV_WILLNEED)
+                self._asked.append((self.fd, self._ahead, length))
             self._ahead += length
         self._forget(AHEAD + BEHIND)
 
@@ -60,10 +63,10 @@ class Reader:
         if self._data[0] <= begin < self._data[1]:
             return False
         try:
-            data = os.lseek(self._fd, begin, os.SEEK_DATA)
+            data = os.lseek(self.fd, begin, os.SEEK_DATA)
             if data >= end:
                 return True
-            self._data = begin, os.lseek(self._fd, data, os.SEEK_HOLE)
+            self._data = begin, os.lseek(self.fd, data, os.SEEK_HOLE)
         except OSError as error:
             if error.errno == errno.ENXIO:  # nothing but a hole up to the end
                 return True
@@ -77,7 +80,7 @@ class Reader:
         parts, at, end = [], block.offset, block.offset + block.length
         while at < end:
             try:
-                part = os.pread(self._fd, end - at, at)
+                part = os.pread(self.fd, end - at, at)
             except OSError as error:
                 raise file_error(error, "can't read a file that is to be sent") from error
             if not part:
@@ -93,7 +96,7 @@ class Reader:
 
     def _leave(self) -> None:
         """No more of this file. Its end may still be on its way: the descriptor stays until that is dropped."""
-        left, self._fd, self._file = self._fd, -1, None
+        left, self.fd, self._file = self.fd, -1, None
         self._ahead, self._data = 0, (0, 0)
         self._close_unless_asked(left)
 
@@ -105,7 +108,7 @@ class Reader:
             left -= length
             with contextlib.suppress(OSError):
                 os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
-            if fd != self._fd:
+            if fd != self.fd:
                 self._close_unless_asked(fd)
 
     def _close_unless_asked(self, fd: int) -> None:

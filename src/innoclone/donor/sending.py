@@ -10,7 +10,6 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.course import KEEP_ALIVE, MASTER, Course, Task
 from innoclone.donor.plans import Block, FilePlan
 from innoclone.donor.reading import Reader
-from innoclone.donor.stored import Stored
 from innoclone.records.limits import Limits
 from innoclone.wire.descriptors import (
     NO_FLAGS,
@@ -31,13 +30,11 @@ DATA = bytes([ResponseCode.DATA])
 class Sender:
     """One task's."""
 
-    def __init__(
-        self, channel: Channel, course: Course, task: Task, stored: Stored, limits: Limits, *, holes: bool
-    ) -> None:
+    def __init__(self, channel: Channel, course: Course, task: Task, limits: Limits, *, holes: bool) -> None:
         """``holes``: the recipient makes new files, in which what is not sent is a hole, too."""
-        self._channel, self._course, self._task, self._stored = channel, course, task, stored
+        self._channel, self._course, self._task = channel, course, task
         self._holes = holes
-        self._reader = Reader()
+        self._reader = Reader(course.given.open)
         self._limits, self._patience = limits, _Patience(self._look)
         self._said = time.monotonic()
         self._wire = 0  # bytes of the last block on the wire
@@ -69,12 +66,16 @@ class Sender:
         stage = self._course.stage
         self._course.finish(self._task, self._keep_alive, lambda: self._channel.is_gone)
         if self._course.stage is StageNumber.DONE and self._task.number == MASTER:
-            self._stored.refuse_changed()
+            self._course.given.refuse_changed()
         self._task.starts = True
         self._task.lists = stage is StageNumber.INIT
         self._start()
 
     def _start(self) -> None:
+        """The stage begins. What DDL changed is told before, by the master, and once more after a restart."""
+        if self._task.number == MASTER and self._course.stage is not StageNumber.DONE:
+            for file in self._course.plan(self._course.stage).changes:
+                self._describe(file)
         self._describe(self._state(self._course.stage, StateFlag.START))
 
     def _end(self, stage: StageNumber) -> None:
@@ -108,12 +109,14 @@ class Sender:
         for block in plan.blocks(chunk, done):
             self._course.check(self._task)
             if block.content is None:
-                self._reader.open(plan.files[block.index])
+                if self._reader.open(plan.files[block.index]) is None:
+                    continue
                 if self._holes and stage is StageNumber.FILE_COPY and self._reader.is_hole(block):
+                    self._course.skip(block.length)
                     continue
                 self._reader.prepare(block)
             self._block(stage, chunk, block)
-            self._course.count(block.length)
+            self._course.count(block.length, self._wire)
             self._pause(block.length)
 
     def _block(self, stage: StageNumber, chunk: int, block: Block) -> None:
@@ -126,8 +129,7 @@ class Sender:
         if block.content is not None:
             self._channel.say_data(head, DATA, block.content)
         elif self._channel.is_plain:
-            fd = self._reader.open(self._course.plan(stage).files[block.index])
-            self._channel.say_file(head, DATA, fd, block.offset, block.length)
+            self._channel.say_file(head, DATA, self._reader.fd, block.offset, block.length)
         else:
             self._channel.say_data(head, DATA, self._reader.read(block))
         self._wire = self._channel.sent - sent

@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 from innoclone.donor.binlogpage import binlog_position, page_with_position
 from innoclone.donor.completeness import refuse_absent, refuse_stale_log
 from innoclone.donor.description import Description, describe
-from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePlan, RedoPlan, StoredFile
+from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePlan, Plan, RedoPlan, StoredFile
 from innoclone.donor.redolog import redo_plan
 from innoclone.errors import EncryptionUnsupported, FileError, TargetBusy, TargetUnusable
 from innoclone.files.base import space_of
@@ -43,6 +44,7 @@ from innoclone.innodb.space import (
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile, find_tablespaces, plan_files
 from innoclone.verification.integrity import expected_files, other_problems
+from innoclone.wire.descriptors import StageNumber
 
 __all__ = ["Stored", "look", "open_stored"]
 
@@ -65,9 +67,49 @@ class Stored:
     locks: list[int] = field(default_factory=list, compare=False)
 
     @property
+    def name(self) -> str:
+        """The directory."""
+        return str(self.directory)
+
+    @property
+    def version(self) -> str:
+        """The server's."""
+        return self.description.version
+
+    @property
+    def is_at_rest(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def size(self) -> int:
         """Bytes of all that is sent, holes included."""
         return self.files.estimate + self.pages.estimate + self.redo.estimate
+
+    @property
+    def plans(self) -> Mapping[StageNumber, Plan]:
+        """All of them are known."""
+        return {
+            StageNumber.FILE_COPY: self.files, StageNumber.PAGE_COPY: self.pages, StageNumber.REDO_COPY: self.redo
+        }  # fmt: skip
+
+    @property
+    def chunks(self) -> int:
+        """The most that a stage has."""
+        return max(plan.chunks for plan in self.plans.values())
+
+    def begin(self, _wish: Wish, make: Callable[[Given], T], _is_gone: Callable[[], bool]) -> T:
+        """Nothing changes here, and any number of clones may be taken."""
+        self.refuse_changed()
+        return make(self)
+
+    def revive(self, fingerprint: int) -> Given | None:
+        """The directory, if it is as it was."""
+        return self if fingerprint == self.fingerprint else None
+
+    def open(self, file: StoredFile) -> int:
+        """A descriptor of a file that is as it was listed. Raises `FileError`."""
+        return open_stored(file)
 
     def refuse_changed(self) -> None:
         """Raise `FileError` if a file is no longer as it was when it was listed."""

@@ -17,9 +17,9 @@ import secrets
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from innoclone.errors import CloneError, TargetBusy, TargetExists
 from innoclone.files.base import tablespaces
@@ -47,8 +47,7 @@ NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z\Z")
 FORMAT = "%Y-%m-%dT%H-%M-%SZ"
 
 
-@dataclass(frozen=True)
-class Generation:
+class Generation(NamedTuple):
     """A finished clone of ours in a folder of generations; ``moment`` is that of its name, seconds since the epoch."""
 
     path: Path

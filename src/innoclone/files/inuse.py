@@ -13,8 +13,8 @@ import enum
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from innoclone.errors import TargetBusy
 from innoclone.files.base import server_process
@@ -54,8 +54,7 @@ class Purpose(enum.Enum):
     """Remove it, or put another one in its place."""
 
 
-@dataclass(frozen=True)
-class User:
+class User(NamedTuple):
     """One use; ``text`` tells of it in a message, ``pid`` is 0 where no process is known."""
 
     use: Use
@@ -215,8 +214,7 @@ def _places(pid: int) -> Iterator[_Inode]:
 # ---- mounts ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Mount:
+class _Mount(NamedTuple):
     """A line of mountinfo: what of a file system (its root) is seen where."""
 
     device: str

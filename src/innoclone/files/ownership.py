@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from innoclone.files.base import ASIDE, tablespaces
 from innoclone.files.marks import DIR_MODE, FILE_MODE
@@ -18,8 +18,7 @@ from innoclone.files.names import OWN_DIR
 __all__ = ["Ownership", "give", "settle"]
 
 
-@dataclass(frozen=True)
-class Ownership:
+class Ownership(NamedTuple):
     """Owner and modes of a data directory: of itself, its folders and its files."""
 
     uid: int

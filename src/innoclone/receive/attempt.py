@@ -27,16 +27,24 @@ from innoclone.receive import timings
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.barrier import Barrier
 from innoclone.receive.link import Link
-from innoclone.receive.session import NO_CLONE, DonorParameters, Session, attach, call, leave, reinit
+from innoclone.receive.session import (
+    NO_CLONE,
+    DonorParameters,
+    Session,
+    attach,
+    call,
+    heed_waiting_donor,
+    leave,
+    reinit,
+)
 from innoclone.receive.state import STAGES, CloneState
 from innoclone.records.limits import Limits
 from innoclone.records.status import Stage
 from innoclone.stream.filetable import FileTable
 from innoclone.stream.source import FileSource, Stopped
 from innoclone.transport.connection import Connection
-from innoclone.transport.donorerrors import from_donor
 from innoclone.wire.descriptors import Locator, StageNumber, StateDescriptor
-from innoclone.wire.rpc import Ack, DataDescription, Failure, parse_response
+from innoclone.wire.rpc import Ack
 
 __all__ = ["Attempt", "Received"]
 
@@ -332,13 +340,7 @@ class Attempt:
         waiting has to begin anew, by COM_REINIT."""
         deadline = time.monotonic() + timings.RENEW
         while not self.source.wait(timings.COPY_POLL):
-            while self.master.readable():
-                response = parse_response(self.master.read_packet())
-                if isinstance(response, Failure):
-                    raise from_donor(response.number, response.message)
-                state = response.descriptor if isinstance(response, DataDescription) else None
-                if not isinstance(state, StateDescriptor) or not state.is_keepalive:
-                    raise ProtocolError("the donor goes on before the copy is acknowledged")
+            heed_waiting_donor(self.master)
             if self.source.claims and time.monotonic() > deadline:
                 return False
         return True

@@ -9,8 +9,8 @@ was found holds until the speed shifts; from time to time it is tried again all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import hypot, sqrt
+from typing import NamedTuple
 
 from innoclone.receive import timings
 from innoclone.records.status import Decision
@@ -36,8 +36,7 @@ ENDING = 4.0  # seconds before the end from which on nothing is tried: new conne
 MIB = 1 << 20
 
 
-@dataclass(frozen=True)
-class _Speed:
+class _Speed(NamedTuple):
     """Bytes per second: the mean of some samples and its standard error."""
 
     mean: float = 0.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from innoclone.errors import (
     CloneError,
     CloneRunning,
     ConfigurationMismatch,
     ConnectionLimit,
-    EncryptionUnsupported,
     Interrupted,
     ProtocolError,
 )
@@ -20,7 +20,7 @@ from innoclone.receive.transfer import Transfer
 from innoclone.transport.connection import Connection
 from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Endpoint
-from innoclone.wire.descriptors import Locator
+from innoclone.wire.descriptors import Locator, StateDescriptor
 from innoclone.wire.rpc import (
     COM_CLONE,
     Attach,
@@ -28,6 +28,7 @@ from innoclone.wire.rpc import (
     Command,
     Complete,
     Config,
+    DataDescription,
     Exit,
     Failure,
     Init,
@@ -41,7 +42,8 @@ from innoclone.wire.rpc import (
 from innoclone.wire.serverversion import check_version
 
 __all__ = [
-    "NO_CLONE", "Access", "DonorParameters", "Identity", "Session", "attach", "begin", "call", "leave", "reinit",
+    "NO_CLONE", "Access", "DonorParameters", "Identity", "Session", "attach", "begin", "call", "heed_waiting_donor",
+    "leave", "reinit",
 ]  # fmt: skip
 
 NO_CLONE = 1815  # ER_INTERNAL_ERROR: a donor's answer to COM_ATTACH and COM_REINIT for a clone that is over
@@ -79,8 +81,7 @@ class DonorParameters:
             raise ProtocolError(f"{type(response).__name__} in answer to COM_INIT")
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Which run of which server a donor is: clones are numbered anew when it starts."""
 
     uuid: str
@@ -201,10 +202,7 @@ def _understood(payload: bytes) -> Response:
     """A response; what is wrong at the donor is raised."""
     response = parse_response(payload)
     if isinstance(response, Failure):
-        error = from_donor(response.number, response.message)
-        if response.number == 3872:
-            raise EncryptionUnsupported(error.message)
-        raise error
+        raise from_donor(response.number, response.message)
     return response
 
 
@@ -253,6 +251,16 @@ def reinit(connection: Connection, session: Session, locator: Locator) -> Locato
     if len(responses[0].locators) != 1:
         raise ProtocolError("COM_REINIT was not answered with one locator")
     return responses[0].locators[0]
+
+
+def heed_waiting_donor(master: Connection) -> None:
+    """Read what a donor has said while it waits for FILE_COPY to be acknowledged: that it is alive, or that the clone
+    is over. Raises that, or `ProtocolError` if it says anything else."""
+    while master.readable():
+        response = _understood(master.read_packet())
+        state = response.descriptor if isinstance(response, DataDescription) else None
+        if not isinstance(state, StateDescriptor) or not state.is_keepalive:
+            raise ProtocolError("the donor goes on before the copy is acknowledged")
 
 
 def leave(connection: Connection, patience: float) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 
@@ -121,8 +122,7 @@ class StageStatus:
         return counter
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """A number of connections was chosen; ``speed`` is that of the moment before, in bytes per second."""
 
     connections: int

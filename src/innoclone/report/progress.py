@@ -11,9 +11,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter, methodcaller
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, NamedTuple, Protocol, Self, TextIO
 
 from innoclone.records.speed import Speed
 from innoclone.records.status import COPY_STAGES, RATED_STAGES, CloneStatus, Decision, Stage, StageStatus, State
@@ -25,8 +24,7 @@ __all__ = ["JsonRenderer", "PlainRenderer", "Renderer", "Row", "Watcher"]
 LOOK_EVERY = 1 / 8
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One stage at one moment. Times in seconds, amounts in bytes, ``speed`` in bytes per second: at the moment, in the
     end the mean; None where it would say nothing."""
 

@@ -16,8 +16,7 @@ source (replica_preserve_commit_order). Without that order there can be gaps bef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from innoclone.errors import CloneError, SqlError
 from innoclone.server.replication import Position
@@ -35,8 +34,7 @@ HEAD = 20  # events at the beginning of a relay log; a receiver's first ones are
 ER_ERROR_WHEN_EXECUTING_COMMAND = 1220  # could not find target log
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """A channel as the tables have it. ``applied`` is a position in its source's log, None where none is kept."""
 
     name: str

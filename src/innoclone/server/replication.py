@@ -9,8 +9,8 @@ statements begin with a reset of all channels, and state every setting there is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from innoclone.transport.endpoint import Endpoint, SslMode
 from innoclone.transport.sql import Sql, understood
@@ -46,8 +46,7 @@ DEFAULTS = (
 )
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """Where replication begins: a file of the source's binary log and an offset in bytes."""
 
     file: str
@@ -158,8 +157,7 @@ def start_replica(version: int, until: str = "") -> str:
     return words(f"START REPLICA{' UNTIL ' + until if until else ''}", version)
 
 
-@dataclass(frozen=True)
-class Threads:
+class Threads(NamedTuple):
     """What receiver and applier of a replica are doing. The errors are empty where there is none."""
 
     receiving: bool

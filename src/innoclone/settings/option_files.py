@@ -17,8 +17,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from innoclone.errors import UsageError
 
@@ -37,8 +37,7 @@ SPACE = " \t\n\v\f\r"
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One option as written: ``name`` untouched, ``value`` unquoted and unescaped, None if there was no ``=``."""
 
     group: str
@@ -57,8 +56,7 @@ class Setting:
         return self.name.replace("_", "-").startswith("loose-")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line that is an ``!include`` or ``!includedir`` directive."""
 
     directive: str
@@ -66,8 +64,7 @@ class Line:
     origin: str
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(NamedTuple):
     """Which option files to read (the options of the manual's "Options that Affect Option-File Handling")."""
 
     defaults_file: Path | None = None

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from innoclone.errors import UsageError
 from innoclone.settings import login_path
@@ -82,8 +82,7 @@ VISIBLE_TO_ALL = (
 VISIBLE_VARIABLE = "the password in MYSQL_PWD can be seen by other processes; use --login-path or an option file"
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """A value and how it got here: ``source`` is environment, file, dsn or typed."""
 
     value: str | None

@@ -28,7 +28,7 @@ from innoclone.records.status import CloneStatus, Counter, Stage
 from innoclone.sinks.directory import Target
 from innoclone.stream.pagecheck import Plan
 
-__all__ = ["Copying", "Item", "refuse_changed"]
+__all__ = ["DAMAGED", "Copying", "Item", "named", "refuse_changed"]
 
 PART = 64 << 20  # bytes of a large file that one thread takes; a multiple of every page size
 SMALL_PIECE = 64 << 10  # bytes of a block at least, where a bandwidth limit asks for short pauses
@@ -241,7 +241,7 @@ class Copying:
         page = plan.checker.page_size
         bad = plan.checker.bad_pages(block, plan.first_page + offset // page)
         if bad:
-            raise VerifyFailed(f"damaged in the clone: {item.source}, {_named(bad)}", hint=DAMAGED)
+            raise VerifyFailed(f"damaged in the clone: {item.source}, {named(bad)}", hint=DAMAGED)
 
     @contextlib.contextmanager
     def _opened(self, item: Item) -> Iterator[tuple[int, int]]:
@@ -284,6 +284,7 @@ def _whole(item: Item, reader: Reader, offset: int, length: int) -> memoryview:
     return block
 
 
-def _named(bad: Sequence[BadPage]) -> str:
+def named(bad: Sequence[BadPage]) -> str:
+    """The first of some bad pages, for an error."""
     pages = ", ".join(f"page {page.number} is {page.verdict.value}" for page in bad[:SHOWN])
     return pages + (f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")

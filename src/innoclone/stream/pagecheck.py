@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from innoclone.errors import FileError, Interrupted
 from innoclone.innodb import redo
@@ -35,8 +36,7 @@ _REDO_FILE = re.compile(r"#ib_redo(\d+)")
 _REDO_DIRECTORY = "#innodb_redo"
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedFile:
+class ExpectedFile(NamedTuple):
     """A tablespace file that the directory must have.
 
     ``name`` is relative to the directory (an absolute one is taken as it is), ``flags`` is the raw word,

@@ -14,11 +14,16 @@ __all__ = ["open_socket", "set_timeout", "start_tls"]
 
 
 def open_socket(endpoint: Endpoint, *, receive_buffer: int = 0) -> socket.socket:
-    """A connected TCP or Unix socket; ``receive_buffer`` (bytes, 0 = the system's own) bounds what piles up unread.
+    """A connected TCP or Unix socket, or what the endpoint's way connects; ``receive_buffer`` (bytes, 0 = the system's
+    own) bounds what piles up unread.
 
-    Raises `ConnectFailed`.
+    Raises `ConnectFailed`, or what the way does.
     """
     try:
+        if endpoint.via is not None:
+            sock = endpoint.via.connect()
+            sock.settimeout(endpoint.connect_timeout)
+            return sock
         if endpoint.socket is not None:
             sock = socket.socket(socket.AF_UNIX)
             try:
@@ -82,6 +87,8 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = endpoint.ssl_mode is SslMode.VERIFY_IDENTITY
     verify = endpoint.ssl_mode in (SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY)
+    if endpoint.socket is not None:  # its path says whose it is, and nobody can come between
+        context.check_hostname = verify = False
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     try:
         if verify and endpoint.ssl_ca is None:

@@ -9,7 +9,7 @@ over a Unix socket, or encrypted with an RSA key of the server that the user nam
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from innoclone.errors import (
     AccessDenied,
@@ -56,8 +56,7 @@ REQUEST_KEY = {SHA2: b"\x02", SHA256: b"\x01"}
 MOST_PACKETS = 8  # of a server during a login: greeting, one switch, fast path, key, OK, and some patience
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What to do next: send ``payload`` if there is one, then start TLS if ``start_tls``; ``done``: logged in."""
 
     payload: bytes | None = None
@@ -65,8 +64,7 @@ class Step:
     done: bool = False
 
 
-@dataclass(frozen=True)
-class KeyTrust:
+class KeyTrust(NamedTuple):
     """Which RSA key a password may be encrypted with where the connection is not private.
 
     ``pinned`` is the server's key (PEM), named by the user; without one ``from_peer`` takes what the peer sends.

@@ -6,7 +6,7 @@ Source: MySQL's protocol documentation ("Packets", "Compression") and net_serv.c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from innoclone.errors import ProtocolError
 
@@ -17,8 +17,7 @@ COMPRESSED_HEADER = 7  # bytes: u24 compressed length, u8 sequence, u24 length b
 MAX_PIECE = 0xFFFFFF  # a payload this long or longer goes on in the next packet
 
 
-@dataclass(frozen=True)
-class PacketHeader:
+class PacketHeader(NamedTuple):
     """Header of one packet: payload length in bytes and sequence number."""
 
     length: int
@@ -39,8 +38,7 @@ class PacketHeader:
         return self.length == MAX_PIECE
 
 
-@dataclass(frozen=True)
-class CompressedHeader:
+class CompressedHeader(NamedTuple):
     """Header of one compressed packet; ``plain_length`` 0 means that the bytes are stored as they are."""
 
     length: int

@@ -1,0 +1,223 @@
+"""The one door to a backup: a finished clone becomes a snapshot in a store, whole or not at all.
+
+    open        the store, by its key
+    hold        the clone, and prove that it is what its manifest says, as a restore does
+    begin       a run with its lease; the parent, an earlier snapshot of the same server, must be there after it
+    copy        read, check pages, hash; what the parent doesn't have is compressed, sealed and put, in packs
+    prove       the clone was not changed meanwhile
+    contents    table of packs, manifest, directories, files and their maps
+    commit      the snapshot object: only with it there is a backup
+
+The clone is only read. What a run leaves that doesn't come to its commit, `innoclone store prune` removes one day.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from innoclone.commands.options import BackupOptions
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.storeaccess import opened
+from innoclone.commands.wholeclone import held, look_at, refuse_changed_clone
+from innoclone.errors import VerifyFailed
+from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.manifest import read_manifest
+from innoclone.files.system import file_error
+from innoclone.innodb.space import NO_SPACE
+from innoclone.records.history import BACKUP
+from innoclone.records.limits import Limits
+from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
+from innoclone.records.status import CloneStatus
+from innoclone.server import cloned
+from innoclone.sources.restoreplan import plan_copy, rows_of
+from innoclone.sources.restoring import Item, refuse_changed
+from innoclone.sources.storing import Storing
+from innoclone.store.contents import Contents, StoredFile, write_contents
+from innoclone.store.known import Known
+from innoclone.store.reading import PackReader
+from innoclone.store.repository import Repository
+from innoclone.store.runs import Run, begin_run
+from innoclone.store.snapshots import Snapshot
+from innoclone.store.writing import PackTable
+from innoclone.version import __version__
+
+__all__ = ["BackupResult", "backup"]
+
+NAMED = 5  # problems that an error names
+ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupResult(Positioned):
+    """A snapshot. Bytes and seconds: ``size`` is that of all files, ``added`` what this backup put into the store.
+
+    ``parent`` is the snapshot that it was compared with, '' for none; ``changed`` the bytes of units that it lacked.
+    """
+
+    store: str
+    snapshot: str
+    name: str
+    parent: str
+    clone: Path
+    seconds: float
+    files: int
+    size: int
+    added: int
+    changed: int
+    position: ClonePosition = UNKNOWN
+    notes: list[str] = field(default_factory=list)
+
+
+def backup(
+    options: BackupOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+) -> BackupResult:
+    """Put a finished clone into a store; see `BackupOptions`. Raises a `CloneError`."""
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    limits = limits or Limits(data=options.max_data_bandwidth)
+    clone = Path(os.path.realpath(options.clone))
+    with recorded(BACKUP, clone, options.store.address, status):
+        return _Backup(options, clone, status, stopped, limits).run()
+
+
+class _Backup:
+    """State of one backup."""
+
+    def __init__(
+        self, options: BackupOptions, clone: Path, status: CloneStatus, stopped: threading.Event, limits: Limits
+    ) -> None:
+        self.options, self.clone, self.status = options, clone, status
+        self.stopped, self.limits = stopped, limits
+        self.manifest: dict[str, Any] = {}
+
+    def run(self) -> BackupResult:
+        look_at(self.clone)
+        repository = opened(self.options.store, self.stopped)
+        with held(self.clone, self.status, self.stopped):
+            self.manifest = read_manifest(self.clone)
+            accept = self.options.accept_changes
+            changed = refuse_changed_clone(self.clone, self.manifest, self.status, accept=accept)
+            items, folders = self._plan()
+            if changed:
+                self.manifest["files"] = rows_of(items, self.clone)
+            self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
+            donor = str(self.manifest.get("donor", {}).get("uuid", ""))
+            run, parent = begin_run(repository, donor, full=self.options.full)
+            with run:
+                return self._copy(repository, run, parent, items, folders)
+
+    def _plan(self) -> tuple[list[Item], list[Path]]:
+        """Every file and directory. Raises `VerifyFailed` where the clone isn't whole."""
+        try:
+            items, folders, problems = plan_copy(self.clone, self.manifest, self.clone, ANYWHERE)
+        except OSError as error:
+            raise file_error(error, f"can't look through {self.clone}") from error
+        if problems:
+            more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+            self.status.notes += problems
+            raise VerifyFailed(f"{self.clone} is not whole: {'; '.join(problems[:NAMED])}{more}")
+        return items, folders
+
+    def _copy(
+        self, repository: Repository, run: Run, parent: Snapshot | None, items: list[Item], folders: list[Path]
+    ) -> BackupResult:
+        known, packs = None, []
+        if parent is not None:
+            earlier = parent.contents(repository)
+            reader, packs = PackReader(repository, earlier.packs), earlier.packs
+            reader.read_directories(range(len(packs)), self.options.threads)
+            known = Known(earlier, reader)
+        table = PackTable(packs)
+        storing = Storing(
+            items, [_stored(item, self.clone) for item in items], run=run, table=table, known=known,
+            threads=self.options.threads, limits=self.limits, verify_pages=self.options.verify_pages,
+            status=self.status, stopped=self.stopped,
+        )  # fmt: skip
+        storing.copy()
+        refuse_in_use(self.clone, Purpose.START)
+        refuse_changed(items)
+        contents = _compact(self.manifest, folders, storing.files, table, self.clone)
+        sizes = write_contents(repository.objects, run.sealer, run.id, contents)
+        fields = self._fields(parent, contents, storing, sizes)
+        run.commit(fields)
+        return BackupResult(
+            store=repository.address,
+            snapshot=run.id.hex()[:12],
+            name=run.name,
+            parent=parent.id if parent else "",
+            clone=self.clone,
+            seconds=time.time() - (self.status.begin or time.time()),
+            files=len(items),
+            size=sum(item.size for item in items),
+            added=storing.sent + sum(sizes),
+            changed=storing.changed,
+            position=self.status.position,
+            notes=list(self.status.notes),
+        )
+
+    def _fields(
+        self, parent: Snapshot | None, contents: Contents, storing: Storing, sizes: list[int]
+    ) -> dict[str, object]:
+        """What the snapshot says of itself."""
+        donor = self.manifest.get("donor", {})
+        return {
+            "contents": sizes,
+            "time": round(time.time(), 3),
+            "parent": parent.name if parent else None,
+            "donor": {name: donor.get(name) for name in ("uuid", "version", "host", "port")},
+            "cloned": self.manifest.get("finished"),
+            "size": sum(file.size for file in contents.files),
+            "files": len(contents.files),
+            "packs": len(contents.packs),
+            "added": storing.sent + sum(sizes),
+            "changed": storing.changed,
+            "position": self.manifest.get("position"),
+            "booted": cloned.is_recovered(self.clone),
+            "pages_checked": self.options.verify_pages,
+            "clone": str(self.clone),
+            "host": socket.gethostname(),
+            "user": _user(),
+            "innoclone": __version__,
+        }
+
+
+def _stored(item: Item, clone: Path) -> StoredFile:
+    path = str(item.source.relative_to(clone)) if item.source.is_relative_to(clone) else str(item.source)
+    space = item.plan.space_id if item.plan is not None else None
+    return StoredFile(
+        path=path,
+        mode=item.state.st_mode & 0o7777,
+        size=item.size,
+        space_id=None if space == NO_SPACE else space,
+        sparse=item.state.st_blocks * 512 < item.size,
+    )
+
+
+def _compact(
+    manifest: dict[str, Any], folders: list[Path], files: list[StoredFile], table: PackTable, clone: Path
+) -> Contents:
+    """The contents, with a table of those packs alone that are in some file's map."""
+    used = sorted({place for file in files for place in file.map.packs()})
+    places = {old: new for new, old in enumerate(used)}
+    for file in files:
+        file.map = file.map.translated(places.__getitem__)
+    directories = [(str(path.relative_to(clone)), path.stat().st_mode & 0o7777) for path in folders]
+    return Contents(manifest, directories, files, [table.written(place) for place in used])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,235 @@
+"""A snapshot in a store becomes a new data directory, whole or not at all.
+
+    find        the snapshot, and all that it says
+    begin       the target, marked as unfinished like a clone: no server starts on it
+    copy        pack by pack; every frame is checked before it is written
+    sync        and read back: every page, every file's size, the redo log
+    finish      manifest, owner; the mark goes last
+    check       where asked for, a private mysqld comes up on it
+
+What goes wrong before the mark is gone leaves nothing behind. The store is only read.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.options import StoreRestoreOptions
+from innoclone.commands.restore import RestoreResult, server_settings
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.stoprequest import stop_on_request
+from innoclone.commands.storeaccess import opened
+from innoclone.commands.wholeclone import boot_restored, refuse_target
+from innoclone.errors import Interrupted, StoreDamaged, VerifyFailed
+from innoclone.files.manifest import FORMAT, read_manifest, timestamp
+from innoclone.files.names import ANY_TABLE, OWN_DIR, place
+from innoclone.files.ownlife import LEFT, left_behind
+from innoclone.files.system import file_error
+from innoclone.records.history import RESTORE
+from innoclone.records.limits import Limits
+from innoclone.records.position import ClonePosition
+from innoclone.records.status import CloneStatus, Stage
+from innoclone.records.statusfile import StatusFile
+from innoclone.records.verdict import FIELD, record_verdict
+from innoclone.server import cloned
+from innoclone.server.asuser import owner_to_be, refuse_unfit_user
+from innoclone.server.programs import Programs, find_programs
+from innoclone.sinks.directory import Target
+from innoclone.sources.fetching import Fetching
+from innoclone.store.contents import Contents, StoredFile
+from innoclone.store.reading import PackReader
+from innoclone.store.snapshots import Snapshot, find
+from innoclone.verification.integrity import check_pages, other_problems
+from innoclone.version import __version__
+
+__all__ = ["restore_from_store"]
+
+NAMED = 5  # problems that an error names
+
+
+def restore_from_store(
+    options: StoreRestoreOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+) -> RestoreResult:
+    """Make a new data directory of a snapshot; see `StoreRestoreOptions`. Raises a `CloneError`."""
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    limits = limits or Limits(data=options.max_data_bandwidth)
+    address = f"{options.store.address}@{options.snapshot}"
+    with recorded(RESTORE, address, options.directory, status):
+        return _Restore(options, status, stopped, limits).run()
+
+
+class _Restore:
+    """State of one restore."""
+
+    def __init__(
+        self, options: StoreRestoreOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+    ) -> None:
+        self.options, self.status = options, status
+        self.stopped, self.limits = stopped, limits
+        self.directory = options.directory.absolute()
+        self.owner = owner_of(options.chown) or self._owner_there()
+        self.pages = 0
+
+    def run(self) -> RestoreResult:
+        refuse_target(self.directory)
+        repository = opened(self.options.store, self.stopped)
+        snapshot = find(repository, self.options.snapshot)
+        self.status.source = source = f"{repository.address}@{snapshot.id}"
+        contents = snapshot.contents(repository)
+        if contents.manifest.get("format") != FORMAT:
+            raise StoreDamaged(f"snapshot {snapshot.id} holds no manifest of format {FORMAT}")
+        programs = self._programs(contents.manifest)
+        places = [self._place(file) for file in contents.files]
+        manifest = self._copy(contents, places, PackReader(repository, contents.packs), snapshot, source)
+        booted = ""
+        if programs is not None:
+            booted = boot_restored(self.directory, self.options.mysqld, self.status, self.stopped)
+            manifest = read_manifest(self.directory)
+        elif self.options.verify_pages:
+            text = f"{self.pages} pages sound when it was restored"
+            details: dict[str, object] = {"pages": self.pages}
+            record_verdict(self.directory, manifest, time.time(), text, problems=[], tables=None, details=details)
+        self.status.position = ClonePosition.of_manifest(manifest.get("position") or {})
+        return RestoreResult(
+            directory=self.directory,
+            clone=source,
+            seconds=time.time() - (self.status.begin or time.time()),
+            files=len(contents.files),
+            size=sum(file.size for file in contents.files),
+            pages_checked=self.pages,
+            methods=("store",),
+            settings=server_settings(manifest, self.directory),
+            owner=self.owner,
+            booted=booted,
+            position=self.status.position,
+            notes=list(self.status.notes),
+        )
+
+    def _owner_there(self) -> tuple[int, int] | None:
+        """Root leaves the files to whom the directory that is there belongs."""
+        if os.geteuid() != 0 or not self.directory.is_dir():
+            return None
+        state = self.directory.stat()
+        return (state.st_uid, state.st_gid) if state.st_uid else None
+
+    def _programs(self, manifest: dict[str, Any]) -> Programs | None:
+        """What checks the copy, where that is wished; the owner-to-be can run it."""
+        if not self.options.mysqld_check:
+            return None
+        programs = find_programs(self.options.mysqld)
+        cloned.check_series(manifest.get("donor", {}).get("version", ""), programs)
+        places = places_of(self.directory, self.options.map_paths)
+        refuse_unfit_user(programs, owner_to_be(self.directory, self.owner), places)
+        return programs
+
+    def _place(self, file: StoredFile) -> Path:
+        """Where a file goes. Raises `PathRefused` for one outside that has no mapping, `StoreDamaged`."""
+        if Path(file.path).is_absolute():
+            return place(file.path, ANY_TABLE, self.directory, self.options.map_paths)
+        if Path(file.path).parts[0] == OWN_DIR:
+            raise StoreDamaged(f"the snapshot names a file {file.path!r}, which no clone is given away with")
+        return self.directory / file.path
+
+    def _copy(
+        self, contents: Contents, places: list[Path], reader: PackReader, snapshot: Snapshot, source: str
+    ) -> dict[str, Any]:
+        target = Target(self.directory, self.options.map_paths, fsync=self.options.fsync)
+        if target.restarted:
+            self.status.notes.append(f"what an earlier restore had left unfinished in {self.directory} was removed")
+        if os.geteuid() == 0 and self.owner is None:
+            self.status.notes.append("the files will be root's: --chown USER makes them those of a server's user")
+        try:
+            with (
+                StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
+                stop_on_request(target.lock, self.stopped),
+            ):
+                self._make(contents, places, target)
+                fetching = Fetching(
+                    contents.files, places, target, reader, threads=self.options.threads, limits=self.limits,
+                    status=self.status, stopped=self.stopped,
+                )  # fmt: skip
+                fetching.copy()
+                fetching.sync()
+                manifest = self._new_manifest(contents, places, target, snapshot, source)
+                self._prove(manifest, target)
+            target.finish(manifest, {}, owner=self.owner, markers=())
+        except BaseException:
+            target.discard()
+            raise
+        return manifest
+
+    def _make(self, contents: Contents, places: list[Path], target: Target) -> None:
+        """Directories and empty files of their size. Raises `DiskSpace` where they don't fit."""
+        for name, _ in contents.directories:
+            target.make_directory(self.directory / name)
+        for file, path in zip(contents.files, places, strict=True):
+            target.create(path)
+            descriptor = target.open(path)
+            try:
+                os.ftruncate(descriptor, file.size)
+            except OSError as error:
+                raise file_error(error, f"can't make {path}") from error
+            finally:
+                os.close(descriptor)
+        target.require((path, file.map.stored) for file, path in zip(contents.files, places, strict=True))
+
+    def _prove(self, manifest: dict[str, Any], target: Target) -> None:
+        """PAGE CHECK: everything is read back. Raises `VerifyFailed`."""
+        if self.options.verify_pages:
+            size = sum(row["size"] for row in manifest["files"])
+            row = self.status.start(Stage.PAGE_CHECK, estimate=size, threads=self.options.threads)
+            counter, lock = row.counter(), threading.Lock()
+
+            def progress(count: int) -> None:
+                with lock:
+                    counter.data += count
+
+            report, problems = check_pages(
+                target.root, manifest, threads=self.options.threads, progress=progress, cancel=self.stopped
+            )
+            if self.stopped.is_set():
+                raise Interrupted("stopped while a snapshot was restored")
+            self.pages = report.pages
+            self.status.finish(Stage.PAGE_CHECK)
+        else:
+            problems = other_problems(target.root, manifest)
+        if problems:
+            raise VerifyFailed(
+                f"the copy is not whole: {'; '.join(problems[:NAMED])}",
+                hint="restore another snapshot; --no-verify-pages restores this one as it is",
+            )
+
+    def _new_manifest(
+        self, contents: Contents, places: list[Path], target: Target, snapshot: Snapshot, source: str
+    ) -> dict[str, Any]:
+        """The clone's, with where its files are now and where it came from; it is of no series."""
+        moved = {file.path: str(path) for file, path in zip(contents.files, places, strict=True)}
+        outside = {path for path in moved if Path(path).is_absolute()}
+        rows = [
+            {**row, "path": moved[row["path"]] if row["path"] in outside else row["path"]}
+            for row in contents.manifest["files"]
+        ]
+        return {
+            **{name: value for name, value in contents.manifest.items() if name != FIELD},
+            "series": None,
+            LEFT: left_behind(target.root),
+            "files": rows,
+            "external_directories": sorted({str(path.parent) for path in target.external}),
+            "outside": target.outside.for_manifest,
+            "restored": {
+                "from": source,
+                "run": snapshot.run.hex(),
+                "at": timestamp(time.time()),
+                "innoclone": __version__,
+            },
+        }

@@ -1,0 +1,208 @@
+"""What may be removed from a store, when, without a lock: snapshots by `forget`, packs that nobody needs by `prune`.
+
+A backup writes its lease, then looks whether its parent is (still) there, then writes packs and builds on the parent's,
+and its commit is the creation of its snapshot. A prune lists the packs, and then, until nothing changes any more
+between two looks, leases and snapshots. What it removes is in no snapshot of the last look, and in no living run. That
+is safe however the calls of any number of writers, forgets and prunes fall between each other
+(`tests/store/test_model.py` plays them), because of these:
+
+* A run whose lease is old is *abandoned* first: by the creation of an object under the very name of its commit, of
+  which only one can succeed. So what was taken for dead can't come to life.
+* A living run protects its own packs. Its parent's are in a snapshot of the last look, or else nothing is removed.
+* A run that is in neither look began after the last one of leases, so its parent was there after that.
+
+The grace time is for what the proof leaves out: listings that lag behind, as NFS clients', and restores that are
+running. Packs are marked first, and removed by a prune that comes that much later and finds them unused still. Ages are
+by the store's clock, never by ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from innoclone.errors import StoreDamaged, StoreUnavailable, UsageError
+from innoclone.store.contents import contents_name
+from innoclone.store.objects import Entry, Gone
+from innoclone.store.repository import PROBES, Repository
+from innoclone.store.runs import Lease, leases_of, read_lease
+from innoclone.store.sealing import Piece
+from innoclone.store.snapshots import FOLDER as SNAPSHOTS
+from innoclone.store.snapshots import Snapshot, abandon, is_abandoned, names_of, read_snapshot
+
+__all__ = ["GRACE", "LEASE", "Pruned", "forget", "prune"]
+
+GRACE = 24 * 3600.0  # seconds between a mark and a removal
+LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; one is written every ten minutes
+ROUNDS = 20  # looks at a store that never comes to rest
+MARKS = "prune"
+MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{6}}Z)-([0-9a-f]{{32}})\Z")
+WRITTEN = ("data", "meta")  # folders of what runs write
+
+
+@dataclass
+class Pruned:
+    """What a prune did, or would do. Names of objects, and bytes."""
+
+    removed: list[str] = field(default_factory=list)
+    removed_size: int = 0
+    marked: list[str] = field(default_factory=list)  # they go when they have been marked for the grace time
+    marked_size: int = 0
+    abandoned: list[str] = field(default_factory=list)  # snapshots that dead runs would have made
+    blocked: str = ""  # why nothing was removed
+
+
+def forget(repository: Repository, snapshots: Sequence[Snapshot], *, dry_run: bool = False) -> list[Snapshot]:
+    """Remove snapshots, but for those that a living run builds on, which are given back. Their packs stay until a
+    `prune`."""
+    parents = set()
+    now = repository.now() if snapshots else 0.0
+    for lease in leases_of(repository):
+        if now - lease.written < LEASE:
+            parents.add(_parent(repository, lease))
+    going = [one for one in snapshots if one.name not in parents]
+    if not dry_run and going:
+        repository.objects.delete([f"{SNAPSHOTS}/{one.name}" for one in going])
+    return [one for one in snapshots if one.name in parents]
+
+
+def prune(repository: Repository, *, grace: float = GRACE, dry_run: bool = False) -> Pruned:
+    """Remove what no snapshot and no living run needs, once it has been marked for ``grace`` seconds.
+
+    Raises `StoreDamaged` or `VersionUnsupported` where a snapshot can't be read: what it needs isn't known.
+    """
+    if grace < 0:
+        raise UsageError("the grace time must not be below 0")
+    return _Prune(repository, dry_run).run(grace)
+
+
+class _Prune:
+    """State of one prune."""
+
+    def __init__(self, repository: Repository, dry_run: bool) -> None:
+        self.repository, self.dry_run = repository, dry_run
+        self.found = Pruned()
+        self._needed: dict[str, set[str]] = {}  # by snapshot
+        self._now = repository.now()
+
+    def run(self, grace: float) -> Pruned:
+        there = {entry.name: entry.size for folder in WRITTEN for entry in self.repository.objects.list(folder)}
+        marks = self._marks()
+        leases, names = self._settled()
+        living = [lease for lease in leases if self._lives(lease, names)]
+        needed = set().union(*(self._needed[name] for name in names))
+        lacking = self._without_parent(living, names)
+        if lacking:
+            self.found.blocked = lacking
+            return self.found
+        runs = {lease.run.hex() for lease in living}
+        doomed = [name for name in there if name not in needed and name.split("/")[1] not in runs]
+        if any(not name.split("/")[1] for name in doomed):
+            raise StoreDamaged("a pack without a run")
+        self._carry_out(doomed, there, marks, grace)
+        self._tidy(leases, living, names)
+        return self.found
+
+    def _settled(self) -> tuple[list[Lease], list[str]]:
+        """Leases and snapshots, as two looks in a row have found them."""
+        before: tuple[set[bytes], list[str]] | None = None
+        for _ in range(ROUNDS):
+            leases = leases_of(self.repository)
+            names = names_of(self.repository)
+            for lease in leases:
+                dead = lease.snapshot not in names and not self._is_young(lease)
+                if dead and not self.dry_run and abandon(self.repository, lease.snapshot):
+                    self.found.abandoned.append(lease.snapshot)
+            now = ({lease.run for lease in leases}, names)
+            if now == before and all(name in self._needed for name in names):
+                return leases, names
+            for name in names:  # before the next look: what is forgotten meanwhile may be a parent
+                self._read(name)
+            before = now
+        raise StoreUnavailable(f"{self.repository.address} changes all the time", hint="prune it when it is quieter")
+
+    def _is_young(self, lease: Lease) -> bool:
+        return self._now - lease.written < LEASE
+
+    def _lives(self, lease: Lease, names: list[str]) -> bool:
+        """Whether its run may still need what no snapshot names."""
+        return self._is_young(lease) or (lease.snapshot not in names and not self.dry_run)
+
+    def _read(self, name: str) -> None:
+        """Find out which objects a snapshot needs: none where it is an abandoned run's."""
+        if name in self._needed:
+            return
+        snapshot = read_snapshot(self.repository, name)
+        if snapshot is not None:
+            needed = {pack.name for pack in snapshot.packs(self.repository)}
+            needed |= {contents_name(snapshot.run, number) for number in range(len(snapshot.sizes))}
+            self._needed[name] = needed
+        elif is_abandoned(self.repository, name):
+            self._needed[name] = set()
+
+    def _without_parent(self, living: Iterable[Lease], names: list[str]) -> str:
+        """Why nothing may be removed: a living run builds on a snapshot that isn't there, so what it needs isn't
+        known."""
+        for lease in living:
+            parent = _parent(self.repository, lease)
+            if parent is not None and not (parent in names and self._needed[parent]):
+                return f"a running backup builds on snapshot {parent}, which was forgotten: try again when it has ended"
+        return ""
+
+    def _marks(self) -> list[tuple[Entry, set[str]]]:
+        """The marks of earlier prunes."""
+        found = []
+        for entry in self.repository.objects.list(MARKS):
+            if (name := MARK.match(entry.name)) is None:
+                continue
+            try:
+                sealed = self.repository.objects.read(entry.name)
+            except Gone:
+                continue
+            body = self.repository.vault.sealer(bytes.fromhex(name[2])).open(Piece.MARKS, 0, 0, sealed)
+            found.append((entry, set(json.loads(body))))
+        return found
+
+    def _carry_out(
+        self, doomed: list[str], there: dict[str, int], marks: list[tuple[Entry, set[str]]], grace: float
+    ) -> None:
+        """Remove what has been marked for long enough, mark the rest."""
+        old = [(entry, names) for entry, names in marks if self._now - entry.modified >= grace]
+        ripe = set(doomed) if not grace else set().union(*(names for _, names in old))
+        known = set().union(*(names for _, names in marks))
+        self.found.removed = [name for name in doomed if name in ripe]
+        self.found.removed_size = sum(there[name] for name in self.found.removed)
+        self.found.marked = [name for name in doomed if name not in ripe]
+        self.found.marked_size = sum(there[name] for name in self.found.marked)
+        if self.dry_run:
+            return
+        if fresh := [name for name in self.found.marked if name not in known]:
+            mark = secrets.token_bytes(16)
+            moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            sealed = self.repository.vault.sealer(mark).seal(Piece.MARKS, 0, 0, json.dumps(fresh).encode())
+            self.repository.objects.create(f"{MARKS}/{moment}-{mark.hex()}", sealed)
+        self.repository.objects.delete(self.found.removed)
+        self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
+
+    def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str]) -> None:
+        """Remove leases of runs that have ended, and what probes left."""
+        if self.dry_run:
+            return
+        runs = {lease.run for lease in living}
+        ended = [lease for lease in leases if lease.run not in runs and lease.snapshot in names]
+        probes = [one for one in self.repository.objects.list(PROBES) if self._now - one.modified >= GRACE]
+        gone = [name for lease in ended for name in lease.names] + [one.name for one in probes]
+        if gone:
+            self.repository.objects.delete(gone)
+
+
+def _parent(repository: Repository, lease: Lease) -> str | None:
+    """What a run builds on; None where it has ended meanwhile."""
+    try:
+        return read_lease(repository, lease)
+    except Gone:
+        return None

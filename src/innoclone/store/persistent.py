@@ -1,0 +1,68 @@
+"""Tries again where a store failed for a moment, and tells an object of ours from another's after a lost answer."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from innoclone.errors import Interrupted, StoreUnavailable
+from innoclone.store.objects import AlreadyThere, Entry, Objects
+
+__all__ = ["Persistent"]
+
+TRIES = 6
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds; each wait is a random part of twice the one before
+
+Found = TypeVar("Found")
+
+
+class Persistent:
+    """The same objects. ``stopped`` ends the waits, with `Interrupted`."""
+
+    def __init__(self, objects: Objects, stopped: threading.Event | None = None) -> None:
+        self._objects, self._stopped = objects, stopped or threading.Event()
+        self.address = objects.address
+
+    def create(self, name: str, data: bytes | bytearray) -> None:
+        """No two objects that we create have the same content: an equal one there is ours, and its answer was lost."""
+
+        def attempt() -> None:
+            try:
+                self._objects.create(name, data)
+            except AlreadyThere:
+                if self._objects.read(name) != data:
+                    raise
+
+        self._try(attempt)
+
+    def read(self, name: str) -> bytes:
+        """All of an object."""
+        return self._try(lambda: self._objects.read(name))
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """A part of it."""
+        return self._try(lambda: self._objects.read_range(name, start, length))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All at once: a listing that breaks off begins anew."""
+        yield from self._try(lambda: list(self._objects.list(prefix)))
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Removing what is gone is fine, so it may be tried again."""
+        names = list(names)
+        self._try(lambda: self._objects.delete(names))
+
+    def _try(self, attempt: Callable[[], Found]) -> Found:
+        wait = FIRST_WAIT
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                return attempt()
+            except StoreUnavailable:
+                if not left:
+                    raise
+                if self._stopped.wait(random.uniform(wait / 2, wait)):  # noqa: S311 - no secret
+                    raise Interrupted("stopped while a store did not answer") from None
+                wait = min(LONGEST_WAIT, wait * 2)
+        raise AssertionError("at least one try")

@@ -1,0 +1,201 @@
+"""Snapshots: a small sealed object each, ``snapshots/<time>-<run>``, whose creation is the commit of a backup.
+
+The name is known when the run begins. Who collects what dead runs left creates an *abandoned* mark of that very name
+first: creation only if absent decides which of the two there is, so a run that was taken for dead can't commit later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import zstandard
+
+from innoclone.errors import CloneError, StoreDamaged, StoreMissing, UsageError, VersionUnsupported
+from innoclone.store.address import LATEST
+from innoclone.store.contents import Contents, read_contents, read_packs
+from innoclone.store.objects import AlreadyThere, Gone
+from innoclone.store.pack import Pack
+from innoclone.store.repository import Repository
+from innoclone.store.sealing import Piece
+
+__all__ = [
+    "Snapshot",
+    "abandon",
+    "commit",
+    "find",
+    "find_newest",
+    "is_abandoned",
+    "is_there",
+    "names_of",
+    "read_snapshot",
+    "run_of",
+    "snapshot_name",
+    "snapshots_of",
+]
+
+FOLDER = "snapshots"
+NAME = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{32})\Z")
+HEAD = b"innoclone snapshot 1\n"
+HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
+ABANDONED = b"innoclone abandoned run\n"
+LONGEST = 16 << 20  # bytes of one, at most
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """``fields`` are what its maker said of it, ``name`` is of its object, without the folder."""
+
+    name: str
+    fields: dict[str, Any]
+
+    @property
+    def run(self) -> bytes:
+        """The run that wrote it."""
+        return run_of(self.name)
+
+    @property
+    def id(self) -> str:
+        """What people call it: the beginning of its run's id."""
+        return self.name.partition("-")[2][:12]
+
+    @property
+    def donor(self) -> str:
+        """The UUID of the server that was cloned."""
+        donor = self.fields.get("donor")
+        return str(donor.get("uuid", "")) if isinstance(donor, dict) else ""
+
+    @property
+    def moment(self) -> float:
+        """When it was made, in seconds since the epoch, by its maker's clock."""
+        return float(self.fields.get("time", 0))
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Of the objects of its contents."""
+        return [int(size) for size in self.fields["contents"]]
+
+    def packs(self, repository: Repository) -> list[Pack]:
+        """What it needs. Raises `StoreDamaged`."""
+        return read_packs(repository.objects, repository.vault.sealer(self.run), self.run, self.sizes)
+
+    def contents(self, repository: Repository) -> Contents:
+        """All that it holds. Raises `StoreDamaged`."""
+        return read_contents(repository.objects, repository.vault.sealer(self.run), self.run, self.sizes)
+
+
+def snapshot_name(moment: str, run: bytes) -> str:
+    """Of the snapshot that a run will make; ``moment`` as in 20261128T201844Z."""
+    return f"{moment}-{run.hex()}"
+
+
+def run_of(name: str) -> bytes:
+    """The run of a snapshot's name."""
+    return bytes.fromhex(name.partition("-")[2])
+
+
+def commit(repository: Repository, name: str, fields: dict[str, Any]) -> None:
+    """Create the snapshot. Raises `AlreadyThere` where its run was abandoned."""
+    body = zstandard.ZstdCompressor().compress(json.dumps(fields).encode())
+    sealed = repository.vault.sealer(run_of(name)).seal(Piece.SNAPSHOT, 0, 0, body)
+    repository.objects.create(f"{FOLDER}/{name}", HEAD + sealed)
+
+
+def abandon(repository: Repository, name: str) -> bool:
+    """Keep a run from ever committing. False where it has done so."""
+    try:
+        repository.objects.create(f"{FOLDER}/{name}", ABANDONED)
+    except AlreadyThere:
+        return False
+    return True
+
+
+def names_of(repository: Repository) -> list[str]:
+    """The names of all snapshots, abandoned runs' among them, oldest first."""
+    names = (entry.name.rpartition("/")[2] for entry in repository.objects.list(FOLDER))
+    return sorted(name for name in names if NAME.match(name))
+
+
+def snapshots_of(repository: Repository, *, unreadable: list[CloneError] | None = None) -> list[Snapshot]:
+    """All snapshots, oldest first. What can't be read is an error, or is put into ``unreadable``."""
+    found = []
+    for name in names_of(repository):
+        try:
+            if (one := read_snapshot(repository, name)) is not None:
+                found.append(one)
+        except (StoreDamaged, VersionUnsupported) as error:
+            if unreadable is None:
+                raise
+            unreadable.append(error)
+    return found
+
+
+def find(repository: Repository, wanted: str) -> Snapshot:
+    """`LATEST`, a name, an id or the beginning of one. Raises `StoreMissing`, `UsageError` where several are meant."""
+    if wanted == LATEST:
+        for name in reversed(names_of(repository)):
+            if (one := read_snapshot(repository, name)) is not None:
+                return one
+        raise StoreMissing(f"{repository.address} has no snapshot", hint="innoclone backup makes one")
+    fitting = [one for name in names_of(repository) if _fits(name, wanted) and (one := read_snapshot(repository, name))]
+    if len(fitting) > 1:
+        raise UsageError(f"{wanted} is the beginning of {len(fitting)} snapshots", hint="name more of it")
+    if not fitting:
+        raise StoreMissing(f"{repository.address} has no snapshot {wanted}")
+    return fitting[0]
+
+
+def find_newest(repository: Repository, donor: str) -> Snapshot | None:
+    """The newest snapshot that is of this donor, by its server's UUID. What can't be read is passed over."""
+    for name in reversed(names_of(repository)):
+        with contextlib.suppress(StoreDamaged, VersionUnsupported):
+            one = read_snapshot(repository, name)
+            if one is not None and one.donor == donor:
+                return one
+    return None
+
+
+def is_abandoned(repository: Repository, name: str) -> bool:
+    """Whether its run can never commit."""
+    with contextlib.suppress(Gone):
+        return repository.objects.read(f"{FOLDER}/{name}") == ABANDONED
+    return False
+
+
+def is_there(repository: Repository, name: str) -> bool:
+    """Whether there is such a snapshot."""
+    return read_snapshot(repository, name) is not None
+
+
+def _fits(name: str, wanted: str) -> bool:
+    return name == wanted or name.partition("-")[2].startswith(wanted) or (len(wanted) > 8 and name.startswith(wanted))
+
+
+def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
+    """The snapshot; None for an abandoned run's, or one that has just been forgotten."""
+    try:
+        raw = repository.objects.read(f"{FOLDER}/{name}")
+    except Gone:
+        return None
+    if raw == ABANDONED:
+        return None
+    if not raw.startswith(HEAD):
+        if newer := HEADS.match(raw):
+            raise VersionUnsupported(
+                f"snapshot {name} has format {int(newer[1])}", hint="use the innoclone that wrote it, or a newer one"
+            )
+        raise StoreDamaged(f"snapshot {name} is none")
+    sealed = memoryview(raw)[len(HEAD) :]
+    body = repository.vault.sealer(run_of(name)).open(Piece.SNAPSHOT, 0, 0, sealed)
+    try:
+        fields = json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=LONGEST))
+        found = Snapshot(name, dict(fields))
+        if not found.sizes:
+            raise ValueError("no contents")
+    except (ValueError, TypeError, KeyError, zstandard.ZstdError) as error:
+        raise StoreDamaged(f"snapshot {name} makes no sense: {error}") from error
+    return found

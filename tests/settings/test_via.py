@@ -1,0 +1,58 @@
+"""``ssh://user@host:port``: what is understood, and what never reaches ssh or a shell."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from innoclone.errors import UsageError
+from innoclone.settings.via import parse_via
+from innoclone.transport.ssh import SshRoute
+
+
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ("ssh://dbhost", SshRoute("dbhost")),
+        ("SSH://dbhost/", SshRoute("dbhost")),
+        ("ssh://me@db1.example.com:2222", SshRoute("db1.example.com", "me", 2222)),
+        ("ssh://[fe80::1%eth0]:22", SshRoute("fe80::1%eth0", None, 22)),
+        ("ssh://ACME\\me@10.0.0.7", SshRoute("10.0.0.7", "ACME\\me")),
+    ],
+)
+def test_understood(text, route):
+    assert parse_via(text) == route
+    assert parse_via(str(route)) == route
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dbhost", "http://dbhost", "ssh://", "ssh://-oProxyCommand=id", "ssh://-oProxyCommand=touch%20x", "ssh://a b",
+        "ssh://$(id)", "ssh://`id`", "ssh://a;id", "ssh://-lroot@h", "ssh://-x@h", "ssh://@h", "ssh://a@b@h", "ssh://h:",
+        "ssh://h:0", "ssh://h:65536", "ssh://h:22x", "ssh://h/backups", "ssh://u:secret@h", "ssh://[::1", "ssh://'h'",
+        "ssh://h\nProxyCommand id", "ssh://u\\'@h", "ssh://%h",
+    ],
+)  # fmt: skip
+def test_refused(text):
+    with pytest.raises(UsageError):
+        parse_via(text)
+
+
+@pytest.mark.parametrize("program", ["", "-x", "a\nb", "a\0b"])
+def test_refused_programs(program):
+    with pytest.raises(UsageError):
+        parse_via("ssh://h", program=program)
+
+
+@pytest.mark.parametrize("program", ["innoclone", "/opt/inno clone/innoclone", "a;id", "$(id)", "'", "~/b/innoclone"])
+def test_the_shell_over_there_reads_one_word(program):
+    command = parse_via("ssh://h", program=program).command(batch=True)
+    assert command[:-1] == ["ssh", "-T", "-oClearAllForwardings=yes", "-oBatchMode=yes", "--", "h"]
+    assert shlex.split(command[-1]) == [program, "serve", "--stdio"]
+
+
+def test_the_arguments_of_ssh():
+    command = SshRoute("h", "me", 22).command(batch=False)
+    assert command == ["ssh", "-T", "-oClearAllForwardings=yes", "-p22", "-lme", "--", "h", "innoclone serve --stdio"]
