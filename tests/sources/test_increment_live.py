@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from innoclone.commands.clone import CloneResult, clone
 from innoclone.commands.options import CloneOptions
+from innoclone.donor.live import find_live
 from innoclone.files.base import space_of, tablespaces
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from local_clones import booted_copy, checksums, local_clone
-from servers import ServerFactory
-from serving import assert_taken, endpoint, served
+from local_clones import assert_sound_copy, booted_copy, checksums, local_clone
+from servers import ServerFactory, endpoint_of
+from serving import assert_taken, endpoint, served, serving
 
 PAGE = 16384
+MIB = 1 << 20
 
 
 def increment(port: int, directory: Path, **options: object) -> CloneResult:
@@ -108,3 +116,33 @@ def test_only_what_differs_travels(
         assert result.network < 1.3 * differ + 0.001 * donor.source.size + 100_000
     with booted_copy(programs, base) as server:
         assert checksums(server) == expected
+
+
+def test_generations_of_a_live_server(programs: Programs, make_server: ServerFactory, tmp_path: Path) -> None:
+    """Under load and DDL each boots sound; of the last, quiet one every table is the donor's.
+
+    INNOCLONE_GENERATIONS says how many; all of them are compared then.
+    """
+    generations = int(os.environ.get("INNOCLONE_GENERATIONS", "0"))
+    server = make_server()
+    fill(server.connect, 20 * MIB)
+    target = tmp_path / "clone"
+    local_clone(server, target)
+    with serving(find_live(endpoint_of(server)), tmp_path) as donor:
+        for _ in range(generations or 3):
+            with Load(server.connect, threads=2) as load, DdlLoop(server.connect) as ddl:
+                while sum(ddl.done.values()) < 8:
+                    time.sleep(0.05)
+                increment(donor.port, target, incremental="require")
+            assert (load.errors, ddl.errors) == ([], [])
+            assert_sound_copy(programs, target)
+            if generations:
+                assert_equal_at_rest(programs, server, donor.port, target)
+        assert_equal_at_rest(programs, server, donor.port, target)
+
+
+def assert_equal_at_rest(programs: Programs, server: Server, port: int, target: Path) -> None:
+    """One more increment while nothing is written: every table is the donor's."""
+    increment(port, target, incremental="require")
+    with booted_copy(programs, target) as clone:
+        assert checksums(clone) == checksums(server)
