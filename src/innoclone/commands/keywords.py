@@ -60,6 +60,7 @@ class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
     """Of `CloneOptions`; ``compress`` is an argument of its own."""
 
     write_changed_only: bool
+    incremental: str
 
 
 class ReplaceKeywords(_NetworkKeywords, total=False):

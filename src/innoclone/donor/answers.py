@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from innoclone.donor.description import Description
 from innoclone.wire.codec import lenenc
+from innoclone.wire.comparison import ANSWER_KEY
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
 
@@ -61,7 +62,11 @@ def _variables(described: Description) -> dict[str, str]:
         "innodb_log_checksums": "log_checksums",
     }  # fmt: skip
     found = {name: str(donor[key]) for name, key in told.items() if donor.get(key) not in (None, "")}
-    return found | dict(described.configuration) | {"version": described.version, "server_uuid": described.uuid}
+    return (
+        found
+        | dict(described.configuration)
+        | {"version": described.version, "server_uuid": described.uuid, ANSWER_KEY: "ON"}
+    )
 
 
 def _rows(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[bytes]:
