@@ -12,13 +12,14 @@ from innoclone.errors import UsageError
 from innoclone.records.folders import state_directory
 from innoclone.records.managedserver import Managed
 from innoclone.settings.managedtable import endpoint_of, managed_of
+from innoclone.settings.servetable import ServedClone, served_of
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
 
 DEFAULT_PORT = 3307
 DEFAULT_WEB_PORT = 9307
-TABLES = ("server", "managed", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
+TABLES = ("server", "managed", "serve", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
 
 
 def _folder() -> Path:
@@ -47,6 +48,7 @@ class AgentSettings:
     web_bind_address: str = "127.0.0.1"  # [web] in the file
     web_port: int | None = None  # None: no page and no metrics; 0: any that is free
     managed: Managed | None = None  # whose data CLONE INSTANCE without a directory replaces
+    serve: tuple[ServedClone, ...] = ()  # [serve.NAME]: stored clones that others may take
 
     def __post_init__(self) -> None:
         """Refuse what no agent could run with."""
@@ -67,6 +69,11 @@ class AgentSettings:
             raise UsageError("ssl_cert and ssl_key belong together")
 
     @property
+    def recipients(self) -> int:
+        """Connections of recipients that there may be, of all that is served together."""
+        return sum(one.max_connections for one in self.serve)
+
+    @property
     def socket_path(self) -> Path:
         """Where the Unix socket is."""
         return self.socket or self.folder / "agent.sock"
@@ -83,6 +90,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{config}: {error}") from error
     server, managed = found.pop("server", None), found.pop("managed", None)
+    serve = served_of(found.pop("serve", {}), config)
     web = _web(found.pop("web", None), config)
     given = {name: value for name, value in options.items() if value is not None}
     if "web_bind_address" in given:
@@ -93,6 +101,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
         **values,
         server=None if server is None else endpoint_of(server, f"{config}: [server]"),
         managed=None if managed is None else managed_of(managed, config),
+        serve=serve,
     )
 
 

@@ -15,7 +15,7 @@ from innoclone.wire.codec import lenenc
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
 
-__all__ = ["answer"]
+__all__ = ["UNKNOWN", "answer"]
 
 UNKNOWN = Err(1142, "42000", "This donor serves a stored clone and knows no SQL beyond what a recipient asks")
 _QUOTED = re.compile(r"'([a-z_]+)'")

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from innoclone.donor.offer import Given
 from innoclone.donor.plans import Plan
-from innoclone.errors import CloneError, NetworkError, SnapshotGone
+from innoclone.donor.takings import COMPLETED, FAILED, IN_PROGRESS, INTERRUPTED, Recipient, Taking
+from innoclone.errors import CloneError, Interrupted, NetworkError, SnapshotGone
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber
 
 __all__ = ["MASTER", "Course", "Task"]
@@ -46,10 +47,13 @@ class Task:
 class Course:
     """For use by many threads."""
 
-    def __init__(self, clone_id: int, given: Given, patience: float) -> None:
+    def __init__(self, clone_id: int, given: Given, patience: float, recipient: Recipient) -> None:
         """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections."""
         self.clone_id, self.given = clone_id, given
         self.patience = patience
+        self.recipient = recipient
+        self.began = time.time()
+        self.is_told = False  # whether its end was told
         self.stage = StageNumber.INIT
         self.sent = 0  # bytes of files and redo
         self.error: CloneError | None = None
@@ -67,6 +71,9 @@ class Course:
         self._skipped: frozenset[int] = frozenset()  # of those: they are there already
         self._idle_since: float | None = None
         self._breaks = 0  # how often all connections were ended
+        self._restarts = 0
+        self.network = 0  # bytes on the wire
+        self._done = 0  # bytes of the stages that are over, and of this one what is there
 
     # ---- coming and going ----------------------------------------------------------------------------------
 
@@ -123,6 +130,7 @@ class Course:
                 self._partial, self._open = [], range(0)
             lists = self.stage is StageNumber.FILE_COPY and (behind == 1 or not locator.metadata_done)
             self.was_executed = True
+            self._restarts += 1
             return self._add(Task(MASTER, shut, starts=behind == 1, lists=lists))
 
     def detach(self, task: Task) -> None:
@@ -170,6 +178,22 @@ class Course:
                 return False
             return self.error is not None or time.monotonic() - self._idle_since > self.patience
 
+    def taking(self) -> Taking:
+        """Who takes it, and how far."""
+        with self._changed:
+            error, state, ended = self.error, IN_PROGRESS, None
+            if self.stage is StageNumber.DONE:
+                state, error = COMPLETED, None
+            elif error is not None:
+                state = INTERRUPTED if isinstance(error, Interrupted) else FAILED
+            if state is not IN_PROGRESS:
+                ended = time.time()
+            return Taking(
+                self.recipient, self.stage, len(self._tasks), self._restarts, self._done,
+                sum(plan.estimate for plan in self._plans.values()), self.network, self.began, ended, state,
+                0 if error is None else error.code, "" if error is None else error.message,
+            )  # fmt: skip
+
     @property
     def tasks(self) -> int:
         """Connections that carry data."""
@@ -201,10 +225,17 @@ class Course:
         with self._changed:
             self._check(task)
 
-    def count(self, sent: int) -> None:
-        """So many bytes more were sent."""
+    def count(self, sent: int, network: int = 0) -> None:
+        """So many bytes more were sent, which were so many on the wire."""
         with self._changed:
             self.sent += sent
+            self._done += sent
+            self.network += network
+
+    def skip(self, count: int) -> None:
+        """So many bytes need not be sent."""
+        with self._changed:
+            self._done += count
 
     def needs_end(self, task: Task) -> bool:
         """Whether the recipient is still to be told of the stage's end: not if it acknowledged it before a restart."""
@@ -303,3 +334,6 @@ class Course:
         }  # fmt: skip
         self._skipped = frozenset(begun)
         self._open = range(1, count + 1)
+        before = sum(plan.estimate for stage, plan in self._plans.items() if stage < self.stage)
+        here = 0 if plan is None or not count else plan.estimate * len(begun) // count  # chunks are of one size, mostly
+        self._done = before + here

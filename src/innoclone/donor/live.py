@@ -42,6 +42,11 @@ class LiveServer:
     _is_closed: bool = False
 
     @property
+    def version(self) -> str:
+        """The server's."""
+        return self.description.version
+
+    @property
     def name(self) -> str:
         """The server, and where its files are."""
         return f"the running server {self.server}, files in {self.files.root}"

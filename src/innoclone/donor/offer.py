@@ -83,8 +83,12 @@ class Source(Protocol):
         """What a user knows it by."""
 
     @property
+    def version(self) -> str:
+        """The server's, for whoever has not logged in yet; as it was when it was looked at last."""
+
+    @property
     def description(self) -> Description:
-        """What it says of itself."""
+        """What it says of itself. Raises why there is nothing to give."""
 
     @property
     def notes(self) -> tuple[str, ...]:

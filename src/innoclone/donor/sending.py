@@ -115,10 +115,11 @@ class Sender:
                 if self._reader.open(plan.files[block.index]) is None:
                     continue
                 if self._holes and stage is StageNumber.FILE_COPY and self._reader.is_hole(block):
+                    self._course.skip(block.length)
                     continue
                 self._reader.prepare(block)
             self._block(stage, chunk, block)
-            self._course.count(block.length)
+            self._course.count(block.length, self._wire)
             self._pause(block.length, 0 if block.content is not None else block.length)
 
     def _block(self, stage: StageNumber, chunk: int, block: Block) -> None:

@@ -28,7 +28,7 @@ from innoclone.commands.runrecord import begin, record_died
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import STATUS
 from innoclone.files.replacefile import replace_file
-from innoclone.records.history import RESTORE, read_history
+from innoclone.records.history import is_clone, read_history
 from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import status_in
@@ -304,8 +304,7 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        clones = [record for record in records if record.get("operation") != RESTORE]
-        shown = [record for record in clones if (record.get("ended") or 0) > until]
+        shown = [record for record in filter(is_clone, records) if (record.get("ended") or 0) > until]
         return sorted(shown, key=lambda record: record["id"])
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from innoclone.agent.clones.speeds import SpeedHistory
 from innoclone.agent.services import Services
 from innoclone.errors import CloneError
-from innoclone.records.history import RESTORE, read_history
+from innoclone.records.history import is_clone, read_history
 from innoclone.records.status import CLONE_STAGES, CloneStatus, State
 from innoclone.version import __version__
 
@@ -125,6 +125,5 @@ def _last_success() -> float | None:
         records = read_history()
     except CloneError:
         return None
-    clones = (record for record in records if record.get("operation") != RESTORE)
-    ends = (record.get("ended") for record in clones if record["state"] == State.COMPLETED.value)
+    ends = (record.get("ended") for record in filter(is_clone, records) if record["state"] == State.COMPLETED.value)
     return max((float(end) for end in ends if end), default=None)

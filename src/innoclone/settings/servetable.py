@@ -1,0 +1,80 @@
+"""The tables ``[serve.NAME]`` of the agent's file: stored clones that it serves, each on a port of its own.
+
+A recipient names nothing but a host, a port and an account, so a port is what tells one clone from another.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from innoclone.errors import UsageError
+
+__all__ = ["ServedClone", "served_of"]
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
+KINDS: dict[str, tuple[type, ...]] = {
+    "directory": (str,), "port": (int,), "bind_address": (str,), "require_secure_transport": (bool,),
+    "max_connections": (int,), "reconnect_timeout": (int,), "max_data_bandwidth": (int, float),
+    "max_network_bandwidth": (int, float),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServedClone:
+    """One table. Limits in MiB/s, of all recipients together, 0 is none; ``reconnect_timeout`` in minutes. Raises
+    `UsageError`."""
+
+    name: str
+    directory: Path  # or a link to it: what it leads to when a recipient comes
+    port: int  # 0: any that is free
+    bind_address: str | None = None  # None: the agent's
+    require_secure_transport: bool | None = None  # None: the agent's
+    max_connections: int = 256
+    reconnect_timeout: int = 5
+    max_data_bandwidth: float = 0.0
+    max_network_bandwidth: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be served."""
+        where = f"[serve.{self.name}]"
+        if not NAME.fullmatch(self.name):
+            raise UsageError(f"{where}: a name has letters, digits, -, _ and .")
+        if not self.directory.is_absolute():
+            raise UsageError(f"{where} directory must be an absolute path")
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"{where} port must be from 0 to 65535, not {self.port}")
+        if self.bind_address == "":
+            raise UsageError(f"{where} bind_address must not be empty", hint="* is everywhere")
+        if not 3 <= self.max_connections <= MOST_CONNECTIONS:
+            raise UsageError(f"{where} max_connections must be from 3 to {MOST_CONNECTIONS}")
+        if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
+            raise UsageError(f"{where} reconnect_timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
+        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+            raise UsageError(f"{where}: a bandwidth must not be below 0")
+
+
+def served_of(tables: Any, config: Path | None) -> tuple[ServedClone, ...]:
+    """The table of tables ``serve``. Raises `UsageError` for what is missing, unknown or of another type."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise UsageError(f"{config}: each stored clone that is served is a table of its own, [serve.NAME]")
+    found = [_one(name, table, f"{config}: [serve.{name}]") for name, table in tables.items()]
+    ports = [one.port for one in found if one.port]
+    if twice := next((port for port in ports if ports.count(port) > 1), None):
+        raise UsageError(f"{config}: two [serve.NAME] have port {twice}", hint="each needs one of its own")
+    return tuple(found)
+
+
+def _one(name: str, table: dict[str, Any], where: str) -> ServedClone:
+    for key, value in table.items():
+        kinds = KINDS.get(key)
+        if kinds is None:
+            raise UsageError(f"{where} may have {', '.join(KINDS)}, not {key}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise UsageError(f"{where} {key} must be of type {kinds[0].__name__}")
+    if missing := [key for key in ("directory", "port") if key not in table]:
+        raise UsageError(f"{where} needs {missing[0]}")
+    return ServedClone(name, Path(table["directory"]), **{k: v for k, v in table.items() if k != "directory"})
