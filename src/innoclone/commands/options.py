@@ -43,6 +43,8 @@ class CopyOptions:
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
+    keyring: Path | None = None  # of an encrypted clone: a keyring file to use, or to make; None = one beside the clone
+    keyring_key: str | None = None  # the master key in it; None = the newest
     stall_timeout: float = STALL_TIMEOUT  # seconds without a byte after which a connection counts as broken
     retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
@@ -55,6 +57,10 @@ class CopyOptions:
         if self.retry_for is not None:
             _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         _refuse_relative(self.map_paths)
+        if self.keyring_key is not None and self.keyring is None:
+            raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
+        if self.keyring is not None and not self.keyring.is_absolute():
+            raise UsageError(f"keyring {self.keyring} must be an absolute path")
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,7 @@ class BootOptions:
 
     directory: Path
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     copy: bool = False  # only tell where the clone stands, by a server on a copy of its system tablespaces
     keep: bool = False  # leave the server running
     port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only

@@ -65,8 +65,7 @@ class Donor:
         self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
             source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
-            reading=reading or Limits(),
-            clones=Clones(source, options, self._observer.ended), began=time.time(),
+            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=time.time(),
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
