@@ -48,12 +48,20 @@ class LiveArgs:
         Path | None,
         typer.Option(metavar="DIR", help="Its data directory as seen from here.", rich_help_panel=LIVE),
     ] = ServeOptions.datadir
+    relay: Annotated[
+        bool,
+        typer.Option(
+            "--relay", help="Pass on what it sends, to one recipient at a time, and read no file.", rich_help_panel=LIVE
+        ),
+    ] = ServeOptions.relay
 
     def endpoint(self, output: Output) -> Endpoint | None:
         """The server, None if none was named. Raises UsageError."""
         if self.live is None:
-            if self.live_defaults_file or self.live_login_path or self.datadir:
-                raise UsageError("--live-defaults-file, --live-login-path and --datadir go together with --live")
+            if self.live_defaults_file or self.live_login_path or self.datadir or self.relay:
+                raise UsageError(
+                    "--live-defaults-file, --live-login-path, --datadir and --relay go together with --live"
+                )
             return None
         files = FileArgs(
             login_path=self.live_login_path, defaults_file=self.live_defaults_file,
@@ -127,6 +135,7 @@ def serve(
     user, given = account.resolve(files, out)
     options = ServeOptions(
         directory=None if directory is None else directory.absolute(), live=live.endpoint(out), datadir=live.datadir,
+        relay=live.relay,
         user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
         ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,

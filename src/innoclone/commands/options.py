@@ -268,6 +268,7 @@ class ServeOptions:
     password: str = field(repr=False)
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
+    relay: bool = False  # pass its own stream on, and read no file
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full

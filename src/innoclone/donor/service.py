@@ -11,9 +11,10 @@ import threading
 import time
 
 from innoclone.donor.account import AccountCredentials, Entrance
+from innoclone.donor.answers import refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
-from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
+from innoclone.donor.conversation import LOGIN_WITHIN, Conversation
 from innoclone.donor.course import Course
 from innoclone.donor.offer import Source
 from innoclone.donor.takings import Taking
