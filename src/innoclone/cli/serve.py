@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand
+from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand, parse_size
 from innoclone.commands.options import ServeOptions
 from innoclone.errors import UsageError
 from innoclone.report.logs import log_to
@@ -100,6 +100,10 @@ def serve(
     max_data_bandwidth: Annotated[
         float, typer.Option(metavar="MIB/S", help="Limit of data read, of all recipients together; 0 is none.")
     ] = ServeOptions.max_data_bandwidth,
+    max_donor_read: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Read no more of the files in a second, as in 50M; 0 is no limit."),
+    ] = "0",
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -128,6 +132,7 @@ def serve(
         ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,
         max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
+        max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
     )  # fmt: skip
 
     def ready(donor: Donor) -> None:

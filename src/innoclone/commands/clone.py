@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.commands.destination import owner_of, places_of
@@ -14,12 +14,14 @@ from innoclone.commands.earlierclone import (
     check_unchanged,
     refuse_unfinished_of_other,
 )
+from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import is_earlier_clone
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.receive.recipient import Received, Recipient
@@ -91,7 +93,9 @@ def copy(
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
     left = _find_left(options, status)
     reuse = options.write_changed_only and options.directory.is_dir() and is_earlier_clone(options.directory)
+    keyring = keyring_for(options, options.directory)
     facts = _check(options, status, left, local, reuse=reuse)
+    options = replace(options, donor=facts.reached(options.donor))
     status.donor_version = facts.version
     target = Target(
         options.directory, options.map_paths, fsync=options.fsync, reuse=reuse, keep=True,
@@ -102,10 +106,11 @@ def copy(
             StatusFile(target.root / OWN_DIR, status, operation="clone") as file,
             stop_on_request(target.lock, stopped),
         ):
-            received, facts = _receive(options, target, facts, left, Controls(status, limits, stopped), file)
-        _finish(options, target, status, facts, received, owner)
+            received, facts = _receive(options, target, facts, left, Controls(status, limits, stopped), file, keyring)
+        _finish(options, target, status, facts, received, owner, keyring)
     except BaseException as error:
-        _let_go(target, error)
+        if _let_go(target, error):
+            keyring.discard()
         raise
     return facts, received
 
@@ -150,6 +155,7 @@ def _finish(
     facts: DonorFacts,
     received: Received,
     owner: tuple[int, int] | None,
+    keyring: CloneKeyring,
 ) -> None:
     """All is there: note what was done, and let the directory be one that a server starts on."""
     if received.compression not in ("", options.compression.algorithm):
@@ -165,19 +171,26 @@ def _finish(
         )
     finished = time.time()
     manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
-    target.finish(manifest, views_of(options.donor, status, finished), owner=owner)
+    encryption = encryption_of(keyring, facts)
+    target.finish(
+        manifest | encryption, views_of(options.donor, status, finished), owner=owner,
+        configuration=configuration_of(encryption),
+    )  # fmt: skip
+    keyring.give(target.root)
 
 
-def _let_go(target: Target, error: BaseException) -> None:
-    """After an error: what serves the next run stays, and so does an earlier clone that was not changed yet."""
+def _let_go(target: Target, error: BaseException) -> bool:
+    """After an error: what serves the next run stays, and so does an earlier clone that was not changed yet. Whether
+    nothing of the new one is left."""
     if isinstance(error, DiskFull | FileError) and target.is_there():
         distrust(target.folder)
     if target.put_back():
-        return
+        return True
     if target.base is not None or _stays(target, error):
         target.release()
-    else:
-        target.discard()
+        return False
+    target.discard()
+    return True
 
 
 def _stays(target: Target, error: BaseException) -> bool:
@@ -210,6 +223,7 @@ def _receive(
     left: Resumable | None,
     controls: Controls,
     file: StatusFile,
+    keyring: CloneKeyring,
 ) -> tuple[Received, DonorFacts]:
     """The transfer, and the facts about the donor as they are in the end: where it has given the snapshot up a new
     clone begins, and that is said."""
@@ -230,7 +244,7 @@ def _receive(
 
     recipient = Recipient(
         options.donor, target, _transfer_of(options), controls, facts=facts, mapping=options.map_paths, left=left,
-        on_begun=begun, prepare_anew=prepare_anew,
+        keyring=keyring, on_begun=begun, prepare_anew=prepare_anew,
     )  # fmt: skip
     return recipient.run(), facts
 

@@ -46,6 +46,8 @@ class _ResultKeywords(TypedDict, total=False):
     chown: str | None
     boot: bool
     mysqld: Path | None
+    keyring: Path | None
+    keyring_key: str | None
 
 
 class SharedKeywords(_DonorKeywords, _ResultKeywords, total=False):
@@ -106,6 +108,7 @@ class BootKeywords(TypedDict, total=False):
     """Of `BootOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     copy: bool
     keep: bool
     port: int | None

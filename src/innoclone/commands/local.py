@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.commands.destination import owner_of, places_of
@@ -17,6 +17,7 @@ from innoclone.commands.earlierclone import (
     refuse_occupied,
     refuse_unfinished_of_other,
 )
+from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, LocalOptions
 from innoclone.commands.runrecord import recorded
@@ -24,6 +25,7 @@ from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import refuse_losses
@@ -118,6 +120,7 @@ class _Clone:
     limits: Limits
     facts: DonorFacts
     files: DonorFiles
+    keyring: CloneKeyring
     owner: tuple[int, int] | None
 
     def into(
@@ -145,12 +148,18 @@ class _Clone:
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
             manifest["series"] = options.series or None
-            target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
+            encryption = encryption_of(self.keyring, self.facts)
+            target.finish(
+                manifest | encryption, views_of(options.donor, status, finished), owner=self.owner,
+                configuration=configuration_of(encryption),
+            )  # fmt: skip
+            self.keyring.give(target.root)
         except BaseException as error:
             if target.base is not None or serves_next_run(error) or isinstance(error, TargetExists):
                 target.release()  # what is there of this clone or of the earlier one
             else:
                 target.discard()
+                self.keyring.discard()
             raise
         return copied
 
@@ -182,7 +191,7 @@ class _Clone:
         )  # fmt: skip
         received = Recipient(
             options.donor, target, transfer, Controls(self.status, self.limits, self.stopped), source=source,
-            prepare_anew=prepare_anew,
+            keyring=self.keyring, prepare_anew=prepare_anew,
         ).run()  # fmt: skip
         copied = made[-1]
         if options.verify_pages and copied.copier.unseen:
@@ -271,7 +280,10 @@ def _check_donor(
     _refuse_nesting(options, files)
     if has_base:
         refuse_occupied(facts.outside, directory, options.map_paths, beside=options.keep_base)
-    return _Clone(options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner)
+    return _Clone(
+        options=replace(options, donor=facts.reached(options.donor)), status=status, stopped=stopped, limits=limits,
+        facts=facts, files=files, owner=owner, keyring=keyring_for(options, directory, in_series=bool(options.series)),
+    )  # fmt: skip
 
 
 def _refuse_another_donors(options: LocalOptions, status: CloneStatus, facts: DonorFacts, *, has_base: bool) -> None:

@@ -43,6 +43,8 @@ class CopyOptions:
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
+    keyring: Path | None = None  # of an encrypted clone: a keyring file to use, or to make; None = one beside the clone
+    keyring_key: str | None = None  # the master key in it; None = the newest
     stall_timeout: float = STALL_TIMEOUT  # seconds without a byte after which a connection counts as broken
     retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
@@ -55,6 +57,10 @@ class CopyOptions:
         if self.retry_for is not None:
             _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         _refuse_relative(self.map_paths)
+        if self.keyring_key is not None and self.keyring is None:
+            raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
+        if self.keyring is not None and not self.keyring.is_absolute():
+            raise UsageError(f"keyring {self.keyring} must be an absolute path")
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,7 @@ class BootOptions:
 
     directory: Path
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     copy: bool = False  # only tell where the clone stands, by a server on a copy of its system tablespaces
     keep: bool = False  # leave the server running
     port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
@@ -268,6 +275,7 @@ class ServeOptions:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
 
     def __post_init__(self) -> None:
@@ -286,7 +294,7 @@ class ServeOptions:
             raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError("a bandwidth must not be below 0")
 
 

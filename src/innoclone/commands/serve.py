@@ -17,6 +17,7 @@ from innoclone.donor.stored import Stored, look
 from innoclone.donor.takings import Taking
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
+from innoclone.records.units import MIB
 
 __all__ = ["Serving", "new_password", "serve"]
 
@@ -79,7 +80,7 @@ def serve(
                 options.max_connections, options.reconnect_timeout, options.socket,
             ),
             limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
-            observer=counting,
+            Limits(data=options.max_donor_read / MIB), observer=counting,
         )  # fmt: skip
         with Attendant(donor, look_at):
             ready(donor)

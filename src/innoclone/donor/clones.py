@@ -174,5 +174,6 @@ class Services:
     options: DonorOptions
     entrance: Entrance
     limits: Limits
+    reading: Limits
     clones: Clones
     began: float  # seconds since the epoch

@@ -368,7 +368,7 @@ class Conversation:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
         course.was_executed = True
-        sender = Sender(self.channel, course, task, services.limits, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
         sender.run()
         course.detach(task)
         self.task = None

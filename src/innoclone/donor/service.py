@@ -55,15 +55,16 @@ class Donor:
     """Serves one source."""
 
     def __init__(
-        self, source: Source, options: DonorOptions, limits: Limits | None = None,
+        self, source: Source, options: DonorOptions, limits: Limits | None = None, reading: Limits | None = None,
         *, entrance: Entrance | None = None, observer: Observer | None = None,
     ) -> None:  # fmt: skip
-        """Listen, though nobody is let in before `serve`; ``entrance``: by default that of the options' account.
+        """Listen, though nobody is let in before `serve`. ``limits`` are of what is sent, ``reading`` is of what is
+        read of files for that, of all recipients together; ``entrance``: by default that of the options' account.
         Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
         self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
             source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
-            clones=Clones(source, options, self._observer.ended), began=time.time(),
+            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=time.time(),
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from innoclone.innodb.redo import FILE_HEADER_SIZE
+from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.barrier import Barrier
 from innoclone.receive.meter import Meter
@@ -70,9 +70,9 @@ class Link:
         )  # fmt: skip
         self._slot: Slot | None = None
         self._file: ClonedFile | None = None
-        self._page = 1  # bytes of its pages; 1: it has none
+        self._page = 1  # bytes of its pages or blocks; 1: it has none
         self._stamp: bytearray | None = None  # of the block that is being received
-        self._watched = 0  # bytes at a file's beginning that are looked at as they pass
+        self._watched = 0  # a piece that begins before this byte of its file may have a key in it
 
     def run(self) -> bool:
         """COM_EXECUTE until COMPLETE, or (False) until the master is told not to read on. Raises what ends it."""
@@ -144,8 +144,7 @@ class Link:
         if stage in STAGES:
             self._meter.counter = self._state.status.stages[STAGES[stage]].counter()
         self._writer.begin_stage(stage, self._meter.counter)
-        keeps_heads = stage is StageNumber.REDO_COPY and not self._state.sink.can_read_back
-        self._watched = FILE_HEADER_SIZE if keeps_heads else 0
+        self._watched = FILE_HEADER_SIZE if stage is StageNumber.REDO_COPY else 1
 
     def _leave_stage(self) -> None:
         """Behind the END: all that came is written, before anybody hears of it."""
@@ -174,7 +173,8 @@ class Link:
         file = self._reader.file_of(data)
         slot = self._begin_block(data)
         if self._file is not file:
-            self._file, self._page = file, file.flags.physical_page_size if file.flags is not None else 1
+            unit = BLOCK_SIZE if data.stage is StageNumber.REDO_COPY else 1
+            self._file, self._page = file, file.flags.physical_page_size if file.flags is not None else unit
         self._writer.open(file)
         self._reader.content(data, self._take)
         if data.stage is StageNumber.PAGE_COPY and data.offset == 0 and not file.dropped:
@@ -205,7 +205,7 @@ class Link:
         assert file is not None, "`_block` has chosen it"
         # A single page is copied from what was read ahead: splice would cost more calls than it saves.
         splice = file.checker is None and writer.can_splice and connection.can_splice and size > page
-        splice = splice and not self._watched
+        splice = splice and offset >= self._watched
         while size:
             count = min(size, self._meter.most(writer.buffer_size, page))
             if splice:
@@ -214,11 +214,13 @@ class Link:
             else:
                 view = writer.buffer()[:count]
                 connection.read_into(view)
+                if offset < self._watched and not file.dropped:
+                    self._state.seal(file, self._reader.stage, view, offset)
                 if file.checker is not None and not file.dropped:
                     first = file.first_page + offset // page
                     bad = [item.number for item in file.checker.bad_pages(view, first)]
                     self._state.suspects.update(file.metadata.index, first, count // page, bad)
-                if offset < self._watched:
+                if offset < self._watched and not self._state.sink.can_read_back:
                     self._keep_head(file, view, offset)
                 writer.write(view, offset)
                 if self._stamp is not None:
@@ -230,6 +232,8 @@ class Link:
 
     def _keep_head(self, file: ClonedFile, view: memoryview, offset: int) -> None:
         """The header of a redo file, which can't be looked at later; see `innoclone.receive.finish`."""
+        if self._reader.stage is not StageNumber.REDO_COPY:
+            return
         head = self._state.redo_heads.setdefault(file.metadata.index, bytearray(FILE_HEADER_SIZE))
         piece = view[: FILE_HEADER_SIZE - offset]
         head[offset : offset + len(piece)] = piece

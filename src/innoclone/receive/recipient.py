@@ -10,13 +10,15 @@ import contextlib
 from collections.abc import Callable
 
 from innoclone.errors import CloneError
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.names import Mapping
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.attempt import Attempt, Received
 from innoclone.receive.autotune import Autotune
 from innoclone.receive.finish import finish_files
-from innoclone.receive.resume import Resumable, begin_event, reconnect
+from innoclone.receive.resume import Resumable, begin_event, reconnect, teller
 from innoclone.receive.retry import Deed, Fault, Retries, When, fault_of
+from innoclone.receive.sealing import Sealing
 from innoclone.receive.session import Access, Session, begin
 from innoclone.receive.state import CloneState
 from innoclone.receive.transfer import Controls, Transfer
@@ -51,6 +53,7 @@ class Recipient:
         facts: DonorFacts | None = None,
         mapping: Mapping = (),
         left: Resumable | None = None,
+        keyring: CloneKeyring | None = None,
         on_begun: Callable[[float], None] = lambda _: None,
         prepare_anew: Callable[[CloneError], DonorFacts | None] = lambda _: None,
     ) -> None:
@@ -58,6 +61,7 @@ class Recipient:
 
         With ``left`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
         the journal, with the ``mapping`` of files outside; without them there is none, and it can't be gone on with.
+        ``keyring`` is for an encrypted donor, which is refused without.
         ``on_begun`` gets the seconds for which the donor keeps the snapshot when the connection is lost.
         ``prepare_anew`` is called where a new clone is begun in place of one that ended with an error; it hands back
         the facts for that one.
@@ -65,6 +69,7 @@ class Recipient:
         self._donor, self._sink, self._transfer, self._controls = donor, sink, transfer, controls
         self._new_source, self._source = source, source()
         self._facts, self._mapping, self._left = facts, mapping, left
+        self._keyring = keyring
         self._on_begun, self._prepare_anew = on_begun, prepare_anew
         self._retries = Retries(transfer.retry_for, controls.status)
         self._autotune: Autotune | None = None
@@ -136,7 +141,9 @@ class Recipient:
         if self._left is not None:
             wanted = self._connections if self._autotune is None else self._autotune.wanted
             self._session = self._left.session(access)
-            self._state = self._left.state(self._sink, controls.status, verify=transfer.verify_pages, threads=wanted)
+            self._state = self._left.state(
+                self._sink, controls.status, verify=transfer.verify_pages, threads=wanted, keyring=self._keyring
+            )
         else:
             self._session, master = begin(access)
             try:
@@ -177,8 +184,11 @@ class Recipient:
             journal = Journal(sink.folder, new=True, fsync=sink.fsync)
             journal.append("begin", **begin_event(session, self._facts, sink, self._mapping, began=status.begin))
             journal.sync()
-        table = FileTable(sink, version_number(session.parameters.version), verify=self._transfer.verify_pages)
-        return CloneState(sink, table, Suspects(journal), status, journal)
+        sealing = Sealing(self._keyring, teller(self._keyring, journal))
+        table = FileTable(
+            sink, version_number(session.parameters.version), verify=self._transfer.verify_pages, info=sealing.info
+        )
+        return CloneState(sink, table, Suspects(journal), status, journal, sealing)
 
     # ---- and received --------------------------------------------------------------------------------------
 
@@ -192,6 +202,7 @@ class Recipient:
             self._master = reconnect(session, state)
             if self._attempt is not None:
                 state.status.restarts += 1
+        state.sealing.secure = bool(self._master.cipher) or self._donor.via is not None
         with contextlib.closing(self._master):
             active = ActiveConnections(self._connections, self._autotune, state.status)
             self._attempt = Attempt(session, self._master, state, self._source, active, self._controls.limits)

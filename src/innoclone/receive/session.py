@@ -12,7 +12,6 @@ from innoclone.errors import (
     CloneRunning,
     ConfigurationMismatch,
     ConnectionLimit,
-    EncryptionUnsupported,
     Interrupted,
     ProtocolError,
 )
@@ -203,10 +202,7 @@ def _understood(payload: bytes) -> Response:
     """A response; what is wrong at the donor is raised."""
     response = parse_response(payload)
     if isinstance(response, Failure):
-        error = from_donor(response.number, response.message)
-        if response.number == 3872:
-            raise EncryptionUnsupported(error.message)
-        raise error
+        raise from_donor(response.number, response.message)
     return response
 
 
