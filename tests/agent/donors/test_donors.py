@@ -28,6 +28,7 @@ from innoclone.files.inuse import Purpose
 from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from local_clones import booted_copy, checksums
 from restores import linked_clone
 from serving import ALONE, PASSWORD, USER, assert_taken, take
 
@@ -266,3 +267,13 @@ def read(text: str) -> dict[str, float]:
             labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return found
+
+
+def test_a_running_server(programs: Programs, small_donor: Server, recipient: Server, tmp_path: Path) -> None:
+    """That of ``[server]``, with its own account there; recipients come with the agent's."""
+    server = f'[server]\nsocket = "{small_donor.socket}"\nuser = "root"\n'
+    with Serving(programs, tmp_path / "state", f"{server}[serve.live]\nlive = true\nport = 0\n") as agent:
+        ok(agent.mysql(GRANTED))
+        take(recipient, agent.port_of("live"), tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
+    with booted_copy(programs, tmp_path / "taken") as copy:
+        assert checksums(copy) == checksums(small_donor)

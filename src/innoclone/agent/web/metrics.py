@@ -80,14 +80,14 @@ def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
 
 
 def _of_donors(donors: Donors) -> list[Metric]:
-    """The stored clones that the agent serves; none where it serves none."""
+    """What the agent serves; no samples where that is nothing."""
     served = [(one, {"name": one.served.name}) for one in donors]
     takings = [(one.donor.takings, labels) for one, labels in served]
     return [
         Metric(
-            "innoclone_donor_info", "gauge", "A stored clone that is served, and on which port.",
+            "innoclone_donor_info", "gauge", "What is served, and on which port.",
             [
-                ({**labels, "directory": str(one.served.directory), "port": str(one.donor.port)}, 1)
+                ({**labels, "source": one.served.source, "port": str(one.donor.port)}, 1)
                 for one, labels in served
             ],
         ),

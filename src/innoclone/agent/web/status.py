@@ -37,7 +37,7 @@ def page_status(services: Services, speeds: SpeedHistory) -> dict[str, Any]:
 
 def _served(one: ServedDonor) -> dict[str, Any]:
     return {
-        "name": one.served.name, "directory": str(one.served.directory), "port": one.donor.port,
+        "name": one.served.name, "source": one.served.source, "port": one.donor.port,
         "version": one.shelf.version, "completed": one.outcomes["Completed"],
         "recipients": [taking.fields for taking in one.donor.takings],
     }  # fmt: skip

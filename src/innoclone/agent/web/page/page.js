@@ -169,7 +169,7 @@ function showServed(served) {
   const rows = [];
   for (const one of served) {
     const row = element("tr", undefined, "served");
-    const what = element("td", `${one.directory} on port ${one.port}, MySQL ${one.version}; taken ${one.completed} times`);
+    const what = element("td", `${one.source} on port ${one.port}, MySQL ${one.version}; taken ${one.completed} times`);
     what.colSpan = 6;
     row.append(element("td", one.name), what);
     rows.push(row);
