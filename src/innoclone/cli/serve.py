@@ -130,6 +130,7 @@ def serve(
         return serve_stdio(directory)
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
+    from innoclone.report.recipients import RecipientLines
 
     out = output.open()
     user, given = account.resolve(files, out)
@@ -161,7 +162,8 @@ def serve(
         )
 
     log_to(out)
-    taken = run(options, ready=ready)
+    lines = RecipientLines(out, interval=1.0 if output.verbose else 10.0)
+    taken = run(options, ready=ready, look_at=lines.look, ended=lines.ended)
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()

@@ -13,7 +13,7 @@ from innoclone.transport.endpoint import Compression
 
 __all__ = [
     "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "SharedKeywords", "VerifyKeywords",
+    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -123,6 +123,22 @@ class VerifyKeywords(TypedDict, total=False):
     mysqld: Path | None
     keyring: Path | None
     threads: int
+
+
+class ServeKeywords(TypedDict, total=False):
+    """Of `ServeOptions`."""
+
+    datadir: Path | None
+    bind_address: str
+    port: int
+    once: bool
+    ssl_cert: Path | None
+    ssl_key: Path | None
+    require_secure_transport: bool
+    max_connections: int
+    reconnect_timeout: int
+    max_data_bandwidth: float
+    max_network_bandwidth: float
 
 
 class ReplicateKeywords(TypedDict, total=False):
