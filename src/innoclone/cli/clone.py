@@ -67,8 +67,7 @@ def clone(
     dsn, directories = split_targets(targets)
     if not directories:
         raise UsageError("no directory was named", hint="innoclone clone [DSN] DIRECTORY")
-    named = "the DSN" if dsn else next((f"--{name}" for name in connection.typed), None)
-    with via.donor(named, lambda: connection.endpoint(dsn, files, out), out) as donor:
+    with via.donor(dsn, connection, files, out) as donor:
         options = CloneOptions(
             donor=donor,
             directory=directories[0],

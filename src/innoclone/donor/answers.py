@@ -38,7 +38,7 @@ def refusal(number: int, *what: str) -> bytes:
 
 
 def answer(statement: str, described: Description, began: float) -> list[bytes]:
-    """Packets. ``began`` is when the donor was started, in seconds since the epoch."""
+    """Packets. ``began`` is what is told as the donor's start, in seconds since the epoch."""
     text = " ".join(statement.split())
     if re.match(r"SET ", text, re.IGNORECASE):
         return [Ok().serialize()]

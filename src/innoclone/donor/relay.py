@@ -118,6 +118,11 @@ class _Told:
         self.fingerprint, self.description = fingerprint, described
         self.plans: dict[StageNumber, Plan] = {}
 
+    @property
+    def is_at_rest(self) -> bool:
+        """The server goes on."""
+        return False
+
     def open(self, _file: StoredFile) -> None:
         """Its files can't be read here."""
 
