@@ -136,6 +136,16 @@ def small_donor(programs: Programs, templates: Path, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="session")
+def recipient(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A stock server with the clone plugin; it takes clones into directories, its own data stay."""
+    factory = ServerFactory(programs, tmp_path_factory.mktemp("recipient"), templates)
+    try:
+        yield factory()
+    finally:
+        factory.close()
+
+
+@pytest.fixture(scope="session")
 def small_clone(small_donor: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of `small_donor` that no server has run on; only to be read."""
     directory = tmp_path_factory.mktemp("small-clone") / "clone"

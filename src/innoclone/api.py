@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -22,12 +22,13 @@ from innoclone.commands import local as local_operation
 from innoclone.commands import replace as replace_operation
 from innoclone.commands import replicate as replicate_operation
 from innoclone.commands import restore as restore_operation
+from innoclone.commands import serve as serve_operation
 from innoclone.commands import stop as stop_operation
 from innoclone.commands import verify as verify_operation
 from innoclone.commands.boot import BootResult
 from innoclone.commands.clone import CloneResult
 from innoclone.commands.generations import add_generation
-from innoclone.commands.inspect import DirectoryStatus, inspect
+from innoclone.commands.inspect import DirectoryStatus, inspect_with_donors
 from innoclone.commands.keywords import (
     BootKeywords,
     CloneKeywords,
@@ -35,6 +36,7 @@ from innoclone.commands.keywords import (
     ReplaceKeywords,
     ReplicateKeywords,
     RestoreKeywords,
+    ServeKeywords,
     VerifyKeywords,
 )
 from innoclone.commands.listing import Listing
@@ -48,12 +50,16 @@ from innoclone.commands.options import (
     ReplaceOptions,
     ReplicateOptions,
     RestoreOptions,
+    ServeOptions,
     VerifyOptions,
 )
 from innoclone.commands.replace import ReplaceResult
 from innoclone.commands.replicate import ReplicateResult, find_donor
 from innoclone.commands.restore import RestoreResult
+from innoclone.commands.serve import Serving
 from innoclone.commands.verify import VerifyReport
+from innoclone.donor.service import Donor
+from innoclone.donor.takings import Taking
 from innoclone.errors import UsageError
 from innoclone.records.history import read_history
 from innoclone.records.limits import Limits
@@ -67,10 +73,11 @@ from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
-    "restore", "status", "stop", "verify",
+    "restore", "serve", "status", "stop", "verify",
 ]  # fmt: skip
 
 Progress = Callable[[CloneStatus], None]
+STOP_LOOK = 0.2  # seconds
 
 
 def endpoint(dsn: str, *, password: str | None = None, **options: Unpack[ConnectionKeywords]) -> Endpoint:
@@ -167,6 +174,50 @@ def restore(
     status = CloneStatus()
     with _watched(status, progress, progress_interval):
         return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
+
+
+def serve(
+    source: str | os.PathLike[str] | Endpoint,
+    *,
+    password: str,
+    user: str = "clone",
+    ready: Callable[[Serving], None] | None = None,
+    progress: Callable[[Sequence[Taking]], None] | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Unpack[ServeKeywords],
+) -> int:
+    """Serve a stored clone, or a running server of this host (a DSN or an `Endpoint`), to recipients that log in as
+    ``user`` with ``password``; how many took a clone in full.
+
+    It ends when ``stopped`` is set, or with ``once`` after the first of them. ``ready`` is called when recipients may
+    come, ``progress`` once a second, from a thread of its own, with those that take a clone. Changing ``limits``
+    changes the bandwidth of all together. ``options`` are the other fields of `ServeOptions` (``port``,
+    ``bind_address``, ``require_secure_transport``, ...). Raises a `CloneError`.
+    """
+    is_live = isinstance(source, Endpoint) or (isinstance(source, str) and is_dsn(source))
+    live = _server(source, None) if isinstance(source, str | Endpoint) and is_live else None
+    directory = None if isinstance(source, Endpoint) or is_live else Path(source).absolute()
+    choice = ServeOptions(directory=directory, live=live, user=user, password=password, **options)
+    done = threading.Event()
+
+    def listening(donor: Donor) -> None:
+        if stopped is not None:
+            threading.Thread(target=_stop_when, args=(stopped, done, donor), name="innoclone-stop", daemon=True).start()
+        if ready is not None:
+            ready(Serving(choice.bind_address, donor.port, donor.source.version))
+
+    try:
+        return serve_operation.serve(choice, ready=listening, look_at=progress or (lambda _: None), limits=limits)
+    finally:
+        done.set()
+
+
+def _stop_when(stopped: threading.Event, done: threading.Event, donor: Donor) -> None:
+    while not done.is_set():
+        if stopped.wait(STOP_LOOK):
+            donor.stop()
+            return
 
 
 def list_clones(folder: str | os.PathLike[str], keep: Policy | None = None) -> Listing:
@@ -294,7 +345,7 @@ def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
 
     Raises `TargetUnusable` if none of these.
     """
-    return inspect(Path(directory).absolute())
+    return inspect_with_donors(Path(directory).absolute())
 
 
 def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) -> bool:

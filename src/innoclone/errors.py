@@ -20,8 +20,9 @@ __all__ = [
     "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
     "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
     "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
-    "EncryptionNeedsTls", "PacketTooSmall", "RedoDisabled", "SqlError", "StoreUnavailable", "StoreLeaseLost",
-    "StoreMissing", "StoreKeyWrong", "StoreDamaged", "StoreUnsafe", "escaped", "registry", "one_line",
+    "EncryptionNeedsTls", "EncryptionDamaged", "KeyringFailed", "PacketTooSmall", "RedoDisabled", "SqlError",
+    "StoreUnavailable", "StoreLeaseLost", "StoreMissing", "StoreKeyWrong", "StoreDamaged", "StoreUnsafe", "escaped",
+    "registry", "one_line",
 ]  # fmt: skip
 
 
@@ -427,17 +428,31 @@ class FileNameClash(Mismatch):
 
 
 class EncryptionUnsupported(Mismatch):
-    """Encrypted tablespaces or redo, which innoclone does not support yet."""
+    """Encrypted tablespaces or redo that can't be cloned, or not here."""
 
     number, symbol = 3872, "ER_CLONE_ENCRYPTION"
-    hint = "clone encrypted servers with the stock CLONE statement"
+    hint = "clone this server with the stock CLONE statement"
 
 
 class EncryptionNeedsTls(Mismatch):
-    """The donor refuses encrypted data over a plain connection."""
+    """Encrypted data, whose keys travel beside it, over a plain connection: no donor gives it."""
 
     number, symbol = 3872, "ER_CLONE_ENCRYPTION"
     hint = "use --ssl-mode=REQUIRED"
+
+
+class EncryptionDamaged(Mismatch):
+    """The block that holds a tablespace's key, or the redo log's, is not what it should be."""
+
+    number, symbol = 3872, "ER_CLONE_ENCRYPTION"
+    hint = "on the donor: ALTER INSTANCE ROTATE INNODB MASTER KEY writes these blocks anew; then clone again"
+
+
+class KeyringFailed(LocalFault):
+    """A keyring that is needed is not there, can't be read, or has not the key that is wanted."""
+
+    number, symbol, exit_status = 3185, "ER_CANNOT_FIND_KEY_IN_KEYRING", 15
+    hint = "name the keyring file with --keyring"
 
 
 class PacketTooSmall(Mismatch):

@@ -10,23 +10,12 @@ from pathlib import Path
 import pytest
 
 from innoclone.sandbox.fill import fill
-from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from local_clones import checksums
 from servers import ServerFactory
 
 MIB = 1 << 20
 Place = Callable[[], Path]
-
-
-@pytest.fixture(scope="session")
-def recipient(programs: Programs, templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A stock server with the clone plugin; it takes clones into directories, its own data stay."""
-    factory = ServerFactory(programs, tmp_path_factory.mktemp("recipient"), templates)
-    try:
-        yield factory()
-    finally:
-        factory.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from innoclone.commands.clone import CloneResult, clone
 from innoclone.commands.options import CloneOptions
 from innoclone.records.status import CloneStatus
 from innoclone.sandbox.invariants import check_invariants
+from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
@@ -28,9 +29,12 @@ def clone_server(
 
 
 @contextlib.contextmanager
-def booted(programs: Programs, directory: Path, options: Sequence[str] = ()) -> Iterator[Server]:
+def booted(
+    programs: Programs, directory: Path, options: Sequence[str] = (), *, keyring: Keyring | None = None
+) -> Iterator[Server]:
     """A stock server on a clone, stopped in order afterwards."""
-    server = Server.start(programs, directory, options=options, error_log=directory.with_suffix(".err"), timeout=120)
+    log = directory.with_suffix(".err")
+    server = Server.start(programs, directory, options=options, error_log=log, timeout=120, keyring=keyring)
     try:
         yield server
         server.stop()

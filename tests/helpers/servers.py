@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Endpoint
@@ -27,7 +28,14 @@ class ServerFactory:
         self._servers = ExitStack()
         self._count = 0
 
-    def __call__(self, *options: str, init: Sequence[str] = (), donor: bool = True, port: int | None = 0) -> Server:
+    def __call__(
+        self,
+        *options: str,
+        init: Sequence[str] = (),
+        donor: bool = True,
+        port: int | None = 0,
+        keyring: Keyring | None = None,
+    ) -> Server:
         """A fresh server. ``init``: options that the data directory is also initialized with (innodb_page_size);
         ``donor``: with binary log, GTIDs, the clone plugin and the account ``clone``."""
         self._count += 1
@@ -39,7 +47,13 @@ class ServerFactory:
         ours = [*DONOR_OPTIONS, f"--server-id={100 + self._count}"] if donor else []
         log = self._folder / f"server-{self._count}.log"
         server = Server.start(
-            self.programs, datadir, port=port, options=[*ours, *init, *options], error_log=log, timeout=120
+            self.programs,
+            datadir,
+            port=port,
+            options=[*ours, *init, *options],
+            error_log=log,
+            timeout=120,
+            keyring=keyring,
         )
         self._servers.callback(self._throw_away, server)
         if donor:

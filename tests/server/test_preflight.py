@@ -13,10 +13,11 @@ import pytest
 from clones import clone_server, rows
 from innoclone.commands.options import VerifyOptions
 from innoclone.commands.verify import VerifyReport, verify
-from innoclone.errors import ConnectFailed, EncryptionUnsupported
+from innoclone.errors import ConnectFailed, EncryptionNeedsTls
 from innoclone.server.mysqld import Server
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.server.programs import Programs
+from innoclone.transport.endpoint import SslMode
 from innoclone.transport.sql import Sql
 from innoclone.verification.compare import Outcome
 from keyring import restarted_with_keyring
@@ -163,8 +164,9 @@ def test_encryption_is_seen_whatever_the_limit(make_server: ServerFactory, progr
             rows(server, f"CREATE TABLE secret.t{number} (id INT PRIMARY KEY) ENCRYPTION='Y'")
         for limit in (0, 3, 20):
             with set_globally(server, {"sql_select_limit": str(limit)}):
-                problems = check(endpoint_of(server), None).problems
-            assert [type(problem) for problem in problems] == [EncryptionUnsupported]
+                problems = check(endpoint_of(server, ssl_mode=SslMode.DISABLED), None).problems
+                assert check(endpoint_of(server), None).problems == []
+            assert [type(problem) for problem in problems] == [EncryptionNeedsTls]
             assert "3 encrypted tablespaces" in problems[0].message
 
 

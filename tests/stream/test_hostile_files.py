@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arena import Arena
 from hostile import Action, Donor, Peer, Source, small_files, table_file
-from innoclone.errors import DiskSpace, EncryptionUnsupported, FileNameClash, PathRefused, ProtocolError
+from innoclone.errors import DiskSpace, EncryptionNeedsTls, FileNameClash, PathRefused, ProtocolError
 from innoclone.files.names import place
 from innoclone.receive.recipient import Received
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
@@ -262,7 +262,7 @@ def test_more_than_the_disk_holds(arena):
 
 
 @pytest.mark.parametrize("flags", [FileFlag.ENCRYPTED, FileFlag.ENCRYPTED | FileFlag.ZLIB, FileFlag.HAS_KEY])
-def test_encryption_is_refused_before_any_data(arena, flags):
+def test_encryption_without_tls_is_refused_before_any_data(arena, flags):
     files = small_files()
     files[TABLE_INDEX].flags = flags
     if flags & FileFlag.HAS_KEY:
@@ -272,15 +272,15 @@ def test_encryption_is_refused_before_any_data(arena, flags):
     else:
         donor = Donor(files)
     error = arena.refused(donor)
-    assert isinstance(error, EncryptionUnsupported)
+    assert isinstance(error, EncryptionNeedsTls)
     assert (error.code, error.exit_status) == (3872, 5)
 
 
 @pytest.mark.parametrize("flags", [FileFlag(0), FileFlag.RENAMED])
-def test_encryption_that_ddl_switched_on_is_refused(arena, flags):
+def test_encryption_that_ddl_switched_on_is_refused_without_tls(arena, flags):
     change = changed(TABLE_INDEX, "./db/n.ibd", flags | FileFlag.ENCRYPTED)
     error = arena.refused(Donor().at("master page start", between_stages(change)))
-    assert isinstance(error, EncryptionUnsupported)
+    assert isinstance(error, EncryptionNeedsTls)
 
 
 def test_tablespace_flags_that_make_no_sense(arena):

@@ -22,6 +22,7 @@ __all__ = ["ADMINISTRATORS", "ClientKind", "Connection", "ConnectionLimits", "Co
 
 log = logging.getLogger("innoclone.agent")
 ADMINISTRATORS = 16  # connections
+FILES_OF_RECIPIENT = 2  # a connection, and the file that is sent over it
 RESERVED = 128  # descriptors: the status page's connections, files, modules, the pipes of a clone's process
 
 
@@ -32,6 +33,8 @@ class ClientKind(enum.Enum):
     SOCKET = enum.auto()
     ADMINISTRATOR = enum.auto()
     """By the socket too, from root or the agent's own user."""
+    RECIPIENT = enum.auto()
+    """Of a stored clone that the agent serves. How many there may be is for its donor to say."""
 
     @classmethod
     def of(cls, uid: int | None) -> ClientKind:
@@ -48,10 +51,11 @@ class ConnectionLimits:
     connections: int
 
     @classmethod
-    def for_connections(cls, wanted: int) -> ConnectionLimits:
-        """``wanted``, or fewer where the limit of open files (RLIMIT_NOFILE) allows no more; it is raised as far as
-        needed and allowed. Raises `UsageError` where not even one is possible."""
-        needed = RESERVED + ADMINISTRATORS + 2 * wanted
+    def for_connections(cls, wanted: int, recipients: int = 0) -> ConnectionLimits:
+        """``wanted``, beside so many of recipients, or fewer where the limit of open files (RLIMIT_NOFILE) allows no
+        more; it is raised as far as needed and allowed. Raises `UsageError` where not even one is possible."""
+        reserved = RESERVED + ADMINISTRATORS + FILES_OF_RECIPIENT * recipients
+        needed = reserved + 2 * wanted
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = hard if hard != resource.RLIM_INFINITY else needed
         if soft != resource.RLIM_INFINITY and soft < needed:
@@ -59,7 +63,7 @@ class ConnectionLimits:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if soft == resource.RLIM_INFINITY or soft >= needed:
             return cls(wanted)
-        possible = (soft - RESERVED - ADMINISTRATORS) // 2
+        possible = (soft - reserved) // 2
         if possible < 1:
             raise UsageError(f"the limit of open files is {soft}", hint="raise it: ulimit -n, LimitNOFILE in systemd")
         log.warning("max_connections is %d, not %d: the limit of open files is %d", possible, wanted, soft)
@@ -79,9 +83,22 @@ class Connection(Protocol):
 
     number: int
     kind: ClientKind
-    command: str
-    since: float
-    info: str
+
+    @property
+    def command(self) -> str:
+        """Its kind of work, as the processlist has it."""
+
+    @property
+    def since(self) -> float:
+        """When that began, seconds since the epoch."""
+
+    @property
+    def info(self) -> str:
+        """The statement that runs."""
+
+    @property
+    def state(self) -> str:
+        """What it does, as the processlist has it."""
 
     @property
     def caller(self) -> Caller:
@@ -132,6 +149,21 @@ class Connections:
             connection = make(self._last)
             self._open[self._last] = connection
             return connection
+
+    def next_number(self) -> int:
+        """The id for a connection that `add` will be told of."""
+        with self._lock:
+            self._last += 1
+            return self._last
+
+    def add(self, connection: Connection) -> None:
+        """One more that somebody else has let in."""
+        with self._lock:
+            self._open[connection.number] = connection
+
+    def count(self, kind: ClientKind) -> int:
+        """How many there are of a kind."""
+        return sum(connection.kind is kind for connection in self.all())
 
     def remove(self, number: int) -> None:
         """It has ended."""

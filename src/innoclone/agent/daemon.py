@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 
 from innoclone.agent.accounts.accounts import Accounts
-from innoclone.agent.accounts.credentials import PasswordCache
+from innoclone.agent.accounts.credentials import LoginKeys, PasswordCache
 from innoclone.agent.clones.managed import settle_in_background
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.clones.priority import lower_priority
 from innoclone.agent.clones.process import LogOptions
 from innoclone.agent.connections import ClientKind, ConnectionLimits, Connections
+from innoclone.agent.donors.donors import Donors
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
-from innoclone.agent.sessions.session import LoginKeys, Session, refusal
+from innoclone.agent.sessions.session import Session, refusal
 from innoclone.agent.settings import AgentSettings
 from innoclone.agent.variables.fixed import fixed_variables
 from innoclone.agent.variables.globals import Variables
@@ -45,11 +46,13 @@ class Agent:
         self._claim = claim(folder)  # until the process ends
         accounts = Accounts(folder)
         self._keys = LoginKeys(PasswordCache(), PasswordKey(folder), _tls(settings))
-        connections = Connections(ConnectionLimits.for_connections(settings.max_connections))
+        connections = Connections(ConnectionLimits.for_connections(settings.max_connections, settings.recipients))
         self._listener = Listener(
             host=settings.bind_address or None, port=settings.port, path=settings.socket_path.absolute(),
             short=log.warning,
         )  # fmt: skip
+        failed_logins = FailedLogins(settings.max_failed_logins, settings.block_time)
+        donors: Donors | None = None
         try:
             fixed = fixed_variables(
                 port=self.port, socket=str(settings.socket_path.absolute()), folder=str(folder),
@@ -59,15 +62,18 @@ class Agent:
             variables = Variables(folder, fixed)
             clones = Clones(folder, variables, settings.server, settings.managed, log_options)
             variables.on_change = clones.variable_changed
+            donors = Donors(settings, self._keys, accounts, failed_logins, connections)
             self.services = Services(
                 settings=settings, accounts=accounts, variables=variables, clones=clones, connections=connections,
-                failed_logins=FailedLogins(settings.max_failed_logins, settings.block_time),
+                donors=donors, failed_logins=failed_logins,
             )  # fmt: skip
             self.web: Web | None = None
             if settings.web_port is not None:
                 self.web = Web(self.services, settings.web_bind_address, settings.web_port)
         except BaseException:
             self._listener.close()
+            if donors is not None:
+                donors.stop()
             raise
 
     @property
@@ -83,6 +89,7 @@ class Agent:
         lower_priority()
         if self.web is not None:
             self.web.start()
+        self.services.donors.start()
         self._resume()
         try:
             for sock in self._listener.accept():
@@ -105,6 +112,7 @@ class Agent:
             clones.resume()
 
     def _end(self) -> None:
+        self.services.donors.stop()
         left = self.services.connections.all()
         for session in left:
             if not session.is_cloning:  # that clone is stopped in order, so that it can be continued

@@ -9,6 +9,7 @@ from innoclone.agent.accounts.accounts import Accounts
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.connections import Connections
 from innoclone.agent.counters import Counters
+from innoclone.agent.donors.donors import Donors
 from innoclone.agent.memory import Pool
 from innoclone.agent.settings import AgentSettings
 from innoclone.agent.variables.globals import Variables
@@ -27,6 +28,7 @@ class Services:
     variables: Variables
     clones: Clones
     connections: Connections
+    donors: Donors
     counters: Counters = field(default_factory=Counters)
     pool: Pool = field(default_factory=Pool)  # memory of statements and sessions
     started: float = field(default_factory=time.time)  # seconds since the epoch

@@ -12,13 +12,14 @@ from innoclone.errors import UsageError
 from innoclone.records.folders import state_directory
 from innoclone.records.managedserver import Managed
 from innoclone.settings.managedtable import endpoint_of, managed_of
+from innoclone.settings.servetable import ServedClone, served_of
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["DEFAULT_PORT", "AgentSettings", "read_settings"]
 
 DEFAULT_PORT = 3307
 DEFAULT_WEB_PORT = 9307
-TABLES = ("server", "managed", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
+TABLES = ("server", "managed", "serve", "web_port", "web_bind_address")  # fields that are tables of the file, or in one
 
 
 def _folder() -> Path:
@@ -47,6 +48,7 @@ class AgentSettings:
     web_bind_address: str = "127.0.0.1"  # [web] in the file
     web_port: int | None = None  # None: no page and no metrics; 0: any that is free
     managed: Managed | None = None  # whose data CLONE INSTANCE without a directory replaces
+    serve: tuple[ServedClone, ...] = ()  # [serve.NAME]: stored clones that others may take
 
     def __post_init__(self) -> None:
         """Refuse what no agent could run with."""
@@ -63,8 +65,20 @@ class AgentSettings:
         for name in ("connect_timeout", "wait_timeout", "block_time", "stop_timeout", "max_failed_logins"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0")
+        if any(one.live for one in self.serve) and self.running is None:
+            raise UsageError("[serve.NAME] with live = true needs a table [server] or [managed]")
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise UsageError("ssl_cert and ssl_key belong together")
+
+    @property
+    def running(self) -> Endpoint | None:
+        """The server on this host."""
+        return self.server or (None if self.managed is None else self.managed.endpoint)
+
+    @property
+    def recipients(self) -> int:
+        """Connections of recipients that there may be, of all that is served together."""
+        return sum(one.max_connections for one in self.serve)
 
     @property
     def socket_path(self) -> Path:
@@ -83,6 +97,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{config}: {error}") from error
     server, managed = found.pop("server", None), found.pop("managed", None)
+    serve = served_of(found.pop("serve", {}), config)
     web = _web(found.pop("web", None), config)
     given = {name: value for name, value in options.items() if value is not None}
     if "web_bind_address" in given:
@@ -93,6 +108,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> AgentSetti
         **values,
         server=None if server is None else endpoint_of(server, f"{config}: [server]"),
         managed=None if managed is None else managed_of(managed, config),
+        serve=serve,
     )
 
 

@@ -22,6 +22,9 @@ def boot(
     mysqld: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The mysqld to start; default one on PATH or the sandbox's.")
     ] = BootOptions.mysqld,
+    keyring: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone; default: as its manifest tells.")
+    ] = BootOptions.keyring,
     copy: Annotated[
         bool,
         typer.Option("--copy", help="Only tell where the clone stands: boot a copy of its system tablespaces."),
@@ -46,7 +49,10 @@ def boot(
     out = output.open()
     status = CloneStatus()
     where = directory.absolute()
-    options = BootOptions(directory=where, mysqld=mysqld, copy=copy, keep=keep, port=port, timeout=timeout)
+    options = BootOptions(
+        directory=where, mysqld=mysqld, keyring=None if keyring is None else keyring.absolute(), copy=copy, keep=keep,
+        port=port, timeout=timeout,
+    )  # fmt: skip
     with out.watch(status, pages=False):
         booted = run(options, status=status)
     for line in result_table(status):

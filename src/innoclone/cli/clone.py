@@ -50,6 +50,12 @@ def clone(
             "--write-changed-only", help="Update an earlier clone: write differing pages only.", rich_help_panel=COPY
         ),
     ] = CloneOptions.write_changed_only,
+    incremental: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|require", help="Take only what differs from an earlier clone.", rich_help_panel=COPY
+        ),
+    ] = CloneOptions.incremental,
     copying: CopyArgs,
     via: ViaArgs,
     connection: ConnectionArgs,
@@ -71,6 +77,7 @@ def clone(
             max_network_bandwidth=max_network_bandwidth,
             max_data_bandwidth=max_data_bandwidth,
             write_changed_only=write_changed_only,
+            incremental=incremental,
             **copying.options,
         )
         out.detail(f"connections {threads}, ssl-mode {donor.ssl_mode.value}, compression {compress}")

@@ -115,6 +115,19 @@ class CopyArgs:
         Path | None, typer.Option(metavar="FILE", help="The mysqld to start.", rich_help_panel=FINISH)
     ] = CloneOptions.mysqld
 
+    keyring: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of an encrypted donor: use this keyring file, or make it. Default: a new one beside the clone.",
+            rich_help_panel=COPY,
+        ),
+    ] = CloneOptions.keyring
+    keyring_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The master key in it; default: its newest.", rich_help_panel=COPY),
+    ] = CloneOptions.keyring_key
+
     @property
     def options(self) -> SharedKeywords:
         """The same as fields of `CloneOptions` or `LocalOptions`. Raises UsageError."""
@@ -130,6 +143,8 @@ class CopyArgs:
             "chown": self.chown,
             "boot": self.boot,
             "mysqld": self.mysqld,
+            "keyring": None if self.keyring is None else self.keyring.absolute(),
+            "keyring_key": self.keyring_key,
         }
         if self.verify_pages is not None:
             found["verify_pages"] = self.verify_pages

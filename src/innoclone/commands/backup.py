@@ -26,7 +26,7 @@ from innoclone.commands.options import BackupOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.wholeclone import held, look_at, refuse_changed_clone
-from innoclone.errors import StoreLeaseLost, VerifyFailed
+from innoclone.errors import VerifyFailed
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.manifest import read_manifest
 from innoclone.files.system import file_error
@@ -43,15 +43,14 @@ from innoclone.store.contents import Contents, StoredFile, write_contents
 from innoclone.store.known import Known
 from innoclone.store.reading import PackReader
 from innoclone.store.repository import Repository
-from innoclone.store.runs import Run
-from innoclone.store.snapshots import Snapshot, find_newest, is_there
+from innoclone.store.runs import Run, begin_run
+from innoclone.store.snapshots import Snapshot
 from innoclone.store.writing import PackTable
 from innoclone.version import __version__
 
 __all__ = ["BackupResult", "backup"]
 
 NAMED = 5  # problems that an error names
-TRIES = 3  # parents that are taken back under our hands
 ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot
 
 
@@ -113,7 +112,8 @@ class _Backup:
             if changed:
                 self.manifest["files"] = rows_of(items, self.clone)
             self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
-            run, parent = self._begin(repository)
+            donor = str(self.manifest.get("donor", {}).get("uuid", ""))
+            run, parent = begin_run(repository, donor, full=self.options.full)
             with run:
                 return self._copy(repository, run, parent, items, folders)
 
@@ -128,18 +128,6 @@ class _Backup:
             self.status.notes += problems
             raise VerifyFailed(f"{self.clone} is not whole: {'; '.join(problems[:NAMED])}{more}")
         return items, folders
-
-    def _begin(self, repository: Repository) -> tuple[Run, Snapshot | None]:
-        """A run that has its lease, and the snapshot that it may build on: one that was there after the lease was."""
-        donor = str(self.manifest.get("donor", {}).get("uuid", ""))
-        for _ in range(TRIES):
-            parent = None if self.options.full else find_newest(repository, donor)
-            run = Run(repository, parent.name if parent else None)
-            run.begin()
-            if parent is None or is_there(repository, parent.name):
-                return run, parent
-            run.end()
-        raise StoreLeaseLost(f"{repository.address}: snapshots go as fast as they are looked at")
 
     def _copy(
         self, repository: Repository, run: Run, parent: Snapshot | None, items: list[Item], folders: list[Path]

@@ -112,8 +112,8 @@ class _Boot:
         if self.options.keep or self.options.port is not None:
             return self._keep(programs)
         with cloned.private_server(
-            programs, self.directory, self.manifest, visit=self.visit, timeout=self.options.timeout,
-            waiting=self._waiting,
+            programs, self.directory, self.manifest, visit=self.visit, keyring=self.options.keyring,
+            timeout=self.options.timeout, waiting=self._waiting,
         ) as server:  # fmt: skip
             result = self._came_up(programs)
             if self.first and not (self.visit and self.visit.accounts):  # else nobody gets in without a password
@@ -144,8 +144,9 @@ class _Boot:
     def _recover_copy(self, programs: Programs) -> None:
         timeout = self.options.timeout
         with cloned.private_server(
-            programs, self.booted, self.manifest, options=OPTIONS, timeout=timeout, waiting=self._waiting
-        ) as server:
+            programs, self.booted, self.manifest, options=OPTIONS, keyring=self.options.keyring, timeout=timeout,
+            waiting=self._waiting,
+        ) as server:  # fmt: skip
             await_gtids(self.booted, timeout, self._waiting)
             server.kill()  # in order it would have to look for users' tablespaces
 
@@ -176,6 +177,7 @@ class _Boot:
         """A server that lives on."""
         donor = self.manifest.get("donor", {})
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
+        keyring = cloned.keyring_of(self.manifest, self.options.keyring, read_only=False)
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
         make_directory(log.parent)
         give(log.parent, self.directory)
@@ -201,6 +203,7 @@ class _Boot:
             runtime=log.parent / RUNTIME if fits else None,
             timeout=self.options.timeout,
             waiting=self._waiting,
+            keyring=keyring,
         )
         try:
             result = self._came_up(programs, server)

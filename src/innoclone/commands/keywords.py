@@ -13,7 +13,7 @@ from innoclone.transport.endpoint import Compression
 
 __all__ = [
     "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "SharedKeywords", "VerifyKeywords",
+    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -46,6 +46,8 @@ class _ResultKeywords(TypedDict, total=False):
     chown: str | None
     boot: bool
     mysqld: Path | None
+    keyring: Path | None
+    keyring_key: str | None
 
 
 class SharedKeywords(_DonorKeywords, _ResultKeywords, total=False):
@@ -58,6 +60,7 @@ class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
     """Of `CloneOptions`; ``compress`` is an argument of its own."""
 
     write_changed_only: bool
+    incremental: str
 
 
 class ReplaceKeywords(_NetworkKeywords, total=False):
@@ -91,6 +94,7 @@ class RestoreKeywords(TypedDict, total=False):
     """Of `RestoreOptions`."""
 
     chown: str | None
+    keyring: Path | None
     mysqld_check: bool
     mysqld: Path | None
     accept_changes: bool
@@ -106,6 +110,7 @@ class BootKeywords(TypedDict, total=False):
     """Of `BootOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     copy: bool
     keep: bool
     port: int | None
@@ -116,7 +121,24 @@ class VerifyKeywords(TypedDict, total=False):
     """Of `VerifyOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     threads: int
+
+
+class ServeKeywords(TypedDict, total=False):
+    """Of `ServeOptions`."""
+
+    datadir: Path | None
+    bind_address: str
+    port: int
+    once: bool
+    ssl_cert: Path | None
+    ssl_key: Path | None
+    require_secure_transport: bool
+    max_connections: int
+    reconnect_timeout: int
+    max_data_bandwidth: float
+    max_network_bandwidth: float
 
 
 class ReplicateKeywords(TypedDict, total=False):

@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from innoclone.commands.awaiting import await_donor
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.earlierclone import (
     check_same_donor,
@@ -17,6 +18,7 @@ from innoclone.commands.earlierclone import (
     refuse_occupied,
     refuse_unfinished_of_other,
 )
+from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.options import BootOptions, LocalOptions
 from innoclone.commands.runrecord import recorded
@@ -24,13 +26,14 @@ from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, hold_for_swap
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import find_resumable
-from innoclone.receive.retry import Deed, Retries, When, serves_next_run
+from innoclone.receive.retry import serves_next_run
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.limits import Limits
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
@@ -118,6 +121,7 @@ class _Clone:
     limits: Limits
     facts: DonorFacts
     files: DonorFiles
+    keyring: CloneKeyring
     owner: tuple[int, int] | None
 
     def into(
@@ -145,12 +149,18 @@ class _Clone:
             settings = _settings(options, copied, reuse)
             manifest = manifest_of(options.donor, settings, status, self.facts, copied.received, target, finished)
             manifest["series"] = options.series or None
-            target.finish(manifest, views_of(options.donor, status, finished), owner=self.owner)
+            encryption = encryption_of(self.keyring, self.facts)
+            target.finish(
+                manifest | encryption, views_of(options.donor, status, finished), owner=self.owner,
+                configuration=configuration_of(encryption),
+            )  # fmt: skip
+            self.keyring.give(target.root)
         except BaseException as error:
             if target.base is not None or serves_next_run(error) or isinstance(error, TargetExists):
                 target.release()  # what is there of this clone or of the earlier one
             else:
                 target.discard()
+                self.keyring.discard()
             raise
         return copied
 
@@ -182,7 +192,7 @@ class _Clone:
         )  # fmt: skip
         received = Recipient(
             options.donor, target, transfer, Controls(self.status, self.limits, self.stopped), source=source,
-            prepare_anew=prepare_anew,
+            keyring=self.keyring, prepare_anew=prepare_anew,
         ).run()  # fmt: skip
         copied = made[-1]
         if options.verify_pages and copied.copier.unseen:
@@ -193,18 +203,9 @@ class _Clone:
         return CopiedLocally(received, copied.summary, copied.reflink)
 
     def _await_donor(self, directory: Path) -> None:
-        """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
+        """Until it answers again. Raises as `await_donor`, or that another server does."""
         options = self.options
-        retries = Retries(options.retry_for, self.status)
-        while True:
-            retries.wait(self.stopped)
-            try:
-                facts = check(options.donor, None)
-                break
-            except CloneError as error:
-                if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
-                    raise
-        facts.verdict()
+        facts = await_donor(options, self.status, self.stopped)
         check_still_same_donor(directory, options.donor, self.facts, facts, options.discard_changes, self.status)
         self.facts = facts
         with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
@@ -271,7 +272,10 @@ def _check_donor(
     _refuse_nesting(options, files)
     if has_base:
         refuse_occupied(facts.outside, directory, options.map_paths, beside=options.keep_base)
-    return _Clone(options=options, status=status, stopped=stopped, limits=limits, facts=facts, files=files, owner=owner)
+    return _Clone(
+        options=replace(options, donor=facts.reached(options.donor)), status=status, stopped=stopped, limits=limits,
+        facts=facts, files=files, owner=owner, keyring=keyring_for(options, directory, in_series=bool(options.series)),
+    )  # fmt: skip
 
 
 def _refuse_another_donors(options: LocalOptions, status: CloneStatus, facts: DonorFacts, *, has_base: bool) -> None:

@@ -43,6 +43,8 @@ class CopyOptions:
     chown: str | None = None  # "user", "user:group" or ":group" that shall own the files
     boot: bool = False  # start a mysqld on the clone once, to recover it and read its binlog position
     mysqld: Path | None = None  # the server program for that; None = look for one
+    keyring: Path | None = None  # of an encrypted clone: a keyring file to use, or to make; None = one beside the clone
+    keyring_key: str | None = None  # the master key in it; None = the newest
     stall_timeout: float = STALL_TIMEOUT  # seconds without a byte after which a connection counts as broken
     retry_for: float | None = None  # seconds of tries to connect again; None: while the donor keeps the snapshot
 
@@ -55,6 +57,10 @@ class CopyOptions:
         if self.retry_for is not None:
             _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         _refuse_relative(self.map_paths)
+        if self.keyring_key is not None and self.keyring is None:
+            raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
+        if self.keyring is not None and not self.keyring.is_absolute():
+            raise UsageError(f"keyring {self.keyring} must be an absolute path")
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,12 @@ class CloneOptions(CopyOptions):
     max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    incremental: str = "auto"  # take only what differs from an earlier clone, if the donor can; off; require
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
         super().__post_init__()
+        _check_incremental(self.incremental)
         if self.threads is not None:
             _bounded("threads", self.threads, 1, MAX_THREADS)
         _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
@@ -96,8 +104,7 @@ class LocalOptions(CopyOptions):
         """Refuse what no clone could run with."""
         super().__post_init__()
         _bounded("threads", self.threads, 1, MAX_THREADS)
-        if self.incremental not in ("auto", "off", "require"):
-            raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+        _check_incremental(self.incremental)
 
     @property
     def policy(self) -> Policy:
@@ -141,6 +148,7 @@ class BootOptions:
 
     directory: Path
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     copy: bool = False  # only tell where the clone stands, by a server on a copy of its system tablespaces
     keep: bool = False  # leave the server running
     port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
@@ -154,6 +162,7 @@ class VerifyOptions:
     directory: Path
     against: Endpoint | None = None
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone: with it encrypted pages are checked, too
     threads: int = 4  # files or tables looked at in parallel
 
 
@@ -164,6 +173,7 @@ class RestoreOptions:
     clone: Path  # a symbolic link to it will do
     directory: Path
     chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     mysqld_check: bool = False  # let a private mysqld come up on the new directory once
     mysqld: Path | None = None
     accept_changes: bool = False  # also if a server of its own has run on the clone
@@ -258,6 +268,7 @@ class ServeOptions:
     password: str = field(repr=False)
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
+    relay: bool = False  # pass its own stream on, and read no file
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -268,6 +279,7 @@ class ServeOptions:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
 
     def __post_init__(self) -> None:
@@ -286,8 +298,13 @@ class ServeOptions:
             raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError("a bandwidth must not be below 0")
+
+
+def _check_incremental(value: str) -> None:
+    if value not in ("auto", "off", "require"):
+        raise UsageError(f"incremental must be auto, off or require, not {value}")
 
 
 def _bounded(name: str, value: float, least: float, most: float) -> None:

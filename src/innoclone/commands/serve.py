@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from innoclone.commands.options import ServeOptions
+from innoclone.commands.serving import Attendant, record_taking
 from innoclone.donor.account import Account
 from innoclone.donor.clones import DonorOptions
-from innoclone.donor.course import Course
 from innoclone.donor.live import find_live
 from innoclone.donor.offer import Source
-from innoclone.donor.service import Donor
+from innoclone.donor.service import Donor, Observer
 from innoclone.donor.stored import Stored, look
+from innoclone.donor.takings import Taking
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
+from innoclone.records.units import MIB
 
-__all__ = ["new_password", "serve"]
+__all__ = ["Serving", "new_password", "serve"]
 
 PASSWORD_BYTES = 15
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where recipients may come, and of which MySQL version what they get is."""
+
+    bind_address: str
+    port: int
+    version: str
 
 
 def new_password() -> str:
@@ -26,36 +38,58 @@ def new_password() -> str:
     return secrets.token_urlsafe(PASSWORD_BYTES)
 
 
-def serve(options: ServeOptions, *, ready: Callable[[Donor], None]) -> int:
+class _Counting(Observer):
+    """Counts the clones that were taken, and keeps them in the history."""
+
+    def __init__(self, options: ServeOptions, name: str, ended: Callable[[Taking], None]) -> None:
+        self.taken = 0
+        self.donor: Donor | None = None
+        self._options, self._name, self._ended = options, name, ended
+
+    def ended(self, taking: Taking) -> None:
+        """A clone was taken, or came to another end."""
+        self.taken += taking.is_complete
+        record_taking(taking, self._name)
+        self._ended(taking)
+        if taking.is_complete and self._options.once and self.donor is not None:
+            self.donor.stop()
+
+
+def serve(
+    options: ServeOptions,
+    *,
+    ready: Callable[[Donor], None],
+    look_at: Callable[[Sequence[Taking]], None] = lambda _: None,
+    ended: Callable[[Taking], None] = lambda _: None,
+    limits: Limits | None = None,
+) -> int:
     """Serve until somebody calls the donor's `stop`, or until the first clone was taken (``once``). How many were.
 
-    ``ready`` is called with the donor when it listens. Raises `TargetUnusable`, `TargetBusy`, `EncryptionUnsupported`
-    if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
+    ``ready`` is called with the donor when it listens, ``look_at`` once a second with who takes a clone, ``ended`` with
+    each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
+    `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
-    taken = 0
-
-    def completed(_course: Course, _host: str) -> None:
-        nonlocal taken
-        taken += 1
-        if options.once:
-            donor.stop()
-
-    source: Source = find_live(options.live, options.datadir) if options.live is not None else _stored(options)
+    source: Source = (
+        find_live(options.live, options.datadir, relay=options.relay) if options.live is not None else _stored(options)
+    )
     try:
-        donor = Donor(
+        counting = _Counting(options, source.name, ended)
+        donor = counting.donor = Donor(
             source,
             DonorOptions(
                 Account(options.user, options.password), state_directory() / "donor", options.bind_address,
                 options.port, options.ssl_cert, options.ssl_key, options.require_secure_transport,
                 options.max_connections, options.reconnect_timeout, options.socket,
             ),
-            Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth), on_completed=completed,
+            limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
+            Limits(data=options.max_donor_read / MIB), observer=counting,
         )  # fmt: skip
-        ready(donor)
-        donor.serve()
+        with Attendant(donor, look_at):
+            ready(donor)
+            donor.serve()
     finally:
         source.close()
-    return taken
+    return counting.taken
 
 
 def _stored(options: ServeOptions) -> Stored:

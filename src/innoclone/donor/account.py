@@ -1,14 +1,41 @@
-"""The one account that may take clones."""
+"""Who may take clones: by default one account, whose password is known here."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from innoclone.records.keys import PasswordKey
+from innoclone.transport.failedlogins import FailedLogins
+from innoclone.wire.serverlogin import Credentials
 
-__all__ = ["Account", "AccountCredentials"]
+__all__ = ["Account", "AccountCredentials", "Entrance", "Guest"]
+
+
+class Guest(Credentials, Protocol):
+    """The credentials of one connection, and what whoever logged in with them may do."""
+
+    def admit(self, user: str) -> None:
+        """The login was right."""
+
+    @property
+    def may_clone(self) -> bool:
+        """Whether the account has BACKUP_ADMIN, now."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """How recipients are let in. ``guest`` is asked for each connection, with the host that it comes from;
+    ``block_time``: seconds that a host has to wait after too many failed logins."""
+
+    guest: Callable[[str], Guest]
+    tls: ssl.SSLContext
+    failed_logins: FailedLogins
+    block_time: float
 
 
 @dataclass(frozen=True)
@@ -20,7 +47,10 @@ class Account:
 
 
 class AccountCredentials:
-    """`Credentials` for it. The password is known here, so that no client has to tell it."""
+    """A `Guest` with it. The password is known here, so that no client has to tell it."""
+
+    may_clone = True
+    """There is no other account."""
 
     def __init__(self, account: Account, key: PasswordKey) -> None:
         self._user, self._key = account.user, key
@@ -31,6 +61,9 @@ class AccountCredentials:
     def public_key(self) -> bytes:
         """RSA public key, PEM."""
         return self._key.public
+
+    def admit(self, user: str) -> None:
+        """It can only be this account."""
 
     def is_trusted(self, _user: str) -> bool:
         """Nobody is without a password."""

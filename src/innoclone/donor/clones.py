@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import secrets
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from innoclone.donor.account import Account, AccountCredentials
+from innoclone.donor.account import Account, Entrance
 from innoclone.donor.course import Course
 from innoclone.donor.offer import Given, Source, Wish
+from innoclone.donor.takings import Recipient, Taking
 from innoclone.errors import Interrupted, SnapshotGone
 from innoclone.records.limits import Limits
-from innoclone.transport.failedlogins import FailedLogins
-from innoclone.wire.descriptors import Locator
+from innoclone.wire.descriptors import Locator, StageNumber
 
 __all__ = ["Clones", "DonorOptions", "Services"]
 
@@ -28,9 +27,10 @@ CLONES = 1 << 63
 @dataclass(frozen=True)
 class DonorOptions:
     """``reconnect_timeout``: minutes that a recipient may take to come back after a network error. With a ``socket`` it
-    listens there, and not on an address."""
+    listens there, and not on an address. ``name`` stands before what is logged; ``returns``: after the donor's end
+    there will be another one, to which recipients come back."""
 
-    account: Account
+    account: Account | None  # None: who is let in is for others to say
     folder: Path  # for certificate and keys, which outlive the process
     bind_address: str = "127.0.0.1"
     port: int = 3307
@@ -40,62 +40,108 @@ class DonorOptions:
     max_connections: int = 512
     reconnect_timeout: int = 5
     socket: Path | None = None
+    name: str = ""
+    returns: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """Of lines of the log."""
+        return f"{self.name}: " if self.name else ""
 
 
 class Clones:
     """For use by many threads."""
 
-    def __init__(self, source: Source, patience: float, on_completed: Callable[[Course, str], None]) -> None:
-        """``patience``: seconds that a recipient may stay away; ``on_completed`` is told each clone and its
-        recipient's host."""
-        self._source, self._patience, self._on_completed = source, patience, on_completed
+    def __init__(self, source: Source, options: DonorOptions, on_ended: Callable[[Taking], None]) -> None:
+        """``on_ended`` is told each clone that was taken or came to another end, once."""
+        self._source, self._options, self._on_ended = source, options, on_ended
         self._lock = threading.Lock()
         self._courses: dict[int, Course] = {}
-        self._hosts: dict[int, str] = {}  # of the clones' recipients
+        self._network = 0  # bytes sent for clones that are no longer known
+
+    @property
+    def network(self) -> int:
+        """Bytes sent for clones so far; it never falls."""
+        with self._lock:
+            return self._network + sum(course.network for course in self._courses.values())
 
     @property
     def hosts(self) -> set[str]:
         """That take clones."""
-        with self._lock:
-            return set(self._hosts.values())
+        return {course.recipient.host for course in self.courses}
 
-    def begin(self, host: str, wish: Wish, is_gone: Callable[[], bool]) -> Course:
-        """A new clone. Waits until there is something to take, or until ``is_gone``."""
+    @property
+    def takings(self) -> list[Taking]:
+        """Who takes a clone, or may come back for the rest of it, the oldest first."""
+        found = [course.taking() for course in self.courses if course.was_executed]
+        return sorted((one for one in found if one.ended is None), key=lambda taking: taking.began)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a recipient takes a clone, or may come back for the rest of it."""
+        return any(course.tasks or course.stage is not StageNumber.DONE for course in self.courses)
+
+    def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool], *, compared: bool = False) -> Course:
+        """A new clone; ``compared`` as in `Course`. Waits until there is something to take, or until ``is_gone``."""
 
         def make(given: Given) -> Course:
-            return Course(secrets.randbelow(CLONES - 1) + 1, given, self._patience)
+            number = secrets.randbelow(CLONES - 1) + 1
+            return Course(number, given, self._patience, recipient, compared=compared)
 
         course = self._source.begin(wish, make, is_gone)
         with self._lock:
-            self._courses[course.clone_id], self._hosts[course.clone_id] = course, host
+            self._courses[course.clone_id] = course
         return course
 
-    def find(self, locator: Locator, *, revived_by: str | None = None) -> Course:
-        """The clone that a recipient means. One that was begun by an earlier process of ours is taken up for a host
+    def adopt(self, clone_id: int, make: Callable[[], Given], recipient: Recipient) -> Course:
+        """The clone that a server behind us knows by this id."""
+        with self._lock:
+            if clone_id not in self._courses:
+                self._courses[clone_id] = Course(clone_id, make(), self._patience, recipient)
+            return self._courses[clone_id]
+
+    @property
+    def _patience(self) -> float:
+        return 60.0 * self._options.reconnect_timeout
+
+    def find(self, locator: Locator, *, revived_by: Recipient | None = None) -> Course:
+        """The clone that a recipient means. One that was begun by an earlier process of ours is taken up for one
         that wants to go on with it, if the directory still is what it was then. Raises `SnapshotGone`."""
         with self._lock:
             course = self._courses.get(locator.clone_id)
-            given = course.given if course is not None else self._source.revive(locator.snapshot_id)
-            if given is None or locator.snapshot_id != given.fingerprint or not locator.clone_id:
-                raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
+        given = course.given if course is not None else self._source.revive(locator.snapshot_id)
+        if given is None or locator.snapshot_id != given.fingerprint or not locator.clone_id:
+            raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
+        with self._lock:
+            course = self._courses.get(locator.clone_id)
             if course is None and revived_by is not None:
-                course = Course(locator.clone_id, given, self._patience)
-                self._courses[locator.clone_id], self._hosts[locator.clone_id] = course, revived_by
+                course = Course(locator.clone_id, given, self._patience, revived_by)
+                self._courses[locator.clone_id] = course
         if course is None:
             raise SnapshotGone("there is no such clone any more")
         return course
 
-    def completed(self, course: Course, host: str) -> None:
+    def completed(self, course: Course) -> None:
         """The master has sent all."""
-        log.info("%s has its clone: %d bytes were sent", host, course.sent)
-        self._on_completed(course, host)
+        host = course.recipient.host
+        log.info("%s%s has its clone: %d bytes were sent", self._options.prefix, host, course.sent)
+        self._tell(course)
+
+    def _tell(self, course: Course) -> None:
+        with self._lock:
+            is_told, course.is_told = course.is_told or not course.was_executed, True
+        if not is_told:
+            self._on_ended(course.taking())
 
     def drop(self, course: Course) -> None:
         """Forget a clone."""
         course.is_dropped = True
         with self._lock:
-            self._courses.pop(course.clone_id, None)
-            self._hosts.pop(course.clone_id, None)
+            known = self._courses.pop(course.clone_id, None)
+            self._network += 0 if known is None else known.network
+        if not course.is_told:
+            course.fail(Interrupted("the recipient did not come back"))  # unless it has failed or is done
+        self._tell(course)
 
     @property
     def courses(self) -> list[Course]:
@@ -110,12 +156,17 @@ class Clones:
         for course in [one for one in courses if one.is_over] + waiting[: max(0, len(waiting) - MOST_WAITING)]:
             self.drop(course)
 
+    def close(self) -> None:
+        """Tell of those that will not be taken to their end here."""
+        for course in self.courses:
+            self._tell(course)
+
     def kill(self, number: int, host: str) -> None:
         """End the clone that a connection of the same host is the master of, or was: its user wished so."""
         with self._lock:
             found = [
                 course for course in self._courses.values()
-                if course.master == number and self._hosts.get(course.clone_id) == host
+                if course.master == number and course.recipient.host == host
             ]  # fmt: skip
         for course in found:
             course.fail(Interrupted("the recipient's statement was killed"))
@@ -125,14 +176,12 @@ class Clones:
 
 @dataclass(frozen=True)
 class Services:
-    """What the connections share. ``block_time``: seconds that a host has to wait after too many failed logins."""
+    """What the connections share."""
 
     source: Source
     options: DonorOptions
-    credentials: AccountCredentials
-    tls: ssl.SSLContext
-    failed_logins: FailedLogins
-    block_time: float
+    entrance: Entrance
     limits: Limits
+    reading: Limits
     clones: Clones
     began: float  # seconds since the epoch

@@ -6,21 +6,36 @@ listed when the directory was proven ever leave.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
+import time
 
-from innoclone.donor.answers import answer
+from innoclone.donor.answers import UNKNOWN, answer, refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
+from innoclone.donor.comparing import Comparer
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Wish
+from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
+from innoclone.donor.takings import Recipient
 from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
-from innoclone.wire.descriptors import Locator
+from innoclone.wire.comparison import (
+    ANSWER_AT_REST,
+    ANSWER_KEY,
+    ANSWER_LIVE,
+    COMMANDS,
+    REQUEST,
+    Comparison,
+    Join,
+    parse_comparison,
+)
+from innoclone.wire.descriptors import Locator, StageNumber
 from innoclone.wire.handshake import Capability, Err, Ok
 from innoclone.wire.rpc import (
     COM_CLONE,
@@ -52,20 +67,15 @@ CHUNKS_PER_BYTE = 1  # of a bitmap in COM_REINIT: a stock recipient's has 4 byte
 LOGIN_WITHIN = 10.0  # seconds
 IDLE = 8 * 3600.0  # seconds between commands: a recipient may drop its data meanwhile
 READING, WRITING = 60.0, 60.0  # seconds; a recipient may stop reading while it flushes
+UNKNOWN_VERSION = "8.0.0-unknown"  # told before the login where the directory was never there; COM_CLONE fails then
+OK = b"\0"
 NETWORK_ERRORS = range(1153, 1162)  # with which a recipient says that it lost a connection, not that it gives up
 STOCK_PLUGIN = "libmysql"  # the client library that a server's clone plugin uses, in its connection attributes
+STATES = {  # as a stock donor's processlist has them; what takes no part in a stage is "starting"
+    StageNumber.FILE_COPY: "clone (file copy)", StageNumber.PAGE_COPY: "clone (page copy)",
+    StageNumber.REDO_COPY: "clone (redo copy)",
+}  # fmt: skip
 KILL = re.compile(r"\s*KILL\s+(?:CONNECTION\s+)?(\d{1,10})\s*;?\s*\Z", re.IGNORECASE)
-REFUSED = {
-    1129: ("HY000", "Host '{}' is blocked because of many connection errors"),
-    1040: ("08004", "Too many connections"),
-    1047: ("08S01", "Unknown command"),
-}
-
-
-def refusal(number: int, *what: str) -> bytes:
-    """An ERR packet."""
-    state, text = REFUSED[number]
-    return Err(number, state, text.format(*what)).serialize()
 
 
 class Conversation:
@@ -73,19 +83,34 @@ class Conversation:
 
     def __init__(self, services: Services, channel: Channel, number: int) -> None:
         self.number, self.channel, self.host = number, channel, channel.peer_host
+        self.user, self.since = "", time.time()  # since when it does what it does
+        self.guest = services.entrance.guest(self.host)
         self.thread = threading.current_thread()  # until it has one of its own
         self.logged_in = self.in_clone = False
         self.course: Course | None = None
         self.task: Task | None = None
+        self._relay: Relay | None = None
         self._services = services
-        self._attempt = LoginAttempt(services.failed_logins, peer_of(self.host, channel.peer_uid))
+        self._attempt = LoginAttempt(services.entrance.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
+        self._comparer: Comparer | None = None
+        self._patience = threading.Event()  # set when the connection is to end
+        self._compression = ""
         self.is_shut = False
 
     def shut(self) -> None:
         """End it, from any thread."""
         self.is_shut = True
+        self._patience.set()
         self.channel.shut()
+
+    def kill(self, *, query_only: bool) -> None:
+        """As KILL does, from any thread: end the clone that it takes part in, or the connection."""
+        course = self.course
+        if course is not None:
+            course.fail(Interrupted("the clone was killed at the donor"))
+        elif not query_only:
+            self.shut()
 
     def run(self) -> None:
         """The whole life of the connection. Never raises."""
@@ -95,9 +120,11 @@ class Conversation:
         except NetworkError as error:
             log.debug("connection %d: %s", self.number, error.message)
         except (PacketTooLarge, OutOfOrder, ProtocolError) as error:
-            log.warning("connection %d from %s: %s", self.number, self.host, one_line(error.message))
+            log.warning("%sconnection %d from %s: %s", self._prefix, self.number, self.host, one_line(error.message))
         finally:
             self.channel.close()
+            if self._relay is not None:
+                self._relay.close()
             self._leave(lost=True)
 
     # ---- login ---------------------------------------------------------------------------------------------
@@ -107,7 +134,7 @@ class Conversation:
         channel.set_deadline(LOGIN_WITHIN)
         channel.most = COMMAND_PACKET
         login = ServerLogin(
-            services.credentials, version=services.source.description.version, connection_id=self.number, nonce=nonce(),
+            self.guest, version=services.source.version, connection_id=self.number, nonce=nonce(),
             client_host=self.host, tls=True, tls_required=services.options.require_secure_transport,
             more=Capability.COMPRESS | Capability.ZSTD,
         )  # fmt: skip
@@ -116,18 +143,22 @@ class Conversation:
             self.logged_in = self._exchange(login)
         finally:
             if not self.logged_in and self._attempt.failed(login.user):
-                log.warning("%s failed to log in too often and must wait for %g s", self.host, services.block_time)
+                seconds = services.entrance.block_time
+                log.warning("%s%s failed to log in too often and must wait for %g s", self._prefix, self.host, seconds)
         if not self.logged_in:
             return False
         self._attempt.succeeded(login.user)
+        self.user = login.user
+        self.guest.admit(login.user)
         channel.write([Ok().serialize()])
         if login.capabilities & Capability.COMPRESS:
+            self._compression = "zlib"
             channel.compress("zlib", 0)
         elif login.capabilities & Capability.ZSTD:
+            self._compression = "zstd"
             channel.compress("zstd", login.zstd_level if 1 <= login.zstd_level <= 22 else 0)
         self._makes_new_files = login.attributes.get("_client_name") == STOCK_PLUGIN
         channel.set_timeouts(IDLE, READING, WRITING)
-        channel.most = COMMAND_PACKET + services.source.chunks // CHUNKS_PER_BYTE
         return True
 
     def _exchange(self, login: ServerLogin) -> bool:
@@ -145,10 +176,12 @@ class Conversation:
                 channel.write([step.payload])
             if step.refused:
                 user = one_line(login.user)
-                log.warning("connection %d from %s: login as '%s' refused", self.number, self.host, user)
+                log.warning(
+                    "%sconnection %d from %s: login as '%s' refused", self._prefix, self.number, self.host, user
+                )
                 return False
             if step.start_tls:
-                channel.start_tls(self._services.tls)
+                channel.start_tls(self._services.entrance.tls)
                 login.tls_started()
             if step.logged_in:
                 return True
@@ -159,15 +192,17 @@ class Conversation:
         channel = self.channel
         while not self.is_shut:
             channel.sequence = 0
+            self.since = time.time()
             payload = channel.read()
             if payload is None or payload[:1] == bytes([COM_QUIT]):
                 return
             code = payload[0] if payload else -1
-            if code == COM_CLONE:
-                channel.write([Ok().serialize()])
-                self.in_clone = True
-                self._clone()
-                self.in_clone = False
+            if code == COM_CLONE and isinstance(self._services.source, RelayedServer):
+                self._pass_on(self._services.source)
+            elif code == COM_CLONE:
+                channel.write([refused := self._refusal()])
+                if refused[:1] == OK:
+                    self._clone()
             elif code in (COM_PING, COM_RESET_CONNECTION):
                 channel.write([Ok().serialize()])
             elif code == COM_QUERY:
@@ -179,21 +214,92 @@ class Conversation:
         """KILL is all that a stock recipient ever says, when its own statement was killed; ours asks a little."""
         match = KILL.match(statement)
         if match is None:
-            return answer(statement, self._services.source.description, self._services.began)
+            described = self._description()
+            return [UNKNOWN.serialize()] if described is None else answer(statement, described, self._services.began)
         self._services.clones.kill(int(match[1]), self.host)
+        if self._relay is not None:
+            self._relay.kill(int(match[1]))
         return [Ok().serialize()]
+
+    def _description(self) -> Description | None:
+        """Of what is served now, for whom may take it."""
+        if self.guest.may_clone:
+            with contextlib.suppress(CloneError):  # COM_CLONE will be told
+                return self._services.source.description
+        return None
+
+    def _refusal(self) -> bytes:
+        """The answer to COM_CLONE: OK, or why there is no clone to be had."""
+        if not self.guest.may_clone:
+            log.warning("%s%s has no privilege BACKUP_ADMIN", self._prefix, self._recipient)
+            return refusal(1227)
+        try:
+            _ = self._services.source.description
+        except CloneError as error:
+            text = one_line(error.message)
+            log.warning("%s%s gets no clone: %s", self._prefix, self._recipient, text)
+            return Err(error.code, error.sqlstate, text).serialize()
+        return Ok().serialize()
+
+    @property
+    def _prefix(self) -> str:
+        return self._services.options.prefix
+
+    @property
+    def _recipient(self) -> Recipient:
+        return Recipient(self.host, one_line(self.user), self.channel.is_tls, self._compression)
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes received and sent."""
+        return self.channel.received, self.channel.sent
+
+    @property
+    def state(self) -> str:
+        """What it does, as a stock donor's processlist has it."""
+        if not self.in_clone:
+            return "" if self.logged_in else "login"
+        course, task = self.course, self.task
+        return STATES.get(course.stage, "starting") if course is not None and task is not None else "starting"
+
+    def _pass_on(self, source: RelayedServer) -> None:
+        """Clone mode with a server behind us. Its connection stays: it may be asked to kill another one."""
+        if (refused := self._refusal())[:1] == OK:
+            if self._relay is not None:
+                self._relay.close()
+            try:
+                self._relay = Relay(source, self._services, self.channel, self.number, self._recipient)
+            except CloneError as error:
+                refused = Err(error.code, error.sqlstate, one_line(error.message)).serialize()
+        self.channel.write([refused])
+        if self._relay is not None and refused[:1] == OK:
+            self.channel.most = COMMAND_PACKET + source.chunks // CHUNKS_PER_BYTE
+            self.in_clone = True
+            self._relay.run()
+            self.in_clone = False
 
     # ---- clone mode ----------------------------------------------------------------------------------------
 
     def _clone(self) -> None:
         """Until COM_EXIT, or an answer that is an error."""
+        self.channel.most = COMMAND_PACKET + self._services.source.chunks // CHUNKS_PER_BYTE
+        self.in_clone = True
+        try:
+            self._commands()
+        finally:
+            self.in_clone = False
+
+    def _commands(self) -> None:
         while not self.is_shut:
             self.channel.sequence = 0
             payload = self.channel.read()
             if payload is None:
                 raise NetworkError("the recipient is gone")
-            command = parse_command(payload)
             try:
+                if payload[:1] and payload[0] in COMMANDS:
+                    self._compare(parse_comparison(payload))
+                    continue
+                command = parse_command(payload)
                 self._command(command)
             except (NetworkError, ProtocolError):
                 raise
@@ -204,7 +310,7 @@ class Conversation:
                 return
 
     def _failed(self, error: CloneError) -> None:
-        log.warning("connection %d from %s: %s", self.number, self.host, one_line(error.message))
+        log.warning("%sconnection %d from %s: %s", self._prefix, self.number, self.host, one_line(error.message))
         if self.course is not None and self.task is not None:
             self.course.fail(error)
         if self.channel.is_torn:
@@ -231,12 +337,17 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._services.clones.begin(
-            self.host, Wish(command.block_ddl, command.ddl_timeout), lambda: self.is_shut or self.channel.is_gone
-        )
-        self.task, self.course.master = self.course.begin(self.shut), self.number
-        self.channel.say(*self._parameters(version, self.course.given.description))
-        self.channel.say(self._locators(version, self.course), Complete().serialize())
+        compared = command.padding.startswith(REQUEST) and version >= ProtocolVersion.V3
+        self.course = course = self._services.clones.begin(
+            self._recipient, Wish(command.block_ddl, command.ddl_timeout),
+            lambda: self.is_shut or self.channel.is_gone, compared=compared,
+        )  # fmt: skip
+        self.task, course.master = course.begin(self.shut), self.number
+        self.channel.say(*self._parameters(version, course.given.description))
+        if compared:
+            agreed = ANSWER_AT_REST if course.given.is_at_rest else ANSWER_LIVE
+            self.channel.say(Config(ANSWER_KEY, agreed, ResponseCode.CONFIG_V3).serialize())
+        self.channel.say(self._locators(version, course), Complete().serialize())
 
     def _version(self, theirs: int) -> int:
         """The highest that both know. A stock recipient of 9.7 crashes when it is answered with a lower one than it
@@ -275,11 +386,32 @@ class Conversation:
     def _reinit(self, command: Reinit) -> None:
         self._refuse_second()
         locator = _only(command.locators)
-        course = self._services.clones.find(locator, revived_by=self.host)
+        course = self._services.clones.find(locator, revived_by=self._recipient)
         self.task, course.master = course.restart(locator, self.shut), self.number
         self.course = course
-        log.info("%s goes on with its clone at %s", self.host, course.stage.name)
+        log.info("%s%s goes on with its clone at %s", self._prefix, self.host, course.stage.name)
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
+
+    def _compare(self, command: Comparison) -> None:
+        """A question of a recipient that has an older clone, about a clone that is under way."""
+        if isinstance(command, Join):
+            self._refuse_second()
+            self.course = self._services.clones.find(command.locator)
+            self._comparer = Comparer(command.key, self.course.given)
+            self.channel.say(Complete().serialize())
+            return
+        course, comparer = self.course, self._comparer
+        if course is None or comparer is None:
+            raise ProtocolError("a comparison without a clone")
+        course.refuse_failed()
+        if course.is_past_files:  # a live server's are newer by now
+            raise ProtocolError("a comparison after the files were acknowledged")
+        sent = self.channel.sent
+        head, pages = comparer.answer(command)
+        self.channel.write_data(head, pages)
+        sent = self.channel.sent - sent
+        course.count(sent)
+        self._services.limits.pause(sent, sent, self._patience)
 
     def _refuse_second(self) -> None:
         if self.course is not None:
@@ -291,12 +423,12 @@ class Conversation:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
         course.was_executed = True
-        sender = Sender(self.channel, course, task, services.limits, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
         sender.run()
         course.detach(task)
         self.task = None
         if task.number == 0:
-            services.clones.completed(course, self.host)
+            services.clones.completed(course)
 
     def _ack(self, command: Ack) -> None:
         course = self._services.clones.find(command.locator)
@@ -312,6 +444,9 @@ class Conversation:
         """What this connection was to a clone is over; ``lost``: not by its own will."""
         course, task = self.course, self.task
         self.course = self.task = None
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         if course is None:
             return
         if task is not None:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from innoclone.donor.offer import Given
 from innoclone.donor.plans import Plan
-from innoclone.errors import CloneError, NetworkError, SnapshotGone
+from innoclone.donor.takings import COMPLETED, FAILED, IN_PROGRESS, INTERRUPTED, Recipient, Taking
+from innoclone.errors import CloneError, Interrupted, NetworkError, SnapshotGone
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber
 
 __all__ = ["MASTER", "Course", "Task"]
@@ -46,10 +47,16 @@ class Task:
 class Course:
     """For use by many threads."""
 
-    def __init__(self, clone_id: int, given: Given, patience: float) -> None:
-        """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections."""
+    def __init__(
+        self, clone_id: int, given: Given, patience: float, recipient: Recipient, *, compared: bool = False
+    ) -> None:
+        """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections.
+        ``compared``: the recipient compares the files with what it has, so that none of FILE_COPY is sent."""
         self.clone_id, self.given = clone_id, given
         self.patience = patience
+        self.recipient = recipient
+        self.began = time.time()
+        self.is_told = False  # whether its end was told
         self.stage = StageNumber.INIT
         self.sent = 0  # bytes of files and redo
         self.error: CloneError | None = None
@@ -57,7 +64,7 @@ class Course:
         self.master = 0  # the number of the connection that is its master, or was
         self.is_past_files = False  # no byte of a file will be asked for any more
         self.is_dropped = False  # nobody knows it any more
-        self._plans = given.plans
+        self._plans, self._compared = given.plans, compared
         self._changed = threading.Condition()
         self._tasks: dict[int, Task] = {}
         self._ended: set[int] = set()  # tasks that have sent the end of the stage
@@ -67,6 +74,9 @@ class Course:
         self._skipped: frozenset[int] = frozenset()  # of those: they are there already
         self._idle_since: float | None = None
         self._breaks = 0  # how often all connections were ended
+        self._restarts = 0
+        self.network = 0  # bytes on the wire
+        self._done = 0  # bytes of the stages that are over, and of this one what is there
 
     # ---- coming and going ----------------------------------------------------------------------------------
 
@@ -101,6 +111,17 @@ class Course:
                 raise SnapshotGone(f"the clone has {MOST_TASKS} tasks already")
             return self._add(Task(number, shut))
 
+    def join(self, shut: Callable[[], None]) -> Task:
+        """One more task, where not we lead the clone through its stages but a server behind us."""
+        with self._changed:
+            self.was_executed = True
+            return self._add(Task(next(n for n in range(MOST_TASKS + 2) if n not in self._tasks), shut))
+
+    def follow(self, stage: StageNumber) -> None:
+        """The server behind us has begun this stage."""
+        with self._changed:
+            self.stage = stage
+
     def restart(self, locator: Locator, shut: Callable[[], None]) -> Task:
         """The new master of a clone whose connections were lost; ``locator`` says what the recipient has.
 
@@ -123,6 +144,7 @@ class Course:
                 self._partial, self._open = [], range(0)
             lists = self.stage is StageNumber.FILE_COPY and (behind == 1 or not locator.metadata_done)
             self.was_executed = True
+            self._restarts += 1
             return self._add(Task(MASTER, shut, starts=behind == 1, lists=lists))
 
     def detach(self, task: Task) -> None:
@@ -170,6 +192,22 @@ class Course:
                 return False
             return self.error is not None or time.monotonic() - self._idle_since > self.patience
 
+    def taking(self) -> Taking:
+        """Who takes it, and how far."""
+        with self._changed:
+            error, state, ended = self.error, IN_PROGRESS, None
+            if self.stage is StageNumber.DONE:
+                state, error = COMPLETED, None
+            elif error is not None:
+                state = INTERRUPTED if isinstance(error, Interrupted) else FAILED
+            if state is not IN_PROGRESS:
+                ended = time.time()
+            return Taking(
+                self.recipient, self.stage, len(self._tasks), self._restarts, self._done,
+                sum(plan.estimate for plan in self._plans.values()), self.network, self.began, ended, state,
+                0 if error is None else error.code, "" if error is None else error.message,
+            )  # fmt: skip
+
     @property
     def tasks(self) -> int:
         """Connections that carry data."""
@@ -196,15 +234,27 @@ class Course:
                     return chunk, 0
             return None
 
+    def refuse_failed(self) -> None:
+        """Raise what the clone failed with."""
+        with self._changed:
+            self._refuse_failed()
+
     def check(self, task: Task) -> None:
         """Raise what the clone failed with, `NetworkError` if the task is no longer part of it."""
         with self._changed:
             self._check(task)
 
-    def count(self, sent: int) -> None:
-        """So many bytes more were sent."""
+    def count(self, sent: int, network: int = 0) -> None:
+        """So many bytes more were sent, which were so many on the wire."""
         with self._changed:
             self.sent += sent
+            self._done += sent
+            self.network += network
+
+    def skip(self, count: int) -> None:
+        """So many bytes need not be sent."""
+        with self._changed:
+            self._done += count
 
     def needs_end(self, task: Task) -> bool:
         """Whether the recipient is still to be told of the stage's end: not if it acknowledged it before a restart."""
@@ -292,6 +342,8 @@ class Course:
         """All chunks of the stage but those that are ``there``. What makes no sense there is as good as nothing."""
         plan = self._plans.get(self.stage)
         count = plan.chunks if plan is not None else 0
+        if self._compared and self.stage is StageNumber.FILE_COPY:
+            count = 0
         self._partial = [(chunk, max(0, done)) for chunk, done in there.incomplete if 1 <= chunk <= count]
         begun = {chunk for chunk, _ in self._partial}
         self._partial = list(dict(self._partial).items())
@@ -303,3 +355,6 @@ class Course:
         }  # fmt: skip
         self._skipped = frozenset(begun)
         self._open = range(1, count + 1)
+        before = sum(plan.estimate for stage, plan in self._plans.items() if stage < self.stage)
+        here = 0 if plan is None or not count else plan.estimate * len(begun) // count  # chunks are of one size, mostly
+        self._done = before + here

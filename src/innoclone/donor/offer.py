@@ -41,6 +41,10 @@ class Given(Protocol):
     def plans(self) -> Mapping[StageNumber, Plan]:
         """What is sent in which stage. A stage that is still missing comes later: until then its recipients wait."""
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody writes to the files."""
+
     def open(self, file: StoredFile) -> int | None:
         """A new descriptor of a file of its plans; None if the file is gone, and its recipients will be told so.
         Raises `FileError`."""
@@ -83,8 +87,12 @@ class Source(Protocol):
         """What a user knows it by."""
 
     @property
+    def version(self) -> str:
+        """The server's, for whoever has not logged in yet; as it was when it was looked at last."""
+
+    @property
     def description(self) -> Description:
-        """What it says of itself."""
+        """What it says of itself. Raises why there is nothing to give."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
-import ssl
 import threading
 import time
-from collections.abc import Callable
 
-from innoclone.donor.account import AccountCredentials
+from innoclone.donor.account import AccountCredentials, Entrance
+from innoclone.donor.answers import refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
-from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
+from innoclone.donor.conversation import LOGIN_WITHIN, Conversation
 from innoclone.donor.course import Course
 from innoclone.donor.offer import Source
+from innoclone.donor.takings import Taking
 from innoclone.errors import Interrupted, NetworkError
 from innoclone.files.system import file_error
 from innoclone.records.keys import PasswordKey, own_certificate
@@ -25,7 +26,7 @@ from innoclone.transport.failedlogins import FailedLogins, peer_of
 from innoclone.transport.listening import Listener, server_context
 from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["Donor", "DonorOptions"]
+__all__ = ["Donor", "DonorOptions", "Observer"]
 
 log = logging.getLogger("innoclone.donor")
 FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that it has to wait then
@@ -37,25 +38,41 @@ LOOK = 0.05  # seconds
 BEGAN = 0.0
 
 
+class Observer:
+    """What happens at a donor, for whoever wants to know; told from its threads. As it stands, nothing is done."""
+
+    def next_number(self) -> int | None:
+        """The id of one more connection; None: the donor counts."""
+        return None
+
+    def connected(self, conversation: Conversation) -> None:
+        """There is one connection more."""
+
+    def disconnected(self, conversation: Conversation) -> None:
+        """It is gone."""
+
+    def ended(self, taking: Taking) -> None:
+        """A clone was taken, or came to another end."""
+
+
 class Donor:
     """Serves one source."""
 
     def __init__(
-        self, source: Source, options: DonorOptions, limits: Limits | None = None,
-        *, on_completed: Callable[[Course, str], None] = lambda _course, _host: None,
+        self, source: Source, options: DonorOptions, limits: Limits | None = None, reading: Limits | None = None,
+        *, entrance: Entrance | None = None, observer: Observer | None = None,
     ) -> None:  # fmt: skip
-        """Listen, though nobody is let in before `serve`; ``on_completed`` is told each clone and its recipient's
-        host. Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
-        self.source, self.options = source, options
-        key, tls = _own_keys(options)
+        """Listen, though nobody is let in before `serve`. ``limits`` are of what is sent, ``reading`` is of what is
+        read of files for that, of all recipients together; ``entrance``: by default that of the options' account.
+        Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
+        self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
-            source=source, options=options, credentials=AccountCredentials(options.account, key), tls=tls,
-            failed_logins=FailedLogins(FAILED_LOGINS, BLOCK_TIME), block_time=BLOCK_TIME, limits=limits or Limits(),
-            clones=Clones(source, 60.0 * options.reconnect_timeout, on_completed), began=BEGAN,
+            source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
+            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=BEGAN,
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}
-        self._last = 0
+        self._numbers = itertools.count(1)
         host = options.bind_address if options.socket is None else None
         self._listener = Listener(host=host, port=options.port, path=options.socket, short=log.warning)
 
@@ -63,6 +80,25 @@ class Donor:
     def port(self) -> int:
         """The TCP port."""
         return self._listener.port
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a recipient takes a clone, or may come back for the rest of it."""
+        return self._services.clones.is_busy
+
+    @property
+    def network(self) -> int:
+        """Bytes sent for clones so far."""
+        return self._services.clones.network
+
+    @property
+    def takings(self) -> list[Taking]:
+        """Who takes a clone now, the oldest first."""
+        return self._services.clones.takings
+
+    def tidy(self) -> None:
+        """To be called now and then: forgets clones whose recipients stayed away."""
+        self._services.clones.tidy()
 
     # ---- life ----------------------------------------------------------------------------------------------
 
@@ -83,12 +119,20 @@ class Donor:
         """Let `serve` end; from any thread, and from a signal handler."""
         self._listener.wake()
 
+    def close(self) -> None:
+        """Listen no more, where `serve` was never called."""
+        self._listener.close()
+
     def _end(self) -> None:
-        """Whoever takes a clone is told that it is over, or may finish a clone that is; others have to go at once."""
+        """Whoever takes a clone is told that it is over, unless he may come back, or may finish a clone that is; others
+        have to go at once."""
         for course in self.courses:
             if course.stage is not StageNumber.DONE:
+                if self.options.returns:
+                    course.break_off()
                 course.fail(Interrupted("the donor was stopped"))
         end = time.monotonic() + END_WITHIN
+        self._services.clones.close()
         while left := self.conversations:
             late = time.monotonic() > end
             for conversation in left:
@@ -111,20 +155,26 @@ class Donor:
 
     def _begin(self, channel: Channel) -> None:
         host = channel.peer_host
-        if self._services.failed_logins.is_blocked(peer_of(host, None)):
+        if self._services.entrance.failed_logins.is_blocked(peer_of(host, None)):
             self._refuse(channel, refusal(1129, host))
             return
         if not self._make_room():
-            log.warning("connection from %s refused: there are %d", host, self.options.max_connections)
+            prefix, most = self.options.prefix, self.options.max_connections
+            log.warning("%sconnection from %s refused: there are %d", prefix, host, most)
             self._refuse(channel, refusal(1040))
             return
+        number = self._observer.next_number() or next(self._numbers)
         with self._lock:
-            self._last += 1
-            conversation = Conversation(self._services, channel, self._last)
+            conversation = Conversation(self._services, channel, number)
             name = f"innoclone-recipient-{conversation.number}"
             thread = threading.Thread(target=self._run, args=(conversation,), name=name, daemon=True)
             self._conversations[conversation.number], conversation.thread = conversation, thread
-        thread.start()
+        self._observer.connected(conversation)
+        try:
+            thread.start()
+        except RuntimeError:  # as many threads as there may be
+            self._gone(conversation)
+            channel.close()
 
     def _make_room(self) -> bool:
         """Whether there is room for one more; where there is none, the oldest that takes part in no clone has to go:
@@ -150,8 +200,12 @@ class Donor:
         except Exception:
             log.exception("connection %d: unexpected", conversation.number)
         finally:
-            with self._lock:
-                self._conversations.pop(conversation.number, None)
+            self._gone(conversation)
+
+    def _gone(self, conversation: Conversation) -> None:
+        with self._lock:
+            self._conversations.pop(conversation.number, None)
+        self._observer.disconnected(conversation)
 
     @staticmethod
     def _refuse(channel: Channel, packet: bytes) -> None:
@@ -161,9 +215,10 @@ class Donor:
         channel.close()
 
 
-def _own_keys(options: DonorOptions) -> tuple[PasswordKey, ssl.SSLContext]:
-    """The keys in the folder, made where there are none; one process at a time does that."""
-    folder = options.folder
+def _own_entrance(options: DonorOptions) -> Entrance:
+    """For the one account, with the keys in the folder, made where there are none; one process at a time does that."""
+    folder, account = options.folder, options.account
+    assert account is not None, "else somebody else says who is let in"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -174,6 +229,8 @@ def _own_keys(options: DonorOptions) -> tuple[PasswordKey, ssl.SSLContext]:
         certificate, key = options.ssl_cert, options.ssl_key
         if certificate is None or key is None:
             certificate, key = own_certificate(folder, "innoclone donor")
-        return PasswordKey(folder), server_context(certificate, key)
+        guest = AccountCredentials(account, PasswordKey(folder))
+        tls = server_context(certificate, key)
+        return Entrance(lambda _: guest, tls, FailedLogins(FAILED_LOGINS, BLOCK_TIME), BLOCK_TIME)
     finally:
         os.close(lock)

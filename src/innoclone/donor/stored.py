@@ -72,6 +72,16 @@ class Stored:
         return str(self.directory)
 
     @property
+    def version(self) -> str:
+        """The server's."""
+        return self.description.version
+
+    @property
+    def is_at_rest(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def size(self) -> int:
         """Bytes of all that is sent, holes included."""
         return self.files.estimate + self.pages.estimate + self.redo.estimate

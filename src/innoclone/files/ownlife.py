@@ -20,6 +20,7 @@ from typing import Any
 from innoclone.errors import CloneError, FileError, TargetExists
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.belongings import belongings
+from innoclone.files.keyring import is_configuration
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_recovered, is_unfinished
 from innoclone.files.names import OWN_DIR, REDO_DIR
@@ -112,6 +113,9 @@ def losses(directory: Path) -> list[str]:
         found.append("data that a server wrote after the clone")
     try:
         strangers = belongings(directory, [*map(re.escape, system), *MADE_BY_ANY_BOOT])
+        strangers = [path for path in strangers if not is_configuration(path, manifest)]
+    except OSError as error:
+        raise file_error(error, f"can't look into {directory}") from error
     except FileError:
         raise
     except CloneError as error:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from innoclone.innodb.encryption import info_offset
 from innoclone.innodb.page import (
     COMPRESSED_TYPES,
     HEADER_SIZE,
@@ -31,14 +32,17 @@ _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 
 
-def initial_file(space_id: int, flags: SpaceFlags, server_version: int) -> tuple[bytes, int]:
+def initial_file(space_id: int, flags: SpaceFlags, server_version: int, info: bytes = b"") -> tuple[bytes, int]:
     """Page 0 and the size in bytes of a tablespace file that was created during the clone.
 
-    The rest of the file is zeros. ``server_version`` is the donor's as a number, 90704 for 9.7.4. Page 0 has the
+    The rest of the file is zeros. ``server_version`` is the donor's as a number, 90704 for 9.7.4; ``info`` is the block
+    with the key of an encrypted one, without which a server refuses it (MY-012662). Page 0 has the
     physical page size: with a logical one a server refuses a ROW_FORMAT=COMPRESSED tablespace at recovery.
     """
     page = bytearray(flags.physical_page_size)
     _PAGE0.pack_into(page, 0, server_version, _SPACE_VERSION, space_id, space_id, flags.raw)
+    at = info_offset(flags)
+    page[at : at + len(info)] = info
     if flags.is_compressed:
         _U32.pack_into(page, 0, zip_checksum(page))
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 
-from innoclone.errors import BadPage, EncryptionUnsupported, Interrupted
-from innoclone.innodb.redo import FILE_HEADER_SIZE, holds_key
+from innoclone.errors import BadPage, Interrupted
+from innoclone.receive.sealedfiles import check_sealed
 from innoclone.receive.state import CloneState
 from innoclone.records.status import Stage
 from innoclone.stream.filetable import ClonedFile
@@ -19,11 +19,11 @@ SHOWN = 5  # bad pages that an error message names
 
 
 def finish_files(state: CloneState, stopped: threading.Event) -> None:
-    """The FILE SYNC stage. Raises `BadPage`, `EncryptionUnsupported`, `Interrupted` or a file error."""
+    """The FILE SYNC stage. Raises `BadPage`, `EncryptionDamaged`, `Interrupted` or a file error."""
     files, sink = state.table.all_files(), state.sink
     row = state.status.start(Stage.FILE_SYNC, estimate=sum(file.size for file in files), threads=THREADS)
     _check_suspects(state)
-    _check_redo(state)
+    check_sealed(state)
     counters = [row.counter() for _ in files]
 
     def complete(position: int) -> None:
@@ -66,17 +66,3 @@ def _still_bad(file: ClonedFile, pages: list[int], sink: Sink) -> list[str]:
         for page in pages
         for found in file.checker.bad_pages(sink.read(file.path, (page - file.first_page) * size, size), page)
     ]
-
-
-def _check_redo(state: CloneState) -> None:
-    """A donor that encrypted its redo log once keeps the key in the log until it starts anew, and says so nowhere."""
-    for index, file in state.table.redo.items():
-        if state.sink.can_read_back:
-            head = state.sink.read(file.path, 0, FILE_HEADER_SIZE)
-        else:
-            head = bytes(state.redo_heads.get(index, b""))
-        if holds_key(head):
-            raise EncryptionUnsupported(
-                "the donor's redo log was encrypted since it was started, the clone would ask for its keyring",
-                hint="switch innodb_redo_log_encrypt off and restart the donor",
-            )

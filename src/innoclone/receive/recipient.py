@@ -10,13 +10,15 @@ import contextlib
 from collections.abc import Callable
 
 from innoclone.errors import CloneError
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.names import Mapping
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.attempt import Attempt, Received
 from innoclone.receive.autotune import Autotune
 from innoclone.receive.finish import finish_files
-from innoclone.receive.resume import Resumable, begin_event, reconnect
+from innoclone.receive.resume import Resumable, begin_event, reconnect, teller
 from innoclone.receive.retry import Deed, Fault, Retries, When, fault_of
+from innoclone.receive.sealing import Sealing
 from innoclone.receive.session import Access, Session, begin
 from innoclone.receive.state import CloneState
 from innoclone.receive.transfer import Controls, Transfer
@@ -25,7 +27,7 @@ from innoclone.server.preflight import DonorFacts
 from innoclone.sources.donor import DonorStream
 from innoclone.stream.filetable import FileTable
 from innoclone.stream.sink import Sink
-from innoclone.stream.source import FileSource
+from innoclone.stream.source import BegunClone, FileSource
 from innoclone.stream.suspects import Suspects
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Endpoint
@@ -51,6 +53,7 @@ class Recipient:
         facts: DonorFacts | None = None,
         mapping: Mapping = (),
         left: Resumable | None = None,
+        keyring: CloneKeyring | None = None,
         on_begun: Callable[[float], None] = lambda _: None,
         prepare_anew: Callable[[CloneError], DonorFacts | None] = lambda _: None,
     ) -> None:
@@ -58,6 +61,7 @@ class Recipient:
 
         With ``left`` the clone goes on where an earlier process left it. Otherwise ``facts`` about the donor go into
         the journal, with the ``mapping`` of files outside; without them there is none, and it can't be gone on with.
+        ``keyring`` is for an encrypted donor, which is refused without.
         ``on_begun`` gets the seconds for which the donor keeps the snapshot when the connection is lost.
         ``prepare_anew`` is called where a new clone is begun in place of one that ended with an error; it hands back
         the facts for that one.
@@ -65,6 +69,7 @@ class Recipient:
         self._donor, self._sink, self._transfer, self._controls = donor, sink, transfer, controls
         self._new_source, self._source = source, source()
         self._facts, self._mapping, self._left = facts, mapping, left
+        self._keyring = keyring
         self._on_begun, self._prepare_anew = on_begun, prepare_anew
         self._retries = Retries(transfer.retry_for, controls.status)
         self._autotune: Autotune | None = None
@@ -136,11 +141,16 @@ class Recipient:
         if self._left is not None:
             wanted = self._connections if self._autotune is None else self._autotune.wanted
             self._session = self._left.session(access)
-            self._state = self._left.state(self._sink, controls.status, verify=transfer.verify_pages, threads=wanted)
+            self._state = self._left.state(
+                self._sink, controls.status, verify=transfer.verify_pages, threads=wanted, keyring=self._keyring
+            )
         else:
-            self._session, master = begin(access)
+            self._session, master = begin(access, self._source.request)
             try:
-                self._source.check_donor(self._session.keeps)
+                session = self._session
+                self._source.begun(
+                    BegunClone(session.keeps, session.parameters.config, session.locator, access.connect)
+                )
                 self._state = self._new_state(self._session)
             except BaseException:
                 master.close()
@@ -173,12 +183,15 @@ class Recipient:
         sink, status = self._sink, self._controls.status
         sink.start()  # not before a donor has said that it will give something new
         journal = None
-        if self._facts is not None:
+        if self._facts is not None and self._source.streams:
             journal = Journal(sink.folder, new=True, fsync=sink.fsync)
             journal.append("begin", **begin_event(session, self._facts, sink, self._mapping, began=status.begin))
             journal.sync()
-        table = FileTable(sink, version_number(session.parameters.version), verify=self._transfer.verify_pages)
-        return CloneState(sink, table, Suspects(journal), status, journal)
+        sealing = Sealing(self._keyring, teller(self._keyring, journal))
+        table = FileTable(
+            sink, version_number(session.parameters.version), verify=self._transfer.verify_pages, info=sealing.info
+        )
+        return CloneState(sink, table, Suspects(journal), status, journal, sealing)
 
     # ---- and received --------------------------------------------------------------------------------------
 
@@ -192,8 +205,11 @@ class Recipient:
             self._master = reconnect(session, state)
             if self._attempt is not None:
                 state.status.restarts += 1
+        state.sealing.secure = bool(self._master.cipher) or self._donor.via is not None
         with contextlib.closing(self._master):
             active = ActiveConnections(self._connections, self._autotune, state.status)
+            if not self._source.streams:
+                active = ActiveConnections(1, None, state.status)
             self._attempt = Attempt(session, self._master, state, self._source, active, self._controls.limits)
             return self._attempt.run(self._controls.stopped)
 
@@ -203,4 +219,6 @@ class Recipient:
             self._master.close()
         if self._state is not None:
             self._state.close()
+        if self._attempt is None:
+            self._source.close()  # else an attempt did
         self._session = self._state = self._master = self._attempt = None

@@ -12,14 +12,18 @@ import os
 import random
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from innoclone.errors import CloneError, DonorError, ProtocolError, SnapshotGone
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.names import OWN_DIR, Mapping
+from innoclone.innodb.encryption import MasterKey
 from innoclone.receive import timings
 from innoclone.receive.carryout import carry_out_again
+from innoclone.receive.sealing import Sealing
 from innoclone.receive.session import NO_CLONE, Access, DonorParameters, Identity, Session, reinit
 from innoclone.receive.state import STAGES, CloneState
 from innoclone.records.chunks import NO_DIGEST, Found, read_chunks, stamp
@@ -35,7 +39,7 @@ from innoclone.transport.timings import SQL_ANSWER_TIMEOUT
 from innoclone.wire.descriptors import FileMetadata, Locator, StageNumber
 from innoclone.wire.serverversion import version_number
 
-__all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "reconnect"]
+__all__ = ["Resumable", "begin_event", "find_resumable", "is_resumable", "keyring_in", "reconnect", "teller"]
 
 SAMPLE, SAMPLE_AFTER_CRASH = 3, 24  # chunks that are read again and compared with their digests
 CHUNK_PAGES, BLOCK_PAGES = 4096, 64  # of the server's page size (SNAPSHOT_DEF_CHUNK_SIZE_POW2, _DEF_BLOCK_SIZE_POW2)
@@ -106,16 +110,26 @@ class Resumable:
             parameters, Identity(begin["donor"]["uuid"], begin["donor"]["started"]),
         )  # fmt: skip
 
-    def state(self, sink: Sink, status: CloneStatus, *, verify: bool, threads: int) -> CloneState:
+    @property
+    def keyring(self) -> tuple[Path, str] | None:
+        """The keyring file and the name of the master key that its tablespaces' keys are wrapped with, if any are."""
+        return keyring_in(self.events)
+
+    def state(
+        self, sink: Sink, status: CloneStatus, *, verify: bool, threads: int, keyring: CloneKeyring | None = None
+    ) -> CloneState:
         """Rebuild what the earlier process knew. Raises `SnapshotGone` where files contradict the journal."""
         if not sink.can_read_back:
             raise SnapshotGone("what is there can't be read, so nothing of it is proven")
         sink.go_on()
-        table = FileTable(sink, version_number(self.begin["version"]), verify=verify)
+        sealing = Sealing(keyring)  # which the journal tells of already, or will: see below
+        table = FileTable(sink, version_number(self.begin["version"]), verify=verify, info=sealing.info)
         suspects = Suspects()
         last: tuple[Action, ...] = ()
         dropped: list[Drop] = []
         try:
+            if keyring is not None and self.keyring is not None:
+                keyring.take(*self.keyring)
             for event in self.events:
                 last = _follow(event, table, suspects)
                 dropped += [action for action in last if isinstance(action, Drop)]
@@ -130,7 +144,8 @@ class Resumable:
         journal.sync()
         suspects.journal = journal
         self._restore(status, table, threads)
-        state = CloneState(sink, table, suspects, status, journal)
+        sealing.first = teller(keyring, journal)
+        state = CloneState(sink, table, suspects, status, journal, sealing)
         state.enter(self.stage, self.start["chunks"], self.found)
         state.listed, state.ended = True, self.ended
         state.unsynced.add(*(file.path for file in table.all_files()))  # who wrote them may not have synced them
@@ -159,6 +174,23 @@ class Resumable:
             if self.stage is StageNumber.FILE_COPY:  # what was counted last may be half a second old
                 counter.data = _bytes_there(table, self.found, int(self.variables["innodb_page_size"]))
             status.start(row.stage, estimate=self.start["estimate"], threads=threads).begin = self.start["time"]
+
+
+def keyring_in(events: list[Event]) -> tuple[Path, str] | None:
+    """What a journal tells of the clone's keyring: the file, and the name of its key."""
+    found = next((event for event in reversed(events) if event["event"] == "keyring"), None)
+    return None if found is None else (Path(found["file"]), str(found["key"]))
+
+
+def teller(keyring: CloneKeyring | None, journal: Journal | None) -> Callable[[MasterKey], None]:
+    """Tells the journal of the keyring, durably, before anything is wrapped with its key."""
+
+    def first(master: MasterKey) -> None:
+        if journal is not None and keyring is not None:
+            journal.append("keyring", file=str(keyring.path), key=master.name)
+            journal.sync()
+
+    return first
 
 
 def find_resumable(root: Path, mapping: tuple[tuple[str, str], ...]) -> Resumable:

@@ -16,8 +16,9 @@ import threading
 import time
 from pathlib import Path
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, ProtocolError
 from innoclone.receive.carryout import carry_out
+from innoclone.receive.sealing import Sealing
 from innoclone.records.chunks import Chunks, Found, Slot, distrust
 from innoclone.records.journal import Journal
 from innoclone.records.status import CloneStatus, Stage, StageStatus
@@ -66,8 +67,15 @@ class CloneState:
     all. What must outlive the process lies in the sink's folder."""
 
     def __init__(
-        self, sink: Sink, table: FileTable, suspects: Suspects, status: CloneStatus, journal: Journal | None
+        self,
+        sink: Sink,
+        table: FileTable,
+        suspects: Suspects,
+        status: CloneStatus,
+        journal: Journal | None,
+        sealing: Sealing | None = None,
     ) -> None:
+        self.sealing = sealing or Sealing(None)
         self.sink, self.table, self.suspects, self.status = sink, table, suspects, status
         self.journal = journal
         self.stage = StageNumber.INIT
@@ -104,8 +112,9 @@ class CloneState:
         """Take a description of a file: into the table, the journal and the sink, in this order. One of the initial
         list goes into the journal last, since the list counts only when it is complete.
 
-        Raises what `FileTable.add` does, a file error.
+        Raises what `FileTable.add` does, `EncryptionUnsupported`, `KeyringFailed`, a file error.
         """
+        meta = self.sealing.metadata(meta)
         with self._changing:
             actions = self.table.add(meta, stage, in_stage=in_stage)
             if actions is None:
@@ -125,6 +134,17 @@ class CloneState:
         if self.journal is not None:
             raw = meta.serialize().hex()
             self.journal.append("file", later=later, descriptor=raw, stage=stage, in_stage=in_stage, adopted=adopted)
+
+    def seal(self, file: ClonedFile, stage: StageNumber, view: memoryview, offset: int) -> None:
+        """Bytes from the beginning of a file, whole pages or blocks, are about to be looked at and written. Raises
+        `EncryptionDamaged`, `KeyringFailed`, `ProtocolError`."""
+        if stage is StageNumber.REDO_COPY:
+            self.sealing.redo(view, offset)
+        elif file.flags is not None and not offset and not file.first_page:
+            page = file.flags.physical_page_size
+            if len(view) < page:
+                raise ProtocolError(f"{len(view)} bytes of the first page of {file.metadata.name!r}")
+            self.sealing.page0(file, file.flags, stage, view[:page])
 
     def grow(self, file: ClonedFile, size: int) -> None:
         """Page 0 of ``file`` came again, with the size that the tablespace has by now."""

@@ -21,13 +21,13 @@ from innoclone.errors import FileError
 from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
 
-__all__ = ["DIED", "KEPT", "BACKUP", "RESTORE", "append_history", "next_number", "read_history"]
+__all__ = ["BACKUP", "DIED", "KEPT", "RESTORE", "SERVE", "append_history", "is_clone", "next_number", "read_history"]
 
 NAME, LOCK = "history.jsonl", "history.lock"
 KEPT = 1000  # records
 LOCK_TIMEOUT = 5.0  # seconds to wait for others that write theirs
 LONGEST_GTIDS = 4000  # characters; a longer set is left out, the clone's manifest has it
-BACKUP, RESTORE = "backup", "restore"  # operations of records that are no clones of a server
+BACKUP, RESTORE, SERVE = "backup", "restore", "serve"  # operations of records that are no clones made here of a server
 DIED = "Died"  # state of a clone whose process never said how it ended; the others are those of status.json
 
 
@@ -67,6 +67,11 @@ def read_history() -> list[dict[str, Any]]:
     except OSError as error:
         raise file_error(error, f"can't read {path}") from error
     return [record for line in lines if (record := _parse(line))][-KEPT:]
+
+
+def is_clone(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a clone that was made here of a server."""
+    return record.get("operation") not in (BACKUP, RESTORE, SERVE)
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from innoclone.errors import CloneError, FileError, TargetUnusable, VersionUnsupported
+from innoclone.errors import CloneError, FileError, KeyringFailed, TargetUnusable, VersionUnsupported
 from innoclone.files.base import hard_linked
 from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.keyring import ENCRYPTION, read_keyring
 from innoclone.files.manifest import MANIFEST, read_manifest, update_manifest
 from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
 from innoclone.files.names import CLONE_DIR, OWN_DIR
@@ -28,14 +29,15 @@ from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uu
 from innoclone.files.system import file_error
 from innoclone.records.position import FROM_BOOT, ClonePosition
 from innoclone.server.asuser import refuse_without_mysqld
+from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.wire.serverversion import version_number
 
 __all__ = [
-    "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server", "is_recovered",
-    "needed_variables", "no_replication", "private_server", "read_recovery", "recovery_has_begun", "run_as", "settings",
-    "was_changed", "was_kept",
+    "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server",
+    "is_recovered", "keyring_of", "needed_variables", "no_replication", "private_server", "read_recovery",
+    "recovery_has_begun", "run_as", "settings", "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -146,9 +148,31 @@ def needed_variables(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value not in (None, "")}
 
 
+def keyring_of(manifest: Mapping[str, Any], named: Path | None = None, *, read_only: bool = True) -> Keyring | None:
+    """The keyring of a clone, ``named`` or as its manifest tells; None where nothing is encrypted.
+
+    Raises `KeyringFailed` where it has not the clone's key: without it a server refuses the clone, or crashes.
+    """
+    entry = manifest.get(ENCRYPTION)
+    if not entry:
+        return None if named is None else Keyring(named, read_only)
+    path, key = named or Path(entry["keyring"]), entry["key"]
+    try:
+        keys = read_keyring(path)
+    except KeyringFailed as error:
+        error.advice = f"it has the key of the clone: copy it along with the clone, and name it with --keyring ({key})"
+        raise
+    if key not in keys:
+        raise KeyringFailed(f"the keyring {path} has not the clone's key {key}")
+    return Keyring(path, read_only)
+
+
 def settings(manifest: Mapping[str, Any]) -> list[str]:
-    """The same as options of mysqld."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in needed_variables(manifest).items()]
+    """The same as options of mysqld; and logs are encrypted where the donor's are, lest they tell in clear what was
+    encrypted."""
+    encryption = manifest.get(ENCRYPTION) or {}
+    logs = {f"innodb_{log}_log_encrypt": "ON" for log in ("redo", "undo") if encryption.get(log) == "ON"}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in (needed_variables(manifest) | logs).items()]
 
 
 def no_replication(programs: Programs) -> list[str]:
@@ -178,14 +202,18 @@ def private_server(
     *,
     options: Sequence[str] = (),
     visit: Visit | None = None,
+    keyring: Path | None = None,
     timeout: float = 3600.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Server]:
-    """A private server on a clone, stopped cleanly at the end; on an error too. Raises `BootFailed`.
+    """A private server on a clone, stopped cleanly at the end; on an error too. Raises `BootFailed`, `KeyringFailed`.
+
+    ``keyring`` is one other than the manifest's.
 
     ``timeout`` (seconds) is for the start with its recovery; ``waiting`` is called meanwhile.
     """
     check_bootable(directory)
+    keys = keyring_of(manifest, keyring)
     visit = visit or Visit()
     own = directory / OWN_DIR
     mark, uuid = own / PRIVATE_MARK, directory / AUTO_CNF
@@ -210,7 +238,7 @@ def private_server(
         with Server.start(
             programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
             options=[*settings(manifest), *no_replication(programs), *PRIVATE, *options, *visit.options],
-            timeout=timeout, waiting=waiting,
+            timeout=timeout, waiting=waiting, keyring=keys,
         ) as server:  # fmt: skip
             if not had_uuid:
                 # It has read it. Who is killed from here on leaves none: one that is there later is a real server's.

@@ -27,6 +27,7 @@ from pymysql.cursors import Cursor
 
 from innoclone import errors
 from innoclone.files.marks import FILE_MODE
+from innoclone.server.keyring import Keyring
 from innoclone.server.programs import Programs
 from innoclone.transport.sql import own_server
 from innoclone.transport.timings import LOGIN_PROBE_TIMEOUT
@@ -79,6 +80,7 @@ class Server:
         runtime: Path | None = None,
         timeout: float = 300.0,
         waiting: Callable[[], None] = lambda: None,
+        keyring: Keyring | None = None,
     ) -> Self:
         """Start mysqld on ``datadir`` and return once it answers; raises `errors.BootFailed`.
 
@@ -88,7 +90,7 @@ class Server:
         clean stop and kept where the start fails. ``user`` (user and group id) is whom mysqld runs as where we are
         root. ``runtime`` is where pid file and temporary files go, made where it isn't there, instead of a directory
         among the system's temporary files. ``waiting`` is called again and again until the server answers; what it
-        raises ends the server.
+        raises ends the server. ``keyring`` is for data that is encrypted at rest.
         """
         if skip_grants and port is not None:
             raise ValueError("a server without passwords gets no port")
@@ -100,6 +102,8 @@ class Server:
         datadir = datadir.absolute()
         log = (error_log or runtime / "error.log").absolute()
         number = _free_port() if port == 0 else port or 0
+        if keyring is not None:
+            programs = keyring.programs(programs, runtime)
         command = [
             *_command(programs, datadir, user),
             f"--socket={socket}",

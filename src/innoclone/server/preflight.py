@@ -6,14 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from innoclone.errors import (
     CloneError,
     DiskSpace,
-    EncryptionUnsupported,
+    EncryptionNeedsTls,
     PacketTooSmall,
     PathRefused,
     PluginMissing,
@@ -33,9 +33,10 @@ from innoclone.server.channels import Channel, inheritance
 from innoclone.server.donorfiles import undo_files
 from innoclone.server.programs import Programs
 from innoclone.transport.connection import COM_QUERY, Connection
-from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sql import Sql, understood
 from innoclone.transport.timings import STALL_TIMEOUT
+from innoclone.wire.comparison import ANSWER_KEY
 from innoclone.wire.rpc import COM_CLONE, Exit
 from innoclone.wire.serverversion import check_version, version_number
 
@@ -56,7 +57,7 @@ VARIABLES = (
     "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
     "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "innodb_log_checksums",
     "replica_parallel_workers", "replica_preserve_commit_order", "slave_parallel_workers",
-    "slave_preserve_commit_order",
+    "slave_preserve_commit_order", ANSWER_KEY,
 )  # fmt: skip
 
 
@@ -74,11 +75,18 @@ class DonorFacts:
     channels: list[Channel] | None = None  # of the donor's own replication; None where the account may not see them
     started: int = 0  # when the donor was, see `donor_start`
     connections: int = 0  # that the account may have at a time, 0 = any number
+    encrypted: str = ""  # what is encrypted at rest there, as far as the account may see it
 
     @property
     def version(self) -> str:
         """The donor's version as it names it."""
         return self.variables.get("version", "")
+
+    def reached(self, donor: Endpoint) -> Endpoint:
+        """``donor`` as it is to be connected with: an encrypted one wants TLS over a Unix socket, too."""
+        if not self.encrypted or donor.socket is None or donor.via is not None:
+            return donor
+        return replace(donor, tls_on_socket=True, ssl_mode=SslMode.REQUIRED)
 
     def verdict(self) -> None:
         """Raise the problem, or a `PreflightFailed` with all of them."""
@@ -116,6 +124,7 @@ def check(
             facts.good.append(f"login to {donor}, MySQL {facts.version}")
             for step in CHECKS:
                 _collect(facts, step, sql)
+            _collect(facts, _check_encryption, donor)
             _collect(facts, _check_plugin, sql, install_plugin, dry_run)
             plugins = sql.rows(
                 "SELECT PLUGIN_NAME, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_LIBRARY <> ''"
@@ -174,10 +183,14 @@ def _check_redo(_: DonorFacts, sql: Sql) -> None:
         raise RedoDisabled("redo logging is switched off on the donor")
 
 
-def _check_encryption(facts: DonorFacts, _: Sql) -> None:
+def _check_encryption(facts: DonorFacts, donor: Endpoint) -> None:
+    """A donor gives encrypted tablespaces, or anything while its logs are encrypted, over TLS alone (3872)."""
     for name in ("innodb_redo_log_encrypt", "innodb_undo_log_encrypt"):
-        if facts.variables.get(name) == "ON":
-            raise EncryptionUnsupported(f"the donor has {name}=ON")
+        if facts.variables.get(name) == "ON" and not facts.encrypted:
+            facts.encrypted = f"{name}=ON"
+    tls = {SslMode.DISABLED: "without TLS", SslMode.PREFERRED: "perhaps without TLS"}.get(donor.ssl_mode)
+    if facts.encrypted and tls and not donor.is_private:
+        raise EncryptionNeedsTls(f"the donor has {facts.encrypted}, whose keys it does not give away {tls}")
 
 
 def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
@@ -206,9 +219,10 @@ def _check_tablespaces(facts: DonorFacts, sql: Sql) -> None:
             facts.outside[str(pure)] = int(allocated)
         else:
             facts.allocated_bytes += int(allocated)
-    if encrypted := sum(int(row[4]) for row in rows):
-        raise EncryptionUnsupported(f"the donor has {encrypted} encrypted tablespace{'s' if encrypted > 1 else ''}")
-    facts.good.append(f"{amount(facts.data_bytes)} of tablespaces, none encrypted")
+    encrypted = sum(int(row[4]) for row in rows)
+    if encrypted:
+        facts.encrypted = f"{encrypted} encrypted tablespace{'s' if encrypted > 1 else ''}"
+    facts.good.append(f"{amount(facts.data_bytes)} of tablespaces, {encrypted or 'none'} encrypted")
 
 
 def _check_names(facts: DonorFacts, sql: Sql) -> None:
@@ -281,7 +295,6 @@ CHECKS = (
     _check_version,
     _check_settings,
     _check_redo,
-    _check_encryption,
     _check_tablespaces,
     _check_names,
     _check_engines,

@@ -39,6 +39,7 @@ from innoclone.sinks.clonefiles import CloneFiles
 
 __all__ = ["Target"]
 
+CONFIGURATION_MODE = 0o600
 FIX_AFTER_BOOT = (
     "#status_fix"  # of clone0api.cc: the booting server re-creates schema directories and empty non-InnoDB tables
 )
@@ -178,13 +179,15 @@ class Target(CloneFiles):
         manifest: dict[str, object],
         views: dict[str, str],
         *,
+        configuration: dict[str, str] | None = None,
         owner: tuple[int, int] | None,
         markers: Iterable[str] = (FIX_AFTER_BOOT, WANT_RECOVERY_STATUS),
     ) -> None:
         """Make the directory bootable: markers, manifest, ownership, syncs, and last of all the removal of the mark.
 
         ``views`` are files of ``#clone/`` that a booted server shows in performance_schema, ``markers`` those that tell
-        it what a first boot has to do. Data files must have been synced before.
+        it what a first boot has to do, ``configuration`` files of the data directory for its owner alone. Data files
+        must have been synced before.
         """
         clone_dir, own_dir = self.root / CLONE_DIR, self.root / OWN_DIR
         self.check_place()
@@ -194,7 +197,11 @@ class Target(CloneFiles):
             for name, content in views.items():
                 self._write(clone_dir / name, content)
             self._write(own_dir / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            for name, content in (configuration or {}).items():
+                self._write(self.root / name, content)
             settle(self.root, self.outside.ours(), self._ownership, owner)
+            for name in configuration or ():
+                (self.root / name).chmod(CONFIGURATION_MODE)
             self._sync_directories()
             (clone_dir / IN_PROGRESS).unlink()
             if self.fsync:

@@ -21,8 +21,8 @@ Found = TypeVar("Found")
 class Persistent:
     """The same objects. ``stopped`` ends the waits, with `Interrupted`."""
 
-    def __init__(self, objects: Objects, stopped: threading.Event | None = None, *, tries: int = TRIES) -> None:
-        self._objects, self._stopped, self._tries = objects, stopped or threading.Event(), tries
+    def __init__(self, objects: Objects, stopped: threading.Event | None = None) -> None:
+        self._objects, self._stopped = objects, stopped or threading.Event()
         self.address = objects.address
 
     def create(self, name: str, data: bytes | bytearray) -> None:
@@ -56,7 +56,7 @@ class Persistent:
 
     def _try(self, attempt: Callable[[], Found]) -> Found:
         wait = FIRST_WAIT
-        for left in range(self._tries - 1, -1, -1):
+        for left in range(TRIES - 1, -1, -1):
             try:
                 return attempt()
             except StoreUnavailable:

@@ -5,12 +5,13 @@ Credentials and endpoints are found as the providers' own programs find them: en
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from innoclone.errors import AccessDenied, CloneError, StoreUnavailable, UsageError, one_line
+from innoclone.errors import AccessDenied, CloneError, StoreMissing, StoreUnavailable, UsageError, one_line
 from innoclone.store.objects import AlreadyThere, Entry, Gone
 
 __all__ = ["RemoteObjects"]
@@ -18,6 +19,9 @@ __all__ = ["RemoteObjects"]
 TIMEOUT = "60s"  # of one request
 RETRIES = 4  # by obstore, for 5xx, timeouts and broken connections; `Persistent` tries again after it
 RETRY_FOR = timedelta(seconds=60)
+ALLOW_HTTP = "ALLOW_HTTP"  # an option, or behind AWS_ in the environment
+NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
+PLAIN_HTTP = "an endpoint without TLS needs AWS_ALLOW_HTTP=true, or --store-option allow_http=true"
 SECRET = re.compile(r"(?i)(secret|token|key|sig|password)[^\s=:]*\s*[=:]\s*\S+")
 DENIED = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden")
 
@@ -37,12 +41,14 @@ class RemoteObjects:
             ) from error
         self.address = url
         self._obstore, self._errors = obstore, exceptions
+        config = dict(options)
+        plain = config.pop(ALLOW_HTTP.lower(), os.environ.get(f"AWS_{ALLOW_HTTP}", ""))
         try:
             make: Any = store.from_url  # its options depend on the provider, and are the user's
             self._store: Any = make(
                 url,
-                config=dict(options) or None,
-                client_options={"timeout": TIMEOUT, "allow_http": options.get("allow_http", "") == "true"},
+                config=config or None,
+                client_options={"timeout": TIMEOUT, "allow_http": plain.lower() in ("1", "true")},
                 retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
             )
         except Exception as error:
@@ -105,7 +111,10 @@ class RemoteObjects:
         denied = isinstance(error, self._errors.PermissionDeniedError | self._errors.UnauthenticatedError)
         if denied or DENIED.search(str(error)):
             return AccessDenied(text, hint="check the provider's credentials in the environment, and its policy")
-        return StoreUnavailable(text)
+        if NO_BUCKET.search(text):
+            return StoreMissing(f"{self.address}: there is no such bucket", hint="make the bucket, or check its name")
+        plain = "HTTP error: builder error" in text
+        return StoreUnavailable(text, hint=PLAIN_HTTP if plain else None)
 
 
 def _plain(error: Exception) -> str:

@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 import threading
-import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,13 +18,14 @@ from innoclone.errors import CloneError, StoreDamaged, StoreLeaseLost
 from innoclone.store.objects import AlreadyThere
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece, Sealer
-from innoclone.store.snapshots import commit, snapshot_name
+from innoclone.store.snapshots import Snapshot, commit, find_newest, is_there, moment_now, snapshot_name
 
-__all__ = ["Lease", "Run", "leases_of", "read_lease"]
+__all__ = ["Lease", "Run", "begin_run", "leases_of", "read_lease"]
 
 FOLDER = "runs"
 EVERY = 600.0  # seconds
-NAME = re.compile(rf"{FOLDER}/([0-9a-f]{{32}})/(\d{{8}}T\d{{6}}Z)-(\d{{6}})\Z")
+TRIES = 3  # parents that are taken away under our hands
+NAME = re.compile(rf"{FOLDER}/([0-9a-f]{{32}})/(\d{{8}}T\d{{12}}Z)-(\d{{6}})\Z")
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Lease:
 class Run:
     """One run, for as long as the ``with`` block runs. It is committed, or leaves what is collected one day."""
 
-    def __init__(self, repository: Repository, parent: str | None, *, every: float = EVERY) -> None:
+    def __init__(self, repository: Repository, parent: str | None) -> None:
         """``parent`` is the snapshot that it will build on."""
-        self.repository, self.parent, self._every = repository, parent, every
+        self.repository, self.parent = repository, parent
         self.id = secrets.token_bytes(16)
-        self.moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.moment = moment_now()
         self.sealer: Sealer = repository.vault.sealer(self.id)
         self._leases = 0
         self._in_doubt = False  # a commit was tried, and nobody knows whether it came through or still will
@@ -99,7 +99,7 @@ class Run:
             ) from error
 
     def _renew(self) -> None:
-        while not self._end.wait(self._every):
+        while not self._end.wait(EVERY):
             with contextlib.suppress(CloneError):  # the next one may be written; the commit is what decides
                 self._write_lease()
 
@@ -110,6 +110,19 @@ class Run:
 
     def _lease_name(self, number: int) -> str:
         return f"{FOLDER}/{self.id.hex()}/{self.moment}-{number:06}"
+
+
+def begin_run(repository: Repository, donor: str, *, full: bool = False) -> tuple[Run, Snapshot | None]:
+    """A run that has its lease, and the newest snapshot of this donor, which it may build on: one that was there after
+    the lease was. None with ``full``, or where there is none. Raises `StoreLeaseLost`."""
+    for _ in range(TRIES):
+        parent = None if full else find_newest(repository, donor)
+        run = Run(repository, parent.name if parent else None)
+        run.begin()
+        if parent is None or is_there(repository, parent.name):
+            return run, parent
+        run.end()
+    raise StoreLeaseLost(f"{repository.address}: snapshots go as fast as they are looked at")
 
 
 def leases_of(repository: Repository) -> list[Lease]:

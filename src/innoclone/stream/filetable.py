@@ -11,15 +11,17 @@ The table only calculates: a descriptor in, actions out. Who asks carries the ac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from innoclone.errors import CloneError, EncryptionUnsupported, ProtocolError
+from innoclone.errors import CloneError, ProtocolError
 from innoclone.files.names import clash, same_names
 from innoclone.innodb.create import initial_file
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags, is_undo
+from innoclone.native.block import Pages
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
 __all__ = [
@@ -96,6 +98,13 @@ class ClonedFile:
     checker: PageChecker | None = None
 
     @property
+    def pages(self) -> Pages | None:
+        """What the native library has to know of its pages; None: it has none."""
+        if self.checker is not None:
+            return self.checker.pages
+        return None if self.flags is None else Pages(self.flags.physical_page_size, 0, is_zip=False, checked=False)
+
+    @property
     def hole_block(self) -> int:
         """The donor's file system block size if pages are page-compressed and holes are worth punching, else 0."""
         meta = self.metadata
@@ -108,11 +117,14 @@ class FileTable:
     """The files by the donor's numbers. The master connection changes it, and any marks dropped files: callers see to
     it that one does so at a time."""
 
-    def __init__(self, places: Places, server_version: int, *, verify: bool) -> None:
-        """``server_version`` is the donor's as a number (90704)."""
+    def __init__(
+        self, places: Places, server_version: int, *, verify: bool, info: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        """``server_version`` is the donor's as a number (90704); ``info`` makes of a wrapped key what page 0 has."""
         self._places = places
         self._version = server_version
         self._verify = verify
+        self._info = info
         self.data: list[ClonedFile] = []
         self.redo: dict[int, ClonedFile] = {}
         self._paths: set[Path] = set()
@@ -123,7 +135,7 @@ class FileTable:
         """Take one descriptor; ``stage`` is the one the connection is in, ``in_stage`` False behind its END.
 
         What is to be done for it; None where it only repeats what is known. Raises `ProtocolError`, `PathRefused`,
-        `EncryptionUnsupported`, `FileNameClash`.
+        `FileNameClash`.
         """
         _check_sizes(meta)
         if meta.space_id == REDO_SPACE:
@@ -168,7 +180,6 @@ class FileTable:
         file = self.data[meta.index]
         if meta.flags & FileFlag.DELETED:
             return self._drop(file)
-        _refuse_encryption(meta)
         if meta.flags & FileFlag.RENAMED:
             return self._rename(file, meta)
         file.metadata, file.size = meta, max(file.size, meta.size)
@@ -183,7 +194,8 @@ class FileTable:
         if file.flags is None:
             raise ProtocolError(f"file {meta.name!r} was created by DDL and is no tablespace")
         self.changes.append(f"created {meta.name}")
-        return (Create(file.path, *initial_file(meta.space_id, file.flags, self._version)),)
+        info = self._info(meta.key) if meta.key else b""
+        return (Create(file.path, *initial_file(meta.space_id, file.flags, self._version, info)),)
 
     def _drop(self, file: ClonedFile) -> tuple[Action, ...]:
         """Remove a file once; a second notice may come when its name belongs to another file already."""
@@ -240,7 +252,6 @@ class FileTable:
                 flags = SpaceFlags(meta.fsp_flags)
             except ValueError as error:
                 raise ProtocolError(f"file {meta.name!r}: {error}") from error
-        _refuse_encryption(meta, flags)
         checker = PageChecker(flags, meta.space_id) if self._verify and flags is not None else None
         file = ClonedFile(meta, path, path, meta.size, flags, self._first_page(meta, flags), checker=checker)
         self.data.append(file)
@@ -300,8 +311,3 @@ class FileTable:
 def _check_sizes(meta: FileMetadata) -> None:
     if max(meta.size, meta.allocated) > MAX_FILE_SIZE:
         raise ProtocolError(f"file {meta.name!r} is said to have {max(meta.size, meta.allocated)} bytes")
-
-
-def _refuse_encryption(meta: FileMetadata, flags: SpaceFlags | None = None) -> None:
-    if meta.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY) or (flags is not None and flags.is_encrypted):
-        raise EncryptionUnsupported(f"tablespace {meta.name!r} is encrypted")

@@ -55,6 +55,7 @@ class Endpoint:
     connect_timeout: float = 10.0  # seconds
     server_public_key_path: Path | None = None  # the server's RSA key (PEM), for a login without TLS
     get_server_public_key: bool = False  # without it: take the key that the peer sends
+    tls_on_socket: bool = False  # over a Unix socket, too: a donor gives encrypted data over nothing else
     via: Way | None = None
 
     @property

@@ -36,10 +36,11 @@ def log_in(
     """Log in as ``endpoint`` says; ``more`` are capabilities to ask for. Raises a `RemoteFault`, or `UsageError` where
     the server's public key can't be read."""
     local = endpoint.is_private
+    with_tls = not local or endpoint.tls_on_socket
     login = ClientLogin(
         endpoint.user, endpoint.password,
-        tls=endpoint.ssl_mode is not SslMode.DISABLED and not local,
-        tls_required=endpoint.ssl_mode not in (SslMode.DISABLED, SslMode.PREFERRED) and not local,
+        tls=endpoint.ssl_mode is not SslMode.DISABLED and with_tls,
+        tls_required=endpoint.ssl_mode not in (SslMode.DISABLED, SslMode.PREFERRED) and with_tls,
         secure=local, key=_key(endpoint), certificate=endpoint.ssl_cert is not None,
         compression=compression.algorithm, zstd_level=compression.level, more=more,
     )  # fmt: skip

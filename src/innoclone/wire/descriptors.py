@@ -6,7 +6,7 @@ Source of the layouts: InnoDB's clone0desc.h (names and offsets), checked agains
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from innoclone.errors import ProtocolError
@@ -243,7 +243,7 @@ class FileMetadata:
     first_chunk: int
     last_chunk: int
     name: str
-    key: bytes = b""
+    key: bytes = field(default=b"", repr=False)
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> FileMetadata:

@@ -9,9 +9,10 @@ import pytest
 
 from innoclone.agent.accounts.accounts import Account, Accounts
 from innoclone.agent.accounts.caller import Caller
-from innoclone.agent.accounts.credentials import ADMINISTRATOR
+from innoclone.agent.accounts.credentials import ADMINISTRATOR, LoginKeys, PasswordCache
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.connections import ClientKind, ConnectionLimits, Connections
+from innoclone.agent.donors.donors import Donors
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
 from innoclone.agent.settings import AgentSettings
@@ -20,7 +21,9 @@ from innoclone.agent.statements.execution import Execution
 from innoclone.agent.statements.results import Done, Rows
 from innoclone.agent.variables.fixed import fixed_variables
 from innoclone.agent.variables.globals import Variables
+from innoclone.records.keys import PasswordKey, own_certificate
 from innoclone.transport.failedlogins import FailedLogins
+from innoclone.transport.listening import server_context
 
 
 @pytest.fixture
@@ -29,16 +32,19 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     settings = AgentSettings(folder=tmp_path)
     fixed = fixed_variables(port=0, socket="", folder=str(tmp_path), packet=1 << 20, connections=2, timeout=60)
     variables = Variables(tmp_path, fixed)
+    accounts, failed, connections = Accounts(tmp_path), FailedLogins(20, 60), Connections(ConnectionLimits(2))
+    keys = LoginKeys(PasswordCache(), PasswordKey(tmp_path), server_context(*own_certificate(tmp_path)))
     return Services(
-        settings=settings, accounts=Accounts(tmp_path), variables=variables, failed_logins=FailedLogins(20, 60),
-        clones=Clones(tmp_path, variables, None), connections=Connections(ConnectionLimits(2)),
+        settings=settings, accounts=accounts, variables=variables, failed_logins=failed,
+        clones=Clones(tmp_path, variables, None), connections=connections,
+        donors=Donors(settings, keys, accounts, failed, connections),
     )  # fmt: skip
 
 
 class Connected:
     """A connection that has nobody at its other end."""
 
-    kind, command, since, info = ClientKind.TCP, "Query", 0.0, "SELECT 1"
+    kind, command, since, info, state = ClientKind.TCP, "Query", 0.0, "SELECT 1", "executing"
     traffic, is_cloning = (3, 4), False
 
     def __init__(self, services: Services, number: int, user: str) -> None:

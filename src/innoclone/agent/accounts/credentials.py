@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import ssl
 from dataclasses import dataclass
 
 from innoclone.agent.accounts.accounts import EVERYWHERE, GRANT_OPTION, NOBODY, Account, Accounts
 from innoclone.agent.sql import PRIVILEGES
 from innoclone.records.keys import PasswordKey
 
-__all__ = ["ADMINISTRATOR", "HostCredentials", "PasswordCache", "is_administrator"]
+__all__ = ["ADMINISTRATOR", "HostCredentials", "LoginKeys", "PasswordCache", "is_administrator"]
 
 ADMINISTRATOR = Account(
     "root", "localhost", None, frozenset((name, EVERYWHERE) for name in (*PRIVILEGES, GRANT_OPTION))
@@ -38,6 +39,15 @@ class PasswordCache:
         """Remember a password that was right."""
         self._digests = {known: d for known, d in self._digests.items() if known.name != account.name}
         self._digests[account] = hashlib.sha256(hashlib.sha256(password).digest()).digest()
+
+
+@dataclass(frozen=True)
+class LoginKeys:
+    """What logins need besides accounts."""
+
+    passwords: PasswordCache
+    key: PasswordKey
+    tls: ssl.SSLContext
 
 
 @dataclass

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from innoclone.agent.accounts.caller import UNAUTHENTICATED, Caller
-from innoclone.agent.accounts.credentials import HostCredentials, PasswordCache
+from innoclone.agent.accounts.credentials import HostCredentials, LoginKeys
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
@@ -22,7 +21,6 @@ from innoclone.agent.statements.prepared import Prepared
 from innoclone.agent.statements.results import Answer, Done, Rows, packets
 from innoclone.agent.variables.version import SERVER_VERSION
 from innoclone.errors import CloneError, NetworkError, ProtocolError, TlsFailed, one_line
-from innoclone.records.keys import PasswordKey
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, ServedConnection, nonce
 from innoclone.wire import commands as com
@@ -30,7 +28,7 @@ from innoclone.wire.handshake import Err
 from innoclone.wire.results import Eof
 from innoclone.wire.serverlogin import ServerLogin, ServerStep
 
-__all__ = ["LoginKeys", "Session", "refusal"]
+__all__ = ["Session", "refusal"]
 
 log = logging.getLogger("innoclone.agent")
 DRAINED, DRAINED_WITHIN = 64 << 20, 5.0  # bytes and seconds of a packet that is too large
@@ -45,15 +43,6 @@ def refusal(error: CloneError) -> bytes:
     """An ERR packet."""
     message = error.message.encode("utf-8", "replace").decode()  # it may quote what a client sent
     return Err(error.code, error.sqlstate, message).serialize()
-
-
-@dataclass(frozen=True)
-class LoginKeys:
-    """What logins need besides accounts."""
-
-    passwords: PasswordCache
-    key: PasswordKey
-    tls: ssl.SSLContext
 
 
 class Session:
@@ -108,6 +97,11 @@ class Session:
         self._context.interrupted.set()
         if not query_only and (self.info == "" or self._is_writing):
             self._connection.shut()  # it waits for a command, or for a client that doesn't read
+
+    @property
+    def state(self) -> str:
+        """As the processlist has it."""
+        return "executing" if self.info else ""
 
     @property
     def is_cloning(self) -> bool:

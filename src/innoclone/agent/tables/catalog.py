@@ -12,7 +12,17 @@ from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
 from innoclone.agent.sql import Column, Table, Value
 from innoclone.agent.tables.clonerows import progress_rows, status_rows
-from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, GLOBAL_VARIABLES, PLUGINS, SCHEMAS, row
+from innoclone.agent.tables.columns import (
+    CLONE_PROGRESS,
+    CLONE_RECIPIENTS,
+    CLONE_SERVED,
+    CLONE_STATUS,
+    GLOBAL_VARIABLES,
+    PLUGINS,
+    SCHEMAS,
+    row,
+)
+from innoclone.agent.tables.donorrows import recipient_rows, served_rows
 from innoclone.agent.tables.empties import empty_tables
 from innoclone.agent.tables.information import INFORMATION, Source, columns_of, information_rows, shown_name
 from innoclone.agent.tables.status import status_values
@@ -43,6 +53,8 @@ class Catalog:
         self._tables: dict[tuple[str, str], Source] = {
             ("performance_schema", "clone_status"): (CLONE_STATUS, lambda: status_rows(clones)),
             ("performance_schema", "clone_progress"): (CLONE_PROGRESS, lambda: progress_rows(clones)),
+            ("performance_schema", "clone_served"): (CLONE_SERVED, lambda: served_rows(services.donors)),
+            ("performance_schema", "clone_recipients"): (CLONE_RECIPIENTS, lambda: recipient_rows(services.donors)),
             ("performance_schema", "global_variables"): (
                 GLOBAL_VARIABLES, lambda: variable_rows(global_values(variables)),
             ),
@@ -76,7 +88,7 @@ class Catalog:
             row(
                 INFORMATION["PROCESSLIST"], ID=connection.number, USER=connection.caller.user,
                 HOST=connection.caller.host, DB=connection.schema or None, COMMAND=connection.command,
-                TIME=int(time.time() - connection.since), STATE="executing" if info else "", INFO=info or None,
+                TIME=int(time.time() - connection.since), STATE=connection.state, INFO=info or None,
             )
             for connection in seen
             for info in [connection.info if full else connection.info[:SHORT_INFO]]

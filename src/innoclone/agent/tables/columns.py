@@ -9,7 +9,8 @@ from innoclone.agent.sql import BLOB, INT, Column, SqlType, Value, char, datetim
 from innoclone.wire.results import ColumnType
 
 __all__ = [
-    "CLONE_PROGRESS", "CLONE_STATUS", "GLOBAL_VARIABLES", "PLUGINS", "SCHEMAS", "picked", "row",
+    "CLONE_PROGRESS", "CLONE_RECIPIENTS", "CLONE_SERVED", "CLONE_STATUS", "GLOBAL_VARIABLES", "PLUGINS", "SCHEMAS",
+    "picked", "row",
 ]  # fmt: skip
 
 _BIGINT = SqlType(ColumnType.LONGLONG, 20)
@@ -47,6 +48,31 @@ CLONE_PROGRESS = [
     Column("DATA_SPEED", INT),
     Column("NETWORK_SPEED", INT),
     Column("ERROR_MESSAGE", _text(MESSAGE_LENGTH)),  # ours
+]
+CLONE_SERVED = [  # ours: the stored clones that the agent serves
+    Column("NAME", _text(64)),
+    Column("SOURCE", _text(512)),  # a directory, or the running server
+    Column("BIND_ADDRESS", _text(255)),
+    Column("PORT", INT),
+    Column("VERSION", _text(64)),  # as it was looked at last
+    Column("RECIPIENTS", INT),  # now
+    Column("COMPLETED", _BIGINT),  # since the agent was started
+    Column("FAILED", _BIGINT),
+    Column("NETWORK", _BIGINT),  # bytes sent
+]
+CLONE_RECIPIENTS = [  # ours: who takes them now
+    Column("NAME", _text(64)),
+    Column("USER", _text(32)),
+    Column("HOST", _text(255)),
+    Column("STAGE", char(32)),
+    Column("BEGIN_TIME", datetime_type(6, ColumnType.TIMESTAMP)),
+    Column("THREADS", INT),
+    Column("RESTARTS", INT),
+    Column("ESTIMATE", _BIGINT),
+    Column("DATA", _BIGINT),
+    Column("NETWORK", _BIGINT),
+    Column("TLS", char(3)),
+    Column("COMPRESSION", char(8)),
 ]
 GLOBAL_VARIABLES = [Column("VARIABLE_NAME", _text(64)), Column("VARIABLE_VALUE", _text(1024))]
 PLUGINS = [

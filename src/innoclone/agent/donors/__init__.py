@@ -1,0 +1,1 @@
+"""Stored clones that the agent serves."""

@@ -1,0 +1,58 @@
+"""The keyring of a clone: which one it gets, what the manifest tells of it, and what a server needs to find it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from innoclone.commands.options import CopyOptions
+from innoclone.errors import CloneError
+from innoclone.files.generations import LATEST
+from innoclone.files.keyring import ENCRYPTION, CloneKeyring, keyring_home, local_configuration
+from innoclone.files.manifest import MANIFEST, read_manifest
+from innoclone.files.names import OWN_DIR
+from innoclone.receive.resume import keyring_in
+from innoclone.records.journal import read_journal
+from innoclone.server.preflight import DonorFacts
+
+__all__ = ["configuration_of", "encryption_of", "keyring_for"]
+
+
+def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = False) -> CloneKeyring:
+    """The keyring of a clone in ``directory``: the one that was named, or that of what is there, or a new one beside
+    it; all of a series have one. Raises `KeyringFailed` where the one that was named can't serve."""
+    real = Path(os.path.realpath(directory))
+    home = keyring_home(real.parent if in_series else real)
+    earlier = [_known(real), *([_known(real.parent / LATEST)] if in_series else [])]
+    known = next((one for one in earlier if one is not None), None)
+    if known is not None and known[0].parent != home:
+        known = None  # somebody's own, or that of a clone from which this one was copied
+    found = CloneKeyring(home, file=options.keyring, key=options.keyring_key, known=known)
+    found.check()
+    return found
+
+
+def _known(directory: Path) -> tuple[Path, str] | None:
+    """The keyring of the clone that is there, finished or not."""
+    with suppress(CloneError, KeyError, TypeError, ValueError):
+        if (directory / OWN_DIR / MANIFEST).exists():
+            entry = read_manifest(directory)[ENCRYPTION]
+            return Path(entry["keyring"]), str(entry["key"])
+        return keyring_in(read_journal(directory / OWN_DIR))
+    return None
+
+
+def encryption_of(keyring: CloneKeyring, facts: DonorFacts) -> dict[str, object]:
+    """What the manifest tells: nothing where nothing is encrypted."""
+    if not keyring.in_use:
+        return {}
+    logs = {name: facts.variables.get(f"innodb_{name}_log_encrypt", "OFF") for name in ("redo", "undo")}
+    return {ENCRYPTION: {"keyring": str(keyring.path), "key": keyring.master().name} | logs}
+
+
+def configuration_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Files of the data directory by which a server finds the keyring, by name; none without encryption."""
+    return local_configuration(Path(entry[ENCRYPTION]["keyring"])) if ENCRYPTION in entry else {}

@@ -1,0 +1,213 @@
+"""The keyring of a clone: a file with the master key that its tablespaces' keys are wrapped with.
+
+It lies beside the clone, not in it: who gets hold of the directory alone, a backup medium or a copy, has no key. Each
+file is made once (0600 from its first byte, under another name until it is whole), and never written again by us: a
+server on the clone adds its keys to it, and copies of the clone may need it. So it isn't removed either, unless this
+run made it and the clone came to nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from innoclone.errors import KeyringFailed
+from innoclone.files.ownership import give
+from innoclone.files.system import file_error, sync_directory, write_all
+from innoclone.innodb.encryption import MasterKey
+from innoclone.innodb.keyring import parse_keyring, serialize_keyring
+
+__all__ = [
+    "COMPONENT", "COMPONENT_LIST", "ENCRYPTION", "CloneKeyring", "is_configuration", "keyring_home",
+    "local_configuration", "read_keyring",
+]  # fmt: skip
+
+COMPONENT = "component_keyring_file"
+COMPONENT_LIST = "mysqld.my"
+ENCRYPTION = "encryption"  # in the manifest of a clone with anything encrypted
+SUFFIX = ".keyring"
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+LARGEST = 16 << 20  # bytes of a keyring file
+
+
+def keyring_home(directory: Path) -> Path:
+    """The folder beside ``directory`` in which keyrings of clones there lie."""
+    return directory.with_name(directory.name + SUFFIX)
+
+
+def read_keyring(path: Path) -> dict[str, MasterKey]:
+    """InnoDB's master keys in a keyring file, by name. Raises `KeyringFailed`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError as error:
+        raise KeyringFailed(f"the keyring {path} is not there") from error
+    except OSError as error:
+        raise KeyringFailed(f"can't read the keyring {path}: {error.strerror}") from error
+    if len(content) > LARGEST:
+        raise KeyringFailed(f"{path} is larger than any keyring")
+    try:
+        return parse_keyring(content)
+    except ValueError as error:
+        raise KeyringFailed(f"can't read the keyring {path}: {error}") from None
+
+
+def local_configuration(keyring: Path) -> dict[str, str]:
+    """Files for a data directory by name. A server reads them if those of their names beside its program and among its
+    plugins say so (``read_local_manifest``, ``read_local_config``)."""
+    components, settings = {"components": f"file://{COMPONENT}"}, {"path": str(keyring), "read_only": False}
+    return {COMPONENT_LIST: json.dumps(components) + "\n", f"{COMPONENT}.cnf": json.dumps(settings) + "\n"}
+
+
+def is_configuration(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a file of a clone's directory is one of those, as the clone was given it. Raises OSError."""
+    entry = manifest.get(ENCRYPTION)
+    if not isinstance(entry, dict) or not path.is_file() or path.is_symlink():
+        return False
+    return path.read_text(errors="replace") == local_configuration(Path(str(entry.get("keyring")))).get(path.name)
+
+
+class CloneKeyring:
+    """Where the master key of one clone is, or will be: it is made, or read, when the first encrypted file comes.
+
+    With ``file`` a keyring of the user's: one that is there is read and gives its key ``key``, or the newest if it has
+    those of one server; else a new one is made there. Without it a new file is made in ``home``, unless ``known`` (path
+    and key's name) tells of an earlier clone's that can still be read. Several connections may ask at a time.
+    """
+
+    def __init__(
+        self, home: Path, *, file: Path | None = None, key: str | None = None, known: tuple[Path, str] | None = None
+    ) -> None:
+        self._home, self._file, self._key, self._known = home, file, key, known
+        self._lock = threading.Lock()
+        self._master: MasterKey | None = None
+        self._made: tuple[Path, os.stat_result] | None = None
+        self.path: Path | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything was encrypted."""
+        return self._master is not None
+
+    def check(self) -> None:
+        """Raise `KeyringFailed` at once where a keyring that the user named can't serve."""
+        if self._file is not None and (self._key is not None or self._file.exists()):
+            _choose(self._file, self._key)
+
+    def take(self, path: Path, name: str) -> None:
+        """Use the key ``name`` of ``path`` and no other: a clone goes on. Raises `KeyringFailed`."""
+        found = _choose(path, name)
+        with self._lock:
+            self._master, self.path = found, path
+
+    def master(self) -> MasterKey:
+        """The key. Raises `KeyringFailed`, a file error."""
+        with self._lock:
+            if self._master is None:
+                self._master = self._find()
+            return self._master
+
+    def _find(self) -> MasterKey:
+        if self._file is not None and (self._key is not None or self._file.exists()):
+            self.path = self._file
+            return _choose(self._file, self._key)
+        if self._file is None and self._known is not None:
+            path, name = self._known
+            with contextlib.suppress(KeyringFailed):
+                if (known := read_keyring(path).get(name)) is not None:
+                    self.path = path
+                    return known
+        master = MasterKey(str(uuid4()), 1, secrets.token_bytes(32))
+        self.path = self._file or self._home / master.uuid
+        try:
+            self._make(self.path, serialize_keyring(master))
+        except OSError as error:
+            raise file_error(error, f"can't make the keyring {self.path}") from error
+        return master
+
+    def _make(self, path: Path, content: bytes) -> None:
+        """A new file, whole from the moment when it has its name, and never in another one's place."""
+        if self._file is None and not path.parent.is_dir():
+            path.parent.mkdir(mode=FOLDER_MODE)
+            sync_directory(path.parent.parent)
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        try:
+            write_all(fd, content, 0)
+            os.fsync(fd)
+            os.link(beside, path)
+            self._made = path, os.fstat(fd)
+        finally:
+            os.close(fd)
+            beside.unlink()
+        sync_directory(path.parent)
+
+    def copy(self, source: Path, name: str) -> None:
+        """A file of its own for a copy of a clone: all that is in ``source``, of which ``name`` is the clone's key.
+
+        Raises `KeyringFailed`, a file error.
+        """
+        master = _choose(source, name)
+        self.path = self._file or self._home / source.name
+        try:
+            self._make(self.path, source.read_bytes())
+        except FileExistsError as error:
+            raise KeyringFailed(
+                f"{self.path} exists already", hint="an earlier restore left it: move it away"
+            ) from error
+        except OSError as error:
+            raise file_error(error, f"can't make the keyring {self.path}") from error
+        self._master = master
+
+    def discard(self) -> None:
+        """The clone came to nothing: what this run made goes, while it is the very file, which no server has used."""
+        if self._made is None:
+            return
+        path, made = self._made
+        with contextlib.suppress(OSError):
+            now = path.lstat()
+            if (now.st_dev, now.st_ino, now.st_size) == (made.st_dev, made.st_ino, made.st_size):
+                path.unlink()
+            if self._file is None:
+                path.parent.rmdir()  # unless there are others
+
+    def give(self, clone: Path) -> None:
+        """What was made belongs to whom the clone does, who shall run a server on it. Raises a file error."""
+        if self._made is None:
+            return
+        path = self._made[0]
+        try:
+            for one in (path, *([path.parent] if self._file is None else [])):
+                give(one, clone)
+        except OSError as error:
+            raise file_error(error, f"can't give the keyring {path} away") from error
+
+
+def _choose(path: Path, name: str | None) -> MasterKey:
+    """The key of that name; without a name the newest, where all are of one server. Raises `KeyringFailed`."""
+    keys = read_keyring(path)
+    if name is not None:
+        if name not in keys:
+            raise KeyringFailed(f"the keyring {path} has no key {name} of InnoDB's", hint=_told(keys))
+        return keys[name]
+    if not keys:
+        raise KeyringFailed(
+            f"the keyring {path} has no master key of InnoDB's",
+            hint="name one that a server with encrypted tables has used, or a file that is not there: it is made then",
+        )
+    if len({key.uuid for key in keys.values()}) > 1:
+        raise KeyringFailed(
+            f"the keyring {path} has master keys of several servers", hint=f"--keyring-key: {_told(keys)}"
+        )
+    return max(keys.values(), key=lambda key: key.number)
+
+
+def _told(keys: dict[str, MasterKey]) -> str:
+    return f"it has {', '.join(sorted(keys)[:8])}" if keys else "it has none"

@@ -1,0 +1,93 @@
+"""The tables ``[serve.NAME]`` of the agent's file: stored clones, and the server of its host, that it serves.
+
+Each has a port of its own: a recipient names nothing but a host, a port and an account.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from innoclone.errors import UsageError
+
+__all__ = ["ServedClone", "served_of"]
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
+KINDS: dict[str, tuple[type, ...]] = {
+    "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
+    "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
+    "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float),
+}  # fmt: skip
+PATHS = ("directory", "datadir")
+
+
+@dataclass(frozen=True)
+class ServedClone:
+    """One table. Limits in MiB/s, of all recipients together, 0 is none; ``reconnect_timeout`` in minutes. Raises
+    `UsageError`."""
+
+    name: str
+    port: int  # 0: any that is free
+    directory: Path | None = None  # or a link to it: what it leads to when a recipient comes
+    live: bool = False  # the running server of [server], else of [managed]
+    datadir: Path | None = None  # that server's data directory as it is seen here
+    bind_address: str | None = None  # None: the agent's
+    require_secure_transport: bool | None = None  # None: the agent's
+    max_connections: int = 256
+    reconnect_timeout: int = 5
+    max_data_bandwidth: float = 0.0
+    max_network_bandwidth: float = 0.0
+
+    @property
+    def source(self) -> str:
+        """What a user knows it by."""
+        return "the running server" if self.directory is None else str(self.directory)
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be served."""
+        where = f"[serve.{self.name}]"
+        if not NAME.fullmatch(self.name):
+            raise UsageError(f"{where}: a name has letters, digits, -, _ and .")
+        if (self.directory is None) == (not self.live):
+            raise UsageError(f"{where} needs directory, or live = true")
+        if self.datadir is not None and not self.live:
+            raise UsageError(f"{where} datadir goes together with live")
+        if not all(path is None or path.is_absolute() for path in (self.directory, self.datadir)):
+            raise UsageError(f"{where} directory and datadir must be absolute paths")
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"{where} port must be from 0 to 65535, not {self.port}")
+        if self.bind_address == "":
+            raise UsageError(f"{where} bind_address must not be empty", hint="* is everywhere")
+        if not 3 <= self.max_connections <= MOST_CONNECTIONS:
+            raise UsageError(f"{where} max_connections must be from 3 to {MOST_CONNECTIONS}")
+        if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
+            raise UsageError(f"{where} reconnect_timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
+        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+            raise UsageError(f"{where}: a bandwidth must not be below 0")
+
+
+def served_of(tables: Any, config: Path | None) -> tuple[ServedClone, ...]:
+    """The table of tables ``serve``. Raises `UsageError` for what is missing, unknown or of another type."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise UsageError(f"{config}: each stored clone that is served is a table of its own, [serve.NAME]")
+    found = [_one(name, table, f"{config}: [serve.{name}]") for name, table in tables.items()]
+    ports = [one.port for one in found if one.port]
+    if twice := next((port for port in ports if ports.count(port) > 1), None):
+        raise UsageError(f"{config}: two [serve.NAME] have port {twice}", hint="each needs one of its own")
+    return tuple(found)
+
+
+def _one(name: str, table: dict[str, Any], where: str) -> ServedClone:
+    for key, value in table.items():
+        kinds = KINDS.get(key)
+        if kinds is None:
+            raise UsageError(f"{where} may have {', '.join(KINDS)}, not {key}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise UsageError(f"{where} {key} must be of type {kinds[0].__name__}")
+    if "port" not in table:
+        raise UsageError(f"{where} needs port")
+    values: dict[str, Any] = {key: Path(value) if key in PATHS else value for key, value in table.items()}
+    return ServedClone(name, **values)

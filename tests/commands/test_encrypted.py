@@ -1,0 +1,224 @@
+"""Clones of an encrypted server: booted with nothing but their own keyring, equal to the donor, no key in the open."""
+
+from __future__ import annotations
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clones import booted, check_tables, rows
+from encrypted import KINDS, add_rows, encrypted_donor, holding_keys, keyring_of, program_with_keyring, secrets_of
+from innoclone.commands.boot import boot
+from innoclone.commands.clone import clone
+from innoclone.commands.local import local
+from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
+from innoclone.commands.replace import replace_data
+from innoclone.commands.restore import restore
+from innoclone.errors import EncryptionNeedsTls, EncryptionUnsupported, KeyringFailed
+from innoclone.innodb.encryption import MasterKey
+from innoclone.innodb.keyring import parse_keyring, serialize_keyring
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.transport.endpoint import Compression, SslMode
+from local_clones import checksums
+from managed import MakeManaged, ManagedServer
+from servers import ServerFactory, endpoint_of
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ring") / "ring"
+
+
+@pytest.fixture(scope="module")
+def hidden(make_module_server: ServerFactory, ring: Path) -> Server:
+    """The donor; tests may add rows and rotate its master key."""
+    return encrypted_donor(make_module_server, ring.parent)
+
+
+def assert_equal(programs: Programs, directory: Path, donor: Server) -> None:
+    """The clone comes up on a stock server with its own keyring, and is the donor; a new master key can be made."""
+    with booted(programs, directory, keyring=keyring_of(directory)) as server:
+        assert checksums(server) == checksums(donor)
+        assert check_tables(server) == []
+        rotate(server)
+        assert checksums(server) == checksums(donor)
+    with booted(programs, directory, keyring=keyring_of(directory)) as server:
+        assert checksums(server) == checksums(donor)
+
+
+def rotate(server: Server | ManagedServer) -> None:
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_log_bin = 0")
+        cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+
+
+def assert_no_key(directory: Path, *folders: Path) -> None:
+    """No tablespace's key of the clone stands in it or in ``folders``; and it would be found."""
+    secrets = secrets_of(directory, keyring_of(directory).path)
+    assert len(secrets) > len(KINDS)
+    assert set(holding_keys([directory, *folders], secrets)) == set()
+    scratch = directory / "found"
+    scratch.write_bytes(b"x" + secrets[-1].raw[32:] + b"y")
+    assert set(holding_keys([directory, *folders], secrets)) == {scratch}
+    scratch.unlink()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("way", ["tcp", "zstd", "socket"])
+def test_remote(hidden: Server, programs: Programs, tmp_path: Path, state_folder: Path, way: str) -> None:
+    directory = tmp_path / "clone"
+    donor = endpoint_of(hidden)
+    if way == "socket":
+        donor = replace(donor, socket=hidden.socket, ssl_mode=SslMode.DISABLED)
+    compression = Compression("zstd" if way == "zstd" else "off")
+    result = clone(CloneOptions(donor, directory, threads=4 if way == "tcp" else 1, compression=compression))
+    assert result.cipher
+    keyring = keyring_of(directory)
+    assert keyring.path.parent == tmp_path / "clone.keyring"
+    assert mode(keyring.path) == 0o600
+    assert mode(keyring.path.parent) == 0o700
+    assert_no_key(directory, tmp_path, state_folder)
+    assert_equal(programs, directory, hidden)
+    assert_no_key(directory)
+
+
+def test_a_private_boot_leaves_the_keyring_alone(hidden: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    clone(CloneOptions(endpoint_of(hidden), directory))
+    path = keyring_of(directory).path
+    before = path.read_bytes()
+    assert boot(BootOptions(directory)).position.gtid_executed
+    assert path.read_bytes() == before
+    moved = path.rename(tmp_path / "moved")
+    for wrong in (None, tmp_path / "nothing"):
+        with pytest.raises(KeyringFailed, match="is not there"):
+            boot(BootOptions(directory, keyring=wrong))
+    other = tmp_path / "other"
+    other.write_bytes(serialize_keyring(MasterKey("0" * 36, 1, bytes(32))))
+    with pytest.raises(KeyringFailed, match="has not the clone's key"):
+        boot(BootOptions(directory, keyring=other))
+    other.write_bytes(b"{")
+    with pytest.raises(KeyringFailed, match="no keyring file"):
+        boot(BootOptions(directory, keyring=other))
+    boot(BootOptions(directory, keyring=moved))
+
+
+def test_local_and_its_updates(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    options = LocalOptions(endpoint_of(hidden), directory)
+    local(options)
+    first = keyring_of(directory)
+    boot(BootOptions(directory))
+    add_rows(hidden, "single", 10_000)
+    rows(hidden, "ALTER INSTANCE ROTATE INNODB MASTER KEY")
+    rows(hidden, "ALTER TABLE e.zipped FORCE")  # with another key from now on
+    assert local(options).incremental
+    assert keyring_of(directory) == first
+    assert_no_key(directory, tmp_path)
+    add_rows(hidden, "lz4", 10_000)
+    kept = replace(options, keep_base=True)
+    assert not local(kept).incremental
+    assert keyring_of(directory) == first
+    assert_equal(programs, directory, hidden)
+
+
+def test_an_update_over_the_network(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    options = CloneOptions(endpoint_of(hidden), directory, write_changed_only=True)
+    clone(options)
+    add_rows(hidden, "common", 10_000)
+    rows(hidden, "ALTER TABLE e.zlib FORCE")
+    keyring_of(directory).path.unlink()  # then there is another one
+    clone(options)
+    assert_equal(programs, directory, hidden)
+
+
+def test_a_keyring_of_the_users(hidden: Server, programs: Programs, ring: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(ring.read_bytes())
+    keys = parse_keyring(mine.read_bytes())
+    oldest = min(keys.values(), key=lambda key: key.number)
+    options = CloneOptions(endpoint_of(hidden), tmp_path / "a", keyring=mine, keyring_key=oldest.name)
+    clone(options)
+    assert mine.read_bytes() == ring.read_bytes()
+    assert not (tmp_path / "a.keyring").exists()
+    entry = json.loads((tmp_path / "a" / "#innoclone" / "manifest.json").read_text())["encryption"]
+    assert (entry["keyring"], entry["key"]) == (str(mine), oldest.name)
+    assert_equal(programs, tmp_path / "a", hidden)
+    clone(replace(options, directory=tmp_path / "b", keyring=tmp_path / "new", keyring_key=None))
+    assert mode(tmp_path / "new") == 0o600
+    boot(BootOptions(tmp_path / "b"))
+
+
+def test_a_keyring_that_cannot_serve(hidden: Server, tmp_path: Path) -> None:
+    mine, directory = tmp_path / "mine", tmp_path / "clone"
+    options = CloneOptions(endpoint_of(hidden), directory, keyring=mine)
+    for content, key, said in (
+        (b"nonsense", None, "no keyring file"),
+        (b'{"version":"1.0","elements":[]}', None, "no master key"),
+        (serialize_keyring(MasterKey("0" * 36, 1, bytes(32))), "INNODBKey-x-1", "has no key INNODBKey-x-1"),
+    ):
+        mine.write_bytes(content)
+        with pytest.raises(KeyringFailed, match=said):
+            clone(replace(options, keyring_key=key))
+        assert mine.read_bytes() == content
+    assert not directory.exists()
+
+
+def test_without_tls_nothing_moves(hidden: Server, tmp_path: Path) -> None:
+    with pytest.raises(EncryptionNeedsTls, match="encrypted tablespaces"):
+        clone(CloneOptions(endpoint_of(hidden, ssl_mode=SslMode.DISABLED), tmp_path / "clone"))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_generations_share_a_keyring(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
+    made = [local(options).directory, local(options).directory]
+    assert {keyring_of(one).path.parent for one in made} == {tmp_path / "all.keyring"}
+    assert len([*(tmp_path / "all.keyring").iterdir()]) == 1
+    assert_equal(programs, made[-1], hidden)
+
+
+def test_restored_with_a_keyring_of_its_own(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
+    before = keyring_of(tmp_path / "clone")
+    restore(RestoreOptions(tmp_path / "clone", tmp_path / "restored", mysqld_check=True))
+    own = keyring_of(tmp_path / "restored")
+    assert own.path.parent == tmp_path / "restored.keyring"
+    assert own.path.read_bytes() == before.path.read_bytes()
+    assert mode(own.path) == 0o600
+    assert str(own.path) in (tmp_path / "restored" / "component_keyring_file.cnf").read_text()
+    before.path.unlink()
+    assert_equal(programs, tmp_path / "restored", hidden)
+    with pytest.raises(KeyringFailed, match="is not there"):
+        restore(RestoreOptions(tmp_path / "clone", tmp_path / "again"))
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_servers_data_is_replaced(
+    hidden: Server, programs: Programs, make_managed: MakeManaged, tmp_path: Path
+) -> None:
+    ring = tmp_path / "ring"
+    server = make_managed(mysqld=program_with_keyring(programs, tmp_path / "program", ring))
+    with pytest.raises(EncryptionUnsupported, match="no master key of InnoDB's yet"):
+        replace_data(server.options(hidden))
+    assert server.schemas() == {"mine"}
+    rotate(server)
+    replace_data(server.options(hidden))
+    assert server.schemas() == {"e"}
+    for name in KINDS:
+        table = f"CHECKSUM TABLE e.`{name}`"
+        assert server.run(table) == rows(hidden, table)
+    rotate(server)
+    assert not (server.data / "mysqld.my").exists()
+    bare = make_managed()
+    with pytest.raises(EncryptionUnsupported, match="has no component_keyring_file"):
+        replace_data(bare.options(hidden))
+    assert bare.schemas() == {"mine"}
