@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -68,6 +68,7 @@ from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
 from innoclone.settings.dsn import is_dsn
 from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords, Sources, resolve
+from innoclone.settings.via import way_of
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
@@ -97,10 +98,13 @@ def endpoint(dsn: str, *, password: str | None = None, **options: Unpack[Connect
 
 
 def clone(
-    donor: str | Endpoint,
+    donor: str | Endpoint | None,
     directory: str | os.PathLike[str],
     *,
     password: str | None = None,
+    via: str | None = None,
+    from_dir: str | None = None,
+    remote_innoclone: str | None = None,
     compress: str | Compression = "off",
     progress: Progress | None = None,
     progress_interval: float = 0.5,
@@ -110,16 +114,20 @@ def clone(
 ) -> CloneResult:
     """Clone a running server into a directory.
 
+    With ``via="ssh://user@host"`` the clone is taken through ssh, from an innoclone that is started there
+    (``remote_innoclone``): ``donor`` is a DSN as that host sees it, without a password, or None; ``from_dir`` is a
+    stored clone there in its place. What ssh says is in the result's notes.
+
     ``password`` is the donor account's, if the DSN has none. ``progress`` is called every ``progress_interval``
     seconds, and once at the end, from a thread of its own, with the live status. Setting ``stopped`` ends the clone
     with `Interrupted`; changing ``limits`` changes its bandwidth. ``options`` are the other fields of `CloneOptions`
     (``threads``, ``block_ddl``, ``boot``, ...). Raises a `CloneError`.
     """
-    server = _server(donor, password)
     compression = Compression(compress) if isinstance(compress, str) else compress
-    choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
+    far = _Far(via, from_dir, remote_innoclone)
+    with far.donor(donor, password, status) as server, _watched(status, progress, progress_interval):
+        choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
         return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
 
 
@@ -363,6 +371,32 @@ def history(limit: int | None = None) -> list[dict[str, Any]]:
     """This user's clones that came to an end, the newest ``limit`` of them, oldest first. Raises a file error."""
     records = read_history()
     return records if limit is None else records[max(len(records) - limit, 0) :]
+
+
+@dataclass(frozen=True)
+class _Far:
+    """What of a clone is said about ssh."""
+
+    via: str | None
+    from_dir: str | None
+    program: str | None
+
+    @contextlib.contextmanager
+    def donor(self, donor: str | Endpoint | None, password: str | None, status: CloneStatus) -> Iterator[Endpoint]:
+        """The server or what is behind ssh, as long as the ``with`` block runs. Raises `UsageError`."""
+        if self.via is None:
+            if donor is None or self.from_dir is not None or self.program is not None:
+                raise UsageError("no donor is named", hint="name a server, or via='ssh://host'")
+            yield _server(donor, password)
+            return
+        if isinstance(donor, Endpoint) or password is not None:
+            raise UsageError(
+                "what is cloned through ssh is named by a DSN of the other host, without a password",
+                hint="the password stands in an option file of the user there",
+            )
+        say = status.notes.append
+        with way_of(self.via, dsn=donor, from_dir=self.from_dir, program=self.program, say=say) as way:
+            yield way.endpoint
 
 
 def _server(donor: str | Endpoint, password: str | None) -> Endpoint:

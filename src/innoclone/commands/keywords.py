@@ -60,6 +60,7 @@ class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
     """Of `CloneOptions`; ``compress`` is an argument of its own."""
 
     write_changed_only: bool
+    incremental: str
 
 
 class ReplaceKeywords(_NetworkKeywords, total=False):
@@ -93,6 +94,7 @@ class RestoreKeywords(TypedDict, total=False):
     """Of `RestoreOptions`."""
 
     chown: str | None
+    keyring: Path | None
     mysqld_check: bool
     mysqld: Path | None
     accept_changes: bool
@@ -119,6 +121,7 @@ class VerifyKeywords(TypedDict, total=False):
     """Of `VerifyOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     threads: int
 
 

@@ -73,10 +73,12 @@ class CloneOptions(CopyOptions):
     max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    incremental: str = "auto"  # take only what differs from an earlier clone, if the donor can; off; require
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
         super().__post_init__()
+        _check_incremental(self.incremental)
         if self.threads is not None:
             _bounded("threads", self.threads, 1, MAX_THREADS)
         _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
@@ -102,8 +104,7 @@ class LocalOptions(CopyOptions):
         """Refuse what no clone could run with."""
         super().__post_init__()
         _bounded("threads", self.threads, 1, MAX_THREADS)
-        if self.incremental not in ("auto", "off", "require"):
-            raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+        _check_incremental(self.incremental)
 
     @property
     def policy(self) -> Policy:
@@ -161,6 +162,7 @@ class VerifyOptions:
     directory: Path
     against: Endpoint | None = None
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone: with it encrypted pages are checked, too
     threads: int = 4  # files or tables looked at in parallel
 
 
@@ -171,6 +173,7 @@ class RestoreOptions:
     clone: Path  # a symbolic link to it will do
     directory: Path
     chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     mysqld_check: bool = False  # let a private mysqld come up on the new directory once
     mysqld: Path | None = None
     accept_changes: bool = False  # also if a server of its own has run on the clone
@@ -265,6 +268,7 @@ class ServeOptions:
     password: str = field(repr=False)
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
+    relay: bool = False  # pass its own stream on, and read no file
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -296,6 +300,11 @@ class ServeOptions:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
         if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError("a bandwidth must not be below 0")
+
+
+def _check_incremental(value: str) -> None:
+    if value not in ("auto", "off", "require"):
+        raise UsageError(f"incremental must be auto, off or require, not {value}")
 
 
 def _bounded(name: str, value: float, least: float, most: float) -> None:

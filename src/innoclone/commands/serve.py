@@ -69,7 +69,9 @@ def serve(
     each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
     `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
-    source: Source = find_live(options.live, options.datadir) if options.live is not None else _stored(options)
+    source: Source = (
+        find_live(options.live, options.datadir, relay=options.relay) if options.live is not None else _stored(options)
+    )
     try:
         counting = _Counting(options, source.name, ended)
         donor = counting.donor = Donor(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
@@ -168,8 +168,11 @@ _ENCRYPTED = 1 << 15
 _NUMBERS = 1 << 30
 
 
-def scan_blocks(buffer: bytes | bytearray | memoryview, lsn: int) -> BlockScan:
-    """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512."""
+def scan_blocks(
+    buffer: bytes | bytearray | memoryview, lsn: int, decrypt: Callable[[memoryview], bytes] | None = None
+) -> BlockScan:
+    """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512.
+    ``decrypt`` gives an encrypted block as it is in clear; without it its checksum says nothing."""
     from crc32c import crc32c
 
     view = memoryview(buffer)
@@ -180,6 +183,8 @@ def scan_blocks(buffer: bytes | bytearray | memoryview, lsn: int) -> BlockScan:
         at = (first + index) * BLOCK_SIZE
         block = view[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
         encrypted = bool(length & _ENCRYPTED)
+        if encrypted and decrypt is not None:
+            block, encrypted = memoryview(decrypt(block)), False
         sound = encrypted or crc in (_NO_CHECKSUM, crc32c(block[:_CRC_AT]))
         if not sound and any(block):
             return BlockScan(LogEnd.DAMAGED, at, not_verifiable)
