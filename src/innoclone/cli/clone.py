@@ -50,6 +50,12 @@ def clone(
             "--write-changed-only", help="Update an earlier clone: write differing pages only.", rich_help_panel=COPY
         ),
     ] = CloneOptions.write_changed_only,
+    incremental: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|require", help="Take only what differs from an earlier clone.", rich_help_panel=COPY
+        ),
+    ] = CloneOptions.incremental,
     copying: CopyArgs,
     via: ViaArgs,
     connection: ConnectionArgs,
@@ -61,8 +67,7 @@ def clone(
     dsn, directories = split_targets(targets)
     if not directories:
         raise UsageError("no directory was named", hint="innoclone clone [DSN] DIRECTORY")
-    named = "the DSN" if dsn else next((f"--{name}" for name in connection.typed), None)
-    with via.donor(named, lambda: connection.endpoint(dsn, files, out), out) as donor:
+    with via.donor(dsn, connection, files, out) as donor:
         options = CloneOptions(
             donor=donor,
             directory=directories[0],
@@ -72,6 +77,7 @@ def clone(
             max_network_bandwidth=max_network_bandwidth,
             max_data_bandwidth=max_data_bandwidth,
             write_changed_only=write_changed_only,
+            incremental=incremental,
             **copying.options,
         )
         out.detail(f"connections {threads}, ssl-mode {donor.ssl_mode.value}, compression {compress}")

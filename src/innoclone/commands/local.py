@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from innoclone.commands.awaiting import await_donor
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.earlierclone import (
     check_same_donor,
@@ -32,7 +33,7 @@ from innoclone.files.ownlife import refuse_losses
 from innoclone.files.swap import exchange, fresh_sibling, hold_for_swap
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import find_resumable
-from innoclone.receive.retry import Deed, Retries, When, serves_next_run
+from innoclone.receive.retry import serves_next_run
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.limits import Limits
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
@@ -202,18 +203,9 @@ class _Clone:
         return CopiedLocally(received, copied.summary, copied.reflink)
 
     def _await_donor(self, directory: Path) -> None:
-        """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
+        """Until it answers again. Raises as `await_donor`, or that another server does."""
         options = self.options
-        retries = Retries(options.retry_for, self.status)
-        while True:
-            retries.wait(self.stopped)
-            try:
-                facts = check(options.donor, None)
-                break
-            except CloneError as error:
-                if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
-                    raise
-        facts.verdict()
+        facts = await_donor(options, self.status, self.stopped)
         check_still_same_donor(directory, options.donor, self.facts, facts, options.discard_changes, self.status)
         self.facts = facts
         with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:

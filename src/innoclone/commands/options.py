@@ -73,10 +73,12 @@ class CloneOptions(CopyOptions):
     max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    incremental: str = "auto"  # take only what differs from an earlier clone, if the donor can; off; require
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
         super().__post_init__()
+        _check_incremental(self.incremental)
         if self.threads is not None:
             _bounded("threads", self.threads, 1, MAX_THREADS)
         _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
@@ -102,8 +104,7 @@ class LocalOptions(CopyOptions):
         """Refuse what no clone could run with."""
         super().__post_init__()
         _bounded("threads", self.threads, 1, MAX_THREADS)
-        if self.incremental not in ("auto", "off", "require"):
-            raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+        _check_incremental(self.incremental)
 
     @property
     def policy(self) -> Policy:
@@ -267,6 +268,7 @@ class ServeOptions:
     password: str = field(repr=False)
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
+    relay: bool = False  # pass its own stream on, and read no file
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -299,6 +301,11 @@ class ServeOptions:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
         if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError("a bandwidth must not be below 0")
+
+
+def _check_incremental(value: str) -> None:
+    if value not in ("auto", "off", "require"):
+        raise UsageError(f"incremental must be auto, off or require, not {value}")
 
 
 def _bounded(name: str, value: float, least: float, most: float) -> None:

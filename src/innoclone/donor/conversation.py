@@ -12,12 +12,14 @@ import re
 import threading
 import time
 
-from innoclone.donor.answers import UNKNOWN, answer
+from innoclone.donor.answers import UNKNOWN, answer, refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
+from innoclone.donor.comparing import Comparer
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Wish
+from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
 from innoclone.donor.takings import Recipient
 from innoclone.errors import (
@@ -31,6 +33,16 @@ from innoclone.errors import (
 )
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
+from innoclone.wire.comparison import (
+    ANSWER_AT_REST,
+    ANSWER_KEY,
+    ANSWER_LIVE,
+    COMMANDS,
+    REQUEST,
+    Comparison,
+    Join,
+    parse_comparison,
+)
 from innoclone.wire.descriptors import Locator, StageNumber
 from innoclone.wire.handshake import Capability, Err, Ok
 from innoclone.wire.rpc import (
@@ -72,18 +84,6 @@ STATES = {  # as a stock donor's processlist has them; what takes no part in a s
     StageNumber.REDO_COPY: "clone (redo copy)",
 }  # fmt: skip
 KILL = re.compile(r"\s*KILL\s+(?:CONNECTION\s+)?(\d{1,10})\s*;?\s*\Z", re.IGNORECASE)
-REFUSED = {
-    1129: ("HY000", "Host '{}' is blocked because of many connection errors"),
-    1040: ("08004", "Too many connections"),
-    1047: ("08S01", "Unknown command"),
-    1227: ("42000", "Access denied; you need (at least one of) the BACKUP_ADMIN privilege(s) for this operation"),
-}
-
-
-def refusal(number: int, *what: str) -> bytes:
-    """An ERR packet."""
-    state, text = REFUSED[number]
-    return Err(number, state, text.format(*what)).serialize()
 
 
 class Conversation:
@@ -97,15 +97,19 @@ class Conversation:
         self.logged_in = self.in_clone = False
         self.course: Course | None = None
         self.task: Task | None = None
+        self._relay: Relay | None = None
         self._services = services
         self._attempt = LoginAttempt(services.entrance.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
+        self._comparer: Comparer | None = None
+        self._patience = threading.Event()  # set when the connection is to end
         self._compression = ""
         self.is_shut = False
 
     def shut(self) -> None:
         """End it, from any thread."""
         self.is_shut = True
+        self._patience.set()
         self.channel.shut()
 
     def kill(self, *, query_only: bool) -> None:
@@ -127,6 +131,8 @@ class Conversation:
             log.warning("%sconnection %d from %s: %s", self._prefix, self.number, self.host, one_line(error.message))
         finally:
             self.channel.close()
+            if self._relay is not None:
+                self._relay.close()
             self._leave(lost=True)
 
     # ---- login ---------------------------------------------------------------------------------------------
@@ -199,7 +205,9 @@ class Conversation:
             if payload is None or payload[:1] == bytes([COM_QUIT]):
                 return
             code = payload[0] if payload else -1
-            if code == COM_CLONE:
+            if code == COM_CLONE and isinstance(self._services.source, RelayedServer):
+                self._pass_on(self._services.source)
+            elif code == COM_CLONE:
                 channel.write([refused := self._refusal()])
                 if refused[:1] == OK:
                     self._clone()
@@ -217,6 +225,8 @@ class Conversation:
             described = self._description()
             return [UNKNOWN.serialize()] if described is None else answer(statement, described, self._services.began)
         self._services.clones.kill(int(match[1]), self.host)
+        if self._relay is not None:
+            self._relay.kill(int(match[1]))
         return [Ok().serialize()]
 
     def _description(self) -> Description | None:
@@ -260,6 +270,22 @@ class Conversation:
         course, task = self.course, self.task
         return STATES.get(course.stage, "starting") if course is not None and task is not None else "starting"
 
+    def _pass_on(self, source: RelayedServer) -> None:
+        """Clone mode with a server behind us. Its connection stays: it may be asked to kill another one."""
+        if (refused := self._refusal())[:1] == OK:
+            if self._relay is not None:
+                self._relay.close()
+            try:
+                self._relay = Relay(source, self._services, self.channel, self.number, self._recipient)
+            except CloneError as error:
+                refused = Err(error.code, error.sqlstate, one_line(error.message)).serialize()
+        self.channel.write([refused])
+        if self._relay is not None and refused[:1] == OK:
+            self.channel.most = COMMAND_PACKET + source.chunks // CHUNKS_PER_BYTE
+            self.in_clone = True
+            self._relay.run()
+            self.in_clone = False
+
     # ---- clone mode ----------------------------------------------------------------------------------------
 
     def _clone(self) -> None:
@@ -277,8 +303,11 @@ class Conversation:
             payload = self.channel.read()
             if payload is None:
                 raise NetworkError("the recipient is gone")
-            command = parse_command(payload)
             try:
+                if payload[:1] and payload[0] in COMMANDS:
+                    self._compare(parse_comparison(payload))
+                    continue
+                command = parse_command(payload)
                 self._command(command)
             except (NetworkError, ProtocolError):
                 raise
@@ -316,12 +345,17 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._services.clones.begin(
-            self._recipient, Wish(command.block_ddl, command.ddl_timeout), lambda: self.is_shut or self.channel.is_gone
-        )
-        self.task, self.course.master = self.course.begin(self.shut), self.number
-        self.channel.say(*self._parameters(version, self.course.given.description))
-        self.channel.say(self._locators(version, self.course), Complete().serialize())
+        compared = command.padding.startswith(REQUEST) and version >= ProtocolVersion.V3
+        self.course = course = self._services.clones.begin(
+            self._recipient, Wish(command.block_ddl, command.ddl_timeout),
+            lambda: self.is_shut or self.channel.is_gone, compared=compared,
+        )  # fmt: skip
+        self.task, course.master = course.begin(self.shut), self.number
+        self.channel.say(*self._parameters(version, course.given.description))
+        if compared:
+            agreed = ANSWER_AT_REST if course.given.is_at_rest else ANSWER_LIVE
+            self.channel.say(Config(ANSWER_KEY, agreed, ResponseCode.CONFIG_V3).serialize())
+        self.channel.say(self._locators(version, course), Complete().serialize())
 
     def _version(self, theirs: int) -> int:
         """The highest that both know. A stock recipient of 9.7 crashes when it is answered with a lower one than it
@@ -366,6 +400,27 @@ class Conversation:
         log.info("%s%s goes on with its clone at %s", self._prefix, self.host, course.stage.name)
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
 
+    def _compare(self, command: Comparison) -> None:
+        """A question of a recipient that has an older clone, about a clone that is under way."""
+        if isinstance(command, Join):
+            self._refuse_second()
+            self.course = self._services.clones.find(command.locator)
+            self._comparer = Comparer(command.key, self.course.given)
+            self.channel.say(Complete().serialize())
+            return
+        course, comparer = self.course, self._comparer
+        if course is None or comparer is None:
+            raise ProtocolError("a comparison without a clone")
+        course.refuse_failed()
+        if course.is_past_files:  # a live server's are newer by now
+            raise ProtocolError("a comparison after the files were acknowledged")
+        sent = self.channel.sent
+        head, pages = comparer.answer(command)
+        self.channel.write_data(head, pages)
+        sent = self.channel.sent - sent
+        course.count(sent)
+        self._services.limits.pause(sent, sent, self._patience)
+
     def _refuse_second(self) -> None:
         if self.course is not None:
             raise ProtocolError("a second clone on one connection")
@@ -399,6 +454,9 @@ class Conversation:
         """What this connection was to a clone is over; ``lost``: not by its own will."""
         course, task = self.course, self.task
         self.course = self.task = None
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         if course is None:
             return
         if task is not None:

@@ -81,6 +81,11 @@ class Snapshot:
         """FILE_COPY at first, the others when they are there."""
         return self._plans
 
+    @property
+    def is_at_rest(self) -> bool:
+        """The server writes to its files."""
+        return False
+
     def start(self) -> None:
         """Have the server begin."""
         self._thread.start()

@@ -79,6 +79,11 @@ class Stored:
         return self.description.version
 
     @property
+    def is_at_rest(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def size(self) -> int:
         """Bytes of all that is sent, holes included."""
         return self.files.estimate + self.pages.estimate + self.redo.estimate

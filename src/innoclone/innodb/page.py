@@ -16,6 +16,8 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
+from innoclone.native.block import Pages
+from innoclone.native.crc import crc32c
 from innoclone.native.library import Buffer, Library, library
 from innoclone.native.pages import unusual_pages
 
@@ -99,16 +101,12 @@ class Findings(NamedTuple):
 
 def checksum(page: Buffer) -> int:
     """CRC-32C of an uncompressed page (buf_calc_page_crc32)."""
-    from crc32c import crc32c  # here, as below: it loads much, and where the native library checks it is rarely needed
-
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:UNCHECKED]) ^ crc32c(view[HEADER_SIZE:-TRAILER_SIZE])
 
 
 def zip_checksum(page: Buffer) -> int:
     """CRC-32C of a ROW_FORMAT=COMPRESSED page (page_zip_calc_checksum); LSN and trailer are not special there."""
-    from crc32c import crc32c
-
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:PAGE_LSN]) ^ crc32c(view[PAGE_TYPE:UNCHECKED]) ^ crc32c(view[SPACE_ID:])
 
@@ -146,6 +144,7 @@ class PageChecker:
         self.decrypt: Callable[[memoryview], bytes] | None = None  # gives an encrypted page as it is in clear
         self._native = native
         self._is_zip = flags.is_compressed
+        self.pages = Pages(self.page_size, space_id, self._is_zip)
         self._zeros = bytes(self.page_size)
         # The fields of a page that the fast path compares; iter_unpack then walks whole pages in C.
         if self._is_zip:
@@ -169,7 +168,11 @@ class PageChecker:
         """
         view = memoryview(buffer)
         whole = len(view) // self.page_size
-        suspects = self._suspects(view[: whole * self.page_size], first_page)
+        return self.examine(view, first_page, self._suspects(view[: whole * self.page_size], first_page))
+
+    def examine(self, view: memoryview, first_page: int, suspects: list[int]) -> Findings:
+        """The same where it is known which pages, by index, may not be good (`innoclone.native.block` tells that)."""
+        whole = len(view) // self.page_size
         bad = []
         not_verifiable = encrypted = 0
         for index in suspects:
@@ -195,7 +198,7 @@ class PageChecker:
 
         crc32c keeps the GIL here: letting it go for a microsecond costs more than it gives (measured).
         """
-        from crc32c import crc32c
+        from crc32c import crc32c  # faster for each than ours, but it loads much
 
         size, space_id = self.page_size, self.space_id
         body_end = size - TRAILER_SIZE

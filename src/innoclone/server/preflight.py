@@ -36,6 +36,7 @@ from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sql import Sql, understood
 from innoclone.transport.timings import STALL_TIMEOUT
+from innoclone.wire.comparison import ANSWER_KEY
 from innoclone.wire.rpc import COM_CLONE, Exit
 from innoclone.wire.serverversion import check_version, version_number
 
@@ -56,7 +57,7 @@ VARIABLES = (
     "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
     "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "innodb_log_checksums",
     "replica_parallel_workers", "replica_preserve_commit_order", "slave_parallel_workers",
-    "slave_preserve_commit_order",
+    "slave_preserve_commit_order", ANSWER_KEY,
 )  # fmt: skip
 
 
