@@ -25,7 +25,7 @@ from innoclone.files.memory import aligned_memory
 from innoclone.files.system import differing
 from innoclone.innodb.page import PageChecker, checksum, zip_checksum
 from innoclone.innodb.space import KIB, MIB, SpaceFlags
-from innoclone.native.block import Block, Pages
+from innoclone.native.block import Block, Pages, Place
 from innoclone.native.library import Library, describe, library
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
@@ -207,8 +207,9 @@ def _blocks(native: Library, size: int, *, one_call: bool) -> int:
             channel = Channel(native, connection, 10)
             for _ in range(size // BLOCK):
                 if one_call:
-                    block.begin(view, pages=pages, file=file)
-                    assert block.run(channel)
+                    block.begin(view, pages=pages, place=Place(file, 0, direct=False))
+                    assert block.advance(channel) == BLOCK
+                    assert block.is_written
                     assert not block.unusual
                     assert block.stamps
                 else:

@@ -23,6 +23,7 @@ SAME = {
     (options.RestoreOptions, keywords.RestoreKeywords): {"clone", "directory"},
     (options.BootOptions, keywords.BootKeywords): {"directory"},
     (options.VerifyOptions, keywords.VerifyKeywords): {"directory", "against"},
+    (options.ServeOptions, keywords.ServeKeywords): {"directory", "live", "user", "password", "socket"},
     (options.ReplicateOptions, keywords.ReplicateKeywords): {"replica", "source", "source_is_donor"},
 }
 """Record, keywords, and the fields that are arguments of their own."""

@@ -13,6 +13,7 @@ from innoclone.donor.sending import Sender, _Patience
 from innoclone.records.limits import BURST, LONGEST_SLEEP, Limits
 from innoclone.server.mysqld import Server
 from innoclone.transport.endpoint import Compression
+from innoclone.wire.descriptors import StageNumber
 from receiving import receive_into
 from serving import ALONE, assert_taken, endpoint, served, take
 
@@ -45,6 +46,15 @@ def test_a_limit_of_file_bytes_holds(clock: Clock, small_clone: Path, tmp_path: 
         receive_into(tmp_path / "taken", endpoint(donor.port), threads=1)
         size = donor.source.size
         assert_taken(donor.source, tmp_path / "taken")
+    assert size / (2 * MIB) - BURST <= clock.now < size / (2 * MIB) + LONGEST_SLEEP
+
+
+def test_a_limit_of_reading_holds(clock: Clock, small_clone: Path, tmp_path: Path) -> None:
+    """Of files: what is sent out of memory is not read."""
+    with served(small_clone, tmp_path, reading=Limits(data=2)) as donor:
+        receive_into(tmp_path / "taken", endpoint(donor.port), threads=1)
+        assert_taken(donor.source, tmp_path / "taken")
+        size = donor.source.size - donor.source.plans[StageNumber.PAGE_COPY].estimate
     assert size / (2 * MIB) - BURST <= clock.now < size / (2 * MIB) + LONGEST_SLEEP
 
 

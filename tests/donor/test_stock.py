@@ -18,6 +18,7 @@ from local_clones import booted_copy, checksums
 from receiving import receive_into
 from serving import ALONE, ServeProcess, assert_taken, endpoint, served, take
 
+MIB = 1 << 20
 POSITION = "SELECT BINLOG_FILE, BINLOG_POSITION, GTID_EXECUTED FROM performance_schema.clone_status"
 
 
@@ -77,6 +78,20 @@ def test_by_every_way(
     with served(at_rest[0], tmp_path) as donor:
         take(recipient, donor.port, tmp_path / "taken", clause, settings=settings)
         assert_taken(donor.source, tmp_path / "taken")
+
+
+@pytest.mark.parametrize("clause", ["REQUIRE SSL", "REQUIRE NO SSL"])
+def test_the_donor_needs_little_memory(
+    clause: str, at_rest: tuple[Path, dict[str, object]], recipient: Server, tmp_path: Path
+) -> None:
+    """Far less than what it sends, whatever the number of tasks."""
+    with ServeProcess(at_rest[0]) as process:
+        before = process.most_memory
+        take(recipient, process.port, tmp_path / "taken", clause, settings=tasks(16))
+        grown = process.most_memory - before
+    sent = sum(path.stat().st_blocks * 512 for path in (tmp_path / "taken").rglob("*") if path.is_file())
+    assert sent > 64 * MIB
+    assert grown < 16 * MIB
 
 
 def test_several_recipients_at_once(at_rest: tuple[Path, dict[str, object]], recipient: Server, tmp_path: Path) -> None:

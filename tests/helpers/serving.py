@@ -29,18 +29,22 @@ PATIENCE = 60.0  # seconds
 
 
 @contextlib.contextmanager
-def served(directory: Path, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
+def served(
+    directory: Path, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None, **options: Any
+) -> Iterator[Donor]:
     """A donor that serves a directory from a thread; ``options`` are fields of `DonorOptions`."""
-    with serving(look(directory), folder, limits=limits, **options) as donor:
+    with serving(look(directory), folder, limits=limits, reading=reading, **options) as donor:
         yield donor
 
 
 @contextlib.contextmanager
-def serving(source: Source, folder: Path, *, limits: Limits | None = None, **options: Any) -> Iterator[Donor]:
+def serving(
+    source: Source, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None, **options: Any
+) -> Iterator[Donor]:
     """The same of any source, which is closed at the end."""
     try:
         choice = replace(DonorOptions(Account(USER, PASSWORD), folder / "keys", port=0), **options)
-        donor = Donor(source, choice, limits)
+        donor = Donor(source, choice, limits, reading)
         thread = threading.Thread(target=donor.serve, name="donor")
         thread.start()
         try:
@@ -94,6 +98,14 @@ class ServeProcess:
         status = self._process.wait(PATIENCE)
         self._reader.join(PATIENCE)
         return status
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes of it that were resident at the same time, at the most."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) << 10
 
     @property
     def statements(self) -> str:

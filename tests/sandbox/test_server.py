@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from innoclone import errors
-from innoclone.cli.sandbox import parse_size
+from innoclone.cli.arguments import parse_size
 from innoclone.sandbox import server as sandbox
 from innoclone.server.programs import Programs
 

@@ -92,7 +92,7 @@ ALL_WELL = "say(HELLO); note(line()); say(READY); echo()"
 
 
 def way(directory: str = "/backups/c1", **options) -> SshWay:
-    return SshWay(ROUTE, directory, **options)
+    return SshWay(ROUTE, directory=directory, **options)
 
 
 def wait_until(condition) -> None:
@@ -307,6 +307,15 @@ def test_few_log_in_at_once(fake, monkeypatch):
     counts = [int(line) for line in fake.notes.split(b"\n") if line.isdigit()]
     assert len(counts) == 13
     assert max(counts) <= ssh.AT_ONCE
+
+
+def test_the_words_for_what_is_cloned():
+    texts = {
+        "ssh://dbhost/c": {"directory": "/c"}, "ssh://dbhost/./c": {"directory": "c"},
+        "ssh://dbhost": {"server": "mysql://"}, "mysql://me@db2 on ssh://dbhost": {"server": "mysql://me@db2"},
+    }  # fmt: skip
+    for text, options in texts.items():
+        assert str(SshWay(ROUTE, **options)) == text
 
 
 def test_the_words_for_a_route():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from innoclone.transport.endpoint import Endpoint
 
 __all__ = [
     "CONNECTION", "OPTION_FILES", "OUTPUT", "AccountArgs", "ConnectionArgs", "FileArgs", "OutputArgs", "expand",
-    "forget_sources", "split_targets",
+    "forget_sources", "parse_size", "split_targets",
 ]  # fmt: skip
 
 CONNECTION = "Connection"
@@ -245,3 +246,12 @@ def split_targets(targets: Sequence[str], *, most: int = 1) -> tuple[str | None,
     if len(servers) > 1 or len(directories) > most:
         raise UsageError("too many arguments", hint="a DSN starts with mysql://")
     return (servers[0] if servers else None), directories
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``300M``, ``1.5G`` or ``1000000``, with MySQL's powers of 1024; raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " ") if found else 0
+    if size < 1:
+        raise UsageError(f"{text!r} is not a size", hint="write it as 300M or 2G")
+    return int(size)

@@ -24,7 +24,7 @@ __all__ = ["backup"]
 @expand
 def backup(
     clone: Annotated[Path, typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest.")],
-    url: Annotated[str, typer.Argument(metavar="URL", help=f"The store: {URL}")],
+    url: Annotated[str, typer.Argument(metavar="URL", help=URL)],
     *,
     full: Annotated[bool, typer.Option("--full", help="Build on no earlier snapshot.")] = BackupOptions.full,
     accept_changes: Annotated[

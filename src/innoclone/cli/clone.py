@@ -73,8 +73,7 @@ def clone(
     out = output.open()
     policy = keeping.policy
     dsn, directories = split_kept(targets, to, policy, "clone")
-    named = "the DSN" if dsn else next((f"--{name}" for name in connection.typed), None)
-    with via.donor(named, lambda: connection.endpoint(dsn, files, out), out) as donor:
+    with via.donor(dsn, connection, files, out) as donor:
         options = CloneOptions(
             donor=donor,
             directory=directories[0] if to is None else to.absolute(),

@@ -33,6 +33,9 @@ class RestoreArgs:
         str | None,
         typer.Option(metavar="USER[:GROUP]", help="Who shall own the files; root's default is the clone's owner."),
     ] = RestoreOptions.chown
+    keyring: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone; default: as its manifest tells.")
+    ] = RestoreOptions.keyring
     mysqld_check: Annotated[
         bool, typer.Option("--mysqld-check", help="Let a private mysqld come up on TARGET once, and recover it.")
     ] = RestoreOptions.mysqld_check
@@ -69,6 +72,7 @@ class RestoreArgs:
         """The same as fields of `RestoreOptions`. Raises UsageError."""
         return {
             "chown": self.chown,
+            "keyring": None if self.keyring is None else self.keyring.absolute(),
             "mysqld_check": self.mysqld_check,
             "mysqld": self.mysqld,
             "accept_changes": self.accept_changes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.arguments import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand, parse_size
 from innoclone.cli.command import Command
 from innoclone.errors import ServerNotFound, SqlError, UsageError
 from innoclone.report.output import Output
@@ -20,7 +19,7 @@ from innoclone.report.units import amount, duration
 if TYPE_CHECKING:
     from innoclone.sandbox.server import Sandbox
 
-__all__ = ["parse_size", "sandbox"]
+__all__ = ["sandbox"]
 
 sandbox = typer.Typer(
     name="sandbox",
@@ -144,15 +143,6 @@ def fill(
     done = _load(out, box, threads if load else 0, ddl, pause, seconds) if load or ddl else {}
     out.result({"name": name, "grown": grown} | done)
     out.completed()
-
-
-def parse_size(text: str) -> int:
-    """Bytes of ``300M``, ``1.5G`` or ``1000000``, with MySQL's powers of 1024; raises UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    size = float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " ") if found else 0
-    if size < 1:
-        raise UsageError(f"{text!r} is not a size", hint="write it as 300M or 2G")
-    return int(size)
 
 
 def _fill(out: Output, box: Sandbox, size: int) -> int:

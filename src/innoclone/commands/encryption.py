@@ -54,5 +54,5 @@ def encryption_of(keyring: CloneKeyring, facts: DonorFacts) -> dict[str, object]
 
 
 def configuration_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Files of the data directory by which a server finds the keyring, by name; ``entry`` is `encryption_of`'s."""
-    return local_configuration(Path(entry[ENCRYPTION]["keyring"])) if entry else {}
+    """Files of the data directory by which a server finds the keyring, by name; none without encryption."""
+    return local_configuration(Path(entry[ENCRYPTION]["keyring"])) if ENCRYPTION in entry else {}

@@ -13,7 +13,7 @@ from innoclone.transport.endpoint import Compression
 
 __all__ = [
     "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "SharedKeywords", "VerifyKeywords",
+    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -99,6 +99,7 @@ class RestoreKeywords(TypedDict, total=False):
     """Of `RestoreOptions`."""
 
     chown: str | None
+    keyring: Path | None
     mysqld_check: bool
     mysqld: Path | None
     accept_changes: bool
@@ -125,7 +126,24 @@ class VerifyKeywords(TypedDict, total=False):
     """Of `VerifyOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     threads: int
+
+
+class ServeKeywords(TypedDict, total=False):
+    """Of `ServeOptions`."""
+
+    datadir: Path | None
+    bind_address: str
+    port: int
+    once: bool
+    ssl_cert: Path | None
+    ssl_key: Path | None
+    require_secure_transport: bool
+    max_connections: int
+    reconnect_timeout: int
+    max_data_bandwidth: float
+    max_network_bandwidth: float
 
 
 class ReplicateKeywords(TypedDict, total=False):

@@ -172,6 +172,7 @@ class VerifyOptions:
     directory: Path
     against: Endpoint | None = None
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone: with it encrypted pages are checked, too
     threads: int = 4  # files or tables looked at in parallel
 
 
@@ -182,6 +183,7 @@ class RestoreOptions:
     clone: Path  # a symbolic link to it will do
     directory: Path
     chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     mysqld_check: bool = False  # let a private mysqld come up on the new directory once
     mysqld: Path | None = None
     accept_changes: bool = False  # also if a server of its own has run on the clone
@@ -276,6 +278,7 @@ class ServeOptions:
     password: str = field(repr=False)
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
+    relay: bool = False  # pass its own stream on, and read no file
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -286,6 +289,7 @@ class ServeOptions:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
 
     def __post_init__(self) -> None:
@@ -304,7 +308,7 @@ class ServeOptions:
             raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError("a bandwidth must not be below 0")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from innoclone.commands.options import ServeOptions
 from innoclone.commands.serving import Attendant, record_taking
@@ -16,10 +17,20 @@ from innoclone.donor.stored import Stored, look
 from innoclone.donor.takings import Taking
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
+from innoclone.records.units import MIB
 
-__all__ = ["new_password", "serve"]
+__all__ = ["Serving", "new_password", "serve"]
 
 PASSWORD_BYTES = 15
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where recipients may come, and of which MySQL version what they get is."""
+
+    bind_address: str
+    port: int
+    version: str
 
 
 def new_password() -> str:
@@ -58,7 +69,9 @@ def serve(
     each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
     `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
-    source: Source = find_live(options.live, options.datadir) if options.live is not None else _stored(options)
+    source: Source = (
+        find_live(options.live, options.datadir, relay=options.relay) if options.live is not None else _stored(options)
+    )
     try:
         counting = _Counting(options, source.name, ended)
         donor = counting.donor = Donor(
@@ -69,7 +82,7 @@ def serve(
                 options.max_connections, options.reconnect_timeout, options.socket,
             ),
             limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
-            observer=counting,
+            Limits(data=options.max_donor_read / MIB), observer=counting,
         )  # fmt: skip
         with Attendant(donor, look_at):
             ready(donor)

@@ -16,17 +16,29 @@ from innoclone.wire.comparison import ANSWER_KEY
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
 
-__all__ = ["UNKNOWN", "answer"]
+__all__ = ["UNKNOWN", "answer", "refusal"]
 
 UNKNOWN = Err(1142, "42000", "This donor serves a stored clone and knows no SQL beyond what a recipient asks")
 _QUOTED = re.compile(r"'([a-z_]+)'")
 _VARIABLES = re.compile(r"SHOW GLOBAL VARIABLES WHERE Variable_name IN \((?:_utf8mb4)?'", re.IGNORECASE)
 _STATUS = re.compile(r"SHOW GLOBAL STATUS LIKE (?:_utf8mb4)?'(\w+)'\Z", re.IGNORECASE)
 _ENGINES = re.compile(r"SELECT ENGINE, COUNT\(\*\) FROM information_schema\.TABLES ", re.IGNORECASE)
+REFUSED = {
+    1129: ("HY000", "Host '{}' is blocked because of many connection errors"),
+    1040: ("08004", "Too many connections"),
+    1047: ("08S01", "Unknown command"),
+    1227: ("42000", "Access denied; you need (at least one of) the BACKUP_ADMIN privilege(s) for this operation"),
+}
+
+
+def refusal(number: int, *what: str) -> bytes:
+    """An ERR packet."""
+    state, text = REFUSED[number]
+    return Err(number, state, text.format(*what)).serialize()
 
 
 def answer(statement: str, described: Description, began: float) -> list[bytes]:
-    """Packets. ``began`` is when the donor was started, in seconds since the epoch."""
+    """Packets. ``began`` is what is told as the donor's start, in seconds since the epoch."""
     text = " ".join(statement.split())
     if re.match(r"SET ", text, re.IGNORECASE):
         return [Ok().serialize()]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import select
 import socket
-import ssl
 from collections.abc import Iterable
 
 from innoclone.errors import FileError, NetworkError
+from innoclone.native.library import library
+from innoclone.native.transfer import Channel as NativeChannel
 from innoclone.transport.compression import CompressedStream
 from innoclone.transport.served import ServedConnection
 from innoclone.transport.sockets import set_timeout
@@ -17,6 +20,7 @@ from innoclone.wire.packets import PacketHeader, split
 
 __all__ = ["Channel"]
 
+TLS_BUFFER = 256 << 10  # bytes
 SMALL = 64 << 10  # bytes that are copied so that they go with their head
 ZSTD_LEVEL = 3  # where a client asks for none
 
@@ -44,9 +48,24 @@ class Channel(ServedConnection):
         return self._stream is not None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether what is sent is what goes over the wire, so that the kernel can send it by itself."""
-        return self._stream is None and not isinstance(self._sock, ssl.SSLSocket)
+    def sends_files(self) -> bool:
+        """Whether bytes can go from a file to the wire without coming here: not if they are compressed, and with TLS
+        only by the native library."""
+        return self._stream is None and (not self.is_tls or self._native is not None)
+
+    @functools.cached_property
+    def _native(self) -> NativeChannel | None:
+        """Asked for only when the login is over."""
+        if library is None:
+            return None
+        with contextlib.suppress(ValueError):
+            return NativeChannel(library, self._sock, self._writing)
+        return None
+
+    @functools.cached_property
+    def _buffer(self) -> memoryview:
+        """For what TLS is to encrypt."""
+        return memoryview(bytearray(TLS_BUFFER if self.is_tls else 1))
 
     @property
     def is_gone(self) -> bool:
@@ -87,27 +106,40 @@ class Channel(ServedConnection):
                 self._send_all(data)
 
     def say_file(self, head: bytes, kind: bytes, fd: int, offset: int, length: int) -> None:
-        """The same with bytes of a file, over a plain connection: they are not copied into this process.
+        """The same with bytes of a file, where the channel `sends_files`.
 
         Raises `NetworkError`, `FileError` if the file can't be read or is shorter.
         """
         first = b"".join((*split(head), PacketHeader(len(kind) + length, 0).serialize(), kind))
-        set_timeout(self._sock, self._writing)
         self.is_torn = True
-        end = offset + length
         try:
-            self._sock.sendall(first, socket.MSG_MORE)
-            while offset < end:
-                count = os.sendfile(self._sock.fileno(), fd, offset, end - offset)
-                if not count:
-                    raise FileError("a file became shorter while it was sent")
-                offset += count
+            if self.is_tls:
+                self._sock.settimeout(self._writing)
+                self._sock.sendall(first)
+            else:
+                set_timeout(self._sock, self._writing)
+                self._sock.sendall(first, socket.MSG_MORE)
+            self._move(fd, offset, length)
+        except EOFError as error:
+            raise FileError("a file became shorter while it was sent") from error
         except OSError as error:
             if error.errno == errno.EIO:
                 raise FileError(f"can't read a file that is to be sent: {error.strerror}") from error
             raise NetworkError(f"can't write to the client: {error}") from error
         self.is_torn = False
         self.sent += len(first) + length
+
+    def _move(self, fd: int, offset: int, length: int) -> None:
+        """Bytes of a file onto the wire. Raises OSError, EOFError."""
+        moved = 0
+        while moved < length:
+            if self._native is not None:
+                moved = self._native.send_file(fd, offset, length, self._buffer, moved)
+                continue
+            count = os.sendfile(self._sock.fileno(), fd, offset + moved, length - moved)
+            if not count:
+                raise EOFError
+            moved += count
 
     def _send_all(self, data: bytes | memoryview) -> None:
         self._limit(self._writing)

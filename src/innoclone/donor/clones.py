@@ -93,6 +93,13 @@ class Clones:
             self._courses[course.clone_id] = course
         return course
 
+    def adopt(self, clone_id: int, make: Callable[[], Given], recipient: Recipient) -> Course:
+        """The clone that a server behind us knows by this id."""
+        with self._lock:
+            if clone_id not in self._courses:
+                self._courses[clone_id] = Course(clone_id, make(), self._patience, recipient)
+            return self._courses[clone_id]
+
     @property
     def _patience(self) -> float:
         return 60.0 * self._options.reconnect_timeout
@@ -175,5 +182,6 @@ class Services:
     options: DonorOptions
     entrance: Entrance
     limits: Limits
+    reading: Limits
     clones: Clones
     began: float  # seconds since the epoch

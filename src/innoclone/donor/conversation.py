@@ -12,13 +12,14 @@ import re
 import threading
 import time
 
-from innoclone.donor.answers import UNKNOWN, answer
+from innoclone.donor.answers import UNKNOWN, answer, refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.comparing import Comparer
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Wish
+from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
 from innoclone.donor.takings import Recipient
 from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
@@ -75,18 +76,6 @@ STATES = {  # as a stock donor's processlist has them; what takes no part in a s
     StageNumber.REDO_COPY: "clone (redo copy)",
 }  # fmt: skip
 KILL = re.compile(r"\s*KILL\s+(?:CONNECTION\s+)?(\d{1,10})\s*;?\s*\Z", re.IGNORECASE)
-REFUSED = {
-    1129: ("HY000", "Host '{}' is blocked because of many connection errors"),
-    1040: ("08004", "Too many connections"),
-    1047: ("08S01", "Unknown command"),
-    1227: ("42000", "Access denied; you need (at least one of) the BACKUP_ADMIN privilege(s) for this operation"),
-}
-
-
-def refusal(number: int, *what: str) -> bytes:
-    """An ERR packet."""
-    state, text = REFUSED[number]
-    return Err(number, state, text.format(*what)).serialize()
 
 
 class Conversation:
@@ -100,6 +89,7 @@ class Conversation:
         self.logged_in = self.in_clone = False
         self.course: Course | None = None
         self.task: Task | None = None
+        self._relay: Relay | None = None
         self._services = services
         self._attempt = LoginAttempt(services.entrance.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
@@ -133,6 +123,8 @@ class Conversation:
             log.warning("%sconnection %d from %s: %s", self._prefix, self.number, self.host, one_line(error.message))
         finally:
             self.channel.close()
+            if self._relay is not None:
+                self._relay.close()
             self._leave(lost=True)
 
     # ---- login ---------------------------------------------------------------------------------------------
@@ -205,7 +197,9 @@ class Conversation:
             if payload is None or payload[:1] == bytes([COM_QUIT]):
                 return
             code = payload[0] if payload else -1
-            if code == COM_CLONE:
+            if code == COM_CLONE and isinstance(self._services.source, RelayedServer):
+                self._pass_on(self._services.source)
+            elif code == COM_CLONE:
                 channel.write([refused := self._refusal()])
                 if refused[:1] == OK:
                     self._clone()
@@ -223,6 +217,8 @@ class Conversation:
             described = self._description()
             return [UNKNOWN.serialize()] if described is None else answer(statement, described, self._services.began)
         self._services.clones.kill(int(match[1]), self.host)
+        if self._relay is not None:
+            self._relay.kill(int(match[1]))
         return [Ok().serialize()]
 
     def _description(self) -> Description | None:
@@ -265,6 +261,22 @@ class Conversation:
             return "" if self.logged_in else "login"
         course, task = self.course, self.task
         return STATES.get(course.stage, "starting") if course is not None and task is not None else "starting"
+
+    def _pass_on(self, source: RelayedServer) -> None:
+        """Clone mode with a server behind us. Its connection stays: it may be asked to kill another one."""
+        if (refused := self._refusal())[:1] == OK:
+            if self._relay is not None:
+                self._relay.close()
+            try:
+                self._relay = Relay(source, self._services, self.channel, self.number, self._recipient)
+            except CloneError as error:
+                refused = Err(error.code, error.sqlstate, one_line(error.message)).serialize()
+        self.channel.write([refused])
+        if self._relay is not None and refused[:1] == OK:
+            self.channel.most = COMMAND_PACKET + source.chunks // CHUNKS_PER_BYTE
+            self.in_clone = True
+            self._relay.run()
+            self.in_clone = False
 
     # ---- clone mode ----------------------------------------------------------------------------------------
 
@@ -411,7 +423,7 @@ class Conversation:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
         course.was_executed = True
-        sender = Sender(self.channel, course, task, services.limits, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
         sender.run()
         course.detach(task)
         self.task = None

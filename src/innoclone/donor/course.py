@@ -111,6 +111,17 @@ class Course:
                 raise SnapshotGone(f"the clone has {MOST_TASKS} tasks already")
             return self._add(Task(number, shut))
 
+    def join(self, shut: Callable[[], None]) -> Task:
+        """One more task, where not we lead the clone through its stages but a server behind us."""
+        with self._changed:
+            self.was_executed = True
+            return self._add(Task(next(n for n in range(MOST_TASKS + 2) if n not in self._tasks), shut))
+
+    def follow(self, stage: StageNumber) -> None:
+        """The server behind us has begun this stage."""
+        with self._changed:
+            self.stage = stage
+
     def restart(self, locator: Locator, shut: Callable[[], None]) -> Task:
         """The new master of a clone whose connections were lost; ``locator`` says what the recipient has.
 

@@ -30,12 +30,15 @@ DATA = bytes([ResponseCode.DATA])
 class Sender:
     """One task's."""
 
-    def __init__(self, channel: Channel, course: Course, task: Task, limits: Limits, *, holes: bool) -> None:
-        """``holes``: the recipient makes new files, in which what is not sent is a hole, too."""
+    def __init__(
+        self, channel: Channel, course: Course, task: Task, limits: Limits, reading: Limits, *, holes: bool
+    ) -> None:
+        """``reading`` is the limit of what is read of files. ``holes``: the recipient makes new files, in which what is
+        not sent is a hole, too."""
         self._channel, self._course, self._task = channel, course, task
         self._holes = holes
         self._reader = Reader(course.given.open)
-        self._limits, self._patience = limits, _Patience(self._look)
+        self._limits, self._reading, self._patience = limits, reading, _Patience(self._look)
         self._said = time.monotonic()
         self._wire = 0  # bytes of the last block on the wire
 
@@ -117,7 +120,7 @@ class Sender:
                 self._reader.prepare(block)
             self._block(stage, chunk, block)
             self._course.count(block.length, self._wire)
-            self._pause(block.length)
+            self._pause(block.length, 0 if block.content is not None else block.length)
 
     def _block(self, stage: StageNumber, chunk: int, block: Block) -> None:
         head = DataDescription(
@@ -128,7 +131,7 @@ class Sender:
         sent = self._channel.sent
         if block.content is not None:
             self._channel.say_data(head, DATA, block.content)
-        elif self._channel.is_plain:
+        elif self._channel.sends_files:
             self._channel.say_file(head, DATA, self._reader.fd, block.offset, block.length)
         else:
             self._channel.say_data(head, DATA, self._reader.read(block))
@@ -139,9 +142,10 @@ class Sender:
         self._channel.say(DataDescription(descriptor).serialize())
         self._said = time.monotonic()
 
-    def _pause(self, count: int) -> None:
+    def _pause(self, count: int, read: int) -> None:
         """Keep within the limits; a recipient that has to wait long hears from us meanwhile."""
         self._limits.pause(count, self._wire, self._patience)
+        self._reading.pause(read, 0, self._patience)
 
     def _look(self) -> None:
         self._course.check(self._task)

@@ -11,9 +11,10 @@ import threading
 import time
 
 from innoclone.donor.account import AccountCredentials, Entrance
+from innoclone.donor.answers import refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
-from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
+from innoclone.donor.conversation import LOGIN_WITHIN, Conversation
 from innoclone.donor.course import Course
 from innoclone.donor.offer import Source
 from innoclone.donor.takings import Taking
@@ -32,6 +33,9 @@ FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that i
 REFUSE_WITHIN = 2.0  # seconds
 END_WITHIN = 10.0  # seconds
 LOOK = 0.05  # seconds
+# Told as the donor's start, in seconds since the epoch. A recipient begins anew from a server that was restarted, which
+# numbers its clones anew; a donor of ours goes on with those of an earlier process, and knows them by itself.
+BEGAN = 0.0
 
 
 class Observer:
@@ -55,15 +59,16 @@ class Donor:
     """Serves one source."""
 
     def __init__(
-        self, source: Source, options: DonorOptions, limits: Limits | None = None,
+        self, source: Source, options: DonorOptions, limits: Limits | None = None, reading: Limits | None = None,
         *, entrance: Entrance | None = None, observer: Observer | None = None,
     ) -> None:  # fmt: skip
-        """Listen, though nobody is let in before `serve`; ``entrance``: by default that of the options' account.
+        """Listen, though nobody is let in before `serve`. ``limits`` are of what is sent, ``reading`` is of what is
+        read of files for that, of all recipients together; ``entrance``: by default that of the options' account.
         Raises `ConnectFailed`, `TlsFailed`, `FileError`."""
         self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
             source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
-            clones=Clones(source, options, self._observer.ended), began=time.time(),
+            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=BEGAN,
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}

@@ -17,6 +17,7 @@ from innoclone.donor.replay import Replay
 from innoclone.donor.spool import Spool
 from innoclone.errors import CloneError, EncryptionUnsupported, ProtocolError
 from innoclone.files.names import REDO_DIR, place
+from innoclone.innodb.redo import holds_key
 from innoclone.receive import timings
 from innoclone.receive.reader import Item, Reader
 from innoclone.receive.session import Access, DonorParameters, Session, begin, call, heed_waiting_donor, leave, reinit
@@ -179,7 +180,10 @@ class Upstream:
         self._reader.file_of(item)
         parts: list[bytes] = []
         self._reader.content(item, lambda _at, count: parts.append(self._connections[0].read_exact(count)))
-        replay.add(item, b"".join(parts))
+        content = b"".join(parts)
+        if item.stage is StageNumber.REDO_COPY and not item.offset and holds_key(content):
+            raise EncryptionUnsupported("the server's redo log is encrypted")
+        replay.add(item, content)
 
     # ---- end -----------------------------------------------------------------------------------------------
 

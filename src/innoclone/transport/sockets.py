@@ -64,8 +64,8 @@ def _connect_tcp(endpoint: Endpoint, receive_buffer: int) -> socket.socket:
 def set_timeout(sock: socket.socket, seconds: float, write: float | None = None) -> None:
     """Make ``sock`` give up a read or write after ``seconds`` without progress; ``write``: another time for writes.
 
-    A plain socket stays blocking and the kernel keeps the time (SO_RCVTIMEO), which splice honours too and which saves
-    a poll before every read; ssl needs Python's own timeout.
+    A plain socket stays blocking and the kernel keeps the time (SO_RCVTIMEO), which saves a poll before every read; ssl
+    needs Python's own timeout.
     """
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(seconds)
