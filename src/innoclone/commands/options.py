@@ -74,6 +74,11 @@ class CloneOptions(CopyOptions):
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
     incremental: str = "auto"  # take only what differs from an earlier clone, if the donor can; off; require
+    keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
+    keep: Policy = field(default_factory=Policy)  # more rules: what any rule keeps is kept
+    full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
@@ -83,6 +88,11 @@ class CloneOptions(CopyOptions):
             _bounded("threads", self.threads, 1, MAX_THREADS)
         _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
         _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+
+    @property
+    def policy(self) -> Policy:
+        """All rules by which dated clones are kept; without any, ``directory`` is one clone."""
+        return replace(self.keep, last=max(self.keep.last, self.generations))
 
 
 @dataclass(frozen=True)
