@@ -25,11 +25,13 @@ from innoclone.files.memory import aligned_memory
 from innoclone.files.system import differing
 from innoclone.innodb.page import PageChecker, checksum, zip_checksum
 from innoclone.innodb.space import KIB, MIB, SpaceFlags
-from innoclone.native.block import Block, Pages
+from innoclone.native.block import Block, Pages, Place
 from innoclone.native.library import Library, describe, library
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
 from innoclone.records.keys import own_certificate
+from innoclone.stream.contenthash import ContentHash
+from innoclone.wire.comparison import KEY
 
 __all__ = ["main"]
 
@@ -205,8 +207,9 @@ def _blocks(native: Library, size: int, *, one_call: bool) -> int:
             channel = Channel(native, connection, 10)
             for _ in range(size // BLOCK):
                 if one_call:
-                    block.begin(view, pages=pages, file=file)
-                    assert block.run(channel)
+                    block.begin(view, pages=pages, place=Place(file, 0, direct=False))
+                    assert block.advance(channel) == BLOCK
+                    assert block.is_written
                     assert not block.unusual
                     assert block.stamps
                 else:
@@ -225,6 +228,7 @@ def _hashes() -> Iterator[tuple[str, Callable[[memoryview], bytes]]]:
     yield "BLAKE2b (hashlib)", lambda page: hashlib.blake2b(page, digest_size=16, key=key).digest()
     yield "SHA-256 (hashlib)", lambda page: hashlib.sha256(page).digest()
     yield "Poly1305 (cryptography)", lambda page: Poly1305.generate_tag(key, page)
+    yield "GMAC (cryptography), as increments do it", ContentHash(key[:KEY]).of
 
 
 def _hash(digest: Callable[[memoryview], bytes], view: memoryview) -> int:

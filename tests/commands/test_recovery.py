@@ -46,7 +46,7 @@ def test_the_copy_has_all_and_the_original_is_not_touched(
     place = tmp_path / "place"
     place.mkdir()
     logs = len(list(directory.glob("binlog.0*")))
-    with recovered_copy(directory, place, None) as copy:
+    with recovered_copy(directory, place) as copy:
         assert len(list(copy.glob("binlog.0*"))) == logs + 1
         stored = look(copy)
         assert stored.pages.count == 1
@@ -68,7 +68,7 @@ def test_the_copy_has_all_and_the_original_is_not_touched(
 def test_what_is_refused(damage: object, why: str, crashed: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     assert callable(damage)
     damage(crashed[0])
-    with pytest.raises(TargetUnusable, match=why), recovered_copy(crashed[0], tmp_path, None):
+    with pytest.raises(TargetUnusable, match=why), recovered_copy(crashed[0], tmp_path):
         pass
     assert not list(tmp_path.glob("innoclone-recovered-*"))
 
@@ -77,7 +77,7 @@ def test_a_server_with_files_elsewhere_is_refused(make_server: ServerFactory, tm
     """By its dictionary, and by its redo log alone: the last files may be known to no page yet."""
     server, outside = outside_donor(make_server, tmp_path)
     server.kill()
-    with pytest.raises(TargetUnusable, match=str(outside)), recovered_copy(server.datadir, tmp_path, None):
+    with pytest.raises(TargetUnusable, match=str(outside)), recovered_copy(server.datadir, tmp_path):
         pass
     named = [name for path in server.datadir.glob("#innodb_redo/#ib_redo*") if (name := _absolute_name(path))]
     assert named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import mmap
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
 from servers import ServerFactory
 
 LOGS = ("--innodb-redo-log-encrypt=ON", "--innodb-undo-log-encrypt=ON")
@@ -94,3 +96,15 @@ def holding_keys(folders: Iterable[Path], secrets: Iterable[Secret]) -> list[Pat
             if any(content.find(spelling) >= 0 for spelling in spellings):
                 found.append(path)
     return found
+
+
+def program_with_keyring(programs: Programs, folder: Path, ring: Path) -> Path:
+    """A mysqld as an administrator would have it installed: with a keyring, whoever starts it."""
+    folder.mkdir()
+    dressed = Keyring(ring, read_only=False).programs(programs, folder)
+    script = folder / "mysqld"
+    words = [shlex.quote(word) for word in dressed.mysqld]
+    options = [shlex.quote(option) for option in dressed.server_options]
+    script.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@" {" ".join(options)}\n')
+    script.chmod(0o755)
+    return script

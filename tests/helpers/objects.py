@@ -13,7 +13,6 @@ from pathlib import Path
 
 from innoclone.records.status import Counter
 from innoclone.stream.filetable import ClonedFile
-from innoclone.stream.sink import Incoming
 from innoclone.wire.descriptors import StageNumber
 
 
@@ -89,7 +88,7 @@ class Objects:
     def read(self, path: Path, offset: int, size: int) -> bytes:
         raise AssertionError("it said that it can't")
 
-    def writer(self, name: str, *, buffer: int, overlap: bool) -> Writer:
+    def writer(self, buffer: int) -> Writer:
         writer = Writer(self, buffer)
         with self._lock:
             self._writers.append(writer)
@@ -121,8 +120,6 @@ class Objects:
 class Writer:
     """Keeps the pieces until `drain`, as one that uploads behind would."""
 
-    can_splice = False
-
     def __init__(self, objects: Objects, buffer: int) -> None:
         self.buffer_size = buffer
         self.closed = False
@@ -146,8 +143,11 @@ class Writer:
         stage, path, piece = self._stage, self._file.path, bytes(view)
         self._waiting.append(lambda: self._objects.put(stage, path, offset, piece))
 
-    def splice(self, incoming: Incoming, offset: int, count: int) -> None:
-        raise AssertionError("it said that it can't")
+    def place(self, offset: int, count: int) -> None:
+        return None
+
+    def wrote(self, offset: int, count: int) -> None:
+        raise AssertionError("nobody else can")
 
     def after(self, note: Callable[[], None]) -> None:
         self._waiting.append(note)

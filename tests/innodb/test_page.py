@@ -103,7 +103,7 @@ def test_encrypted_page(flags: SpaceFlags, page_type: int) -> None:
     page = bytearray(make_page(flags, 4, page_type=page_type))
     page[100] ^= 1
     checker = PageChecker(flags, SPACE)
-    assert checker.check(page, 4) == Findings([], 1)
+    assert checker.check(page, 4) == Findings([], 1, 1)
     assert checker.bad_pages(page, 5) == [BadPage(5, Verdict.MISPLACED)]
 
 

@@ -13,8 +13,9 @@ from innoclone.files.direct import DirectFile
 from innoclone.files.memory import aligned_memory
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SpaceFlags
-from innoclone.native.block import Block, FileFailed, Pages
+from innoclone.native.block import Block
 from innoclone.native.library import Library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
 from innodb_pages import LAYOUTS, PLAIN, SPACE, make_file
@@ -38,23 +39,23 @@ def test_a_block_as_python_sees_it(native: Library, flags: SpaceFlags, tmp_path:
         channel, block = Channel(native, ours, 0.02), Block(native, MOST)
         view = memoryview(bytearray(len(data)))
         view[:10] = data[:10]
-        block.begin(view, received=10, pages=_pages(flags), first_page=0, file=file.fileno(), offset=2 * size)
+        place = Place(file.fileno(), 2 * size, direct=False)
+        block.begin(view, received=10, pages=_pages(flags), first_page=0, place=place)
         theirs.sendall(data[10:100])
+        assert block.advance(channel) == 100
         with pytest.raises(TimeoutError):
-            block.run(channel)
-        assert block.received == 100
+            block.advance(channel)
+        assert not block.is_written
         sender = threading.Thread(target=theirs.sendall, args=[data[100:]])
         sender.start()
-        while True:
-            try:
-                assert block.run(channel)
-                break
-            except TimeoutError:
-                continue
+        while block.advance(channel) < len(data):
+            pass
         sender.join()
-        assert view == data
+        assert (view, block.is_written) == (data, True)
         checker = PageChecker(flags, SPACE, native=None)
         assert [bad.number for bad in checker.bad_pages(data, 0)] == block.unusual == [3]
+        assert checker.examine(view, 0, block.unusual) == checker.check(data, 0)
+        assert checker.pages == _pages(flags)
         assert block.stamps == stamp(view, size)
         assert (tmp_path / "file").read_bytes() == bytes(2 * size) + data
 
@@ -69,8 +70,9 @@ def test_around_the_page_cache(native: Library, tmp_path: Path) -> None:
             pytest.skip("no O_DIRECT here")
         theirs.sendall(data)
         block = Block(native, MOST)
-        block.begin(view, pages=_pages(PLAIN), file=direct._fd, offset=4096, direct=True)
-        assert block.run(Channel(native, ours, 5))
+        block.begin(view, pages=_pages(PLAIN), place=Place(direct.descriptor, 4096, direct=True))
+        assert block.advance(Channel(native, ours, 5)) == len(data)
+        assert block.is_written
         direct.close()
     assert (tmp_path / "file").read_bytes() == bytes(4096) + data
 
@@ -82,8 +84,9 @@ def test_the_connection_ends(native: Library) -> None:
         theirs.close()
         block = Block(native, MOST)
         block.begin(memoryview(bytearray(10)))
-        assert not block.run(Channel(native, ours, 5))
-        assert block.received == 3
+        channel = Channel(native, ours, 5)
+        assert block.advance(channel) == 0
+        assert not block.is_written
 
 
 def test_a_full_disk(native: Library) -> None:
@@ -91,9 +94,11 @@ def test_a_full_disk(native: Library) -> None:
     with ours, theirs, Path("/dev/full").open("wb") as file:
         theirs.sendall(bytes(100))
         block = Block(native, MOST)
-        block.begin(memoryview(bytearray(100)), file=file.fileno())
-        with pytest.raises(FileFailed, match="No space left"):
-            block.run(Channel(native, ours, 5))
+        view = memoryview(bytearray(b"x" * 100))
+        block.begin(view, place=Place(file.fileno(), 0, direct=False))
+        assert block.advance(Channel(native, ours, 5)) == 100
+        assert not block.is_written, "what it means is for who tries again"
+        assert view == bytes(100), "it came"
 
 
 def test_not_looked_at_and_not_written(native: Library) -> None:
@@ -104,8 +109,20 @@ def test_not_looked_at_and_not_written(native: Library) -> None:
         block = Block(native, MOST)
         view = memoryview(bytearray(1000))
         block.begin(view)
-        assert block.run(Channel(native, ours, 5))
-        assert (view, block.unusual, block.stamps) == (data, [], b"")
+        assert block.advance(Channel(native, ours, 5)) == 1000
+        assert (view, block.unusual, block.stamps, block.is_written) == (data, [], b"", False)
+
+
+def test_pages_that_are_not_checked_have_stamps(native: Library) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        data = os.urandom(4 * 16384)
+        view = memoryview(bytearray(len(data)))
+        block = Block(native, MOST)
+        block.begin(view, pages=_pages(PLAIN)._replace(checked=False))
+        theirs.sendall(data)
+        assert block.advance(Channel(native, ours, 5)) == len(data)
+        assert (block.unusual, block.stamps) == ([], stamp(view, 16384))
 
 
 def test_bounds(native: Library) -> None:
@@ -125,10 +142,10 @@ def test_bounds(native: Library) -> None:
             saved = getattr(block._struct, field)
             setattr(block._struct, field, value)
             with pytest.raises(ValueError, match="refuses"):
-                block.run(channel)
+                block.advance(channel)
             setattr(block._struct, field, saved)
         theirs.sendall(bytes(16384))
         block.begin(memoryview(bytearray(16384)), pages=Pages(16384, SPACE, False))
         block._struct.unusual_room = 0
         with pytest.raises(ValueError, match="refuses"):
-            block.run(channel)
+            block.advance(channel)

@@ -239,7 +239,7 @@ def test_a_signal_lets_the_call_go_on(native: Library, pair: Pair) -> None:
 
 def test_arguments_that_are_refused(native: Library, pair: Pair) -> None:
     with pytest.raises(ValueError, match="refuses the arguments"):
-        raise Channel(native, pair[0], 1).error(State.REFUSED)
+        Channel(native, pair[0], 1).ended(State.REFUSED)
 
 
 def test_an_unknown_session_is_pythons(native: Library, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

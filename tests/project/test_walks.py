@@ -10,7 +10,7 @@ import pytest
 from paths import ROOT
 
 STEP = re.compile(r"\d+\. `([\w/]+)\.py` `([\w.]+)` ")
-FLOORS = ("cli", "commands", "receive", "sources", "sinks", "stream", "records", "files")
+FLOORS = ("cli", "commands", "receive", "sources", "sinks", "stream", "records", "transport", "files", "native")
 
 
 def walks() -> list[list[str]]:

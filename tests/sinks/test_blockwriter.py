@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import random
-import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,32 +41,75 @@ def pages_of(size: int, seed: int = 1) -> bytes:
     return b"".join(make_page(PLAIN, number, space=5)[:64] + body for number in range(size // PAGE))
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("placed", [False, True])
 @pytest.mark.parametrize("size", [2 * MIB, 6 * MIB + PAGE])
-def test_a_file_comes_in_pieces(target: Target, size: int, overlap: bool) -> None:
-    """Large ones go around the page cache, and pages of the next stage over what was written before."""
+def test_a_file_comes_in_pieces(target: Target, size: int, placed: bool) -> None:
+    """Large ones go around the page cache, and pages of the next stage over what was written before; ``placed``: who
+    receives them writes them."""
     content, noted = bytearray(pages_of(size)), []
     counter = Counter()
     file = cloned(target, "db/t.ibd", size)
-    writer = target.writer("w", buffer=MIB, overlap=overlap)
+    writer = target.writer(MIB)
+
+    def give(at: int, count: int) -> None:
+        view = writer.buffer()[:count]
+        view[:] = content[at : at + count]
+        place = writer.place(at, count)
+        assert place is not None
+        assert place.offset == at
+        if placed:
+            os.pwrite(place.file, view, place.offset)
+            writer.wrote(at, count)
+        else:
+            writer.write(view, at)
+        writer.after(lambda: noted.append(at))
+
     writer.begin_stage(FILE, counter)
     writer.open(file)
     for at in range(0, size, MIB):
-        view = writer.buffer()[: min(MIB, size - at)]
-        view[:] = content[at : at + len(view)]
-        writer.write(view, at)
-        writer.after(lambda at=at: noted.append(at))  # type: ignore[misc]
+        give(at, min(MIB, size - at))
     writer.drain()
     assert noted == list(range(0, size, MIB))
+    assert counter.written == size
     writer.close_file()
     writer.begin_stage(PAGES, counter)
     writer.open(file)
-    view = writer.buffer()[:PAGE]
-    view[:] = content[3 * PAGE : 4 * PAGE] = bytes(reversed(content[3 * PAGE : 4 * PAGE]))
-    writer.write(view, 3 * PAGE)
+    content[3 * PAGE : 4 * PAGE] = bytes(reversed(content[3 * PAGE : 4 * PAGE]))
+    give(3 * PAGE, PAGE)
     writer.drain()
     writer.close()
     assert file.path.read_bytes() == content
+
+
+def test_a_place_around_the_page_cache(target: Target) -> None:
+    """For large files and aligned pieces; once the file system has refused it, through the cache."""
+    writer = target.writer(MIB)
+    writer.begin_stage(FILE, Counter())
+    writer.open(cloned(target, "db/t.ibd", 8 * MIB))
+    aligned, odd = writer.place(MIB, MIB), writer.place(MIB, 1000)
+    assert aligned is not None
+    assert odd is not None
+    if not aligned.direct:
+        pytest.skip("no O_DIRECT here")
+    assert fcntl.fcntl(aligned.file, fcntl.F_GETFL) & os.O_DIRECT
+    assert not odd.direct
+    assert not fcntl.fcntl(odd.file, fcntl.F_GETFL) & os.O_DIRECT
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", refusing(os.pwrite, aligned.file))
+        writer.write(writer.buffer(), 0)
+    assert writer.place(MIB, MIB) == odd._replace(offset=MIB)
+    writer.close()
+
+
+def refusing(pwrite: Callable[..., int], direct: int) -> Callable[..., int]:
+    """A pwrite(2) that can't do it with O_DIRECT."""
+
+    def write(fd: int, *arguments: Any) -> int:
+        if fd == direct:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return pwrite(fd, *arguments)
+
+    return write
 
 
 def test_an_adopted_file_gets_what_differs(target: Target) -> None:
@@ -72,10 +118,10 @@ def test_an_adopted_file_gets_what_differs(target: Target) -> None:
     file.path.write_bytes(old)
     target.base = object()  # type: ignore[assignment]  # there was an earlier clone
     counter = Counter()
-    writer = target.writer("w", buffer=MIB, overlap=False)
+    writer = target.writer(MIB)
     writer.begin_stage(FILE, counter)
     writer.open(file)
-    assert not writer.can_splice
+    assert writer.place(0, MIB) is None, "it is to be compared"
     old[5 * PAGE + 100] ^= 1
     for at in (0, MIB):
         view = writer.buffer()[:MIB]
@@ -88,13 +134,14 @@ def test_an_adopted_file_gets_what_differs(target: Target) -> None:
 
 def test_bytes_of_a_dropped_file_go_nowhere(target: Target) -> None:
     gone, there = cloned(target, "db/gone.ibd", PAGE), cloned(target, "db/there.ibd", PAGE)
-    writer = target.writer("w", buffer=MIB, overlap=True)
+    writer = target.writer(MIB)
     writer.begin_stage(FILE, Counter())
     writer.open(gone)
     gone.dropped = True
     target.unlink(gone.path)
     for file in (gone, there, gone):
         writer.open(file)
+        assert (writer.place(0, PAGE) is None) == file.dropped
         view = writer.buffer()[:PAGE]
         view[:] = b"x" * PAGE
         writer.write(view, 0)
@@ -107,7 +154,7 @@ def test_bytes_of_a_dropped_file_go_nowhere(target: Target) -> None:
 def test_a_file_that_is_missing_is_an_error_unless_it_was_dropped(target: Target) -> None:
     file = cloned(target, "db/t.ibd", PAGE)
     file.path.unlink()
-    writer = target.writer("w", buffer=MIB, overlap=False)
+    writer = target.writer(MIB)
     with pytest.raises(FileError):
         writer.open(file)
     file.dropped = True
@@ -115,45 +162,14 @@ def test_a_file_that_is_missing_is_an_error_unless_it_was_dropped(target: Target
     writer.close()
 
 
-def test_a_full_disk_is_heard_of_when_it_was_written_behind(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
-        raise OSError(28, os.strerror(28))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    file = cloned(target, "db/t.ibd", 8 * MIB)
-    writer = target.writer("w", buffer=MIB, overlap=True)
+    writer = target.writer(MIB)
     writer.begin_stage(FILE, Counter())
-    writer.open(file)
+    writer.open(cloned(target, "db/t.ibd", 8 * MIB))
     monkeypatch.setattr(os, "pwrite", full)
-    noted = threading.Event()
-    writer.write(writer.buffer(), 0)
-    writer.after(noted.set)
     with pytest.raises(DiskFull, match=r"can't write .*t\.ibd"):
-        writer.drain()
+        writer.write(writer.buffer(), 0)
     writer.close()
-    assert not noted.is_set(), "it is not there"
-
-
-def test_bytes_from_a_socket_by_the_kernel(target: Target) -> None:
-    """Small files, to which no direct writing applies."""
-
-    class Incoming:
-        can_splice = True
-
-        def __init__(self, content: bytes) -> None:
-            self.content = content
-
-        def splice(self, fd: int, offset: int, count: int) -> None:
-            os.pwrite(fd, self.content[:count], offset)
-
-        def read_into(self, view: memoryview) -> None:
-            raise AssertionError
-
-    content = pages_of(MIB)
-    file = cloned(target, "db/t.ibd", MIB)
-    writer = target.writer("w", buffer=MIB, overlap=False)
-    writer.begin_stage(FILE, Counter())
-    writer.open(file)
-    assert writer.can_splice
-    writer.splice(Incoming(content), 0, MIB)
-    writer.close()
-    assert file.path.read_bytes() == content

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import socket
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,20 +21,21 @@ from hostile import CAPABILITIES, GREETING, Donor, Peer, exactly, packed
 from hostile_sql import HostileSql, Stranger, good_login
 from innoclone.errors import (
     AccessDenied,
-    DiskFull,
     DonorError,
-    FileError,
     Interrupted,
     NetworkError,
     ProtocolError,
     TlsFailed,
-    TooManyOpenFiles,
 )
+from innoclone.innodb.page import PageChecker
+from innoclone.native.pages import Place
+from innoclone.records.chunks import stamp
 from innoclone.transport import connection as transport
 from innoclone.transport.connection import BEFORE_BULK, COM_QUERY, READ_AHEAD, Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.wire.handshake import AuthMoreData, Capability, Err, Ok
 from innoclone.wire.packets import CompressedHeader, split
+from innodb_pages import PLAIN, SPACE, make_file
 
 CONTENT = os.urandom(1 << 20)
 
@@ -106,60 +106,93 @@ def test_bytes_come_in_any_pieces(tmp_path, pieces):
             connection.read_exact(1)
 
 
+@pytest.fixture(params=["library", "Python"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who receives many bytes."""
+    if request.param == "Python":
+        monkeypatch.setattr(transport, "library", None)
+    elif transport.library is None:
+        pytest.skip("the native library is not there")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("read_ahead", [READ_AHEAD, BEFORE_BULK, 0])
 @pytest.mark.parametrize("first", [1, 4, 5000, READ_AHEAD])
-def test_splice_takes_the_read_ahead_bytes_too(tmp_path, read_ahead, first):
-    """Into a file, at an offset; the bytes behind are still there for the next read."""
+def test_a_block_has_the_read_ahead_bytes_too(tmp_path, way, read_ahead, first):
+    """They may be all of it; the bytes behind are still there for the next read."""
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
-    middle = slice(first, first + 900_000)
-    with connected(lambda sock: sock.sendall(CONTENT), tmp_path) as connection:
-        connection.read_ahead = read_ahead
-        assert connection.can_splice
-        assert connection.read_exact(first) == CONTENT[:first]
-        fd = os.open(path, os.O_RDWR)
-        connection.splice(fd, 50, 900_000)
-        assert connection.read_exact(len(CONTENT) - middle.stop) == CONTENT[middle.stop :]
-        os.close(fd)
-    assert path.read_bytes() == bytes(50) + CONTENT[middle]
+    for size in (900_000, 20):
+        view = memoryview(bytearray(size))
+        with (
+            connected(lambda sock: sock.sendall(CONTENT), tmp_path) as connection,
+            path.open("rb+") as file,
+        ):
+            connection.read_ahead = read_ahead
+            assert connection.read_exact(first) == CONTENT[:first]
+            done = connection.receive(view, place=Place(file.fileno(), 50, direct=False))
+            assert (done is not None and done.is_written) == (way == "library")
+            assert connection.read_exact(len(CONTENT) - first - size) == CONTENT[first + size :]
+        assert view == CONTENT[first : first + size]
+        if way == "library":
+            assert path.read_bytes()[50 : 50 + size] == view
+        (tmp_path / "socket").unlink()
 
 
-def test_a_splice_of_less_than_was_read_ahead(tmp_path):
-    path = tmp_path / "file"
-    path.touch()
-    with connected(lambda sock: sock.sendall(CONTENT[:1000]), tmp_path) as connection:
-        assert connection.read_exact(10) == CONTENT[:10]
-        fd = os.open(path, os.O_RDWR)
-        connection.splice(fd, 0, 20)
-        os.close(fd)
-        assert connection.read_exact(970) == CONTENT[30:1000]
-    assert path.read_bytes() == CONTENT[10:30]
+def test_the_pages_of_a_block_are_looked_at(tmp_path):
+    """By the library; and more than it takes at once is Python's."""
+    if transport.library is None:
+        pytest.skip("the native library is not there")
+    data = make_file(PLAIN, 20)
+    data[3 * 16384 + 50] ^= 1
+    pages = PageChecker(PLAIN, SPACE).pages
+    with connected(lambda sock: sock.sendall(bytes(data) + bytes(transport.MOST + 1)), tmp_path) as connection:
+        view = memoryview(bytearray(len(data)))
+        done = connection.receive(view, pages)
+        assert done is not None
+        assert (done.unusual, done.stamps, done.is_written) == ([3], stamp(view, 16384), False)
+        assert connection.receive(memoryview(bytearray(transport.MOST + 1)), pages) is None
 
 
-@pytest.mark.parametrize("way", ["read", "splice"])
-def test_a_connection_that_ends_in_the_middle(tmp_path, way):
-    path = tmp_path / "file"
-    path.touch()
-    with connected(lambda sock: sock.sendall(bytes(10)), tmp_path) as connection:
-        fd = os.open(path, os.O_RDWR)
-        with pytest.raises(NetworkError):
-            connection.read_exact(11) if way == "read" else connection.splice(fd, 0, 11)
-        os.close(fd)
+def test_a_block_that_comes_slowly_is_no_silence(tmp_path, way):
+    """What counts is the time without a byte."""
+
+    def serve(sock: socket.socket) -> None:
+        for at in range(0, 500, 50):
+            time.sleep(0.05)
+            sock.sendall(CONTENT[at : at + 50])
+
+    with connected(serve, tmp_path, timeout=0.3) as connection:
+        view = memoryview(bytearray(500))
+        connection.receive(view)
+        assert view == CONTENT[:500]
 
 
-@pytest.mark.parametrize("way", ["read", "splice"])
-def test_a_connection_that_is_shut_by_another_thread(tmp_path, way):
-    path = tmp_path / "file"
-    path.touch()
+READS: dict[str, Callable[[Connection], object]] = {
+    "few": lambda connection: connection.read_exact(11),
+    "many": lambda connection: connection.read_exact(2 * READ_AHEAD),
+    "block": lambda connection: connection.receive(memoryview(bytearray(11))),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_connection_that_ends_in_the_middle(tmp_path, way, read):
+    with (
+        connected(lambda sock: sock.sendall(bytes(10)), tmp_path) as connection,
+        pytest.raises(NetworkError, match="closed the connection"),
+    ):
+        read(connection)
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_connection_that_is_shut_by_another_thread(tmp_path, way, read):
     release = threading.Event()
     with connected(lambda _: (release.wait(), None)[1], tmp_path) as connection:
-        fd = os.open(path, os.O_RDWR)
         timer = threading.Timer(0.1, connection.shut)
         timer.start()
         with pytest.raises(NetworkError):
-            connection.read_exact(1) if way == "read" else connection.splice(fd, 0, 1)
+            read(connection)
         timer.join()
-        os.close(fd)
         release.set()
 
 
@@ -181,11 +214,10 @@ def test_packets_lie_across_compressed_ones(tmp_path, algorithm):
 
     with connected(lambda sock: sock.sendall(wire), tmp_path, compression=algorithm) as connection:
         assert connection.compression == algorithm
-        assert not connection.can_splice
         assert connection.read_packet() == CONTENT[:5000]
         header = connection.read_header()
         buffer = bytearray(header.length)
-        connection.read_into(memoryview(buffer))
+        assert connection.receive(memoryview(buffer)) is None
         assert buffer == bytes(3000)
 
 
@@ -203,26 +235,22 @@ def silent(folder: Path, **options: Any) -> Iterator[Connection]:
             release.set()
 
 
-@pytest.mark.parametrize("way", ["read", "bulk", "splice"])
-def test_silence_is_a_network_failure(tmp_path, way):
-    with silent(tmp_path, timeout=0.05) as connection, (tmp_path / "file").open("wb") as file:
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_silence_is_a_network_failure(tmp_path, way, read):
+    with silent(tmp_path, timeout=0.05) as connection:
         assert not connection.readable()
-        wait: dict[str, Callable[[], object]] = {
-            "read": lambda: connection.read_exact(1),
-            "bulk": lambda: connection.read_exact(2 * READ_AHEAD),
-            "splice": lambda: connection.splice(file.fileno(), 0, 10),
-        }
         with pytest.raises(NetworkError, match=r"sent nothing for 0\.05 s") as caught:
-            wait[way]()
+            read(connection)
         assert (caught.value.code, caught.value.retryable) == (1158, True)
 
 
-def test_a_stop_ends_a_read_that_waits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_stop_ends_a_read_that_waits(tmp_path, monkeypatch, way, read):
     monkeypatch.setattr(transport, "POLL", 0.01)
     stopped = threading.Event()
     stopped.set()
     with silent(tmp_path, stopped=stopped) as connection, pytest.raises(Interrupted):
-        connection.read_exact(1)
+        read(connection)
 
 
 def test_a_peer_that_reads_nothing(tmp_path):
@@ -314,44 +342,6 @@ def test_a_plain_connection_is_not_slowed_down_here(tmp_path):
         assert connection.compression == "off"
 
 
-def send_what_is_wanted(sock: socket.socket) -> None:
-    """The other side may have enough before the end."""
-    with contextlib.suppress(OSError):
-        sock.sendall(CONTENT)
-
-
-def test_a_full_disk(tmp_path):
-    """Bytes that were read ahead and can't be stored."""
-    with connected(send_what_is_wanted, tmp_path) as connection, Path("/dev/full").open("wb") as full:
-        connection.read_exact(1)
-        with pytest.raises(DiskFull) as caught:
-            connection.splice(full.fileno(), 0, 1)
-        assert caught.value.code == 1021
-
-
-@pytest.mark.parametrize("read_ahead", [READ_AHEAD, 0])
-def test_a_file_that_cannot_be_written(tmp_path, read_ahead):
-    (tmp_path / "file").touch()
-    with connected(send_what_is_wanted, tmp_path) as connection, (tmp_path / "file").open("rb") as file:
-        connection.read_ahead = read_ahead
-        connection.read_exact(1)
-        with pytest.raises(FileError, match="can't write: ") as caught:
-            connection.splice(file.fileno(), 0, 100_000)
-        assert caught.value.code == 1026
-
-
-def test_no_descriptor_left_for_a_pipe(tmp_path):
-    def none_left() -> tuple[int, int]:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    with connected(send_what_is_wanted, tmp_path) as connection, (tmp_path / "file").open("wb") as file:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(transport.os, "pipe", none_left)
-            with pytest.raises(TooManyOpenFiles, match="can't make a pipe") as caught:
-                connection.splice(file.fileno(), 0, 10)
-        assert caught.value.code == 23
-
-
 # ---- TLS -------------------------------------------------------------------------------------------------------
 
 
@@ -361,11 +351,8 @@ def tls_server(certificates: Path) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize("way", ["library", "Python"])
-def test_bulk_bytes_over_tls(certificates, monkeypatch, way):
+def test_blocks_over_tls(certificates, tmp_path, way):
     """The same bytes either way; silence and the end, too, are as without TLS."""
-    if way == "Python":
-        monkeypatch.setattr(transport, "library", None)
     hang_up = threading.Event()
 
     def answer(peer: Stranger, _statement: str) -> None:
@@ -377,19 +364,22 @@ def test_bulk_bytes_over_tls(certificates, monkeypatch, way):
         to = server.endpoint(ssl_mode=SslMode.VERIFY_IDENTITY, ssl_ca=certificates / "ca.pem")
         with Connection(to, Compression(), timeout=20) as connection:
             assert connection.cipher.startswith("TLSv1.")
-            assert not connection.can_splice
             connection.write_packet(bytes([COM_QUERY]) + b"all")
             buffer = bytearray(len(CONTENT))
-            connection.read_into(memoryview(buffer))
+            with (tmp_path / "file").open("wb") as file:
+                done = connection.receive(memoryview(buffer), place=Place(file.fileno(), 0, direct=False))
             assert buffer == CONTENT
+            assert (done is not None and done.is_written) == (way == "library")
+            assert way == "Python" or (tmp_path / "file").read_bytes() == CONTENT
             connection.set_timeout(0.05)
-            for count in (1, 2 * READ_AHEAD):
+            for read in READS.values():
                 with pytest.raises(NetworkError, match="sent nothing"):
-                    connection.read_exact(count)
+                    read(connection)
             hang_up.set()
             connection.set_timeout(20)
-            with pytest.raises(NetworkError):
-                connection.read_exact(1)
+            for read in READS.values():
+                with pytest.raises(NetworkError):
+                    read(connection)
 
 
 def test_bytes_that_were_changed_on_the_way_of_tls(certificates):

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from innoclone.donor.completeness import refuse_absent
+from innoclone.donor.keys import Keys
 from innoclone.donor.stored import hold
 from innoclone.errors import DiskFull, FileError, TargetUnusable
 from innoclone.files.base import space_of
@@ -43,13 +44,17 @@ _INDEX = "*.index"
 
 
 @contextmanager
-def recovered_copy(directory: Path, folder: Path, mysqld: Path | None) -> Iterator[Path]:
+def recovered_copy(
+    directory: Path, folder: Path, mysqld: Path | None = None, keyring: Path | None = None
+) -> Iterator[Path]:
     """A copy of the directory in ``folder`` on which a mysqld has come up and was shut down; it is removed at the end.
+    ``keyring`` is for encrypted data.
 
-    Raises `TargetUnusable` with the reason, `TargetBusy`, `DiskFull`, `ServerNotFound`, `BootFailed`, a file error.
+    Raises `TargetUnusable` with the reason, `TargetBusy`, `DiskFull`, `ServerNotFound`, `BootFailed`,
+    `KeyringFailed`, a file error.
     """
     directory, folder = Path(os.path.realpath(directory)), Path(os.path.realpath(folder))
-    listed = _proven(directory, folder)
+    listed = _proven(directory, folder, Keys.of({}, keyring))
     programs = find_programs(mysqld)
     locks = hold(directory, listed)
     scratch = None
@@ -76,7 +81,7 @@ def recovered_copy(directory: Path, folder: Path, mysqld: Path | None) -> Iterat
         ]  # fmt: skip
         with Server.start(
             programs, scratch, options=options, skip_grants=True, user=cloned.run_as(scratch, programs),
-            timeout=3600.0,
+            timeout=3600.0, keyring=cloned.keyring_of({}, keyring),
         ):  # fmt: skip
             pass  # it is shut down in order
         yield scratch
@@ -84,7 +89,7 @@ def recovered_copy(directory: Path, folder: Path, mysqld: Path | None) -> Iterat
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _proven(directory: Path, folder: Path) -> list[ExpectedFile]:
+def _proven(directory: Path, folder: Path, keys: Keys) -> list[ExpectedFile]:
     """The tablespaces, if a server on a copy can't reach a file outside of it."""
     cloned.check_bootable(directory, Purpose.LOOK)
     if folder.is_relative_to(directory):
@@ -99,7 +104,7 @@ def _proven(directory: Path, folder: Path) -> list[ExpectedFile]:
     listed.sort(key=lambda one: one.space_id != SYSTEM_SPACE)
     if not listed or listed[0].space_id != SYSTEM_SPACE:
         raise TargetUnusable(f"{directory} has no system tablespace")
-    refuse_absent(directory, listed, SpaceFlags(listed[0].flags).logical_page_size, settled=False)
+    refuse_absent(directory, listed, SpaceFlags(listed[0].flags).logical_page_size, settled=False, keys=keys)
     for path in (directory / REDO_DIR).glob("#ib_redo*"):
         if (outside := _absolute_name(path)) is not None:
             raise TargetUnusable(

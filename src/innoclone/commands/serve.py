@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from innoclone.commands.options import ServeOptions
 from innoclone.commands.recovery import recovered_copy
@@ -22,9 +22,18 @@ from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
 from innoclone.records.units import MIB
 
-__all__ = ["new_password", "serve"]
+__all__ = ["Serving", "new_password", "serve"]
 
 PASSWORD_BYTES = 15
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where recipients may come, and of which MySQL version what they get is."""
+
+    bind_address: str
+    port: int
+    version: str
 
 
 def new_password() -> str:
@@ -61,7 +70,7 @@ def serve(
 
     ``ready`` is called with the donor when it listens, ``look_at`` once a second with who takes a clone, ``ended`` with
     each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
-    `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
+    `KeyringFailed` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
     with contextlib.ExitStack() as stack:
         source = _source(options, stack)
@@ -89,11 +98,11 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
         return find_live(options.live, options.datadir, relay=options.relay)
     assert options.directory is not None, "the options see to that"
     try:
-        return look(options.directory)
+        return look(options.directory, options.keyring)
     except NotShutDown:
         if options.recover is None:
             raise
-    copy = stack.enter_context(recovered_copy(options.directory, options.recover, options.mysqld))
+    copy = stack.enter_context(recovered_copy(options.directory, options.recover, options.mysqld, options.keyring))
     note = f"{options.directory} was not shut down: what is served is a copy that was recovered, {copy}"
-    found = look(copy)
+    found = look(copy, options.keyring)
     return replace(found, notes=(note, *found.notes))

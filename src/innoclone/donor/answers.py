@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from innoclone.donor.description import Description
 from innoclone.wire.codec import lenenc
+from innoclone.wire.comparison import ANSWER_KEY
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.results import ColumnDefinition, ColumnType, Eof, TextRow
 
@@ -37,7 +38,7 @@ def refusal(number: int, *what: str) -> bytes:
 
 
 def answer(statement: str, described: Description, began: float) -> list[bytes]:
-    """Packets. ``began`` is when the donor was started, in seconds since the epoch."""
+    """Packets. ``began`` is what is told as the donor's start, in seconds since the epoch."""
     text = " ".join(statement.split())
     if re.match(r"SET ", text, re.IGNORECASE):
         return [Ok().serialize()]
@@ -72,8 +73,14 @@ def _variables(described: Description) -> dict[str, str]:
         "gtid_mode": "gtid_mode", "enforce_gtid_consistency": "enforce_gtid_consistency", "log_bin": "log_bin",
         "innodb_log_checksums": "log_checksums",
     }  # fmt: skip
-    found = {name: str(donor[key]) for name, key in told.items() if donor.get(key) not in (None, "")}
-    return found | dict(described.configuration) | {"version": described.version, "server_uuid": described.uuid}
+    logs = described.manifest.get("encryption") or {}
+    found = {f"innodb_{log}_log_encrypt": "ON" for log in ("redo", "undo") if logs.get(log) == "ON"}
+    found |= {name: str(donor[key]) for name, key in told.items() if donor.get(key) not in (None, "")}
+    return (
+        found
+        | dict(described.configuration)
+        | {"version": described.version, "server_uuid": described.uuid, ANSWER_KEY: "ON"}
+    )
 
 
 def _rows(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[bytes]:

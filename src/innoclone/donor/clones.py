@@ -81,11 +81,12 @@ class Clones:
         """Whether a recipient takes a clone, or may come back for the rest of it."""
         return any(course.tasks or course.stage is not StageNumber.DONE for course in self.courses)
 
-    def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool]) -> Course:
-        """A new clone. Waits until there is something to take, or until ``is_gone``."""
+    def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool], *, compared: bool = False) -> Course:
+        """A new clone; ``compared`` as in `Course`. Waits until there is something to take, or until ``is_gone``."""
 
         def make(given: Given) -> Course:
-            return Course(secrets.randbelow(CLONES - 1) + 1, given, self._patience, recipient)
+            number = secrets.randbelow(CLONES - 1) + 1
+            return Course(number, given, self._patience, recipient, compared=compared)
 
         course = self._source.begin(wish, make, is_gone)
         with self._lock:

@@ -15,15 +15,34 @@ import time
 from innoclone.donor.answers import UNKNOWN, answer, refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
+from innoclone.donor.comparing import Comparer
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Wish
 from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
 from innoclone.donor.takings import Recipient
-from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
+from innoclone.errors import (
+    CloneError,
+    EncryptionNeedsTls,
+    Interrupted,
+    NetworkError,
+    ProtocolError,
+    SnapshotGone,
+    one_line,
+)
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
+from innoclone.wire.comparison import (
+    ANSWER_AT_REST,
+    ANSWER_KEY,
+    ANSWER_LIVE,
+    COMMANDS,
+    REQUEST,
+    Comparison,
+    Join,
+    parse_comparison,
+)
 from innoclone.wire.descriptors import Locator, StageNumber
 from innoclone.wire.handshake import Capability, Err, Ok
 from innoclone.wire.rpc import (
@@ -82,12 +101,15 @@ class Conversation:
         self._services = services
         self._attempt = LoginAttempt(services.entrance.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
+        self._comparer: Comparer | None = None
+        self._patience = threading.Event()  # set when the connection is to end
         self._compression = ""
         self.is_shut = False
 
     def shut(self) -> None:
         """End it, from any thread."""
         self.is_shut = True
+        self._patience.set()
         self.channel.shut()
 
     def kill(self, *, query_only: bool) -> None:
@@ -281,8 +303,11 @@ class Conversation:
             payload = self.channel.read()
             if payload is None:
                 raise NetworkError("the recipient is gone")
-            command = parse_command(payload)
             try:
+                if payload[:1] and payload[0] in COMMANDS:
+                    self._compare(parse_comparison(payload))
+                    continue
+                command = parse_command(payload)
                 self._command(command)
             except (NetworkError, ProtocolError):
                 raise
@@ -320,12 +345,17 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        self.course = self._services.clones.begin(
-            self._recipient, Wish(command.block_ddl, command.ddl_timeout), lambda: self.is_shut or self.channel.is_gone
-        )
-        self.task, self.course.master = self.course.begin(self.shut), self.number
-        self.channel.say(*self._parameters(version, self.course.given.description))
-        self.channel.say(self._locators(version, self.course), Complete().serialize())
+        compared = command.padding.startswith(REQUEST) and version >= ProtocolVersion.V3
+        self.course = course = self._services.clones.begin(
+            self._recipient, Wish(command.block_ddl, command.ddl_timeout),
+            lambda: self.is_shut or self.channel.is_gone, compared=compared,
+        )  # fmt: skip
+        self.task, course.master = course.begin(self.shut), self.number
+        self.channel.say(*self._parameters(version, course.given.description))
+        if compared:
+            agreed = ANSWER_AT_REST if course.given.is_at_rest else ANSWER_LIVE
+            self.channel.say(Config(ANSWER_KEY, agreed, ResponseCode.CONFIG_V3).serialize())
+        self.channel.say(self._locators(version, course), Complete().serialize())
 
     def _version(self, theirs: int) -> int:
         """The highest that both know. A stock recipient of 9.7 crashes when it is answered with a lower one than it
@@ -370,6 +400,27 @@ class Conversation:
         log.info("%s%s goes on with its clone at %s", self._prefix, self.host, course.stage.name)
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
 
+    def _compare(self, command: Comparison) -> None:
+        """A question of a recipient that has an older clone, about a clone that is under way."""
+        if isinstance(command, Join):
+            self._refuse_second()
+            self.course = self._services.clones.find(command.locator)
+            self._comparer = Comparer(command.key, self.course.given)
+            self.channel.say(Complete().serialize())
+            return
+        course, comparer = self.course, self._comparer
+        if course is None or comparer is None:
+            raise ProtocolError("a comparison without a clone")
+        course.refuse_failed()
+        if course.is_past_files:  # a live server's are newer by now
+            raise ProtocolError("a comparison after the files were acknowledged")
+        sent = self.channel.sent
+        head, pages = comparer.answer(command)
+        self.channel.write_data(head, pages)
+        sent = self.channel.sent - sent
+        course.count(sent)
+        self._services.limits.pause(sent, sent, self._patience)
+
     def _refuse_second(self) -> None:
         if self.course is not None:
             raise ProtocolError("a second clone on one connection")
@@ -379,6 +430,8 @@ class Conversation:
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
+        if course.given.encrypted and not self.channel.is_tls:
+            raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")
         course.was_executed = True
         sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
         sender.run()
@@ -401,6 +454,9 @@ class Conversation:
         """What this connection was to a clone is over; ``lost``: not by its own will."""
         course, task = self.course, self.task
         self.course = self.task = None
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         if course is None:
             return
         if task is not None:

@@ -33,6 +33,9 @@ FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that i
 REFUSE_WITHIN = 2.0  # seconds
 END_WITHIN = 10.0  # seconds
 LOOK = 0.05  # seconds
+# Told as the donor's start, in seconds since the epoch. A recipient begins anew from a server that was restarted, which
+# numbers its clones anew; a donor of ours goes on with those of an earlier process, and knows them by itself.
+BEGAN = 0.0
 
 
 class Observer:
@@ -65,7 +68,7 @@ class Donor:
         self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
             source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
-            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=time.time(),
+            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=BEGAN,
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}

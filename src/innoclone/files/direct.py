@@ -19,7 +19,7 @@ class DirectFile:
     """A second descriptor of a file, for aligned writes."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.descriptor = fd
 
     @classmethod
     def of(cls, fd: int) -> DirectFile | None:
@@ -29,17 +29,21 @@ class DirectFile:
         except OSError:
             return None
 
+    def fits(self, offset: int, count: int) -> bool:
+        """Whether it is possible that way, as far as is known."""
+        return self.descriptor >= 0 and not offset % ALIGNMENT and not count % ALIGNMENT
+
     def write(self, view: memoryview, offset: int) -> bool:
         """Write all of ``view``, whose memory is page-aligned. False: not possible that way, nothing was written.
 
         Raises OSError.
         """
-        if self._fd < 0 or offset % ALIGNMENT or len(view) % ALIGNMENT:
+        if not self.fits(offset, len(view)):
             return False
         at = 0
         while at < len(view):
             try:
-                written = os.pwrite(self._fd, view[at:], offset + at)
+                written = os.pwrite(self.descriptor, view[at:], offset + at)
             except OSError as error:
                 if error.errno != errno.EINVAL or at:
                     raise
@@ -52,6 +56,6 @@ class DirectFile:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
+from innoclone.native.crc import crc32c
 from innoclone.native.library import Buffer, Library, library
-from innoclone.native.pages import unusual_pages
+from innoclone.native.pages import Pages, unusual_pages
 
 # Offsets in a page (FIL_PAGE_*).
 PAGE_NUMBER = 4
@@ -71,7 +73,9 @@ class Verdict(Enum):
     """What the check of one page found."""
 
     GOOD = "good"
-    NOT_VERIFIABLE = "not verifiable"  # encrypted, lz4, or without a checksum of its body
+    NOT_VERIFIABLE = "not verifiable"  # lz4, or without a checksum of its body
+    ENCRYPTED = "encrypted"  # and so not verifiable without its key
+    UNDECRYPTED = "not what its key encrypts"
     TORN = "torn"  # head and tail are of different versions of the page
     CORRUPT = "corrupt"  # the checksum is wrong
     MISPLACED = "misplaced"  # a sound page, but the number it carries is not its position
@@ -91,20 +95,17 @@ class Findings(NamedTuple):
 
     bad: list[BadPage]
     not_verifiable: int
+    encrypted: int = 0  # how many of those are encrypted, and were not decrypted
 
 
 def checksum(page: Buffer) -> int:
     """CRC-32C of an uncompressed page (buf_calc_page_crc32)."""
-    from crc32c import crc32c  # here, as below: it loads much, and where the native library checks it is rarely needed
-
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:UNCHECKED]) ^ crc32c(view[HEADER_SIZE:-TRAILER_SIZE])
 
 
 def zip_checksum(page: Buffer) -> int:
     """CRC-32C of a ROW_FORMAT=COMPRESSED page (page_zip_calc_checksum); LSN and trailer are not special there."""
-    from crc32c import crc32c
-
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:PAGE_LSN]) ^ crc32c(view[PAGE_TYPE:UNCHECKED]) ^ crc32c(view[SPACE_ID:])
 
@@ -130,17 +131,19 @@ class PageChecker:
     ends of the page, the page number against the position, and the space id. A page of zeros is good: the file
     was extended and the page never written. Page 0 isn't: the server writes it when it creates the file.
 
-    Not verifiable, beyond page number and space id: encrypted pages (no key), page-compressed ones with lz4,
+    Not verifiable, beyond page number and space id: encrypted pages without `decrypt`, page-compressed ones with lz4,
     pages without a checksum (algorithm none), and the body of pages with the old algorithm ``innodb`` (that hash
     takes Python 3 ms a page).
     """
 
     def __init__(self, flags: SpaceFlags, space_id: int, *, native: Library | None = library) -> None:
         """``native``: what finds the pages that are worth a look; None does it in Python, with the same result."""
-        self.page_size = flags.physical_page_size
+        self.flags, self.page_size = flags, flags.physical_page_size
         self.space_id = space_id
+        self.decrypt: Callable[[memoryview], bytes] | None = None  # gives an encrypted page as it is in clear
         self._native = native
         self._is_zip = flags.is_compressed
+        self.pages = Pages(self.page_size, space_id, self._is_zip)
         self._zeros = bytes(self.page_size)
         # The fields of a page that the fast path compares; iter_unpack then walks whole pages in C.
         if self._is_zip:
@@ -164,19 +167,24 @@ class PageChecker:
         """
         view = memoryview(buffer)
         whole = len(view) // self.page_size
-        suspects = self._suspects(view[: whole * self.page_size], first_page)
+        return self.examine(view, first_page, self._suspects(view[: whole * self.page_size], first_page))
+
+    def examine(self, view: memoryview, first_page: int, suspects: list[int]) -> Findings:
+        """The same where it is known which pages, by index, may not be good (`innoclone.native.block` tells that)."""
+        whole = len(view) // self.page_size
         bad = []
-        not_verifiable = 0
+        not_verifiable = encrypted = 0
         for index in suspects:
             number = first_page + index
             verdict = self._examine(view[index * self.page_size : (index + 1) * self.page_size], number)
-            if verdict is Verdict.NOT_VERIFIABLE:
+            if verdict in (Verdict.NOT_VERIFIABLE, Verdict.ENCRYPTED):
                 not_verifiable += 1
+                encrypted += verdict is Verdict.ENCRYPTED
             elif verdict is not Verdict.GOOD:
                 bad.append(BadPage(number, verdict))
         if whole * self.page_size != len(view):
             bad.append(BadPage(first_page + whole, Verdict.TRUNCATED))
-        return Findings(bad, not_verifiable)
+        return Findings(bad, not_verifiable, encrypted)
 
     def _suspects(self, view: memoryview, first_page: int) -> list[int]:
         """Indexes of the pages that are to be examined, among them all that are not good."""
@@ -189,7 +197,7 @@ class PageChecker:
 
         crc32c keeps the GIL here: letting it go for a microsecond costs more than it gives (measured).
         """
-        from crc32c import crc32c
+        from crc32c import crc32c  # faster for each than ours, but it loads much
 
         size, space_id = self.page_size, self.space_id
         body_end = size - TRAILER_SIZE
@@ -224,7 +232,7 @@ class PageChecker:
         if self._is_empty(page):
             return Verdict.GOOD if number else Verdict.CORRUPT
         verdict = self._content(page)
-        if verdict in (Verdict.GOOD, Verdict.NOT_VERIFIABLE) and number not in self._copies:
+        if verdict in (Verdict.GOOD, Verdict.NOT_VERIFIABLE, Verdict.ENCRYPTED) and number not in self._copies:
             if _U32.unpack_from(page, PAGE_NUMBER)[0] != number:
                 return Verdict.MISPLACED
             if _U32.unpack_from(page, SPACE_ID)[0] != self.space_id:
@@ -240,12 +248,23 @@ class PageChecker:
         """Whether the page is sound in itself, wherever it belongs."""
         page_type = _U16.unpack_from(page, PAGE_TYPE)[0]
         if page_type in ENCRYPTED_TYPES:
-            return Verdict.NOT_VERIFIABLE
+            return self._hidden_content(page)
         if self._is_zip:
             return _zip_content(page)
         if page_type == PageType.COMPRESSED:
             return _compressed_content(page)
         return _plain_content(page)
+
+    def _hidden_content(self, page: memoryview) -> Verdict:
+        if self.decrypt is None:
+            return Verdict.ENCRYPTED
+        try:
+            plain = self.decrypt(page)
+        except ValueError:
+            return Verdict.NOT_VERIFIABLE  # of a form that is not known
+        if _U16.unpack_from(plain, PAGE_TYPE)[0] in ENCRYPTED_TYPES:
+            return Verdict.UNDECRYPTED
+        return self._content(memoryview(plain))
 
 
 def _zip_content(page: memoryview) -> Verdict:

@@ -12,15 +12,15 @@ EXPORT int innoclone_block(struct channel *channel, struct block *block) {
     block->received = received;
     if (state != DONE) return state;
     block->unusual_count = block->written = 0;
-    if (block->page_size) {
+    if (block->page_size && block->checked) {
         int64_t found = innoclone_check(block->buffer, block->wanted, block->page_size, block->is_zip, block->space_id,
                                         block->first_page, block->unusual, block->unusual_room);
         if (found < 0) return REFUSED;
         block->unusual_count = (uint64_t)found;
-        if (block->stamps && innoclone_stamps(block->buffer, block->wanted, block->page_size, block->stamps,
-                                              block->stamps_room) < 0)
-            return REFUSED;
     }
+    if (block->page_size && block->stamps &&
+        innoclone_stamps(block->buffer, block->wanted, block->page_size, block->stamps, block->stamps_room) < 0)
+        return REFUSED;
     if (block->file < 0) return DONE;
     state = innoclone_write(block->file, block->buffer, block->wanted, block->offset, block->alignment, &written,
                             &block->error);

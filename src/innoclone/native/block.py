@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import ssl
-from typing import NamedTuple
 
 from innoclone.native.library import Library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel, State
 
-__all__ = ["Block", "FileFailed", "Pages"]
+__all__ = ["Block"]
 
 SMALLEST_PAGE = 1024
 ALIGNMENT = 4096  # of O_DIRECT
 _pointer, _u64, _u32, _i32 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
-
-
-class Pages(NamedTuple):
-    """What the library has to know of a tablespace to tell good pages from unusual ones."""
-
-    size: int
-    space_id: int
-    is_zip: bool
-
-
-class FileFailed(OSError):
-    """The block could not be written; EINVAL: not with O_DIRECT."""
 
 
 class BlockStruct(ctypes.Structure):
@@ -36,26 +22,26 @@ class BlockStruct(ctypes.Structure):
         ("buffer", _pointer), ("room", _u64), ("wanted", _u64), ("received", _u64), ("offset", _u64),
         ("first_page", _u64), ("unusual", _pointer), ("unusual_room", _u64), ("unusual_count", _u64),
         ("stamps", _pointer), ("stamps_room", _u64), ("written", _u64), ("page_size", _u32), ("is_zip", _u32),
-        ("space_id", _u32), ("file", _i32), ("alignment", _u32), ("error", _i32),
+        ("space_id", _u32), ("file", _i32), ("alignment", _u32), ("error", _i32), ("checked", _u32), ("unused", _u32),
     )  # fmt: skip
 
 
 class Block:
     """What one connection is receiving. It is used for one block after the other, by one thread.
 
-    `begin` says what is to come, `run` has it come; then `unusual` and `stamps` tell of it.
+    `begin` says what is to come, `advance` has it come; then `unusual`, `stamps` and `is_written` tell of it.
     """
 
     def __init__(self, native: Library, most: int) -> None:
         """``most``: bytes that a block may have."""
         self._native = native
+        self.most = most
         self._unusual = (ctypes.c_uint32 * (most // SMALLEST_PAGE))()
         self._stamps = (ctypes.c_char * (4 * (most // SMALLEST_PAGE)))()
         self._struct = BlockStruct(
             unusual=ctypes.addressof(self._unusual), unusual_room=len(self._unusual),
             stamps=ctypes.addressof(self._stamps), stamps_room=len(self._stamps),
         )  # fmt: skip
-        self._most = most
         self._memory: object = None  # keeps the buffer in place
 
     def begin(
@@ -65,50 +51,46 @@ class Block:
         received: int = 0,
         pages: Pages | None = None,
         first_page: int = 0,
-        file: int = -1,
-        offset: int = 0,
-        direct: bool = False,
+        place: Place | None = None,
     ) -> None:
         """All of ``view`` is to be received, but for the first ``received`` bytes that are in it.
 
-        ``pages``: it is made of such, from number ``first_page`` on; None: they are not looked at. ``file`` and
-        ``offset``: where it is written then, -1: nowhere; ``direct``: the file was opened with O_DIRECT, and ``view``
-        is aligned.
+        ``pages``: it is made of such, from number ``first_page`` on; None: of none. ``place``: where it is written
+        then, None: nowhere; for O_DIRECT ``view`` is aligned.
 
         Raises ValueError for what doesn't fit.
         """
         size = len(view)
         whole = pages is None or size % pages.size == 0
-        if not 0 <= received <= size or not 0 < size <= self._most or view.readonly or not whole:
+        if not 0 <= received <= size or not 0 < size <= self.most or view.readonly or not whole:
             raise ValueError(f"a block of {size} bytes, {received} of them received")
         block = self._struct
         self._memory = ctypes.c_char.from_buffer(view)
         block.buffer, block.room, block.wanted, block.received = ctypes.addressof(self._memory), size, size, received
-        block.page_size, block.space_id, block.is_zip = pages or (0, 0, 0)
-        block.first_page, block.file, block.offset = first_page, file, offset
+        block.page_size, block.space_id, block.is_zip, block.checked = pages or (0, 0, 0, 0)
+        block.first_page = first_page
+        block.file, block.offset, direct = place or (-1, 0, False)
         block.alignment = ALIGNMENT if direct else 0
         block.unusual_count = block.written = 0
 
-    @property
-    def received(self) -> int:
-        """Bytes that have come so far, also after `run` has raised TimeoutError."""
-        return int(self._struct.received)
+    def advance(self, channel: Channel) -> int:
+        """Receive, look, write; returns how many bytes have come so far, at last all of them, and 0 at the end of the
+        connection. Once all have come it has been tried to write them (`is_written`).
 
-    def run(self, channel: Channel) -> bool:
-        """Receive, look, write. False at the end of the connection, before all has come.
-
-        Raises TimeoutError when the channel's time is up; another call goes on. Else as `Channel.recv_into`, and
-        `FileFailed` where it can't be written.
+        Raises TimeoutError when the channel's time is up and none came; another call goes on. Else as
+        `Channel.recv_into`.
         """
+        before = self._struct.received
         state = channel.call(self._native.block, ctypes.byref(self._struct))
-        if state == State.FILE_FAILED:
-            raise FileFailed(self._struct.error, os.strerror(self._struct.error))
-        if state in (State.DONE, State.ENDED):
-            return state == State.DONE
-        error = channel.error(state)
-        if isinstance(error, ssl.SSLEOFError):  # an end without TLS's own: as from SSLSocket
-            return False
-        raise error
+        received: int = self._struct.received
+        if state in (State.DONE, State.FILE_FAILED) or (state == State.TIME_IS_UP and received > before):
+            return received
+        return channel.ended(state)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all of it is in the file. If not, another try tells why."""
+        return bool(self._struct.written == self._struct.wanted)
 
     @property
     def unusual(self) -> list[int]:

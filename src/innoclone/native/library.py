@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["FILE", "VARIABLE", "Buffer", "Library", "address", "describe", "library", "load", "missing"]
 
-ABI = 1  # as in native.h
+ABI = 2  # as in native.h
 FILE = Path(__file__).with_name("libinnoclone.so")
 VARIABLE = "INNOCLONE_NATIVE"
 """``off``: do without the library. Anything else but nothing: the path of another one."""

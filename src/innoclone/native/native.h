@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI 1 /* changes with every change of what Python sees of this file; library.py has the same number */
+#define ABI 2 /* changes with every change of what Python sees of this file; library.py has the same number */
 #define EXPORT __attribute__((visibility("default")))
 #define REFUSED (-1) /* what every function returns for arguments that make no sense */
 
@@ -80,11 +80,13 @@ struct block {
     uint8_t *stamps; /* 4 bytes a page; NULL: not wanted */
     uint64_t stamps_room;
     uint64_t written;
-    uint32_t page_size; /* 0: the pages are not looked at */
+    uint32_t page_size; /* 0: no pages, and no stamps */
     uint32_t is_zip, space_id;
     int32_t file;       /* -1: not written */
     uint32_t alignment; /* of O_DIRECT, 0 without */
     int32_t error;
+    uint32_t checked; /* whether the pages are looked at */
+    uint32_t unused;
 };
 EXPORT int innoclone_block(struct channel *channel, struct block *block);
 

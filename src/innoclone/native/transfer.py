@@ -115,14 +115,16 @@ class Channel:
 
     def _moved(self, state: int, before: int) -> int:
         moved: int = self._count.value
-        if moved > before or state in (State.DONE, State.ENDED):
-            return moved
-        error = self.error(state)
-        if isinstance(error, ssl.SSLEOFError):  # an end without TLS's own: as from SSLSocket
-            return moved
+        return moved if moved > before or state in (State.DONE, State.ENDED) else before + self.ended(state)
+
+    def ended(self, state: int) -> int:
+        """0 where ``state`` is the end of the connection; else raises what Python would."""
+        error = None if state == State.ENDED else self._error(state)
+        if error is None or isinstance(error, ssl.SSLEOFError):  # an end without TLS's own: as from SSLSocket
+            return 0
         raise error
 
-    def error(self, state: int) -> Exception:
+    def _error(self, state: int) -> Exception:
         """What Python would raise."""
         if state == State.TIME_IS_UP:
             return TimeoutError(errno.ETIMEDOUT, "no bytes in time")

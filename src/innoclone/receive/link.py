@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE
+from innoclone.native.pages import Pages
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.barrier import Barrier
 from innoclone.receive.meter import Meter
@@ -22,7 +23,6 @@ __all__ = ["Link", "Master", "buffer_size"]
 BLOCK = 1 << 20  # bytes of a donor's block with the usual pages
 BUFFERS = 4  # the buffers of all connections together, in units of `Limits.buffer`
 SMALLEST_BUFFER = 128 << 10
-FEW = 2  # connections up to which writing and receiving overlap within each one; more overlap anyhow
 
 
 def buffer_size(buffer: int, connections: int) -> int:
@@ -64,13 +64,11 @@ class Link:
             chunks=state.chunks.count if resumed else 0,
         )  # fmt: skip
         self._meter = Meter(connection, limits, barrier.stopped)
-        self._writer = state.sink.writer(
-            f"clone-{number}", buffer=buffer_size(limits.buffer, active.most),
-            overlap=active.most <= FEW and not limits.rate,
-        )  # fmt: skip
+        self._writer = state.sink.writer(buffer_size(limits.buffer, active.most))
         self._slot: Slot | None = None
         self._file: ClonedFile | None = None
-        self._page = 1  # bytes of its pages or blocks; 1: it has none
+        self._pages: Pages | None = None  # of it
+        self._unit = 1  # bytes of its pages or blocks; 1: it has none
         self._stamp: bytearray | None = None  # of the block that is being received
         self._watched = 0  # a piece that begins before this byte of its file may have a key in it
 
@@ -173,8 +171,9 @@ class Link:
         file = self._reader.file_of(data)
         slot = self._begin_block(data)
         if self._file is not file:
+            self._file, self._pages = file, file.pages
             unit = BLOCK_SIZE if data.stage is StageNumber.REDO_COPY else 1
-            self._file, self._page = file, file.flags.physical_page_size if file.flags is not None else unit
+            self._unit = self._pages.size if self._pages is not None else unit
         self._writer.open(file)
         self._reader.content(data, self._take)
         if data.stage is StageNumber.PAGE_COPY and data.offset == 0 and not file.dropped:
@@ -201,39 +200,46 @@ class Link:
 
         This is what nearly all of a clone's time goes through: one turn of the loop for each MiB.
         """
-        file, page, writer, connection = self._file, self._page, self._writer, self._connection
+        file, pages, writer, unit = self._file, self._pages, self._writer, self._unit
         assert file is not None, "`_block` has chosen it"
-        # A single page is copied from what was read ahead: splice would cost more calls than it saves.
-        splice = file.checker is None and writer.can_splice and connection.can_splice and size > page
-        splice = splice and offset >= self._watched
+        if offset % unit or size % unit:
+            pages = None  # no whole ones
         while size:
-            count = min(size, self._meter.most(writer.buffer_size, page))
-            if splice:
-                writer.splice(connection, offset, count)
-                self._stamp = None  # nobody has seen the bytes
+            count = min(size, self._meter.most(writer.buffer_size, unit))
+            view, first = writer.buffer()[:count], file.first_page + offset // unit
+            if offset < self._watched:
+                seen = None
+                self._connection.receive(view)
+                self._watch(file, view, offset)
             else:
-                view = writer.buffer()[:count]
-                connection.read_into(view)
-                if offset < self._watched and not file.dropped:
-                    self._state.seal(file, self._reader.stage, view, offset)
-                if file.checker is not None and not file.dropped:
-                    first = file.first_page + offset // page
-                    bad = [item.number for item in file.checker.bad_pages(view, first)]
-                    self._state.suspects.update(file.metadata.index, first, count // page, bad)
-                if offset < self._watched and not self._state.sink.can_read_back:
-                    self._keep_head(file, view, offset)
+                seen = self._connection.receive(view, pages, first, writer.place(offset, count))
+            if seen is None or not seen.is_written:
                 writer.write(view, offset)
-                if self._stamp is not None:
-                    whole = file.flags is not None and offset % page == 0 and count % page == 0
-                    self._stamp = self._stamp + stamp(view, page) if whole else None
+            else:
+                writer.wrote(offset, count)
+            if file.checker is not None and not file.dropped:
+                self._check(file, view, first, None if seen is None or pages is None else seen.unusual)
+            if self._stamp is not None:
+                stamps = b"" if pages is None else stamp(view, unit) if seen is None else seen.stamps
+                self._stamp = self._stamp + stamps if stamps else None
             self._meter.took(count)
             offset += count
             size -= count
 
-    def _keep_head(self, file: ClonedFile, view: memoryview, offset: int) -> None:
-        """The header of a redo file, which can't be looked at later; see `innoclone.receive.finish`."""
-        if self._reader.stage is not StageNumber.REDO_COPY:
-            return
-        head = self._state.redo_heads.setdefault(file.metadata.index, bytearray(FILE_HEADER_SIZE))
-        piece = view[: FILE_HEADER_SIZE - offset]
-        head[offset : offset + len(piece)] = piece
+    def _check(self, file: ClonedFile, view: memoryview, first: int, unusual: list[int] | None) -> None:
+        """Look at the pages that the library found ``unusual``, or (None) at all of them."""
+        checker = file.checker
+        assert checker is not None, "the caller looked"
+        found = checker.check(view, first) if unusual is None else checker.examine(view, first, unusual)
+        bad = [page.number for page in found.bad]
+        self._state.suspects.update(file.metadata.index, first, len(view) // checker.page_size, bad)
+
+    def _watch(self, file: ClonedFile, view: memoryview, offset: int) -> None:
+        """The beginning of a file, before it is checked and written: keys, and the header of a redo file where it can't
+        be looked at later (`innoclone.receive.finish`)."""
+        if not file.dropped:
+            self._state.seal(file, self._reader.stage, view, offset)
+        if self._reader.stage is StageNumber.REDO_COPY and not self._state.sink.can_read_back:
+            head = self._state.redo_heads.setdefault(file.metadata.index, bytearray(FILE_HEADER_SIZE))
+            piece = view[: FILE_HEADER_SIZE - offset]
+            head[offset : offset + len(piece)] = piece

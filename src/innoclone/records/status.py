@@ -64,7 +64,7 @@ class Counter:
 
     data: int = 0
     network: int = 0
-    written: int = 0  # local copies only: what was really written, as against read
+    written: int = 0  # what was really written, as against received or read
 
 
 @dataclass

@@ -154,10 +154,10 @@ class CloneFiles:
         """Whether something is there."""
         return os.path.lexists(path)
 
-    def writer(self, name: str, *, buffer: int, overlap: bool) -> FileWriter:
+    def writer(self, buffer: int) -> FileWriter:
         """For the blocks of one connection."""
         old = buffer if self.base is not None else 0
-        return FileWriter(self.open, name, buffer=buffer, old=old, overlap=overlap, fsync=self.fsync)
+        return FileWriter(self.open, buffer=buffer, old=old, fsync=self.fsync)
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename a file; ``new`` must not exist."""

@@ -21,6 +21,7 @@ from innoclone.files.names import clash, same_names
 from innoclone.innodb.create import initial_file
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags, is_undo
+from innoclone.native.pages import Pages
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
 __all__ = [
@@ -95,6 +96,13 @@ class ClonedFile:
     adopted: bool = False  # an older clone's file was taken, its content is to be brought up to date
     drop_expected: bool = False  # the donor's file was gone when it was to be copied
     checker: PageChecker | None = None
+
+    @property
+    def pages(self) -> Pages | None:
+        """What the native library has to know of its pages; None: it has none."""
+        if self.checker is not None:
+            return self.checker.pages
+        return None if self.flags is None else Pages(self.flags.physical_page_size, 0, is_zip=False, checked=False)
 
     @property
     def hole_block(self) -> int:

@@ -21,25 +21,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+from innoclone.native.pages import Place
 from innoclone.records.status import Counter
 from innoclone.stream.filetable import ClonedFile, Places
 from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["BlockWriter", "Incoming", "Sink"]
-
-
-class Incoming(Protocol):
-    """A connection, as who takes blocks from it sees it."""
-
-    @property
-    def can_splice(self) -> bool:
-        """Whether `splice` is possible."""
-
-    def read_into(self, view: memoryview) -> None:
-        """Fill ``view`` with the next bytes."""
-
-    def splice(self, fd: int, offset: int, count: int) -> None:
-        """Move the next ``count`` bytes into a file, past this program."""
+__all__ = ["BlockWriter", "Sink"]
 
 
 class BlockWriter(Protocol):
@@ -54,10 +41,6 @@ class BlockWriter(Protocol):
     def open(self, file: ClonedFile) -> None:
         """What comes is of ``file``; where that was dropped it is taken and goes nowhere. Raises a file error."""
 
-    @property
-    def can_splice(self) -> bool:
-        """Whether bytes of the file may come past this program, if nobody has to look at them."""
-
     def buffer(self) -> memoryview:
         """Memory of `buffer_size` bytes for the next piece, which is filled from its beginning on, for `write`."""
 
@@ -65,8 +48,13 @@ class BlockWriter(Protocol):
         """Take ``view``, the beginning of the last `buffer`, as the bytes from ``offset`` on: whole pages where the
         file has pages. It may be written later, but in order; ``view`` must not be changed any more."""
 
-    def splice(self, incoming: Incoming, offset: int, count: int) -> None:
-        """Take the next ``count`` bytes off the connection."""
+    def place(self, offset: int, count: int) -> Place | None:
+        """Where who fills the last `buffer` with ``count`` bytes from ``offset`` on may write them at once; None:
+        nowhere, they are given to `write`. After that it is told with `wrote`; or, where it failed, they are given to
+        `write` all the same, which knows what the failure means."""
+
+    def wrote(self, offset: int, count: int) -> None:
+        """The bytes are at their `place`."""
 
     def after(self, note: Callable[[], None]) -> None:
         """Call ``note`` once everything that was taken before is written."""
@@ -131,9 +119,8 @@ class Sink(Places, Protocol):
 
     # ---- blocks
 
-    def writer(self, name: str, *, buffer: int, overlap: bool) -> BlockWriter:
-        """For one connection, ``name`` for its threads, with pieces of up to ``buffer`` bytes. ``overlap``: it pays to
-        write one block while the next one is received."""
+    def writer(self, buffer: int) -> BlockWriter:
+        """For one connection, with pieces of up to ``buffer`` bytes."""
 
     # ---- durability
 

@@ -1,15 +1,13 @@
 """One connection to a server: login, packets, and bulk bytes that go past the protocol core.
 
-The caller reads a packet's header and decides; a DATA packet's bytes then go into a buffer (`read_into`) or straight
-into a file (`splice`, on a plain socket: the pages never enter user space).
+The caller reads a packet's header and decides; a DATA packet's bytes then go into a buffer, and, where the native
+library can do it in the same call, they are looked at and written (`receive`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import os
 import select
 import socket
 import ssl
@@ -20,15 +18,14 @@ from types import TracebackType
 
 from innoclone.errors import (
     CloneError,
-    DiskFull,
-    FileError,
     Interrupted,
     NetworkError,
     ProtocolError,
     TlsFailed,
-    TooManyOpenFiles,
 )
+from innoclone.native.block import Block
 from innoclone.native.library import library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel
 from innoclone.transport.compression import CompressedStream, Throttle
 from innoclone.transport.donorerrors import from_donor
@@ -44,7 +41,7 @@ __all__ = ["BEFORE_BULK", "COM_QUERY", "READ_AHEAD", "Connection"]
 READ_AHEAD = 1 << 16
 BEFORE_BULK = 64  # bytes before a block: its descriptor's packet, the header and first byte of its own
 POLL = 0.25  # seconds after which a silent connection looks whether it is to be stopped
-PIPE_SIZE = 1 << 20  # the largest that an ordinary user may ask for (fs.pipe-max-size)
+MOST = 4 << 20  # bytes that the library receives in one call
 MAX_CONTROL = 1 << 20  # bytes of a packet that is not bulk data; a donor's largest are well below
 COM_QUERY, COM_QUIT, COM_RESET_CONNECTION = 0x03, 0x01, 0x1F
 
@@ -76,8 +73,7 @@ class Connection:
         self._start = self._end = 0
         self._stream: CompressedStream | None = None
         self._plain_network = 0
-        self._pipe: tuple[int, int] | None = None
-        self._bulk: Channel | None = None  # reads many TLS records in one call
+        self._bulk: tuple[Channel, Block] | None = None  # receives a block in one call
         # Bytes that may be read before they are asked for; few where blocks follow, whose bytes are not to be copied.
         self.read_ahead = READ_AHEAD
         self.greeting: Greeting
@@ -85,9 +81,9 @@ class Connection:
         try:
             self.set_timeout(endpoint.connect_timeout)
             self._login(compression)
-            if library is not None and isinstance(self._sock, ssl.SSLSocket):
-                with contextlib.suppress(ValueError):  # then Python reads them
-                    self._bulk = Channel(library, self._sock, POLL)
+            if library is not None:
+                with contextlib.suppress(ValueError):  # then Python receives it
+                    self._bulk = Channel(library, self._sock, POLL), Block(library, MOST)
             self.set_timeout(timeout)
         except BaseException:
             self.close()
@@ -159,7 +155,7 @@ class Connection:
         self.timeout = seconds
         set_timeout(self._sock, min(seconds, POLL), seconds)
         if self._bulk is not None:
-            self._bulk.wait = min(seconds, POLL)
+            self._bulk[0].wait = min(seconds, POLL)
 
     def command(self, payload: bytes) -> None:
         """A classic command that answers OK or ERR. Raises what ERR says."""
@@ -195,60 +191,39 @@ class Connection:
                 view[at : at + len(piece)] = piece
                 at += len(piece)
             return
-        at = min(self._end - self._start, size)
-        view[:at] = self._buffer[self._start : self._start + at]
-        self._start += at
+        at = self._take_ahead(view)
         while at < size:
             at += self._receive(view[at:])
+
+    def receive(
+        self, view: memoryview, pages: Pages | None = None, first_page: int = 0, place: Place | None = None
+    ) -> Block | None:
+        """Fill ``view`` with the next bytes of the inner stream; ``pages`` are in it, from number ``first_page`` on.
+
+        Where the native library can, it looks at the pages and writes them to ``place`` in the same call: what is
+        returned tells of that, until the next call. None: ``view`` is filled, and no more was done.
+        """
+        if self._bulk is None or self._stream is not None or len(view) > MOST:
+            self.read_into(view)
+            return None
+        channel, block = self._bulk
+        block.begin(view, received=self._take_ahead(view), pages=pages, first_page=first_page, place=place)
+        while self._patiently(lambda: block.advance(channel)) < len(view):
+            pass
+        return block
+
+    def _take_ahead(self, view: memoryview) -> int:
+        """What was read ahead, as far as it fits; how many bytes that are."""
+        count = min(self._end - self._start, len(view))
+        view[:count] = self._buffer[self._start : self._start + count]
+        self._start += count
+        return count
 
     def readable(self) -> bool:
         """Whether something has come, the end of the connection included, that was not read yet."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(0))
-
-    @property
-    def can_splice(self) -> bool:
-        """Bulk bytes can go from the socket into a file inside the kernel."""
-        return self._stream is None and not isinstance(self._sock, ssl.SSLSocket)
-
-    def splice(self, fd: int, offset: int, count: int) -> None:
-        """Move the next ``count`` bytes into file ``fd`` at ``offset``. Little is gained where much was read ahead."""
-        ahead = min(self._end - self._start, count)
-        if ahead:
-            self._store(fd, offset, memoryview(self._buffer)[self._start : self._start + ahead])
-            self._start, offset, count = self._start + ahead, offset + ahead, count - ahead
-        if self._pipe is None:
-            try:
-                self._pipe = os.pipe()
-            except OSError as error:
-                raise _local_error("can't make a pipe", error) from error
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        reader, writer = self._pipe
-        source = self._sock.fileno()
-        while count:
-            wanted = count
-            moved = self._patiently(
-                lambda: os.splice(source, writer, wanted, flags=os.SPLICE_F_MOVE | os.SPLICE_F_MORE)  # noqa: B023
-            )
-            count -= moved
-            while moved:
-                try:
-                    written = os.splice(reader, fd, moved, offset_dst=offset, flags=os.SPLICE_F_MOVE)
-                except OSError as error:
-                    raise _local_error("can't write", error) from error
-                offset += written
-                moved -= written
-
-    def _store(self, fd: int, offset: int, view: memoryview) -> None:
-        """Bytes that were read ahead, into the file."""
-        try:
-            while view:
-                written = os.pwrite(fd, view, offset)
-                view, offset = view[written:], offset + written
-        except OSError as error:
-            raise _local_error("can't write", error) from error
 
     def _read_outer(self, count: int) -> bytes | bytearray:
         """``count`` bytes off the socket, through the read-ahead buffer."""
@@ -276,9 +251,9 @@ class Connection:
     def _receive(self, view: memoryview) -> int:
         if len(view) > READ_AHEAD:
             # One call for all that is wanted: fewer wake-ups, and the GIL is taken once.
-            bulk = self._bulk
-            if bulk is not None:
-                return self._patiently(lambda: bulk.recv_into(view))
+            if self._bulk is not None:
+                channel = self._bulk[0]
+                return self._patiently(lambda: channel.recv_into(view))
             if not isinstance(self._sock, ssl.SSLSocket):
                 return self._patiently(lambda: self._sock.recv_into(view, 0, socket.MSG_WAITALL))
         return self._patiently(lambda: self._sock.recv_into(view))
@@ -340,10 +315,6 @@ class Connection:
             self._stream.close()
         with contextlib.suppress(OSError):
             self._sock.close()
-        if self._pipe is not None:
-            for fd in self._pipe:
-                os.close(fd)
-            self._pipe = None
 
     def quit(self) -> None:
         """COM_QUIT and close."""
@@ -364,13 +335,3 @@ class Connection:
 
 def _timed_out(error: OSError) -> bool:
     return isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.ETIMEDOUT)
-
-
-def _local_error(doing: str, error: OSError) -> CloneError:
-    kinds = {
-        errno.ENOSPC: DiskFull,
-        errno.EDQUOT: DiskFull,
-        errno.EMFILE: TooManyOpenFiles,
-        errno.ENFILE: TooManyOpenFiles,
-    }
-    return kinds.get(error.errno or 0, FileError)(f"{doing}: {error.strerror}")

@@ -64,8 +64,8 @@ def _connect_tcp(endpoint: Endpoint, receive_buffer: int) -> socket.socket:
 def set_timeout(sock: socket.socket, seconds: float, write: float | None = None) -> None:
     """Make ``sock`` give up a read or write after ``seconds`` without progress; ``write``: another time for writes.
 
-    A plain socket stays blocking and the kernel keeps the time (SO_RCVTIMEO), which splice honours too and which saves
-    a poll before every read; ssl needs Python's own timeout.
+    A plain socket stays blocking and the kernel keeps the time (SO_RCVTIMEO), which saves a poll before every read; ssl
+    needs Python's own timeout.
     """
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(seconds)
@@ -87,7 +87,7 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = endpoint.ssl_mode is SslMode.VERIFY_IDENTITY
     verify = endpoint.ssl_mode in (SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY)
-    if endpoint.socket is not None:  # its path says whose it is, and nobody can come between
+    if endpoint.is_private:  # its path says whose it is, and nobody can come between
         context.check_hostname = verify = False
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     try:
