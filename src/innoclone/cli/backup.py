@@ -10,7 +10,7 @@ import typer
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.result import result_fields, result_table
 from innoclone.cli.storeargs import URL, StoreArgs
-from innoclone.commands.options import BackupOptions
+from innoclone.commands.storeoptions import BackupOptions
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 from innoclone.report.units import MIB
@@ -24,7 +24,7 @@ __all__ = ["backup"]
 @expand
 def backup(
     clone: Annotated[Path, typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest.")],
-    url: Annotated[str, typer.Argument(metavar="URL", help=f"The store: {URL}")],
+    url: Annotated[str, typer.Argument(metavar="URL", help=URL)],
     *,
     full: Annotated[bool, typer.Option("--full", help="Build on no earlier snapshot.")] = BackupOptions.full,
     accept_changes: Annotated[

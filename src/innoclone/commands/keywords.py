@@ -61,6 +61,11 @@ class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
 
     write_changed_only: bool
     incremental: str
+    keep_base: bool
+    generations: int
+    keep: Policy
+    full_copies: bool
+    series: str
 
 
 class ReplaceKeywords(_NetworkKeywords, total=False):
