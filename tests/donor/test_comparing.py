@@ -103,7 +103,7 @@ def test_a_lost_connection_is_made_again(
             answers[0] += 1
             if answers[0] % 40 == 0:
                 for conversation in donor.conversations:
-                    if conversation._comparer is self:
+                    if conversation._comparing._comparer is self:
                         conversation.shut()
             return real(self, command)
 
