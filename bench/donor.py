@@ -25,7 +25,7 @@ from bench.increments import Link, measure_increments
 from bench.measure import compile_ours
 from bench.others import refuse_company
 from bench.publishing import ROOT, publish
-from bench.recipients import Comparison, compare_donors
+from bench.recipients import KINDS, Comparison, compare_donors
 from bench.report import aligned
 
 HEADER = ["", "ours s", "stock s", "ratio", "to reach", "ours CPU s", "stock CPU s", "ratio", "to reach"]
@@ -37,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/donor", description=__doc__)
     parser.add_argument("--size", type=float, default=2.0, help="GiB that stock recipients take (default 2)")
     parser.add_argument("--rounds", type=int, default=5, help="of the recipients (default 5)")
+    parser.add_argument("--kinds", help="these recipients alone, comma-separated: " + ", ".join(KINDS))
     parser.add_argument("--base", type=float, default=5.0, help="GiB of the earlier clone of increments (default 5)")
     parser.add_argument("--rate", type=float, default=100.0, help="of the shaped link, Mbit/s (default 100)")
     parser.add_argument("--only", choices=["recipients", "increments"], help="one half")
@@ -45,8 +46,10 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where servers and clones go (default: --out)")
     parser.add_argument("--publish", action="store_true", help="renew docs/bench-donor.md and its picture")
     options = parser.parse_args()
+    if options.kinds and (unknown := set(options.kinds.split(",")) - set(KINDS)):
+        parser.error(f"no such recipients: {', '.join(sorted(unknown))}")
     if options.publish:
-        if options.only or options.link or options.rounds < LEAST_ROUNDS:
+        if options.only or options.kinds or options.link or options.rounds < LEAST_ROUNDS:
             parser.error(f"--publish takes both halves, both links, at least {LEAST_ROUNDS} rounds")
         if options.size < LEAST_SIZE or options.base < LEAST_BASE:
             parser.error(f"--publish takes at least {LEAST_SIZE:g} GiB and a base of {LEAST_BASE:g}")
@@ -58,7 +61,8 @@ def main() -> int:
     links: list[Link] = []
     with tempfile.TemporaryDirectory(prefix="donor-", dir=options.work or options.out) as folder:
         if options.only != "increments":
-            rows = compare_donors(Path(folder).resolve(), int(options.size * 2**30), options.rounds,
+            kinds = options.kinds.split(",") if options.kinds else KINDS
+            rows = compare_donors(Path(folder).resolve(), int(options.size * 2**30), options.rounds, kinds,
                                   insist=options.publish)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="donor-", dir=options.work or options.out) as folder:
         if options.only != "recipients":

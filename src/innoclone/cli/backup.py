@@ -10,7 +10,7 @@ import typer
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.result import result_fields, result_table
 from innoclone.cli.storeargs import URL, StoreArgs
-from innoclone.commands.options import BackupOptions
+from innoclone.commands.storeoptions import BackupOptions
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 from innoclone.report.units import MIB

@@ -119,7 +119,7 @@ class CopyArgs:
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Of an encrypted donor: use this keyring file, or make it. Default: a new one beside the clone.",
+            help="A keyring file for an encrypted clone, made if it is missing. Default: beside the clone.",
             rich_help_panel=COPY,
         ),
     ] = CloneOptions.keyring

@@ -115,6 +115,10 @@ def serve(
         str,
         typer.Option(metavar="SIZE", help="Read no more of the files in a second, as in 50M; 0 is no limit."),
     ] = "0",
+    keyring: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of an encrypted directory; default: as a clone's manifest tells."),
+    ] = ServeOptions.keyring,
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -141,6 +145,7 @@ def serve(
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,
         max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
         max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
+        keyring=None if keyring is None else keyring.absolute(),
     )  # fmt: skip
 
     def ready(donor: Donor) -> None:

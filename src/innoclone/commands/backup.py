@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.options import BackupOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.storeaccess import opened
+from innoclone.commands.storeoptions import BackupOptions
 from innoclone.commands.wholeclone import held, look_at, refuse_changed_clone
 from innoclone.errors import VerifyFailed
 from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.keyring import ENCRYPTION
 from innoclone.files.manifest import read_manifest
 from innoclone.files.system import file_error
 from innoclone.innodb.space import NO_SPACE
@@ -113,6 +114,9 @@ class _Backup:
                 self.manifest["files"] = rows_of(items, self.clone)
             self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
             donor = str(self.manifest.get("donor", {}).get("uuid", ""))
+            if ENCRYPTION in self.manifest:
+                keyring = self.manifest[ENCRYPTION]["keyring"]
+                self.status.notes.append(f"encrypted by its server: keep the keyring {keyring}, it isn't in the backup")
             run, parent = begin_run(repository, donor, full=self.options.full)
             with run:
                 return self._copy(repository, run, parent, items, folders)
@@ -183,6 +187,7 @@ class _Backup:
             "added": storing.sent + sum(sizes),
             "changed": storing.changed,
             "position": self.manifest.get("position"),
+            "keyring": self.manifest.get(ENCRYPTION, {}).get("keyring"),
             "booted": cloned.is_recovered(self.clone),
             "pages_checked": self.options.verify_pages,
             "clone": str(self.clone),

@@ -144,6 +144,7 @@ class ServeKeywords(TypedDict, total=False):
     reconnect_timeout: int
     max_data_bandwidth: float
     max_network_bandwidth: float
+    max_donor_read: int
 
 
 class ReplicateKeywords(TypedDict, total=False):

@@ -67,7 +67,7 @@ def serve(
 
     ``ready`` is called with the donor when it listens, ``look_at`` once a second with who takes a clone, ``ended`` with
     each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
-    `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
+    `KeyringFailed` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
     source: Source = (
         find_live(options.live, options.datadir, relay=options.relay) if options.live is not None else _stored(options)
@@ -94,4 +94,4 @@ def serve(
 
 def _stored(options: ServeOptions) -> Stored:
     assert options.directory is not None, "the options see to that"
-    return look(options.directory)
+    return look(options.directory, options.keyring)

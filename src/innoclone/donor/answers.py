@@ -91,7 +91,9 @@ def _variables(described: Description) -> dict[str, str]:
         "gtid_mode": "gtid_mode", "enforce_gtid_consistency": "enforce_gtid_consistency", "log_bin": "log_bin",
         "innodb_log_checksums": "log_checksums",
     }  # fmt: skip
-    found = {name: str(donor[key]) for name, key in told.items() if donor.get(key) not in (None, "")}
+    logs = described.manifest.get("encryption") or {}
+    found = {f"innodb_{log}_log_encrypt": "ON" for log in ("redo", "undo") if logs.get(log) == "ON"}
+    found |= {name: str(donor[key]) for name, key in told.items() if donor.get(key) not in (None, "")}
     ours = {"version": described.version, "server_uuid": described.uuid}
     ours[ANSWER_KEY] = "ON" if described.increments else "OFF"
     return found | dict(described.configuration) | ours

@@ -22,7 +22,15 @@ from innoclone.donor.offer import Wish
 from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
 from innoclone.donor.takings import Recipient
-from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
+from innoclone.errors import (
+    CloneError,
+    EncryptionNeedsTls,
+    Interrupted,
+    NetworkError,
+    ProtocolError,
+    SnapshotGone,
+    one_line,
+)
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
 from innoclone.wire.descriptors import Locator, StageNumber
@@ -369,6 +377,8 @@ class Conversation:
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
+        if course.given.encrypted and not self.channel.is_tls:
+            raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")
         course.was_executed = True
         sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
         sender.run()

@@ -114,6 +114,8 @@ class RelayedServer:
 class _Told:
     """A `Given`: a snapshot of the server's, as far as its stream tells of it."""
 
+    encrypted = False  # where it is, `Relay` sees it in the stream
+
     def __init__(self, fingerprint: int, described: Description) -> None:
         self.fingerprint, self.description = fingerprint, described
         self.plans: dict[StageNumber, Plan] = {}

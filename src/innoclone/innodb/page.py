@@ -16,10 +16,9 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.native.block import Pages
 from innoclone.native.crc import crc32c
 from innoclone.native.library import Buffer, Library, library
-from innoclone.native.pages import unusual_pages
+from innoclone.native.pages import Pages, unusual_pages
 
 # Offsets in a page (FIL_PAGE_*).
 PAGE_NUMBER = 4

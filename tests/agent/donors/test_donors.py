@@ -29,6 +29,7 @@ from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from local_clones import booted_copy, checksums
+from paths import ROOT
 from restores import linked_clone
 from serving import ALONE, PASSWORD, USER, assert_taken, take
 
@@ -237,6 +238,9 @@ def test_everything_shows_who_takes_it(agent: Serving, recipient: Server, stored
     assert 0 < found["innoclone_donor_data_bytes{name=slow}"] < found["innoclone_donor_estimate_bytes{name=slow}"]
     assert found["innoclone_donor_connections{name=slow}"] == 2
     assert found["innoclone_connections"] == 0
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    exported = {name.partition("{")[0] for name in found if name.startswith("innoclone_donor_")}
+    assert exported == set(re.findall(r"^\| `(innoclone_donor_\w+)`", text, re.MULTILINE))
     wait_for(lambda: f"{USER}@127.0.0.1: FILE COPY, " in innoclone(agent, "status", str(stored)))
     assert "as slow, by process" in innoclone(agent, "status", str(stored))
     run.join()
