@@ -54,7 +54,8 @@ def draw(results: Results, path: Path) -> None:
     figure.legend(handles, list(_NAMES.values()), loc="outside lower center", ncols=3, frameon=False)
     facts = results.facts
     figure.suptitle(
-        f"A running MySQL {facts['MySQL']} with {facts['data']} copied on one machine: "
+        f"A running MySQL {facts['MySQL']} with {facts['data']} copied on one machine, "
+        f"{'on a disk' if results.place == 'disk' else 'in memory'}: "
         f"medians of {facts['rounds']}, whiskers from least to greatest",
         fontsize=13,
     )
