@@ -39,9 +39,7 @@ def draw(results: Results, path: Path) -> None:
         spreads = [spread(samples, measure) for _, samples in rows]
         families = [method.family for method, _ in rows]
         # Dumps and zlib take many times longer: their bars are cut off, so that the others can be told apart.
-        usual = [
-            found for (method, _), found in zip(rows, spreads, strict=True) if not (method.slow or "zlib" in method.key)
-        ]
+        usual = [found for (method, _), found in zip(rows, spreads, strict=True) if not method.slow]
         _bars(panel, spreads, families, unit, digits, _end(usual if any(usual) else spreads) / unit)
         panel.set_title(title, fontsize=11)
     if results.idle_tps:

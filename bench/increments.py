@@ -142,8 +142,8 @@ class _Increments:
         size = sum((source / name).stat().st_size for name in find_tablespaces(source))
         link = Link(self.name, size)
         with serving(self._served, self.password) as there:
-            for target in (base, self.work / "full"):
-                seconds, wire = self._timed(partial(self._clone, there.port, target), source)
+            run_measured(self._command(there.port, base), {"MYSQL_PWD": self.password})  # on this side of the link
+            seconds, wire = self._timed(partial(self._clone, there.port, self.work / "full"), source)
             shutil.rmtree(self.work / "full")
         link.rows.append(Row("full clone", 1.0, size // PAGE, seconds, wire))
         has_rsync = shutil.which("rsync") is not None
