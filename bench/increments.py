@@ -172,20 +172,12 @@ class _Increments:
     def _served(self) -> list[str]:
         return [f"--bind-address={self.host}", str(self.work / "source")]
 
-    def _clone(self, port: int, target: Path, *options: str) -> None:
+    def _command(self, port: int, target: Path, *options: str) -> list[str]:
         dsn = f"mysql://{ACCOUNT}@{self.host}:{port}"
-        command = [
-            *self.prefix,
-            sys.executable,
-            "-m",
-            "innoclone",
-            "clone",
-            "--no-defaults",
-            dsn,
-            str(target),
-            *options,
-        ]
-        run_measured(command, {"MYSQL_PWD": self.password})
+        return [sys.executable, "-m", "innoclone", "clone", "--no-defaults", dsn, str(target), *options]
+
+    def _clone(self, port: int, target: Path, *options: str) -> None:
+        run_measured([*self.prefix, *self._command(port, target, *options)], {"MYSQL_PWD": self.password})
 
     def _rsync(self, port: int, target: Path) -> None:
         command = ["rsync", "--archive", "--inplace", "--delete", f"rsync://{self.host}:{port}/source/", f"{target}/"]
