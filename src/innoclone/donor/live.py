@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
@@ -135,7 +135,7 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
         )
     described, notes = describe_live(facts), tuple(facts.notes)
     if relay:
-        return RelayedServer(server, described, notes)
+        return RelayedServer(server, replace(described, increments=False), notes)
     if encrypted := [log for log in ("redo", "undo") if facts.variables.get(f"innodb_{log}_log_encrypt") == "ON"]:
         raise EncryptionUnsupported(
             f"the {encrypted[0]} log of {server} is encrypted: a shared snapshot of it would have keys in clear",
@@ -145,6 +145,7 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
         with Sql(server, read_timeout=60.0) as sql:
             files = DonorFiles.find(sql, datadir)
     except DonorFilesUnreadable as error:
+        described = replace(described, increments=False)
         return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"))
     return LiveServer(server, files, described, notes, Path(tempfile.gettempdir()))
 

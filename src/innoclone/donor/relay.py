@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Never
 
@@ -183,6 +183,8 @@ class Relay:
         if isinstance(command, Init | Attach | Reinit):
             wait = command.ddl_timeout + timings.INIT_GRACE
             self._is_master = not isinstance(command, Attach)
+        if isinstance(command, Init):  # what two of ours agree on can't be passed on
+            payload = replace(command, padding=b"").serialize()
         self._server.set_timeout(wait)
         self._server.write_packet(payload)
         while True:
