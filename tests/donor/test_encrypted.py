@@ -74,6 +74,20 @@ def test_ours(hidden: Server, stored: Path, programs: Programs, tmp_path: Path) 
         assert checksums(server) == checksums(hidden)
 
 
+def test_an_increment(hidden: Server, stored: Path, programs: Programs, tmp_path: Path) -> None:
+    """Page 0 of each tablespace has another key block here, and nothing else differs."""
+    target = tmp_path / "taken"
+    with served(stored, tmp_path) as donor:
+        where = endpoint(donor.port, ssl_mode=SslMode.REQUIRED)
+        clone(CloneOptions(where, target))
+        result = clone(CloneOptions(where, target, incremental="require"))
+    assert any("only what differs came from the donor" in note for note in result.notes)
+    own = keyring_of(target)
+    assert holding_keys([tmp_path], secrets_of(target, own.path)) == []
+    with booted(programs, target, keyring=own) as server:
+        assert checksums(server) == checksums(hidden)
+
+
 def test_a_keyring_that_is_missing_wrong_or_does_not_fit(stored: Path, tmp_path: Path) -> None:
     ring = keyring_of(stored).path
     moved = ring.rename(tmp_path / "moved")
