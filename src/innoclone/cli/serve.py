@@ -80,6 +80,13 @@ def serve(
         Path | None, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
     ] = None,
     *,
+    recover: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a crashed server: recover a copy in FOLDER, and serve that."),
+    ] = ServeOptions.recover,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The server program that recovers it.")
+    ] = ServeOptions.mysqld,
     live: LiveArgs,
     stdio: Annotated[
         bool,
@@ -139,7 +146,7 @@ def serve(
     user, given = account.resolve(files, out)
     options = ServeOptions(
         directory=None if directory is None else directory.absolute(), live=live.endpoint(out), datadir=live.datadir,
-        relay=live.relay,
+        relay=live.relay, recover=recover, mysqld=mysqld,
         user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
         ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,

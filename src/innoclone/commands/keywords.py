@@ -134,6 +134,9 @@ class ServeKeywords(TypedDict, total=False):
     """Of `ServeOptions`."""
 
     datadir: Path | None
+    relay: bool
+    recover: Path | None
+    mysqld: Path | None
     bind_address: str
     port: int
     once: bool

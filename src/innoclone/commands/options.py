@@ -228,6 +228,8 @@ class ServeOptions:
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
     relay: bool = False  # pass its own stream on, and read no file
+    recover: Path | None = None  # where a copy of data of a crashed server may be made, to be recovered and served
+    mysqld: Path | None = None  # that recovers it; None = look for one
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full

@@ -13,7 +13,14 @@ from innoclone.donor.description import Description
 from innoclone.donor.offer import Given, T, Wish
 from innoclone.donor.relay import RelayedServer
 from innoclone.donor.snapshot import Phase, Snapshot
-from innoclone.errors import CloneRunning, ConnectionLimit, DonorFilesUnreadable, Interrupted, NetworkError
+from innoclone.errors import (
+    CloneRunning,
+    ConnectionLimit,
+    DonorFilesUnreadable,
+    EncryptionUnsupported,
+    Interrupted,
+    NetworkError,
+)
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.transport.endpoint import Endpoint
@@ -70,7 +77,7 @@ class LiveServer:
         while True:
             snapshot = self._newest(wish)
             is_ours = snapshot.phase is Phase.BEGINS
-            while snapshot.phase is Phase.BEGINS and not is_gone():
+            while snapshot.phase is Phase.BEGINS and not is_gone() and time.monotonic() < end:
                 snapshot.wait(LOOK)
             taker = snapshot.admit(wish, make)
             if taker is not None:
@@ -129,6 +136,11 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
     described, notes = describe_live(facts), tuple(facts.notes)
     if relay:
         return RelayedServer(server, replace(described, increments=False), notes)
+    if encrypted := [log for log in ("redo", "undo") if facts.variables.get(f"innodb_{log}_log_encrypt") == "ON"]:
+        raise EncryptionUnsupported(
+            f"the {encrypted[0]} log of {server} is encrypted: a shared snapshot of it would have keys in clear",
+            hint="--relay passes its own stream on, over TLS",
+        )
     try:
         with Sql(server, read_timeout=60.0) as sql:
             files = DonorFiles.find(sql, datadir)

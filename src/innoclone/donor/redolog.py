@@ -16,7 +16,7 @@ from innoclone.files.system import file_error
 from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoFile, RedoHeader, newest_checkpoint
 from innoclone.stream.pagecheck import check_redo
 
-__all__ = ["redo_plan"]
+__all__ = ["NotShutDown", "redo_plan"]
 
 _NAME = re.compile(r"#ib_redo(\d+)\Z")
 CLONE = "MySQL Clone"
@@ -24,6 +24,10 @@ CLONE = "MySQL Clone"
 a recipient that replaced its own data holds pages of the old data, and takes the dynamic metadata (counters of
 AUTO_INCREMENT) for saved: after a clean shutdown they are."""
 _CREATOR_AT, _CREATOR_SIZE, _CRC_AT = 16, 32, BLOCK_SIZE - 4
+
+
+class NotShutDown(TargetUnusable):
+    """The server whose data it is did not end in order."""
 
 
 def redo_plan(directory: Path, page_size: int, *, never_booted: bool, keys: Keys) -> RedoPlan:
@@ -53,11 +57,11 @@ def redo_plan(directory: Path, page_size: int, *, never_booted: bool, keys: Keys
     holder = newest_checkpoint([file for _, file, _ in files])
     clean = report.end_lsn == report.checkpoint_lsn
     if not clean and not (never_booted and holder is not None and holder[0].header.creator.startswith(CLONE)):
-        raise TargetUnusable(
+        raise NotShutDown(
             f"the server whose data is in {directory} was not shut down: its redo log holds changes up to LSN "
             f"{report.end_lsn} behind the checkpoint {report.checkpoint_lsn}",
-            hint="start a server on it, or on a copy, and shut it down: some of its transactions may be in the binary"
-            " log only, which is not cloned",
+            hint="start a server on it and shut it down, or have --recover=FOLDER do that on a copy: some of its"
+            " transactions may be in the binary log only, which is not cloned",
         )
     first = next(at for at, (_, file, _) in enumerate(files) if holder is not None and file is holder[0])
     base = report.checkpoint_lsn // BLOCK_SIZE * BLOCK_SIZE

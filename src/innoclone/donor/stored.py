@@ -47,7 +47,7 @@ from innoclone.stream.pagecheck import ExpectedFile, find_tablespaces, plan_file
 from innoclone.verification.integrity import expected_files, other_problems
 from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["Stored", "look", "open_stored"]
+__all__ = ["Stored", "hold", "look", "open_stored"]
 
 LEFTOVER = ("*.#clone", "*.#clone_save", "*.#clone_ddl", "*/*.#clone", "*/*.#clone_save", "*/*.#clone_ddl")
 NAMED = 5  # problems that an error message names
@@ -156,7 +156,7 @@ def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
     listed = _tablespaces(directory, manifest)
     if not listed:
         raise TargetUnusable(f"{directory} holds no tablespaces")
-    locks += _locked([directory / one.name for one in listed if _is_systems(one.space_id)])
+    locks += hold(directory, listed)
     page_size = SpaceFlags(listed[0].flags).logical_page_size
     files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one) for one in listed)])
     redo = redo_plan(directory, page_size, never_booted=not cloned.is_recovered(directory), keys=keys)
@@ -298,8 +298,10 @@ def open_stored(file: StoredFile) -> int:
     return descriptor
 
 
-def _locked(paths: Sequence[Path]) -> list[int]:
-    """Read locks on these files, which keep mysqld from starting on them: it wants to lock them for writing."""
+def hold(directory: Path, listed: Sequence[ExpectedFile]) -> list[int]:
+    """Read locks on the system's files, which keep mysqld from starting on them: it wants to lock them for writing.
+    Their descriptors. Raises `TargetBusy`, a file error."""
+    paths = [directory / one.name for one in listed if _is_systems(one.space_id)]
     found: list[int] = []
     request = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
     try:
