@@ -58,6 +58,7 @@ class CloneResult(Positioned):
     connections: int
     compression: str
     cipher: str
+    incremental: bool = False  # only what differed from an earlier clone came
     position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
@@ -307,6 +308,7 @@ def result_of(options: CloneOptions, status: CloneStatus, facts: DonorFacts, rec
         connections=received.connections,
         compression=received.compression,
         cipher=received.cipher,
+        incremental=received.compared,
         position=status.position,
         notes=list(status.notes),
     )
