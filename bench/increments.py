@@ -31,7 +31,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
 from innoclone.stream.pagecheck import find_tablespaces
 
-__all__ = ["Link", "Row", "measure_increments"]
+__all__ = ["PARTS", "Link", "Row", "measure_increments"]
 
 PAGE, BLOCK = 16384, 1 << 20
 PARTS = (0.0, 0.001, 0.01, 0.1)
@@ -82,8 +82,10 @@ def _said(value: float, limit: float | None, unit: float) -> str:
     return f"{'met' if value <= limit else 'NOT met'} (<= {limit / unit:.{1 if unit > 1 else 2}f})"
 
 
-def measure_increments(work: Path, gib: float, rate: float, only: str | None, *, insist: bool) -> list[Link]:
-    """Over both links, or one; ``rate`` of the shaped one in Mbit/s."""
+def measure_increments(
+    work: Path, gib: float, rate: float, only: str | None, parts: Sequence[float], *, insist: bool
+) -> list[Link]:
+    """Over both links, or one; ``rate`` of the shaped one in Mbit/s; ``parts`` of the pages are changed, one by one."""
     programs = provide_programs(print)
     print(f"filling a donor, MySQL {programs.version}, with {gib:g} GiB", flush=True)
     fill_pages(programs, work / "source", gib)
@@ -96,7 +98,7 @@ def measure_increments(work: Path, gib: float, rate: float, only: str | None, *,
             continue
         print(f"{name}" + (f", {rate:g} Mbit/s" if name == "shaped" else ""), flush=True)
         with _link(name, rate) as (prefix, host, device):
-            found.append(_Increments(programs, work, name, prefix, host, device, insist).run(len(found)))
+            found.append(_Increments(programs, work, name, prefix, host, device, insist).run(parts, len(found)))
     return found
 
 
@@ -134,7 +136,7 @@ class _Increments:
     insist: bool
     password: str = field(default_factory=partial(secrets.token_urlsafe, 12))
 
-    def run(self, seed: int) -> Link:
+    def run(self, parts: Sequence[float], seed: int) -> Link:
         """A base, a full clone, and one increment for each part; ``seed``: other pages for each link."""
         source, base, copy = (self.work / name for name in ("source", "base", "copy"))
         size = sum((source / name).stat().st_size for name in find_tablespaces(source))
@@ -147,12 +149,14 @@ class _Increments:
         has_rsync = shutil.which("rsync") is not None
         if has_rsync:
             shutil.copytree(source, copy)
-        for part in PARTS:
+        for part in parts:
             self._change(part, seed)
             pages = _differing_pages(source, base)
             with serving(self._served, self.password) as there:
                 ours = partial(self._clone, there.port, base, "--incremental=require")
-                seconds, wire = undisturbed(partial(self._timed, ours, source, base), insist=False)[0]
+                (seconds, wire), others = undisturbed(partial(self._timed, ours, source, base), insist=False)
+            if others.disturbs and self.insist:  # it can't be run anew: the base is up to date now
+                raise SystemExit(f"nothing is published: something else runs on the machine: {others}")
             link.rows.append(Row("innoclone", part, pages, seconds, wire))
             if has_rsync:
                 with self._rsync_daemon(source) as port:

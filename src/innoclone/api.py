@@ -10,12 +10,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from innoclone.commands import boot as boot_operation
-from innoclone.commands import clone as clone_operation
 from innoclone.commands import discard as discard_operation
 from innoclone.commands import listing
 from innoclone.commands import local as local_operation
@@ -41,6 +40,7 @@ from innoclone.commands.keywords import (
 )
 from innoclone.commands.listing import Listing
 from innoclone.commands.local import LocalResult
+from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import (
     STOP_TIMEOUT,
     BootOptions,
@@ -68,7 +68,7 @@ from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
 from innoclone.settings.dsn import is_dsn
 from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords, Sources, resolve
-from innoclone.settings.via import way_of
+from innoclone.settings.via import way_from
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
@@ -125,10 +125,15 @@ def clone(
     """
     compression = Compression(compress) if isinstance(compress, str) else compress
     status = CloneStatus()
-    far = _Far(via, from_dir, remote_innoclone)
-    with far.donor(donor, password, status) as server, _watched(status, progress, progress_interval):
+    with contextlib.ExitStack() as kept:
+        if via is None and donor is not None and from_dir is None and remote_innoclone is None:
+            server = _server(donor, password)
+        else:
+            way = way_from(via, donor, password, from_dir, remote_innoclone, say=status.notes.append)
+            server = kept.enter_context(way).endpoint
+        kept.enter_context(_watched(status, progress, progress_interval))
         choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
-        return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
+        return clone_over_network(choice, status=status, stopped=stopped, limits=limits)
 
 
 def local(
@@ -371,32 +376,6 @@ def history(limit: int | None = None) -> list[dict[str, Any]]:
     """This user's clones that came to an end, the newest ``limit`` of them, oldest first. Raises a file error."""
     records = read_history()
     return records if limit is None else records[max(len(records) - limit, 0) :]
-
-
-@dataclass(frozen=True)
-class _Far:
-    """What of a clone is said about ssh."""
-
-    via: str | None
-    from_dir: str | None
-    program: str | None
-
-    @contextlib.contextmanager
-    def donor(self, donor: str | Endpoint | None, password: str | None, status: CloneStatus) -> Iterator[Endpoint]:
-        """The server or what is behind ssh, as long as the ``with`` block runs. Raises `UsageError`."""
-        if self.via is None:
-            if donor is None or self.from_dir is not None or self.program is not None:
-                raise UsageError("no donor is named", hint="name a server, or via='ssh://host'")
-            yield _server(donor, password)
-            return
-        if isinstance(donor, Endpoint) or password is not None:
-            raise UsageError(
-                "what is cloned through ssh is named by a DSN of the other host, without a password",
-                hint="the password stands in an option file of the user there",
-            )
-        say = status.notes.append
-        with way_of(self.via, dsn=donor, from_dir=self.from_dir, program=self.program, say=say) as way:
-            yield way.endpoint
 
 
 def _server(donor: str | Endpoint, password: str | None) -> Endpoint:

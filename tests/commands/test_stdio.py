@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import innoclone
+from clones import rows
 from innoclone.commands.clone import clone
 from innoclone.commands.options import CloneOptions
 from innoclone.donor.stored import look
@@ -31,6 +33,7 @@ from innoclone.server.programs import Programs
 from innoclone.transport.ssh import SshRoute, SshWay
 from local_clones import booted_copy, checksums
 from restores import linked_clone
+from servers import endpoint_of
 from serving import assert_taken
 from sshd import Sshd, sshd
 
@@ -44,7 +47,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """Another host: an sshd, to which ssh on PATH goes as this user."""
     folder = tmp_path_factory.mktemp("far")
     with (
-        sshd(folder / "sshd", XDG_STATE_HOME=str(folder / "state")) as running,
+        sshd(folder / "sshd", XDG_STATE_HOME=str(folder / "state"), HOME=str(folder)) as running,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("PATH", os.pathsep.join([str(running.bin), os.environ["PATH"]]))
@@ -98,6 +101,24 @@ def test_a_stored_clone(programs: Programs, small_clone: Path, small_donor: Serv
     assert_equal(small_clone, target)
     assert result.donor_version == "9.7.4-2"
     with booted_copy(programs, target) as server:
+        assert checksums(server) == checksums(small_donor)
+
+
+def test_a_running_server(programs: Programs, small_donor: Server, far: Sshd, tmp_path: Path) -> None:
+    """As the user over there reaches it, by that user's option file; from Python."""
+    donor = endpoint_of(small_donor)
+    (far.folder.parent / ".my.cnf").write_text(
+        f"[client]\nhost={donor.host}\nport={donor.port}\nuser={donor.user}\npassword='{donor.password}'\n"
+    )
+    with pytest.raises(AccessDenied, match=r"dbhost: .*nobody"):
+        innoclone.clone(
+            f"mysql://nobody@{donor.host}:{donor.port}", tmp_path / "taken", via=f"ssh://{far.host}",
+            remote_innoclone=PROGRAM,
+        )  # fmt: skip
+    result = innoclone.clone(None, tmp_path / "taken", via=f"ssh://{far.host}", remote_innoclone=PROGRAM, threads=2)
+    log = rows(small_donor, "SHOW BINARY LOG STATUS")[0]
+    assert (result.binlog_file, result.binlog_position) == (log[0], log[1])
+    with booted_copy(programs, tmp_path / "taken") as server:
         assert checksums(server) == checksums(small_donor)
 
 

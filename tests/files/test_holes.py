@@ -14,6 +14,20 @@ from innodb_pages import PLAIN, compress, make_page
 PAGE, BLOCK = 16384, 4096
 
 
+def test_a_new_file_gets_holes_without_punching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = compress(make_page(PLAIN, 1)) + make_page(PLAIN, 2) + compress(make_page(PLAIN, 3))
+    path = tmp_path / "file"
+    monkeypatch.setattr(module, "punch_hole", lambda *_: pytest.fail("nothing was there"))
+    with path.open("w+b") as file:
+        for at in (0, len(data)):
+            hole_writer(PAGE, BLOCK)(file.fileno(), memoryview(data), at)
+        os.ftruncate(file.fileno(), 2 * len(data))  # as at the end of a clone
+        os.fsync(file.fileno())
+    assert path.read_bytes() == 2 * data
+    if os.statvfs(path).f_bsize == BLOCK:
+        assert path.stat().st_blocks * 512 < 2 * len(data)
+
+
 def test_compressed_pages_leave_holes_and_others_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = [make_page(PLAIN, number) for number in range(4)]
     pages[1:3] = map(compress, pages[1:3])

@@ -17,6 +17,7 @@ from innoclone.files.system import (
     differing,
     file_error,
     is_cached,
+    is_hole,
     punch_hole,
     start_writeback,
     sync_directory,
@@ -24,6 +25,32 @@ from innoclone.files.system import (
 )
 
 PAGE = 4096
+
+
+def test_what_is_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    with path.open("w+b") as file:
+        fd = file.fileno()
+        assert is_hole(fd, 0, BLOCK), "an empty file"
+        os.pwrite(fd, b"x", 10 * BLOCK)
+        assert is_hole(fd, 20 * BLOCK, BLOCK), "behind the end"
+        if not is_hole(fd, 0, BLOCK):
+            pytest.skip("this file system does not tell")
+        assert is_hole(fd, BLOCK, 9 * BLOCK)
+        assert not is_hole(fd, BLOCK, 9 * BLOCK + 1)
+        assert not is_hole(fd, 10 * BLOCK, BLOCK)
+    assert_tells_nothing(errno.EINVAL, monkeypatch)
+    with pytest.raises(OSError, match="descriptor"):
+        is_hole(-1, 0, BLOCK)
+
+
+def assert_tells_nothing(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(*_: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lseek", unable)
+        assert not is_hole(0, 0, BLOCK)
 
 
 def test_what_is_cached(tmp_path: Path) -> None:

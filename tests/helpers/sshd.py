@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,8 +34,9 @@ class Sshd:
     ``with``."""
 
     folder: Path
-    settings: str = ""  # more lines of sshd_config
+    settings: str = ""  # more lines of sshd_config; a later one of a name doesn't count
     environment: Mapping[str, str] = field(default_factory=dict)  # of what is started there
+    host: str = "dbhost"  # a name that is in `config` alone
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -50,11 +52,6 @@ class Sshd:
         self._keys()
         self.port = _free_port()
         self._write()
-
-    @property
-    def host(self) -> str:
-        """A name that is in `config` alone."""
-        return "dbhost"
 
     @property
     def config(self) -> Path:
@@ -197,3 +194,14 @@ def sshd(folder: Path, settings: str = "", **environment: str) -> Iterator[Sshd]
     """One that runs as long as the ``with`` block."""
     with Sshd(folder, settings, environment) as running:
         yield running
+
+
+def main() -> None:
+    """For the recorded sessions of the guides: ``FOLDER HOST NAME=VALUE...`` runs one until it is killed."""
+    folder, host, *environment = sys.argv[1:]
+    with Sshd(Path(folder), "", dict(word.split("=", 1) for word in environment), host):
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -40,7 +40,7 @@ from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.comparison import Outcome
 
-__all__ = ["CloneResult", "clone", "copy"]
+__all__ = ["CloneResult", "boot_clone", "clone", "copy", "result_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ class CloneResult(Positioned):
     cipher: str
     position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
+    kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
 
 def clone(
@@ -67,35 +68,37 @@ def clone(
     status: CloneStatus | None = None,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
+    seeded: bool = False,
 ) -> CloneResult:
     """Clone a running server into a directory. Raises a `CloneError`.
 
     ``status`` may be read by others meanwhile, ``stopped`` set to end the clone, ``limits`` changed. After an error
     that is ``resumable`` the directory is left as it is, unbootable, and the same call goes on with it; after any
-    other nothing of a directory that this call made is left.
+    other nothing of a directory that this call made is left. ``seeded`` as in `copy`.
     """
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
     with recorded("clone", options.donor, options.directory, status):
-        received = copy(options, status, stopped, limits)
+        received = copy(options, status, stopped, limits, seeded=seeded)
         if options.boot:
-            _boot(options, status, stopped)
-    return _result(options, status, *received)
+            boot_clone(options, status, stopped)
+    return result_of(options, status, *received)
 
 
 def copy(
-    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits, *, seeded: bool = False
 ) -> tuple[DonorFacts, Received]:
-    """The clone itself, without its record and without a boot: for `clone` and what is made of clones."""
+    """The clone itself, without its record and without a boot: for `clone` and what is made of clones. ``seeded``: the
+    directory has been begun, with what an increment can begin with."""
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     if local is not None:
         places = places_of(options.directory, options.map_paths)
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
-    left = _find_left(options, status)
+    left = None if seeded else _find_left(options, status)
     reuse = may_update(options)
-    keyring = keyring_for(options, options.directory)
+    keyring = keyring_for(options, options.directory, in_series=bool(options.series))
     facts = _check(options, status, left, local, reuse=reuse)
     options = replace(options, donor=facts.reached(options.donor))
     status.donor_version = facts.version
@@ -180,6 +183,7 @@ def _finish(
     finished = time.time()
     settings = _settings(options, received, taken)
     manifest = manifest_of(options.donor, settings, status, facts, received, target, finished)
+    manifest["series"] = options.series or None
     encryption = encryption_of(keyring, facts)
     target.finish(
         manifest | encryption, views_of(options.donor, status, finished), owner=owner,
@@ -277,13 +281,15 @@ def _settings(options: CloneOptions, received: Received, taken: Outcome | None) 
     }
 
 
-def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+def boot_clone(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+    """Let a private server recover it."""
     from innoclone.commands.boot import boot
 
     boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
 
 
-def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+def result_of(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+    """What its caller is told."""
     return CloneResult(
         directory=options.directory,
         donor_uuid=facts.variables.get("server_uuid", ""),

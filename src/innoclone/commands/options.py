@@ -74,6 +74,11 @@ class CloneOptions(CopyOptions):
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
     incremental: str = "auto"  # take only what differs from an earlier clone, if the donor can; off; require
+    keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
+    keep: Policy = field(default_factory=Policy)  # more rules: what any rule keeps is kept
+    full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
@@ -83,6 +88,11 @@ class CloneOptions(CopyOptions):
             bounded("threads", self.threads, 1, MAX_THREADS)
         bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
         bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+
+    @property
+    def policy(self) -> Policy:
+        """All rules by which dated clones are kept; without any, ``directory`` is one clone."""
+        return replace(self.keep, last=max(self.keep.last, self.generations))
 
 
 @dataclass(frozen=True)
@@ -218,6 +228,8 @@ class ServeOptions:
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
     relay: bool = False  # pass its own stream on, and read no file
+    recover: Path | None = None  # where a copy of data of a crashed server may be made, to be recovered and served
+    mysqld: Path | None = None  # that recovers it; None = look for one
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -230,6 +242,7 @@ class ServeOptions:
     max_network_bandwidth: float = 0.0
     max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
+    keyring: Path | None = None  # of what is encrypted in the directory, if it isn't where a clone's manifest says
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""

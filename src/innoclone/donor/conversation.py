@@ -12,48 +12,42 @@ import re
 import threading
 import time
 
-from innoclone.donor.answers import UNKNOWN, answer, refusal
+from innoclone.donor.answers import UNKNOWN, answer, parameters, refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
-from innoclone.donor.comparing import Comparer
+from innoclone.donor.comparing import Comparing, agreed, is_wished
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Wish
 from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
 from innoclone.donor.takings import Recipient
-from innoclone.errors import CloneError, Interrupted, NetworkError, ProtocolError, SnapshotGone, one_line
+from innoclone.errors import (
+    CloneError,
+    EncryptionNeedsTls,
+    Interrupted,
+    NetworkError,
+    ProtocolError,
+    SnapshotGone,
+    one_line,
+)
 from innoclone.transport.failedlogins import LoginAttempt, peer_of
 from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
-from innoclone.wire.comparison import (
-    ANSWER_AT_REST,
-    ANSWER_KEY,
-    ANSWER_LIVE,
-    COMMANDS,
-    REQUEST,
-    Comparison,
-    Join,
-    parse_comparison,
-)
 from innoclone.wire.descriptors import Locator, StageNumber
 from innoclone.wire.handshake import Capability, Err, Ok
 from innoclone.wire.rpc import (
     COM_CLONE,
     Ack,
     Attach,
-    Collation,
     Command,
     Complete,
-    Config,
     Execute,
     Exit,
     Failure,
     Init,
     Locators,
-    Plugin,
     ProtocolVersion,
     Reinit,
-    ResponseCode,
     parse_command,
 )
 from innoclone.wire.serverlogin import ServerLogin
@@ -93,15 +87,14 @@ class Conversation:
         self._services = services
         self._attempt = LoginAttempt(services.entrance.failed_logins, peer_of(self.host, channel.peer_uid))
         self._makes_new_files = False
-        self._comparer: Comparer | None = None
-        self._patience = threading.Event()  # set when the connection is to end
+        self._comparing = Comparing(services, channel)
         self._compression = ""
         self.is_shut = False
 
     def shut(self) -> None:
         """End it, from any thread."""
         self.is_shut = True
-        self._patience.set()
+        self._comparing.stop()
         self.channel.shut()
 
     def kill(self, *, query_only: bool) -> None:
@@ -296,8 +289,8 @@ class Conversation:
             if payload is None:
                 raise NetworkError("the recipient is gone")
             try:
-                if payload[:1] and payload[0] in COMMANDS:
-                    self._compare(parse_comparison(payload))
+                if Comparing.means(payload):
+                    self.course = self._comparing.answer(payload, self.course)
                     continue
                 command = parse_command(payload)
                 self._command(command)
@@ -337,16 +330,15 @@ class Conversation:
     def _init(self, command: Init) -> None:
         self._refuse_second()
         version = self._version(command.version)
-        compared = command.padding.startswith(REQUEST) and version >= ProtocolVersion.V3
+        compared = is_wished(command.padding) and version >= ProtocolVersion.V3
         self.course = course = self._services.clones.begin(
             self._recipient, Wish(command.block_ddl, command.ddl_timeout),
             lambda: self.is_shut or self.channel.is_gone, compared=compared,
         )  # fmt: skip
         self.task, course.master = course.begin(self.shut), self.number
-        self.channel.say(*self._parameters(version, course.given.description))
+        self.channel.say(*parameters(version, course.given.description, self._services.options.reconnect_timeout))
         if compared:
-            agreed = ANSWER_AT_REST if course.given.is_at_rest else ANSWER_LIVE
-            self.channel.say(Config(ANSWER_KEY, agreed, ResponseCode.CONFIG_V3).serialize())
+            self.channel.say(agreed(course.given))
         self.channel.say(self._locators(version, course), Complete().serialize())
 
     def _version(self, theirs: int) -> int:
@@ -355,22 +347,6 @@ class Conversation:
         if theirs < ProtocolVersion.V1:
             raise ProtocolError(f"clone protocol {theirs:#x}")
         return min(theirs, ProtocolVersion.V4)
-
-    def _parameters(self, version: int, described: Description) -> list[bytes]:
-        found: list[Plugin | Collation | Config] = [
-            Plugin(name, library if version >= ProtocolVersion.V2 else None)
-            for name, library in described.plugins.items()
-        ]
-        found += [Collation(name) for name in described.collations]
-        found += [Config(name, value) for name, value in described.configuration.items()]
-        if version < ProtocolVersion.V4:
-            found.insert(0, Config("version", described.version))
-        if version >= ProtocolVersion.V3:
-            minutes = str(self._services.options.reconnect_timeout)
-            found.append(Config("clone_donor_timeout_after_network_failure", minutes, ResponseCode.CONFIG_V3))
-        if version >= ProtocolVersion.V4:
-            found.append(Config("json_configs", described.json, ResponseCode.CONFIG_V4))
-        return [one.serialize() for one in found]
 
     def _locators(self, version: int, course: Course) -> bytes:
         locator = Locator(course.clone_id, course.given.fingerprint, 0, course.stage)
@@ -392,27 +368,6 @@ class Conversation:
         log.info("%s%s goes on with its clone at %s", self._prefix, self.host, course.stage.name)
         self.channel.say(self._locators(self._version(command.version), course), Complete().serialize())
 
-    def _compare(self, command: Comparison) -> None:
-        """A question of a recipient that has an older clone, about a clone that is under way."""
-        if isinstance(command, Join):
-            self._refuse_second()
-            self.course = self._services.clones.find(command.locator)
-            self._comparer = Comparer(command.key, self.course.given)
-            self.channel.say(Complete().serialize())
-            return
-        course, comparer = self.course, self._comparer
-        if course is None or comparer is None:
-            raise ProtocolError("a comparison without a clone")
-        course.refuse_failed()
-        if course.is_past_files:  # a live server's are newer by now
-            raise ProtocolError("a comparison after the files were acknowledged")
-        sent = self.channel.sent
-        head, pages = comparer.answer(command)
-        self.channel.write_data(head, pages)
-        sent = self.channel.sent - sent
-        course.count(sent)
-        self._services.limits.pause(sent, sent, self._patience)
-
     def _refuse_second(self) -> None:
         if self.course is not None:
             raise ProtocolError("a second clone on one connection")
@@ -422,6 +377,8 @@ class Conversation:
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
         services = self._services
+        if course.given.encrypted and not self.channel.is_tls:
+            raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")
         course.was_executed = True
         sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
         sender.run()
@@ -444,9 +401,7 @@ class Conversation:
         """What this connection was to a clone is over; ``lost``: not by its own will."""
         course, task = self.course, self.task
         self.course = self.task = None
-        if self._comparer is not None:
-            self._comparer.close()
-            self._comparer = None
+        self._comparing.close()
         if course is None:
             return
         if task is not None:

@@ -14,7 +14,16 @@ from innoclone.errors import CloneError, DiskFull, FileError, TooManyOpenFiles
 from innoclone.native import pages
 from innoclone.native.library import Library, library
 
-__all__ = ["differing", "file_error", "is_cached", "punch_hole", "start_writeback", "sync_directory", "write_all"]
+__all__ = [
+    "differing",
+    "file_error",
+    "is_cached",
+    "is_hole",
+    "punch_hole",
+    "start_writeback",
+    "sync_directory",
+    "write_all",
+]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -48,6 +57,21 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
     if number in (errno.EOPNOTSUPP, errno.ENOSYS):
         return False
     raise file_error(OSError(number, os.strerror(number)), "can't punch a hole")
+
+
+def is_hole(fd: int, offset: int, length: int) -> bool:
+    """Whether nothing is stored of a range of a file; False where the file system can't tell. Raises OSError.
+
+    The descriptor's position moves.
+    """
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA) >= offset + length
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nor of anything behind it
+            return True
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return False
+        raise
 
 
 def start_writeback(fd: int, offset: int, length: int) -> None:

@@ -29,6 +29,7 @@ from innoclone.innodb.page import (
 )
 from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SpaceFlags
+from innoclone.native.crc import crc32c
 from innoclone.native.library import Buffer
 
 __all__ = [
@@ -65,8 +66,6 @@ class Secret:
     @property
     def crc(self) -> int:
         """What the block says of it, and by what a wrong master key is seen."""
-        from crc32c import crc32c  # here: it loads much
-
         return crc32c(self.raw)
 
 
@@ -192,8 +191,6 @@ def read_redo_info(block: Buffer) -> EncryptionInfo | None:
 
 def put_redo_info(block: memoryview, info: bytes) -> None:
     """Put it into the header's block, with that block's checksum: as sent by a donor it is wrong."""
-    from crc32c import crc32c
-
     _replace(block, _IN_REDO_BLOCK, info)
     end = BLOCK_SIZE - 4
     _U32.pack_into(block, end, crc32c(block[:end]))

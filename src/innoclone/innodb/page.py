@@ -16,9 +16,9 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.native.block import Pages
+from innoclone.native.crc import crc32c
 from innoclone.native.library import Buffer, Library, library
-from innoclone.native.pages import unusual_pages
+from innoclone.native.pages import Pages, unusual_pages
 
 # Offsets in a page (FIL_PAGE_*).
 PAGE_NUMBER = 4
@@ -100,16 +100,12 @@ class Findings(NamedTuple):
 
 def checksum(page: Buffer) -> int:
     """CRC-32C of an uncompressed page (buf_calc_page_crc32)."""
-    from crc32c import crc32c  # here, as below: it loads much, and where the native library checks it is rarely needed
-
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:UNCHECKED]) ^ crc32c(view[HEADER_SIZE:-TRAILER_SIZE])
 
 
 def zip_checksum(page: Buffer) -> int:
     """CRC-32C of a ROW_FORMAT=COMPRESSED page (page_zip_calc_checksum); LSN and trailer are not special there."""
-    from crc32c import crc32c
-
     view = memoryview(page)
     return crc32c(view[PAGE_NUMBER:PAGE_LSN]) ^ crc32c(view[PAGE_TYPE:UNCHECKED]) ^ crc32c(view[SPACE_ID:])
 
@@ -201,7 +197,7 @@ class PageChecker:
 
         crc32c keeps the GIL here: letting it go for a microsecond costs more than it gives (measured).
         """
-        from crc32c import crc32c
+        from crc32c import crc32c  # faster for each than ours, but it loads much
 
         size, space_id = self.page_size, self.space_id
         body_end = size - TRAILER_SIZE

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import ClassVar, NamedTuple
 
 from innoclone.innodb.space import KIB
+from innoclone.native.crc import crc32c
 
 BLOCK_SIZE = 512
 FILE_HEADER_SIZE = 4 * BLOCK_SIZE
@@ -74,8 +75,6 @@ class RedoHeader:
 
 
 def _block_sound(block: bytes) -> bool:
-    from crc32c import crc32c  # here: it loads much, and a clone needs it only at its end
-
     stored: int = _CRC.unpack(block)[0]
     return stored == crc32c(block[:_CRC_AT])
 
@@ -173,8 +172,6 @@ def scan_blocks(
 ) -> BlockScan:
     """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512.
     ``decrypt`` gives an encrypted block as it is in clear; without it its checksum says nothing."""
-    from crc32c import crc32c
-
     view = memoryview(buffer)
     not_verifiable = 0
     first = lsn // BLOCK_SIZE
@@ -185,6 +182,7 @@ def scan_blocks(
         encrypted = bool(length & _ENCRYPTED)
         if encrypted and decrypt is not None:
             block, encrypted = memoryview(decrypt(block)), False
+            crc = _CRC.unpack(block)[0]
         sound = encrypted or crc in (_NO_CHECKSUM, crc32c(block[:_CRC_AT]))
         if not sound and any(block):
             return BlockScan(LogEnd.DAMAGED, at, not_verifiable)

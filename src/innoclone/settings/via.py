@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from innoclone.errors import UsageError
 from innoclone.settings.dsn import SCHEME, parse_dsn
+from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.ssh import SshRoute, SshWay
 
-__all__ = ["parse_via", "way_of"]
+__all__ = ["parse_via", "way_from", "way_of"]
 
 HINT = "write ssh://host, ssh://user@host or ssh://user@host:port"
 _FORM = re.compile(r"ssh://(?:([^@/]*)@)?(\[[^\]/]*\]|[^:@/\[\]]*)(?::([0-9]*))?/?", re.IGNORECASE)
@@ -60,3 +61,18 @@ def way_of(
     if not from_dir:
         raise UsageError("--from-dir is empty", hint="--from-dir DIRECTORY")
     return SshWay(route, directory=from_dir, say=say)
+
+
+def way_from(
+    via: str | None, donor: str | Endpoint | None, password: str | None, from_dir: str | None, program: str | None,
+    *, say: Callable[[str], None],
+) -> SshWay:  # fmt: skip
+    """The same for a donor as functions are told it. Raises `UsageError`."""
+    if via is None:
+        raise UsageError("no donor is named", hint="name a server, or via='ssh://host' and what is there")
+    if isinstance(donor, Endpoint) or password is not None:
+        raise UsageError(
+            "what is cloned through ssh is named by a DSN of the other host, without a password",
+            hint="the password stands in an option file of the user there",
+        )
+    return way_of(via, dsn=donor, from_dir=from_dir, program=program, say=say)

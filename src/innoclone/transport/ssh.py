@@ -60,6 +60,7 @@ GREETS_WITHIN = 60.0  # seconds, for the login by keys and the start of a progra
 TYPED_WITHIN = 300.0  # seconds, where somebody may have to type
 ANSWERS_WITHIN = 60.0  # seconds between two lines; who needs longer says so every few seconds
 AT_ONCE = 4  # logins; sshd begins to refuse some of more than 10 (MaxStartups)
+TYPING = 3.0  # seconds that a login takes in which somebody is asked
 ENDS_WITHIN = 5.0  # seconds, for ssh after its pipe was closed
 LOOK = 0.2  # seconds
 TERMINAL = "/dev/tty"
@@ -276,7 +277,7 @@ class SshWay:
         self._route, self._directory, self._server, self._say = route, directory, server, say
         self._session, self._secret = secrets.token_hex(8), secrets.token_urlsafe(24)
         self._batch = not _has_terminal()
-        self._turns = threading.BoundedSemaphore(AT_ONCE if self._batch else 1)  # one may ask at a time
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._closed = False
         self._keeper: _Ssh | None = None
@@ -298,7 +299,10 @@ class SshWay:
     def __enter__(self) -> SshWay:
         """Start the donor over there. Raises a `CloneError` that says what of ssh, innoclone or the directory is
         wrong."""
+        began = time.monotonic()
         self._keep()
+        if not self._batch and time.monotonic() - began > TYPING:
+            self._turns = threading.BoundedSemaphore(1)  # somebody was asked, and will be by the others: one at a time
         return self
 
     def connect(self) -> socket.socket:
