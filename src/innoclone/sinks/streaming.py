@@ -19,7 +19,7 @@ from innoclone.files.marks import WANT_RECOVERY_STATUS
 from innoclone.files.names import CLONE_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.native.block import Place
+from innoclone.native.pages import Place
 from innoclone.records.status import Counter
 from innoclone.sinks.blockwriter import FileWriter
 from innoclone.sinks.directory import FIX_AFTER_BOOT, Target
