@@ -21,11 +21,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from bench.increments import Link, measure_increments
+from bench.increments import PARTS, Link, measure_increments
 from bench.measure import compile_ours
 from bench.others import refuse_company
 from bench.publishing import ROOT, publish
-from bench.recipients import Comparison, compare_donors
+from bench.recipients import KINDS, Comparison, compare_donors
 from bench.report import aligned
 
 HEADER = ["", "ours s", "stock s", "ratio", "to reach", "ours CPU s", "stock CPU s", "ratio", "to reach"]
@@ -34,22 +34,8 @@ LEAST_ROUNDS, LEAST_SIZE, LEAST_BASE = 5, 2.0, 5.0  # of what is published
 
 def main() -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="bench/donor", description=__doc__)
-    parser.add_argument("--size", type=float, default=2.0, help="GiB that stock recipients take (default 2)")
-    parser.add_argument("--rounds", type=int, default=5, help="of the recipients (default 5)")
-    parser.add_argument("--base", type=float, default=5.0, help="GiB of the earlier clone of increments (default 5)")
-    parser.add_argument("--rate", type=float, default=100.0, help="of the shaped link, Mbit/s (default 100)")
-    parser.add_argument("--only", choices=["recipients", "increments"], help="one half")
-    parser.add_argument("--link", choices=["loopback", "shaped"], help="increments over this one alone")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
-    parser.add_argument("--work", type=Path, help="where servers and clones go (default: --out)")
-    parser.add_argument("--publish", action="store_true", help="renew docs/bench-donor.md and its picture")
-    options = parser.parse_args()
+    options = _arguments()
     if options.publish:
-        if options.only or options.link or options.rounds < LEAST_ROUNDS:
-            parser.error(f"--publish takes both halves, both links, at least {LEAST_ROUNDS} rounds")
-        if options.size < LEAST_SIZE or options.base < LEAST_BASE:
-            parser.error(f"--publish takes at least {LEAST_SIZE:g} GiB and a base of {LEAST_BASE:g}")
         refuse_company()
     options.out.mkdir(parents=True, exist_ok=True)
     compile_ours()
@@ -58,12 +44,13 @@ def main() -> int:
     links: list[Link] = []
     with tempfile.TemporaryDirectory(prefix="donor-", dir=options.work or options.out) as folder:
         if options.only != "increments":
-            rows = compare_donors(Path(folder).resolve(), int(options.size * 2**30), options.rounds,
+            kinds = options.kinds.split(",") if options.kinds else KINDS
+            rows = compare_donors(Path(folder).resolve(), int(options.size * 2**30), options.rounds, kinds,
                                   insist=options.publish)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="donor-", dir=options.work or options.out) as folder:
         if options.only != "recipients":
             links = measure_increments(Path(folder).resolve(), options.base, options.rate, options.link,
-                                       insist=options.publish)  # fmt: skip
+                                       options.parts, insist=options.publish)  # fmt: skip
     tables = [[HEADER, *(row.cells for row in rows)]] if rows else []
     tables += [link.table for link in links]
     print("\n" + "\n\n".join(map(aligned, tables)))
@@ -75,6 +62,34 @@ def main() -> int:
     if options.publish:
         publish("bench-donor", _page(tables, options), [options.out / "donor.png"])
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench/donor", description=__doc__)
+    parser.add_argument("--size", type=float, default=2.0, help="GiB that stock recipients take (default 2)")
+    parser.add_argument("--rounds", type=int, default=5, help="of the recipients (default 5)")
+    parser.add_argument("--kinds", help="these recipients alone, comma-separated: " + ", ".join(KINDS))
+    parser.add_argument("--base", type=float, default=5.0, help="GiB of the earlier clone of increments (default 5)")
+    parser.add_argument("--rate", type=float, default=100.0, help="of the shaped link, Mbit/s (default 100)")
+    parser.add_argument("--only", choices=["recipients", "increments"], help="one half")
+    parser.add_argument("--link", choices=["loopback", "shaped"], help="increments over this one alone")
+    parser.add_argument(
+        "--parts", type=lambda text: [float(word) for word in text.split(",")], default=list(PARTS),
+        help="of the base's pages that are changed, one after the other (default 0,0.001,0.01,0.1)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--work", type=Path, help="where servers and clones go (default: --out)")
+    parser.add_argument("--publish", action="store_true", help="renew docs/bench-donor.md and its picture")
+    options = parser.parse_args()
+    if options.kinds and (unknown := set(options.kinds.split(",")) - set(KINDS)):
+        parser.error(f"no such recipients: {', '.join(sorted(unknown))}")
+    if options.publish:
+        few = options.only or options.kinds or options.link or len(options.parts) < len(PARTS)
+        if few or options.rounds < LEAST_ROUNDS:
+            parser.error(f"--publish takes both halves, both links, at least {LEAST_ROUNDS} rounds")
+        if options.size < LEAST_SIZE or options.base < LEAST_BASE:
+            parser.error(f"--publish takes at least {LEAST_SIZE:g} GiB and a base of {LEAST_BASE:g}")
+    return options
 
 
 def _page(tables: list[list[list[str]]], options: argparse.Namespace) -> str:

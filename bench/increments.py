@@ -31,7 +31,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
 from innoclone.stream.pagecheck import find_tablespaces
 
-__all__ = ["Link", "Row", "measure_increments"]
+__all__ = ["PARTS", "Link", "Row", "measure_increments"]
 
 PAGE, BLOCK = 16384, 1 << 20
 PARTS = (0.0, 0.001, 0.01, 0.1)
@@ -82,8 +82,10 @@ def _said(value: float, limit: float | None, unit: float) -> str:
     return f"{'met' if value <= limit else 'NOT met'} (<= {limit / unit:.{1 if unit > 1 else 2}f})"
 
 
-def measure_increments(work: Path, gib: float, rate: float, only: str | None, *, insist: bool) -> list[Link]:
-    """Over both links, or one; ``rate`` of the shaped one in Mbit/s."""
+def measure_increments(
+    work: Path, gib: float, rate: float, only: str | None, parts: Sequence[float], *, insist: bool
+) -> list[Link]:
+    """Over both links, or one; ``rate`` of the shaped one in Mbit/s; ``parts`` of the pages are changed, one by one."""
     programs = provide_programs(print)
     print(f"filling a donor, MySQL {programs.version}, with {gib:g} GiB", flush=True)
     fill_pages(programs, work / "source", gib)
@@ -96,7 +98,7 @@ def measure_increments(work: Path, gib: float, rate: float, only: str | None, *,
             continue
         print(f"{name}" + (f", {rate:g} Mbit/s" if name == "shaped" else ""), flush=True)
         with _link(name, rate) as (prefix, host, device):
-            found.append(_Increments(programs, work, name, prefix, host, device, insist).run(len(found)))
+            found.append(_Increments(programs, work, name, prefix, host, device, insist).run(parts, len(found)))
     return found
 
 
@@ -134,25 +136,27 @@ class _Increments:
     insist: bool
     password: str = field(default_factory=partial(secrets.token_urlsafe, 12))
 
-    def run(self, seed: int) -> Link:
+    def run(self, parts: Sequence[float], seed: int) -> Link:
         """A base, a full clone, and one increment for each part; ``seed``: other pages for each link."""
         source, base, copy = (self.work / name for name in ("source", "base", "copy"))
         size = sum((source / name).stat().st_size for name in find_tablespaces(source))
         link = Link(self.name, size)
         with serving(self._served, self.password) as there:
-            for target in (base, self.work / "full"):
-                seconds, wire = self._timed(partial(self._clone, there.port, target), source)
+            run_measured(self._command(there.port, base), {"MYSQL_PWD": self.password})  # on this side of the link
+            seconds, wire = self._timed(partial(self._clone, there.port, self.work / "full"), source)
             shutil.rmtree(self.work / "full")
         link.rows.append(Row("full clone", 1.0, size // PAGE, seconds, wire))
         has_rsync = shutil.which("rsync") is not None
         if has_rsync:
             shutil.copytree(source, copy)
-        for part in PARTS:
+        for part in parts:
             self._change(part, seed)
             pages = _differing_pages(source, base)
             with serving(self._served, self.password) as there:
                 ours = partial(self._clone, there.port, base, "--incremental=require")
-                seconds, wire = undisturbed(partial(self._timed, ours, source, base), insist=False)[0]
+                (seconds, wire), others = undisturbed(partial(self._timed, ours, source, base), insist=False)
+            if others.disturbs and self.insist:  # it can't be run anew: the base is up to date now
+                raise SystemExit(f"nothing is published: something else runs on the machine: {others}")
             link.rows.append(Row("innoclone", part, pages, seconds, wire))
             if has_rsync:
                 with self._rsync_daemon(source) as port:
@@ -168,20 +172,12 @@ class _Increments:
     def _served(self) -> list[str]:
         return [f"--bind-address={self.host}", str(self.work / "source")]
 
-    def _clone(self, port: int, target: Path, *options: str) -> None:
+    def _command(self, port: int, target: Path, *options: str) -> list[str]:
         dsn = f"mysql://{ACCOUNT}@{self.host}:{port}"
-        command = [
-            *self.prefix,
-            sys.executable,
-            "-m",
-            "innoclone",
-            "clone",
-            "--no-defaults",
-            dsn,
-            str(target),
-            *options,
-        ]
-        run_measured(command, {"MYSQL_PWD": self.password})
+        return [sys.executable, "-m", "innoclone", "clone", "--no-defaults", dsn, str(target), *options]
+
+    def _clone(self, port: int, target: Path, *options: str) -> None:
+        run_measured([*self.prefix, *self._command(port, target, *options)], {"MYSQL_PWD": self.password})
 
     def _rsync(self, port: int, target: Path) -> None:
         command = ["rsync", "--archive", "--inplace", "--delete", f"rsync://{self.host}:{port}/source/", f"{target}/"]

@@ -26,10 +26,16 @@ from innoclone.sandbox.server import ACCOUNT, prepare_donor
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
 
-__all__ = ["Comparison", "compare_donors"]
+__all__ = ["KINDS", "Comparison", "compare_donors"]
 
 RECIPIENTS = 3
-KINDS = (("plain, 1 task", 1, "NO SSL"), ("plain, 4 tasks", 4, "NO SSL"), ("TLS, 4 tasks", 4, "SSL"))
+SINGLE = {
+    "plain-1": ("plain, 1 task", 1, "NO SSL"),
+    "plain-4": ("plain, 4 tasks", 4, "NO SSL"),
+    "tls-4": ("TLS, 4 tasks", 4, "SSL"),
+}
+THREE = "three"
+KINDS = (*SINGLE, THREE)
 # Ours / the stock donor's that are to be reached, by the cache's state.
 WALL = {"cold": 1.0, "warm": 1 / 1.3}
 CPU = 0.5
@@ -74,15 +80,16 @@ class Comparison:
         return texts
 
 
-def compare_donors(work: Path, size: int, rounds: int, *, insist: bool) -> list[Comparison]:
-    """All ways to take a clone of ``size`` bytes."""
+def compare_donors(work: Path, size: int, rounds: int, kinds: Sequence[str], *, insist: bool) -> list[Comparison]:
+    """Ways to take a clone of ``size`` bytes; ``kinds`` are some of `KINDS`."""
     programs = provide_programs(print)
     password = secrets.token_urlsafe(12)
     _make_data(programs, work, size, password)
     with ExitStack() as stack:
         donor = stack.enter_context(started(programs, work / "donor", 1, password))
         recipients = [
-            stack.enter_context(started(programs, work / f"recipient{n}", 2 + n, password)) for n in range(RECIPIENTS)
+            stack.enter_context(started(programs, work / f"recipient{n}", 2 + n, password))
+            for n in range(RECIPIENTS if THREE in kinds else 1)
         ]
         stored = stack.enter_context(serving([str(work / "stored")], password))
         options_file = work / "live.cnf"
@@ -98,7 +105,7 @@ def compare_donors(work: Path, size: int, rounds: int, *, insist: bool) -> list[
                 cursor.execute("SET GLOBAL clone_valid_donor_list = %s", (ports,))
         clone = partial(_clone, work=work, password=password)
         found = []
-        for label, tasks, tls in KINDS:
+        for label, tasks, tls in (SINGLE[kind] for kind in kinds if kind != THREE):
             one = partial(clone, recipients[:1], tasks, tls)
             for cache in ("cold", "warm"):
                 ours = partial(one, work / "stored", [stored.pid], stored.port, warm=cache == "warm")
@@ -106,10 +113,11 @@ def compare_donors(work: Path, size: int, rounds: int, *, insist: bool) -> list[
                 found.append(_alternate(f"{label}, {cache}", ours, stock, rounds, WALL[cache], CPU, insist))
         three = partial(clone, recipients, 4, "NO SSL", warm=False)
         stock = partial(three, donor.datadir, [donor.pid], donor.port, turns=True)
-        for label, ours in (
+        both = (
             ("of a stored clone", partial(three, work / "stored", [stored.pid], stored.port)),
             ("of the running server", partial(three, donor.datadir, [live.pid, donor.pid], live.port)),
-        ):
+        )
+        for label, ours in both if THREE in kinds else ():
             name = f"{RECIPIENTS} recipients at once {label}; stock: one after the other"
             found.append(_alternate(name, ours, stock, rounds, None, None, insist))
         return found

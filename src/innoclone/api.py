@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from innoclone.commands import boot as boot_operation
-from innoclone.commands import clone as clone_operation
 from innoclone.commands import discard as discard_operation
 from innoclone.commands import listing
 from innoclone.commands import local as local_operation
@@ -41,6 +40,7 @@ from innoclone.commands.keywords import (
 )
 from innoclone.commands.listing import Listing
 from innoclone.commands.local import LocalResult
+from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import (
     STOP_TIMEOUT,
     BootOptions,
@@ -133,7 +133,7 @@ def clone(
             server = kept.enter_context(way).endpoint
         kept.enter_context(_watched(status, progress, progress_interval))
         choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
-        return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
+        return clone_over_network(choice, status=status, stopped=stopped, limits=limits)
 
 
 def local(

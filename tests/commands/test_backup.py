@@ -13,9 +13,10 @@ import pytest
 
 from innoclone.commands import storeaccess
 from innoclone.commands.backup import BackupResult, backup
-from innoclone.commands.options import BackupOptions, StoreAccess, StoreRestoreOptions, VerifyOptions
+from innoclone.commands.options import VerifyOptions
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storecare import forget_snapshots, list_store, make_store, prune_store, verify_store
+from innoclone.commands.storeoptions import BackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import verify
 from innoclone.errors import (

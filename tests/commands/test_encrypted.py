@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from clones import booted, check_tables, rows
-from encrypted import KINDS, add_rows, encrypted_donor, holding_keys, keyring_of, program_with_keyring, secrets_of
+from encrypted import (
+    KINDS,
+    Killed,
+    add_rows,
+    encrypted_donor,
+    holding_keys,
+    keyring_of,
+    program_with_keyring,
+    secrets_of,
+)
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local
@@ -20,9 +30,11 @@ from innoclone.commands.restore import restore
 from innoclone.errors import EncryptionNeedsTls, EncryptionUnsupported, KeyringFailed
 from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
+from innoclone.records.status import CloneStatus
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression, SslMode
+from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
 from managed import MakeManaged, ManagedServer
 from servers import ServerFactory, endpoint_of
@@ -222,3 +234,27 @@ def test_a_servers_data_is_replaced(
     with pytest.raises(EncryptionUnsupported, match="has no component_keyring_file"):
         replace_data(bare.options(hidden))
     assert bare.schemas() == {"mine"}
+
+
+@pytest.mark.parametrize("stage", [StageNumber.FILE_COPY, StageNumber.PAGE_COPY, StageNumber.REDO_COPY])
+def test_killed_and_gone_on_with(
+    hidden: Server, programs: Programs, tmp_path: Path, state_folder: Path, stage: StageNumber
+) -> None:
+    """The key is the same before and after, and stands nowhere meanwhile; also where DDL makes encrypted tables."""
+    directory = tmp_path / "clone"
+    rows(hidden, "CREATE TABLE e.fleeting (id INT PRIMARY KEY, v INT, b VARCHAR(255)) ENCRYPTION='Y'")
+    with Killed(hidden, directory, "--max-data-bandwidth=40", "--threads=2") as process:
+        process.wait_for(StageNumber.FILE_COPY)
+        add_rows(hidden, "fleeting", 0)
+        rows(hidden, "ALTER TABLE e.fleeting FORCE")
+        rows(hidden, "DROP TABLE e.fleeting")
+        process.wait_for(stage)
+    [ring] = (tmp_path / "clone.keyring").iterdir()
+    before = ring.read_bytes()
+    shutil.copytree(directory, tmp_path / "as it was killed")
+    status = CloneStatus()
+    clone(CloneOptions(endpoint_of(hidden), directory), status=status)
+    assert any("going on with the clone" in note for note in status.notes), status.notes
+    assert keyring_of(directory).path.read_bytes() == before
+    assert_no_key(directory, tmp_path, state_folder)
+    assert_equal(programs, directory, hidden)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import mmap
+import os
 import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from servers import ServerFactory
+from servers import PASSWORD, ServerFactory
 
 LOGS = ("--innodb-redo-log-encrypt=ON", "--innodb-undo-log-encrypt=ON")
 ROWS = 2000
@@ -108,3 +112,29 @@ def program_with_keyring(programs: Programs, folder: Path, ring: Path) -> Path:
     script.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@" {" ".join(options)}\n')
     script.chmod(0o755)
     return script
+
+
+class Killed:
+    """``innoclone clone`` of an encrypted donor as a process that is killed at the end of a ``with`` block."""
+
+    def __init__(self, server: Server, directory: Path, *options: str) -> None:
+        self._journal = directory / "#innoclone" / "journal"
+        words = [sys.executable, "-m", "innoclone", "clone", "--no-defaults", "-h127.0.0.1", f"-P{server.port}"]
+        self._process = subprocess.Popen(
+            [*words, "-uclone", *options, str(directory)], env=os.environ | {"MYSQL_PWD": PASSWORD},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def wait_for(self, stage: int) -> None:
+        """Until the journal says that a stage has begun."""
+        mark = f'"event":"start","stage":{stage},'.encode()
+        while not self._journal.exists() or mark not in self._journal.read_bytes():
+            assert self._process.poll() is None, "it has ended"
+            time.sleep(0.002)
+
+    def __enter__(self) -> Killed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()

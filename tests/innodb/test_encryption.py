@@ -25,7 +25,7 @@ from innoclone.innodb.encryption import (
     read_redo_info,
 )
 from innoclone.innodb.page import NO_CHECKSUM, Findings, PageChecker, PageType
-from innoclone.innodb.redo import BLOCK_SIZE
+from innoclone.innodb.redo import BLOCK_SIZE, LogEnd, scan_blocks
 from innoclone.innodb.space import KIB, SpaceFlags
 from innodb_pages import LAYOUTS, PLAIN, SPACE, ZIPPED, compress, flags_for, make_page
 from redo_logs import log_block
@@ -205,3 +205,8 @@ def test_a_redo_block_is_decrypted() -> None:
     assert decrypt_redo_block(memoryview(plain), SECRET) == plain
     hidden[4] |= 0x80
     assert decrypt_redo_block(memoryview(hidden), SECRET) == plain
+    found = scan_blocks(hidden, 512 * 100, lambda block: decrypt_redo_block(block, SECRET))
+    assert found == scan_blocks(plain, 512 * 100)
+    assert scan_blocks(hidden, 512 * 100).not_verifiable == 1
+    hidden[200] ^= 1
+    assert scan_blocks(hidden, 512 * 100, lambda block: decrypt_redo_block(block, SECRET)).end is LogEnd.DAMAGED

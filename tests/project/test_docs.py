@@ -135,7 +135,10 @@ def test_the_api_is_documented():
         assert name.startswith("__") or re.search(rf"\b{name}\b", page), name
     for field in dataclasses.fields(CloneOptions):
         default = {field.default} - {dataclasses.MISSING}
-        assert field.name in ("donor", "directory", "compression") or f"| `{field.name}` | {default.pop()} |" in page
+        assert (
+            field.name in ("donor", "directory", "compression", "keep", "series")
+            or f"| `{field.name}` | {default.pop()} |" in page
+        )
     for field in dataclasses.fields(innoclone.CloneResult):
         assert f"`{field.name}`" in page
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

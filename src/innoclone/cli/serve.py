@@ -80,6 +80,13 @@ def serve(
         Path | None, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
     ] = None,
     *,
+    recover: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a crashed server: recover a copy in FOLDER, and serve that."),
+    ] = ServeOptions.recover,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The server program that recovers it.")
+    ] = ServeOptions.mysqld,
     live: LiveArgs,
     stdio: Annotated[
         bool,
@@ -115,6 +122,10 @@ def serve(
         str,
         typer.Option(metavar="SIZE", help="Read no more of the files in a second, as in 50M; 0 is no limit."),
     ] = "0",
+    keyring: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of an encrypted directory; default: as a clone's manifest tells."),
+    ] = ServeOptions.keyring,
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -135,12 +146,13 @@ def serve(
     user, given = account.resolve(files, out)
     options = ServeOptions(
         directory=None if directory is None else directory.absolute(), live=live.endpoint(out), datadir=live.datadir,
-        relay=live.relay,
+        relay=live.relay, recover=recover, mysqld=mysqld,
         user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
         ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,
         max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
         max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
+        keyring=None if keyring is None else keyring.absolute(),
     )  # fmt: skip
 
     def ready(donor: Donor) -> None:

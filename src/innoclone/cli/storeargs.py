@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.commands.options import StoreAccess
+from innoclone.commands.storeoptions import StoreAccess
 from innoclone.errors import UsageError
 
 __all__ = ["STORE", "URL", "StoreArgs"]

@@ -17,11 +17,12 @@ from innoclone.commands.earlierclone import (
 )
 from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
-from innoclone.commands.increments import Increments, describe, may_update, refuse_full
+from innoclone.commands.increments import Increments, describe, may_update, refuse_full, sends_increments
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
+from innoclone.files.base import base_files
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -40,7 +41,7 @@ from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.comparison import Outcome
 
-__all__ = ["CloneResult", "clone", "copy"]
+__all__ = ["CloneResult", "boot_clone", "clone", "copy", "result_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,10 @@ class CloneResult(Positioned):
     connections: int
     compression: str
     cipher: str
+    incremental: bool = False  # only what differed from an earlier clone came
     position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
+    kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
 
 def clone(
@@ -67,36 +70,41 @@ def clone(
     status: CloneStatus | None = None,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
+    seeded: bool = False,
 ) -> CloneResult:
     """Clone a running server into a directory. Raises a `CloneError`.
 
     ``status`` may be read by others meanwhile, ``stopped`` set to end the clone, ``limits`` changed. After an error
     that is ``resumable`` the directory is left as it is, unbootable, and the same call goes on with it; after any
-    other nothing of a directory that this call made is left.
+    other nothing of a directory that this call made is left. ``seeded`` as in `copy`.
     """
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
     with recorded("clone", options.donor, options.directory, status):
-        received = copy(options, status, stopped, limits)
+        received = copy(options, status, stopped, limits, seeded=seeded)
         if options.boot:
-            _boot(options, status, stopped)
-    return _result(options, status, *received)
+            boot_clone(options, status, stopped)
+    return result_of(options, status, *received)
 
 
 def copy(
-    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits, *, seeded: bool = False
 ) -> tuple[DonorFacts, Received]:
-    """The clone itself, without its record and without a boot: for `clone` and what is made of clones."""
+    """The clone itself, without its record and without a boot: for `clone` and what is made of clones. ``seeded``: the
+    directory has been begun, with what an increment can begin with."""
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     if local is not None:
         places = places_of(options.directory, options.map_paths)
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
-    left = _find_left(options, status)
+    left, lost = (None, None) if seeded else _find_left(options)
     reuse = may_update(options)
-    keyring = keyring_for(options, options.directory)
+    keyring = keyring_for(options, options.directory, in_series=bool(options.series))
+    before = len(status.notes)
     facts = _check(options, status, left, local, reuse=reuse)
+    if lost is not None:
+        status.notes.insert(before, _begins_anew(options, lost, facts))
     options = replace(options, donor=facts.reached(options.donor))
     status.donor_version = facts.version
     target = Target(
@@ -119,14 +127,14 @@ def copy(
     return facts, received
 
 
-def _find_left(options: CloneOptions, status: CloneStatus) -> Resumable | None:
-    """What an earlier process left of a clone, if that can be gone on with."""
+def _find_left(options: CloneOptions) -> tuple[Resumable | None, SnapshotGone | None]:
+    """What an earlier process left of a clone, if that can be gone on with, or why it can't."""
     if options.directory.is_dir() and is_unfinished(options.directory):
         try:
-            return find_resumable(options.directory, options.map_paths)
+            return find_resumable(options.directory, options.map_paths), None
         except SnapshotGone as error:
-            status.notes.append(_begins_anew(options.directory, error))
-    return None
+            return None, error
+    return None, None
 
 
 def _check(
@@ -180,6 +188,7 @@ def _finish(
     finished = time.time()
     settings = _settings(options, received, taken)
     manifest = manifest_of(options.donor, settings, status, facts, received, target, finished)
+    manifest["series"] = options.series or None
     encryption = encryption_of(keyring, facts)
     target.finish(
         manifest | encryption, views_of(options.donor, status, finished), owner=owner,
@@ -209,11 +218,13 @@ def _stays(target: Target, error: BaseException) -> bool:
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
-def _begins_anew(directory: Path, reason: CloneError) -> str:
+def _begins_anew(options: CloneOptions, reason: CloneError, facts: DonorFacts) -> str:
     """What is said where a new clone takes the place of an unfinished one."""
     if not isinstance(reason, SnapshotGone):
         return "the connection broke before anything was copied: the clone begins anew"
-    return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+    compared = options.incremental != "off" and sends_increments(facts) and base_files(options.directory)
+    how = "which takes only what is missing" if compared else "in full"
+    return f"the unfinished clone in {options.directory} can't be continued: {reason.message}; a new one begins, {how}"
 
 
 def _transfer_of(options: CloneOptions) -> Transfer:
@@ -251,7 +262,8 @@ def _receive(
             now.verdict()
         if options.write_changed_only or compared or is_resumable(target.root):  # else nothing is there yet
             check_still_same_donor(target.root, options.donor, facts, now, options.discard_changes, controls.status)
-        controls.status.notes.append(_begins_anew(target.root, error))
+        what = f"{error.message}: the clone begins anew and compares what was copied already"
+        controls.status.notes.append(what if compared else _begins_anew(options, error, now))
         controls.status.begin_anew()
         facts = now
         return facts
@@ -277,13 +289,15 @@ def _settings(options: CloneOptions, received: Received, taken: Outcome | None) 
     }
 
 
-def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+def boot_clone(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+    """Let a private server recover it."""
     from innoclone.commands.boot import boot
 
     boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
 
 
-def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+def result_of(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+    """What its caller is told."""
     return CloneResult(
         directory=options.directory,
         donor_uuid=facts.variables.get("server_uuid", ""),
@@ -294,6 +308,7 @@ def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, recei
         connections=received.connections,
         compression=received.compression,
         cipher=received.cipher,
+        incremental=received.compared,
         position=status.position,
         notes=list(status.notes),
     )

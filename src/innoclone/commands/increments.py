@@ -21,7 +21,7 @@ from innoclone.sources.increment import Increment
 from innoclone.stream.source import FileSource
 from innoclone.wire.comparison import ANSWER_KEY
 
-__all__ = ["Increments", "describe", "may_update"]
+__all__ = ["Increments", "describe", "may_update", "refuse_full", "sends_increments"]
 
 CONNECTIONS = 4  # that compare, where nobody says how many
 
@@ -46,12 +46,17 @@ def may_update(options: CloneOptions) -> bool:
 def refuse_full(options: CloneOptions, facts: DonorFacts) -> None:
     """Before the directory, which holds a clone, is touched: raise why that can't go for one in full, where the donor
     says that it sends nothing else."""
-    if facts.variables.get(ANSWER_KEY) == "ON":
+    if sends_increments(facts):
         return
     if options.incremental == "require":
         raise _unable(options)
     if not options.write_changed_only:
         raise occupied(options.directory)
+
+
+def sends_increments(facts: DonorFacts) -> bool:
+    """Whether the donor says that it can."""
+    return facts.variables.get(ANSWER_KEY) == "ON"
 
 
 def _unable(options: CloneOptions) -> ConfigurationMismatch:

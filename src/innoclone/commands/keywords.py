@@ -61,6 +61,11 @@ class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
 
     write_changed_only: bool
     incremental: str
+    keep_base: bool
+    generations: int
+    keep: Policy
+    full_copies: bool
+    series: str
 
 
 class ReplaceKeywords(_NetworkKeywords, total=False):
@@ -129,6 +134,9 @@ class ServeKeywords(TypedDict, total=False):
     """Of `ServeOptions`."""
 
     datadir: Path | None
+    relay: bool
+    recover: Path | None
+    mysqld: Path | None
     bind_address: str
     port: int
     once: bool
@@ -139,6 +147,8 @@ class ServeKeywords(TypedDict, total=False):
     reconnect_timeout: int
     max_data_bandwidth: float
     max_network_bandwidth: float
+    max_donor_read: int
+    keyring: Path | None
 
 
 class ReplicateKeywords(TypedDict, total=False):

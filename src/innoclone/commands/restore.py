@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.destination import owner_of, places_of
-from innoclone.commands.encryption import configuration_of
+from innoclone.commands.encryption import configuration_of, own_keyring
 from innoclone.commands.options import RestoreOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
@@ -33,7 +33,7 @@ from innoclone.errors import (
 )
 from innoclone.files.copying import Method
 from innoclone.files.inuse import Purpose, refuse_in_use
-from innoclone.files.keyring import ENCRYPTION, CloneKeyring, keyring_home
+from innoclone.files.keyring import CloneKeyring, keyring_home
 from innoclone.files.manifest import read_manifest, timestamp
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -245,7 +245,9 @@ class _Restore:
                 copying.sync()
                 copying.compare()
             self._prove(items, target)
-            self.manifest = self._new_manifest(items, target) | self._own_keyring(keys)
+            self.manifest = self._new_manifest(items, target) | own_keyring(
+                self.manifest, self.keyring, keys, self.status
+            )
             target.finish(self.manifest, {}, owner=owner, markers=(), configuration=configuration_of(self.manifest))
             self.keyring.give(target.root)
         except BaseException:
@@ -253,15 +255,6 @@ class _Restore:
             self.keyring.discard()
             raise
         return copying
-
-    def _own_keyring(self, keys: Keyring | None) -> dict[str, object]:
-        """A server on the copy adds keys to its keyring: it gets one of its own. What the manifest tells of it."""
-        if keys is None or ENCRYPTION not in self.manifest:
-            return {}
-        entry = self.manifest[ENCRYPTION]
-        self.keyring.copy(keys.path, entry["key"])
-        self.status.notes.append(f"encrypted: a server needs the keyring {self.keyring.path} (component_keyring_file)")
-        return {ENCRYPTION: {**entry, "keyring": str(self.keyring.path)}}
 
     def _prove(self, items: list[Item], target: Target) -> None:
         """The clone is still what was copied, and the copy has a whole redo log."""

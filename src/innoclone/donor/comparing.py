@@ -8,8 +8,12 @@ and an answer takes the memory of one block.
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 
+from innoclone.donor.channel import Channel
+from innoclone.donor.clones import Services
+from innoclone.donor.course import Course
 from innoclone.donor.offer import Given
 from innoclone.donor.plans import FilePlan
 from innoclone.errors import FileError, ProtocolError
@@ -17,14 +21,95 @@ from innoclone.files.copying import Reader
 from innoclone.files.system import differing, file_error
 from innoclone.innodb.space import FLAGS_UNKNOWN, SpaceFlags
 from innoclone.stream.contenthash import ContentHash
-from innoclone.wire.comparison import BLOCK, HASH, NO_PAGES, Compare, Different, Fetch, Gone, Layout, PagesHead
+from innoclone.wire.comparison import (
+    ANSWER_AT_REST,
+    ANSWER_KEY,
+    ANSWER_LIVE,
+    BLOCK,
+    COMMANDS,
+    HASH,
+    NO_PAGES,
+    REQUEST,
+    Compare,
+    Different,
+    Fetch,
+    Gone,
+    Join,
+    Layout,
+    PagesHead,
+    parse_comparison,
+)
 from innoclone.wire.descriptors import StageNumber
+from innoclone.wire.rpc import Complete, Config, ResponseCode
 
-__all__ = ["Comparer"]
+__all__ = ["Comparer", "Comparing", "agreed", "is_wished"]
 
-OPEN_FILES = 8  # of one connection
+OPEN_FILES = 2  # of one connection, each with the memory of a block
 WHOLE = 8  # pages from which on a block is read as a whole
 _zeros = memoryview(bytearray(BLOCK))
+
+
+def is_wished(padding: bytes) -> bool:
+    """Whether what pads the locator of COM_INIT asks for an increment."""
+    return padding.startswith(REQUEST)
+
+
+def agreed(given: Given) -> bytes:
+    """The message that says so to a recipient that asked, and to no other."""
+    answer = ANSWER_AT_REST if given.is_at_rest else ANSWER_LIVE
+    return Config(ANSWER_KEY, answer, ResponseCode.CONFIG_V3).serialize()
+
+
+class Comparing:
+    """What a connection has to do with increments."""
+
+    def __init__(self, services: Services, channel: Channel) -> None:
+        self._services, self._channel = services, channel
+        self._comparer: Comparer | None = None
+        self._stopped = threading.Event()
+
+    @staticmethod
+    def means(payload: bytes) -> bool:
+        """Whether a command is one of these."""
+        return bool(payload) and payload[0] in COMMANDS
+
+    def answer(self, payload: bytes, course: Course | None) -> Course:
+        """Take such a command on a connection that takes part in ``course``; in which it takes part from then on.
+        Raises `ProtocolError`, a network or file error, what the clone failed with."""
+        command = parse_comparison(payload)
+        if isinstance(command, Join):
+            return self._join(command, course)
+        if course is None or self._comparer is None:
+            raise ProtocolError("a comparison without a clone")
+        course.refuse_failed()
+        if course.is_past_files:  # a live server's are newer by now
+            raise ProtocolError("a comparison after the files were acknowledged")
+        before = self._channel.sent
+        self._channel.write_data(*self._comparer.answer(command))
+        sent = self._channel.sent - before
+        course.count(sent, sent)
+        read, self._comparer.read = self._comparer.read, 0
+        self._services.reading.pause(read, 0, self._stopped)
+        self._services.limits.pause(sent, sent, self._stopped)
+        return course
+
+    def _join(self, command: Join, course: Course | None) -> Course:
+        if course is not None:
+            raise ProtocolError("a second clone on one connection")
+        course = self._services.clones.find(command.locator)
+        self._comparer = Comparer(command.key, course.given)
+        self._channel.say(Complete().serialize())
+        return course
+
+    def stop(self) -> None:
+        """Wait for no limit any more; from any thread."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """The connection has nothing to do with a clone any more."""
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
 
 
 class Comparer:
@@ -36,7 +121,7 @@ class Comparer:
         self._hash, self._given, self._plan = ContentHash(key), given, plan
         self._files: OrderedDict[int, _File] = OrderedDict()
         self.read = 0
-        """Bytes of files that were read."""
+        """Bytes of files that were read since this was set to 0."""
 
     def answer(self, command: Compare | Fetch) -> tuple[bytes, bytes]:
         """Its head, and the pages. Raises `ProtocolError`, a file error."""

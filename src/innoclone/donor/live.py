@@ -6,14 +6,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Given, T, Wish
 from innoclone.donor.relay import RelayedServer
 from innoclone.donor.snapshot import Phase, Snapshot
-from innoclone.errors import CloneRunning, ConnectionLimit, DonorFilesUnreadable, Interrupted, NetworkError
+from innoclone.errors import (
+    CloneRunning,
+    ConnectionLimit,
+    DonorFilesUnreadable,
+    EncryptionUnsupported,
+    Interrupted,
+    NetworkError,
+)
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.transport.endpoint import Endpoint
@@ -70,7 +77,7 @@ class LiveServer:
         while True:
             snapshot = self._newest(wish)
             is_ours = snapshot.phase is Phase.BEGINS
-            while snapshot.phase is Phase.BEGINS and not is_gone():
+            while snapshot.phase is Phase.BEGINS and not is_gone() and time.monotonic() < end:
                 snapshot.wait(LOOK)
             taker = snapshot.admit(wish, make)
             if taker is not None:
@@ -128,11 +135,17 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
         )
     described, notes = describe_live(facts), tuple(facts.notes)
     if relay:
-        return RelayedServer(server, described, notes)
+        return RelayedServer(server, replace(described, increments=False), notes)
+    if encrypted := [log for log in ("redo", "undo") if facts.variables.get(f"innodb_{log}_log_encrypt") == "ON"]:
+        raise EncryptionUnsupported(
+            f"the {encrypted[0]} log of {server} is encrypted: a shared snapshot of it would have keys in clear",
+            hint="--relay passes its own stream on, over TLS",
+        )
     try:
         with Sql(server, read_timeout=60.0) as sql:
             files = DonorFiles.find(sql, datadir)
     except DonorFilesUnreadable as error:
+        described = replace(described, increments=False)
         return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"))
     return LiveServer(server, files, described, notes, Path(tempfile.gettempdir()))
 

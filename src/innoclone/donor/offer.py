@@ -38,6 +38,10 @@ class Given(Protocol):
         """What a recipient is told of the server."""
 
     @property
+    def encrypted(self) -> bool:
+        """Whether keys are among it, which are given over TLS alone."""
+
+    @property
     def plans(self) -> Mapping[StageNumber, Plan]:
         """What is sent in which stage. A stage that is still missing comes later: until then its recipients wait."""
 

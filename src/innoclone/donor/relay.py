@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Never
 
@@ -23,7 +23,7 @@ from innoclone.donor.plans import Plan, StoredFile
 from innoclone.donor.replay import Replay
 from innoclone.donor.spool import Spool
 from innoclone.donor.takings import Recipient
-from innoclone.errors import CloneError, DonorError, EncryptionUnsupported, NetworkError, ProtocolError
+from innoclone.errors import CloneError, DonorError, EncryptionNeedsTls, NetworkError, ProtocolError
 from innoclone.innodb.redo import holds_key
 from innoclone.receive import timings
 from innoclone.receive.session import Access
@@ -114,6 +114,8 @@ class RelayedServer:
 class _Told:
     """A `Given`: a snapshot of the server's, as far as its stream tells of it."""
 
+    encrypted = False  # where it is, `Relay` sees it in the stream
+
     def __init__(self, fingerprint: int, described: Description) -> None:
         self.fingerprint, self.description = fingerprint, described
         self.plans: dict[StageNumber, Plan] = {}
@@ -156,7 +158,7 @@ class Relay:
                 raise NetworkError("the recipient is gone")
             try:
                 goes_on = self._command(payload)
-            except EncryptionUnsupported as error:
+            except EncryptionNeedsTls as error:
                 self._server.shut()
                 self._channel.say(Failure(error.code, error.message).serialize())
                 return
@@ -181,6 +183,8 @@ class Relay:
         if isinstance(command, Init | Attach | Reinit):
             wait = command.ddl_timeout + timings.INIT_GRACE
             self._is_master = not isinstance(command, Attach)
+        if isinstance(command, Init):  # what two of ours agree on can't be passed on
+            payload = replace(command, padding=b"").serialize()
         self._server.set_timeout(wait)
         self._server.write_packet(payload)
         while True:
@@ -250,11 +254,11 @@ class Relay:
             return
         if response is None:
             if self._is_redo_head and holds_key(message[1:]):
-                raise EncryptionUnsupported("an encrypted redo log is sent over TLS only", hint="REQUIRE SSL")
+                raise EncryptionNeedsTls("an encrypted redo log is given over TLS alone, since its key goes with it")
             return
         found = response.descriptor if isinstance(response, DataDescription) else None
         self._is_redo_head = (
             isinstance(found, DataDescriptor) and found.stage is StageNumber.REDO_COPY and not found.offset
         )
         if isinstance(found, FileMetadata) and found.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY):
-            raise EncryptionUnsupported("encrypted tablespaces are sent over TLS only", hint="REQUIRE SSL")
+            raise EncryptionNeedsTls("what is encrypted is given over TLS alone, since its keys go with it")

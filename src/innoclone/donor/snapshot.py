@@ -54,6 +54,8 @@ class Phase(enum.Enum):
 class Snapshot:
     """A `Given`. Its own thread talks with the server."""
 
+    encrypted = False  # such a server is refused
+
     def __init__(self, server: Endpoint, files: DonorFiles, described: Description, wish: Wish, folder: Path) -> None:
         """``described``: what is known of the server so far. ``folder`` is for what doesn't fit into memory."""
         self.description = described

@@ -182,6 +182,7 @@ def scan_blocks(
         encrypted = bool(length & _ENCRYPTED)
         if encrypted and decrypt is not None:
             block, encrypted = memoryview(decrypt(block)), False
+            crc = _CRC.unpack(block)[0]
         sound = encrypted or crc in (_NO_CHECKSUM, crc32c(block[:_CRC_AT]))
         if not sound and any(block):
             return BlockScan(LogEnd.DAMAGED, at, not_verifiable)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, EncryptionNeedsTls
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.names import Mapping
 from innoclone.receive.active import ActiveConnections
@@ -107,6 +107,11 @@ class Recipient:
         # What counts is not the bytes that were moved: the same ones may come again and again.
         reached = self._state.reached if self._state is not None else None
         deed = self._retries.deed(error, when, reached=reached, left=self._left is not None)
+        if isinstance(error, EncryptionNeedsTls) and self._donor.is_private and not self._donor.tls_on_socket:
+            self._donor = self._donor.with_tls  # which the account could not see in advance
+            self._forget()
+            self._source = self._new_source()
+            return True
         if deed is Deed.GIVE_UP:
             return False
         self._master = None
@@ -205,7 +210,7 @@ class Recipient:
             self._master = reconnect(session, state)
             if self._attempt is not None:
                 state.status.restarts += 1
-        state.sealing.secure = bool(self._master.cipher) or self._donor.via is not None
+        state.sealing.secure = bool(self._master.cipher)
         with contextlib.closing(self._master):
             active = ActiveConnections(self._connections, self._autotune, state.status)
             if not self._source.streams:

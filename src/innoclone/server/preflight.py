@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -84,9 +84,7 @@ class DonorFacts:
 
     def reached(self, donor: Endpoint) -> Endpoint:
         """``donor`` as it is to be connected with: an encrypted one wants TLS over a Unix socket, too."""
-        if not self.encrypted or donor.socket is None or donor.via is not None:
-            return donor
-        return replace(donor, tls_on_socket=True, ssl_mode=SslMode.REQUIRED)
+        return donor.with_tls if self.encrypted and donor.is_private else donor
 
     def verdict(self) -> None:
         """Raise the problem, or a `PreflightFailed` with all of them."""

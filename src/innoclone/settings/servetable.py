@@ -19,7 +19,7 @@ MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
 KINDS: dict[str, tuple[type, ...]] = {
     "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
     "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
-    "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float),
+    "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float), "max_donor_read": (int, float),
 }  # fmt: skip
 PATHS = ("directory", "datadir")
 
@@ -40,6 +40,7 @@ class ServedClone:
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    max_donor_read: float = 0.0  # of the files
 
     @property
     def source(self) -> str:
@@ -65,7 +66,7 @@ class ServedClone:
             raise UsageError(f"{where} max_connections must be from 3 to {MOST_CONNECTIONS}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"{where} reconnect_timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError(f"{where}: a bandwidth must not be below 0")
 
 

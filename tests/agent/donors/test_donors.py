@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from local_clones import booted_copy, checksums
+from paths import ROOT
 from restores import linked_clone
 from serving import ALONE, PASSWORD, USER, assert_taken, take
 
@@ -237,6 +239,9 @@ def test_everything_shows_who_takes_it(agent: Serving, recipient: Server, stored
     assert 0 < found["innoclone_donor_data_bytes{name=slow}"] < found["innoclone_donor_estimate_bytes{name=slow}"]
     assert found["innoclone_donor_connections{name=slow}"] == 2
     assert found["innoclone_connections"] == 0
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    exported = {name.partition("{")[0] for name in found if name.startswith("innoclone_donor_")}
+    assert exported == set(re.findall(r"^\| `(innoclone_donor_\w+)`", text, re.MULTILINE))
     wait_for(lambda: f"{USER}@127.0.0.1: FILE COPY, " in innoclone(agent, "status", str(stored)))
     assert "as slow, by process" in innoclone(agent, "status", str(stored))
     run.join()
@@ -277,3 +282,33 @@ def test_a_running_server(programs: Programs, small_donor: Server, recipient: Se
         take(recipient, agent.port_of("live"), tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
     with booted_copy(programs, tmp_path / "taken") as copy:
         assert checksums(copy) == checksums(small_donor)
+
+
+def test_a_crowd_at_the_door(programs: Programs, stored: Path, recipient: Server, tmp_path: Path) -> None:
+    """More connections than there is room for, that say nothing, or log in and say nothing more: the agent answers, a
+    recipient gets its clone. Wrong passwords here count at the agent's own port, too."""
+    config = "max_failed_logins = 3\n" + table("few", stored, more="max_connections = 20")
+    with Serving(programs, tmp_path / "state", config) as agent, contextlib.ExitStack() as stack:
+        ok(agent.mysql(GRANTED))
+        port = agent.port_of("few")
+        for number in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            if number % 50 == 0:
+                idle = pymysql.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD)
+                stack.callback(idle.close)
+        assert agent.rows("SELECT RECIPIENTS FROM performance_schema.clone_served") == [(0,)]
+        connections = agent.rows("SELECT COUNT(*) FROM performance_schema.processlist WHERE USER <> 'root'")
+        assert connections[0][0] <= 20
+        take(recipient, port, tmp_path / "taken", "REQUIRE NO SSL", settings=tasks(4))
+        found = look(stored)
+        assert_taken(found, tmp_path / "taken")
+        found.close()
+        for _ in range(3):
+            with pytest.raises(pymysql.Error, match="1045"):
+                pymysql.connect(host="127.0.0.1", port=port, user=USER, password="wrong")
+        with pytest.raises(pymysql.Error, match="1129"):
+            agent.connect(USER, PASSWORD)
+
+
+def tasks(count: int) -> dict[str, int]:
+    return {"clone_autotune_concurrency": 0, "clone_max_concurrency": count}

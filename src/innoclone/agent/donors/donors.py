@@ -58,7 +58,8 @@ class ServedDonor(Observer):
             settings.block_time,
         )  # fmt: skip
         limits = Limits(data=served.max_data_bandwidth, network=served.max_network_bandwidth)
-        self.donor = Donor(self.shelf, options, limits, entrance=entrance, observer=self)
+        reads = Limits(data=served.max_donor_read)
+        self.donor = Donor(self.shelf, options, limits, reads, entrance=entrance, observer=self)
         self._attendant = Attendant(self.donor, lambda _: self.shelf.put_back(lambda: self.donor.is_busy))
         self._thread = threading.Thread(target=self._serve, name=f"innoclone-donor-{served.name}", daemon=True)
 
