@@ -30,16 +30,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from pymysql.cursors import Cursor
 
-from bench.measure import compile_ours, forget_files
+from bench.measure import compile_ours, prepare_files
 from bench.others import refuse_company, undisturbed
 from bench.publishing import ROOT, publish
+from bench.servers import ROWS_PER_PAGE, fill_pages
 from innoclone.sandbox.server import DONOR_OPTIONS
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import provide_programs
 from innoclone.stream.pagecheck import find_tablespaces
 
-ROWS_PER_PAGE = 2
-BODY = 7000  # bytes of a row: two of them fill a page of 16 KiB
 CHANGED = (0.0, 0.001, 0.01, 0.1, 1.0)
 # Ratios to CLONE LOCAL that are to be reached: (donor, cache) -> at most.
 TARGETS = {("O_DIRECT", "cold"): 0.9, ("O_DIRECT", "warm"): 0.5, ("fsync", "warm"): 1.0}
@@ -90,27 +89,11 @@ def main() -> int:
 
 
 def _fill(work: Path, size: float) -> Path:
-    """A data directory with one big table; two rows to a page."""
+    """A data directory for all donors."""
     programs = provide_programs(print)
     template = work / "template"
     print(f"filling a donor, MySQL {programs.version}, with {size:g} GiB", flush=True)
-    Server.initialize(programs, template)
-    options = ["--skip-log-bin", "--innodb-redo-log-capacity=1G"]
-    with (
-        Server.start(programs, template, options=options) as server,
-        server.connect() as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("CREATE DATABASE b")
-        cursor.execute("CREATE TABLE b.t (id INT AUTO_INCREMENT PRIMARY KEY, n INT, body VARBINARY(7500))")
-        cursor.execute(f"INSERT INTO b.t (n, body) VALUES (0, REPEAT(RANDOM_BYTES(100), {BODY // 100}))")
-        wanted = int(size * (1 << 30) / 16384 * ROWS_PER_PAGE)
-        have = 1
-        while have < wanted:
-            count = min(have, wanted - have, 20000)
-            body = f"REPEAT(RANDOM_BYTES(100), {BODY // 100})"
-            cursor.execute(f"INSERT INTO b.t (n, body) SELECT 0, {body} FROM b.t LIMIT {count}")
-            have += count
+    fill_pages(programs, template, size)
     (template / "auto.cnf").unlink()
     return template
 
@@ -200,7 +183,7 @@ def _full(template: Path, place: Path, name: str, flush: str, options: argparse.
 
 def _once(method: Callable[[Server, Path], object], server: Server, target: Path, *, warm: bool) -> float:
     """Seconds of one full clone, which is removed."""
-    _prepare(server.datadir, warm=warm)
+    prepare_files(server.datadir, warm=warm)
     begin = time.monotonic()
     method(server, target)
     took = time.monotonic() - begin
@@ -213,18 +196,6 @@ def _said(value: float, limit: float | None, *, least: bool = False) -> str:
         return ""
     met = value >= limit if least else value <= limit
     return f"{'met' if met else 'NOT met'} (to reach: {'>=' if least else '<='} {limit:g})"
-
-
-def _prepare(*directories: Path, warm: bool) -> None:
-    os.sync()
-    forget_files(directories)
-    if warm:
-        for path in (path for directory in directories for path in directory.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as file:
-                    while file.read(1 << 20):
-                        pass
-    time.sleep(0.5)
 
 
 def _incremental(server: Server, work: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -269,7 +240,7 @@ def _update(server: Server, cursor: Cursor, base: Path, part: float) -> tuple[fl
         cursor.execute(f"UPDATE b.t SET n = n + 1 WHERE id % {round(1 / part) * ROWS_PER_PAGE} = 1")
     cursor.execute("FLUSH TABLES b.t FOR EXPORT")
     cursor.execute("UNLOCK TABLES")
-    _prepare(server.datadir, base, warm=True)
+    prepare_files(server.datadir, base, warm=True)
     begin = time.monotonic()
     result = _ours(server, base, "--incremental=require", "--no-verify-pages")
     return time.monotonic() - begin, result
@@ -303,7 +274,7 @@ def _verify(server: Server, work: Path, options: argparse.Namespace) -> list[dic
 
 
 def _timed(command: list[str], directory: Path, *, warm: bool) -> float:
-    _prepare(directory, warm=warm)
+    prepare_files(directory, warm=warm)
     begin = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - begin

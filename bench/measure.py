@@ -18,7 +18,17 @@ from bench.others import Work
 from innoclone.sandbox.load import Load
 from innoclone.server.mysqld import Server
 
-__all__ = ["CommandFailed", "Cost", "Meter", "Sample", "compile_ours", "forget_files", "peak_memory", "run_measured"]
+__all__ = [
+    "CommandFailed",
+    "Cost",
+    "Meter",
+    "Sample",
+    "compile_ours",
+    "cpu_of",
+    "forget_files",
+    "peak_memory",
+    "run_measured",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _POLL = 0.02  # seconds between two looks at a child's peak memory
@@ -62,18 +72,18 @@ class Meter:
         if self._server is not None:
             _forget_peak(self._server.pid)
         load_average = os.getloadavg()[0]
-        server_cpu = _cpu(self._server.pid) if self._server else 0.0
-        donor_cpu, machine_cpu, transactions = _cpu(self._donor.pid), _machine_cpu(), self._load.transactions
+        server_cpu = cpu_of(self._server.pid) if self._server else 0.0
+        donor_cpu, machine_cpu, transactions = cpu_of(self._donor.pid), _machine_cpu(), self._load.transactions
         disk = _disk_time(self._donor.datadir)
         begin = time.monotonic()
         body()
         wall = time.monotonic() - begin
         busy = None if disk is None else min(1.0, ((_disk_time(self._donor.datadir) or 0.0) - disk) / wall)
         transactions = self._load.transactions - transactions
-        machine_cpu, donor_cpu = _machine_cpu() - machine_cpu, _cpu(self._donor.pid) - donor_cpu
+        machine_cpu, donor_cpu = _machine_cpu() - machine_cpu, cpu_of(self._donor.pid) - donor_cpu
         cpu, memory = self._children_cpu, self._children_memory
         if self._server is not None:
-            cpu += _cpu(self._server.pid) - server_cpu
+            cpu += cpu_of(self._server.pid) - server_cpu
             memory += _peak(self._server.pid)
         return Sample(
             wall=wall,
@@ -216,7 +226,7 @@ def forget_files(directories: Iterable[Path]) -> None:
                 os.close(descriptor)
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """User and system seconds of a process with its threads (proc(5), fields 14 and 15 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
@@ -236,6 +246,19 @@ def _disk_time(path: Path) -> float | None:
     except OSError:
         return None  # tmpfs, overlayfs, btrfs
     return int(fields[9]) / 1000
+
+
+def prepare_files(*directories: Path, warm: bool) -> None:
+    """Sync everything, and drop the files below ``directories`` from the page cache, or read them into it."""
+    os.sync()
+    forget_files(directories)
+    if warm:
+        for path in (path for directory in directories for path in directory.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    while file.read(1 << 20):
+                        pass
+    time.sleep(0.5)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["ROOT", "publish"]
+__all__ = ["ROOT", "other_pages", "publish"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,3 +19,9 @@ def publish(page: str, text: str, pictures: Iterable[Path]) -> None:
         shutil.copyfile(picture, images / picture.name)
     (ROOT / "docs" / f"{page}.md").write_text(text)
     print(f"published in docs/{page}.md")
+
+
+def other_pages() -> list[str]:
+    """Links to what the other benchmarks published, for the first page."""
+    pages = sorted((ROOT / "docs").glob("bench-*.md"))
+    return [f"* [{page.read_text().splitlines()[0].removeprefix('# Benchmark: ')}]({page.name})" for page in pages]

@@ -16,9 +16,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,18 +33,14 @@ from pymysql.cursors import Cursor
 from bench.measure import compile_ours, forget_files, peak_memory, run_measured
 from bench.others import refuse_company, undisturbed
 from bench.publishing import ROOT, publish
-from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from bench.servers import FAST, started
+from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
 
 LIMIT = 1.10  # of the smallest case's cost of a unit
 FILLERS = 4  # connections that make tables
 ROWS_OF_A_GIB = 1 << 17  # two rows of 7,000 bytes to a page of 16 KiB
-# For the time of preparation alone: nothing is synced until all is there.
-FAST = (
-    "--skip-log-bin", "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF", "--innodb-redo-log-capacity=2G",
-    "--innodb-flush-log-at-trx-commit=0", "--performance-schema=OFF",
-)  # fmt: skip
 CLONE = ("--ssl-mode=DISABLED", "--get-server-public-key", "--threads=4", "--json")
 
 
@@ -113,7 +108,10 @@ def _measure(case: Case, work: Path, options: argparse.Namespace) -> None:
     _make_donor(programs, work / "donor", case)
     print(f"{case.count:,} {case.kind}: made in {time.monotonic() - begin:.0f} s", flush=True)
     password = secrets.token_urlsafe(12)
-    with _server(programs, work / "donor", 1, password) as donor, _recipient(programs, work, password) as recipient:
+    with (
+        started(programs, work / "donor", 1, password) as donor,
+        started(programs, work / "recipient", 2, password) as recipient,
+    ):
         dsn = f"mysql://{ACCOUNT}@127.0.0.1:{donor.port}"
         with recipient.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SET GLOBAL clone_valid_donor_list = %s", (f"127.0.0.1:{donor.port}",))
@@ -170,32 +168,12 @@ def _stock(recipient: Server, cursor: Cursor, statement: str, case: Case) -> Cal
     return note
 
 
-@contextmanager
-def _server(programs: Programs, datadir: Path, number: int, password: str) -> Iterator[Server]:
-    options = [*DONOR_OPTIONS, f"--server-id={number}"]
-    log = datadir.with_suffix(".log")
-    server = Server.start(programs, datadir, port=0, options=options, error_log=log, timeout=600)
-    try:
-        with server.connect() as connection:
-            prepare_donor(connection, password)
-        yield server
-    finally:
-        server.kill()
-
-
-@contextmanager
-def _recipient(programs: Programs, work: Path, password: str) -> Iterator[Server]:
-    Server.initialize(programs, work / "recipient")
-    with _server(programs, work / "recipient", 2, password) as server:
-        yield server
-
-
 # ---- making donors --------------------------------------------------------------------------------------------
 
 
 def _make_donor(programs: Programs, datadir: Path, case: Case) -> None:
     Server.initialize(programs, datadir)
-    server = Server.start(programs, datadir, options=FAST, timeout=120)
+    server = Server.start(programs, datadir, options=[*FAST, "--performance-schema=OFF"], timeout=120)
     try:
         with server.connect() as connection, connection.cursor() as cursor:
             for number in range(20):

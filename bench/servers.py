@@ -1,22 +1,34 @@
 """The servers of a comparison: a filled donor, a stock recipient, and fresh servers to load dumps into.
 
-All of them are stock, with MySQL's defaults but for what a donor needs (binary log with GTIDs, the clone plugin).
+All of them are stock, with MySQL's defaults but for what a donor needs (binary log with GTIDs, the clone plugin). What
+other benchmarks need of servers and data is here, too.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from pymysql.cursors import Cursor
 
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 
-__all__ = ["Servers"]
+__all__ = ["FAST", "ROWS_PER_PAGE", "Servers", "change_pages", "fill_pages", "started"]
+
+# For the time of preparation alone: nothing is synced until all is there.
+FAST = (
+    "--skip-log-bin", "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF", "--innodb-redo-log-capacity=1G",
+    "--innodb-flush-log-at-trx-commit=0",
+)  # fmt: skip
+ROWS_PER_PAGE = 2
+BODY = 7000  # bytes of a row: two of them fill a page of 16 KiB
 
 # The general tablespace of the filled data: a dump expects it to be there.
 _SHARED = "CREATE TABLESPACE shared_space ADD DATAFILE 'shared_space.ibd'"
@@ -102,3 +114,47 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         """`close`."""
         self.close()
+
+
+@contextmanager
+def started(
+    programs: Programs, datadir: Path, number: int, password: str, options: Sequence[str] = ()
+) -> Iterator[Server]:
+    """A donor or recipient on a directory, a new one where there is none; ended at once afterwards."""
+    if not datadir.exists():
+        Server.initialize(programs, datadir)
+    options = [*DONOR_OPTIONS, f"--server-id={number}", *options]
+    log = datadir.with_name(f"{datadir.name}.log")
+    server = Server.start(programs, datadir, port=0, options=options, error_log=log, timeout=600)
+    try:
+        with server.connect() as connection:
+            prepare_donor(connection, password)
+        yield server
+    finally:
+        server.kill()
+
+
+def fill_pages(programs: Programs, datadir: Path, gib: float) -> None:
+    """A data directory with one big table, ``b.t``, two rows to a page; its server was shut down."""
+    Server.initialize(programs, datadir)
+    body = f"REPEAT(RANDOM_BYTES(100), {BODY // 100})"
+    server = Server.start(programs, datadir, options=FAST, timeout=120)
+    try:
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE b")
+            cursor.execute("CREATE TABLE b.t (id INT AUTO_INCREMENT PRIMARY KEY, n INT, body VARBINARY(7500))")
+            have = cursor.execute(f"INSERT INTO b.t (n, body) VALUES (0, {body})")
+            wanted = int(gib * (1 << 30) / 16384 * ROWS_PER_PAGE)
+            while have < wanted:
+                count = min(have, wanted - have, 20000)
+                have += cursor.execute(f"INSERT INTO b.t (n, body) SELECT 0, {body} FROM b.t LIMIT {count}")
+        server.stop(timeout=900)
+    finally:
+        server.kill()
+    os.sync()
+
+
+def change_pages(cursor: Cursor, part: float, seed: int) -> int:
+    """Change a row on about that part of the pages of ``b.t``, chosen at random; how many pages."""
+    chosen = f"CRC32(CONCAT(id DIV {ROWS_PER_PAGE}, ' ', {seed})) % 1000000 < {part * 1000000:.0f}"
+    return cursor.execute(f"UPDATE b.t SET n = n + 1 WHERE id % {ROWS_PER_PAGE} = 0 AND {chosen}") if part else 0

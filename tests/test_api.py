@@ -119,6 +119,40 @@ def test_stop_and_limits(donor: Server, tmp_path: Path) -> None:
         innoclone.clone(dsn(donor), target, password=PASSWORD)
 
 
+def test_serve(small_clone: Path, tmp_path: Path) -> None:
+    """Until it is stopped; who takes it is told meanwhile."""
+    stopped, ready = threading.Event(), threading.Event()
+    places: list[innoclone.Serving] = []
+    seen: list[innoclone.Taking] = []
+    limits, taken = innoclone.Limits(data=8), []
+
+    def listening(serving: innoclone.Serving) -> None:
+        places.append(serving)
+        ready.set()
+
+    def serve() -> None:
+        taken.append(
+            innoclone.serve(
+                small_clone, user="taker", password=PASSWORD, port=0, ready=listening, progress=seen.extend,
+                stopped=stopped, limits=limits,
+            )
+        )  # fmt: skip
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(60)
+    innoclone.clone(f"mysql://taker@127.0.0.1:{places[0].port}", tmp_path / "clone", password=PASSWORD)
+    stopped.set()
+    thread.join(60)
+    assert taken == [1]
+    assert places[0].version.startswith("9.7.4")
+    assert {(one.recipient.user, one.recipient.tls) for one in seen} == {("taker", True)}
+    last = innoclone.history()[-2]
+    assert (last["operation"], last["state"], last["source"]) == ("serve", "Completed", str(small_clone))
+    with pytest.raises(UsageError, match="user and a password"):
+        innoclone.serve(small_clone, password="")
+
+
 def test_errors_are_typed(donor: Server, tmp_path: Path) -> None:
     """A wrong password, a wrong option, a wrong name."""
     with pytest.raises(AccessDenied) as caught:

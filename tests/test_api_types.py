@@ -23,6 +23,7 @@ SAME = {
     (options.RestoreOptions, keywords.RestoreKeywords): {"clone", "directory"},
     (options.BootOptions, keywords.BootKeywords): {"directory"},
     (options.VerifyOptions, keywords.VerifyKeywords): {"directory", "against"},
+    (options.ServeOptions, keywords.ServeKeywords): {"directory", "live", "user", "password", "socket"},
     (options.ReplicateOptions, keywords.ReplicateKeywords): {"replica", "source", "source_is_donor"},
 }
 """Record, keywords, and the fields that are arguments of their own."""
@@ -42,7 +43,9 @@ def test_keywords_of_a_replacement_are_a_clones() -> None:
     """Without those that don't count there."""
     fields, taken = get_type_hints(options.CloneOptions), get_type_hints(keywords.ReplaceKeywords)
     assert taken == {name: fields[name] for name in taken}
-    uncounted = {"donor", "directory", "fsync", "chown", "boot", "mysqld", "discard_changes", "write_changed_only"}
+    uncounted = {"donor", "directory", "fsync", "chown", "boot", "mysqld", "discard_changes"}
+    uncounted |= {"write_changed_only", "incremental", "keep_base", "generations", "keep", "full_copies", "series"}
+    uncounted |= {"keyring", "keyring_key"}  # the managed server's
     assert fields.keys() - taken.keys() == uncounted
 
 

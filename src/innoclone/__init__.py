@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         replace_data,
         replicate,
         restore,
+        serve,
         status,
         stop,
         verify,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from innoclone.commands.replace import ReplaceResult
     from innoclone.commands.replicate import ReplicateResult
     from innoclone.commands.restore import RestoreResult
+    from innoclone.commands.serve import Serving
     from innoclone.commands.verify import VerifyReport
+    from innoclone.donor.takings import Taking
     from innoclone.errors import CloneError
     from innoclone.records.limits import Limits
     from innoclone.records.managedserver import Managed
@@ -61,8 +64,10 @@ __all__ = [
     "ReplaceResult",
     "ReplicateResult",
     "RestoreResult",
+    "Serving",
     "Span",
     "SslMode",
+    "Taking",
     "VerifyReport",
     "__version__",
     "boot",
@@ -76,6 +81,7 @@ __all__ = [
     "replace_data",
     "replicate",
     "restore",
+    "serve",
     "status",
     "stop",
     "verify",
@@ -98,8 +104,10 @@ _HOMES = {
     "ReplaceResult": "commands.replace",
     "ReplicateResult": "commands.replicate",
     "RestoreResult": "commands.restore",
+    "Serving": "commands.serve",
     "Span": "records.retention",
     "SslMode": "transport.endpoint",
+    "Taking": "donor.takings",
     "VerifyReport": "commands.verify",
     "boot": "api",
     "check": "api",
@@ -112,6 +120,7 @@ _HOMES = {
     "replace_data": "api",
     "replicate": "api",
     "restore": "api",
+    "serve": "api",
     "status": "api",
     "stop": "api",
     "verify": "api",

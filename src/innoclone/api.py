@@ -9,25 +9,25 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from innoclone.commands import boot as boot_operation
-from innoclone.commands import clone as clone_operation
 from innoclone.commands import discard as discard_operation
 from innoclone.commands import listing
 from innoclone.commands import local as local_operation
 from innoclone.commands import replace as replace_operation
 from innoclone.commands import replicate as replicate_operation
 from innoclone.commands import restore as restore_operation
+from innoclone.commands import serve as serve_operation
 from innoclone.commands import stop as stop_operation
 from innoclone.commands import verify as verify_operation
 from innoclone.commands.boot import BootResult
 from innoclone.commands.clone import CloneResult
 from innoclone.commands.generations import add_generation
-from innoclone.commands.inspect import DirectoryStatus, inspect
+from innoclone.commands.inspect import DirectoryStatus, inspect_with_donors
 from innoclone.commands.keywords import (
     BootKeywords,
     CloneKeywords,
@@ -35,10 +35,12 @@ from innoclone.commands.keywords import (
     ReplaceKeywords,
     ReplicateKeywords,
     RestoreKeywords,
+    ServeKeywords,
     VerifyKeywords,
 )
 from innoclone.commands.listing import Listing
 from innoclone.commands.local import LocalResult
+from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import (
     STOP_TIMEOUT,
     BootOptions,
@@ -48,12 +50,16 @@ from innoclone.commands.options import (
     ReplaceOptions,
     ReplicateOptions,
     RestoreOptions,
+    ServeOptions,
     VerifyOptions,
 )
 from innoclone.commands.replace import ReplaceResult
 from innoclone.commands.replicate import ReplicateResult, find_donor
 from innoclone.commands.restore import RestoreResult
+from innoclone.commands.serve import Serving
 from innoclone.commands.verify import VerifyReport
+from innoclone.donor.service import Donor
+from innoclone.donor.takings import Taking
 from innoclone.errors import UsageError
 from innoclone.records.history import read_history
 from innoclone.records.limits import Limits
@@ -62,14 +68,16 @@ from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
 from innoclone.settings.dsn import is_dsn
 from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords, Sources, resolve
+from innoclone.settings.via import way_from
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
-    "restore", "status", "stop", "verify",
+    "restore", "serve", "status", "stop", "verify",
 ]  # fmt: skip
 
 Progress = Callable[[CloneStatus], None]
+STOP_LOOK = 0.2  # seconds
 
 
 def endpoint(dsn: str, *, password: str | None = None, **options: Unpack[ConnectionKeywords]) -> Endpoint:
@@ -90,10 +98,13 @@ def endpoint(dsn: str, *, password: str | None = None, **options: Unpack[Connect
 
 
 def clone(
-    donor: str | Endpoint,
+    donor: str | Endpoint | None,
     directory: str | os.PathLike[str],
     *,
     password: str | None = None,
+    via: str | None = None,
+    from_dir: str | None = None,
+    remote_innoclone: str | None = None,
     compress: str | Compression = "off",
     progress: Progress | None = None,
     progress_interval: float = 0.5,
@@ -103,17 +114,26 @@ def clone(
 ) -> CloneResult:
     """Clone a running server into a directory.
 
+    With ``via="ssh://user@host"`` the clone is taken through ssh, from an innoclone that is started there
+    (``remote_innoclone``): ``donor`` is a DSN as that host sees it, without a password, or None; ``from_dir`` is a
+    stored clone there in its place. What ssh says is in the result's notes.
+
     ``password`` is the donor account's, if the DSN has none. ``progress`` is called every ``progress_interval``
     seconds, and once at the end, from a thread of its own, with the live status. Setting ``stopped`` ends the clone
     with `Interrupted`; changing ``limits`` changes its bandwidth. ``options`` are the other fields of `CloneOptions`
     (``threads``, ``block_ddl``, ``boot``, ...). Raises a `CloneError`.
     """
-    server = _server(donor, password)
     compression = Compression(compress) if isinstance(compress, str) else compress
-    choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
-        return clone_operation.clone(choice, status=status, stopped=stopped, limits=limits)
+    with contextlib.ExitStack() as kept:
+        if via is None and donor is not None and from_dir is None and remote_innoclone is None:
+            server = _server(donor, password)
+        else:
+            way = way_from(via, donor, password, from_dir, remote_innoclone, say=status.notes.append)
+            server = kept.enter_context(way).endpoint
+        kept.enter_context(_watched(status, progress, progress_interval))
+        choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
+        return clone_over_network(choice, status=status, stopped=stopped, limits=limits)
 
 
 def local(
@@ -159,6 +179,50 @@ def restore(
     status = CloneStatus()
     with _watched(status, progress, progress_interval):
         return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
+
+
+def serve(
+    source: str | os.PathLike[str] | Endpoint,
+    *,
+    password: str,
+    user: str = "clone",
+    ready: Callable[[Serving], None] | None = None,
+    progress: Callable[[Sequence[Taking]], None] | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Unpack[ServeKeywords],
+) -> int:
+    """Serve a stored clone, or a running server of this host (a DSN or an `Endpoint`), to recipients that log in as
+    ``user`` with ``password``; how many took a clone in full.
+
+    It ends when ``stopped`` is set, or with ``once`` after the first of them. ``ready`` is called when recipients may
+    come, ``progress`` once a second, from a thread of its own, with those that take a clone. Changing ``limits``
+    changes the bandwidth of all together. ``options`` are the other fields of `ServeOptions` (``port``,
+    ``bind_address``, ``require_secure_transport``, ...). Raises a `CloneError`.
+    """
+    is_live = isinstance(source, Endpoint) or (isinstance(source, str) and is_dsn(source))
+    live = _server(source, None) if isinstance(source, str | Endpoint) and is_live else None
+    directory = None if isinstance(source, Endpoint) or is_live else Path(source).absolute()
+    choice = ServeOptions(directory=directory, live=live, user=user, password=password, **options)
+    done = threading.Event()
+
+    def listening(donor: Donor) -> None:
+        if stopped is not None:
+            threading.Thread(target=_stop_when, args=(stopped, done, donor), name="innoclone-stop", daemon=True).start()
+        if ready is not None:
+            ready(Serving(choice.bind_address, donor.port, donor.source.version))
+
+    try:
+        return serve_operation.serve(choice, ready=listening, look_at=progress or (lambda _: None), limits=limits)
+    finally:
+        done.set()
+
+
+def _stop_when(stopped: threading.Event, done: threading.Event, donor: Donor) -> None:
+    while not done.is_set():
+        if stopped.wait(STOP_LOOK):
+            donor.stop()
+            return
 
 
 def list_clones(folder: str | os.PathLike[str], keep: Policy | None = None) -> Listing:
@@ -286,7 +350,7 @@ def status(directory: str | os.PathLike[str]) -> DirectoryStatus:
 
     Raises `TargetUnusable` if none of these.
     """
-    return inspect(Path(directory).absolute())
+    return inspect_with_donors(Path(directory).absolute())
 
 
 def stop(directory: str | os.PathLike[str], *, timeout: float = STOP_TIMEOUT) -> bool:

@@ -20,6 +20,8 @@ from clones import booted, check_tables, clone_server, rows
 from commandline import environment, in_this_process, innoclone, innoclone_here
 from faults import Running, assert_failed, dsn
 from innoclone import errors
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
 from innoclone.errors import CloneError
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -180,7 +182,7 @@ def test_redo_that_was_encrypted_once(
         rows(donor, "SET GLOBAL innodb_redo_log_encrypt = ON")
         rows(donor, "SET GLOBAL innodb_redo_log_encrypt = OFF")
         assert innoclone("clone", dsn(donor), str(target)).returncode == 0
-        assert innoclone("boot", str(target)).returncode == 0
+        boot(BootOptions(target))
         donor.stop()
     with restarted(programs, server) as donor:
         clone_server(donor, tmp_path / "clone")

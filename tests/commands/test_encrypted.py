@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,32 @@ from pathlib import Path
 import pytest
 
 from clones import booted, check_tables, rows
-from encrypted import KINDS, add_rows, encrypted_donor, holding_keys, keyring_of, secrets_of
+from encrypted import (
+    KINDS,
+    Killed,
+    add_rows,
+    encrypted_donor,
+    holding_keys,
+    keyring_of,
+    program_with_keyring,
+    secrets_of,
+)
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local
-from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions
-from innoclone.errors import EncryptionNeedsTls, KeyringFailed
+from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
+from innoclone.commands.replace import replace_data
+from innoclone.commands.restore import restore
+from innoclone.errors import EncryptionNeedsTls, EncryptionUnsupported, KeyringFailed
 from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
+from innoclone.records.status import CloneStatus
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression, SslMode
+from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
+from managed import MakeManaged, ManagedServer
 from servers import ServerFactory, endpoint_of
 
 
@@ -47,7 +62,7 @@ def assert_equal(programs: Programs, directory: Path, donor: Server) -> None:
         assert checksums(server) == checksums(donor)
 
 
-def rotate(server: Server) -> None:
+def rotate(server: Server | ManagedServer) -> None:
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION sql_log_bin = 0")
         cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
@@ -173,3 +188,73 @@ def test_without_tls_nothing_moves(hidden: Server, tmp_path: Path) -> None:
     with pytest.raises(EncryptionNeedsTls, match="encrypted tablespaces"):
         clone(CloneOptions(endpoint_of(hidden, ssl_mode=SslMode.DISABLED), tmp_path / "clone"))
     assert [*tmp_path.iterdir()] == []
+
+
+def test_generations_share_a_keyring(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
+    made = [local(options).directory, local(options).directory]
+    assert {keyring_of(one).path.parent for one in made} == {tmp_path / "all.keyring"}
+    assert len([*(tmp_path / "all.keyring").iterdir()]) == 1
+    assert_equal(programs, made[-1], hidden)
+
+
+def test_restored_with_a_keyring_of_its_own(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
+    before = keyring_of(tmp_path / "clone")
+    restore(RestoreOptions(tmp_path / "clone", tmp_path / "restored", mysqld_check=True))
+    own = keyring_of(tmp_path / "restored")
+    assert own.path.parent == tmp_path / "restored.keyring"
+    assert own.path.read_bytes() == before.path.read_bytes()
+    assert mode(own.path) == 0o600
+    assert str(own.path) in (tmp_path / "restored" / "component_keyring_file.cnf").read_text()
+    before.path.unlink()
+    assert_equal(programs, tmp_path / "restored", hidden)
+    with pytest.raises(KeyringFailed, match="is not there"):
+        restore(RestoreOptions(tmp_path / "clone", tmp_path / "again"))
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_servers_data_is_replaced(
+    hidden: Server, programs: Programs, make_managed: MakeManaged, tmp_path: Path
+) -> None:
+    ring = tmp_path / "ring"
+    server = make_managed(mysqld=program_with_keyring(programs, tmp_path / "program", ring))
+    with pytest.raises(EncryptionUnsupported, match="no master key of InnoDB's yet"):
+        replace_data(server.options(hidden))
+    assert server.schemas() == {"mine"}
+    rotate(server)
+    replace_data(server.options(hidden))
+    assert server.schemas() == {"e"}
+    for name in KINDS:
+        table = f"CHECKSUM TABLE e.`{name}`"
+        assert server.run(table) == rows(hidden, table)
+    rotate(server)
+    assert not (server.data / "mysqld.my").exists()
+    bare = make_managed()
+    with pytest.raises(EncryptionUnsupported, match="has no component_keyring_file"):
+        replace_data(bare.options(hidden))
+    assert bare.schemas() == {"mine"}
+
+
+@pytest.mark.parametrize("stage", [StageNumber.FILE_COPY, StageNumber.PAGE_COPY, StageNumber.REDO_COPY])
+def test_killed_and_gone_on_with(
+    hidden: Server, programs: Programs, tmp_path: Path, state_folder: Path, stage: StageNumber
+) -> None:
+    """The key is the same before and after, and stands nowhere meanwhile; also where DDL makes encrypted tables."""
+    directory = tmp_path / "clone"
+    rows(hidden, "CREATE TABLE e.fleeting (id INT PRIMARY KEY, v INT, b VARCHAR(255)) ENCRYPTION='Y'")
+    with Killed(hidden, directory, "--max-data-bandwidth=40", "--threads=2") as process:
+        process.wait_for(StageNumber.FILE_COPY)
+        add_rows(hidden, "fleeting", 0)
+        rows(hidden, "ALTER TABLE e.fleeting FORCE")
+        rows(hidden, "DROP TABLE e.fleeting")
+        process.wait_for(stage)
+    [ring] = (tmp_path / "clone.keyring").iterdir()
+    before = ring.read_bytes()
+    shutil.copytree(directory, tmp_path / "as it was killed")
+    status = CloneStatus()
+    clone(CloneOptions(endpoint_of(hidden), directory), status=status)
+    assert any("going on with the clone" in note for note in status.notes), status.notes
+    assert keyring_of(directory).path.read_bytes() == before
+    assert_no_key(directory, tmp_path, state_folder)
+    assert_equal(programs, directory, hidden)

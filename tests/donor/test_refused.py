@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from innoclone.donor.stored import look
-from innoclone.errors import CloneError, EncryptionUnsupported, TargetBusy, TargetUnusable
+from innoclone.errors import CloneError, EncryptionDamaged, TargetBusy, TargetUnusable
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from restores import linked_clone, rewrite
@@ -86,7 +86,7 @@ def test_an_encrypted_tablespace(copy: Path) -> None:
     row = next(row for row in told["files"] if row["path"] == "theirs/t.ibd")
     row["flags"] |= 1 << 13
     manifest.write_text(json.dumps(told))
-    refused(copy, r"theirs/t\.ibd is encrypted", EncryptionUnsupported)
+    refused(copy, r"theirs/t\.ibd is encrypted, and has no key", EncryptionDamaged)
 
 
 def test_a_crashed_server(programs: Programs, make_server: ServerFactory, tmp_path: Path) -> None:

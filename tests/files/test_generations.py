@@ -21,9 +21,9 @@ from innoclone.files.generations import (
     begin_generation,
     check_latest,
     generations_of,
+    give_base,
     name_for,
     point_latest,
-    reflink_base,
     refuse_removal,
     remove_generations,
     remove_unfinished,
@@ -173,7 +173,7 @@ def test_the_tablespaces_of_the_older_are_shared(tmp_path: Path, monkeypatch: py
     (older / "schema" / "t.ibd").chmod(0o600)
     new = tmp_path / SECOND
     begin_generation(new, DONOR, "s")
-    reflink_base(older, new)
+    give_base(older, new)
     for name in ("mysql.ibd", "schema/t.ibd"):
         assert (new / name).read_bytes() == (older / name).read_bytes()
         assert (new / name).stat().st_mode == (older / name).stat().st_mode
@@ -181,7 +181,7 @@ def test_the_tablespaces_of_the_older_are_shared(tmp_path: Path, monkeypatch: py
     assert is_unfinished(new)
     (new / "mysql.ibd").write_bytes(b"mine")
     with pytest.raises(FileError, match="can't share blocks"):
-        reflink_base(older, new)
+        give_base(older, new)
     assert (new / "mysql.ibd").read_bytes() == b"mine", "nothing that is there is overwritten"
 
 

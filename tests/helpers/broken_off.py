@@ -17,7 +17,7 @@ from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from innoclone.transport.endpoint import SslMode
+from innoclone.transport.endpoint import Endpoint, SslMode
 from local_clones import checksums
 from servers import endpoint_of
 
@@ -30,7 +30,14 @@ def assert_equal(programs: Programs, directory: Path, donor: Server) -> None:
     assert innochecksum(programs, directory) == []
 
 
-def break_off(donor: Server, directory: Path, when: Callable[[CloneStatus], bool], **options: Any) -> CloneStatus:
+def break_off(
+    donor: Server | Endpoint,
+    directory: Path,
+    when: Callable[[CloneStatus], bool],
+    *,
+    run: Callable[..., CloneResult] = clone,
+    **options: Any,
+) -> CloneStatus:
     """Begin a clone and stop it once ``when`` says so."""
     stopped, status = threading.Event(), CloneStatus()
     arguments = {"max_data_bandwidth": 40.0, "threads": 3} | options
@@ -40,12 +47,13 @@ def break_off(donor: Server, directory: Path, when: Callable[[CloneStatus], bool
             if when(status):
                 stopped.set()
 
+    where = donor if isinstance(donor, Endpoint) else endpoint_of(donor, ssl_mode=SslMode.DISABLED)
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         with pytest.raises(Interrupted):
-            clone(
-                CloneOptions(donor=endpoint_of(donor, ssl_mode=SslMode.DISABLED), directory=directory, **arguments),
+            run(
+                CloneOptions(donor=where, directory=directory, **arguments),
                 status=status, stopped=stopped, limits=Limits(data=arguments["max_data_bandwidth"]),
             )  # fmt: skip
     finally:

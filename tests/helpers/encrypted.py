@@ -5,6 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import mmap
+import os
+import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,7 +20,8 @@ from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
-from servers import ServerFactory
+from innoclone.server.programs import Programs
+from servers import PASSWORD, ServerFactory
 
 LOGS = ("--innodb-redo-log-encrypt=ON", "--innodb-undo-log-encrypt=ON")
 ROWS = 2000
@@ -94,3 +100,41 @@ def holding_keys(folders: Iterable[Path], secrets: Iterable[Secret]) -> list[Pat
             if any(content.find(spelling) >= 0 for spelling in spellings):
                 found.append(path)
     return found
+
+
+def program_with_keyring(programs: Programs, folder: Path, ring: Path) -> Path:
+    """A mysqld as an administrator would have it installed: with a keyring, whoever starts it."""
+    folder.mkdir()
+    dressed = Keyring(ring, read_only=False).programs(programs, folder)
+    script = folder / "mysqld"
+    words = [shlex.quote(word) for word in dressed.mysqld]
+    options = [shlex.quote(option) for option in dressed.server_options]
+    script.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@" {" ".join(options)}\n')
+    script.chmod(0o755)
+    return script
+
+
+class Killed:
+    """``innoclone clone`` of an encrypted donor as a process that is killed at the end of a ``with`` block."""
+
+    def __init__(self, server: Server, directory: Path, *options: str) -> None:
+        self._journal = directory / "#innoclone" / "journal"
+        words = [sys.executable, "-m", "innoclone", "clone", "--no-defaults", "-h127.0.0.1", f"-P{server.port}"]
+        self._process = subprocess.Popen(
+            [*words, "-uclone", *options, str(directory)], env=os.environ | {"MYSQL_PWD": PASSWORD},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def wait_for(self, stage: int) -> None:
+        """Until the journal says that a stage has begun."""
+        mark = f'"event":"start","stage":{stage},'.encode()
+        while not self._journal.exists() or mark not in self._journal.read_bytes():
+            assert self._process.poll() is None, "it has ended"
+            time.sleep(0.002)
+
+    def __enter__(self) -> Killed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()

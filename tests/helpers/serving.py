@@ -30,10 +30,11 @@ PATIENCE = 60.0  # seconds
 
 @contextlib.contextmanager
 def served(
-    directory: Path, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None, **options: Any
-) -> Iterator[Donor]:
+    directory: Path, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None,
+    keyring: Path | None = None, **options: Any,
+) -> Iterator[Donor]:  # fmt: skip
     """A donor that serves a directory from a thread; ``options`` are fields of `DonorOptions`."""
-    with serving(look(directory), folder, limits=limits, reading=reading, **options) as donor:
+    with serving(look(directory, keyring), folder, limits=limits, reading=reading, **options) as donor:
         yield donor
 
 

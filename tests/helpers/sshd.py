@@ -10,10 +10,12 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +34,9 @@ class Sshd:
     ``with``."""
 
     folder: Path
-    settings: str = ""  # more lines of sshd_config
+    settings: str = ""  # more lines of sshd_config; a later one of a name doesn't count
+    environment: Mapping[str, str] = field(default_factory=dict)  # of what is started there
+    host: str = "dbhost"  # a name that is in `config` alone
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -50,11 +54,6 @@ class Sshd:
         self._write()
 
     @property
-    def host(self) -> str:
-        """A name that is in `config` alone."""
-        return "dbhost"
-
-    @property
     def config(self) -> Path:
         return self.folder / "config"
 
@@ -62,6 +61,43 @@ class Sshd:
     def log(self) -> str:
         """What sshd has said."""
         return (self.folder / "log").read_text(errors="replace")
+
+    @property
+    def started(self) -> set[int]:
+        """Processes that have come from sessions, and are still there."""
+        mark = f"INNOCLONE_TEST_SSHD={self.folder}".encode()
+        found = set()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+        return found
+
+    @staticmethod
+    def command_line(pid: int) -> bytes:
+        """Of a process, empty where it has ended."""
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b""
+
+    @contextlib.contextmanager
+    def changed(self, name: str, text: str) -> Iterator[None]:
+        """One of the files in `folder` has another content meanwhile."""
+        path = self.folder / name
+        before = path.read_text()
+        path.write_text(text)
+        try:
+            yield
+        finally:
+            path.write_text(before)
+
+    def cut(self) -> None:
+        """Break all connections, as a network does: nobody says goodbye."""
+        assert self._process is not None
+        for pid in _descendants(self._process.pid):
+            if b"sshd-session" in self.command_line(pid):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _keys(self) -> None:
         for name in ("host", "user"):
@@ -83,6 +119,10 @@ class Sshd:
     def _more(self, path: Path) -> str:
         return f"-F {self.config} " if path.name == "ssh" else ""
 
+    @property
+    def _environment(self) -> str:
+        return "".join(f" {name}={value}" for name, value in self.environment.items())
+
     def _write(self) -> None:
         (self.folder / "passwd").write_text(Path("/etc/passwd").read_text() + PRIVATE_USER)
         session = self._script(self.folder / "sshd-session", "lib/openssh/sshd-session", with_user=True)
@@ -90,7 +130,8 @@ class Sshd:
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host'}\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-            f"PasswordAuthentication no\nSshdSessionPath {session}\nSshdAuthPath {auth}\n{self.settings}\n"
+            f"SetEnv INNOCLONE_TEST_SSHD={self.folder}{self._environment}\nPasswordAuthentication no\n"
+            f"MaxStartups 10:30:100\nSshdSessionPath {session}\nSshdAuthPath {auth}\n{self.settings}\n"
         )
         host_key = (self.folder / "host.pub").read_text().split()
         known = self.folder / "known_hosts"
@@ -135,6 +176,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _descendants(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                yield from (child, *_descendants(child))
+
+
 def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
@@ -142,7 +190,18 @@ def _listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def sshd(folder: Path, settings: str = "") -> Iterator[Sshd]:
+def sshd(folder: Path, settings: str = "", **environment: str) -> Iterator[Sshd]:
     """One that runs as long as the ``with`` block."""
-    with Sshd(folder, settings) as running:
+    with Sshd(folder, settings, environment) as running:
         yield running
+
+
+def main() -> None:
+    """For the recorded sessions of the guides: ``FOLDER HOST NAME=VALUE...`` runs one until it is killed."""
+    folder, host, *environment = sys.argv[1:]
+    with Sshd(Path(folder), "", dict(word.split("=", 1) for word in environment), host):
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

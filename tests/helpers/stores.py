@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Self
 
 from innoclone.errors import StoreUnavailable
 from innoclone.store.keys import Secret
@@ -88,3 +94,47 @@ def unavailable(*_: object) -> None:
 
 def memory_store(*, encrypted: bool = True) -> Repository:
     return init_store(MemoryObjects(), SECRET if encrypted else None, encrypted=encrypted, single_writer=False)
+
+
+class S3Server:
+    """A server of S3 in a process of its own, and how to reach it."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return self
+            assert self._process.poll() is None, "the server of S3 has ended"
+            time.sleep(0.1)
+        raise AssertionError("the server of S3 didn't come up")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """For obstore."""
+        return {
+            "aws_endpoint": f"http://127.0.0.1:{self.port}", "aws_access_key_id": "a", "aws_secret_access_key": "b",
+            "aws_region": "us-east-1", "allow_http": "true",
+        }  # fmt: skip
+
+    def new_bucket(self) -> str:
+        import boto3
+
+        self._number += 1
+        name = f"bucket-{self._number}"
+        client = boto3.client(
+            "s3", endpoint_url=f"http://127.0.0.1:{self.port}", aws_access_key_id="a", aws_secret_access_key="b",
+            region_name="us-east-1",
+        )  # fmt: skip
+        client.create_bucket(Bucket=name)
+        return name

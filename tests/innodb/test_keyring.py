@@ -36,7 +36,7 @@ def test_round_trip(raw: bytes, number: int) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"\xff\xfe", b"[]", b"{}", b'"elements"', b'{"version":"2.0","elements":[]}', b"[" * 100_000,
+        b"\xff\xfe", b"[]", b"{}", b'"elements"', b'{"version":"2.0","elements":[]}', b"[" * 100_000,
         b'{"version":"1.0","elements":{}}', b'{"version":"1.0","elements":[7]}', b'{"version":"1.0","elements":[{}]}',
         WRITTEN.replace(b"0001", b"zz01"), WRITTEN.replace(b'"INNODBKey', b'7,"x":"INNODBKey'),
     ],
@@ -46,6 +46,10 @@ def test_what_is_none(content: bytes) -> None:
         parse_keyring(content)
     assert "0405" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_servers_that_has_none_yet() -> None:
+    assert parse_keyring(b"") == {}
 
 
 def test_keys_of_another_size_are_passed_over() -> None:

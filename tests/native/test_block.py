@@ -13,8 +13,9 @@ from innoclone.files.direct import DirectFile
 from innoclone.files.memory import aligned_memory
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import SpaceFlags
-from innoclone.native.block import Block, Pages, Place
+from innoclone.native.block import Block
 from innoclone.native.library import Library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
 from innodb_pages import LAYOUTS, PLAIN, SPACE, make_file

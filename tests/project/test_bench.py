@@ -94,6 +94,50 @@ print(others.work().cpu)
         assert float(child.communicate("\n")[0]) > share
 
 
+def bench(name: str, *options: str) -> str:
+    """What a benchmark printed."""
+    command = [sys.executable, "-m", f"bench.{name}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_local_measures_verify(programs: Programs, tmp_path: Path) -> None:
+    text = bench("local", "--size=0.02", "--rounds=1", "--only=verify", f"--out={tmp_path}")
+    assert "verify, cold " in text
+    assert "verify, warm " in text
+    assert {path.name for path in tmp_path.iterdir()} == {"local.json", "local.png"}, "data and servers are gone"
+
+
+def test_scale_names_what_a_unit_costs(programs: Programs, tmp_path: Path) -> None:
+    text = bench("scale", "--sizes=-", "--tables=3", "--rounds=1", f"--out={tmp_path}")
+    (case,) = json.loads((tmp_path / "scale.json").read_text())
+    assert case["count"] == 3
+    assert case["ours"][0] > 0
+    assert case["stock"][0] > 0
+    assert case["memory"][0] > 1 << 20
+    assert " s for each 1,000 tables (growth " in text
+    assert {path.name for path in tmp_path.iterdir()} == {"scale.json", "scale.png"}, "data and servers are gone"
+
+
+def test_donor_serves_recipients_and_increments(programs: Programs, tmp_path: Path) -> None:
+    bench(
+        "donor", "--kinds=plain-1", "--link=loopback", "--parts=0.01", "--size=0.01", "--base=0.02", "--rounds=1",
+        f"--out={tmp_path}",
+    )  # fmt: skip
+    found = json.loads((tmp_path / "donor.json").read_text())
+    assert len(found["recipients"]) == 2, "cold and warm"
+    for row in found["recipients"]:
+        assert row["ours"][0]["wall"] > 0
+        assert row["stock"][0]["wall"] > 0
+    (link,) = found["increments"]
+    full, *others = link["rows"]
+    assert full["program"] == "full clone"
+    assert [row["part"] for row in others if row["program"] == "innoclone"] == [0.01]
+    assert all(row["seconds"] > 0 and 0 < row["pages"] < full["pages"] for row in others)
+    assert {path.name for path in tmp_path.iterdir()} == {"donor.json", "donor.png"}, "data and servers are gone"
+
+
 def test_the_library_beside_python() -> None:
     command = [sys.executable, "-m", "bench.native", "--size=4", "--rounds=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

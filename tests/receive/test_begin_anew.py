@@ -11,6 +11,7 @@ import pytest
 
 from clones import booted, clone_server, rows
 from faults.proxy import Fault, Proxy
+from innoclone.commands import awaiting
 from innoclone.commands import clone as clone_command
 from innoclone.commands import local as local_command
 from innoclone.commands.local import LocalResult, local
@@ -195,7 +196,8 @@ def replaced(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[DonorFacts]:
         asked.append(facts)
         return facts
 
-    monkeypatch.setattr(module, "check", check)
+    for one in (module, awaiting):
+        monkeypatch.setattr(one, "check", check)
     return asked
 
 

@@ -15,7 +15,7 @@ from innoclone.server.mysqld import Server
 
 
 def refuse(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(_: object) -> None:
+    def begin(_: object, _request: bytes) -> None:
         raise error
 
     monkeypatch.setattr(recipient, "begin", begin)

@@ -7,7 +7,8 @@ import shlex
 import pytest
 
 from innoclone.errors import UsageError
-from innoclone.settings.via import parse_via
+from innoclone.settings.via import parse_via, way_from, way_of
+from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.ssh import SshRoute
 
 
@@ -56,3 +57,25 @@ def test_the_shell_over_there_reads_one_word(program):
 def test_the_arguments_of_ssh():
     command = SshRoute("h", "me", 22).command(batch=False)
     assert command == ["ssh", "-T", "-oClearAllForwardings=yes", "-p22", "-lme", "--", "h", "innoclone serve --stdio"]
+
+
+def test_what_is_cloned():
+    for dsn, from_dir, text in (
+        (None, None, "ssh://h"), ("mysql://me@localhost", None, "mysql://me@localhost on ssh://h"), (None, "/b", "ssh://h/b"),
+    ):  # fmt: skip
+        assert str(way_of("ssh://h", dsn=dsn, from_dir=from_dir, program=None, say=print)) == text
+        assert str(way_from("ssh://h", dsn, None, from_dir, None, say=print)) == text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ssh://h", "mysql://h", None, "/b"), ("ssh://h", "mysql://u:p@h", None, None), ("ssh://h", None, None, ""),
+        ("ssh://h", None, "secret", None), ("ssh://h", Endpoint(), None, None), (None, None, None, "/b"),
+        ("ssh://h", "/b", None, None),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_cloned(words):
+    with pytest.raises(UsageError) as caught:
+        way_from(*words, None, say=print)
+    assert "secret" not in caught.value.message

@@ -28,7 +28,7 @@ from innoclone.errors import (
     TlsFailed,
 )
 from innoclone.innodb.page import PageChecker
-from innoclone.native.block import Place
+from innoclone.native.pages import Place
 from innoclone.records.chunks import stamp
 from innoclone.transport import connection as transport
 from innoclone.transport.connection import BEFORE_BULK, COM_QUERY, READ_AHEAD, Connection

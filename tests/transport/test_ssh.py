@@ -92,7 +92,7 @@ ALL_WELL = "say(HELLO); note(line()); say(READY); echo()"
 
 
 def way(directory: str = "/backups/c1", **options) -> SshWay:
-    return SshWay(ROUTE, directory, **options)
+    return SshWay(ROUTE, directory=directory, **options)
 
 
 def wait_until(condition) -> None:
@@ -289,8 +289,12 @@ def test_nobody_is_asked_where_there_is_no_terminal(fake, monkeypatch):
         (fake.folder / "notes").write_bytes(b"")
 
 
-def test_few_log_in_at_once(fake, monkeypatch):
-    monkeypatch.setattr(ssh, "TERMINAL", "/nowhere/tty")
+@pytest.mark.parametrize(("terminal", "typing", "most"), [("/nowhere/tty", 0.0, 4), (os.devnull, 1e9, 4),
+                                                          (os.devnull, 0.0, 1)])  # fmt: skip
+def test_few_log_in_at_once(terminal, typing, most, fake, monkeypatch):
+    """One where somebody may be asked by each: the first took long, on a terminal."""
+    monkeypatch.setattr(ssh, "TERMINAL", terminal)
+    monkeypatch.setattr(ssh, "TYPING", typing)
     fake.does(
         "import glob, time\n"
         "say(HELLO); l = line(); mine = os.environ['NOTES'] + '.%d' % os.getpid()\n"
@@ -306,7 +310,16 @@ def test_few_log_in_at_once(fake, monkeypatch):
             thread.join()
     counts = [int(line) for line in fake.notes.split(b"\n") if line.isdigit()]
     assert len(counts) == 13
-    assert max(counts) <= ssh.AT_ONCE
+    assert max(counts) <= most
+
+
+def test_the_words_for_what_is_cloned():
+    texts = {
+        "ssh://dbhost/c": {"directory": "/c"}, "ssh://dbhost/./c": {"directory": "c"},
+        "ssh://dbhost": {"server": "mysql://"}, "mysql://me@db2 on ssh://dbhost": {"server": "mysql://me@db2"},
+    }  # fmt: skip
+    for text, options in texts.items():
+        assert str(SshWay(ROUTE, **options)) == text
 
 
 def test_the_words_for_a_route():

@@ -51,7 +51,12 @@ def test_series(ours, theirs, fit):
 @given(st.text(min_size=1), st.text(min_size=1).filter(lambda text: text.isprintable()))
 def test_requests(directory, secret):
     """A name may be no UTF-8, and anything else."""
-    for request in (Open(SESSION, secret, directory), Join(SESSION), Open(SESSION, secret, "/a/\udcff")):
+    for request in (
+        Open(SESSION, secret, directory),
+        Join(SESSION),
+        Open(SESSION, secret, "/a/\udcff"),
+        Open(SESSION, secret, server=directory),
+    ):
         line = serialize(request)
         assert line.count(b"\n") == 1
         assert parse_request(line) == request
@@ -72,6 +77,8 @@ def test_answers(answer):
         b'{"say": "Join", "session": "0123456789abcdefa"}\n',
         json.dumps({"say": "Open", "session": SESSION, "secret": "", "directory": "/x"}).encode(),
         json.dumps({"say": "Open", "session": SESSION, "secret": "x", "directory": ""}).encode(),
+        serialize(Open(SESSION, "x")), serialize(Open(SESSION, "x", "/x", "mysql://x")),
+        serialize(Open(SESSION, "", "/x")),
         json.dumps({"say": "Open", "session": SESSION, "secret": "x", "directory": ["/x"]}).encode(),
         json.dumps({"say": "Refused", "kind": "X", "message": "x"}).encode(),
     ],

@@ -65,8 +65,15 @@ class AgentSettings:
         for name in ("connect_timeout", "wait_timeout", "block_time", "stop_timeout", "max_failed_logins"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0")
+        if any(one.live for one in self.serve) and self.running is None:
+            raise UsageError("[serve.NAME] with live = true needs a table [server] or [managed]")
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise UsageError("ssl_cert and ssl_key belong together")
+
+    @property
+    def running(self) -> Endpoint | None:
+        """The server on this host."""
+        return self.server or (None if self.managed is None else self.managed.endpoint)
 
     @property
     def recipients(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.cli.copying import (
     COPY,
     Compress,
@@ -18,10 +18,12 @@ from innoclone.cli.copying import (
     parse_compression,
     parse_threads,
 )
+from innoclone.cli.keeping import FullCopies, KeepArgs, KeepBase, To, refuse_kept, split_kept
 from innoclone.cli.result import result_fields, result_table
 from innoclone.cli.via import ViaArgs
 from innoclone.commands.options import CloneOptions
-from innoclone.errors import Interrupted, UsageError
+from innoclone.errors import Interrupted
+from innoclone.files.generations import LATEST
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.report.output import Output
 
@@ -34,9 +36,11 @@ __all__ = ["clone"]
 @expand
 def clone(
     targets: Annotated[
-        list[str], typer.Argument(metavar="[DSN] DIRECTORY", help="mysql://user@host:port, and the directory to make.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[DSN] DIRECTORY", help="mysql://user@host:port, and the directory to make."),
+    ] = None,
     *,
+    to: To = None,
     threads: Threads = "auto",
     max_concurrency: Annotated[
         int, typer.Option(metavar="N", help="The most connections that auto may open.", rich_help_panel=COPY)
@@ -50,6 +54,15 @@ def clone(
             "--write-changed-only", help="Update an earlier clone: write differing pages only.", rich_help_panel=COPY
         ),
     ] = CloneOptions.write_changed_only,
+    incremental: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|require", help="Take only what differs from an earlier clone.", rich_help_panel=COPY
+        ),
+    ] = CloneOptions.incremental,
+    keep_base: KeepBase = CloneOptions.keep_base,
+    full_copies: FullCopies = CloneOptions.full_copies,
+    keeping: KeepArgs,
     copying: CopyArgs,
     via: ViaArgs,
     connection: ConnectionArgs,
@@ -58,20 +71,22 @@ def clone(
 ) -> None:
     """Clone a running MySQL server into a new directory."""
     out = output.open()
-    dsn, directories = split_targets(targets)
-    if not directories:
-        raise UsageError("no directory was named", hint="innoclone clone [DSN] DIRECTORY")
-    named = "the DSN" if dsn else next((f"--{name}" for name in connection.typed), None)
-    with via.donor(named, lambda: connection.endpoint(dsn, files, out), out) as donor:
+    policy = keeping.policy
+    dsn, directories = split_kept(targets, to, policy, "clone")
+    with via.donor(dsn, connection, files, out) as donor:
         options = CloneOptions(
             donor=donor,
-            directory=directories[0],
+            directory=directories[0] if to is None else to.absolute(),
             threads=parse_threads(threads),
             max_concurrency=max_concurrency,
             compression=parse_compression(compress),
             max_network_bandwidth=max_network_bandwidth,
             max_data_bandwidth=max_data_bandwidth,
             write_changed_only=write_changed_only,
+            incremental=incremental,
+            keep_base=keep_base,
+            keep=policy,
+            full_copies=full_copies,
             **copying.options,
         )
         out.detail(f"connections {threads}, ssl-mode {donor.ssl_mode.value}, compression {compress}")
@@ -79,7 +94,7 @@ def clone(
 
 
 def _run(options: CloneOptions, out: Output) -> None:
-    from innoclone.commands.clone import clone as run
+    from innoclone.commands.networkclones import clone_over_network as run
 
     out.message(f"cloning {options.donor} into {options.directory}")
     out.detail(f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}")
@@ -90,6 +105,10 @@ def _run(options: CloneOptions, out: Output) -> None:
     except KeyboardInterrupt:
         raise Interrupted("interrupted", hint=_how_to_go_on(options.directory, status)) from None
     _tell(result, status, out, through_ssh=options.donor.via is not None)
+    if options.policy:
+        out.message(f"the clone is {result.directory}, and {options.directory / LATEST} leads to it")
+    refuse_kept(result.directory, result.kept)
+    out.completed()
 
 
 def _tell(result: CloneResult, status: CloneStatus, out: Output, *, through_ssh: bool) -> None:
@@ -105,9 +124,9 @@ def _tell(result: CloneResult, status: CloneStatus, out: Output, *, through_ssh:
         "connections": result.connections,
         "compression": result.compression,
         "cipher": result.cipher,
+        "incremental": result.incremental,
     }
     out.result(result_fields(status) | how)
-    out.completed()
 
 
 def _how_to_go_on(directory: Path, status: CloneStatus) -> str:

@@ -119,7 +119,7 @@ class CopyArgs:
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Of an encrypted donor: use this keyring file, or make it. Default: a new one beside the clone.",
+            help="Of an encrypted donor: the keyring file to use, or to make; default: beside the clone.",
             rich_help_panel=COPY,
         ),
     ] = CloneOptions.keyring

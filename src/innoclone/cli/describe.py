@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from innoclone.commands.inspect import Condition, DirectoryStatus
 from innoclone.errors import escaped
+from innoclone.files.manifest import donor_text
 from innoclone.records.history import RESTORE
 from innoclone.records.status import State
 from innoclone.report.units import amount, duration, moment, speed
@@ -21,8 +23,27 @@ SHOWN_NOTES = 5
 
 def status_lines(found: DirectoryStatus) -> list[str]:
     """Aligned lines: what it is, how far, from where, by whom, what one can do."""
-    rows = _complete(found) if found.condition is Condition.COMPLETE else _unfinished(found)
+    match found.condition:
+        case Condition.COMPLETE:
+            rows = _complete(found)
+        case Condition.SERVED:
+            rows = iter([("state", "at rest; no clone of innoclone")])
+        case _:
+            rows = _unfinished(found)
+    rows = chain(rows, _served(found.served))
     return [f"{label:<12} {escaped(text)}" for label, text in [("directory", str(found.directory)), *rows]]
+
+
+def _served(donors: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Who serves it, and who takes it."""
+    for donor in donors:
+        name = f" as {donor['name']}" if donor["name"] else ""
+        yield "served", f"on {donor['where']}{name}, by process {donor['pid']}"
+        for taking in donor["recipients"]:
+            stage = f"{taking['stage']}, " if taking["stage"] else ""
+            percent = f"{taking['percent']:g} %" if taking["percent"] is not None else "0 %"
+            size = f"{amount(taking['data'])} of {amount(taking['estimate'])}"
+            yield "", f"{taking['user']}@{taking['host']}: {stage}{percent}, {size}"
 
 
 def _unfinished(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
@@ -65,8 +86,7 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
     yield "state", f"complete since {moment(finished)} ({_ago(time.time() - finished)})"
     yield "size", f"{amount(fields['size'])} in {fields['files']} files"
     yield "took", duration(finished - begun)
-    where = donor["host"] if donor["host"].startswith("/") else f"{donor['host']}:{donor['port']}"
-    yield "source", f"{donor['user']}@{where}, MySQL {donor['version']}, server {donor['uuid']}"
+    yield "source", f"{donor_text(donor)}, MySQL {donor['version']}, server {donor['uuid']}"
     if position is None:
         yield "position", f"unknown until booted: innoclone boot {found.directory}"
     else:

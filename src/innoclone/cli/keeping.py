@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from innoclone.cli.arguments import split_targets
+from innoclone.cli.copying import COPY
+from innoclone.errors import CloneError, GenerationKept, UsageError
 from innoclone.records.retention import Policy, Span
 
-__all__ = ["KEEP", "KeepArgs"]
+__all__ = ["KEEP", "FullCopies", "KeepArgs", "KeepBase", "To", "refuse_kept", "split_kept"]
 
 KEEP = "Generations"
+
+To = Annotated[
+    Path | None,
+    typer.Option(
+        "--to", metavar="FOLDER", help="Add a dated clone to FOLDER, beside earlier ones.", rich_help_panel=KEEP
+    ),
+]
+KeepBase = Annotated[
+    bool, typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY)
+]
+FullCopies = Annotated[
+    bool, typer.Option("--full-copies", help="With --to, also where blocks can't be shared.", rich_help_panel=KEEP)
+]
 
 
 def _rule(name: str, what: str) -> object:
@@ -52,4 +70,28 @@ class KeepArgs:
             monthly=self.keep_monthly,
             yearly=self.keep_yearly,
             within=Span.parse(self.keep_within) if self.keep_within else Span(),
+        )
+
+
+def split_kept(
+    targets: Sequence[str] | None, to: Path | None, policy: Policy, command: str
+) -> tuple[str | None, list[Path]]:
+    """The DSN, if there is one, and the directory, if it isn't a folder that is cloned to. Raises UsageError."""
+    dsn, directories = split_targets(targets or [])
+    if bool(policy) != (to is not None):
+        raise UsageError(
+            "--to goes together with --generations or a --keep rule",
+            hint=f"innoclone {command} [DSN] --to FOLDER --generations N --keep-daily N ...",
+        )
+    if len(directories) != (0 if to is not None else 1):
+        raise UsageError("name one directory, or a folder with --to", hint=f"innoclone {command} [DSN] DIRECTORY")
+    return dsn, directories
+
+
+def refuse_kept(directory: Path, kept: Sequence[CloneError]) -> None:
+    """Raise `GenerationKept`, once all is told, where an old generation had to stay."""
+    if kept:
+        raise GenerationKept(
+            f"{directory} is complete, but {len(kept)} old generation{'s' * (len(kept) > 1)} had"
+            f" to stay: {'; '.join(error.message for error in kept)}"
         )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.cli.copying import COPY, DONOR, CopyArgs, parse_copy_methods
-from innoclone.cli.keeping import KEEP, KeepArgs
+from innoclone.cli.keeping import KEEP, FullCopies, KeepArgs, KeepBase, To, refuse_kept, split_kept
 from innoclone.cli.result import result_fields, result_table
 from innoclone.commands.keywords import FilesKeywords
 from innoclone.commands.options import LocalOptions
-from innoclone.errors import GenerationKept, UsageError
+from innoclone.errors import UsageError
 from innoclone.files.generations import LATEST
 from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
@@ -38,14 +38,8 @@ class LocalArgs:
         str,
         typer.Option(metavar="auto|off|require", help="Bring an earlier clone up to date.", rich_help_panel=COPY),
     ] = LocalOptions.incremental
-    keep_base: Annotated[
-        bool,
-        typer.Option("--keep-base", help="Keep the earlier clone whole until the new one is.", rich_help_panel=COPY),
-    ] = LocalOptions.keep_base
-    full_copies: Annotated[
-        bool,
-        typer.Option("--full-copies", help="With --to, also where blocks can't be shared.", rich_help_panel=KEEP),
-    ] = LocalOptions.full_copies
+    keep_base: KeepBase = LocalOptions.keep_base
+    full_copies: FullCopies = LocalOptions.full_copies
     datadir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The donor's data directory as seen from here.", rich_help_panel=DONOR),
@@ -90,12 +84,7 @@ def local(
         typer.Argument(metavar="[DSN] DIRECTORY", help="The server on this host, and the directory to make."),
     ] = None,
     *,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to", metavar="FOLDER", help="Add a dated clone to FOLDER, beside earlier ones.", rich_help_panel=KEEP
-        ),
-    ] = None,
+    to: To = None,
     how: LocalArgs,
     dry_run: Annotated[
         bool,
@@ -154,11 +143,7 @@ def _tell(options: LocalOptions, result: LocalResult, status: CloneStatus, out: 
         | {"incremental": result.incremental, "reflink": result.reflink, "methods": sorted(summary.methods)}
         | fields
     )
-    if result.kept:
-        raise GenerationKept(
-            f"{result.directory} is complete, but {len(result.kept)} old generation{'s' * (len(result.kept) > 1)} had"
-            f" to stay: {'; '.join(error.message for error in result.kept)}"
-        )
+    refuse_kept(result.directory, result.kept)
     out.completed()
 
 
@@ -166,14 +151,9 @@ def split_local(
     targets: Sequence[str] | None, to: Path | None, policy: Policy, *, dry_run: bool
 ) -> tuple[str | None, list[Path]]:
     """The DSN, if there is one, and the directory, if it isn't a folder that is cloned to. Raises UsageError."""
-    dsn, directories = split_targets(targets or [])
-    if bool(policy) != (to is not None):
-        raise UsageError("--to goes together with --generations or a --keep rule", hint=KEEPING)
     if dry_run and to is None:
         raise UsageError("--dry-run goes together with --to", hint=KEEPING)
-    if len(directories) != (0 if to is not None else 1):
-        raise UsageError("name one directory, or a folder with --to", hint="innoclone local [DSN] DIRECTORY")
-    return dsn, directories
+    return split_kept(targets, to, policy, "local")
 
 
 def _preview(options: LocalOptions, out: Output) -> None:

@@ -14,7 +14,8 @@ from innoclone.cli.copying import parse_copy_methods, parse_map_path
 from innoclone.cli.result import result_fields, result_table
 from innoclone.cli.storeargs import StoreArgs
 from innoclone.commands.keywords import RestoreKeywords
-from innoclone.commands.options import RestoreOptions, StoreRestoreOptions
+from innoclone.commands.options import RestoreOptions
+from innoclone.commands.storeoptions import StoreRestoreOptions
 from innoclone.errors import UsageError
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
@@ -33,6 +34,9 @@ class RestoreArgs:
         str | None,
         typer.Option(metavar="USER[:GROUP]", help="Who shall own the files; root's default is the clone's owner."),
     ] = RestoreOptions.chown
+    keyring: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone; default: as its manifest tells.")
+    ] = RestoreOptions.keyring
     mysqld_check: Annotated[
         bool, typer.Option("--mysqld-check", help="Let a private mysqld come up on TARGET once, and recover it.")
     ] = RestoreOptions.mysqld_check
@@ -69,6 +73,7 @@ class RestoreArgs:
         """The same as fields of `RestoreOptions`. Raises UsageError."""
         return {
             "chown": self.chown,
+            "keyring": None if self.keyring is None else self.keyring.absolute(),
             "mysqld_check": self.mysqld_check,
             "mysqld": self.mysqld,
             "accept_changes": self.accept_changes,
@@ -130,7 +135,8 @@ def _from_store(
         raise UsageError("--accept-changes and --copy-method are for clones, not for stores")
     options = StoreRestoreOptions(
         store=store.access(address), snapshot=snapshot, directory=target.absolute(), chown=how.chown,
-        mysqld_check=how.mysqld_check, mysqld=how.mysqld, map_paths=how.options["map_paths"], threads=how.threads,
+        mysqld_check=how.mysqld_check, mysqld=how.mysqld, keyring=how.options["keyring"],
+        map_paths=how.options["map_paths"], threads=how.threads,
         max_data_bandwidth=how.max_data_bandwidth, fsync=how.fsync, verify_pages=how.verify_pages,
     )  # fmt: skip
     out.message(f"restoring {address}@{snapshot} to {options.directory}")

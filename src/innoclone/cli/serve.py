@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from innoclone.commands.options import ServeOptions
 from innoclone.errors import UsageError
 from innoclone.report.logs import log_to
 from innoclone.report.output import Output
+from innoclone.settings.dsn import SCHEME
 from innoclone.settings.options import resolve
 from innoclone.transport.endpoint import Endpoint
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 LIVE = "A running server"
+NOWHERE = Path(os.devnull)
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,20 @@ class LiveArgs:
         Path | None,
         typer.Option(metavar="DIR", help="Its data directory as seen from here.", rich_help_panel=LIVE),
     ] = ServeOptions.datadir
+    relay: Annotated[
+        bool,
+        typer.Option(
+            "--relay", help="Pass on what it sends, to one recipient at a time, and read no file.", rich_help_panel=LIVE
+        ),
+    ] = ServeOptions.relay
 
     def endpoint(self, output: Output) -> Endpoint | None:
         """The server, None if none was named. Raises UsageError."""
         if self.live is None:
-            if self.live_defaults_file or self.live_login_path or self.datadir:
-                raise UsageError("--live-defaults-file, --live-login-path and --datadir go together with --live")
+            if self.live_defaults_file or self.live_login_path or self.datadir or self.relay:
+                raise UsageError(
+                    "--live-defaults-file, --live-login-path, --datadir and --relay go together with --live"
+                )
             return None
         files = FileArgs(
             login_path=self.live_login_path, defaults_file=self.live_defaults_file,
@@ -69,6 +80,13 @@ def serve(
         Path | None, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
     ] = None,
     *,
+    recover: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a crashed server: recover a copy in FOLDER, and serve that."),
+    ] = ServeOptions.recover,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The server program that recovers it.")
+    ] = ServeOptions.mysqld,
     live: LiveArgs,
     stdio: Annotated[
         bool,
@@ -104,6 +122,10 @@ def serve(
         str,
         typer.Option(metavar="SIZE", help="Read no more of the files in a second, as in 50M; 0 is no limit."),
     ] = "0",
+    keyring: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of an encrypted directory; default: as a clone's manifest tells."),
+    ] = ServeOptions.keyring,
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -115,23 +137,22 @@ def serve(
     the recipient are printed. Without a password there is a new one for each run, which they show.
     """
     if stdio:
-        from innoclone.commands.stdio import serve_stdio
-
-        log_to(replace(output, quiet=True).open())
-        logging.getLogger("innoclone").setLevel(logging.ERROR)  # what a recipient is refused, it is told
-        return serve_stdio(directory)
+        return _serve_stdio(directory, live, files, replace(output, quiet=True).open())
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
+    from innoclone.report.recipients import RecipientLines
 
     out = output.open()
     user, given = account.resolve(files, out)
     options = ServeOptions(
         directory=None if directory is None else directory.absolute(), live=live.endpoint(out), datadir=live.datadir,
+        relay=live.relay, recover=recover, mysqld=mysqld,
         user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
         ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
         max_connections=max_connections, reconnect_timeout=reconnect_timeout,
         max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
         max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
+        keyring=None if keyring is None else keyring.absolute(),
     )  # fmt: skip
 
     def ready(donor: Donor) -> None:
@@ -152,11 +173,34 @@ def serve(
         )
 
     log_to(out)
-    taken = run(options, ready=ready)
+    lines = RecipientLines(out, interval=1.0 if output.verbose else 10.0)
+    taken = run(options, ready=ready, look_at=lines.look, ended=lines.ended)
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()
     return 0
+
+
+def _serve_stdio(directory: Path | None, live: LiveArgs, files: FileArgs, out: Output) -> int:
+    """What was named here is all that may be asked for."""
+    from innoclone.commands.stdio import Allowed, serve_stdio
+
+    def server(dsn: str) -> Endpoint:
+        if live.live is None and directory is None:
+            return resolve({}, files.sources(out.warn), dsn=dsn, role="server", warn=out.warn)
+        found = live.endpoint(out)
+        if found is None or dsn not in (SCHEME, live.live):
+            raise UsageError(
+                f"{dsn} is not what may be cloned from there",
+                hint=f"innoclone serve --stdio was started for {live.live or directory}",
+            )
+        return found
+
+    if directory is not None and live.live is not None:
+        raise UsageError("--stdio takes a directory or --live")
+    log_to(out)
+    logging.getLogger("innoclone").setLevel(logging.ERROR)  # what a recipient is refused, it is told
+    return serve_stdio(Allowed(directory if live.live is None else NOWHERE, server))
 
 
 def _reached_at(bind_address: str) -> str:

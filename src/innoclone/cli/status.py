@@ -20,13 +20,14 @@ def status(
 ) -> None:
     """Say how far a clone is, or how it ended.
 
-    It works while another process makes the clone, after that process was killed, and for a finished clone.
+    It works while another process makes the clone, after that process was killed, and for a finished clone; then it
+    says who serves it and who takes it.
     """
     from innoclone.cli.describe import status_lines
-    from innoclone.commands.inspect import inspect
+    from innoclone.commands.inspect import inspect_with_donors
 
     out = output.open()
-    found = inspect(directory.absolute())
+    found = inspect_with_donors(directory.absolute())
     for line in status_lines(found):
         out.data(line)
     out.result(found.fields)

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from innoclone.commands.options import StoreAccess
+from innoclone.commands.storeoptions import StoreAccess
 from innoclone.errors import UsageError
 
 __all__ = ["STORE", "URL", "StoreArgs"]
 
 STORE = "Store"
-URL = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///FOLDER."
+URL = "The store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://... or file:///FOLDER."
 
 
 @dataclass(frozen=True)

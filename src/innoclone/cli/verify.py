@@ -32,6 +32,9 @@ def verify(
     mysqld: Annotated[Path | None, typer.Option(metavar="FILE", help="The mysqld to boot the clone with.")] = (
         VerifyOptions.mysqld
     ),
+    keyring: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone: decrypt its pages and check them, too.")
+    ] = VerifyOptions.keyring,
     connection: ConnectionArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -49,7 +52,10 @@ def verify(
     status = CloneStatus()
     named = against or connection.typed or files.name_a_server()
     donor = connection.endpoint(against, files, out) if named else None
-    options = VerifyOptions(directory=directory.absolute(), against=donor, mysqld=mysqld, threads=threads)
+    options = VerifyOptions(
+        directory=directory.absolute(), against=donor, mysqld=mysqld, threads=threads,
+        keyring=None if keyring is None else keyring.absolute(),
+    )  # fmt: skip
     with out.watch(status):
         report = run(options, status=status)
     _tell(report, out)
@@ -66,6 +72,7 @@ def _tell(report: VerifyReport, out: Output) -> None:
             "verdict": str(report),
             "pages": report.pages.pages,
             "bytes": report.pages.bytes,
+            "encrypted": report.pages.encrypted,
             "position": report.position,
             "compared": report.compared,
             "not_compared": report.gaps(),

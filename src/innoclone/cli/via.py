@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from innoclone.cli.arguments import ConnectionArgs, FileArgs
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
 from innoclone.transport.endpoint import Endpoint
@@ -26,7 +27,7 @@ class ViaArgs:
         str | None,
         typer.Option(
             metavar="ssh://[USER@]HOST[:PORT]",
-            help="Take the clone through ssh, from an innoclone that is started on that host.",
+            help="Take the clone through ssh, from an innoclone that is started there. The DSN is that host's then.",
             rich_help_panel=VIA,
         ),
     ] = None
@@ -34,35 +35,33 @@ class ViaArgs:
         str | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="What is cloned from there: a stored clone, or the data of a server that was shut down.",
+            help="Not a running server but this is cloned: a stored clone there, or data of one that was shut down.",
             rich_help_panel=VIA,
         ),
     ] = None
     remote_innoclone: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH", help="The innoclone program on that host; default innoclone.", rich_help_panel=VIA
-        ),
+        typer.Option(metavar="PATH", help="innoclone on that host; default innoclone.", rich_help_panel=VIA),
     ] = None
 
     @contextlib.contextmanager
-    def donor(self, named: str | None, direct: Callable[[], Endpoint], out: Output) -> Iterator[Endpoint]:
-        """The donor, as long as the ``with`` block runs. ``named``: how another one was named on the command line.
+    def donor(self, dsn: str | None, connection: ConnectionArgs, files: FileArgs, out: Output) -> Iterator[Endpoint]:
+        """The donor, as long as the ``with`` block runs.
 
         Raises UsageError for options that don't fit together, and what is wrong with the way there.
         """
         if self.via is None:
             if self.from_dir is not None or self.remote_innoclone is not None:
                 raise UsageError("--from-dir and --remote-innoclone go with --via", hint="--via ssh://HOST")
-            yield direct()
+            yield connection.endpoint(dsn, files, out)
             return
-        from innoclone.settings.via import parse_via
-        from innoclone.transport.ssh import SshWay
+        from innoclone.settings.via import way_of
 
-        route = parse_via(self.via, program=self.remote_innoclone)
-        if self.from_dir is None:
-            raise UsageError("nothing says what is to be cloned from there", hint="--from-dir DIRECTORY")
-        if named is not None:
-            raise UsageError(f"{named} and --from-dir name two donors", hint="leave one of them out")
-        with SshWay(route, self.from_dir, say=out.warn) as way:
+        if typed := [f"--{name}" for name in connection.typed]:
+            raise UsageError(
+                f"{typed[0]} is of a connection from here, and not through ssh",
+                hint="name a server as its host sees it: mysql://user@localhost",
+            )
+        program = self.remote_innoclone
+        with way_of(self.via, dsn=dsn, from_dir=self.from_dir, program=program, say=out.warn) as way:
             yield way.endpoint

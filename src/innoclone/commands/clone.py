@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from innoclone.commands.awaiting import await_donor
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.earlierclone import (
     check_same_donor,
@@ -16,11 +17,12 @@ from innoclone.commands.earlierclone import (
 )
 from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
+from innoclone.commands.increments import Increments, describe, may_update, refuse_full, sends_increments
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
-from innoclone.files.base import is_earlier_clone
+from innoclone.files.base import base_files
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -37,8 +39,9 @@ from innoclone.server.asuser import owner_to_be, refuse_unfit_user
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
+from innoclone.sources.comparison import Outcome
 
-__all__ = ["CloneResult", "clone", "copy"]
+__all__ = ["CloneResult", "boot_clone", "clone", "copy", "result_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,10 @@ class CloneResult(Positioned):
     connections: int
     compression: str
     cipher: str
+    incremental: bool = False  # only what differed from an earlier clone came
     position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
+    kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
 
 
 def clone(
@@ -65,36 +70,41 @@ def clone(
     status: CloneStatus | None = None,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
+    seeded: bool = False,
 ) -> CloneResult:
     """Clone a running server into a directory. Raises a `CloneError`.
 
     ``status`` may be read by others meanwhile, ``stopped`` set to end the clone, ``limits`` changed. After an error
     that is ``resumable`` the directory is left as it is, unbootable, and the same call goes on with it; after any
-    other nothing of a directory that this call made is left.
+    other nothing of a directory that this call made is left. ``seeded`` as in `copy`.
     """
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
     with recorded("clone", options.donor, options.directory, status):
-        received = copy(options, status, stopped, limits)
+        received = copy(options, status, stopped, limits, seeded=seeded)
         if options.boot:
-            _boot(options, status, stopped)
-    return _result(options, status, *received)
+            boot_clone(options, status, stopped)
+    return result_of(options, status, *received)
 
 
 def copy(
-    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits, *, seeded: bool = False
 ) -> tuple[DonorFacts, Received]:
-    """The clone itself, without its record and without a boot: for `clone` and what is made of clones."""
+    """The clone itself, without its record and without a boot: for `clone` and what is made of clones. ``seeded``: the
+    directory has been begun, with what an increment can begin with."""
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     if local is not None:
         places = places_of(options.directory, options.map_paths)
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
-    left = _find_left(options, status)
-    reuse = options.write_changed_only and options.directory.is_dir() and is_earlier_clone(options.directory)
-    keyring = keyring_for(options, options.directory)
+    left, lost = (None, None) if seeded else _find_left(options)
+    reuse = may_update(options)
+    keyring = keyring_for(options, options.directory, in_series=bool(options.series))
+    before = len(status.notes)
     facts = _check(options, status, left, local, reuse=reuse)
+    if lost is not None:
+        status.notes.insert(before, _begins_anew(options, lost, facts))
     options = replace(options, donor=facts.reached(options.donor))
     status.donor_version = facts.version
     target = Target(
@@ -106,8 +116,10 @@ def copy(
             StatusFile(target.root / OWN_DIR, status, operation="clone") as file,
             stop_on_request(target.lock, stopped),
         ):
-            received, facts = _receive(options, target, facts, left, Controls(status, limits, stopped), file, keyring)
-        _finish(options, target, status, facts, received, owner, keyring)
+            increments = Increments(options, target, limits, left, has_whole=reuse)
+            controls = Controls(status, limits, stopped)
+            received, facts = _receive(options, target, facts, left, controls, file, keyring, increments)
+        _finish(options, target, status, facts, received, owner, keyring, increments.taken)
     except BaseException as error:
         if _let_go(target, error):
             keyring.discard()
@@ -115,14 +127,14 @@ def copy(
     return facts, received
 
 
-def _find_left(options: CloneOptions, status: CloneStatus) -> Resumable | None:
-    """What an earlier process left of a clone, if that can be gone on with."""
+def _find_left(options: CloneOptions) -> tuple[Resumable | None, SnapshotGone | None]:
+    """What an earlier process left of a clone, if that can be gone on with, or why it can't."""
     if options.directory.is_dir() and is_unfinished(options.directory):
         try:
-            return find_resumable(options.directory, options.map_paths)
+            return find_resumable(options.directory, options.map_paths), None
         except SnapshotGone as error:
-            status.notes.append(_begins_anew(options.directory, error))
-    return None
+            return None, error
+    return None, None
 
 
 def _check(
@@ -144,6 +156,7 @@ def _check(
     if left is not None:
         refuse_unfinished_of_other(options.directory, left, uuid)
     elif reuse:
+        refuse_full(options, facts)
         check_same_donor(options.directory, options.donor, uuid, options.discard_changes, status)
     return facts
 
@@ -156,6 +169,7 @@ def _finish(
     received: Received,
     owner: tuple[int, int] | None,
     keyring: CloneKeyring,
+    taken: Outcome | None,
 ) -> None:
     """All is there: note what was done, and let the directory be one that a server starts on."""
     if received.compression not in ("", options.compression.algorithm):
@@ -169,8 +183,12 @@ def _finish(
             f"brought an earlier clone up to date: {amount(written)} written, {target.base.renamed} tablespaces"
             f" renamed, {removed} removed"
         )
+    if taken is not None:
+        status.notes.append(describe(taken, status))
     finished = time.time()
-    manifest = manifest_of(options.donor, _settings(options, received), status, facts, received, target, finished)
+    settings = _settings(options, received, taken)
+    manifest = manifest_of(options.donor, settings, status, facts, received, target, finished)
+    manifest["series"] = options.series or None
     encryption = encryption_of(keyring, facts)
     target.finish(
         manifest | encryption, views_of(options.donor, status, finished), owner=owner,
@@ -200,11 +218,13 @@ def _stays(target: Target, error: BaseException) -> bool:
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
-def _begins_anew(directory: Path, reason: CloneError) -> str:
+def _begins_anew(options: CloneOptions, reason: CloneError, facts: DonorFacts) -> str:
     """What is said where a new clone takes the place of an unfinished one."""
     if not isinstance(reason, SnapshotGone):
         return "the connection broke before anything was copied: the clone begins anew"
-    return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+    compared = options.incremental != "off" and sends_increments(facts) and base_files(options.directory)
+    how = "which takes only what is missing" if compared else "in full"
+    return f"the unfinished clone in {options.directory} can't be continued: {reason.message}; a new one begins, {how}"
 
 
 def _transfer_of(options: CloneOptions) -> Transfer:
@@ -224,6 +244,7 @@ def _receive(
     controls: Controls,
     file: StatusFile,
     keyring: CloneKeyring,
+    increments: Increments,
 ) -> tuple[Received, DonorFacts]:
     """The transfer, and the facts about the donor as they are in the end: where it has given the snapshot up a new
     clone begins, and that is said."""
@@ -233,26 +254,32 @@ def _receive(
 
     def prepare_anew(error: CloneError) -> DonorFacts:
         nonlocal facts
-        now = check(options.donor, None, stall_timeout=options.stall_timeout)
-        now.verdict()
-        if options.write_changed_only or is_resumable(target.root):  # else nothing is there yet
+        compared = increments.taken is not None
+        if compared:
+            now = await_donor(options, controls.status, controls.stopped)
+        else:
+            now = check(options.donor, None, stall_timeout=options.stall_timeout)
+            now.verdict()
+        if options.write_changed_only or compared or is_resumable(target.root):  # else nothing is there yet
             check_still_same_donor(target.root, options.donor, facts, now, options.discard_changes, controls.status)
-        controls.status.notes.append(_begins_anew(target.root, error))
+        what = f"{error.message}: the clone begins anew and compares what was copied already"
+        controls.status.notes.append(what if compared else _begins_anew(options, error, now))
         controls.status.begin_anew()
         facts = now
         return facts
 
     recipient = Recipient(
         options.donor, target, _transfer_of(options), controls, facts=facts, mapping=options.map_paths, left=left,
-        keyring=keyring, on_begun=begun, prepare_anew=prepare_anew,
+        keyring=keyring, on_begun=begun, prepare_anew=prepare_anew, source=increments,
     )  # fmt: skip
     return recipient.run(), facts
 
 
-def _settings(options: CloneOptions, received: Received) -> dict[str, object]:
+def _settings(options: CloneOptions, received: Received, taken: Outcome | None) -> dict[str, object]:
     """What the manifest tells about how the clone was made."""
     return {
         "threads": options.threads or "auto",
+        "incremental": taken is not None,
         "compression": received.compression,
         "tls": received.cipher,
         "block_ddl": options.block_ddl,
@@ -262,13 +289,15 @@ def _settings(options: CloneOptions, received: Received) -> dict[str, object]:
     }
 
 
-def _boot(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+def boot_clone(options: CloneOptions, status: CloneStatus, stopped: threading.Event) -> None:
+    """Let a private server recover it."""
     from innoclone.commands.boot import boot
 
     boot(BootOptions(options.directory, mysqld=options.mysqld), status=status, stopped=stopped)
 
 
-def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+def result_of(options: CloneOptions, status: CloneStatus, facts: DonorFacts, received: Received) -> CloneResult:
+    """What its caller is told."""
     return CloneResult(
         directory=options.directory,
         donor_uuid=facts.variables.get("server_uuid", ""),
@@ -279,6 +308,7 @@ def _result(options: CloneOptions, status: CloneStatus, facts: DonorFacts, recei
         connections=received.connections,
         compression=received.compression,
         cipher=received.cipher,
+        incremental=received.compared,
         position=status.position,
         notes=list(status.notes),
     )

@@ -16,9 +16,11 @@ from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.names import OWN_DIR
 from innoclone.receive.resume import keyring_in
 from innoclone.records.journal import read_journal
+from innoclone.records.status import CloneStatus
+from innoclone.server.keyring import Keyring
 from innoclone.server.preflight import DonorFacts
 
-__all__ = ["configuration_of", "encryption_of", "keyring_for"]
+__all__ = ["configuration_of", "encryption_of", "keyring_for", "own_keyring"]
 
 
 def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = False) -> CloneKeyring:
@@ -53,6 +55,18 @@ def encryption_of(keyring: CloneKeyring, facts: DonorFacts) -> dict[str, object]
     return {ENCRYPTION: {"keyring": str(keyring.path), "key": keyring.master().name} | logs}
 
 
+def own_keyring(
+    manifest: Mapping[str, Any], keyring: CloneKeyring, keys: Keyring | None, status: CloneStatus
+) -> dict[str, object]:
+    """A server on a copy adds keys to its keyring: it gets one of its own. What the manifest tells of it."""
+    if keys is None or ENCRYPTION not in manifest:
+        return {}
+    entry = manifest[ENCRYPTION]
+    keyring.copy(keys.path, entry["key"])
+    status.notes.append(f"encrypted: a server needs the keyring {keyring.path} (component_keyring_file)")
+    return {ENCRYPTION: {**entry, "keyring": str(keyring.path)}}
+
+
 def configuration_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Files of the data directory by which a server finds the keyring, by name; ``entry`` is `encryption_of`'s."""
-    return local_configuration(Path(entry[ENCRYPTION]["keyring"])) if entry else {}
+    """Files of the data directory by which a server finds the keyring, by name; none without encryption."""
+    return local_configuration(Path(entry[ENCRYPTION]["keyring"])) if ENCRYPTION in entry else {}

@@ -6,9 +6,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from innoclone.commands.destination import check_place
 from innoclone.commands.local import LocalResult, local
@@ -21,9 +22,9 @@ from innoclone.files.generations import (
     Generation,
     begin_generation,
     check_latest,
+    give_base,
     name_for,
     point_latest,
-    reflink_base,
     refuse_removal,
     remove_generations,
     remove_unfinished,
@@ -38,7 +39,9 @@ from innoclone.records.status import CloneStatus
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.transport.sql import Sql
 
-__all__ = ["Preview", "add_generation", "preview"]
+__all__ = ["Preview", "add_generation", "add_to_series", "no_sharing", "prepare_folder", "preview"]
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -69,36 +72,67 @@ def add_generation(
     """
     status = status if status is not None else CloneStatus()
     folder = options.directory
+    prepare_folder(folder, status)
+    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
+        donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
+        files = DonorFiles.find(sql, options.datadir)
+    reflinks, shares = files.can_reflink(folder), shares_blocks(folder)
+    if not (reflinks or shares or options.full_copies):
+        raise no_sharing(folder)
+
+    def make(new: Path, series: str, newest: Path | None) -> LocalResult:
+        one = replace(
+            options, directory=new, generations=0, keep=Policy(), keep_base=False, incremental="off", series=series
+        )
+        if newest is not None and shares and not reflinks:
+            give_base(newest, new)
+            methods = tuple(name for name in options.copy_methods if name != Method.REFLINK.value)
+            one = replace(one, incremental="require", copy_methods=methods)
+        return local(one, status=status, stopped=stopped, limits=limits)
+
+    status.notes.append(f"cloning {options.donor} into a new generation in {folder}")
+    result, kept = add_to_series(folder, donor, options.policy, make, status, discard=options.discard_changes)
+    return replace(result, kept=kept, notes=list(status.notes))
+
+
+def prepare_folder(folder: Path, status: CloneStatus) -> None:
+    """Let the folder be one that generations are added to. Raises where it can't be that."""
     check_place(folder)
     folder.mkdir(mode=0o750, exist_ok=True)
     check_latest(folder)
     for path in folder.iterdir():
         record_dead(path, status)
-    with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
-        donor = str(sql.value("SELECT @@GLOBAL.server_uuid"))
-        files = DonorFiles.find(sql, options.datadir)
+
+
+def no_sharing(folder: Path) -> TargetUnusable:
+    """The error for a file system on which a generation is as large as its data."""
+    return TargetUnusable(
+        f"the file system of {folder} can't share blocks, so every generation would be a full copy",
+        hint="use XFS or btrfs, or say --full-copies",
+    )
+
+
+def add_to_series(
+    folder: Path,
+    donor: str,
+    policy: Policy,
+    make: Callable[[Path, str, Path | None], R],
+    status: CloneStatus,
+    *,
+    discard: bool,
+) -> tuple[R, tuple[CloneError, ...]]:
+    """Have ``make`` clone into a new generation of the server with UUID ``donor``, of the series that it is told, with
+    its newest generation if there is one. Then what no rule of ``policy`` keeps goes; what should have gone and had to
+    stay is handed back. What a generation has of its own goes with ``discard``."""
     series = series_id(folder, donor)
     removed, strange = remove_unfinished(folder, donor, series)
     status.notes += [f"removed {path.name}, which an interrupted run had left unfinished" for path in removed]
-    reflinks, shares = files.can_reflink(folder), shares_blocks(folder)
-    if not (reflinks or shares or options.full_copies):
-        raise TargetUnusable(
-            f"the file system of {folder} can't share blocks, so every generation would be a full copy",
-            hint="use XFS or btrfs, or say --full-copies",
-        )
     new = _free_place(folder)
-    status.notes.append(f"cloning {options.donor} into {new}")
     older = series_of(folder, donor)
-    series = begin_generation(new, donor, series, like=older[-1].path if older else None)
-    one = replace(
-        options, directory=new, generations=0, keep=Policy(), keep_base=False, incremental="off", series=series
-    )
+    newest = older[-1].path if older else None
+    series = begin_generation(new, donor, series, like=newest)
     try:
-        if older and shares and not reflinks:
-            reflink_base(older[-1].path, new)
-            methods = tuple(name for name in options.copy_methods if name != Method.REFLINK.value)
-            one = replace(one, incremental="require", copy_methods=methods)
-        result = local(one, status=status, stopped=stopped, limits=limits)
+        result = make(new, series, newest)
     except BaseException:
         with contextlib.suppress(CloneError, OSError):
             if is_unfinished(new) and all(is_mark(entry) for entry in new.iterdir()):
@@ -107,10 +141,10 @@ def add_generation(
                 new.rmdir()  # empty, where nothing of the clone was worth keeping
         raise
     point_latest(folder, new)
-    outlived = _outlived(series_of(folder, donor), options.policy, new)
-    gone, kept = remove_generations(outlived, discard_changes=options.discard_changes)
+    outlived = _outlived(series_of(folder, donor), policy, new)
+    gone, kept = remove_generations(outlived, discard_changes=discard)
     status.notes += [f"removed generation {path.name}" for path in gone]
-    return replace(result, kept=(*strange, *kept), notes=list(status.notes))
+    return result, (*strange, *kept)
 
 
 def _free_place(folder: Path) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from innoclone.files.names import OWN_DIR
 from innoclone.files.swap import fresh_sibling
 from innoclone.files.system import file_error
 from innoclone.records.history import DIED
+from innoclone.records.served import served_from
 from innoclone.records.status import State
 from innoclone.records.statusfile import INTERRUPTED, read_status
 
-__all__ = ["Condition", "DirectoryStatus", "inspect"]
+__all__ = ["Condition", "DirectoryStatus", "inspect", "inspect_with_donors"]
 
 
 class Condition(enum.Enum):
@@ -31,6 +32,7 @@ class Condition(enum.Enum):
     DIED = "died"  # killed, or the machine went down
     UNFINISHED = "unfinished"  # and nothing tells why
     COMPLETE = "complete"
+    SERVED = "served"  # no clone of ours, but a donor of ours serves it
 
 
 _ENDED = {INTERRUPTED: Condition.INTERRUPTED, State.FAILED.value: Condition.FAILED}
@@ -42,7 +44,7 @@ class DirectoryStatus:
 
     ``holder`` is the process that works on it, ``last`` what the last one wrote to ``status.json`` (empty where that is
     not known), ``manifest`` that of a finished clone, ``successor`` the clone that is made beside it to take its place
-    (``local --keep-base``).
+    (``local --keep-base``), ``served`` the donors of this user that serve it (`innoclone.records.served`).
     """
 
     directory: Path
@@ -51,6 +53,7 @@ class DirectoryStatus:
     last: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     successor: DirectoryStatus | None = None
+    served: Sequence[Mapping[str, Any]] = ()
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -70,8 +73,24 @@ class DirectoryStatus:
             found |= {name: self.manifest.get(name) for name in taken}
         if self.successor is not None:
             found["successor"] = self.successor.fields
+        if self.served:
+            found["served"] = list(self.served)
         found |= {name: value for name, value in self.last.items() if name != "format"}
         return found | ({"state": DIED} if self.condition is Condition.DIED else {})
+
+
+def inspect_with_donors(directory: Path) -> DirectoryStatus:
+    """The same with the donors that serve it, also where that is no clone of ours: for who only wants to know.
+
+    Raises as `inspect`.
+    """
+    served = served_from(directory)
+    try:
+        return replace(inspect(directory), served=served)
+    except TargetUnusable:
+        if not served:
+            raise
+        return DirectoryStatus(directory, Condition.SERVED, served=served)
 
 
 def inspect(directory: Path) -> DirectoryStatus:

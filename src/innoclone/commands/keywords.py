@@ -13,7 +13,7 @@ from innoclone.transport.endpoint import Compression
 
 __all__ = [
     "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "SharedKeywords", "VerifyKeywords",
+    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -60,6 +60,12 @@ class CloneKeywords(_NetworkKeywords, _ResultKeywords, total=False):
     """Of `CloneOptions`; ``compress`` is an argument of its own."""
 
     write_changed_only: bool
+    incremental: str
+    keep_base: bool
+    generations: int
+    keep: Policy
+    full_copies: bool
+    series: str
 
 
 class ReplaceKeywords(_NetworkKeywords, total=False):
@@ -93,6 +99,7 @@ class RestoreKeywords(TypedDict, total=False):
     """Of `RestoreOptions`."""
 
     chown: str | None
+    keyring: Path | None
     mysqld_check: bool
     mysqld: Path | None
     accept_changes: bool
@@ -119,7 +126,29 @@ class VerifyKeywords(TypedDict, total=False):
     """Of `VerifyOptions`."""
 
     mysqld: Path | None
+    keyring: Path | None
     threads: int
+
+
+class ServeKeywords(TypedDict, total=False):
+    """Of `ServeOptions`."""
+
+    datadir: Path | None
+    relay: bool
+    recover: Path | None
+    mysqld: Path | None
+    bind_address: str
+    port: int
+    once: bool
+    ssl_cert: Path | None
+    ssl_key: Path | None
+    require_secure_transport: bool
+    max_connections: int
+    reconnect_timeout: int
+    max_data_bandwidth: float
+    max_network_bandwidth: float
+    max_donor_read: int
+    keyring: Path | None
 
 
 class ReplicateKeywords(TypedDict, total=False):

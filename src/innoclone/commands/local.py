@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from innoclone.commands.awaiting import await_donor
+from innoclone.commands.beside import settle_sibling, take_place
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.earlierclone import (
     check_same_donor,
@@ -28,11 +30,10 @@ from innoclone.files.copying import Method
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
-from innoclone.files.ownlife import refuse_losses
-from innoclone.files.swap import exchange, fresh_sibling, hold_for_swap
+from innoclone.files.swap import fresh_sibling, hold_for_swap
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import find_resumable
-from innoclone.receive.retry import Deed, Retries, When, serves_next_run
+from innoclone.receive.retry import serves_next_run
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.limits import Limits
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
@@ -202,18 +203,9 @@ class _Clone:
         return CopiedLocally(received, copied.summary, copied.reflink)
 
     def _await_donor(self, directory: Path) -> None:
-        """Until it answers again. Raises the error why it doesn't, or doesn't fit any more; or `Interrupted`."""
+        """Until it answers again. Raises as `await_donor`, or that another server does."""
         options = self.options
-        retries = Retries(options.retry_for, self.status)
-        while True:
-            retries.wait(self.stopped)
-            try:
-                facts = check(options.donor, None)
-                break
-            except CloneError as error:
-                if retries.deed(error, When.AWAITED) is not Deed.RECONNECT:
-                    raise
-        facts.verdict()
+        facts = await_donor(options, self.status, self.stopped)
         check_still_same_donor(directory, options.donor, self.facts, facts, options.discard_changes, self.status)
         self.facts = facts
         with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
@@ -301,26 +293,11 @@ def _copy_beside(clone: _Clone) -> CopiedLocally:
     old = Path(os.path.realpath(clone.options.directory))  # a symbolic link stays one
     new = fresh_sibling(old)
     with hold_for_swap(old) as lock, stop_on_request(lock, clone.stopped):
-        _settle_sibling(clone, new)
+        uuid = clone.facts.variables.get("server_uuid", "")
+        settle_sibling(new, clone.options.donor, uuid, clone.options.discard_changes, clone.status)
         copied = clone.into(new, replace=True, like=old)
-        try:
-            if not clone.options.discard_changes:
-                refuse_losses(old)  # it was a whole clone all the time: a server may have run on it
-            exchange(new, old)
-        except CloneError as error:
-            error.advice = f"the new clone is complete, in {new}; {error.advice}"
-            raise
+        take_place(new, old, clone.options.discard_changes)
     return copied
-
-
-def _settle_sibling(clone: _Clone, new: Path) -> None:
-    """What an earlier run has left where a successor is made may be a whole clone by now, even a server's data."""
-    if new.is_symlink():
-        raise TargetExists(f"{new} is a symbolic link", hint="the new clone is made there: remove the link")
-    if new.is_dir() and is_earlier_clone(new) and not is_unfinished(new):
-        discard, status = clone.options.discard_changes, clone.status
-        check_unchanged(new, discard, status)
-        check_same_donor(new, clone.options.donor, clone.facts.variables.get("server_uuid", ""), discard, status)
 
 
 def _settings(options: LocalOptions, copied: CopiedLocally, incremental: bool) -> dict[str, object]:

@@ -14,7 +14,7 @@ from innoclone.transport.timings import STALL_TIMEOUT
 __all__ = [
     "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "SERVE_PORT", "STOP_TIMEOUT",
     "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
-    "BackupOptions", "RestoreOptions", "ServeOptions", "StoreAccess", "StoreRestoreOptions", "VerifyOptions",
+    "RestoreOptions", "ServeOptions", "VerifyOptions", "bounded", "refuse_relative",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -50,13 +50,13 @@ class CopyOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
-        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
-        _bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
         if not self.stall_timeout > 0:
             raise UsageError("stall-timeout must be above 0")
         if self.retry_for is not None:
-            _bounded("retry-for", self.retry_for, 0, MAX_RETRY)
-        _refuse_relative(self.map_paths)
+            bounded("retry-for", self.retry_for, 0, MAX_RETRY)
+        refuse_relative(self.map_paths)
         if self.keyring_key is not None and self.keyring is None:
             raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
         if self.keyring is not None and not self.keyring.is_absolute():
@@ -73,14 +73,26 @@ class CloneOptions(CopyOptions):
     max_network_bandwidth: float = 0  # MiB/s on the wire over all connections, 0 = no limit
     verify_pages: bool = True  # check the checksum of every page that was written
     write_changed_only: bool = False  # update an earlier clone in the directory: only differing pages
+    incremental: str = "auto"  # take only what differs from an earlier clone, if the donor can; off; require
+    keep_base: bool = False  # leave the earlier clone whole until the new one is complete, then swap
+    generations: int = 0  # keep that many dated clones in ``directory`` instead of one; 0 = one
+    keep: Policy = field(default_factory=Policy)  # more rules: what any rule keeps is kept
+    full_copies: bool = False  # with generations: also where they can't share blocks
+    series: str = ""  # the id of the series that ``directory`` is a generation of, '' if of none
 
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
         super().__post_init__()
+        _check_incremental(self.incremental)
         if self.threads is not None:
-            _bounded("threads", self.threads, 1, MAX_THREADS)
-        _bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
-        _bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+            bounded("threads", self.threads, 1, MAX_THREADS)
+        bounded("max-concurrency", self.max_concurrency, 1, MAX_THREADS)
+        bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+
+    @property
+    def policy(self) -> Policy:
+        """All rules by which dated clones are kept; without any, ``directory`` is one clone."""
+        return replace(self.keep, last=max(self.keep.last, self.generations))
 
 
 @dataclass(frozen=True)
@@ -101,9 +113,8 @@ class LocalOptions(CopyOptions):
     def __post_init__(self) -> None:
         """Refuse what no clone could run with."""
         super().__post_init__()
-        _bounded("threads", self.threads, 1, MAX_THREADS)
-        if self.incremental not in ("auto", "off", "require"):
-            raise UsageError(f"incremental must be auto, off or require, not {self.incremental}")
+        bounded("threads", self.threads, 1, MAX_THREADS)
+        _check_incremental(self.incremental)
 
     @property
     def policy(self) -> Policy:
@@ -161,6 +172,7 @@ class VerifyOptions:
     directory: Path
     against: Endpoint | None = None
     mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone: with it encrypted pages are checked, too
     threads: int = 4  # files or tables looked at in parallel
 
 
@@ -171,6 +183,7 @@ class RestoreOptions:
     clone: Path  # a symbolic link to it will do
     directory: Path
     chown: str | None = None  # who shall own the files; None: for root whom the clone belongs to, else this user
+    keyring: Path | None = None  # of an encrypted clone, if it isn't where the manifest says
     mysqld_check: bool = False  # let a private mysqld come up on the new directory once
     mysqld: Path | None = None
     accept_changes: bool = False  # also if a server of its own has run on the clone
@@ -183,60 +196,9 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no restore could run with."""
-        _bounded("threads", self.threads, 1, MAX_THREADS)
-        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
-        _refuse_relative(self.map_paths)
-
-
-@dataclass(frozen=True)
-class StoreAccess:
-    """Where a store is and what opens it. ``options`` are obstore's, beside the providers' own environment."""
-
-    address: str
-    key_file: Path | None = None
-    passphrase_file: Path | None = None  # neither: INNOCLONE_STORE_PASSPHRASE
-    options: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class BackupOptions:
-    """A finished clone becomes a snapshot in a store. Raises UsageError when a value is out of bounds."""
-
-    clone: Path  # a symbolic link to it will do
-    store: StoreAccess
-    full: bool = False  # build on no earlier snapshot
-    accept_changes: bool = False  # also if a server of its own has run on the clone
-    threads: int = 4  # parts of files at the same time; each fills a pack of its own
-    max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
-    verify_pages: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what no backup could run with."""
-        _bounded("threads", self.threads, 1, MAX_THREADS)
-        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
-
-
-@dataclass(frozen=True)
-class StoreRestoreOptions:
-    """A snapshot in a store becomes a new data directory. Raises UsageError when a value is out of bounds."""
-
-    store: StoreAccess
-    snapshot: str
-    directory: Path
-    chown: str | None = None
-    mysqld_check: bool = False  # let a private mysqld come up on the new directory once
-    mysqld: Path | None = None
-    map_paths: tuple[tuple[str, str], ...] = ()  # (path of the clone, new path) for its files outside its directory
-    threads: int = 4  # packs read at the same time
-    max_data_bandwidth: float = 0  # MiB/s written, 0 = no limit
-    fsync: bool = True
-    verify_pages: bool = True  # read all back and check every page
-
-    def __post_init__(self) -> None:
-        """Refuse what no restore could run with."""
-        _bounded("threads", self.threads, 1, MAX_THREADS)
-        _bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
-        _refuse_relative(self.map_paths)
+        bounded("threads", self.threads, 1, MAX_THREADS)
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        refuse_relative(self.map_paths)
 
 
 @dataclass(frozen=True)
@@ -252,7 +214,7 @@ class ReplicateOptions:
 
     def __post_init__(self) -> None:
         """Refuse what can't be."""
-        _bounded("wait", self.wait, 0, MAX_RETRY)
+        bounded("wait", self.wait, 0, MAX_RETRY)
 
 
 @dataclass(frozen=True)
@@ -265,6 +227,9 @@ class ServeOptions:
     password: str = field(repr=False)
     live: Endpoint | None = None  # that server
     datadir: Path | None = None  # its data directory as it is seen here; None = @@datadir
+    relay: bool = False  # pass its own stream on, and read no file
+    recover: Path | None = None  # where a copy of data of a crashed server may be made, to be recovered and served
+    mysqld: Path | None = None  # that recovers it; None = look for one
     bind_address: str = "127.0.0.1"
     port: int = SERVE_PORT  # 0: any that is free
     once: bool = False  # end when one clone was taken in full
@@ -277,6 +242,7 @@ class ServeOptions:
     max_network_bandwidth: float = 0.0
     max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
+    keyring: Path | None = None  # of what is encrypted in the directory, if it isn't where a clone's manifest says
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
@@ -298,12 +264,18 @@ class ServeOptions:
             raise UsageError("a bandwidth must not be below 0")
 
 
-def _bounded(name: str, value: float, least: float, most: float) -> None:
+def _check_incremental(value: str) -> None:
+    if value not in ("auto", "off", "require"):
+        raise UsageError(f"incremental must be auto, off or require, not {value}")
+
+
+def bounded(name: str, value: float, least: float, most: float) -> None:
+    """Raises UsageError for a value of the option ``name`` that is out of bounds."""
     if not least <= value <= most:
         raise UsageError(f"{name} must be from {least:g} to {most:g}, not {value:g}")
 
 
-def _refuse_relative(map_paths: tuple[tuple[str, str], ...]) -> None:
+def refuse_relative(map_paths: tuple[tuple[str, str], ...]) -> None:
     """A manifest names these places, for any process in any working directory."""
     for old, new in map_paths:
         if not old.startswith("/") or not new.startswith("/"):

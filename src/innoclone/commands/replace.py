@@ -26,6 +26,7 @@ from pathlib import Path
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import copy
 from innoclone.commands.options import BootOptions, CloneOptions, ReplaceOptions
+from innoclone.commands.replacekeyring import refuse_unreadable, server_key
 from innoclone.commands.runrecord import record_completed, record_dead, recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import (
@@ -158,6 +159,7 @@ class _Replacement:
         self.options, self.managed, self.places = options, options.managed, places
         self.status, self.stopped, self.limits = status, stopped, limits
         self.control = _control(options.managed, places)
+        self.key: tuple[Path, str] | None = None  # that a clone of an encrypted donor is for
 
     def run(self) -> Path | None:
         """All of it; where the old data is kept."""
@@ -191,6 +193,7 @@ class _Replacement:
         clone = self.options.clone
         donor = check(clone.donor, None, stall_timeout=clone.stall_timeout, install_plugin=clone.install_plugin)
         donor.verdict()
+        self.key = server_key(self.managed.endpoint, server.variables.get("server_uuid", ""), donor)
         refuse_unlike(server.variables, donor.variables)
         with Sql(clone.donor, read_timeout=clone.stall_timeout) as sql:
             refuse_clashes(stay, {schema_folder(name) for name in schemas_of(sql)})
@@ -225,14 +228,16 @@ class _Replacement:
     def _clone_options(self) -> CloneOptions:
         """Beside the data, for its owner; what an earlier run left there is used."""
         owner = self.places.data.stat()
+        keyring, key = self.key or (None, None)
         chown = f"{owner.st_uid}:{owner.st_gid}" if os.geteuid() == 0 else None
         return replace(
             self.options.clone, directory=self.places.new, write_changed_only=True, discard_changes=True, fsync=True,
-            boot=False, chown=chown,
+            boot=False, chown=chown, keyring=keyring, keyring_key=key,
         )  # fmt: skip
 
     def _copy(self) -> None:
         copy(self._clone_options(), self.status, self.stopped, self.limits)
+        refuse_unreadable(self.places.new, self.key[0] if self.key else None)
         self.places.new.chmod(self.places.data.stat().st_mode & 0o7777)
 
     def _trial(self, server: ServerFacts) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.destination import owner_of, places_of
+from innoclone.commands.encryption import configuration_of, own_keyring
 from innoclone.commands.options import RestoreOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
@@ -32,6 +33,7 @@ from innoclone.errors import (
 )
 from innoclone.files.copying import Method
 from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.keyring import CloneKeyring, keyring_home
 from innoclone.files.manifest import read_manifest, timestamp
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -45,6 +47,7 @@ from innoclone.records.statusfile import StatusFile
 from innoclone.records.verdict import FIELD, record_verdict
 from innoclone.server import cloned
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
+from innoclone.server.keyring import Keyring
 from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.restoreplan import check_space, plan_copy, rows_of
@@ -127,6 +130,7 @@ class _Restore:
         self.manifest: dict[str, Any] = {}
         self.changed = False  # a server of its own has run on the clone
         self.programs: Programs | None = None
+        self.keyring = CloneKeyring(keyring_home(Path(os.path.realpath(self.directory))))
 
     def run(self) -> RestoreResult:
         began = time.time()
@@ -139,8 +143,9 @@ class _Restore:
             owner = self._owner()
             self.programs = self._programs(owner)
             self._refuse_nesting()
+            keys = cloned.keyring_of(self.manifest, self.options.keyring)
             items, folders = self._plan()
-            copying = self._copy(items, folders, owner)
+            copying = self._copy(items, folders, owner, keys)
         booted = ""
         if self.programs is not None:
             booted = boot_restored(self.directory, self.options.mysqld, self.status, self.stopped)
@@ -213,7 +218,9 @@ class _Restore:
             )
         return items, folders
 
-    def _copy(self, items: list[Item], folders: list[Path], owner: tuple[int, int] | None) -> Copying:
+    def _copy(
+        self, items: list[Item], folders: list[Path], owner: tuple[int, int] | None, keys: Keyring | None
+    ) -> Copying:
         options = self.options
         shares = Method.REFLINK.value in options.copy_methods
         check_space(self.clone, items, shares=shares)
@@ -238,10 +245,14 @@ class _Restore:
                 copying.sync()
                 copying.compare()
             self._prove(items, target)
-            self.manifest = self._new_manifest(items, target)
-            target.finish(self.manifest, {}, owner=owner, markers=())
+            self.manifest = self._new_manifest(items, target) | own_keyring(
+                self.manifest, self.keyring, keys, self.status
+            )
+            target.finish(self.manifest, {}, owner=owner, markers=(), configuration=configuration_of(self.manifest))
+            self.keyring.give(target.root)
         except BaseException:
             target.discard()
+            self.keyring.discard()
             raise
         return copying
 

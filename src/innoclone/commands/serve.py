@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from innoclone.commands.options import ServeOptions
+from innoclone.commands.recovery import recovered_copy
 from innoclone.commands.serving import Attendant, record_taking
 from innoclone.donor.account import Account
 from innoclone.donor.clones import DonorOptions
 from innoclone.donor.live import find_live
 from innoclone.donor.offer import Source
+from innoclone.donor.redolog import NotShutDown
 from innoclone.donor.service import Donor, Observer
-from innoclone.donor.stored import Stored, look
+from innoclone.donor.stored import look
 from innoclone.donor.takings import Taking
 from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
 from innoclone.records.units import MIB
 
-__all__ = ["new_password", "serve"]
+__all__ = ["Serving", "new_password", "serve"]
 
 PASSWORD_BYTES = 15
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where recipients may come, and of which MySQL version what they get is."""
+
+    bind_address: str
+    port: int
+    version: str
 
 
 def new_password() -> str:
@@ -57,10 +70,11 @@ def serve(
 
     ``ready`` is called with the donor when it listens, ``look_at`` once a second with who takes a clone, ``ended`` with
     each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
-    `EncryptionUnsupported` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
+    `KeyringFailed` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
     """
-    source: Source = find_live(options.live, options.datadir) if options.live is not None else _stored(options)
-    try:
+    with contextlib.ExitStack() as stack:
+        source = _source(options, stack)
+        stack.callback(source.close)
         counting = _Counting(options, source.name, ended)
         donor = counting.donor = Donor(
             source,
@@ -75,11 +89,20 @@ def serve(
         with Attendant(donor, look_at):
             ready(donor)
             donor.serve()
-    finally:
-        source.close()
     return counting.taken
 
 
-def _stored(options: ServeOptions) -> Stored:
+def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
+    """What is served; ``stack`` gets what is to be removed afterwards."""
+    if options.live is not None:
+        return find_live(options.live, options.datadir, relay=options.relay)
     assert options.directory is not None, "the options see to that"
-    return look(options.directory)
+    try:
+        return look(options.directory, options.keyring)
+    except NotShutDown:
+        if options.recover is None:
+            raise
+    copy = stack.enter_context(recovered_copy(options.directory, options.recover, options.mysqld, options.keyring))
+    note = f"{options.directory} was not shut down: what is served is a copy that was recovered, {copy}"
+    found = look(copy, options.keyring)
+    return replace(found, notes=(note, *found.notes))

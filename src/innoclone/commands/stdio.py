@@ -19,15 +19,16 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from innoclone.commands.options import ServeOptions
-from innoclone.commands.serve import serve
-from innoclone.donor.service import Donor
 from innoclone.errors import CloneError, FileError, ProtocolError, SnapshotGone, TargetUnusable
 from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
+from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.listening import Listener
 from innoclone.transport.ssh import STDIO_USER
 from innoclone.version import __version__
@@ -46,7 +47,10 @@ from innoclone.wire.stdio import (
     serialize,
 )
 
-__all__ = ["serve_stdio"]
+if TYPE_CHECKING:
+    from innoclone.donor.service import Donor
+
+__all__ = ["Allowed", "serve_stdio"]
 
 STILL_HERE = 5.0  # seconds between two words to who waits
 PIPE_SIZE = 1 << 20  # the largest that an ordinary user may ask for (fs.pipe-max-size)
@@ -55,6 +59,15 @@ YOUNG = 60.0  # seconds
 LIFE = ".life"  # behind the name of a session's socket
 CLOSES_WITHIN = 1.0  # seconds between the halves of a pipe to a connection that is lost
 LOOK = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may be asked for. ``directory``: that and all below it, None: any that this user can read; ``server`` makes
+    an endpoint of a DSN, or raises a `CloneError`."""
+
+    directory: Path | None
+    server: Callable[[str], Endpoint]
 
 
 class _Pipe:
@@ -118,9 +131,8 @@ class _Pipe:
             done.set()
 
 
-def serve_stdio(allowed: Path | None) -> int:
-    """Greet, be told what is wanted, and do it until the other end goes. ``allowed`` is the only directory, with all
-    below it, that may be asked for; None: any that this user can read.
+def serve_stdio(allowed: Allowed) -> int:
+    """Greet, be told what is wanted, and do it until the other end goes.
 
     What comes back is an exit status: errors are told to the other end."""
     pipe = _Pipe()
@@ -143,10 +155,13 @@ def serve_stdio(allowed: Path | None) -> int:
 # ---- the donor -------------------------------------------------------------------------------------------------
 
 
-def _serve(pipe: _Pipe, request: Open, allowed: Path | None) -> None:
+def _serve(pipe: _Pipe, request: Open, allowed: Allowed) -> None:
     """Until the pipe ends, or nobody has come back after it was lost. Raises a `CloneError` where what is wanted can't
     be served."""
-    directory = _permitted(Path(request.directory), allowed)
+    from innoclone.commands.serve import serve  # most that come here only join, and each is a new process
+
+    directory = _permitted(Path(request.directory), allowed.directory) if request.directory else None
+    server = allowed.server(request.server) if request.server else None
     with _socket_of(request.session) as path:
         if _keep_alive(pipe, path.with_name(path.name + LIFE)):
             return
@@ -159,7 +174,7 @@ def _serve(pipe: _Pipe, request: Open, allowed: Path | None) -> None:
                     signal.signal(number, lambda *_: donor.stop())
                 pipe.answer(Ready())
 
-            serve(ServeOptions(directory, STDIO_USER, request.secret, socket=path), ready=ready)
+            serve(ServeOptions(directory, STDIO_USER, request.secret, live=server, socket=path), ready=ready)
 
 
 class _Life:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from innoclone.commands.options import StoreAccess
+from innoclone.commands.storeoptions import StoreAccess
 from innoclone.store.address import objects_at
 from innoclone.store.keys import Secret, secret_of
 from innoclone.store.persistent import Persistent

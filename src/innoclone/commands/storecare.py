@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from innoclone.commands.options import StoreAccess
 from innoclone.commands.storeaccess import objects_of, opened, secret_for
+from innoclone.commands.storeoptions import StoreAccess
 from innoclone.errors import CloneError, StoreKeyWrong, UsageError, VerifyFailed
 from innoclone.records.retention import Policy, apply
 from innoclone.records.status import CloneStatus, Stage

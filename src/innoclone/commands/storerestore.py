@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.destination import owner_of, places_of
-from innoclone.commands.options import StoreRestoreOptions
+from innoclone.commands.encryption import configuration_of, own_keyring
 from innoclone.commands.restore import RestoreResult, server_settings
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.commands.storeaccess import opened
+from innoclone.commands.storeoptions import StoreRestoreOptions
 from innoclone.commands.wholeclone import boot_restored, refuse_target
 from innoclone.errors import Interrupted, StoreDamaged, VerifyFailed
+from innoclone.files.keyring import CloneKeyring, keyring_home
 from innoclone.files.manifest import FORMAT, read_manifest, timestamp
 from innoclone.files.names import ANY_TABLE, OWN_DIR, place
 from innoclone.files.ownlife import LEFT, left_behind
@@ -38,6 +40,7 @@ from innoclone.records.statusfile import StatusFile
 from innoclone.records.verdict import FIELD, record_verdict
 from innoclone.server import cloned
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
+from innoclone.server.keyring import Keyring
 from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.fetching import Fetching
@@ -78,6 +81,8 @@ class _Restore:
         self.stopped, self.limits = stopped, limits
         self.directory = options.directory.absolute()
         self.owner = owner_of(options.chown) or self._owner_there()
+        self.keyring = CloneKeyring(keyring_home(Path(os.path.realpath(self.directory))))
+        self.keys: Keyring | None = None
         self.pages = 0
 
     def run(self) -> RestoreResult:
@@ -89,6 +94,7 @@ class _Restore:
         if contents.manifest.get("format") != FORMAT:
             raise StoreDamaged(f"snapshot {snapshot.id} holds no manifest of format {FORMAT}")
         programs = self._programs(contents.manifest)
+        self.keys = cloned.keyring_of(contents.manifest, self.options.keyring)
         places = [self._place(file) for file in contents.files]
         manifest = self._copy(contents, places, PackReader(repository, contents.packs), snapshot, source)
         booted = ""
@@ -162,9 +168,12 @@ class _Restore:
                 fetching.sync()
                 manifest = self._new_manifest(contents, places, target, snapshot, source)
                 self._prove(manifest, target)
-            target.finish(manifest, {}, owner=self.owner, markers=())
+            manifest |= own_keyring(manifest, self.keyring, self.keys, self.status)
+            target.finish(manifest, {}, owner=self.owner, markers=(), configuration=configuration_of(manifest))
+            self.keyring.give(target.root)
         except BaseException:
             target.discard()
+            self.keyring.discard()
             raise
         return manifest
 

@@ -31,6 +31,7 @@ from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.errors import CloneError, ConnectionLimit, Interrupted, SqlError, VerifyFailed
 from innoclone.files.inuse import Purpose
+from innoclone.files.keyring import read_keyring
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.names import OWN_DIR
 from innoclone.records.status import CloneStatus, Stage, State
@@ -89,10 +90,14 @@ class VerifyReport:
 
     def gaps(self) -> list[str]:
         """A line for each thing that could not be compared, or that a clone does not carry."""
+        hidden = self.pages.encrypted
+        pages = [f"{hidden} pages: encrypted, not decrypted (--keyring FILE does)"] if hidden else []
         if not self.compared:
-            return ["tables: not compared (no server was named)"]
+            return [*pages, "tables: not compared (no server was named)"]
         results = (*self.tables, *self.objects)
-        return [str(result) for result in results if result.outcome in (Outcome.NOT_COMPARED, Outcome.NOT_CLONED)]
+        return pages + [
+            str(result) for result in results if result.outcome in (Outcome.NOT_COMPARED, Outcome.NOT_CLONED)
+        ]
 
     def __str__(self) -> str:
         """The verdict in one line."""
@@ -170,9 +175,11 @@ def _pages(options: VerifyOptions, status: CloneStatus, stopped: threading.Event
         with lock:
             counter.data += count
 
+    masters = None if options.keyring is None else read_keyring(options.keyring)
     pages, problems = check_pages(
-        options.directory, _manifest(options.directory), threads=options.threads, progress=progress, cancel=stopped
-    )
+        options.directory, _manifest(options.directory), threads=options.threads, progress=progress, cancel=stopped,
+        masters=masters,
+    )  # fmt: skip
     status.finish(Stage.PAGE_CHECK)
     return VerifyReport(pages, tuple(problems))
 
@@ -199,7 +206,8 @@ class _Comparison:
     def run(self) -> VerifyReport:
         """The report with the outcomes."""
         if not cloned.is_recovered(self.directory):
-            boot(BootOptions(self.directory, mysqld=self.options.mysqld), status=self.status, stopped=self.stopped)
+            options = BootOptions(self.directory, mysqld=self.options.mysqld, keyring=self.options.keyring)
+            boot(options, status=self.status, stopped=self.stopped)
         self.manifest = _manifest(self.directory)
         cloned.check_series(self.manifest.get("donor", {}).get("version", ""), self.programs)
         with Sql(self.donor, most=LARGE) as sql:
@@ -234,7 +242,9 @@ class _Comparison:
     def _private_server(self) -> Iterator[Endpoint]:
         """A private server on the clone itself; finds ``position``."""
         kept = cloned.was_kept(self.directory)  # asked now: a private server has a UUID too while it runs
-        with cloned.private_server(self.programs, self.directory, self.manifest, waiting=self._waiting) as server:
+        with cloned.private_server(
+            self.programs, self.directory, self.manifest, keyring=self.options.keyring, waiting=self._waiting
+        ) as server:
             endpoint = Endpoint(socket=server.socket)
             if self.gtids:
                 with Sql(endpoint) as sql:
@@ -267,7 +277,7 @@ class _Comparison:
         row = self.status.start(Stage.CATCH_UP)
         with (
             follow.copy_beside(self.directory) as copy,
-            follow.following_server(self.programs, copy, self.manifest) as clone,
+            follow.following_server(self.programs, copy, self.manifest, self.options.keyring) as clone,
             Sql(clone) as replica,
         ):
             source = as_source(self.donor, sql)

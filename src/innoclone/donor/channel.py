@@ -21,6 +21,7 @@ from innoclone.wire.packets import PacketHeader, split
 __all__ = ["Channel"]
 
 TLS_BUFFER = 256 << 10  # bytes
+SMALL = 64 << 10  # bytes that are copied so that they go with their head
 ZSTD_LEVEL = 3  # where a client asks for none
 
 
@@ -93,6 +94,16 @@ class Channel(ServedConnection):
             return
         self._send_all(b"".join((*split(head), first)))
         self._send_all(data)
+
+    def write_data(self, head: bytes, data: bytes) -> None:
+        """One message, of ``head`` and ``data``. Raises `NetworkError`."""
+        first = PacketHeader(len(head) + len(data), 0).serialize() + head
+        if self._stream is not None:
+            self._stream.write(first + data)
+        else:
+            self._send_all(first + data if len(data) < SMALL else first)
+            if len(data) >= SMALL:
+                self._send_all(data)
 
     def say_file(self, head: bytes, kind: bytes, fd: int, offset: int, length: int) -> None:
         """The same with bytes of a file, where the channel `sends_files`.

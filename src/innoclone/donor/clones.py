@@ -81,16 +81,24 @@ class Clones:
         """Whether a recipient takes a clone, or may come back for the rest of it."""
         return any(course.tasks or course.stage is not StageNumber.DONE for course in self.courses)
 
-    def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool]) -> Course:
-        """A new clone. Waits until there is something to take, or until ``is_gone``."""
+    def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool], *, compared: bool = False) -> Course:
+        """A new clone; ``compared`` as in `Course`. Waits until there is something to take, or until ``is_gone``."""
 
         def make(given: Given) -> Course:
-            return Course(secrets.randbelow(CLONES - 1) + 1, given, self._patience, recipient)
+            number = secrets.randbelow(CLONES - 1) + 1
+            return Course(number, given, self._patience, recipient, compared=compared)
 
         course = self._source.begin(wish, make, is_gone)
         with self._lock:
             self._courses[course.clone_id] = course
         return course
+
+    def adopt(self, clone_id: int, make: Callable[[], Given], recipient: Recipient) -> Course:
+        """The clone that a server behind us knows by this id."""
+        with self._lock:
+            if clone_id not in self._courses:
+                self._courses[clone_id] = Course(clone_id, make(), self._patience, recipient)
+            return self._courses[clone_id]
 
     @property
     def _patience(self) -> float:

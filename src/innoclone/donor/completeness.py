@@ -12,11 +12,12 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from innoclone.donor.keys import Keys
 from innoclone.errors import TablespaceMissing, TargetUnusable
 from innoclone.files.system import file_error
 from innoclone.innodb.dictionary import DictionaryFile, tablespace_files
 from innoclone.innodb.page import UNCHECKED
-from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, SpaceHeader, is_temporary
+from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary
 from innoclone.stream.pagecheck import ExpectedFile
 
 __all__ = ["refuse_absent", "refuse_stale_log"]
@@ -25,15 +26,17 @@ NAMED = 3  # files that an error message names
 _FLUSHED = struct.Struct(f">{UNCHECKED}x Q")  # of the system tablespace's page 0: LSN of the last clean shutdown
 
 
-def refuse_absent(directory: Path, listed: Sequence[ExpectedFile], page_size: int, *, settled: bool) -> None:
-    """Raise `TablespaceMissing` if the server had files that are not ``listed``.
+def refuse_absent(
+    directory: Path, listed: Sequence[ExpectedFile], page_size: int, *, settled: bool, keys: Keys
+) -> None:
+    """Raise `TablespaceMissing` if the server had files that are not ``listed``. ``keys`` are for an encrypted one.
 
     Not ``settled``: the redo log is still to be applied, so that the dictionary may name files that are dropped by
     then; only what lies elsewhere is refused.
     """
     here = {os.path.normpath(one.name) for one in listed}
     elsewhere, missing = [], []
-    for file in _named(directory, listed, page_size):
+    for file in _named(directory, listed, page_size, keys):
         if file.space_id is not None and is_temporary(file.space_id):
             continue
         name = _within(directory, file.name)
@@ -70,14 +73,16 @@ def refuse_stale_log(directory: Path, listed: Sequence[ExpectedFile], checkpoint
         )
 
 
-def _named(directory: Path, listed: Sequence[ExpectedFile], page_size: int) -> list[DictionaryFile]:
+def _named(directory: Path, listed: Sequence[ExpectedFile], page_size: int, keys: Keys) -> list[DictionaryFile]:
     """The files that the dictionary names."""
-    path = directory / next((one.name for one in listed if one.space_id == DICTIONARY_SPACE), "mysql.ibd")
+    own = next((one for one in listed if one.space_id == DICTIONARY_SPACE), None)
+    path = directory / (own.name if own else "mysql.ibd")
+    clear = keys.reader(path, SpaceFlags(own.flags)) if own else bytes
     try:
         with path.open("rb", buffering=0) as file:
             descriptor = file.fileno()
             count = os.fstat(descriptor).st_size // page_size
-            return tablespace_files(lambda number: os.pread(descriptor, page_size, number * page_size), count)
+            return tablespace_files(lambda number: clear(os.pread(descriptor, page_size, number * page_size)), count)
     except OSError as error:
         raise file_error(error, f"can't read {path}") from error
     except ValueError as error:

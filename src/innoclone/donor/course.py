@@ -47,8 +47,11 @@ class Task:
 class Course:
     """For use by many threads."""
 
-    def __init__(self, clone_id: int, given: Given, patience: float, recipient: Recipient) -> None:
-        """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections."""
+    def __init__(
+        self, clone_id: int, given: Given, patience: float, recipient: Recipient, *, compared: bool = False
+    ) -> None:
+        """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections.
+        ``compared``: the recipient compares the files with what it has, so that none of FILE_COPY is sent."""
         self.clone_id, self.given = clone_id, given
         self.patience = patience
         self.recipient = recipient
@@ -61,7 +64,7 @@ class Course:
         self.master = 0  # the number of the connection that is its master, or was
         self.is_past_files = False  # no byte of a file will be asked for any more
         self.is_dropped = False  # nobody knows it any more
-        self._plans = given.plans
+        self._plans, self._compared = given.plans, compared
         self._changed = threading.Condition()
         self._tasks: dict[int, Task] = {}
         self._ended: set[int] = set()  # tasks that have sent the end of the stage
@@ -107,6 +110,17 @@ class Course:
             if number == MOST_TASKS:
                 raise SnapshotGone(f"the clone has {MOST_TASKS} tasks already")
             return self._add(Task(number, shut))
+
+    def join(self, shut: Callable[[], None]) -> Task:
+        """One more task, where not we lead the clone through its stages but a server behind us."""
+        with self._changed:
+            self.was_executed = True
+            return self._add(Task(next(n for n in range(MOST_TASKS + 2) if n not in self._tasks), shut))
+
+    def follow(self, stage: StageNumber) -> None:
+        """The server behind us has begun this stage."""
+        with self._changed:
+            self.stage = stage
 
     def restart(self, locator: Locator, shut: Callable[[], None]) -> Task:
         """The new master of a clone whose connections were lost; ``locator`` says what the recipient has.
@@ -220,6 +234,11 @@ class Course:
                     return chunk, 0
             return None
 
+    def refuse_failed(self) -> None:
+        """Raise what the clone failed with."""
+        with self._changed:
+            self._refuse_failed()
+
     def check(self, task: Task) -> None:
         """Raise what the clone failed with, `NetworkError` if the task is no longer part of it."""
         with self._changed:
@@ -323,6 +342,8 @@ class Course:
         """All chunks of the stage but those that are ``there``. What makes no sense there is as good as nothing."""
         plan = self._plans.get(self.stage)
         count = plan.chunks if plan is not None else 0
+        if self._compared and self.stage is StageNumber.FILE_COPY:
+            count = 0
         self._partial = [(chunk, max(0, done)) for chunk, done in there.incomplete if 1 <= chunk <= count]
         begun = {chunk for chunk, _ in self._partial}
         self._partial = list(dict(self._partial).items())

@@ -40,6 +40,8 @@ class Description:
     manifest: Mapping[str, Any]
     plugins: Mapping[str, str] = field(default_factory=dict)
     collations: Sequence[str] = ()
+    increments: bool = True
+    """Whether only what differs can be sent: that takes files that can be read."""
 
     @property
     def json(self) -> str:

@@ -6,13 +6,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.relay import RelayedServer
 from innoclone.donor.snapshot import Phase, Snapshot
-from innoclone.errors import CloneRunning, ConnectionLimit, Interrupted, NetworkError
+from innoclone.errors import (
+    CloneRunning,
+    ConnectionLimit,
+    DonorFilesUnreadable,
+    EncryptionUnsupported,
+    Interrupted,
+    NetworkError,
+)
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.transport.endpoint import Endpoint
@@ -24,6 +32,7 @@ ER_USER_LIMIT_REACHED = 1226
 CONNECTIONS = 4  # two, and the two that were replaced: a server keeps them for a while
 CHUNKS = 1 << 20  # of 64 MiB: the most that a recipient may name when it comes back
 PATIENCE = 240.0  # seconds that a recipient waits for the next snapshot; a stock one waits 300 beyond its DDL timeout
+PASSED_ON = "what the server sends is passed on, to one recipient at a time"
 KEPT = 8  # snapshots that recipients still take what is kept of
 LOOK = 1.0  # seconds
 
@@ -68,7 +77,7 @@ class LiveServer:
         while True:
             snapshot = self._newest(wish)
             is_ours = snapshot.phase is Phase.BEGINS
-            while snapshot.phase is Phase.BEGINS and not is_gone():
+            while snapshot.phase is Phase.BEGINS and not is_gone() and time.monotonic() < end:
                 snapshot.wait(LOOK)
             taker = snapshot.admit(wish, make)
             if taker is not None:
@@ -112,11 +121,9 @@ class LiveServer:
             snapshot.stop()
 
 
-def find_live(server: Endpoint, datadir: Path | None = None) -> LiveServer:
-    """Ask the server, and prove that its files can be read here: in ``datadir``, or where it says.
-
-    Raises `DonorFilesUnreadable`, and what makes it unfit to be cloned.
-    """
+def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = False) -> LiveServer | RelayedServer:
+    """Ask the server, and prove that its files can be read here: in ``datadir``, or where it says. If they can't, or
+    with ``relay``, its stream is passed on. Raises what makes it unfit to be cloned."""
     facts = check(server, None)
     facts.verdict()
     if 0 < facts.connections < CONNECTIONS:
@@ -126,9 +133,21 @@ def find_live(server: Endpoint, datadir: Path | None = None) -> LiveServer:
             server_number=ER_USER_LIMIT_REACHED,
             hint=f"on the server: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
         )
-    with Sql(server, read_timeout=60.0) as sql:
-        files = DonorFiles.find(sql, datadir)
-    return LiveServer(server, files, describe_live(facts), tuple(facts.notes), Path(tempfile.gettempdir()))
+    described, notes = describe_live(facts), tuple(facts.notes)
+    if relay:
+        return RelayedServer(server, replace(described, increments=False), notes)
+    if encrypted := [log for log in ("redo", "undo") if facts.variables.get(f"innodb_{log}_log_encrypt") == "ON"]:
+        raise EncryptionUnsupported(
+            f"the {encrypted[0]} log of {server} is encrypted: a shared snapshot of it would have keys in clear",
+            hint="--relay passes its own stream on, over TLS",
+        )
+    try:
+        with Sql(server, read_timeout=60.0) as sql:
+            files = DonorFiles.find(sql, datadir)
+    except DonorFilesUnreadable as error:
+        described = replace(described, increments=False)
+        return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"))
+    return LiveServer(server, files, described, notes, Path(tempfile.gettempdir()))
 
 
 def describe_live(facts: DonorFacts) -> Description:

@@ -38,8 +38,16 @@ class Given(Protocol):
         """What a recipient is told of the server."""
 
     @property
+    def encrypted(self) -> bool:
+        """Whether keys are among it, which are given over TLS alone."""
+
+    @property
     def plans(self) -> Mapping[StageNumber, Plan]:
         """What is sent in which stage. A stage that is still missing comes later: until then its recipients wait."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody writes to the files."""
 
     def open(self, file: StoredFile) -> int | None:
         """A new descriptor of a file of its plans; None if the file is gone, and its recipients will be told so.

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from innoclone.innodb.redo import FILE_HEADER_SIZE
-from innoclone.innodb.space import MIB, REDO_SPACE
+from innoclone.innodb.space import MIB, REDO_SPACE, SpaceFlags
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
 __all__ = [
@@ -150,6 +150,8 @@ class FilePlan(_OfFiles):
             stored = file.stored
             # What takes less than its size has holes: then a recipient makes holes, too, wherever a page is compressed.
             flags = FileFlag.ZLIB if file.flags != NO_FSP_FLAGS and stored.allocated < stored.size else NO_FILE_FLAGS
+            if file.flags != NO_FSP_FLAGS and SpaceFlags(file.flags).is_encrypted:
+                flags |= FileFlag.ENCRYPTED
             first, last = self._chunks.of(index)
             if file.told is not None:
                 yield replace(file.told, size=stored.size, first_chunk=first, last_chunk=last)
@@ -168,12 +170,18 @@ class FilePlan(_OfFiles):
 
 @dataclass(frozen=True)
 class Page:
-    """A page that is not sent as it is in its file, the one of ``index``."""
+    """A page that is not sent as it is in its file, the one of ``index``. ``sealed``: what is sent is made of
+    ``content`` only then, since there is a key in it."""
 
     index: int
     offset: int
     file_size: int
     content: bytes
+    sealed: Callable[[bytes], bytes] | None = None
+
+    def sent(self) -> bytes:
+        """What a recipient gets."""
+        return self.content if self.sealed is None else self.sealed(self.content)
 
 
 class PagePlan:
@@ -183,22 +191,22 @@ class PagePlan:
     changes: Sequence[FileMetadata] = ()
 
     def __init__(self, pages: Sequence[Page] = ()) -> None:
-        self._pages = pages
+        self.pages = pages
 
     @property
     def chunks(self) -> int:
         """One for all."""
-        return 1 if self._pages else 0
+        return 1 if self.pages else 0
 
     @property
     def count(self) -> int:
         """Pages."""
-        return len(self._pages)
+        return len(self.pages)
 
     @property
     def estimate(self) -> int:
         """Bytes."""
-        return sum(len(page.content) for page in self._pages)
+        return sum(len(page.content) for page in self.pages)
 
     def metadata(self) -> Iterator[FileMetadata]:
         """No file changes."""
@@ -206,8 +214,8 @@ class PagePlan:
 
     def blocks(self, _chunk: int, done: int) -> Iterator[Block]:
         """A block for each page."""
-        for number, page in enumerate(self._pages[done:], done + 1):
-            yield Block(number, page.index, page.offset, len(page.content), page.file_size, page.content)
+        for number, page in enumerate(self.pages[done:], done + 1):
+            yield Block(number, page.index, page.offset, len(page.content), page.file_size, page.sent())
 
 
 @dataclass(frozen=True)
@@ -218,6 +226,11 @@ class RedoFilePart:
     header: bytes
     begin: int
     end: int
+    sealed: Callable[[bytes], bytes] | None = None
+
+    def head(self) -> bytes:
+        """The header as it is sent: made of ``header`` only then where there is a key in it."""
+        return self.header if self.sealed is None else self.sealed(self.header)
 
 
 class RedoPlan(_OfFiles):
@@ -237,9 +250,10 @@ class RedoPlan(_OfFiles):
         """What a recipient is told of each file; it calls them by their numbers."""
         for index, file in enumerate(self.files):
             first, last = self._chunks.of(index)
+            flags = FileFlag.ENCRYPTED if self.parts[index].sealed is not None else NO_FILE_FLAGS
             yield FileMetadata(
-                StageNumber.REDO_COPY, file.size, file.allocated, NO_FSP_FLAGS, file.block_size, NO_FILE_FLAGS,
-                REDO_SPACE, index, first, last, "",
+                StageNumber.REDO_COPY, file.size, file.allocated, NO_FSP_FLAGS, file.block_size,
+                flags, REDO_SPACE, index, first, last, "",
             )  # fmt: skip
 
     def blocks(self, chunk: int, done: int) -> Iterator[Block]:
@@ -250,7 +264,7 @@ class RedoPlan(_OfFiles):
         for number, at in enumerate(range(done * BLOCK, length, BLOCK), done + 1):
             start = begin + at
             if not start:
-                yield Block(number, index, 0, FILE_HEADER_SIZE, size, part.header)
+                yield Block(number, index, 0, FILE_HEADER_SIZE, size, part.head())
             first, last = max(start, part.begin), min(start + min(BLOCK, length - at), part.end)
             if first < last:
                 yield Block(number, index, first, last - first, size)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from crc32c import crc32c
 
+from innoclone.donor.keys import Keys
 from innoclone.donor.plans import RedoFilePart, RedoPlan, StoredFile
-from innoclone.errors import EncryptionUnsupported, TargetUnusable
+from innoclone.errors import TargetUnusable
 from innoclone.files.names import REDO_DIR
 from innoclone.files.system import file_error
-from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoFile, RedoHeader, holds_key, newest_checkpoint
+from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE, RedoFile, RedoHeader, newest_checkpoint
 from innoclone.stream.pagecheck import check_redo
 
-__all__ = ["redo_plan"]
+__all__ = ["NotShutDown", "redo_plan"]
 
 _NAME = re.compile(r"#ib_redo(\d+)\Z")
 CLONE = "MySQL Clone"
@@ -25,11 +26,16 @@ AUTO_INCREMENT) for saved: after a clean shutdown they are."""
 _CREATOR_AT, _CREATOR_SIZE, _CRC_AT = 16, 32, BLOCK_SIZE - 4
 
 
-def redo_plan(directory: Path, page_size: int, *, never_booted: bool) -> RedoPlan:
+class NotShutDown(TargetUnusable):
+    """The server whose data it is did not end in order."""
+
+
+def redo_plan(directory: Path, page_size: int, *, never_booted: bool, keys: Keys) -> RedoPlan:
     """From the newest checkpoint to the log's end. ``never_booted``: the directory is a clone whose log is still to be
     applied.
 
-    Raises `TargetUnusable` if the log is damaged, or says that a server did not end in order; `EncryptionUnsupported`.
+    Raises `TargetUnusable` if the log is damaged, or says that a server did not end in order; `KeyringFailed` where it
+    is encrypted and ``keys`` has not its key.
     """
     if next(directory.glob("ib_logfile*"), None) is not None:
         raise TargetUnusable(
@@ -41,7 +47,7 @@ def redo_plan(directory: Path, page_size: int, *, never_booted: bool) -> RedoPla
             hint="the server may have it elsewhere: look at its innodb_log_group_home_dir, and take the clone from it"
             " while it runs",
         )
-    report = check_redo(directory, page_size)
+    report = check_redo(directory, page_size, keys.masters or None)
     if report.problems or report.checkpoint_lsn is None or report.end_lsn is None:
         raise TargetUnusable(
             f"the redo log of {directory} is not whole: {'; '.join(report.problems)}",
@@ -49,17 +55,13 @@ def redo_plan(directory: Path, page_size: int, *, never_booted: bool) -> RedoPla
         )
     files = _files(directory)
     holder = newest_checkpoint([file for _, file, _ in files])
-    if any(holds_key(head) for _, _, head in files):
-        raise EncryptionUnsupported(
-            f"the redo log of {directory} is or was encrypted", hint="serve it with MySQL's own clone plugin"
-        )
     clean = report.end_lsn == report.checkpoint_lsn
     if not clean and not (never_booted and holder is not None and holder[0].header.creator.startswith(CLONE)):
-        raise TargetUnusable(
+        raise NotShutDown(
             f"the server whose data is in {directory} was not shut down: its redo log holds changes up to LSN "
             f"{report.end_lsn} behind the checkpoint {report.checkpoint_lsn}",
-            hint="start a server on it, or on a copy, and shut it down: some of its transactions may be in the binary"
-            " log only, which is not cloned",
+            hint="start a server on it and shut it down, or have --recover=FOLDER do that on a copy: some of its"
+            " transactions may be in the binary log only, which is not cloned",
         )
     first = next(at for at, (_, file, _) in enumerate(files) if holder is not None and file is holder[0])
     base = report.checkpoint_lsn // BLOCK_SIZE * BLOCK_SIZE
@@ -68,7 +70,7 @@ def redo_plan(directory: Path, page_size: int, *, never_booted: bool) -> RedoPla
     for stored, file, head in files[first:]:
         begin = FILE_HEADER_SIZE + max(0, base - file.header.start_lsn)
         until = min(file.size, max(begin, file.offset(end)))
-        parts.append(RedoFilePart(stored, _with_creator(head) if clean else head, begin, until))
+        parts.append(RedoFilePart(stored, _with_creator(head) if clean else head, begin, until, keys.redo_head(head)))
     return RedoPlan(parts, report.checkpoint_lsn if clean else None)
 
 

@@ -11,11 +11,13 @@ import threading
 import time
 
 from innoclone.donor.account import AccountCredentials, Entrance
+from innoclone.donor.answers import refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
-from innoclone.donor.conversation import LOGIN_WITHIN, Conversation, refusal
+from innoclone.donor.conversation import Conversation
 from innoclone.donor.course import Course
 from innoclone.donor.offer import Source
+from innoclone.donor.reception import LOGIN_WITHIN
 from innoclone.donor.takings import Taking
 from innoclone.errors import Interrupted, NetworkError
 from innoclone.files.system import file_error
@@ -32,6 +34,9 @@ FAILED_LOGINS, BLOCK_TIME = 20, 60.0  # of one host in a row, and seconds that i
 REFUSE_WITHIN = 2.0  # seconds
 END_WITHIN = 10.0  # seconds
 LOOK = 0.05  # seconds
+# Told as the donor's start, in seconds since the epoch. A recipient begins anew from a server that was restarted, which
+# numbers its clones anew; a donor of ours goes on with those of an earlier process, and knows them by itself.
+BEGAN = 0.0
 
 
 class Observer:
@@ -64,7 +69,7 @@ class Donor:
         self.source, self.options, self._observer = source, options, observer or Observer()
         self._services = Services(
             source=source, options=options, entrance=entrance or _own_entrance(options), limits=limits or Limits(),
-            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=time.time(),
+            reading=reading or Limits(), clones=Clones(source, options, self._observer.ended), began=BEGAN,
         )  # fmt: skip
         self._lock = threading.Lock()
         self._conversations: dict[int, Conversation] = {}

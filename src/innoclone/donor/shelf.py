@@ -1,8 +1,8 @@
-"""A directory that is taken down when somebody wants what is in it, and put back when nobody has for a while.
+"""A source that is taken down when somebody wants what is in it, and put back when nobody has for a while.
 
-As long as it is taken down it is locked: no server starts on it, and nobody updates or removes it. A donor that is
-there for months must not keep a nightly backup from its directory, and serves what the directory, or the link to it,
-leads to when somebody comes.
+As long as a directory is taken down it is locked: no server starts on it, and nobody updates or removes it. A donor
+that is there for months must not keep a nightly backup from its directory, and serves what the directory, or the link
+to it, leads to when somebody comes. A running server may be down, or upgraded meanwhile.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from innoclone.donor.description import Description
-from innoclone.donor.offer import Given, T, Wish
-from innoclone.donor.stored import Stored, look
+from innoclone.donor.offer import Given, Source, T, Wish
 
 __all__ = ["LINGER", "Shelf"]
 
@@ -23,22 +21,18 @@ UNKNOWN_VERSION = "8.0.0-unknown"  # told before the login where nothing was eve
 
 
 class Shelf:
-    """A `Source`, for use by many threads. What it gives raises what `look` does."""
+    """A `Source`, for use by many threads. What it gives raises what finding it does."""
 
     notes = ()
 
-    def __init__(self, directory: Path) -> None:
-        """Nothing is looked at yet."""
-        self._directory = directory
+    def __init__(self, name: str, find: Callable[[], Source]) -> None:
+        """Nothing is looked for yet."""
+        self.name = name
+        self._find = find
         self._lock = threading.Lock()
-        self._stored: Stored | None = None
+        self._source: Source | None = None
         self._version = UNKNOWN_VERSION
         self._used = 0.0
-
-    @property
-    def name(self) -> str:
-        """The directory, or the link to it."""
-        return str(self._directory)
 
     @property
     def version(self) -> str:
@@ -48,33 +42,34 @@ class Shelf:
     @property
     def description(self) -> Description:
         """What it says of itself."""
-        return self._taken_down().description
+        return self.taken_down().description
 
     @property
     def chunks(self) -> int:
         """The most that a stage has."""
-        return self._taken_down().chunks
+        return self.taken_down().chunks
 
     def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
         """A clone of what is there now."""
-        return self._taken_down().begin(wish, make, is_gone)
+        return self.taken_down().begin(wish, make, is_gone)
 
     def revive(self, fingerprint: int) -> Given | None:
         """What is there now, if it is as it was."""
-        return self._taken_down().revive(fingerprint)
+        return self.taken_down().revive(fingerprint)
 
-    def _taken_down(self) -> Stored:
+    def taken_down(self) -> Source:
+        """The source itself, as it is now."""
         with self._lock:
-            if self._stored is None:
-                self._stored = look(self._directory)
-                self._version = self._stored.version
+            if self._source is None:
+                self._source = self._find()
+                self._version = self._source.version
             self._used = time.monotonic()
-            return self._stored
+            return self._source
 
     def put_back(self, is_wanted: Callable[[], bool]) -> None:
         """Let go of it if it was not used for a while and is not wanted."""
         with self._lock:
-            if self._stored is not None and time.monotonic() - self._used > LINGER and not is_wanted():
+            if self._source is not None and time.monotonic() - self._used > LINGER and not is_wanted():
                 self._let_go()
 
     def close(self) -> None:
@@ -83,6 +78,6 @@ class Shelf:
             self._let_go()
 
     def _let_go(self) -> None:
-        if self._stored is not None:
-            self._stored.close()
-            self._stored = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None

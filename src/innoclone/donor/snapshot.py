@@ -54,6 +54,8 @@ class Phase(enum.Enum):
 class Snapshot:
     """A `Given`. Its own thread talks with the server."""
 
+    encrypted = False  # such a server is refused
+
     def __init__(self, server: Endpoint, files: DonorFiles, described: Description, wish: Wish, folder: Path) -> None:
         """``described``: what is known of the server so far. ``folder`` is for what doesn't fit into memory."""
         self.description = described
@@ -78,6 +80,11 @@ class Snapshot:
     def plans(self) -> Mapping[StageNumber, Plan]:
         """FILE_COPY at first, the others when they are there."""
         return self._plans
+
+    @property
+    def is_at_rest(self) -> bool:
+        """The server writes to its files."""
+        return False
 
     def start(self) -> None:
         """Have the server begin."""

@@ -21,10 +21,11 @@ from typing import Any
 from innoclone.donor.binlogpage import binlog_position, page_with_position
 from innoclone.donor.completeness import refuse_absent, refuse_stale_log
 from innoclone.donor.description import Description, describe
+from innoclone.donor.keys import Keys
 from innoclone.donor.offer import Given, T, Wish
 from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePlan, Plan, RedoPlan, StoredFile
 from innoclone.donor.redolog import redo_plan
-from innoclone.errors import EncryptionUnsupported, FileError, TargetBusy, TargetUnusable
+from innoclone.errors import FileError, TargetBusy, TargetUnusable
 from innoclone.files.base import space_of
 from innoclone.files.inuse import Purpose
 from innoclone.files.lock import FLOCK
@@ -46,7 +47,7 @@ from innoclone.stream.pagecheck import ExpectedFile, find_tablespaces, plan_file
 from innoclone.verification.integrity import expected_files, other_problems
 from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["Stored", "look", "open_stored"]
+__all__ = ["Stored", "hold", "look", "open_stored"]
 
 LEFTOVER = ("*.#clone", "*.#clone_save", "*.#clone_ddl", "*/*.#clone", "*/*.#clone_save", "*/*.#clone_ddl")
 NAMED = 5  # problems that an error message names
@@ -65,6 +66,7 @@ class Stored:
     fingerprint: int
     notes: tuple[str, ...] = ()
     locks: list[int] = field(default_factory=list, compare=False)
+    encrypted: bool = False
 
     @property
     def name(self) -> str:
@@ -75,6 +77,11 @@ class Stored:
     def version(self) -> str:
         """The server's."""
         return self.description.version
+
+    @property
+    def is_at_rest(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def size(self) -> int:
@@ -122,16 +129,18 @@ class Stored:
         self.locks.clear()
 
 
-def look(directory: Path) -> Stored:
-    """Prove that a directory can be served, and list it. No server starts on it until `Stored.close`.
+def look(directory: Path, keyring: Path | None = None) -> Stored:
+    """Prove that a directory can be served, and list it. No server starts on it until `Stored.close`. ``keyring`` is
+    for what is encrypted, if it isn't where a clone's manifest says.
 
-    Raises `TargetUnusable` with the reason, `TargetBusy` if somebody uses it, `EncryptionUnsupported`, a file error.
+    Raises `TargetUnusable` with the reason, `TargetBusy` if somebody uses it, `KeyringFailed`, `EncryptionDamaged`, a
+    file error.
     """
     directory = Path(os.path.realpath(directory))
     cloned.check_bootable(directory, Purpose.LOOK)
     locks: list[int] = []
     try:
-        found = _look(directory, locks)
+        found = _look(directory, locks, keyring)
         cloned.check_bootable(directory, Purpose.LOOK)  # who came before our locks
     except BaseException:
         for descriptor in locks:
@@ -140,30 +149,32 @@ def look(directory: Path) -> Stored:
     return found
 
 
-def _look(directory: Path, locks: list[int]) -> Stored:
+def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
     manifest = read_manifest(directory) if (directory / OWN_DIR / MANIFEST).exists() else {}
+    keys = Keys.of(manifest, keyring)
     _refuse_remains(directory, manifest)
     listed = _tablespaces(directory, manifest)
     if not listed:
         raise TargetUnusable(f"{directory} holds no tablespaces")
-    locks += _locked([directory / one.name for one in listed if _is_systems(one.space_id)])
+    locks += hold(directory, listed)
     page_size = SpaceFlags(listed[0].flags).logical_page_size
     files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one) for one in listed)])
-    redo = redo_plan(directory, page_size, never_booted=not cloned.is_recovered(directory))
+    redo = redo_plan(directory, page_size, never_booted=not cloned.is_recovered(directory), keys=keys)
     recovered, kept = cloned.is_recovered(directory), cloned.was_kept(directory)
-    refuse_absent(directory, listed, page_size, settled=recovered)
+    pages, notes = [*keys.first_pages(files.data, open_stored)], []
+    refuse_absent(directory, listed, page_size, settled=recovered, keys=keys)
     if recovered and redo.clean_at is not None:
         refuse_stale_log(directory, listed, redo.clean_at)
-    pages, notes = PagePlan(), []
     if kept:
         position = binlog_position(directory)
         if position is None:
             notes.append("no binary log in the directory: recipients get the position that InnoDB keeps, if any")
         else:
-            pages = PagePlan([_trx_sys(files, page_size, position)])
+            pages.append(_trx_sys(files, page_size, position))
     description = describe(directory, manifest, page_size, listed)
     return Stored(
-        directory, files, pages, redo, description, _fingerprint(files, redo, pages), tuple(notes), locks
+        directory, files, PagePlan(pages), redo, description, _fingerprint(files, redo, pages), tuple(notes), locks,
+        encrypted=any(page.sealed for page in pages) or any(part.sealed for part in redo.parts),
     )  # fmt: skip
 
 
@@ -191,7 +202,7 @@ def _refuse_remains(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 def _tablespaces(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFile]:
     """All tablespace files in the order in which a stock donor lists them. Raises `TargetUnusable` for what is wrong
-    with them at first sight, `EncryptionUnsupported`."""
+    with them at first sight."""
     expected = expected_files(directory, manifest)
     plans, extra = plan_files(directory, expected)
     problems = [f"{plan.report.name}: {problem}" for plan in plans for problem in plan.report.problems]
@@ -206,8 +217,6 @@ def _tablespaces(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFile
         raise TargetUnusable(
             f"{directory} is not complete: {'; '.join(problems[:NAMED])}{more}", hint=f"innoclone verify {directory}"
         )
-    if encrypted := [one.name for one in found if SpaceFlags(one.flags).is_encrypted]:
-        raise EncryptionUnsupported(f"{encrypted[0]} is encrypted", hint="serve it with MySQL's own clone plugin")
     return sorted(found, key=_order)
 
 
@@ -289,8 +298,10 @@ def open_stored(file: StoredFile) -> int:
     return descriptor
 
 
-def _locked(paths: Sequence[Path]) -> list[int]:
-    """Read locks on these files, which keep mysqld from starting on them: it wants to lock them for writing."""
+def hold(directory: Path, listed: Sequence[ExpectedFile]) -> list[int]:
+    """Read locks on the system's files, which keep mysqld from starting on them: it wants to lock them for writing.
+    Their descriptors. Raises `TargetBusy`, a file error."""
+    paths = [directory / one.name for one in listed if _is_systems(one.space_id)]
     found: list[int] = []
     request = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
     try:
@@ -323,11 +334,11 @@ def _trx_sys(files: FilePlan, page_size: int, position: tuple[str, int]) -> Page
         raise TargetUnusable(f"{stored.path}: {error}", hint="innoclone verify tells more") from error
 
 
-def _fingerprint(files: FilePlan, redo: RedoPlan, pages: PagePlan) -> int:
+def _fingerprint(files: FilePlan, redo: RedoPlan, pages: Sequence[Page]) -> int:
     """Not 0; 63 bits, so that no one takes it for negative."""
     found = hashlib.sha256(f"{CHUNK} {BLOCK}\n".encode())
     for file in (*files.files, *redo.files):
         found.update(f"{file.path}\0{file.size} {file.modified} {file.inode}\n".encode(errors="surrogateescape"))
-    for block in pages.blocks(1, 0):
-        found.update(block.content or b"")
+    for page in pages:
+        found.update(page.content)
     return int.from_bytes(found.digest()[:8], "big") >> 1 | 1

@@ -39,6 +39,7 @@ from innoclone.wire.serverversion import version_number
 
 __all__ = ["Upstream"]
 
+RELAY = "serve the server with --relay: that passes its own stream on, over TLS"
 ANYWHERE = (("/", "/"),)  # absolute names stay what they are: a recipient knows whether it wants them
 
 
@@ -182,7 +183,7 @@ class Upstream:
         self._reader.content(item, lambda _at, count: parts.append(self._connections[0].read_exact(count)))
         content = b"".join(parts)
         if item.stage is StageNumber.REDO_COPY and not item.offset and holds_key(content):
-            raise EncryptionUnsupported("the server's redo log is encrypted")
+            raise EncryptionUnsupported("the server's redo log is encrypted", hint=RELAY)
         replay.add(item, content)
 
     # ---- end -----------------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ class Upstream:
     def _next(self) -> Item | None:
         item = self._reader.next()
         if isinstance(item, FileMetadata) and item.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY):
-            raise EncryptionUnsupported(f"tablespace {item.name!r} is encrypted")
+            raise EncryptionUnsupported(f"tablespace {item.name!r} is encrypted", hint=RELAY)
         return item
 
     def _acknowledge(self, end: StateDescriptor) -> None:

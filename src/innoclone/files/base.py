@@ -19,7 +19,16 @@ from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR
 from innoclone.files.system import file_error
 from innoclone.innodb.space import SpaceFlags, SpaceHeader, is_temporary
 
-__all__ = ["ASIDE", "Base", "hard_linked", "is_earlier_clone", "server_process", "space_of", "tablespaces"]
+__all__ = [
+    "ASIDE",
+    "Base",
+    "base_files",
+    "hard_linked",
+    "is_earlier_clone",
+    "server_process",
+    "space_of",
+    "tablespaces",
+]
 
 ASIDE = "base"
 PATTERNS = ("*.ibd", "*.ibu", "ibdata*", "undo_*")
@@ -36,6 +45,12 @@ def tablespaces(root: Path) -> list[Path]:
     """The files below ``root`` that are tablespaces by their names."""
     found = {path for pattern in PATTERNS for path in root.rglob(pattern) if path.is_file() and not path.is_symlink()}
     return sorted(found)
+
+
+def base_files(root: Path) -> list[Path]:
+    """What `Base` would take from ``root``: tablespaces, and those that an interrupted run has set aside."""
+    aside = root / OWN_DIR / ASIDE
+    return [*tablespaces(root), *(sorted(aside.iterdir()) if aside.is_dir() else ())]
 
 
 def hard_linked(root: Path) -> Path | None:

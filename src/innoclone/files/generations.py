@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from innoclone.errors import CloneError, TargetBusy, TargetExists
 from innoclone.files.base import tablespaces
-from innoclone.files.copying import FICLONE
+from innoclone.files.copying import FICLONE, Account, copy_file
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.lock import Holder, take_lock
@@ -37,7 +37,7 @@ from innoclone.files.system import file_error, sync_directory
 
 __all__ = [
     "LATEST", "Generation", "begin_generation", "check_latest", "generations_of", "name_for", "point_latest",
-    "reflink_base", "refuse_removal", "remove_generations", "remove_unfinished", "series_id", "series_of",
+    "give_base", "refuse_removal", "remove_generations", "remove_unfinished", "series_id", "series_of",
     "shares_blocks",
 ]  # fmt: skip
 
@@ -163,17 +163,22 @@ def begin_generation(new: Path, donor_uuid: str, series: str, *, like: Path | No
     return series
 
 
-def reflink_base(older: Path, new: Path) -> None:
-    """Give ``new``, which has only begun, the tablespaces of ``older``, sharing their blocks. Raises a file error."""
+def give_base(older: Path, new: Path, account: Account | None = None) -> None:
+    """Give ``new``, which has only begun, the tablespaces of ``older``, sharing their blocks. Raises a file error where
+    that can't be; with ``account``, which is told the bytes and may raise to stop, they are copied then."""
     try:
         for path in tablespaces(older):
             place = new / path.relative_to(older)
             place.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as source, place.open("xb") as copy:
-                fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+                if account is None:
+                    fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+                else:
+                    copy_file(source.fileno(), copy.fileno(), account)
                 os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o7777)
     except OSError as error:
-        raise file_error(error, f"can't share blocks between {older} and {new}") from error
+        deed = "share" if account is None else "copy"
+        raise file_error(error, f"can't {deed} blocks between {older} and {new}") from error
 
 
 def check_latest(folder: Path) -> None:

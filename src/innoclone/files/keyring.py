@@ -127,12 +127,12 @@ class CloneKeyring:
         master = MasterKey(str(uuid4()), 1, secrets.token_bytes(32))
         self.path = self._file or self._home / master.uuid
         try:
-            self._make(self.path, master)
+            self._make(self.path, serialize_keyring(master))
         except OSError as error:
             raise file_error(error, f"can't make the keyring {self.path}") from error
         return master
 
-    def _make(self, path: Path, master: MasterKey) -> None:
+    def _make(self, path: Path, content: bytes) -> None:
         """A new file, whole from the moment when it has its name, and never in another one's place."""
         if self._file is None and not path.parent.is_dir():
             path.parent.mkdir(mode=FOLDER_MODE)
@@ -140,7 +140,7 @@ class CloneKeyring:
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
         try:
-            write_all(fd, serialize_keyring(master), 0)
+            write_all(fd, content, 0)
             os.fsync(fd)
             os.link(beside, path)
             self._made = path, os.fstat(fd)
@@ -148,6 +148,23 @@ class CloneKeyring:
             os.close(fd)
             beside.unlink()
         sync_directory(path.parent)
+
+    def copy(self, source: Path, name: str) -> None:
+        """A file of its own for a copy of a clone: all that is in ``source``, of which ``name`` is the clone's key.
+
+        Raises `KeyringFailed`, a file error.
+        """
+        master = _choose(source, name)
+        self.path = self._file or self._home / source.name
+        try:
+            self._make(self.path, source.read_bytes())
+        except FileExistsError as error:
+            raise KeyringFailed(
+                f"{self.path} exists already", hint="an earlier restore left it: move it away"
+            ) from error
+        except OSError as error:
+            raise file_error(error, f"can't make the keyring {self.path}") from error
+        self._master = master
 
     def discard(self) -> None:
         """The clone came to nothing: what this run made goes, while it is the very file, which no server has used."""

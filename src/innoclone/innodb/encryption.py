@@ -44,6 +44,7 @@ REDO_BLOCK_AT = 2 * BLOCK_SIZE  # the block of a redo file's header that has the
 _IN_REDO_BLOCK = 48
 _AES_BLOCK = 16
 _ORIGINAL_TYPE = 26 + 2  # FIL_PAGE_ORIGINAL_TYPE_V1: where an encrypted page keeps its type
+_RTREE = 17854  # FIL_PAGE_RTREE
 _BEFORE_INFO = 150  # bytes of page 0 before the extent descriptors (FSEG_PAGE_DATA + FSP_HEADER_SIZE)
 _DESCRIPTOR = 24  # bytes of an extent's descriptor without the bitmap of its pages (XDES_BITMAP)
 _U16 = struct.Struct(">H")
@@ -236,6 +237,8 @@ def decrypt_page(page: memoryview, secret: Secret) -> bytes:
         if header.version != 2 or end > len(page) or header.compressed_size < 2 * _AES_BLOCK:
             raise ValueError("a compressed and encrypted page of a form that is not known")
         original = PageType.COMPRESSED.value
+    elif kind == PageType.ENCRYPTED_RTREE:
+        original = _RTREE  # which has a number of its own where others keep their type
     else:
         original = _U16.unpack_from(page, _ORIGINAL_TYPE)[0]
         _U16.pack_into(plain, _ORIGINAL_TYPE, 0)

@@ -18,7 +18,9 @@ _KEY_SIZE = 32
 
 def parse_keyring(text: bytes) -> dict[str, MasterKey]:
     """InnoDB's master keys by their names; other keys are passed over. ValueError, without any content, for what is no
-    keyring file."""
+    keyring file. An empty one is what a server makes that has no key yet."""
+    if not text:
+        return {}
     try:
         content = json.loads(text)
         elements = content["elements"]

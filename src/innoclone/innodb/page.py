@@ -9,16 +9,17 @@ are big-endian.
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
+from collections.abc import Callable
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags
-from innoclone.native.block import Pages
 from innoclone.native.crc import crc32c
 from innoclone.native.library import Buffer, Library, library
-from innoclone.native.pages import unusual_pages
+from innoclone.native.pages import Pages, unusual_pages
 
 # Offsets in a page (FIL_PAGE_*).
 PAGE_NUMBER = 4
@@ -73,7 +74,9 @@ class Verdict(Enum):
     """What the check of one page found."""
 
     GOOD = "good"
-    NOT_VERIFIABLE = "not verifiable"  # encrypted, lz4, or without a checksum of its body
+    NOT_VERIFIABLE = "not verifiable"  # lz4, or without a checksum of its body
+    ENCRYPTED = "encrypted"  # and so not verifiable without its key
+    UNDECRYPTED = "not what its key encrypts"
     TORN = "torn"  # head and tail are of different versions of the page
     CORRUPT = "corrupt"  # the checksum is wrong
     MISPLACED = "misplaced"  # a sound page, but the number it carries is not its position
@@ -93,6 +96,7 @@ class Findings(NamedTuple):
 
     bad: list[BadPage]
     not_verifiable: int
+    encrypted: int = 0  # how many of those are encrypted, and were not decrypted
 
 
 def checksum(page: Buffer) -> int:
@@ -121,6 +125,19 @@ def _fold(data: memoryview) -> int:
     return fold
 
 
+@functools.cache
+def _zeros(page_size: int) -> bytes:
+    return bytes(page_size)
+
+
+@functools.cache
+def _fields(page_size: int, *, is_zip: bool) -> struct.Struct:
+    """The fields of a page that the fast path compares; iter_unpack then walks whole pages in C."""
+    if is_zip:
+        return struct.Struct(f">II 26x I {page_size - HEADER_SIZE}x")
+    return struct.Struct(f">II 12x I 10x I {page_size - HEADER_SIZE - TRAILER_SIZE}x II")
+
+
 class PageChecker:
     """Checks the pages of one tablespace.
 
@@ -128,25 +145,22 @@ class PageChecker:
     ends of the page, the page number against the position, and the space id. A page of zeros is good: the file
     was extended and the page never written. Page 0 isn't: the server writes it when it creates the file.
 
-    Not verifiable, beyond page number and space id: encrypted pages (no key), page-compressed ones with lz4,
+    Not verifiable, beyond page number and space id: encrypted pages without `decrypt`, page-compressed ones with lz4,
     pages without a checksum (algorithm none), and the body of pages with the old algorithm ``innodb`` (that hash
     takes Python 3 ms a page).
     """
 
     def __init__(self, flags: SpaceFlags, space_id: int, *, native: Library | None = library) -> None:
         """``native``: what finds the pages that are worth a look; None does it in Python, with the same result."""
-        self.page_size = flags.physical_page_size
+        self.flags, self.page_size = flags, flags.physical_page_size
         self.space_id = space_id
+        self.decrypt: Callable[[memoryview], bytes] | None = None  # gives an encrypted page as it is in clear
         self._native = native
         self._is_zip = flags.is_compressed
         self.pages = Pages(self.page_size, space_id, self._is_zip)
-        self._zeros = bytes(self.page_size)
-        # The fields of a page that the fast path compares; iter_unpack then walks whole pages in C.
-        if self._is_zip:
-            self._fields = struct.Struct(f">II 26x I {self.page_size - HEADER_SIZE}x")
-        else:
-            body = self.page_size - HEADER_SIZE - TRAILER_SIZE
-            self._fields = struct.Struct(f">II 12x I 10x I {body}x II")
+        # Shared, since a server may have very many tablespaces, each with a checker.
+        self._zeros = _zeros(self.page_size)
+        self._fields = _fields(self.page_size, is_zip=self._is_zip)
         # Servers before 8.0.20 kept the doublewrite buffer in these two extents of the system tablespace.
         # What an upgraded server still has there are copies of any pages.
         self._copies = range(flags.extent_pages, 3 * flags.extent_pages) if space_id == SYSTEM_SPACE else range(0)
@@ -169,17 +183,18 @@ class PageChecker:
         """The same where it is known which pages, by index, may not be good (`innoclone.native.block` tells that)."""
         whole = len(view) // self.page_size
         bad = []
-        not_verifiable = 0
+        not_verifiable = encrypted = 0
         for index in suspects:
             number = first_page + index
             verdict = self._examine(view[index * self.page_size : (index + 1) * self.page_size], number)
-            if verdict is Verdict.NOT_VERIFIABLE:
+            if verdict in (Verdict.NOT_VERIFIABLE, Verdict.ENCRYPTED):
                 not_verifiable += 1
+                encrypted += verdict is Verdict.ENCRYPTED
             elif verdict is not Verdict.GOOD:
                 bad.append(BadPage(number, verdict))
         if whole * self.page_size != len(view):
             bad.append(BadPage(first_page + whole, Verdict.TRUNCATED))
-        return Findings(bad, not_verifiable)
+        return Findings(bad, not_verifiable, encrypted)
 
     def _suspects(self, view: memoryview, first_page: int) -> list[int]:
         """Indexes of the pages that are to be examined, among them all that are not good."""
@@ -227,7 +242,7 @@ class PageChecker:
         if self._is_empty(page):
             return Verdict.GOOD if number else Verdict.CORRUPT
         verdict = self._content(page)
-        if verdict in (Verdict.GOOD, Verdict.NOT_VERIFIABLE) and number not in self._copies:
+        if verdict in (Verdict.GOOD, Verdict.NOT_VERIFIABLE, Verdict.ENCRYPTED) and number not in self._copies:
             if _U32.unpack_from(page, PAGE_NUMBER)[0] != number:
                 return Verdict.MISPLACED
             if _U32.unpack_from(page, SPACE_ID)[0] != self.space_id:
@@ -243,12 +258,23 @@ class PageChecker:
         """Whether the page is sound in itself, wherever it belongs."""
         page_type = _U16.unpack_from(page, PAGE_TYPE)[0]
         if page_type in ENCRYPTED_TYPES:
-            return Verdict.NOT_VERIFIABLE
+            return self._hidden_content(page)
         if self._is_zip:
             return _zip_content(page)
         if page_type == PageType.COMPRESSED:
             return _compressed_content(page)
         return _plain_content(page)
+
+    def _hidden_content(self, page: memoryview) -> Verdict:
+        if self.decrypt is None:
+            return Verdict.ENCRYPTED
+        try:
+            plain = self.decrypt(page)
+        except ValueError:
+            return Verdict.NOT_VERIFIABLE  # of a form that is not known
+        if _U16.unpack_from(plain, PAGE_TYPE)[0] in ENCRYPTED_TYPES:
+            return Verdict.UNDECRYPTED
+        return self._content(memoryview(plain))
 
 
 def _zip_content(page: memoryview) -> Verdict:

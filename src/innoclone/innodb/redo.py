@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
@@ -167,8 +167,11 @@ _ENCRYPTED = 1 << 15
 _NUMBERS = 1 << 30
 
 
-def scan_blocks(buffer: bytes | bytearray | memoryview, lsn: int) -> BlockScan:
-    """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512."""
+def scan_blocks(
+    buffer: bytes | bytearray | memoryview, lsn: int, decrypt: Callable[[memoryview], bytes] | None = None
+) -> BlockScan:
+    """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512.
+    ``decrypt`` gives an encrypted block as it is in clear; without it its checksum says nothing."""
     view = memoryview(buffer)
     not_verifiable = 0
     first = lsn // BLOCK_SIZE
@@ -177,6 +180,9 @@ def scan_blocks(buffer: bytes | bytearray | memoryview, lsn: int) -> BlockScan:
         at = (first + index) * BLOCK_SIZE
         block = view[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
         encrypted = bool(length & _ENCRYPTED)
+        if encrypted and decrypt is not None:
+            block, encrypted = memoryview(decrypt(block)), False
+            crc = _CRC.unpack(block)[0]
         sound = encrypted or crc in (_NO_CHECKSUM, crc32c(block[:_CRC_AT]))
         if not sound and any(block):
             return BlockScan(LogEnd.DAMAGED, at, not_verifiable)

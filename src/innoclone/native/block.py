@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
 
 from innoclone.native.library import Library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel, State
 
-__all__ = ["Block", "Pages", "Place"]
+__all__ = ["Block"]
 
 SMALLEST_PAGE = 1024
 ALIGNMENT = 4096  # of O_DIRECT
 _pointer, _u64, _u32, _i32 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
-
-
-class Pages(NamedTuple):
-    """What the library has to know of a tablespace to tell good pages from unusual ones."""
-
-    size: int
-    space_id: int
-    is_zip: bool
-    checked: bool = True
-    """False: they are not looked at, only `Block.stamps` are taken."""
-
-
-class Place(NamedTuple):
-    """Where a block goes: a descriptor, the offset in bytes, and whether the descriptor is O_DIRECT's."""
-
-    file: int
-    offset: int
-    direct: bool
 
 
 class BlockStruct(ctypes.Structure):

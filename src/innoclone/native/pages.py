@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from innoclone.native.library import Buffer, Library, address
 
-__all__ = ["differing", "unusual_pages"]
+__all__ = ["Pages", "Place", "differing", "unusual_pages"]
 
 RUNS = 256  # that one call tells of
+
+
+class Pages(NamedTuple):
+    """What the library has to know of a tablespace to tell good pages from unusual ones."""
+
+    size: int
+    space_id: int
+    is_zip: bool
+    checked: bool = True
+    """False: they are not looked at, only `Block.stamps` are taken."""
+
+
+class Place(NamedTuple):
+    """Where a block goes: a descriptor, the offset in bytes, and whether the descriptor is O_DIRECT's."""
+
+    file: int
+    offset: int
+    direct: bool
 
 
 def unusual_pages(

@@ -62,6 +62,7 @@ class Received:
     protocol: int
     compression: str
     cipher: str
+    compared: bool = False  # only what differed from an older clone came
 
 
 class Attempt:
@@ -112,6 +113,7 @@ class Attempt:
         return Received(
             self.state.table, self.session.parameters, self.session.locator, self.status.connections,
             self.session.protocol, self.master.compression, cipher,
+            compared=not (self.source.streams or self.source.claims),
         )  # fmt: skip
 
     def _start(self, name: str, body: Callable[..., None], *arguments: int) -> None:
@@ -235,8 +237,7 @@ class Attempt:
         """Where the files come from elsewhere the master is replaced: once the list of them is there, so that the donor
         can be told that they are, and again before its waiting for an acknowledgement ends."""
         try:
-            row = self.status.stages[Stage.FILE_COPY]
-            self.source.start(self.state.table, self.state.suspects, row, self.barrier.stopped)
+            self._start_source()
             self._replace_master()
             while not self._link(0, self.master, master=True, resumed=True).run():
                 self._replace_master()
@@ -328,7 +329,13 @@ class Attempt:
         self.sink.require((file.path, file.metadata.allocated) for file in self.source.files_to_come(files))
         self.state.list_is_complete()
         self.barrier.listed()
-        return self.source.streams
+        if not (self.source.streams or self.source.claims):
+            self._start_source()
+        return not self.source.claims
+
+    def _start_source(self) -> None:
+        row = self.status.stages[Stage.FILE_COPY]
+        self.source.start(self.state.table, self.state.suspects, row, self.barrier.stopped)
 
     def _wait_for_files(self) -> bool:
         """Until every file is there; meanwhile the donor says that it is alive, or that the clone is over. False: its
@@ -336,7 +343,7 @@ class Attempt:
         deadline = time.monotonic() + timings.RENEW
         while not self.source.wait(timings.COPY_POLL):
             heed_waiting_donor(self.master)
-            if time.monotonic() > deadline:
+            if self.source.claims and time.monotonic() > deadline:
                 return False
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from innoclone.innodb.redo import BLOCK_SIZE, FILE_HEADER_SIZE
-from innoclone.native.block import Pages
+from innoclone.native.pages import Pages
 from innoclone.receive.active import ActiveConnections
 from innoclone.receive.barrier import Barrier
 from innoclone.receive.meter import Meter

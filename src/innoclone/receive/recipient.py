@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, EncryptionNeedsTls
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.names import Mapping
 from innoclone.receive.active import ActiveConnections
@@ -27,7 +27,7 @@ from innoclone.server.preflight import DonorFacts
 from innoclone.sources.donor import DonorStream
 from innoclone.stream.filetable import FileTable
 from innoclone.stream.sink import Sink
-from innoclone.stream.source import FileSource
+from innoclone.stream.source import BegunClone, FileSource
 from innoclone.stream.suspects import Suspects
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Endpoint
@@ -107,6 +107,11 @@ class Recipient:
         # What counts is not the bytes that were moved: the same ones may come again and again.
         reached = self._state.reached if self._state is not None else None
         deed = self._retries.deed(error, when, reached=reached, left=self._left is not None)
+        if isinstance(error, EncryptionNeedsTls) and self._donor.is_private and not self._donor.tls_on_socket:
+            self._donor = self._donor.with_tls  # which the account could not see in advance
+            self._forget()
+            self._source = self._new_source()
+            return True
         if deed is Deed.GIVE_UP:
             return False
         self._master = None
@@ -145,9 +150,12 @@ class Recipient:
                 self._sink, controls.status, verify=transfer.verify_pages, threads=wanted, keyring=self._keyring
             )
         else:
-            self._session, master = begin(access)
+            self._session, master = begin(access, self._source.request)
             try:
-                self._source.check_donor(self._session.keeps)
+                session = self._session
+                self._source.begun(
+                    BegunClone(session.keeps, session.parameters.config, session.locator, access.connect)
+                )
                 self._state = self._new_state(self._session)
             except BaseException:
                 master.close()
@@ -180,7 +188,7 @@ class Recipient:
         sink, status = self._sink, self._controls.status
         sink.start()  # not before a donor has said that it will give something new
         journal = None
-        if self._facts is not None:
+        if self._facts is not None and self._source.streams:
             journal = Journal(sink.folder, new=True, fsync=sink.fsync)
             journal.append("begin", **begin_event(session, self._facts, sink, self._mapping, began=status.begin))
             journal.sync()
@@ -202,9 +210,11 @@ class Recipient:
             self._master = reconnect(session, state)
             if self._attempt is not None:
                 state.status.restarts += 1
-        state.sealing.secure = bool(self._master.cipher) or self._donor.via is not None
+        state.sealing.secure = bool(self._master.cipher)
         with contextlib.closing(self._master):
             active = ActiveConnections(self._connections, self._autotune, state.status)
+            if not self._source.streams:
+                active = ActiveConnections(1, None, state.status)
             self._attempt = Attempt(session, self._master, state, self._source, active, self._controls.limits)
             return self._attempt.run(self._controls.stopped)
 
@@ -214,4 +224,6 @@ class Recipient:
             self._master.close()
         if self._state is not None:
             self._state.close()
+        if self._attempt is None:
+            self._source.close()  # else an attempt did
         self._session = self._state = self._master = self._attempt = None

@@ -142,8 +142,8 @@ class Session:
         return self.parameters.network_timeout * 60.0
 
 
-def begin(access: Access) -> tuple[Session, Connection]:
-    """Start a clone: its session and the master connection.
+def begin(access: Access, request: bytes = b"") -> tuple[Session, Connection]:
+    """Start a clone: its session and the master connection. ``request`` is seen by donors of our own alone.
 
     Waits a while for a donor that has not noticed yet that an earlier recipient is gone. Raises what the donor
     reports, `VersionUnsupported`, `ConfigurationMismatch`, `ProtocolError` or a network error.
@@ -152,7 +152,7 @@ def begin(access: Access) -> tuple[Session, Connection]:
     while True:
         master = access.connect()
         try:
-            locators, parameters = _init(master, access.transfer)
+            locators, parameters = _init(master, access.transfer, request)
         except CloneRunning:
             master.close()
             if access.stopped.wait(1.0):
@@ -167,9 +167,9 @@ def begin(access: Access) -> tuple[Session, Connection]:
         return Session(access, locators.version, locators.locators[0], parameters), master
 
 
-def _init(master: Connection, transfer: Transfer) -> tuple[Locators, DonorParameters]:
+def _init(master: Connection, transfer: Transfer, request: bytes) -> tuple[Locators, DonorParameters]:
     master.set_timeout(transfer.ddl_timeout + timings.INIT_GRACE)
-    command = Init(ProtocolVersion.V4, transfer.ddl_timeout, transfer.block_ddl, (Locator(),))
+    command = Init(ProtocolVersion.V4, transfer.ddl_timeout, transfer.block_ddl, (Locator(),), request)
     master.write_packet(command.serialize())
     parameters = DonorParameters()
     locators = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from innoclone.server.programs import Programs
 __all__ = ["Keyring"]
 
 _PLUGIN_DIR = "--plugin-dir="
-_USUAL = ("lib/mysql/plugin", "lib64/mysql/plugin", "lib/plugin", "lib/*-linux-gnu*/mysql/plugin")  # below the basedir
+_VARIABLE = re.compile(r"^(basedir|plugin-dir) +(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Keyring:
     def programs(self, programs: Programs, folder: Path) -> Programs:
         """``programs`` with a mysqld that has this keyring; ``folder`` is for the links. Raises `ServerNotFound` where
         the component is missing, a file error."""
-        plugins = _plugins(programs)
+        told = [one.removeprefix(_PLUGIN_DIR) for one in programs.server_options if one.startswith(_PLUGIN_DIR)]
+        said = {} if told else _said(programs)
+        plugins = _plugins(told[0] if told else said.get("plugin-dir", ""), programs)
         settings = {"path": str(self.path), "read_only": self.read_only}
         try:
             ours, program = folder / "plugin", folder / "bin" / "mysqld"
@@ -49,25 +53,24 @@ class Keyring:
         except OSError as error:
             raise file_error(error, f"can't set up a keyring in {folder}") from error
         others = [option for option in programs.server_options if not option.startswith(_PLUGIN_DIR)]
-        if not others:  # the links must not be taken for the installation
-            others.append(f"--basedir={_basedir(programs)}")
+        if "basedir" in said:  # the links must not be taken for the installation
+            others.append(f"--basedir={said['basedir']}")
         mysqld = (*programs.mysqld[:-1], str(program))
         return replace(programs, mysqld=mysqld, server_options=(*others, f"{_PLUGIN_DIR}{ours}"))
 
 
-def _basedir(programs: Programs) -> Path:
-    return Path(os.path.realpath(programs.mysqld[-1])).parent.parent
+def _said(programs: Programs) -> dict[str, str]:
+    """What an installed mysqld takes for the variables that its place decides."""
+    command = [*programs.mysqld, "--no-defaults", "--verbose", "--help"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return {name: value.strip() for name, value in _VARIABLE.findall(done.stdout)}
 
 
-def _plugins(programs: Programs) -> Path:
-    """The folder of plugins in which the component is."""
-    told = [option.removeprefix(_PLUGIN_DIR) for option in programs.server_options if option.startswith(_PLUGIN_DIR)]
-    base = _basedir(programs)
-    places = [Path(path) for path in told] or [place for pattern in _USUAL for place in sorted(base.glob(pattern))]
-    for place in places:
-        if (place / f"{COMPONENT}.so").exists():
-            return place
-    raise ServerNotFound(
-        f"there is no {COMPONENT} among the plugins of {programs.mysqld[-1]}",
-        hint="install MySQL's package with that component, or name another mysqld with --mysqld",
-    )
+def _plugins(folder: str, programs: Programs) -> Path:
+    """The folder of plugins, in which the component must be. Raises `ServerNotFound`."""
+    if not folder or not (Path(folder) / f"{COMPONENT}.so").exists():
+        raise ServerNotFound(
+            f"there is no {COMPONENT} among the plugins of {programs.mysqld[-1]}",
+            hint="install MySQL's package with that component, or name another mysqld with --mysqld",
+        )
+    return Path(folder)

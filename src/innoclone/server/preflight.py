@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,6 +36,7 @@ from innoclone.transport.connection import COM_QUERY, Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.transport.sql import Sql, understood
 from innoclone.transport.timings import STALL_TIMEOUT
+from innoclone.wire.comparison import ANSWER_KEY
 from innoclone.wire.rpc import COM_CLONE, Exit
 from innoclone.wire.serverversion import check_version, version_number
 
@@ -56,7 +57,7 @@ VARIABLES = (
     "collation_server", "version_compile_os", "version_compile_machine", "datadir", "innodb_directories", "log_bin",
     "server_id", "port", "enforce_gtid_consistency", "innodb_undo_directory", "innodb_log_checksums",
     "replica_parallel_workers", "replica_preserve_commit_order", "slave_parallel_workers",
-    "slave_preserve_commit_order",
+    "slave_preserve_commit_order", ANSWER_KEY,
 )  # fmt: skip
 
 
@@ -83,9 +84,7 @@ class DonorFacts:
 
     def reached(self, donor: Endpoint) -> Endpoint:
         """``donor`` as it is to be connected with: an encrypted one wants TLS over a Unix socket, too."""
-        if not self.encrypted or donor.socket is None or donor.via is not None:
-            return donor
-        return replace(donor, tls_on_socket=True, ssl_mode=SslMode.REQUIRED)
+        return donor.with_tls if self.encrypted and donor.is_private else donor
 
     def verdict(self) -> None:
         """Raise the problem, or a `PreflightFailed` with all of them."""

@@ -1,6 +1,6 @@
-"""The tables ``[serve.NAME]`` of the agent's file: stored clones that it serves, each on a port of its own.
+"""The tables ``[serve.NAME]`` of the agent's file: stored clones, and the server of its host, that it serves.
 
-A recipient names nothing but a host, a port and an account, so a port is what tells one clone from another.
+Each has a port of its own: a recipient names nothing but a host, a port and an account.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ __all__ = ["ServedClone", "served_of"]
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
 KINDS: dict[str, tuple[type, ...]] = {
-    "directory": (str,), "port": (int,), "bind_address": (str,), "require_secure_transport": (bool,),
-    "max_connections": (int,), "reconnect_timeout": (int,), "max_data_bandwidth": (int, float),
-    "max_network_bandwidth": (int, float),
+    "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
+    "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
+    "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float), "max_donor_read": (int, float),
 }  # fmt: skip
+PATHS = ("directory", "datadir")
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,34 @@ class ServedClone:
     `UsageError`."""
 
     name: str
-    directory: Path  # or a link to it: what it leads to when a recipient comes
     port: int  # 0: any that is free
+    directory: Path | None = None  # or a link to it: what it leads to when a recipient comes
+    live: bool = False  # the running server of [server], else of [managed]
+    datadir: Path | None = None  # that server's data directory as it is seen here
     bind_address: str | None = None  # None: the agent's
     require_secure_transport: bool | None = None  # None: the agent's
     max_connections: int = 256
     reconnect_timeout: int = 5
     max_data_bandwidth: float = 0.0
     max_network_bandwidth: float = 0.0
+    max_donor_read: float = 0.0  # of the files
+
+    @property
+    def source(self) -> str:
+        """What a user knows it by."""
+        return "the running server" if self.directory is None else str(self.directory)
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
         where = f"[serve.{self.name}]"
         if not NAME.fullmatch(self.name):
             raise UsageError(f"{where}: a name has letters, digits, -, _ and .")
-        if not self.directory.is_absolute():
-            raise UsageError(f"{where} directory must be an absolute path")
+        if (self.directory is None) == (not self.live):
+            raise UsageError(f"{where} needs directory, or live = true")
+        if self.datadir is not None and not self.live:
+            raise UsageError(f"{where} datadir goes together with live")
+        if not all(path is None or path.is_absolute() for path in (self.directory, self.datadir)):
+            raise UsageError(f"{where} directory and datadir must be absolute paths")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"{where} port must be from 0 to 65535, not {self.port}")
         if self.bind_address == "":
@@ -53,7 +66,7 @@ class ServedClone:
             raise UsageError(f"{where} max_connections must be from 3 to {MOST_CONNECTIONS}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"{where} reconnect_timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if self.max_data_bandwidth < 0 or self.max_network_bandwidth < 0:
+        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
             raise UsageError(f"{where}: a bandwidth must not be below 0")
 
 
@@ -75,6 +88,7 @@ def _one(name: str, table: dict[str, Any], where: str) -> ServedClone:
             raise UsageError(f"{where} may have {', '.join(KINDS)}, not {key}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise UsageError(f"{where} {key} must be of type {kinds[0].__name__}")
-    if missing := [key for key in ("directory", "port") if key not in table]:
-        raise UsageError(f"{where} needs {missing[0]}")
-    return ServedClone(name, Path(table["directory"]), **{k: v for k, v in table.items() if k != "directory"})
+    if "port" not in table:
+        raise UsageError(f"{where} needs port")
+    values: dict[str, Any] = {key: Path(value) if key in PATHS else value for key, value in table.items()}
+    return ServedClone(name, **values)

@@ -18,7 +18,7 @@ from innoclone.files.direct import DIRECT_MIN, DirectFile
 from innoclone.files.holes import hole_writer
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import file_error, start_writeback, write_all
-from innoclone.native.block import Place
+from innoclone.native.pages import Place
 from innoclone.records.status import Counter
 from innoclone.stream.filetable import ClonedFile
 from innoclone.wire.descriptors import StageNumber

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from innoclone.records.status import StageStatus
 from innoclone.stream.filetable import ClonedFile, FileTable
+from innoclone.stream.source import BegunClone
 from innoclone.stream.suspects import Suspects
 
 __all__ = ["DonorStream"]
@@ -15,9 +16,11 @@ __all__ = ["DonorStream"]
 class DonorStream:
     """A `innoclone.stream.source.FileSource`: nothing is to be done beside the connections."""
 
+    request = b""
     streams = True
+    claims = False
 
-    def check_donor(self, keeps: float) -> None:
+    def begun(self, clone: BegunClone) -> None:
         """Any will do."""
 
     def files_to_come(self, files: Iterable[ClonedFile]) -> Iterable[ClonedFile]:

@@ -20,6 +20,7 @@ from innoclone.sinks.clonefiles import CloneFiles
 from innoclone.sources.localcopy import CopySummary, FileCopier
 from innoclone.stream.filetable import ClonedFile, FileTable
 from innoclone.stream.pagecheck import ExpectedFile, check_files
+from innoclone.stream.source import BegunClone
 from innoclone.stream.suspects import Suspects
 
 __all__ = ["LocalFiles", "check_unseen"]
@@ -30,7 +31,9 @@ SHOWN = 5  # damaged pages that an error names
 class LocalFiles:
     """A `innoclone.stream.source.FileSource`: copies the donor's ``files`` into those of a directory beside them."""
 
+    request = b""
     streams = False
+    claims = True
 
     def __init__(
         self,
@@ -62,9 +65,9 @@ class LocalFiles:
         """What the copy did."""
         return self.copier.summary
 
-    def check_donor(self, keeps: float) -> None:
+    def begun(self, clone: BegunClone) -> None:
         """Raise `ConfigurationMismatch` where the clone would not outlive the change of its master connection."""
-        if not keeps:
+        if not clone.keeps:
             raise ConfigurationMismatch(
                 "the donor gives the clone up while its connection is replaced:"
                 " clone_donor_timeout_after_network_failure is 0",

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +31,7 @@ from innoclone.store.repository import PROBES, Repository
 from innoclone.store.runs import Lease, leases_of, read_lease
 from innoclone.store.sealing import Piece
 from innoclone.store.snapshots import FOLDER as SNAPSHOTS
-from innoclone.store.snapshots import Snapshot, abandon, is_abandoned, names_of, read_snapshot
+from innoclone.store.snapshots import Snapshot, abandon, is_abandoned, moment_now, names_of, read_snapshot
 
 __all__ = ["GRACE", "LEASE", "Pruned", "forget", "prune"]
 
@@ -40,7 +39,7 @@ GRACE = 24 * 3600.0  # seconds between a mark and a removal
 LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; one is written every ten minutes
 ROUNDS = 20  # looks at a store that never comes to rest
 MARKS = "prune"
-MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{6}}Z)-([0-9a-f]{{32}})\Z")
+MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
 WRITTEN = ("data", "meta")  # folders of what runs write
 
 
@@ -182,9 +181,8 @@ class _Prune:
             return
         if fresh := [name for name in self.found.marked if name not in known]:
             mark = secrets.token_bytes(16)
-            moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             sealed = self.repository.vault.sealer(mark).seal(Piece.MARKS, 0, 0, json.dumps(fresh).encode())
-            self.repository.objects.create(f"{MARKS}/{moment}-{mark.hex()}", sealed)
+            self.repository.objects.create(f"{MARKS}/{moment_now()}-{mark.hex()}", sealed)
         self.repository.objects.delete(self.found.removed)
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 

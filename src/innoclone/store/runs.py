@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 import threading
-import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,14 +18,14 @@ from innoclone.errors import CloneError, StoreDamaged, StoreLeaseLost
 from innoclone.store.objects import AlreadyThere
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece, Sealer
-from innoclone.store.snapshots import Snapshot, commit, find_newest, is_there, snapshot_name
+from innoclone.store.snapshots import Snapshot, commit, find_newest, is_there, moment_now, snapshot_name
 
 __all__ = ["Lease", "Run", "begin_run", "leases_of", "read_lease"]
 
 FOLDER = "runs"
 EVERY = 600.0  # seconds
 TRIES = 3  # parents that are taken away under our hands
-NAME = re.compile(rf"{FOLDER}/([0-9a-f]{{32}})/(\d{{8}}T\d{{6}}Z)-(\d{{6}})\Z")
+NAME = re.compile(rf"{FOLDER}/([0-9a-f]{{32}})/(\d{{8}}T\d{{12}}Z)-(\d{{6}})\Z")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Run:
         """``parent`` is the snapshot that it will build on."""
         self.repository, self.parent = repository, parent
         self.id = secrets.token_bytes(16)
-        self.moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.moment = moment_now()
         self.sealer: Sealer = repository.vault.sealer(self.id)
         self._leases = 0
         self._in_doubt = False  # a commit was tried, and nobody knows whether it came through or still will

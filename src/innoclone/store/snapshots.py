@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import zstandard
@@ -31,6 +32,7 @@ __all__ = [
     "find_newest",
     "is_abandoned",
     "is_there",
+    "moment_now",
     "names_of",
     "read_snapshot",
     "run_of",
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 FOLDER = "snapshots"
-NAME = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{32})\Z")
+NAME = re.compile(r"(\d{8}T\d{12}Z)-([0-9a-f]{32})\Z")
 HEAD = b"innoclone snapshot 1\n"
 HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
 ABANDONED = b"innoclone abandoned run\n"
@@ -88,8 +90,13 @@ class Snapshot:
         return read_contents(repository.objects, repository.vault.sealer(self.run), self.run, self.sizes)
 
 
+def moment_now() -> str:
+    """This moment for names, to the microsecond, as in 20261128T201844123456Z."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
 def snapshot_name(moment: str, run: bytes) -> str:
-    """Of the snapshot that a run will make; ``moment`` as in 20261128T201844Z."""
+    """Of the snapshot that a run will make; ``moment`` is of `moment_now`."""
     return f"{moment}-{run.hex()}"
 
 

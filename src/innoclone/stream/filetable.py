@@ -21,7 +21,7 @@ from innoclone.files.names import clash, same_names
 from innoclone.innodb.create import initial_file
 from innoclone.innodb.page import PageChecker
 from innoclone.innodb.space import REDO_SPACE, SYSTEM_SPACE, SpaceFlags, is_undo
-from innoclone.native.block import Pages
+from innoclone.native.pages import Pages
 from innoclone.wire.descriptors import NO_FSP_FLAGS, FileFlag, FileMetadata, StageNumber
 
 __all__ = [

@@ -25,6 +25,7 @@ from innoclone.innodb import redo
 from innoclone.innodb.page import BadPage, PageChecker
 from innoclone.innodb.redo import LogEnd, RedoFile, RedoHeader
 from innoclone.innodb.space import KIB, MIB, SYSTEM_SPACE, SpaceFlags, SpaceHeader
+from innoclone.stream.pagekeys import Masters, give_keys, redo_decryption
 
 SPAN_SIZE = 32 * MIB
 """What a thread takes at a time."""
@@ -57,6 +58,7 @@ class FileReport:
     size: int = 0
     pages: int = 0
     not_verifiable: int = 0
+    encrypted: int = 0  # of those
     bad: list[BadPage] = field(default_factory=list)
     bad_count: int = 0
     problems: list[str] = field(default_factory=list)
@@ -99,6 +101,11 @@ class PageReport:
         """Pages that only page number and space id could be checked of: encrypted, lz4, no checksum."""
         return sum(file.not_verifiable for file in self.files)
 
+    @property
+    def encrypted(self) -> int:
+        """Those of them that are encrypted."""
+        return sum(file.encrypted for file in self.files)
+
     def problems(self) -> Iterator[str]:
         """One line for each thing that is wrong, naming file and page."""
         for file in self.files:
@@ -116,14 +123,18 @@ def check_files(
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
     cancel: threading.Event | None = None,
+    masters: Masters | None = None,
 ) -> PageReport:
     """Check every page of the tablespace files ``files``, or, without such a list, of those found in ``directory``.
 
+    Encrypted pages are decrypted first if the keyring's ``masters`` are there.
     ``progress`` is called with the number of bytes read since the last call, from any of the threads. Memory is
     ``threads`` times `BLOCK`. Raises `Interrupted` soon after ``cancel`` was set; whatever is wrong with a file
     is in the report, not an error.
     """
     plans, extra = plan_files(directory, files)
+    if masters is not None:
+        give_keys(plans, masters)
     stop = cancel or threading.Event()
     spans = _spans(plans)
     lock = threading.Lock()
@@ -198,6 +209,10 @@ class Plan:
     space_id: int = SYSTEM_SPACE
     checker: PageChecker | None = None
     first_page: int = 0
+
+    def problem(self, text: str) -> None:
+        """Something is wrong with the file."""
+        self.report.problems.append(text)
 
 
 def _plan_expected(directory: Path, files: Iterable[ExpectedFile]) -> list[Plan]:
@@ -296,6 +311,7 @@ def _check_span(
                 with lock:
                     report.pages += len(data) // checker.page_size
                     report.not_verifiable += found.not_verifiable
+                    report.encrypted += found.encrypted
                     report.bad_count += len(found.bad)
                     _keep(report.bad, found.bad)
                 if progress:
@@ -340,20 +356,24 @@ class RedoReport:
         return not self.problems
 
 
-def check_redo(directory: Path, page_size: int = 16 * KIB) -> RedoReport:
-    """Check headers, chain and blocks of ``#innodb_redo``; ``page_size`` is the server's, in bytes.
+def check_redo(directory: Path, page_size: int = 16 * KIB, masters: Masters | None = None) -> RedoReport:
+    """Check headers, chain and blocks of ``#innodb_redo``; ``page_size`` is the server's, in bytes. Encrypted blocks
+    are decrypted first if the keyring's ``masters`` are there.
 
     Only blocks from the newest checkpoint on are read: nothing needs those before.
     """
     files: list[tuple[Path, RedoFile]] = []
     problems: list[str] = []
+    decrypt: Callable[[memoryview], bytes] | None = None  # one key for all files
     for path in sorted(directory.glob(f"{_REDO_DIRECTORY}/#ib_redo*"), key=lambda path: _by_number(path.name)):
         name = _REDO_FILE.fullmatch(path.name)
         if not name:  # a spare file, #ib_redo<N>_tmp
             continue
         try:
             with path.open("rb") as file:
-                header = RedoHeader.parse(file.read(redo.FILE_HEADER_SIZE))
+                head = file.read(redo.FILE_HEADER_SIZE)
+                header = RedoHeader.parse(head)
+                decrypt = redo_decryption(head, masters) or decrypt
                 files.append((path, RedoFile(int(name[1]), os.fstat(file.fileno()).st_size, header)))
         except (OSError, ValueError) as error:
             problems.append(f"{path.name}: {error}")
@@ -365,10 +385,12 @@ def check_redo(directory: Path, page_size: int = 16 * KIB) -> RedoReport:
     if problems or newest is None:
         return RedoReport(len(files), newest and newest[1], None, 0, tuple(problems))
     first, checkpoint = newest
-    return _follow(files[chain.index(first) :], checkpoint, len(files))
+    return _follow(files[chain.index(first) :], checkpoint, len(files), decrypt)
 
 
-def _follow(files: list[tuple[Path, RedoFile]], checkpoint: int, count: int) -> RedoReport:
+def _follow(
+    files: list[tuple[Path, RedoFile]], checkpoint: int, count: int, decrypt: Callable[[memoryview], bytes] | None
+) -> RedoReport:
     """Read the log from the checkpoint to its end. The chain is sound: sizes are a multiple of the page size."""
     problems = []
     not_verifiable = 0
@@ -379,7 +401,7 @@ def _follow(files: list[tuple[Path, RedoFile]], checkpoint: int, count: int) -> 
         with path.open("rb") as stream:
             while lsn < file.end_lsn and end is LogEnd.GOES_ON:
                 length = _read(stream.fileno(), buffer, file.offset(lsn))
-                end, lsn, skipped = redo.scan_blocks(buffer[: length - length % redo.BLOCK_SIZE], lsn)
+                end, lsn, skipped = redo.scan_blocks(buffer[: length - length % redo.BLOCK_SIZE], lsn, decrypt)
                 not_verifiable += skipped
         if end is LogEnd.DAMAGED:
             problems.append(f"{path.name}: the block of LSN {lsn} is damaged")

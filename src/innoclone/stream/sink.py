@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from innoclone.native.block import Place
+from innoclone.native.pages import Place
 from innoclone.records.status import Counter
 from innoclone.stream.filetable import ClonedFile, Places
 from innoclone.wire.descriptors import StageNumber

@@ -23,8 +23,9 @@ from innoclone.errors import (
     ProtocolError,
     TlsFailed,
 )
-from innoclone.native.block import Block, Pages, Place
+from innoclone.native.block import Block
 from innoclone.native.library import library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel
 from innoclone.transport.compression import CompressedStream, Throttle
 from innoclone.transport.donorerrors import from_donor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import socket as sockets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -57,6 +57,11 @@ class Endpoint:
     get_server_public_key: bool = False  # without it: take the key that the peer sends
     tls_on_socket: bool = False  # over a Unix socket, too: a donor gives encrypted data over nothing else
     via: Way | None = None
+
+    @property
+    def with_tls(self) -> Endpoint:
+        """The same, with TLS also where it is private: a donor gives encrypted data over nothing else."""
+        return replace(self, tls_on_socket=True, ssl_mode=SslMode.REQUIRED)
 
     @property
     def is_private(self) -> bool:

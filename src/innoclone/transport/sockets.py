@@ -87,7 +87,7 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = endpoint.ssl_mode is SslMode.VERIFY_IDENTITY
     verify = endpoint.ssl_mode in (SslMode.VERIFY_CA, SslMode.VERIFY_IDENTITY)
-    if endpoint.socket is not None:  # its path says whose it is, and nobody can come between
+    if endpoint.is_private:  # its path says whose it is, and nobody can come between
         context.check_hostname = verify = False
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     try:

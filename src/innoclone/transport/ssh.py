@@ -60,6 +60,7 @@ GREETS_WITHIN = 60.0  # seconds, for the login by keys and the start of a progra
 TYPED_WITHIN = 300.0  # seconds, where somebody may have to type
 ANSWERS_WITHIN = 60.0  # seconds between two lines; who needs longer says so every few seconds
 AT_ONCE = 4  # logins; sshd begins to refuse some of more than 10 (MaxStartups)
+TYPING = 3.0  # seconds that a login takes in which somebody is asked
 ENDS_WITHIN = 5.0  # seconds, for ssh after its pipe was closed
 LOOK = 0.2  # seconds
 TERMINAL = "/dev/tty"
@@ -268,12 +269,15 @@ class _Ssh:
 class SshWay:
     """A donor behind ssh, as long as the ``with`` block runs; `connect` may be called from any thread."""
 
-    def __init__(self, route: SshRoute, directory: str, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """``directory`` is a stored clone over there. ``say`` is told what ssh says, each line once."""
-        self._route, self._directory, self._say = route, directory, say
+    def __init__(
+        self, route: SshRoute, *, directory: str = "", server: str = "", say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """What is wanted is either a ``directory`` over there or a running ``server``, by its DSN there. ``say`` is
+        told what ssh says, each line once."""
+        self._route, self._directory, self._server, self._say = route, directory, server, say
         self._session, self._secret = secrets.token_hex(8), secrets.token_urlsafe(24)
         self._batch = not _has_terminal()
-        self._turns = threading.BoundedSemaphore(AT_ONCE if self._batch else 1)  # one may ask at a time
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._closed = False
         self._keeper: _Ssh | None = None
@@ -282,8 +286,10 @@ class SshWay:
         self._said: set[str] = set()
 
     def __str__(self) -> str:
-        """``ssh://host/directory``."""
-        return f"{self._route}{self._directory}"
+        """``ssh://host/directory``, or the server and where it is; a DSN that says nothing is left out."""
+        if self._server:
+            return str(self._route) if self._server.endswith("://") else f"{self._server} on {self._route}"
+        return f"{self._route}{'' if self._directory.startswith('/') else '/./'}{self._directory}"
 
     @property
     def endpoint(self) -> Endpoint:
@@ -293,7 +299,10 @@ class SshWay:
     def __enter__(self) -> SshWay:
         """Start the donor over there. Raises a `CloneError` that says what of ssh, innoclone or the directory is
         wrong."""
+        began = time.monotonic()
         self._keep()
+        if not self._batch and time.monotonic() - began > TYPING:
+            self._turns = threading.BoundedSemaphore(1)  # somebody was asked, and will be by the others: one at a time
         return self
 
     def connect(self) -> socket.socket:
@@ -319,7 +328,7 @@ class SshWay:
                 self._keeper.kill()
                 self._keeper = None
             if self._keeper is None:
-                self._keeper = self._begun(Open(self._session, self._secret, self._directory))
+                self._keeper = self._begun(Open(self._session, self._secret, self._directory, self._server))
             return self._keeper
 
     def _let_go(self, keeper: _Ssh) -> None:

@@ -77,8 +77,14 @@ def copy_beside(directory: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def following_server(programs: Programs, copy: Path, manifest: dict[str, Any]) -> Iterator[Endpoint]:
-    """A server on a copy that can replicate: the account to use. Raises `BootFailed`."""
+def following_server(
+    programs: Programs, copy: Path, manifest: dict[str, Any], keyring: Path | None = None
+) -> Iterator[Endpoint]:
+    """A server on a copy that can replicate: the account to use. ``keyring`` is one other than the manifest's.
+
+    Raises `BootFailed`, `KeyringFailed`.
+    """
+    keys = cloned.keyring_of(manifest, keyring)
     password = f"aA1!{secrets.token_urlsafe(24)}"
     init = copy / OWN_DIR / "verify.sql"
     init.write_text(
@@ -104,7 +110,8 @@ def following_server(programs: Programs, copy: Path, manifest: dict[str, Any]) -
         "--sync-relay-log=0",
         "--sync-source-info=0",
     ]
-    with Server.start(programs, copy, options=options, error_log=copy / OWN_DIR / cloned.BOOT_LOG, user=user) as server:
+    log = copy / OWN_DIR / cloned.BOOT_LOG
+    with Server.start(programs, copy, options=options, error_log=log, user=user, keyring=keys) as server:
         yield Endpoint(socket=server.socket, user=ACCOUNT, password=password)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from innoclone.innodb.space import KIB, SpaceHeader, is_undo
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile, PageReport, check_files, check_redo, find_tablespaces
+from innoclone.stream.pagekeys import Masters
 from innoclone.wire.descriptors import NO_FSP_FLAGS
 
 __all__ = ["check_pages", "expected_bytes", "expected_files", "other_problems"]
@@ -30,14 +31,16 @@ def check_pages(
     threads: int,
     progress: Callable[[int], None],
     cancel: threading.Event,
+    masters: Masters | None = None,
 ) -> tuple[PageReport, list[str]]:
     """What was read, and a line for each thing that is wrong. An empty manifest checks what is there.
 
-    ``progress`` is told the bytes read since the last call, from any thread. Raises `Interrupted`.
+    ``progress`` is told the bytes read since the last call, from any thread. With the keyring's ``masters`` what is
+    encrypted is checked, too. Raises `Interrupted`.
     """
     expected = expected_files(directory, manifest)
-    report = check_files(directory, expected, threads=threads, progress=progress, cancel=cancel)
-    return report, [*report.problems(), *other_problems(directory, manifest)]
+    report = check_files(directory, expected, threads=threads, progress=progress, cancel=cancel, masters=masters)
+    return report, [*report.problems(), *other_problems(directory, manifest, masters)]
 
 
 def expected_files(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFile] | None:
@@ -50,12 +53,12 @@ def expected_files(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFi
     return list(_after_recovery(directory, rows))
 
 
-def other_problems(directory: Path, manifest: dict[str, Any]) -> list[str]:
+def other_problems(directory: Path, manifest: dict[str, Any], masters: Masters | None = None) -> list[str]:
     """What is wrong with the redo log and other files that are no tablespaces, of a clone that no server has run on."""
     rows = manifest.get("files", [])
     if not rows or cloned.is_recovered(directory):
         return []
-    redo = check_redo(directory, manifest.get("donor", {}).get("page_size", 16 * KIB))
+    redo = check_redo(directory, manifest.get("donor", {}).get("page_size", 16 * KIB), masters)
     return [*_other_files(directory, rows), *(f"redo log: {problem}" for problem in redo.problems)]
 
 

@@ -9,6 +9,7 @@ import enum
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from innoclone.errors import ProtocolError
 from innoclone.wire.codec import Reader, string, text, u32le
@@ -63,6 +64,11 @@ class ResponseCode(enum.IntEnum):
 
 
 def _read_locators(reader: Reader) -> tuple[Locator, ...]:
+    return tuple(locator for locator, _ in _padded_locators(reader))
+
+
+def _padded_locators(reader: Reader) -> list[tuple[Locator, bytes]]:
+    """Each with what is behind the length in its own header, but for zeros at the end."""
     found = []
     while reader.left:
         engine = reader.u8("storage engine")
@@ -72,14 +78,15 @@ def _read_locators(reader: Reader) -> tuple[Locator, ...]:
                 f"storage engine {engine}: only InnoDB ({INNODB}) can be cloned",
                 hint="the donor has another engine that takes part in clones: use its own tools",
             )
-        found.append(Locator.parse(data))
+        locator = Locator.parse(data)
+        found.append((locator, data[len(locator.serialize()) :].rstrip(b"\0")))
         if len(found) > MAX_ENGINES:
             raise ProtocolError(f"more than {MAX_ENGINES} locators")
-    return tuple(found)
+    return found
 
 
-def _locator_entry(locator: Locator, padded_to: int = 0) -> bytes:
-    data = locator.serialize()
+def _locator_entry(locator: Locator, padded_to: int = 0, padding: bytes = b"") -> bytes:
+    data = locator.serialize() + padding
     data += bytes(max(0, padded_to - len(data)))
     return bytes([INNODB]) + u32le(len(data)) + data
 
@@ -101,25 +108,33 @@ class _Start:
         version, timeout = reader.u32le("protocol version"), reader.u32le("DDL timeout")
         return version, timeout & ~NO_BACKUP_LOCK, not timeout & NO_BACKUP_LOCK, _read_locators(reader)
 
-    def _payload(self, padded_to: int) -> bytes:
+    def _payload(self, padded_to: int, padding: bytes = b"") -> bytes:
         timeout = self.ddl_timeout | (0 if self.block_ddl else NO_BACKUP_LOCK)
-        entries = b"".join(_locator_entry(locator, padded_to) for locator in self.locators)
+        entries = b"".join(_locator_entry(locator, padded_to, padding) for locator in self.locators)
         return u32le(self.version) + u32le(timeout) + entries
 
 
+@dataclass(frozen=True)
 class Init(_Start):
-    """COM_INIT: start a clone and negotiate versions."""
+    """COM_INIT: start a clone and negotiate versions. ``padding`` is behind its locator, where a stock donor looks at
+    nothing; it doesn't end with a zero."""
 
-    PADDED = 128  # a stock recipient pads its version locator to this length
+    padding: bytes = b""
+
+    PADDED: ClassVar[int] = 128  # a stock recipient pads its version locator to this length
 
     @classmethod
     def parse(cls, reader: Reader) -> Init:
         """From what follows the command byte."""
-        return cls(*cls._fields(reader))
+        version, timeout = reader.u32le("protocol version"), reader.u32le("DDL timeout")
+        found = _padded_locators(reader)
+        padding = found[0][1] if found else b""
+        locators = tuple(locator for locator, _ in found)
+        return cls(version, timeout & ~NO_BACKUP_LOCK, not timeout & NO_BACKUP_LOCK, locators, padding)
 
     def serialize(self) -> bytes:
         """Command byte and payload."""
-        return bytes([CommandCode.INIT]) + self._payload(self.PADDED)
+        return bytes([CommandCode.INIT]) + self._payload(self.PADDED, self.padding)
 
 
 class Attach(_Start):

@@ -52,12 +52,14 @@ def are_of_one_series(ours: str, theirs: str) -> bool:
 
 @dataclass(frozen=True)
 class Open:
-    """Serve this, for whoever knows ``secret``, as long as this pipe is there. Names are as the serving side has
-    them."""
+    """Serve this, for whoever knows ``secret``, as long as this pipe is there: a directory, or else a running server.
+
+    Names are as the serving side has them; the server's is a DSN without a password, which is over there."""
 
     session: str
     secret: str
-    directory: str
+    directory: str = ""
+    server: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,12 @@ def serialize(message: Request | Answer) -> bytes:
 def parse_request(line: bytes) -> Request:
     """Raises `ProtocolError`."""
     match _parse(line):
-        case {"say": "Open", "session": str() as session, "secret": str() as secret, "directory": str() as directory}:
-            if secret and directory:
-                return Open(_session(session), secret, directory)
+        case {
+            "say": "Open", "session": str() as session, "secret": str() as secret,
+            "directory": str() as directory, "server": str() as server,
+        }:  # fmt: skip
+            if secret and bool(directory) is not bool(server):
+                return Open(_session(session), secret, directory, server)
         case {"say": "Join", "session": str() as session}:
             return Join(_session(session))
     raise ProtocolError("a request that makes no sense")

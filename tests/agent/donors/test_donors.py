@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +17,10 @@ from pathlib import Path
 
 import pymysql
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from agent_clones import ok
+from agent_pages import get, port_of
 from agents import RunningAgent
 from innoclone.donor.shelf import LINGER
 from innoclone.donor.stored import look
@@ -22,6 +29,8 @@ from innoclone.files.inuse import Purpose
 from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from local_clones import booted_copy, checksums
+from paths import ROOT
 from restores import linked_clone
 from serving import ALONE, PASSWORD, USER, assert_taken, take
 
@@ -64,7 +73,7 @@ def stored(small_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def agent(programs: Programs, stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     config = (
-        table("nightly", stored) + table("slow", stored, more="max_data_bandwidth = 4") + table("gone", stored / "no")
+        table("nightly", stored) + table("slow", stored, more="max_data_bandwidth = 16") + table("gone", stored / "no")
     )
     with Serving(programs, tmp_path_factory.mktemp("donors") / "state", config, "--web-port=0") as found:
         ok(found.mysql(GRANTED))
@@ -208,3 +217,98 @@ def test_a_directory_is_held_only_while_it_is_taken(
         assert in_use(second)
         assert not in_use(first)
     assert LINGER < WAIT
+
+
+def test_everything_shows_who_takes_it(agent: Serving, recipient: Server, stored: Path, tmp_path: Path) -> None:
+    """While it is taken: tables, page, metrics, `innoclone status`; afterwards the history."""
+    arguments = recipient, agent.port_of("slow"), tmp_path / "taken", "REQUIRE SSL"
+    run = threading.Thread(target=take, args=arguments, kwargs={"settings": ALONE})
+    run.start()
+    query = "SELECT USER, HOST, STAGE, THREADS, DATA, ESTIMATE, NETWORK, TLS FROM performance_schema.clone_recipients"
+    wait_for(lambda: (found := agent.rows(query)) and found[0][4] > 0)
+    ((user, host, stage, threads, data, estimate, network, tls),) = agent.rows(query)
+    assert (user, host, stage, threads, tls) == (USER, "127.0.0.1", "FILE COPY", 1, "YES")
+    assert 0 < data < estimate
+    assert network > 0
+    page = json.loads(get(port_of(agent), "/status.json")[1])
+    (slow,) = (one for one in page["served"] if one["name"] == "slow")
+    (taking,) = slow["recipients"]
+    assert (taking["user"], taking["stage"], taking["tls"]) == (USER, "FILE COPY", True)
+    found = read(get(port_of(agent), "/metrics")[1])
+    assert found["innoclone_donor_recipients{name=slow}"] == 1
+    assert 0 < found["innoclone_donor_data_bytes{name=slow}"] < found["innoclone_donor_estimate_bytes{name=slow}"]
+    assert found["innoclone_donor_connections{name=slow}"] == 2
+    assert found["innoclone_connections"] == 0
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    exported = {name.partition("{")[0] for name in found if name.startswith("innoclone_donor_")}
+    assert exported == set(re.findall(r"^\| `(innoclone_donor_\w+)`", text, re.MULTILINE))
+    wait_for(lambda: f"{USER}@127.0.0.1: FILE COPY, " in innoclone(agent, "status", str(stored)))
+    assert "as slow, by process" in innoclone(agent, "status", str(stored))
+    run.join()
+    wait_for(lambda: not agent.rows(query))
+    name, completed, sent = agent.rows("SELECT NAME, COMPLETED, NETWORK FROM performance_schema.clone_served")[1]
+    assert (name, completed) == ("slow", 1)
+    last = json.loads(innoclone(agent, "history", "--json", "--limit=1").splitlines()[0])
+    assert (last["operation"], last["state"], last["source"]) == ("serve", "Completed", str(stored))
+    assert last["destination"] == f"{USER}@127.0.0.1"
+    assert last["data"] == estimate
+    counted = read(get(port_of(agent), "/metrics")[1])["innoclone_donor_network_bytes_total{name=slow}"]
+    assert last["network"] <= sent == counted, "another one was killed, but something was sent"
+    assert not agent.rows("SELECT * FROM performance_schema.clone_status"), "that is what came to the agent"
+
+
+def innoclone(agent: Serving, *words: str) -> str:
+    """A command with the agent's state folder."""
+    environment = os.environ | {"XDG_STATE_HOME": str(agent.folder.parent)}
+    command = [sys.executable, "-m", "innoclone", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def read(text: str) -> dict[str, float]:
+    """Samples of /metrics as Prometheus reads them."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def test_a_running_server(programs: Programs, small_donor: Server, recipient: Server, tmp_path: Path) -> None:
+    """That of ``[server]``, with its own account there; recipients come with the agent's."""
+    server = f'[server]\nsocket = "{small_donor.socket}"\nuser = "root"\n'
+    with Serving(programs, tmp_path / "state", f"{server}[serve.live]\nlive = true\nport = 0\n") as agent:
+        ok(agent.mysql(GRANTED))
+        take(recipient, agent.port_of("live"), tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
+    with booted_copy(programs, tmp_path / "taken") as copy:
+        assert checksums(copy) == checksums(small_donor)
+
+
+def test_a_crowd_at_the_door(programs: Programs, stored: Path, recipient: Server, tmp_path: Path) -> None:
+    """More connections than there is room for, that say nothing, or log in and say nothing more: the agent answers, a
+    recipient gets its clone. Wrong passwords here count at the agent's own port, too."""
+    config = "max_failed_logins = 3\n" + table("few", stored, more="max_connections = 20")
+    with Serving(programs, tmp_path / "state", config) as agent, contextlib.ExitStack() as stack:
+        ok(agent.mysql(GRANTED))
+        port = agent.port_of("few")
+        for number in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            if number % 50 == 0:
+                idle = pymysql.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD)
+                stack.callback(idle.close)
+        assert agent.rows("SELECT RECIPIENTS FROM performance_schema.clone_served") == [(0,)]
+        connections = agent.rows("SELECT COUNT(*) FROM performance_schema.processlist WHERE USER <> 'root'")
+        assert connections[0][0] <= 20
+        take(recipient, port, tmp_path / "taken", "REQUIRE NO SSL", settings=tasks(4))
+        found = look(stored)
+        assert_taken(found, tmp_path / "taken")
+        found.close()
+        for _ in range(3):
+            with pytest.raises(pymysql.Error, match="1045"):
+                pymysql.connect(host="127.0.0.1", port=port, user=USER, password="wrong")
+        with pytest.raises(pymysql.Error, match="1129"):
+            agent.connect(USER, PASSWORD)
+
+
+def tasks(count: int) -> dict[str, int]:
+    return {"clone_autotune_concurrency": 0, "clone_max_concurrency": count}

@@ -115,7 +115,8 @@ def test_every_metric_is_documented(agent: RunningAgent, donor: Server, tmp_path
     exported = {re.split(r"[{ ]", name)[0] for name in metrics(agent)}
     text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
-    assert exported == documented
+    donors = {name for name in documented if name.startswith("innoclone_donor_")}  # of what the agent serves: nothing
+    assert exported == documented - donors
 
 
 def test_labels_are_escaped() -> None:

@@ -28,7 +28,7 @@ from innoclone.commands.runrecord import begin, record_died
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import STATUS
 from innoclone.files.replacefile import replace_file
-from innoclone.records.history import is_clone, read_history
+from innoclone.records.history import SERVE, is_clone, read_history
 from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import status_in
@@ -294,8 +294,9 @@ class Clones:
 
     # ---- what there was --------------------------------------------------------------------------------------------
 
-    def records(self) -> list[dict[str, Any]]:
-        """The history in the order of its numbers, but for what was flushed."""
+    def records(self, *, given: bool = False) -> list[dict[str, Any]]:
+        """The history in the order of its numbers, but for what was flushed; ``given``: with clones that others took
+        from here."""
         try:
             until = float(json.loads((self._folder / FLUSHED).read_bytes())["until"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -304,7 +305,8 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        shown = [record for record in filter(is_clone, records) if (record.get("ended") or 0) > until]
+        mine = [one for one in records if is_clone(one) or (given and one.get("operation") == SERVE)]
+        shown = [record for record in mine if (record.get("ended") or 0) > until]
         return sorted(shown, key=lambda record: record["id"])
 
 

@@ -103,6 +103,7 @@ class OptionsBuilder:
             threads=None if variables["clone_autotune_concurrency"] else most, max_concurrency=most,
             compression=Compression("zstd" if variables["clone_enable_compression"] else "off"),
             max_network_bandwidth=bandwidth(variables["clone_max_network_bandwidth"]), write_changed_only=True,
+            incremental=variables.text("clone_incremental").lower(),
         )  # fmt: skip
 
     def _local_options(self, statement: CloneLocal) -> LocalOptions:

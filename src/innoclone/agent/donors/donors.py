@@ -17,12 +17,16 @@ from innoclone.commands.serving import Attendant, record_taking
 from innoclone.donor.account import Entrance
 from innoclone.donor.clones import DonorOptions
 from innoclone.donor.conversation import Conversation
+from innoclone.donor.live import find_live
+from innoclone.donor.offer import Source
 from innoclone.donor.service import Donor, Observer
 from innoclone.donor.shelf import Shelf
+from innoclone.donor.stored import look
 from innoclone.donor.takings import Taking
 from innoclone.errors import CloneError, one_line
 from innoclone.records.limits import Limits
 from innoclone.settings.servetable import ServedClone
+from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.failedlogins import FailedLogins
 
 __all__ = ["Donors", "ServedDonor"]
@@ -41,7 +45,7 @@ class ServedDonor(Observer):
         """It listens, and lets nobody in before `start`. Raises `ConnectFailed`."""
         self.served, self.outcomes = served, Counter[str]()
         self._accounts, self._connections = accounts, connections
-        self.shelf = Shelf(served.directory)
+        self.shelf = Shelf(served.source, lambda: _find(served, settings.running))
         secure = served.require_secure_transport
         options = DonorOptions(
             account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or "*",
@@ -54,7 +58,8 @@ class ServedDonor(Observer):
             settings.block_time,
         )  # fmt: skip
         limits = Limits(data=served.max_data_bandwidth, network=served.max_network_bandwidth)
-        self.donor = Donor(self.shelf, options, limits, entrance=entrance, observer=self)
+        reads = Limits(data=served.max_donor_read)
+        self.donor = Donor(self.shelf, options, limits, reads, entrance=entrance, observer=self)
         self._attendant = Attendant(self.donor, lambda _: self.shelf.put_back(lambda: self.donor.is_busy))
         self._thread = threading.Thread(target=self._serve, name=f"innoclone-donor-{served.name}", daemon=True)
 
@@ -77,7 +82,7 @@ class ServedDonor(Observer):
     def ended(self, taking: Taking) -> None:
         """Into the history."""
         self.outcomes[taking.state] += 1
-        record_taking(taking, str(self.served.directory))
+        record_taking(taking, self.served.source)
 
     # ---- life ----------------------------------------------------------------------------------------------
 
@@ -92,16 +97,16 @@ class ServedDonor(Observer):
         self.shelf.close()
 
     def _look(self) -> None:
-        name, directory = self.served.name, self.served.directory
+        name, source = self.served.name, self.served.source
         try:
             version = self.shelf.description.version
         except CloneError as error:
-            log.warning("%s: %s can't be served now: %s", name, directory, one_line(error.message))
+            log.warning("%s: %s can't be served now: %s", name, source, one_line(error.message))
             return
         except Exception:
             log.exception("%s: unexpected", name)
             return
-        log.info("%s: serving %s, MySQL %s, on port %d", name, directory, version, self.donor.port)
+        log.info("%s: serving %s, MySQL %s, on port %d", name, source, version, self.donor.port)
 
     def stop(self) -> None:
         """Begin to end."""
@@ -113,6 +118,14 @@ class ServedDonor(Observer):
             self._thread.join(END_WITHIN)
         else:
             self.donor.close()
+
+
+def _find(served: ServedClone, running: Endpoint | None) -> Source:
+    """Raises why it can't be served now."""
+    if served.directory is not None:
+        return look(served.directory)
+    assert running is not None, "the settings see to that"
+    return find_live(running, served.datadir)
 
 
 class Donors:

@@ -51,7 +51,7 @@ CLONE_PROGRESS = [
 ]
 CLONE_SERVED = [  # ours: the stored clones that the agent serves
     Column("NAME", _text(64)),
-    Column("DIRECTORY", _text(512)),
+    Column("SOURCE", _text(512)),  # a directory, or the running server
     Column("BIND_ADDRESS", _text(255)),
     Column("PORT", INT),
     Column("VERSION", _text(64)),  # as it was looked at last

@@ -26,7 +26,7 @@ def _served(one: ServedDonor) -> tuple[Value, ...]:
     return row(
         CLONE_SERVED,
         NAME=one.served.name,
-        DIRECTORY=str(one.served.directory),
+        SOURCE=one.served.source,
         BIND_ADDRESS=one.donor.options.bind_address,
         PORT=one.donor.port,
         VERSION=one.shelf.version,

@@ -51,6 +51,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_enable_compression": Switch(False),
     "clone_error_numbering": Choice("mysql", ("mysql", "guide")),  # ours: the guide's own numbers
     "clone_get_server_public_key": Switch(False),  # ours: REQUIRE NO SSL takes the RSA key that the donor sends
+    "clone_incremental": Choice("AUTO", ("AUTO", "OFF", "REQUIRE")),  # ours: take only what an earlier clone lacks
     "clone_keep_old_data": Switch(False),  # ours: what a managed server's data was, beside it
     "clone_max_concurrency": Number(16, 1, 128),
     "clone_max_data_bandwidth": Bandwidth(0, 0, LARGEST_MIB),

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from innoclone.agent.clones.speeds import SpeedHistory
+from innoclone.agent.connections import ClientKind
+from innoclone.agent.donors.donors import Donors
 from innoclone.agent.services import Services
 from innoclone.errors import CloneError
 from innoclone.records.history import is_clone, read_history
@@ -54,11 +56,11 @@ def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
     """All of them; what does not apply has no samples."""
     data, network = speeds.totals
     clones = services.clones
-    outcomes = clones.outcomes
+    outcomes, recipients = clones.outcomes, services.connections.count(ClientKind.RECIPIENT)
     found = [
         _one("innoclone_build_info", "The agent's version.", 1, {"version": __version__}),
         _one("process_start_time_seconds", "When the agent was started, seconds since the epoch.", services.started),
-        _one("innoclone_connections", "Connections of MySQL clients.", len(services.connections)),
+        _one("innoclone_connections", "Connections of MySQL clients.", len(services.connections) - recipients),
         _one("innoclone_max_connections", "As many are let in over TCP.", services.settings.max_connections),
         _count("innoclone_failed_logins_total", "Logins that were refused.", services.failed_logins.count),
         Metric(
@@ -74,7 +76,46 @@ def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
         ),
         _one("innoclone_clone_running", "1 while a clone runs.", int(clones.is_running)),
     ]  # fmt: skip
-    return found + (_of_clone(clones.latest) if clones.latest is not None else [])
+    return found + _of_donors(services.donors) + (_of_clone(clones.latest) if clones.latest is not None else [])
+
+
+def _of_donors(donors: Donors) -> list[Metric]:
+    """What the agent serves; no samples where that is nothing."""
+    served = [(one, {"name": one.served.name}) for one in donors]
+    takings = [(one.donor.takings, labels) for one, labels in served]
+    return [
+        Metric(
+            "innoclone_donor_info", "gauge", "What is served, and on which port.",
+            [
+                ({**labels, "source": one.served.source, "port": str(one.donor.port)}, 1)
+                for one, labels in served
+            ],
+        ),
+        Metric(
+            "innoclone_donor_connections", "gauge", "Connections of its recipients.",
+            [(labels, len(one.donor.conversations)) for one, labels in served],
+        ),
+        Metric(
+            "innoclone_donor_recipients", "gauge", "Recipients that take it, or may come back for the rest.",
+            [(labels, len(found)) for found, labels in takings],
+        ),
+        Metric(
+            "innoclone_donor_data_bytes", "gauge", "What those have of it, together.",
+            [(labels, sum(taking.data for taking in found)) for found, labels in takings],
+        ),
+        Metric(
+            "innoclone_donor_estimate_bytes", "gauge", "What they will have.",
+            [(labels, sum(taking.estimate for taking in found)) for found, labels in takings],
+        ),
+        Metric(
+            "innoclone_donor_clones_total", "counter", "Clones of it that ended since the agent was started, by how.",
+            [({**labels, "state": state}, one.outcomes[state]) for one, labels in served for state in OUTCOMES],
+        ),
+        Metric(
+            "innoclone_donor_network_bytes_total", "counter", "Bytes of data sent to recipients.",
+            [(labels, one.donor.network) for one, labels in served],
+        ),
+    ]  # fmt: skip
 
 
 def _of_clone(status: CloneStatus) -> list[Metric]:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from innoclone.agent.clones.speeds import SpeedHistory, copied_bytes
+from innoclone.agent.donors.donors import ServedDonor
 from innoclone.agent.services import Services
 from innoclone.records.status import CLONE_STAGES, COPY_STAGES, CloneStatus, StageStatus
 from innoclone.version import __version__
@@ -29,7 +30,16 @@ def page_status(services: Services, speeds: SpeedHistory) -> dict[str, Any]:
         },
         "clone": None if latest is None else _clone(latest, is_running=clones.is_running),
         "curve": speeds.points,
-        "history": clones.records()[: -SHOWN - 1 : -1],
+        "served": [_served(one) for one in services.donors],
+        "history": clones.records(given=True)[: -SHOWN - 1 : -1],
+    }  # fmt: skip
+
+
+def _served(one: ServedDonor) -> dict[str, Any]:
+    return {
+        "name": one.served.name, "source": one.served.source, "port": one.donor.port,
+        "version": one.shelf.version, "completed": one.outcomes["Completed"],
+        "recipients": [taking.fields for taking in one.donor.takings],
     }  # fmt: skip
 
 

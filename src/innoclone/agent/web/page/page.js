@@ -163,6 +163,33 @@ document.querySelector("#curve svg").addEventListener("pointermove", (event) => 
     + `, ${nearest[3]} connections`;
 });
 
+// A row for each stored clone, and below it one for each recipient that takes it now.
+function showServed(served) {
+  byId("giving").hidden = !served.length;
+  const rows = [];
+  for (const one of served) {
+    const row = element("tr", undefined, "served");
+    const what = element("td", `${one.source} on port ${one.port}, MySQL ${one.version}; taken ${one.completed} times`);
+    what.colSpan = 6;
+    row.append(element("td", one.name), what);
+    rows.push(row);
+    for (const taking of one.recipients) {
+      const taken = element("tr", undefined, "taking");
+      const bar = element("span", undefined, "bar");
+      const part = element("i");
+      part.style.width = `${taking.percent || 0}%`;
+      bar.append(part);
+      const wide = element("td");
+      wide.append(bar);
+      taken.append(element("td"), element("td", `${taking.user}@${taking.host}`), wide,
+        element("td", `${Math.floor(taking.percent || 0)} %`), element("td", amount(taking.data)),
+        element("td", taking.connections || "lost"), element("td", duration(taking.seconds)));
+      rows.push(taken);
+    }
+  }
+  byId("served").tBodies[0].replaceChildren(...rows);
+}
+
 function showHistory(records) {
   byId("past").hidden = !records.length;
   const rows = [];
@@ -193,6 +220,7 @@ function show(status) {
     showClone(status.clone, status.curve, status.agent.now);
     showCurve(status.curve);
   }
+  showServed(status.served);
   showHistory(status.history);
 }
 
@@ -205,7 +233,8 @@ async function poll() {
     show(status);
     byId("live").className = "on";
     byId("live").textContent = "live";
-    if (status.clone !== null && status.clone.running) wait = 1000;
+    const taken = status.served.some((one) => one.recipients.length);
+    if (taken || (status.clone !== null && status.clone.running)) wait = 1000;
   } catch {
     byId("live").className = "off";
     byId("live").textContent = "the agent does not answer";

@@ -1,0 +1,89 @@
+"""What backups and restores of a store can be told, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, bounded, refuse_relative
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.timings import STALL_TIMEOUT
+
+__all__ = ["BackupOptions", "LiveBackupOptions", "StoreAccess", "StoreRestoreOptions"]
+
+MOST_STREAMS = 8  # connections of a backup without a local copy: each has a pack in memory
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    """Where a store is and what opens it. ``options`` are obstore's, beside the providers' own environment."""
+
+    address: str
+    key_file: Path | None = None
+    passphrase_file: Path | None = None  # neither: INNOCLONE_STORE_PASSPHRASE
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """A finished clone becomes a snapshot in a store. Raises UsageError when a value is out of bounds."""
+
+    clone: Path  # a symbolic link to it will do
+    store: StoreAccess
+    full: bool = False  # build on no earlier snapshot
+    accept_changes: bool = False  # also if a server of its own has run on the clone
+    threads: int = 4  # parts of files at the same time; each fills a pack of its own
+    max_data_bandwidth: float = 0  # MiB/s read, 0 = no limit
+    verify_pages: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no backup could run with."""
+        bounded("threads", self.threads, 1, MAX_THREADS)
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class LiveBackupOptions:
+    """A running server becomes a snapshot in a store, with no copy of it here. Raises UsageError when a value is out of
+    bounds."""
+
+    donor: Endpoint
+    store: StoreAccess
+    full: bool = False  # build on no earlier snapshot
+    spool: Path | None = None  # a folder with room for changed pages and redo; None: that of temporary files
+    threads: int = 4  # connections that carry data; each fills a pack of its own
+    compression: Compression = field(default_factory=Compression)
+    block_ddl: bool = False  # hold the donor's backup lock, so that no DDL runs there
+    max_data_bandwidth: float = 0  # MiB/s of data, 0 = no limit
+    max_network_bandwidth: float = 0  # MiB/s on the wire from the donor
+    stall_timeout: float = STALL_TIMEOUT
+
+    def __post_init__(self) -> None:
+        """Refuse what no backup could run with."""
+        bounded("threads", self.threads, 1, MOST_STREAMS)
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class StoreRestoreOptions:
+    """A snapshot in a store becomes a new data directory. Raises UsageError when a value is out of bounds."""
+
+    store: StoreAccess
+    snapshot: str
+    directory: Path
+    chown: str | None = None
+    mysqld_check: bool = False  # let a private mysqld come up on the new directory once
+    mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone; None: where its manifest says
+    map_paths: tuple[tuple[str, str], ...] = ()  # (path of the clone, new path) for its files outside its directory
+    threads: int = 4  # packs read at the same time
+    max_data_bandwidth: float = 0  # MiB/s written, 0 = no limit
+    fsync: bool = True
+    verify_pages: bool = True  # read all back and check every page
+
+    def __post_init__(self) -> None:
+        """Refuse what no restore could run with."""
+        bounded("threads", self.threads, 1, MAX_THREADS)
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        refuse_relative(self.map_paths)

@@ -1,0 +1,117 @@
+"""Encrypted directories: given to whoever comes with TLS, as a stock donor gives them, and to nobody else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from clones import booted
+from encrypted import encrypted_donor, holding_keys, keyring_of, secrets_of
+from innoclone.commands.boot import boot
+from innoclone.commands.clone import clone
+from innoclone.commands.options import BootOptions, CloneOptions
+from innoclone.donor.stored import look
+from innoclone.errors import EncryptionDamaged, EncryptionNeedsTls, KeyringFailed, TargetUnusable
+from innoclone.innodb.encryption import MasterKey, info_offset
+from innoclone.innodb.keyring import serialize_keyring
+from innoclone.innodb.space import SpaceFlags, SpaceHeader
+from innoclone.server.keyring import Keyring
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.transport.endpoint import SslMode
+from local_clones import checksums
+from servers import ServerFactory, endpoint_of
+from serving import ALONE, endpoint, served, take
+
+
+@pytest.fixture(scope="module")
+def hidden(make_module_server: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return encrypted_donor(make_module_server, tmp_path_factory.mktemp("ring"))
+
+
+@pytest.fixture(scope="module")
+def stored(hidden: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("stored") / "clone"
+    clone(CloneOptions(endpoint_of(hidden), directory))
+    return directory
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_a_stock_recipient(
+    hidden: Server, stored: Path, programs: Programs, make_server: ServerFactory, tmp_path: Path, recovered: bool
+) -> None:
+    directory = tmp_path / "clone"
+    shutil.copytree(stored, directory)
+    if recovered:
+        boot(BootOptions(directory))
+    ring = tmp_path / "recipients"
+    recipient = make_server(keyring=Keyring(ring, read_only=False))
+    target = tmp_path / "taken"
+    with served(directory, tmp_path) as donor:
+        with pytest.raises(pymysql.MySQLError, match="TLS"):
+            take(recipient, donor.port, tmp_path / "refused", "REQUIRE NO SSL", settings=ALONE)
+        take(recipient, donor.port, target, "REQUIRE SSL", settings=ALONE)
+    with booted(programs, target, keyring=Keyring(ring, read_only=False)) as server:
+        assert checksums(server) == checksums(hidden)
+    with pytest.raises(KeyringFailed, match="there is no key"):
+        look(target)
+    look(target, ring).close()
+
+
+def test_ours(hidden: Server, stored: Path, programs: Programs, tmp_path: Path) -> None:
+    with served(stored, tmp_path) as donor:
+        clone(CloneOptions(endpoint(donor.port, ssl_mode=SslMode.REQUIRED), tmp_path / "taken", threads=4))
+        with pytest.raises(EncryptionNeedsTls):
+            clone(CloneOptions(endpoint(donor.port, ssl_mode=SslMode.DISABLED), tmp_path / "refused"))
+    assert not (tmp_path / "refused").exists()
+    own = keyring_of(tmp_path / "taken")
+    assert own.path.read_bytes() != keyring_of(stored).path.read_bytes()
+    assert holding_keys([tmp_path], secrets_of(tmp_path / "taken", own.path)) == []
+    with booted(programs, tmp_path / "taken", keyring=own) as server:
+        assert checksums(server) == checksums(hidden)
+
+
+def test_an_increment(hidden: Server, stored: Path, programs: Programs, tmp_path: Path) -> None:
+    """Page 0 of each tablespace has another key block here, and nothing else differs."""
+    target = tmp_path / "taken"
+    with served(stored, tmp_path) as donor:
+        where = endpoint(donor.port, ssl_mode=SslMode.REQUIRED)
+        clone(CloneOptions(where, target))
+        result = clone(CloneOptions(where, target, incremental="require"))
+    assert any("only what differs came from the donor" in note for note in result.notes)
+    own = keyring_of(target)
+    assert holding_keys([tmp_path], secrets_of(target, own.path)) == []
+    with booted(programs, target, keyring=own) as server:
+        assert checksums(server) == checksums(hidden)
+
+
+def test_a_keyring_that_is_missing_wrong_or_does_not_fit(stored: Path, tmp_path: Path) -> None:
+    ring = keyring_of(stored).path
+    moved = ring.rename(tmp_path / "moved")
+    try:
+        with pytest.raises(KeyringFailed, match="is not there"):
+            look(stored)
+        wrong = tmp_path / "wrong"
+        wrong.write_bytes(serialize_keyring(MasterKey(ring.name, 1, bytes(32))))
+        with pytest.raises((TargetUnusable, EncryptionDamaged), match=r"damaged|not whole"):
+            look(stored, wrong)
+        look(stored, moved).close()
+    finally:
+        moved.rename(ring)
+
+
+def test_a_flipped_bit_in_the_block_of_a_key(stored: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    shutil.copytree(stored, directory)
+    path = directory / "e" / "single.ibd"
+    with path.open("r+b") as file:
+        flags = SpaceFlags(SpaceHeader.parse(file.read(64)).flags)
+        file.seek(info_offset(flags) + 50)
+        byte = file.read(1)[0]
+        file.seek(info_offset(flags) + 50)
+        file.write(bytes([byte ^ 4]))
+    with pytest.raises(EncryptionDamaged, match=r"key of \./e/single\.ibd is damaged"):
+        look(directory)

@@ -1,0 +1,217 @@
+"""Keyring files of clones (innoclone.files.keyring): made once, whole, and for nobody else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from innoclone.errors import CloneError, DiskFull, FileError, KeyringFailed
+from innoclone.files import keyring
+from innoclone.files.keyring import (
+    ENCRYPTION,
+    CloneKeyring,
+    is_configuration,
+    keyring_home,
+    local_configuration,
+    read_keyring,
+)
+from innoclone.innodb.encryption import MasterKey
+from innoclone.innodb.keyring import serialize_keyring
+
+UUID, OTHER = "57ba5101-c165-4b57-9624-7a3c4121a8b9", "67ba5101-c165-4b57-9624-7a3c4121a8b9"
+
+
+def ring(path: Path, *keys: MasterKey) -> Path:
+    elements = b",".join(serialize_keyring(key)[len(b'{"version":"1.0","elements":[') : -2] for key in keys)
+    path.write_bytes(b'{"version":"1.0","elements":[' + elements + b"]}")
+    return path
+
+
+def key(number: int, uuid: str = UUID) -> MasterKey:
+    return MasterKey(uuid, number, bytes([number] * 32))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_one(tmp_path: Path) -> None:
+    home = keyring_home(tmp_path / "clone")
+    made = CloneKeyring(home)
+    made.check()
+    assert not made.in_use
+    assert not home.exists()
+    before = os.umask(0)
+    try:
+        master = made.master()
+    finally:
+        os.umask(before)
+    assert made.in_use
+    assert made.path is not None
+    assert made.path.parent == home == tmp_path / "clone.keyring"
+    assert (mode(home), mode(made.path)) == (0o700, 0o600)
+    assert read_keyring(made.path) == {master.name: master}
+    assert [*home.iterdir()] == [made.path]
+    assert made.master() is master
+    made.give(tmp_path)
+    made.discard()
+    assert not home.exists()
+    made.discard()
+
+
+def test_all_connections_get_the_same(tmp_path: Path) -> None:
+    made = CloneKeyring(tmp_path / "home")
+    found: list[MasterKey] = []
+    threads = [threading.Thread(target=lambda: found.append(made.master())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert len([*(tmp_path / "home").iterdir()]) == 1
+
+
+def test_what_others_have_beside_it_stays(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "another").write_text("")
+    made = CloneKeyring(home)
+    made.master()
+    made.discard()
+    assert [*home.iterdir()] == [home / "another"]
+
+
+def test_what_a_server_has_written_to_stays(tmp_path: Path) -> None:
+    made = CloneKeyring(tmp_path / "home")
+    master = made.master()
+    assert made.path is not None
+    ring(made.path, master, key(2, OTHER))
+    made.discard()
+    assert made.path.exists()
+
+
+def test_an_earlier_one_goes_on(tmp_path: Path) -> None:
+    old = ring(tmp_path / "old", key(1), key(2))
+    again = CloneKeyring(tmp_path / "home", known=(old, key(1).name))
+    assert again.master() == key(1)
+    assert again.path == old
+    again.discard()
+    assert old.exists()
+    for known in ((tmp_path / "gone", key(1).name), (old, key(3).name)):
+        anew = CloneKeyring(tmp_path / "home", known=known)
+        assert anew.master() not in (key(1), key(2))
+        assert anew.path is not None
+        assert anew.path.parent == tmp_path / "home"
+
+
+def test_that_of_a_clone_that_goes_on(tmp_path: Path) -> None:
+    old = ring(tmp_path / "old", key(1))
+    again = CloneKeyring(tmp_path / "home")
+    again.take(old, key(1).name)
+    assert again.master() == key(1)
+    with pytest.raises(KeyringFailed, match="has no key"):
+        again.take(old, key(2).name)
+
+
+def test_one_of_the_users(tmp_path: Path) -> None:
+    mine = ring(tmp_path / "mine", key(2), key(10), key(9))
+    content = mine.read_bytes()
+    for wanted, found in ((None, key(10)), (key(2).name, key(2))):
+        chosen = CloneKeyring(tmp_path / "home", file=mine, key=wanted)
+        chosen.check()
+        assert chosen.master() == found
+        chosen.discard()
+    assert mine.read_bytes() == content
+    assert not (tmp_path / "home").exists()
+
+
+def test_one_of_the_users_that_is_to_be_made(tmp_path: Path) -> None:
+    made = CloneKeyring(tmp_path / "home", file=tmp_path / "mine")
+    made.check()
+    made.master()
+    assert mode(tmp_path / "mine") == 0o600
+    made.give(tmp_path)
+    made.discard()
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted", "said"),
+    [
+        ((), None, "has no master key"),
+        ((key(1), key(2, OTHER)), None, "of several servers"),
+        ((key(1),), "INNODBKey-x-1", "has no key INNODBKey-x-1"),
+        ((), "INNODBKey-x-1", "has no key INNODBKey-x-1"),
+    ],
+)
+def test_one_that_can_not_serve(tmp_path: Path, keys: tuple[MasterKey, ...], wanted: str | None, said: str) -> None:
+    with pytest.raises(KeyringFailed, match=said):
+        CloneKeyring(tmp_path / "home", file=ring(tmp_path / "mine", *keys), key=wanted).check()
+
+
+def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyringFailed, match="is not there"):
+        read_keyring(tmp_path / "nothing")
+    with pytest.raises(KeyringFailed, match="Is a directory"):
+        read_keyring(tmp_path)
+    (tmp_path / "x").write_text("x" * 10)
+    with pytest.raises(KeyringFailed, match="no keyring file"):
+        read_keyring(tmp_path / "x")
+    monkeypatch.setattr(keyring, "LARGEST", 9)
+    with pytest.raises(KeyringFailed, match="larger than any"):
+        read_keyring(tmp_path / "x")
+
+
+def test_a_copy(tmp_path: Path) -> None:
+    old = ring(tmp_path / "old", key(1), key(2, OTHER))
+    copy = CloneKeyring(tmp_path / "home")
+    copy.copy(old, key(1).name)
+    assert copy.path == tmp_path / "home" / "old"
+    assert copy.path.read_bytes() == old.read_bytes()
+    assert (mode(copy.path), copy.master()) == (0o600, key(1))
+    with pytest.raises(KeyringFailed, match="exists already"):
+        CloneKeyring(tmp_path / "home").copy(old, key(1).name)
+    assert [*(tmp_path / "home").iterdir()] == [copy.path]
+
+
+@pytest.mark.parametrize("how", ["master", "copy"])
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    old = ring(tmp_path / "old", key(1))
+    monkeypatch.setattr(keyring, "write_all", full)
+    made = CloneKeyring(tmp_path / "home")
+    with pytest.raises(DiskFull, match="can't make the keyring"):
+        made.master() if how == "master" else made.copy(old, key(1).name)
+    assert [*(tmp_path / "home").iterdir()] == []
+
+
+def test_one_that_can_not_be_given_away(tmp_path: Path) -> None:
+    made = CloneKeyring(tmp_path / "home")
+    made.give(tmp_path)  # nothing was made
+    made.master()
+    if os.geteuid() == 0:
+        with pytest.raises(FileError, match="can't give the keyring"):
+            made.give(tmp_path / "nothing")
+    assert issubclass(KeyringFailed, CloneError)
+
+
+def test_what_a_server_finds_it_by(tmp_path: Path) -> None:
+    files = local_configuration(tmp_path / "ring")
+    assert sorted(files) == ["component_keyring_file.cnf", "mysqld.my"]
+    manifest = {ENCRYPTION: {"keyring": str(tmp_path / "ring")}}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        assert is_configuration(tmp_path / name, manifest)
+        assert not is_configuration(tmp_path / name, {})
+        (tmp_path / name).write_text(content + " ")
+        assert not is_configuration(tmp_path / name, manifest)
+    (tmp_path / "other").write_text(content)
+    assert not is_configuration(tmp_path / "other", manifest)
+    assert not is_configuration(tmp_path / "nothing", manifest)

@@ -1,0 +1,129 @@
+"""Runs the suite's tests of remote clones, and prints which pass, which don't and why."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents import RunningAgent
+from innoclone.server.programs import provide_programs
+from mtr.control import Donor, Recipient
+from mtr.include import with_donor, with_recipient
+from mtr.root import SUITE, inside, provide_root
+
+RESULT = re.compile(r"clone\.(\S+)\s+(?:w\d+\s+)?\[ (pass|fail|skipped|disabled) \]\s*(.*)")
+# What goes to a server that can't be replaced by an agent, which has none to put clones into.
+REPLACING = ("remote_basic_replace", "remote_dml_replace")
+REASON = re.compile(r"mysqltest: (?!Results saved|Logging|Connecting|Start|\.\.\.)|[-+](?![-+])|.*[Tt]imeout|At line")
+WHY = 8  # lines
+MINUTES = 5  # for one test
+
+
+def main() -> int:
+    """0 where every test that ran passed."""
+    parser = argparse.ArgumentParser(prog="./scripts/mtr", description=__doc__)
+    parser.add_argument("--as", dest="role", choices=("donor", "recipient", "nothing"), default=None,
+                        help="what innoclone is; nothing: stock servers alone. Default: donor, recipient")  # fmt: skip
+    parser.add_argument("--big", action="store_true", help="also the tests that the suite calls big")
+    parser.add_argument("--replace", action="store_true", help="also those in which a server replaces its own data")
+    parser.add_argument("tests", nargs="*", help="names of tests (remote_basic); default: all that begin with remote_")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("it changes the root directory for the tests, which needs root")
+    root = provide_root(lambda text: print(f"mtr: {text}", file=sys.stderr))
+    roles = [options.role] if options.role else ["donor", "recipient"]
+    return max([run(role, root, options) for role in roles])
+
+
+def run(role: str, root: Path, options: argparse.Namespace) -> int:
+    """The tests with innoclone in one role; the table, and whether one failed."""
+    with tempfile.TemporaryDirectory(prefix="innoclone-mtr-", dir="/tmp") as folder:
+        work = Path(folder)
+        with prepared(role, root, work) as said:
+            command = [
+                "perl", "mysql-test-run.pl", "--suite=clone", "--force", "--retry=0", f"--vardir={work}/var",
+                f"--tmpdir={work}/tmp", "--user=root", "--parallel=1", "--nowarnings", f"--testcase-timeout={MINUTES}",
+                "--max-test-fail=0", *(["--big-test"] if options.big else []), *chosen(role, root, options),
+            ]  # fmt: skip
+            results = follow(inside(root, work, work / "include", command))
+            table(role, results, list(said))
+        with contextlib.suppress(OSError):
+            (root / work.relative_to("/")).rmdir()
+    return int(any(one.result == "fail" for one in results.values()) or not results)
+
+
+def chosen(role: str, root: Path, options: argparse.Namespace) -> list[str]:
+    """The tests' names."""
+    folder = root / SUITE / "suite/clone/t"
+    names = options.tests or sorted(path.stem for path in folder.glob("remote_*.test"))
+    left_out = () if options.tests or options.replace else REPLACING
+    return [name for name in names if name not in left_out]
+
+
+@contextlib.contextmanager
+def prepared(role: str, root: Path, work: Path) -> Iterator[list[str]]:
+    """``work/include`` for the role, and what belongs to it runs meanwhile; what our donors complain of."""
+    include = root / SUITE / "suite/clone/include"
+    if role == "donor":
+        with Donor(work, root / SUITE / "std_data") as control:
+            with_donor(include, work / "include", control.port)
+            yield control.said
+    elif role == "recipient":
+        with RunningAgent(provide_programs(print), work / "agent") as agent, Recipient(agent.socket) as control:
+            with_recipient(include, work / "include", control.port)
+            yield []
+    else:
+        shutil.copytree(include, work / "include")
+        yield []
+
+
+@dataclass
+class Outcome:
+    """Of one test."""
+
+    result: str
+    comment: str
+    why: list[str] = field(default_factory=list)  # the first lines that differ from the recorded ones, or the error
+
+
+def follow(command: list[str]) -> dict[str, Outcome]:
+    """Run it and show it; what came of each test."""
+    found: dict[str, Outcome] = {}
+    last: Outcome | None = None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                               text=True, errors="replace")  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if match := RESULT.search(line):
+            last = found[match[1]] = Outcome(match[2], match[3].strip())
+            print(f"mtr: {match[1]}: {match[2]} {match[3]}".rstrip(), file=sys.stderr, flush=True)
+        elif last is not None and last.result == "fail" and REASON.match(line):
+            last.why.append(line.rstrip()[:150])
+    process.wait()
+    return found
+
+
+def table(role: str, results: dict[str, Outcome], said: list[str]) -> None:
+    """What came of it."""
+    print(f"\ninnoclone is the {role}\n" if role != "nothing" else "\nstock servers\n")
+    for name, one in sorted(results.items()):
+        print(f"  {name:44} {one.result:8} {one.comment}".rstrip())
+        for line in list(dict.fromkeys(one.why))[:WHY]:
+            print(f"      {line}")
+    counts = {kind: sum(one.result == kind for one in results.values()) for kind in ("pass", "fail", "skipped")}
+    print(f"\n  {counts['pass']} pass, {counts['fail']} fail, {counts['skipped']} skipped")
+    for line in dict.fromkeys(said):
+        print(f"  {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

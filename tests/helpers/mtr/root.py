@@ -1,0 +1,54 @@
+"""MySQL's test suite and what it needs, as a directory to change the root to: Debian's packages, unpacked.
+
+Nothing is installed: what the packages' scripts would do is done here as far as the tests want it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from innoclone.server.debian import provide_packages
+from innoclone.server.programs import cache_directory
+
+PACKAGES = (
+    "mysql-testsuite", "mysql-server-core", "mysql-client-core", "perl", "libjson-perl", "libdbi-perl", "procps",
+    "netbase", "openssl", "bash", "coreutils", "dash", "sed", "grep", "diffutils", "findutils", "util-linux",
+    "base-files", "base-passwd", "gzip", "tar", "hostname", "libc-bin", "debianutils", "mawk", "ncurses-base",
+)  # fmt: skip
+SUITE = Path("usr/lib/mysql-test")
+NAMES = "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n"
+
+
+def provide_root(report: Callable[[str], None]) -> Path:
+    """The directory, from the cache or made there (1.3 GB)."""
+    root = cache_directory() / "mysql-testsuite"
+    provide_packages(root, PACKAGES, unwanted=("@",), report=report)
+    for name in ("passwd", "group"):
+        shutil.copy(root / "usr/share/base-passwd" / f"{name}.master", root / "etc" / name)
+    (root / "etc/nsswitch.conf").write_text(NAMES)
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    _link(root / "usr/bin/awk", "mawk")
+    for program in (root / SUITE / "bin").iterdir():
+        _link(root / "usr/bin" / program.name, f"../lib/mysql-test/bin/{program.name}")
+    return root
+
+
+def _link(path: Path, target: str) -> None:
+    if not os.path.lexists(path):
+        path.symlink_to(target)
+
+
+def inside(root: Path, work: Path, include: Path, command: list[str]) -> list[str]:
+    """``command`` in that root, with mounts that only it sees: ``work`` has the same path there, and ``include`` takes
+    the place of the suite's folder of that name."""
+    script = (
+        'root=$1 work=$2 include=$3; shift 3; mkdir -p "$root$work"; mount -t proc proc "$root/proc"'
+        ' && mount --rbind /dev "$root/dev" && mount --bind "$work" "$root$work"'
+        f' && mount --bind "$include" "$root/{SUITE}/suite/clone/include"'
+        f' && exec chroot "$root" /bin/sh -c \'cd /{SUITE} && exec "$@"\' sh "$@"'
+    )
+    namespaces = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+    return [*namespaces, "sh", "-c", script, "sh", str(root), str(work), str(include), *command]

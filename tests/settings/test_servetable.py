@@ -1,0 +1,59 @@
+"""``[serve.NAME]`` of the agent's file: what is right, and what is refused with the name of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from innoclone.agent.settings import read_settings
+from innoclone.errors import UsageError
+from innoclone.settings.servetable import ServedClone
+
+
+def settings(tmp_path: Path, text: str) -> tuple[ServedClone, ...]:
+    (tmp_path / "agent.toml").write_text(text)
+    return read_settings(tmp_path / "agent.toml", {}).serve
+
+
+def test_what_is_right(tmp_path: Path) -> None:
+    one, two = settings(
+        tmp_path,
+        '[serve.a]\ndirectory = "/a"\nport = 1\n[serve."b-2"]\ndirectory = "/b"\nport = 2\nmax_data_bandwidth = 5\n',
+    )  # type: ignore[misc]  # it has two
+    assert (one.name, one.directory, one.port, one.source) == ("a", Path("/a"), 1, "/a")
+    assert (two.name, two.max_data_bandwidth, two.max_connections) == ("b-2", 5, 256)
+    assert settings(tmp_path, "") == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('directory = "/a"', r"\[serve.x\] needs port"),
+        ("port = 1", "needs directory, or live = true"),
+        ('directory = "/a"\nlive = true\nport = 1', "needs directory, or live = true"),
+        ("live = true\nport = 1", r"needs a table \[server\] or \[managed\]"),
+        ('directory = "/a"\ndatadir = "/b"\nport = 1', "datadir goes together with live"),
+        ('directory = "a"\nport = 1', "absolute"),
+        ('directory = "/a"\nport = 65536', "from 0 to 65535"),
+        ('directory = "/a"\nport = true', "port must be of type int"),
+        ('directory = "/a"\nport = "1"', "port must be of type int"),
+        ('directory = "/a"\nport = 1\npasword = "x"', "may have directory, .*, not pasword"),
+        ('directory = "/a"\nport = 1\nmax_connections = 2', "from 3 to"),
+        ('directory = "/a"\nport = 1\nreconnect_timeout = 31', "from 0 to 30 minutes"),
+        ('directory = "/a"\nport = 1\nbind_address = ""', "bind_address must not be empty"),
+        ('directory = "/a"\nport = 1\nmax_network_bandwidth = -1', "must not be below 0"),
+        ('directory = "/a"\nport = 1\n[serve.y]\ndirectory = "/b"\nport = 1', "have port 1"),
+    ],
+)
+def test_what_is_refused(table: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        settings(tmp_path, f"[serve.x]\n{table}\n")
+
+
+@pytest.mark.parametrize(
+    "text", ['serve = "/a"', '[serve]\ndirectory = "/a"\nport = 1', '[serve."a b"]\ndirectory = "/a"\nport = 1']
+)
+def test_what_is_no_table_of_a_name(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="serve"):
+        settings(tmp_path, text)

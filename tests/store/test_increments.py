@@ -1,0 +1,111 @@
+"""Generations of random files, each an increment of the one before, and each read back as it was."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from innoclone.store.contents import Contents, StoredFile, read_contents, write_contents
+from innoclone.store.known import Known
+from innoclone.store.maps import pack_of
+from innoclone.store.pack import BLOCK, UNIT, Pack, expand_frame, units_in
+from innoclone.store.reading import PackReader
+from innoclone.store.repository import Repository
+from innoclone.store.runs import begin_run
+from innoclone.store.snapshots import Snapshot, snapshots_of
+from innoclone.store.writing import MOST_OVERLAYS, BlockWriter, PackTable
+from stores import MemoryObjects, memory_store
+
+changes = st.lists(st.tuples(st.integers(0, 40), st.sampled_from((b"\0", b"a", b"b", b"c"))), max_size=12)
+sizes = st.integers(0, 41 * UNIT)
+
+
+def stored(repository: Repository, data: bytes) -> Snapshot:
+    """Put one file into a store, beside its newest snapshot."""
+    run, parent = begin_run(repository, "donor")
+    with run:
+        known = earlier = None
+        packs = []
+        if parent is not None:
+            before = parent.contents(repository)
+            packs = before.packs
+            known = Known(before, PackReader(repository, packs))
+            earlier = known.file("t.ibd", 7)
+        table = PackTable(packs)
+
+        def send(place: int, pack: Pack, body: bytearray) -> None:
+            repository.objects.create(pack.name, body)
+            table.put(place, pack)
+
+        writer = BlockWriter(run, table, known, send)
+        file = StoredFile("t.ibd", 0o640, len(data), 7, False)
+        view = memoryview(bytearray(data))
+        for block in range(file.blocks):
+            old = earlier.map.layers(block) if earlier else []
+            file.map.append(writer.write(0, block, view[block * BLOCK : (block + 1) * BLOCK], old))
+        writer.flush()
+        places = {old: new for new, old in enumerate(sorted(file.map.packs()))}
+        file.map = file.map.translated(places.__getitem__)
+        contents = Contents({"format": 1}, [("mysql", 0o750)], [file], [table.written(place) for place in places])
+        fields = {"contents": write_contents(repository.objects, run.sealer, run.id, contents)}
+        run.commit(fields | {"donor": {"uuid": "donor"}, "changed": writer.changed})
+    return snapshots_of(repository)[-1]
+
+
+def read(repository: Repository, snapshot: Snapshot) -> bytes:
+    """Its file, by the frames alone."""
+    contents = read_contents(repository.objects, repository.vault.sealer(snapshot.run), snapshot.run, snapshot.sizes)
+    [file] = contents.files
+    found, reader = bytearray(file.blocks * BLOCK), PackReader(repository, contents.packs)
+    for block, ref, units in file.map.visible():
+        place, number = pack_of(ref)
+        pack, frame = contents.packs[place], reader.directory(place)[number]
+
+        def take(number: int, sealed: memoryview, pack=pack, frame=frame, units=units, block=block) -> None:
+            data = expand_frame(reader.sealer(pack), pack, number, frame, sealed)
+            for index, unit in enumerate(units_in(frame.units)):
+                if units >> unit & 1:
+                    piece = data[index * UNIT : (index + 1) * UNIT]
+                    at = block * BLOCK + unit * UNIT
+                    found[at : at + len(piece)] = piece
+
+        reader.frames(place, [number], take)
+    return bytes(found[: file.size])
+
+
+@given(st.lists(st.tuples(sizes, changes), min_size=1, max_size=7))
+def test_each_generation_is_what_it_was(generations: list[tuple[int, list[tuple[int, bytes]]]]) -> None:
+    repository = memory_store(encrypted=False)
+    data, kept = b"", []
+    for size, changed in generations:
+        data = data[:size] + bytes(size - len(data[:size]))
+        for unit, letter in changed:
+            start, end = unit * UNIT, min(size, (unit + 1) * UNIT)
+            if start < end:
+                data = data[:start] + letter * (end - start) + data[end:]
+        kept.append((stored(repository, data), data))
+    for snapshot, expected in kept:
+        assert read(repository, snapshot) == expected
+
+
+def test_little_is_written_where_little_changed() -> None:
+    repository = memory_store()
+    data = bytearray(b"".join(bytes([number + 1]) * UNIT for number in range(64)))
+    assert stored(repository, bytes(data)).fields["changed"] == 64 * UNIT
+    for number in range(MOST_OVERLAYS):
+        data[number * UNIT] ^= 0xFF
+        assert stored(repository, bytes(data)).fields["changed"] == UNIT
+    data[9 * UNIT] ^= 0xFF
+    assert stored(repository, bytes(data)).fields["changed"] == BLOCK
+    newest = stored(repository, bytes(data))
+    assert newest.fields["changed"] == 0
+    assert read(repository, newest) == data
+
+
+def test_an_object_s_bytes_say_nothing() -> None:
+    repository = memory_store()
+    stored(repository, b"the very secret row" * 5000)
+    assert isinstance(repository.objects, MemoryObjects)
+    everything = b"".join(data for data, _ in repository.objects.objects.values())
+    for word in (b"secret", b"t.ibd", b"donor", b"mysql"):
+        assert word not in everything

@@ -1,0 +1,154 @@
+"""Places for objects: a folder and S3 do the same, and what goes wrong there gets a name."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from innoclone.errors import AccessDenied, StoreMissing, StoreUnavailable, StoreUnsafe, TargetExists, UsageError
+from innoclone.store import persistent, remote
+from innoclone.store.address import is_address, objects_at, parse_options, split_snapshot
+from innoclone.store.folder import FolderObjects
+from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
+from innoclone.store.persistent import Persistent
+from innoclone.store.repository import init_store
+from stores import SECRET, FaultyObjects, MemoryObjects, S3Server, unavailable
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3", "memory"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    if request.param == "folder":
+        return FolderObjects(tmp_path / "store")
+    if request.param == "memory":
+        return MemoryObjects()
+    server: S3Server = request.getfixturevalue("s3")
+    return objects_at(f"s3://{server.new_bucket()}/some/prefix", server.options)
+
+
+def test_one_place_is_as_good_as_another(objects: Objects) -> None:
+    objects.create("data/run/1", b"first")
+    with pytest.raises(AlreadyThere):
+        objects.create("data/run/1", b"second")
+    objects.create("data/run/2", bytearray(b"0123456789"))
+    objects.create("other/x", b"")
+    assert objects.read("data/run/1") == b"first"
+    assert objects.read_range("data/run/2", 3, 4) == b"3456"
+    assert {(one.name, one.size) for one in objects.list("data")} == {("data/run/1", 5), ("data/run/2", 10)}
+    assert all(isinstance(one, Entry) and one.modified > 1.7e9 for one in objects.list("data"))
+    assert list(objects.list("nothing")) == []
+    for name in ("data/run/9", "nothing/at/all"):
+        with pytest.raises(Gone):
+            objects.read(name)
+        with pytest.raises(Gone):
+            objects.read_range(name, 0, 1)
+    objects.delete(["data/run/1", "data/run/2", "data/run/never"])
+    assert [one.name for name in ("data", "other") for one in objects.list(name)] == ["other/x"]
+
+
+def test_of_many_that_create_one_succeeds(objects: Objects) -> None:
+    done: list[int] = []
+
+    def create(number: int) -> None:
+        try:
+            objects.create("snapshots/one", str(number).encode())
+            done.append(number)
+        except AlreadyThere:
+            pass
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [str(number).encode() for number in done] == [objects.read("snapshots/one")]
+
+
+def test_a_folder_has_no_halves_and_says_what_is_wrong(tmp_path: Path) -> None:
+    there = FolderObjects(tmp_path / "store")
+    there.create("data/a", b"x")
+    (tmp_path / "store" / "data" / ".new-0123").write_bytes(b"half of one")
+    assert [one.name for one in there.list("data")] == ["data/a"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Gone):
+        FolderObjects(tmp_path / "file").read("x")
+    if os.geteuid():
+        (tmp_path / "store" / "data").chmod(0)
+        with pytest.raises(AccessDenied):
+            there.create("data/b", b"")
+
+
+def test_a_lost_answer_is_no_conflict_and_faults_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persistent, "FIRST_WAIT", 0.0)
+    there, faults = MemoryObjects(), ["after create", "create", "read", "list", "delete", "after delete"]
+
+    def fault(what: str, _: str) -> None:
+        if what in faults:
+            faults.remove(what)
+            raise StoreUnavailable(what)
+
+    objects = Persistent(FaultyObjects(there, fault))
+    objects.create("a", b"mine")
+    assert objects.read("a") == b"mine"
+    with pytest.raises(AlreadyThere):
+        objects.create("a", b"another's")
+    assert [one.name for one in objects.list("x")] == []
+    objects.delete(["a"])
+    assert (faults, there.objects) == ([], {})
+    with pytest.raises(StoreUnavailable):
+        Persistent(FaultyObjects(there, unavailable)).read("a")
+
+
+def test_a_store_that_overwrites_is_refused() -> None:
+    class Overwriting(MemoryObjects):
+        def create(self, name: str, data: bytes | bytearray) -> None:
+            self.objects.pop(name, None)
+            super().create(name, data)
+
+    with pytest.raises(StoreUnsafe, match="overwrites"):
+        init_store(Overwriting(), SECRET, encrypted=True, single_writer=False)
+    there = Overwriting()
+    assert init_store(there, SECRET, encrypted=True, single_writer=True).single_writer
+    with pytest.raises(TargetExists):
+        init_store(there, SECRET, encrypted=True, single_writer=True)
+
+
+def test_what_s3_says_in_our_words(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreMissing, match="no such bucket"):
+        list(objects_at("s3://nowhere/x", s3.options).list("a"))
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    plain = {name: value for name, value in s3.options.items() if name != "allow_http"}
+    with pytest.raises(StoreUnavailable) as refused:
+        objects_at("s3://nowhere/x", plain).read("a")
+    assert "AWS_ALLOW_HTTP" in refused.value.advice
+    with pytest.raises(UsageError):
+        objects_at("s3://nowhere/x", {**s3.options, "no_such_option": "1"})
+    closed = {**s3.options, "aws_endpoint": "http://127.0.0.1:9"}
+    with pytest.raises(StoreUnavailable):
+        objects_at("s3://nowhere/x", closed).read("a")
+
+
+def test_addresses() -> None:
+    assert is_address("S3://b/p")
+    assert not is_address("mysql://h")
+    assert not is_address("/srv/clone")
+    assert split_snapshot("s3://b/p@abc") == ("s3://b/p", "abc")
+    assert split_snapshot("file:///a@b/c") == ("file:///a@b/c", "latest")
+    for wrong in ("http://x/y", "file://relative/x", "file:///", "s3://key:secret@bucket/x", "s3://b/p?x=1"):
+        with pytest.raises(UsageError):
+            objects_at(wrong, {})
+    for wrong in ("s3://b/p@", "s3://b/p@a b"):
+        with pytest.raises(UsageError):
+            split_snapshot(wrong)
+    assert parse_options(["a=b=c"]) == {"a": "b=c"}
+    with pytest.raises(UsageError):
+        parse_options(["a"])
