@@ -45,6 +45,7 @@ def test_keywords_of_a_replacement_are_a_clones() -> None:
     assert taken == {name: fields[name] for name in taken}
     uncounted = {"donor", "directory", "fsync", "chown", "boot", "mysqld", "discard_changes"}
     uncounted |= {"write_changed_only", "incremental", "keep_base", "generations", "keep", "full_copies", "series"}
+    uncounted |= {"keyring", "keyring_key"}  # the managed server's
     assert fields.keys() - taken.keys() == uncounted
 
 

@@ -124,6 +124,7 @@ def _tell(result: CloneResult, status: CloneStatus, out: Output, *, through_ssh:
         "connections": result.connections,
         "compression": result.compression,
         "cipher": result.cipher,
+        "incremental": result.incremental,
     }
     out.result(result_fields(status) | how)
 

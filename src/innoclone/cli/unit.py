@@ -131,12 +131,24 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
 
         keeping = KeepArgs(**{item.name: values[item.name] for item in fields(KeepArgs)})
         split_local(values["targets"], values["to"], keeping.policy, dry_run=values["dry_run"])
-    elif command == "clone" and not values["write_changed_only"]:
+    elif command == "clone":
+        _check_repeated(values)
+    return values
+
+
+def _check_repeated(values: Mapping[str, Any]) -> None:
+    """Raises UsageError for a clone over the network that would be refused when it is made for the second time."""
+    from innoclone.cli.keeping import KeepArgs, split_kept
+
+    keeping = KeepArgs(**{item.name: values[item.name] for item in fields(KeepArgs)})
+    split_kept(values["targets"], values["to"], keeping.policy, "clone")
+    repeated = values["write_changed_only"] or values["keep_base"] or values["to"]
+    if not repeated and values["incremental"] != "require":
         raise UsageError(
             "the second clone into the same directory would be refused",
-            hint="--write-changed-only updates the first; 'innoclone unit local --to' keeps dated ones",
+            hint="--write-changed-only updates the first, --incremental=require does from another innoclone; --to keeps"
+            " dated ones",
         )
-    return values
 
 
 def _check_calendar(text: str) -> None:

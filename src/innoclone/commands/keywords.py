@@ -148,6 +148,7 @@ class ServeKeywords(TypedDict, total=False):
     max_data_bandwidth: float
     max_network_bandwidth: float
     max_donor_read: int
+    keyring: Path | None
 
 
 class ReplicateKeywords(TypedDict, total=False):
