@@ -19,11 +19,12 @@ from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.errors import TargetExists, UsageError
 from innoclone.files.system import file_error
 from innoclone.settings.dsn import is_dsn, parse_dsn
+from innoclone.store.address import is_address
 
 __all__ = ["unit"]
 
-COMMANDS = ("local", "clone", "agent")
-USUAL = {"agent": "innoclone-agent"}
+COMMANDS = ("local", "clone", "backup", "agent")
+USUAL = {"agent": "innoclone-agent", "backup": "innoclone-store"}
 READABLE = "anybody could read it in the unit: put it into an option file (--defaults-file) or a login path"
 
 
@@ -35,7 +36,7 @@ def unit(
     ],
     *,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the units; default innoclone-backup, innoclone-agent.")
+        str | None, typer.Option(metavar="NAME", help="Name of the units; default innoclone-backup, -store or -agent.")
     ] = None,
     on_calendar: Annotated[
         str, typer.Option(metavar="CALENDAR", help="When, as in systemd.time(7).")
@@ -48,7 +49,7 @@ def unit(
     replace: Annotated[bool, typer.Option("--replace", help="Also where other files of these names are.")] = False,
     output: OutputArgs,
 ) -> None:
-    """Print or install a systemd service and timer for a nightly clone, or the agent's service.
+    """Print or install a systemd service and timer for a nightly clone or backup, or the agent's service.
 
     Options of this command come before COMMAND, and what follows is that command's own. It is checked now, so that it
     isn't found to be wrong in the night.
@@ -113,6 +114,8 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
     if values.get("password") is not None or values.get("ask_password"):
         raise UsageError("a unit can't have a password", hint=READABLE)
     for target in values.get("targets") or ():
+        if command == "backup" and is_address(target):
+            continue
         if is_dsn(target):
             if "password" in parse_dsn(target):
                 raise UsageError("a unit can't have a password", hint=READABLE)

@@ -27,7 +27,7 @@ class ViaArgs:
         str | None,
         typer.Option(
             metavar="ssh://[USER@]HOST[:PORT]",
-            help="Take the clone through ssh, from an innoclone that is started there. The DSN is that host's then.",
+            help="Take the clone through ssh, from an innoclone started there; the DSN is that host's.",
             rich_help_panel=VIA,
         ),
     ] = None
