@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/compare", description=__doc__)
     parser.add_argument("--size", type=_bytes, default=_bytes("2G"), help="data on the donor (default 2G)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds (default 7)")
-    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds with the dumps (default 2)")
+    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds with dumps and compression (default 2)")
     parser.add_argument("--rows", help="only these, comma-separated: " + ", ".join(method.key for method in METHODS))
     parser.add_argument(
         "--places", type=lambda text: text.split(","), default=["disk", "tmpfs"],

@@ -39,9 +39,7 @@ def draw(results: Results, path: Path) -> None:
         spreads = [spread(samples, measure) for _, samples in rows]
         families = [method.family for method, _ in rows]
         # Dumps and zlib take many times longer: their bars are cut off, so that the others can be told apart.
-        usual = [
-            found for (method, _), found in zip(rows, spreads, strict=True) if not (method.slow or "zlib" in method.key)
-        ]
+        usual = [found for (method, _), found in zip(rows, spreads, strict=True) if not method.slow]
         _bars(panel, spreads, families, unit, digits, _end(usual if any(usual) else spreads) / unit)
         panel.set_title(title, fontsize=11)
     if results.idle_tps:
@@ -54,7 +52,8 @@ def draw(results: Results, path: Path) -> None:
     figure.legend(handles, list(_NAMES.values()), loc="outside lower center", ncols=3, frameon=False)
     facts = results.facts
     figure.suptitle(
-        f"A running MySQL {facts['MySQL']} with {facts['data']} copied on one machine: "
+        f"A running MySQL {facts['MySQL']} with {facts['data']} copied on one machine, "
+        f"{'on a disk' if results.place == 'disk' else 'in memory'}: "
         f"medians of {facts['rounds']}, whiskers from least to greatest",
         fontsize=13,
     )

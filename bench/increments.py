@@ -142,8 +142,8 @@ class _Increments:
         size = sum((source / name).stat().st_size for name in find_tablespaces(source))
         link = Link(self.name, size)
         with serving(self._served, self.password) as there:
-            for target in (base, self.work / "full"):
-                seconds, wire = self._timed(partial(self._clone, there.port, target), source)
+            run_measured(self._command(there.port, base), {"MYSQL_PWD": self.password})  # on this side of the link
+            seconds, wire = self._timed(partial(self._clone, there.port, self.work / "full"), source)
             shutil.rmtree(self.work / "full")
         link.rows.append(Row("full clone", 1.0, size // PAGE, seconds, wire))
         has_rsync = shutil.which("rsync") is not None
@@ -172,20 +172,12 @@ class _Increments:
     def _served(self) -> list[str]:
         return [f"--bind-address={self.host}", str(self.work / "source")]
 
-    def _clone(self, port: int, target: Path, *options: str) -> None:
+    def _command(self, port: int, target: Path, *options: str) -> list[str]:
         dsn = f"mysql://{ACCOUNT}@{self.host}:{port}"
-        command = [
-            *self.prefix,
-            sys.executable,
-            "-m",
-            "innoclone",
-            "clone",
-            "--no-defaults",
-            dsn,
-            str(target),
-            *options,
-        ]
-        run_measured(command, {"MYSQL_PWD": self.password})
+        return [sys.executable, "-m", "innoclone", "clone", "--no-defaults", dsn, str(target), *options]
+
+    def _clone(self, port: int, target: Path, *options: str) -> None:
+        run_measured([*self.prefix, *self._command(port, target, *options)], {"MYSQL_PWD": self.password})
 
     def _rsync(self, port: int, target: Path) -> None:
         command = ["rsync", "--archive", "--inplace", "--delete", f"rsync://{self.host}:{port}/source/", f"{target}/"]

@@ -166,8 +166,11 @@ def _pairs() -> list[Method]:
                 f"stock-tls-{n}",
             ),
             Method(f"stock-tls-{n}", f"stock CLONE, TLS, {many}", "stock", _stock(n, tls=True)),
-            Method(f"ours-zstd-{n}", f"innoclone, zstd, {many}", "ours", _ours(*zstd), f"stock-zlib-{n}"),
-            Method(f"stock-zlib-{n}", f"stock CLONE, compressed (zlib), {many}", "stock", _stock(n, compression=True)),
+            Method(f"ours-zstd-{n}", f"innoclone, zstd, {many}", "ours", _ours(*zstd), f"stock-zlib-{n}", slow=True),
+            Method(
+                f"stock-zlib-{n}", f"stock CLONE, compressed (zlib), {many}", "stock", _stock(n, compression=True),
+                slow=True,
+            ),
         ]  # fmt: skip
     return rows
 

@@ -238,10 +238,11 @@ def _chapter(results: Results) -> list[str]:
 
 
 NOTES = [
-    "Each round runs every row once on the same donor and disk, every other round backwards; the two dumps run in",
-    "fewer rounds. Before each run everything is synced and the donor's files are dropped from the page cache. All",
-    "clones end with their files fsynced. The donor and the stock recipient have MySQL's defaults. The time of a",
-    "program includes its start; the time of a dump does not include the start of the server that it is loaded into.",
+    "Each round runs every row once on the same donor and disk, every other round backwards; dumps and compressed",
+    "clones run in fewer rounds. Before each run everything is synced and the donor's files are dropped from the page",
+    "cache. All clones end with their files fsynced. The donor and the stock recipient have MySQL's defaults. The time",
+    "of a program includes its start; the time of a dump does not include the start of the server that it is loaded",
+    "into.",
     "mysqldump writes straight into the loading client. mydumper leaves out the schemas whose names are not ASCII,",
     "which Debian's version can't read.",
     "",

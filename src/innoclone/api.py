@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from innoclone.commands import boot as boot_operation
+from innoclone.commands import clone as clone_operation
 from innoclone.commands import discard as discard_operation
 from innoclone.commands import listing
 from innoclone.commands import local as local_operation
@@ -133,7 +134,8 @@ def clone(
             server = kept.enter_context(way).endpoint
         kept.enter_context(_watched(status, progress, progress_interval))
         choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
-        return clone_over_network(choice, status=status, stopped=stopped, limits=limits)
+        run = clone_over_network if choice.policy or choice.keep_base else clone_operation.clone
+        return run(choice, status=status, stopped=stopped, limits=limits)
 
 
 def local(

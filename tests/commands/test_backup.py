@@ -310,3 +310,55 @@ def test_a_store_that_is_down(
     with pytest.raises(StoreUnavailable):
         backed_up(small_clone, access, full=True)
     assert len(list_store(access).snapshots) == 1
+
+
+def test_a_restore_goes_on_in_a_new_process(
+    small_clone: Path, access: StoreAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packs that are there aren't read again; another snapshot, or a file that is gone, and it begins anew."""
+    monkeypatch.setattr(persistent, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr("innoclone.store.pack.PACK", 1 << 16)
+    snapshot = backed_up(small_clone, access, threads=1).snapshot
+    target, down, packs = tmp_path / "new", [True], set()
+
+    def fault(what: str, name: str) -> None:
+        if what == "read" and name.startswith("data/"):
+            packs.add(name)
+            if down[0] and len(packs) > 5:
+                raise StoreUnavailable("503 Slow Down")
+
+    def objects_of(access: StoreAccess, stopped: object = None) -> Persistent:
+        return Persistent(FaultyObjects(objects_at(access.address, {}), fault))
+
+    monkeypatch.setattr(storeaccess, "objects_of", objects_of)
+
+    def broken_off() -> None:
+        down[0] = True
+        packs.clear()
+        with pytest.raises(StoreUnavailable):
+            taken_out(access, target, threads=1)
+        assert (target / "#clone" / "#status_in_progress").exists()
+        down[0] = False
+        packs.clear()
+
+    broken_off()
+    went_on = taken_out(access, target, snapshot, threads=1)
+    assert any("going on" in note for note in went_on.notes)
+    again = len(packs)
+    assert contents(target) == contents(small_clone)
+    packs.clear()
+    taken_out(access, tmp_path / "whole", threads=1)
+    assert again == len(packs) - 5
+    for spoil in ("file", "snapshot", "boot"):
+        shutil.rmtree(target)
+        broken_off()
+        if spoil == "file":
+            (target / "theirs" / "t.ibd").unlink()
+        elif spoil == "snapshot":
+            backed_up(small_clone, access, threads=1)
+        else:
+            (tmp_path / "boot").write_text("another one")
+            monkeypatch.setattr("innoclone.sources.fetched.BOOT_ID", tmp_path / "boot")
+        anew = taken_out(access, target, threads=1)
+        assert not any("going on" in note for note in anew.notes)
+        assert contents(target) == contents(small_clone)

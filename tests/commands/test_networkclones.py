@@ -38,10 +38,6 @@ def older(clone: Path, to: Path) -> Path:
     return to
 
 
-def incremental(result: CloneResult) -> bool:
-    return any("only what differs came from the donor" in note for note in result.notes)
-
-
 @pytest.mark.parametrize("stock", [False, True])
 def test_the_base_stays_whole_until_its_successor_is(
     stock: bool, small_donor: Server, small_clone: Path, programs: Programs, tmp_path: Path
@@ -56,7 +52,7 @@ def test_the_base_stays_whole_until_its_successor_is(
                 take(where, directory, keep_base=True, mysqld=Path("/nowhere"), boot=True)
             assert contents(directory) == before
         result = take(where, directory, keep_base=True)
-        assert incremental(result) is not stock
+        assert result.incremental is not stock
         assert directory.stat().st_ino != inode
         assert not directory.with_name("clone.innoclone-new").exists()
         if not stock:
@@ -87,7 +83,7 @@ def test_generations(small_clone: Path, small_donor: Server, programs: Programs,
     with served(small_clone, tmp_path) as donor:
         where = endpoint(donor.port)
         made = [take(where, folder, generations=2, full_copies=True) for _ in range(3)]
-        assert [incremental(result) for result in made] == [False, True, True]
+        assert [result.incremental for result in made] == [False, True, True]
         assert [one.path for one in generations_of(folder)] == [result.directory for result in made[1:]]
         assert (folder / "latest").resolve() == made[-1].directory
         for result in made[1:]:

@@ -122,6 +122,14 @@ def test_a_running_server(programs: Programs, small_donor: Server, far: Sshd, tm
         assert checksums(server) == checksums(small_donor)
 
 
+def test_only_what_differs_comes_through_ssh(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
+    for _ in range(2):
+        with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(small_clone)) as way:
+            result = clone(CloneOptions(donor=way.endpoint, directory=tmp_path / "taken", threads=1))
+    assert_equal(small_clone, tmp_path / "taken")
+    assert result.network < size(small_clone) / 4
+
+
 def test_a_lost_connection(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
     """All of ssh's connections break; the donor over there waits, and goes on with the same clone."""
     status, limits = CloneStatus(), Limits(data=30.0)

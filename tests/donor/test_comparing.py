@@ -27,6 +27,7 @@ from innoclone.wire.comparison import (
     BLOCK,
     HASH,
     KEY,
+    REQUEST,
     Compare,
     Different,
     Fetch,
@@ -199,15 +200,16 @@ def test_a_donor_that_lies(
 
 
 @contextlib.contextmanager
-def begun(port: int) -> Iterator[tuple[Connection, Locator]]:
-    """A clone that is begun, and a connection in clone mode beside it."""
+def begun(port: int, request: bytes = REQUEST) -> Iterator[tuple[Connection, Locator]]:
+    """A clone that is begun, and a connection in clone mode beside it. The donor agrees to what is asked for, and says
+    nothing of it to others."""
     master = Connection(endpoint(port), Compression(), timeout=10.0)
     master.command(bytes([COM_CLONE]))
-    master.write_packet(Init(ProtocolVersion.V4, 300, False, (Locator(),), b"innoclone\x01").serialize())
+    master.write_packet(Init(ProtocolVersion.V4, 300, False, (Locator(),), request).serialize())
     said: list[object] = []
     while not said or not isinstance(said[-1], Locators):
         said.append(parse_response(master.read_packet()))
-    assert any(isinstance(one, Config) and one.key == ANSWER_KEY for one in said)
+    assert any(isinstance(one, Config) and one.key == ANSWER_KEY for one in said) is (request == REQUEST)
     found = said[-1]
     assert isinstance(found, Locators)
     other = Connection(endpoint(port), Compression(), timeout=10.0)
@@ -237,6 +239,12 @@ def test_a_recipient_that_asks_for_what_it_may_not(what: str, small_clone: Path,
             with pytest.raises(CloneError, match=r"closed the connection|reset"):
                 connection.read_packet()
         take(endpoint(donor.port), tmp_path / "clone")
+
+
+@pytest.mark.parametrize("request_", [b"", b"\x01" * 94, b"innocent\x01"])
+def test_nothing_is_offered_unasked(request_: bytes, small_clone: Path, tmp_path: Path) -> None:
+    with served(small_clone, tmp_path) as donor, begun(donor.port, request_):
+        pass
 
 
 def test_no_comparison_without_a_clone(small_clone: Path, tmp_path: Path) -> None:

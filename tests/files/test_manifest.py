@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from innoclone.errors import DiskFull, FileError, TargetUnusable
-from innoclone.files.manifest import MANIFEST, read_manifest, timestamp, update_manifest
+from innoclone.files.manifest import MANIFEST, donor_text, read_manifest, timestamp, update_manifest
 
 
 @pytest.fixture
@@ -20,6 +20,17 @@ def path(tmp_path: Path) -> Path:
     path.write_text('{"format": 1, "files": [], "left": "x"}')
     path.chmod(0o604)
     return path
+
+
+@pytest.mark.parametrize(
+    ("donor", "text"),
+    [
+        ({"host": "db1", "port": 3306, "user": "me"}, "me@db1:3306"), ({"host": "/run/s", "user": "me"}, "me@/run/s"),
+        ({"host": "", "port": 0, "user": "", "via": "ssh://db1/backups"}, "ssh://db1/backups"), ({}, ""),
+    ],
+)  # fmt: skip
+def test_where_the_donor_was_reached(donor: dict[str, object], text: str) -> None:
+    assert donor_text(donor) == text
 
 
 def test_fields_are_set_and_the_others_stay(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

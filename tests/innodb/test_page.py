@@ -6,6 +6,7 @@ Pages that a server wrote are in tests/innodb/test_real.py.
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -157,3 +158,15 @@ def test_anything_gets_a_verdict(flags: SpaceFlags, head: bytes, first_page: int
     buffer = head.ljust(2 * flags.physical_page_size, b"\xa5")
     findings = PageChecker(flags, SPACE).check(buffer, first_page)
     assert len(findings.bad) + findings.not_verifiable == 2
+
+
+@pytest.mark.parametrize("flags", LAYOUTS, ids=str)
+def test_a_checker_is_small(flags: SpaceFlags) -> None:
+    """A server may have 50,000 tablespaces, and a clone has a checker for each."""
+    PageChecker(flags, SPACE)
+    tracemalloc.start()
+    try:
+        checkers = [PageChecker(flags, SPACE + number) for number in range(500)]
+        assert tracemalloc.get_traced_memory()[0] < 1000 * len(checkers)
+    finally:
+        tracemalloc.stop()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from innoclone.store.contents import Contents, StoredFile, read_contents, write_contents
 from innoclone.store.known import Known
 from innoclone.store.maps import pack_of
-from innoclone.store.pack import BLOCK, UNIT, expand_frame, units_in
+from innoclone.store.pack import BLOCK, UNIT, Pack, expand_frame, units_in
 from innoclone.store.reading import PackReader
 from innoclone.store.repository import Repository
 from innoclone.store.runs import begin_run
@@ -32,7 +32,12 @@ def stored(repository: Repository, data: bytes) -> Snapshot:
             known = Known(before, PackReader(repository, packs))
             earlier = known.file("t.ibd", 7)
         table = PackTable(packs)
-        writer = BlockWriter(run, table, known, lambda _: None)
+
+        def send(place: int, pack: Pack, body: bytearray) -> None:
+            repository.objects.create(pack.name, body)
+            table.put(place, pack)
+
+        writer = BlockWriter(run, table, known, send)
         file = StoredFile("t.ibd", 0o640, len(data), 7, False)
         view = memoryview(bytearray(data))
         for block in range(file.blocks):

@@ -14,9 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from innoclone.errors import CloneError, StoreUnavailable
+from innoclone.errors import CloneError, StoreLeaseLost, StoreUnavailable
 from innoclone.store import persistent
-from innoclone.store.care import LEASE, forget, prune
+from innoclone.store.care import GRACE, LEASE, forget, prune
 from innoclone.store.contents import Contents, contents_name, write_contents
 from innoclone.store.pack import PackBuilder
 from innoclone.store.persistent import Persistent
@@ -172,3 +172,89 @@ class Model(RuleBasedStateMachine):
 def test_what_is_there_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persistent, "FIRST_WAIT", 0.0)
     run_state_machine_as_test(Model, settings=settings(stateful_step_count=40))
+
+
+# ---- races that are too narrow to be met by chance -----------------------------------------------------------------
+
+
+def _backed_up(repository: Repository) -> str:
+    run, parent = begin_run(repository, DONOR)
+    with run:
+        packs = parent.packs(repository) if parent is not None else []
+        builder = PackBuilder(run.sealer, 0)
+        builder.add(0, 0, 1, 4, b"abcd", bytes(16))
+        pack, body = builder.finish(run.id, repository.vault.page_key)
+        repository.objects.create(pack.name, body)
+        contents = Contents({"format": 1}, [], [], [*packs, pack])
+        sizes = write_contents(repository.objects, run.sealer, run.id, contents)
+        run.commit({"contents": sizes, "donor": {"uuid": DONOR}})
+    return run.name
+
+
+def test_a_parent_that_goes_before_the_lease_is_there() -> None:
+    """It is not built on: another one is, or none."""
+    repository = memory_store(encrypted=False)
+    first, second = _backed_up(repository), _backed_up(repository)
+    going = [second]
+
+    def fault(what: str, name: str) -> None:
+        if what == "create" and name.startswith("runs/") and going:
+            repository.objects.delete([f"{FOLDER}/{going.pop()}"])
+
+    run, parent = begin_run(replace(repository, objects=FaultyObjects(repository.objects, fault)), DONOR)
+    run.end()
+    assert parent is not None
+    assert parent.name == first
+
+
+def test_a_parent_that_goes_while_a_backup_runs_stops_every_removal() -> None:
+    repository = memory_store(encrypted=False)
+    _backed_up(repository)
+    run, parent = begin_run(repository, DONOR)
+    assert parent is not None
+    assert forget(repository, [parent]) == [parent]
+    repository.objects.delete([f"{FOLDER}/{parent.name}"])  # by one who did not see the lease
+    before = len(list(repository.objects.list("data")))
+    assert "running backup" in prune(repository, grace=0).blocked
+    assert len(list(repository.objects.list("data"))) == before
+    run.end()
+    assert prune(repository, grace=0).removed
+
+
+def test_a_commit_in_doubt_keeps_its_leases() -> None:
+    """It may yet come through: what it needs is not collected before it can't."""
+    repository = memory_store(encrypted=False)
+    run, _ = begin_run(repository, DONOR)
+    builder = PackBuilder(run.sealer, 0)
+    builder.add(0, 0, 1, 4, b"abcd", bytes(16))
+    pack, body = builder.finish(run.id, repository.vault.page_key)
+    repository.objects.create(pack.name, body)
+
+    def fault(what: str, name: str) -> None:
+        if name.startswith(FOLDER):
+            raise StoreUnavailable("nobody knows")
+
+    whole = run.repository
+    run.repository = replace(repository, objects=FaultyObjects(repository.objects, fault))
+    with pytest.raises(StoreUnavailable), run:
+        run.commit({"contents": [1]})
+    assert not prune(whole, grace=0).removed
+    assert isinstance(repository.objects, MemoryObjects)
+    repository.objects.clock += LEASE + 1
+    assert prune(whole, grace=0).removed == [pack.name]
+    run.repository = whole
+    with pytest.raises(StoreLeaseLost):
+        run.commit({"contents": [1]})
+
+
+def test_what_is_marked_goes_after_the_grace_time() -> None:
+    repository = memory_store(encrypted=False)
+    first = _backed_up(repository)
+    repository.objects.delete([f"{FOLDER}/{first}"])
+    assert isinstance(repository.objects, MemoryObjects)
+    marked = prune(repository)
+    assert (len(marked.marked), marked.removed) == (3, [])
+    assert not prune(repository).removed
+    repository.objects.clock += GRACE
+    assert len(prune(repository).removed) == 3
+    assert not list(repository.objects.list("prune"))

@@ -43,7 +43,7 @@ def damage(path: Path, offset: int, data: bytes) -> None:
 @pytest.fixture
 def small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files of a few pages take several reads and spans."""
-    monkeypatch.setattr(pagecheck, "READ_SIZE", 64 * KIB)
+    monkeypatch.setattr(pagecheck, "BLOCK", 64 * KIB)
     monkeypatch.setattr(pagecheck, "SPAN_SIZE", 128 * KIB)
 
 

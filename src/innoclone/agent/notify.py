@@ -8,6 +8,7 @@ import threading
 
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.clones.speeds import copied_bytes
+from innoclone.agent.donors.donors import Donors
 from innoclone.errors import escaped
 from innoclone.records.status import COPY_STAGES
 
@@ -20,9 +21,9 @@ EVERY = 2.0  # seconds between two looks at the clone
 class Notifier:
     """Between `ready` and `stopping` a thread keeps ``systemctl status`` up to date. Without systemd it is silent."""
 
-    def __init__(self, clones: Clones) -> None:
+    def __init__(self, clones: Clones, donors: Donors) -> None:
         """Takes the socket's name out of the environment: a mysqld that we start would speak to it, too."""
-        self._clones = clones
+        self._clones, self._donors = clones, donors
         name = os.environ.pop(VARIABLE, "")
         self._address = "\0" + name[1:] if name.startswith("@") else name  # the abstract name space
         self._end = threading.Event()
@@ -31,7 +32,7 @@ class Notifier:
     def ready(self) -> None:
         """Clients can connect."""
         if self._address:
-            self._send(f"READY=1\nSTATUS={progress_line(self._clones)}")
+            self._send(f"READY=1\nSTATUS={self._line}")
             self._thread.start()
 
     def stopping(self) -> None:
@@ -41,10 +42,14 @@ class Notifier:
             self._thread.join()
             self._send("STOPPING=1\nSTATUS=stopping")
 
+    @property
+    def _line(self) -> str:
+        return progress_line(self._clones, sum(len(one.donor.takings) for one in self._donors))
+
     def _run(self) -> None:
         shown = ""
         while not self._end.wait(EVERY):
-            line = progress_line(self._clones)
+            line = self._line
             if line != shown:
                 self._send(f"STATUS={line}")
                 shown = line
@@ -59,8 +64,13 @@ class Notifier:
             pass
 
 
-def progress_line(clones: Clones) -> str:
-    """What the agent does, in a few words on one line."""
+def progress_line(clones: Clones, recipients: int = 0) -> str:
+    """What the agent does, in a few words on one line; ``recipients`` take clones from it."""
+    given = f"; {recipients} recipient{'s' if recipients > 1 else ''} of clones" if recipients else ""
+    return _of_clone(clones) + given
+
+
+def _of_clone(clones: Clones) -> str:
     status = clones.latest
     if status is None or not clones.is_running:
         return "waiting for statements"

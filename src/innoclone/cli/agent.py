@@ -92,7 +92,7 @@ def agent(
             signal.signal(number, lambda *_: service.stop())
     place = _tell_where(service, chosen, out)
     out.event("listening", place)
-    notifier = Notifier(service.services.clones)
+    notifier = Notifier(service.services.clones, service.services.donors)
     notifier.ready()
     service.serve(stopping=notifier.stopping)
     out.message("stopped")

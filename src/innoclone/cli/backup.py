@@ -1,30 +1,56 @@
-"""``innoclone backup``: a clone becomes a snapshot in a store."""
+"""``innoclone backup``: a clone, or a running server, becomes a snapshot in a store."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.arguments import OutputArgs, expand
+from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
+from innoclone.cli.copying import parse_compression
 from innoclone.cli.result import result_fields, result_table
-from innoclone.cli.storeargs import URL, StoreArgs
-from innoclone.commands.storeoptions import BackupOptions
+from innoclone.cli.storeargs import StoreArgs
+from innoclone.commands.storeoptions import BackupOptions, LiveBackupOptions
+from innoclone.errors import UsageError
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 from innoclone.report.units import MIB
+from innoclone.settings.dsn import is_dsn
 
 if TYPE_CHECKING:
     from innoclone.commands.backup import BackupResult
 
 __all__ = ["backup"]
 
+LIVE = "Of a running server"
+
+
+@dataclass(frozen=True)
+class LiveArgs:
+    """What only a running server's backup has."""
+
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="With room for changed pages and redo; default: TMPDIR.", rich_help_panel=LIVE
+        ),
+    ] = LiveBackupOptions.spool
+    compress: Annotated[
+        str, typer.Option(metavar="off|zlib|zstd[:LEVEL]", help="On the way here.", rich_help_panel=LIVE)
+    ] = "off"
+    block_ddl: Annotated[
+        bool, typer.Option("--block-ddl", help="Hold the donor's backup lock meanwhile.", rich_help_panel=LIVE)
+    ] = LiveBackupOptions.block_ddl
+
 
 @expand
 def backup(
-    clone: Annotated[Path, typer.Argument(metavar="CLONE", help="A finished clone, such as FOLDER/latest.")],
-    url: Annotated[str, typer.Argument(metavar="URL", help=URL)],
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="[CLONE|DSN] URL", help="A finished clone, or a server; and the store."),
+    ],
     *,
     full: Annotated[bool, typer.Option("--full", help="Build on no earlier snapshot.")] = BackupOptions.full,
     accept_changes: Annotated[
@@ -32,7 +58,7 @@ def backup(
         typer.Option("--accept-changes", help="Back up a clone that a server of its own has changed, as it is now."),
     ] = BackupOptions.accept_changes,
     threads: Annotated[
-        int, typer.Option(metavar="N", help="Parts of files read, sealed and sent at the same time.")
+        int, typer.Option(metavar="N", help="Parts of files, or of a server's stream, taken at the same time.")
     ] = BackupOptions.threads,
     max_data_bandwidth: Annotated[float, typer.Option(metavar="MIB/S", help="Limit of data read; 0 is none.")] = (
         BackupOptions.max_data_bandwidth
@@ -40,25 +66,47 @@ def backup(
     verify_pages: Annotated[
         bool, typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.")
     ] = BackupOptions.verify_pages,
+    live: LiveArgs,
     store: StoreArgs,
+    connection: ConnectionArgs,
+    files: FileArgs,
     output: OutputArgs,
 ) -> None:
-    """Put a clone into a store, as a snapshot that is whole by itself.
+    """Put a clone, or a running server, into a store, as a snapshot that is whole by itself.
 
-    Only pages that the newest snapshot of the same server lacks are sent; that snapshot may be removed later. The clone
-    is only read. It must be complete, and no server may run on it. 'innoclone store init URL' makes a store.
+    Only pages that the newest snapshot of the same server lacks are sent; that snapshot may be removed later. A clone
+    is only read; it must be complete, and no server may run on it. Of a server, a DSN or that of the connection
+    options, no copy is made here: its stream goes into the store as it comes. 'store init URL' makes a store.
     """
-    from innoclone.commands.backup import backup as run
-
     out = output.open()
-    options = BackupOptions(
-        clone=clone.absolute(), store=store.access(url), full=full, accept_changes=accept_changes, threads=threads,
-        max_data_bandwidth=max_data_bandwidth, verify_pages=verify_pages,
-    )  # fmt: skip
-    out.message(f"backing up {options.clone.resolve()} to {url}")
+    if not 1 <= len(targets) <= 2:
+        raise UsageError("too many arguments", hint="a clone or a server, and the store's URL")
+    source, url = (targets[0] if len(targets) == 2 else None), targets[-1]
     status = CloneStatus()
-    with out.watch(status):
-        result = run(options, status=status)
+    if source is not None and not is_dsn(source):
+        from innoclone.commands.backup import backup as run
+
+        options = BackupOptions(
+            clone=Path(source).absolute(), store=store.access(url), full=full, accept_changes=accept_changes,
+            threads=threads, max_data_bandwidth=max_data_bandwidth, verify_pages=verify_pages,
+        )  # fmt: skip
+        out.message(f"backing up {options.clone.resolve()} to {url}")
+        with out.watch(status):
+            result = run(options, status=status)
+    else:
+        from innoclone.commands.livebackup import backup_live
+
+        if accept_changes or not verify_pages:
+            raise UsageError("--accept-changes and --no-verify-pages are for clones, not for servers")
+        donor = connection.endpoint(source, files, out)
+        choice = LiveBackupOptions(
+            donor=donor, store=store.access(url), full=full, spool=live.spool, threads=threads,
+            compression=parse_compression(live.compress), block_ddl=live.block_ddl,
+            max_data_bandwidth=max_data_bandwidth,
+        )  # fmt: skip
+        out.message(f"backing up {donor} to {url}")
+        with out.watch(status):
+            result = backup_live(choice, status=status)
     _tell(result, status, out)
 
 
@@ -75,7 +123,7 @@ def _tell(result: BackupResult, status: CloneStatus, out: Output) -> None:
         result_fields(status)
         | {
             "store": result.store, "snapshot": result.snapshot, "name": result.name, "parent": result.parent or None,
-            "clone": str(result.clone), "files": result.files, "bytes": result.size, "changed": result.changed,
+            "from": result.source, "files": result.files, "bytes": result.size, "changed": result.changed,
             "added": result.added,
         }
     )  # fmt: skip

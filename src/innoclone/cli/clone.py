@@ -94,7 +94,10 @@ def clone(
 
 
 def _run(options: CloneOptions, out: Output) -> None:
-    from innoclone.commands.networkclones import clone_over_network as run
+    if options.policy or options.keep_base:
+        from innoclone.commands.networkclones import clone_over_network as run
+    else:
+        from innoclone.commands.clone import clone as run
 
     out.message(f"cloning {options.donor} into {options.directory}")
     out.detail(f"fsync {'on' if options.fsync else 'off'}, page checks {'on' if options.verify_pages else 'off'}")
@@ -124,6 +127,7 @@ def _tell(result: CloneResult, status: CloneStatus, out: Output, *, through_ssh:
         "connections": result.connections,
         "compression": result.compression,
         "cipher": result.cipher,
+        "incremental": result.incremental,
     }
     out.result(result_fields(status) | how)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from innoclone.commands.inspect import Condition, DirectoryStatus
 from innoclone.errors import escaped
+from innoclone.files.manifest import donor_text
 from innoclone.records.history import RESTORE
 from innoclone.records.status import State
 from innoclone.report.units import amount, duration, moment, speed
@@ -85,8 +86,7 @@ def _complete(found: DirectoryStatus) -> Iterator[tuple[str, str]]:
     yield "state", f"complete since {moment(finished)} ({_ago(time.time() - finished)})"
     yield "size", f"{amount(fields['size'])} in {fields['files']} files"
     yield "took", duration(finished - begun)
-    where = donor["host"] if donor["host"].startswith("/") else f"{donor['host']}:{donor['port']}"
-    yield "source", f"{donor['user']}@{where}, MySQL {donor['version']}, server {donor['uuid']}"
+    yield "source", f"{donor_text(donor)}, MySQL {donor['version']}, server {donor['uuid']}"
     if position is None:
         yield "position", f"unknown until booted: innoclone boot {found.directory}"
     else:

@@ -19,11 +19,12 @@ from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.errors import TargetExists, UsageError
 from innoclone.files.system import file_error
 from innoclone.settings.dsn import is_dsn, parse_dsn
+from innoclone.store.address import is_address
 
 __all__ = ["unit"]
 
-COMMANDS = ("local", "clone", "agent")
-USUAL = {"agent": "innoclone-agent"}
+COMMANDS = ("local", "clone", "backup", "agent")
+USUAL = {"agent": "innoclone-agent", "backup": "innoclone-store"}
 READABLE = "anybody could read it in the unit: put it into an option file (--defaults-file) or a login path"
 
 
@@ -35,7 +36,7 @@ def unit(
     ],
     *,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the units; default innoclone-backup, innoclone-agent.")
+        str | None, typer.Option(metavar="NAME", help="Name of the units; default innoclone-backup, -store or -agent.")
     ] = None,
     on_calendar: Annotated[
         str, typer.Option(metavar="CALENDAR", help="When, as in systemd.time(7).")
@@ -48,7 +49,7 @@ def unit(
     replace: Annotated[bool, typer.Option("--replace", help="Also where other files of these names are.")] = False,
     output: OutputArgs,
 ) -> None:
-    """Print or install a systemd service and timer for a nightly clone, or the agent's service.
+    """Print or install a systemd service and timer for a nightly clone or backup, or the agent's service.
 
     Options of this command come before COMMAND, and what follows is that command's own. It is checked now, so that it
     isn't found to be wrong in the night.
@@ -113,6 +114,8 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
     if values.get("password") is not None or values.get("ask_password"):
         raise UsageError("a unit can't have a password", hint=READABLE)
     for target in values.get("targets") or ():
+        if command == "backup" and is_address(target):
+            continue
         if is_dsn(target):
             if "password" in parse_dsn(target):
                 raise UsageError("a unit can't have a password", hint=READABLE)
@@ -128,12 +131,24 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
 
         keeping = KeepArgs(**{item.name: values[item.name] for item in fields(KeepArgs)})
         split_local(values["targets"], values["to"], keeping.policy, dry_run=values["dry_run"])
-    elif command == "clone" and not values["write_changed_only"]:
+    elif command == "clone":
+        _check_repeated(values)
+    return values
+
+
+def _check_repeated(values: Mapping[str, Any]) -> None:
+    """Raises UsageError for a clone over the network that would be refused when it is made for the second time."""
+    from innoclone.cli.keeping import KeepArgs, split_kept
+
+    keeping = KeepArgs(**{item.name: values[item.name] for item in fields(KeepArgs)})
+    split_kept(values["targets"], values["to"], keeping.policy, "clone")
+    repeated = values["write_changed_only"] or values["keep_base"] or values["to"]
+    if not repeated and values["incremental"] != "require":
         raise UsageError(
             "the second clone into the same directory would be refused",
-            hint="--write-changed-only updates the first; 'innoclone unit local --to' keeps dated ones",
+            hint="--write-changed-only updates the first, --incremental=require does from another innoclone; --to keeps"
+            " dated ones",
         )
-    return values
 
 
 def _check_calendar(text: str) -> None:

@@ -18,6 +18,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from innoclone.store.snapshots import Snapshot
 from innoclone.store.writing import PackTable
 from innoclone.version import __version__
 
-__all__ = ["BackupResult", "backup"]
+__all__ = ["BackupResult", "backup", "compact", "known_of", "says_of_itself"]
 
 NAMED = 5  # problems that an error names
 ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot
@@ -66,7 +67,7 @@ class BackupResult(Positioned):
     snapshot: str
     name: str
     parent: str
-    clone: Path
+    source: str
     seconds: float
     files: int
     size: int
@@ -74,6 +75,26 @@ class BackupResult(Positioned):
     changed: int
     position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, run: Run, parent: Snapshot | None, fields: Mapping[str, Any], status: CloneStatus, source: str
+    ) -> BackupResult:
+        """Of a run that has committed, with the snapshot's ``fields``."""
+        return cls(
+            store=run.repository.address,
+            snapshot=run.id.hex()[:12],
+            name=run.name,
+            parent=parent.id if parent else "",
+            source=source,
+            seconds=time.time() - (status.begin or time.time()),
+            files=fields["files"],
+            size=fields["size"],
+            added=fields["added"],
+            changed=fields["changed"],
+            position=status.position,
+            notes=list(status.notes),
+        )
 
 
 def backup(
@@ -136,13 +157,7 @@ class _Backup:
     def _copy(
         self, repository: Repository, run: Run, parent: Snapshot | None, items: list[Item], folders: list[Path]
     ) -> BackupResult:
-        known, packs = None, []
-        if parent is not None:
-            earlier = parent.contents(repository)
-            reader, packs = PackReader(repository, earlier.packs), earlier.packs
-            reader.read_directories(range(len(packs)), self.options.threads)
-            known = Known(earlier, reader)
-        table = PackTable(packs)
+        known, table = known_of(parent, repository, self.options.threads)
         storing = Storing(
             items, [_stored(item, self.clone) for item in items], run=run, table=table, known=known,
             threads=self.options.threads, limits=self.limits, verify_pages=self.options.verify_pages,
@@ -151,50 +166,52 @@ class _Backup:
         storing.copy()
         refuse_in_use(self.clone, Purpose.START)
         refuse_changed(items)
-        contents = _compact(self.manifest, folders, storing.files, table, self.clone)
+        contents = compact(self.manifest, folders, storing.files, table, self.clone)
         sizes = write_contents(repository.objects, run.sealer, run.id, contents)
-        fields = self._fields(parent, contents, storing, sizes)
+        fields = says_of_itself(
+            self.manifest, parent, contents, sizes, added=storing.sent + sum(sizes), changed=storing.changed,
+            booted=cloned.is_recovered(self.clone), pages_checked=self.options.verify_pages, source=str(self.clone),
+        )  # fmt: skip
         run.commit(fields)
-        return BackupResult(
-            store=repository.address,
-            snapshot=run.id.hex()[:12],
-            name=run.name,
-            parent=parent.id if parent else "",
-            clone=self.clone,
-            seconds=time.time() - (self.status.begin or time.time()),
-            files=len(items),
-            size=sum(item.size for item in items),
-            added=storing.sent + sum(sizes),
-            changed=storing.changed,
-            position=self.status.position,
-            notes=list(self.status.notes),
-        )
+        return BackupResult.of(run, parent, fields, self.status, str(self.clone))
 
-    def _fields(
-        self, parent: Snapshot | None, contents: Contents, storing: Storing, sizes: list[int]
-    ) -> dict[str, object]:
-        """What the snapshot says of itself."""
-        donor = self.manifest.get("donor", {})
-        return {
-            "contents": sizes,
-            "time": round(time.time(), 3),
-            "parent": parent.name if parent else None,
-            "donor": {name: donor.get(name) for name in ("uuid", "version", "host", "port")},
-            "cloned": self.manifest.get("finished"),
-            "size": sum(file.size for file in contents.files),
-            "files": len(contents.files),
-            "packs": len(contents.packs),
-            "added": storing.sent + sum(sizes),
-            "changed": storing.changed,
-            "position": self.manifest.get("position"),
-            "keyring": self.manifest.get(ENCRYPTION, {}).get("keyring"),
-            "booted": cloned.is_recovered(self.clone),
-            "pages_checked": self.options.verify_pages,
-            "clone": str(self.clone),
-            "host": socket.gethostname(),
-            "user": _user(),
-            "innoclone": __version__,
-        }
+
+def known_of(parent: Snapshot | None, repository: Repository, threads: int) -> tuple[Known | None, PackTable]:
+    """What the store has already, and the table of packs to go on with."""
+    if parent is None:
+        return None, PackTable([])
+    earlier = parent.contents(repository)
+    reader = PackReader(repository, earlier.packs)
+    reader.read_directories(range(len(earlier.packs)), threads)
+    return Known(earlier, reader), PackTable(earlier.packs)
+
+
+def says_of_itself(
+    manifest: dict[str, Any], parent: Snapshot | None, contents: Contents, sizes: list[int], *, added: int,
+    changed: int, booted: bool, pages_checked: bool, source: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What a snapshot says: the fields of its object."""
+    donor = manifest.get("donor", {})
+    return {
+        "contents": sizes,
+        "time": round(time.time(), 3),
+        "parent": parent.name if parent else None,
+        "donor": {name: donor.get(name) for name in ("uuid", "version", "host", "port")},
+        "cloned": manifest.get("finished"),
+        "size": sum(file.size for file in contents.files),
+        "files": len(contents.files),
+        "packs": len(contents.packs),
+        "added": added,
+        "changed": changed,
+        "position": manifest.get("position"),
+        "keyring": manifest.get(ENCRYPTION, {}).get("keyring"),
+        "booted": booted,
+        "pages_checked": pages_checked,
+        "source": source,
+        "host": socket.gethostname(),
+        "user": _user(),
+        "innoclone": __version__,
+    }
 
 
 def _stored(item: Item, clone: Path) -> StoredFile:
@@ -209,7 +226,7 @@ def _stored(item: Item, clone: Path) -> StoredFile:
     )
 
 
-def _compact(
+def compact(
     manifest: dict[str, Any], folders: list[Path], files: list[StoredFile], table: PackTable, clone: Path
 ) -> Contents:
     """The contents, with a table of those packs alone that are in some file's map."""

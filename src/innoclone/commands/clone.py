@@ -17,11 +17,12 @@ from innoclone.commands.earlierclone import (
 )
 from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
-from innoclone.commands.increments import Increments, describe, may_update, refuse_full
+from innoclone.commands.increments import Increments, describe, may_update, refuse_full, sends_increments
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
+from innoclone.files.base import base_files
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
@@ -57,6 +58,7 @@ class CloneResult(Positioned):
     connections: int
     compression: str
     cipher: str
+    incremental: bool = False  # only what differed from an earlier clone came
     position: ClonePosition = UNKNOWN
     notes: list[str] = field(default_factory=list)
     kept: tuple[CloneError, ...] = ()  # why a generation that should have gone is still there
@@ -96,10 +98,13 @@ def copy(
     if local is not None:
         places = places_of(options.directory, options.map_paths)
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
-    left = None if seeded else _find_left(options, status)
+    left, lost = (None, None) if seeded else _find_left(options)
     reuse = may_update(options)
     keyring = keyring_for(options, options.directory, in_series=bool(options.series))
+    before = len(status.notes)
     facts = _check(options, status, left, local, reuse=reuse)
+    if lost is not None:
+        status.notes.insert(before, _begins_anew(options, lost, facts))
     options = replace(options, donor=facts.reached(options.donor))
     status.donor_version = facts.version
     target = Target(
@@ -122,14 +127,14 @@ def copy(
     return facts, received
 
 
-def _find_left(options: CloneOptions, status: CloneStatus) -> Resumable | None:
-    """What an earlier process left of a clone, if that can be gone on with."""
+def _find_left(options: CloneOptions) -> tuple[Resumable | None, SnapshotGone | None]:
+    """What an earlier process left of a clone, if that can be gone on with, or why it can't."""
     if options.directory.is_dir() and is_unfinished(options.directory):
         try:
-            return find_resumable(options.directory, options.map_paths)
+            return find_resumable(options.directory, options.map_paths), None
         except SnapshotGone as error:
-            status.notes.append(_begins_anew(options.directory, error))
-    return None
+            return None, error
+    return None, None
 
 
 def _check(
@@ -213,11 +218,13 @@ def _stays(target: Target, error: BaseException) -> bool:
     return error.resumable and target.is_there() and (isinstance(error, Interrupted) or is_resumable(target.root))
 
 
-def _begins_anew(directory: Path, reason: CloneError) -> str:
+def _begins_anew(options: CloneOptions, reason: CloneError, facts: DonorFacts) -> str:
     """What is said where a new clone takes the place of an unfinished one."""
     if not isinstance(reason, SnapshotGone):
         return "the connection broke before anything was copied: the clone begins anew"
-    return f"the unfinished clone in {directory} can't be continued: {reason.message}; a new one begins, in full"
+    compared = options.incremental != "off" and sends_increments(facts) and base_files(options.directory)
+    how = "which takes only what is missing" if compared else "in full"
+    return f"the unfinished clone in {options.directory} can't be continued: {reason.message}; a new one begins, {how}"
 
 
 def _transfer_of(options: CloneOptions) -> Transfer:
@@ -255,7 +262,8 @@ def _receive(
             now.verdict()
         if options.write_changed_only or compared or is_resumable(target.root):  # else nothing is there yet
             check_still_same_donor(target.root, options.donor, facts, now, options.discard_changes, controls.status)
-        controls.status.notes.append(_begins_anew(target.root, error))
+        what = f"{error.message}: the clone begins anew and compares what was copied already"
+        controls.status.notes.append(what if compared else _begins_anew(options, error, now))
         controls.status.begin_anew()
         facts = now
         return facts
@@ -300,6 +308,7 @@ def result_of(options: CloneOptions, status: CloneStatus, facts: DonorFacts, rec
         connections=received.connections,
         compression=received.compression,
         cipher=received.cipher,
+        incremental=received.compared,
         position=status.position,
         notes=list(status.notes),
     )

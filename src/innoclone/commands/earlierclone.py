@@ -8,7 +8,7 @@ from pathlib import Path
 
 from innoclone.errors import PathRefused, TargetExists
 from innoclone.files.inuse import Purpose, refuse_in_use
-from innoclone.files.manifest import MANIFEST, read_manifest
+from innoclone.files.manifest import MANIFEST, donor_text, read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import ANY_TABLE, OWN_DIR, place
 from innoclone.files.outside import earlier_outside
@@ -75,7 +75,7 @@ def check_same_donor(directory: Path, donor: Endpoint, uuid: str, discard: bool,
     was = manifest.get("donor") or {}
     if not uuid or not was.get("uuid") or was["uuid"] == uuid:
         return
-    text = f"{was.get('host')}:{was.get('port')} ({was['uuid']}), finished {manifest.get('finished')}"
+    text = f"{donor_text(was)} ({was['uuid']}), finished {manifest.get('finished')}"
     if not discard:
         raise TargetExists(
             f"{directory} is a clone of another server than {donor} ({uuid}), and would be lost: of {text}",

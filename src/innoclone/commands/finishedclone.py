@@ -91,9 +91,7 @@ def _donor_entry(donor: Endpoint, variables: Mapping[str, str], received: Receiv
     return {
         "uuid": variables.get("server_uuid", ""),
         "version": received.parameters.version,
-        "host": str(donor.socket or donor.host),  # none where there was another way to it
-        "port": donor.port,
-        "user": donor.user,
+        **_place_of(donor),
         "page_size": int(variables.get("innodb_page_size", 16384)),
         "lower_case_table_names": int(variables.get("lower_case_table_names", 0)),
         "data_file_path": _without_directories(variables.get("innodb_data_file_path", "")),
@@ -106,6 +104,13 @@ def _donor_entry(donor: Endpoint, variables: Mapping[str, str], received: Receiv
         "collation_server": variables.get("collation_server", ""),
         "plugins": sorted(name for name, library in received.parameters.plugins.items() if library),
     }
+
+
+def _place_of(donor: Endpoint) -> dict[str, object]:
+    """Where the donor was reached, or the way to it: the account and the address there mean nothing to others."""
+    if donor.via is not None:
+        return {"host": "", "port": 0, "user": "", "via": str(donor.via)}
+    return {"host": str(donor.socket or donor.host), "port": donor.port, "user": donor.user}
 
 
 def _applies_in_order(variables: Mapping[str, str]) -> bool:

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from innoclone.commands.destination import check_place
-from innoclone.commands.local import LocalResult, local
 from innoclone.commands.options import LocalOptions
 from innoclone.commands.runrecord import record_dead
 from innoclone.errors import CloneError, TargetUnusable
@@ -38,6 +37,9 @@ from innoclone.records.retention import Policy, apply
 from innoclone.records.status import CloneStatus
 from innoclone.server.donorfiles import DonorFiles
 from innoclone.transport.sql import Sql
+
+if TYPE_CHECKING:
+    from innoclone.commands.local import LocalResult
 
 __all__ = ["Preview", "add_generation", "add_to_series", "no_sharing", "prepare_folder", "preview"]
 
@@ -88,6 +90,8 @@ def add_generation(
             give_base(newest, new)
             methods = tuple(name for name in options.copy_methods if name != Method.REFLINK.value)
             one = replace(one, incremental="require", copy_methods=methods)
+        from innoclone.commands.local import local  # clones over the network make generations, too, without it
+
         return local(one, status=status, stopped=stopped, limits=limits)
 
     status.notes.append(f"cloning {options.donor} into a new generation in {folder}")

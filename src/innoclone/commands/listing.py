@@ -20,7 +20,7 @@ from innoclone.files.base import is_earlier_clone, server_process
 from innoclone.files.extents import SHARING, Usage, file_system_of, regular_files, usage_of
 from innoclone.files.generations import LATEST, generations_of, series_of
 from innoclone.files.lock import Holder, holder_of
-from innoclone.files.manifest import MANIFEST, read_manifest
+from innoclone.files.manifest import MANIFEST, donor_text, read_manifest
 from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error
@@ -78,11 +78,8 @@ class Listed:
 
     @property
     def donor(self) -> str:
-        """``user@host:port``, or the socket."""
-        donor = self.manifest.get("donor") or {}
-        host = str(donor.get("host") or "")
-        where = host if host.startswith("/") else f"{host}:{donor.get('port', '')}"
-        return f"{donor.get('user', '')}@{where}" if host else ""
+        """``user@host:port``, or the socket, or the way."""
+        return donor_text(self.manifest.get("donor") or {})
 
     @property
     def position(self) -> Mapping[str, Any] | None:

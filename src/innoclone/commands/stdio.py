@@ -22,10 +22,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from innoclone.commands.options import ServeOptions
-from innoclone.commands.serve import serve
-from innoclone.donor.service import Donor
 from innoclone.errors import CloneError, FileError, ProtocolError, SnapshotGone, TargetUnusable
 from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
@@ -47,6 +46,9 @@ from innoclone.wire.stdio import (
     parse_request,
     serialize,
 )
+
+if TYPE_CHECKING:
+    from innoclone.donor.service import Donor
 
 __all__ = ["Allowed", "serve_stdio"]
 
@@ -156,6 +158,8 @@ def serve_stdio(allowed: Allowed) -> int:
 def _serve(pipe: _Pipe, request: Open, allowed: Allowed) -> None:
     """Until the pipe ends, or nobody has come back after it was lost. Raises a `CloneError` where what is wanted can't
     be served."""
+    from innoclone.commands.serve import serve  # most that come here only join, and each is a new process
+
     directory = _permitted(Path(request.directory), allowed.directory) if request.directory else None
     server = allowed.server(request.server) if request.server else None
     with _socket_of(request.session) as path:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, bounded, refuse_relative
+from innoclone.transport.endpoint import Compression, Endpoint
+from innoclone.transport.timings import STALL_TIMEOUT
 
-__all__ = ["BackupOptions", "StoreAccess", "StoreRestoreOptions"]
+__all__ = ["BackupOptions", "LiveBackupOptions", "StoreAccess", "StoreRestoreOptions"]
+
+MOST_STREAMS = 8  # connections of a backup without a local copy: each has a pack in memory
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,29 @@ class BackupOptions:
         """Refuse what no backup could run with."""
         bounded("threads", self.threads, 1, MAX_THREADS)
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class LiveBackupOptions:
+    """A running server becomes a snapshot in a store, with no copy of it here. Raises UsageError when a value is out of
+    bounds."""
+
+    donor: Endpoint
+    store: StoreAccess
+    full: bool = False  # build on no earlier snapshot
+    spool: Path | None = None  # a folder with room for changed pages and redo; None: that of temporary files
+    threads: int = 4  # connections that carry data; each fills a pack of its own
+    compression: Compression = field(default_factory=Compression)
+    block_ddl: bool = False  # hold the donor's backup lock, so that no DDL runs there
+    max_data_bandwidth: float = 0  # MiB/s of data, 0 = no limit
+    max_network_bandwidth: float = 0  # MiB/s on the wire from the donor
+    stall_timeout: float = STALL_TIMEOUT
+
+    def __post_init__(self) -> None:
+        """Refuse what no backup could run with."""
+        bounded("threads", self.threads, 1, MOST_STREAMS)
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@
     finish      manifest, owner; the mark goes last
     check       where asked for, a private mysqld comes up on it
 
-What goes wrong before the mark is gone leaves nothing behind. The store is only read.
+What goes wrong before the mark is gone leaves nothing behind, but where the same command can go on: after an
+interruption, a full disk, a store that did not answer, or a death of the process. The store is only read.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from innoclone.commands.stoprequest import stop_on_request
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import StoreRestoreOptions
 from innoclone.commands.wholeclone import boot_restored, refuse_target
-from innoclone.errors import Interrupted, StoreDamaged, VerifyFailed
+from innoclone.errors import DiskFull, Interrupted, StoreDamaged, StoreUnavailable, VerifyFailed
 from innoclone.files.keyring import CloneKeyring, keyring_home
 from innoclone.files.manifest import FORMAT, read_manifest, timestamp
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import ANY_TABLE, OWN_DIR, place
 from innoclone.files.ownlife import LEFT, left_behind
 from innoclone.files.system import file_error
@@ -43,6 +45,7 @@ from innoclone.server.asuser import owner_to_be, refuse_unfit_user
 from innoclone.server.keyring import Keyring
 from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
+from innoclone.sources.fetched import Fetched
 from innoclone.sources.fetching import Fetching
 from innoclone.store.contents import Contents, StoredFile
 from innoclone.store.reading import PackReader
@@ -149,7 +152,12 @@ class _Restore:
     def _copy(
         self, contents: Contents, places: list[Path], reader: PackReader, snapshot: Snapshot, source: str
     ) -> dict[str, Any]:
-        target = Target(self.directory, self.options.map_paths, fsync=self.options.fsync)
+        fetched = Fetched(self.directory, snapshot.run)
+        goes_on = is_unfinished(self.directory) and fetched.may_go_on(places, [file.size for file in contents.files])
+        target = Target(self.directory, self.options.map_paths, fsync=self.options.fsync, keep=goes_on)
+        if goes_on:
+            target.go_on()
+            self.status.notes.append(f"going on with what was restored: {len(fetched.done)} packs are there")
         if target.restarted:
             self.status.notes.append(f"what an earlier restore had left unfinished in {self.directory} was removed")
         if os.geteuid() == 0 and self.owner is None:
@@ -159,10 +167,12 @@ class _Restore:
                 StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
                 stop_on_request(target.lock, self.stopped),
             ):
-                self._make(contents, places, target)
+                if not goes_on:
+                    self._make(contents, places, target)
+                fetched.begin()
                 fetching = Fetching(
-                    contents.files, places, target, reader, threads=self.options.threads, limits=self.limits,
-                    status=self.status, stopped=self.stopped,
+                    contents.files, places, target, reader, fetched=fetched, threads=self.options.threads,
+                    limits=self.limits, status=self.status, stopped=self.stopped,
                 )  # fmt: skip
                 fetching.copy()
                 fetching.sync()
@@ -171,10 +181,15 @@ class _Restore:
             manifest |= own_keyring(manifest, self.keyring, self.keys, self.status)
             target.finish(manifest, {}, owner=self.owner, markers=(), configuration=configuration_of(manifest))
             self.keyring.give(target.root)
-        except BaseException:
-            target.discard()
+        except BaseException as error:
             self.keyring.discard()
+            if _may_go_on(error) and fetched.done:
+                target.release()
+            else:
+                target.discard()
             raise
+        finally:
+            fetched.close()
         return manifest
 
     def _make(self, contents: Contents, places: list[Path], target: Target) -> None:
@@ -242,3 +257,8 @@ class _Restore:
                 "innoclone": __version__,
             },
         }
+
+
+def _may_go_on(error: BaseException) -> bool:
+    """Whether the same command can go on where this one ended."""
+    return isinstance(error, Interrupted | KeyboardInterrupt | DiskFull | StoreUnavailable)

@@ -44,7 +44,7 @@ from innoclone.wire.rpc import Complete, Config, ResponseCode
 
 __all__ = ["Comparer", "Comparing", "agreed", "is_wished"]
 
-OPEN_FILES = 8  # of one connection
+OPEN_FILES = 2  # of one connection, each with the memory of a block
 WHOLE = 8  # pages from which on a block is read as a whole
 _zeros = memoryview(bytearray(BLOCK))
 

@@ -1,4 +1,4 @@
-"""One connection of a recipient: its login, and its commands one after another.
+"""One connection of a recipient: its commands one after another, after its login.
 
 Nothing that a peer names is looked up but the clones that are under way; whatever it sends, only the files that were
 listed when the directory was proven ever leave.
@@ -6,21 +6,22 @@ listed when the directory was proven ever leave.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import threading
 import time
 
-from innoclone.donor.answers import UNKNOWN, answer, parameters, refusal
+from innoclone.donor.account import Guest
+from innoclone.donor.answers import answer, parameters, refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.comparing import Comparing, agreed, is_wished
 from innoclone.donor.course import Course, Task
-from innoclone.donor.description import Description
 from innoclone.donor.offer import Wish
+from innoclone.donor.reception import Reception
 from innoclone.donor.relay import Relay, RelayedServer
 from innoclone.donor.sending import Sender
+from innoclone.donor.shelf import Shelf
 from innoclone.donor.takings import Recipient
 from innoclone.errors import (
     CloneError,
@@ -31,10 +32,8 @@ from innoclone.errors import (
     SnapshotGone,
     one_line,
 )
-from innoclone.transport.failedlogins import LoginAttempt, peer_of
-from innoclone.transport.served import OutOfOrder, PacketTooLarge, nonce
 from innoclone.wire.descriptors import Locator, StageNumber
-from innoclone.wire.handshake import Capability, Err, Ok
+from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.rpc import (
     COM_CLONE,
     Ack,
@@ -50,7 +49,6 @@ from innoclone.wire.rpc import (
     Reinit,
     parse_command,
 )
-from innoclone.wire.serverlogin import ServerLogin
 
 __all__ = ["Conversation"]
 
@@ -58,13 +56,10 @@ log = logging.getLogger("innoclone.donor")
 COM_QUIT, COM_QUERY, COM_PING, COM_RESET_CONNECTION = 0x01, 0x03, 0x0E, 0x1F  # my_command.h
 COMMAND_PACKET = 1 << 16  # bytes; a recipient's are short, but for the chunks of COM_REINIT
 CHUNKS_PER_BYTE = 1  # of a bitmap in COM_REINIT: a stock recipient's has 4 bytes for 8 chunks
-LOGIN_WITHIN = 10.0  # seconds
 IDLE = 8 * 3600.0  # seconds between commands: a recipient may drop its data meanwhile
 READING, WRITING = 60.0, 60.0  # seconds; a recipient may stop reading while it flushes
-UNKNOWN_VERSION = "8.0.0-unknown"  # told before the login where the directory was never there; COM_CLONE fails then
 OK = b"\0"
 NETWORK_ERRORS = range(1153, 1162)  # with which a recipient says that it lost a connection, not that it gives up
-STOCK_PLUGIN = "libmysql"  # the client library that a server's clone plugin uses, in its connection attributes
 STATES = {  # as a stock donor's processlist has them; what takes no part in a stage is "starting"
     StageNumber.FILE_COPY: "clone (file copy)", StageNumber.PAGE_COPY: "clone (page copy)",
     StageNumber.REDO_COPY: "clone (redo copy)",
@@ -77,18 +72,15 @@ class Conversation:
 
     def __init__(self, services: Services, channel: Channel, number: int) -> None:
         self.number, self.channel, self.host = number, channel, channel.peer_host
-        self.user, self.since = "", time.time()  # since when it does what it does
-        self.guest = services.entrance.guest(self.host)
+        self.since = time.time()  # since when it does what it does
+        self._reception = Reception(services, channel, number)
         self.thread = threading.current_thread()  # until it has one of its own
         self.logged_in = self.in_clone = False
         self.course: Course | None = None
         self.task: Task | None = None
         self._relay: Relay | None = None
         self._services = services
-        self._attempt = LoginAttempt(services.entrance.failed_logins, peer_of(self.host, channel.peer_uid))
-        self._makes_new_files = False
         self._comparing = Comparing(services, channel)
-        self._compression = ""
         self.is_shut = False
 
     def shut(self) -> None:
@@ -108,76 +100,19 @@ class Conversation:
     def run(self) -> None:
         """The whole life of the connection. Never raises."""
         try:
-            if self._log_in():
+            self.logged_in = self._reception.log_in()
+            if self.logged_in:
+                self.channel.set_timeouts(IDLE, READING, WRITING)
                 self._serve()
         except NetworkError as error:
             log.debug("connection %d: %s", self.number, error.message)
-        except (PacketTooLarge, OutOfOrder, ProtocolError) as error:
+        except CloneError as error:  # what makes no sense, or what is served has gone
             log.warning("%sconnection %d from %s: %s", self._prefix, self.number, self.host, one_line(error.message))
         finally:
             self.channel.close()
             if self._relay is not None:
                 self._relay.close()
             self._leave(lost=True)
-
-    # ---- login ---------------------------------------------------------------------------------------------
-
-    def _log_in(self) -> bool:
-        services, channel = self._services, self.channel
-        channel.set_deadline(LOGIN_WITHIN)
-        channel.most = COMMAND_PACKET
-        login = ServerLogin(
-            self.guest, version=services.source.version, connection_id=self.number, nonce=nonce(),
-            client_host=self.host, tls=True, tls_required=services.options.require_secure_transport,
-            more=Capability.COMPRESS | Capability.ZSTD,
-        )  # fmt: skip
-        channel.write([login.greeting.serialize()])
-        try:
-            self.logged_in = self._exchange(login)
-        finally:
-            if not self.logged_in and self._attempt.failed(login.user):
-                seconds = services.entrance.block_time
-                log.warning("%s%s failed to log in too often and must wait for %g s", self._prefix, self.host, seconds)
-        if not self.logged_in:
-            return False
-        self._attempt.succeeded(login.user)
-        self.user = login.user
-        self.guest.admit(login.user)
-        channel.write([Ok().serialize()])
-        if login.capabilities & Capability.COMPRESS:
-            self._compression = "zlib"
-            channel.compress("zlib", 0)
-        elif login.capabilities & Capability.ZSTD:
-            self._compression = "zstd"
-            channel.compress("zstd", login.zstd_level if 1 <= login.zstd_level <= 22 else 0)
-        self._makes_new_files = login.attributes.get("_client_name") == STOCK_PLUGIN
-        channel.set_timeouts(IDLE, READING, WRITING)
-        return True
-
-    def _exchange(self, login: ServerLogin) -> bool:
-        """Packets to and fro until the login has ended; whether it went well."""
-        channel = self.channel
-        while True:
-            payload = channel.read()
-            if payload is None:
-                return False
-            if login.is_guess(payload) and not self._attempt.begin(LOGIN_WITHIN / 2):
-                channel.write([refusal(1129, self.host)])
-                return False
-            step = login.receive(payload)
-            if step.payload is not None:
-                channel.write([step.payload])
-            if step.refused:
-                user = one_line(login.user)
-                log.warning(
-                    "%sconnection %d from %s: login as '%s' refused", self._prefix, self.number, self.host, user
-                )
-                return False
-            if step.start_tls:
-                channel.start_tls(self._services.entrance.tls)
-                login.tls_started()
-            if step.logged_in:
-                return True
 
     # ---- commands outside of clone mode --------------------------------------------------------------------
 
@@ -190,12 +125,8 @@ class Conversation:
             if payload is None or payload[:1] == bytes([COM_QUIT]):
                 return
             code = payload[0] if payload else -1
-            if code == COM_CLONE and isinstance(self._services.source, RelayedServer):
-                self._pass_on(self._services.source)
-            elif code == COM_CLONE:
-                channel.write([refused := self._refusal()])
-                if refused[:1] == OK:
-                    self._clone()
+            if code == COM_CLONE:
+                self._begin_clone()
             elif code in (COM_PING, COM_RESET_CONNECTION):
                 channel.write([Ok().serialize()])
             elif code == COM_QUERY:
@@ -203,26 +134,32 @@ class Conversation:
             else:
                 channel.write([refusal(1047)])
 
+    def _begin_clone(self) -> None:
+        refused, source = self._refusal(), self._services.source
+        if refused[:1] == OK and isinstance(source, Shelf):
+            source = source.taken_down()
+        if refused[:1] == OK and isinstance(source, RelayedServer):
+            self._pass_on(source)
+            return
+        self.channel.write([refused])
+        if refused[:1] == OK:
+            self._clone()
+
     def _query(self, statement: str) -> list[bytes]:
         """KILL is all that a stock recipient ever says, when its own statement was killed; ours asks a little."""
         match = KILL.match(statement)
         if match is None:
-            described = self._description()
-            return [UNKNOWN.serialize()] if described is None else answer(statement, described, self._services.began)
+            refused = self._refusal()
+            if refused[:1] != OK:
+                return [refused]
+            return answer(statement, self._services.source.description, self._services.began)
         self._services.clones.kill(int(match[1]), self.host)
         if self._relay is not None:
             self._relay.kill(int(match[1]))
         return [Ok().serialize()]
 
-    def _description(self) -> Description | None:
-        """Of what is served now, for whom may take it."""
-        if self.guest.may_clone:
-            with contextlib.suppress(CloneError):  # COM_CLONE will be told
-                return self._services.source.description
-        return None
-
     def _refusal(self) -> bytes:
-        """The answer to COM_CLONE: OK, or why there is no clone to be had."""
+        """OK, or why there is no clone to be had: to COM_CLONE, and to what is asked before it."""
         if not self.guest.may_clone:
             log.warning("%s%s has no privilege BACKUP_ADMIN", self._prefix, self._recipient)
             return refusal(1227)
@@ -239,8 +176,13 @@ class Conversation:
         return self._services.options.prefix
 
     @property
+    def guest(self) -> Guest:
+        """Who it is, and what it may do."""
+        return self._reception.guest
+
+    @property
     def _recipient(self) -> Recipient:
-        return Recipient(self.host, one_line(self.user), self.channel.is_tls, self._compression)
+        return self._reception.recipient
 
     @property
     def traffic(self) -> tuple[int, int]:
@@ -257,15 +199,15 @@ class Conversation:
 
     def _pass_on(self, source: RelayedServer) -> None:
         """Clone mode with a server behind us. Its connection stays: it may be asked to kill another one."""
-        if (refused := self._refusal())[:1] == OK:
-            if self._relay is not None:
-                self._relay.close()
-            try:
-                self._relay = Relay(source, self._services, self.channel, self.number, self._recipient)
-            except CloneError as error:
-                refused = Err(error.code, error.sqlstate, one_line(error.message)).serialize()
-        self.channel.write([refused])
-        if self._relay is not None and refused[:1] == OK:
+        if self._relay is not None:
+            self._relay.close()
+        said = Ok().serialize()
+        try:
+            self._relay = Relay(source, self._services, self.channel, self.number, self._recipient)
+        except CloneError as error:
+            said = Err(error.code, error.sqlstate, one_line(error.message)).serialize()
+        self.channel.write([said])
+        if self._relay is not None and said[:1] == OK:
             self.channel.most = COMMAND_PACKET + source.chunks // CHUNKS_PER_BYTE
             self.in_clone = True
             self._relay.run()
@@ -376,11 +318,11 @@ class Conversation:
         course, task = self.course, self.task
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
-        services = self._services
+        services, new = self._services, self._reception.makes_new_files
         if course.given.encrypted and not self.channel.is_tls:
             raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")
         course.was_executed = True
-        sender = Sender(self.channel, course, task, services.limits, services.reading, holes=self._makes_new_files)
+        sender = Sender(self.channel, course, task, services.limits, services.reading, holes=new)
         sender.run()
         course.detach(task)
         self.task = None

@@ -14,9 +14,10 @@ from innoclone.donor.account import AccountCredentials, Entrance
 from innoclone.donor.answers import refusal
 from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
-from innoclone.donor.conversation import LOGIN_WITHIN, Conversation
+from innoclone.donor.conversation import Conversation
 from innoclone.donor.course import Course
 from innoclone.donor.offer import Source
+from innoclone.donor.reception import LOGIN_WITHIN
 from innoclone.donor.takings import Taking
 from innoclone.errors import Interrupted, NetworkError
 from innoclone.files.system import file_error

@@ -42,22 +42,23 @@ class Shelf:
     @property
     def description(self) -> Description:
         """What it says of itself."""
-        return self._taken_down().description
+        return self.taken_down().description
 
     @property
     def chunks(self) -> int:
         """The most that a stage has."""
-        return self._taken_down().chunks
+        return self.taken_down().chunks
 
     def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
         """A clone of what is there now."""
-        return self._taken_down().begin(wish, make, is_gone)
+        return self.taken_down().begin(wish, make, is_gone)
 
     def revive(self, fingerprint: int) -> Given | None:
         """What is there now, if it is as it was."""
-        return self._taken_down().revive(fingerprint)
+        return self.taken_down().revive(fingerprint)
 
-    def _taken_down(self) -> Source:
+    def taken_down(self) -> Source:
+        """The source itself, as it is now."""
         with self._lock:
             if self._source is None:
                 self._source = self._find()

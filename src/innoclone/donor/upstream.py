@@ -154,6 +154,8 @@ class Upstream:
                 self._block(item, replay)
                 last = item.chunk
         found.pop(StageNumber.DONE, None)
+        if found.keys() != {StageNumber.PAGE_COPY, StageNumber.REDO_COPY}:
+            raise ProtocolError("the server left a stage out")
         return found
 
     def _start(self, item: StateDescriptor, changes: list[FileMetadata], spool: Spool) -> Replay:

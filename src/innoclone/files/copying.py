@@ -167,9 +167,10 @@ class Reader:
     The view that `read` returns is good until the next call.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, memory: memoryview | None = None) -> None:
+        """``memory``: `BLOCK` bytes of `aligned_memory` to read into; own ones by default."""
         self._fd = fd
-        self._view = aligned_memory(BLOCK)
+        self._view = aligned_memory(BLOCK) if memory is None else memory
         try:
             self._direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         except OSError:

@@ -177,7 +177,8 @@ def give_base(older: Path, new: Path, account: Account | None = None) -> None:
                     copy_file(source.fileno(), copy.fileno(), account)
                 os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o7777)
     except OSError as error:
-        raise file_error(error, f"can't copy blocks of {older} to {new}") from error
+        deed = "share" if account is None else "copy"
+        raise file_error(error, f"can't {deed} blocks between {older} and {new}") from error
 
 
 def check_latest(folder: Path) -> None:

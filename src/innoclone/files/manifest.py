@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error, sync_directory
 
-__all__ = ["FORMAT", "MANIFEST", "read_manifest", "timestamp", "update_manifest"]
+__all__ = ["FORMAT", "MANIFEST", "donor_text", "read_manifest", "timestamp", "update_manifest"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -32,6 +33,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FileError(f"{path} is not a manifest of format {FORMAT}")
     return manifest
+
+
+def donor_text(donor: Mapping[str, Any]) -> str:
+    """Where the donor of a manifest was reached: ``user@host:port``, the socket, or the way there; empty where nothing
+    tells it."""
+    if donor.get("via"):
+        return str(donor["via"])
+    host = str(donor.get("host") or "")
+    where = host if host.startswith("/") else f"{host}:{donor.get('port', '')}"
+    return f"{donor.get('user', '')}@{where}" if host else ""
 
 
 def timestamp(moment: float) -> str:

@@ -9,6 +9,7 @@ are big-endian.
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections.abc import Callable
@@ -124,6 +125,19 @@ def _fold(data: memoryview) -> int:
     return fold
 
 
+@functools.cache
+def _zeros(page_size: int) -> bytes:
+    return bytes(page_size)
+
+
+@functools.cache
+def _fields(page_size: int, *, is_zip: bool) -> struct.Struct:
+    """The fields of a page that the fast path compares; iter_unpack then walks whole pages in C."""
+    if is_zip:
+        return struct.Struct(f">II 26x I {page_size - HEADER_SIZE}x")
+    return struct.Struct(f">II 12x I 10x I {page_size - HEADER_SIZE - TRAILER_SIZE}x II")
+
+
 class PageChecker:
     """Checks the pages of one tablespace.
 
@@ -144,13 +158,9 @@ class PageChecker:
         self._native = native
         self._is_zip = flags.is_compressed
         self.pages = Pages(self.page_size, space_id, self._is_zip)
-        self._zeros = bytes(self.page_size)
-        # The fields of a page that the fast path compares; iter_unpack then walks whole pages in C.
-        if self._is_zip:
-            self._fields = struct.Struct(f">II 26x I {self.page_size - HEADER_SIZE}x")
-        else:
-            body = self.page_size - HEADER_SIZE - TRAILER_SIZE
-            self._fields = struct.Struct(f">II 12x I 10x I {body}x II")
+        # Shared, since a server may have very many tablespaces, each with a checker.
+        self._zeros = _zeros(self.page_size)
+        self._fields = _fields(self.page_size, is_zip=self._is_zip)
         # Servers before 8.0.20 kept the doublewrite buffer in these two extents of the system tablespace.
         # What an upgraded server still has there are copies of any pages.
         self._copies = range(flags.extent_pages, 3 * flags.extent_pages) if space_id == SYSTEM_SPACE else range(0)

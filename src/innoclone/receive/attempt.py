@@ -62,6 +62,7 @@ class Received:
     protocol: int
     compression: str
     cipher: str
+    compared: bool = False  # only what differed from an older clone came
 
 
 class Attempt:
@@ -112,6 +113,7 @@ class Attempt:
         return Received(
             self.state.table, self.session.parameters, self.session.locator, self.status.connections,
             self.session.protocol, self.master.compression, cipher,
+            compared=not (self.source.streams or self.source.claims),
         )  # fmt: skip
 
     def _start(self, name: str, body: Callable[..., None], *arguments: int) -> None:

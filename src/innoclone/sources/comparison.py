@@ -46,7 +46,7 @@ __all__ = ["Comparing", "Outcome", "Span", "layout_of"]
 
 AHEAD = 48  # questions that are sent before the first is answered
 COMPARES = 3  # of these, about blocks
-OPEN_FILES = 8
+OPEN_FILES = 4  # of one connection, each with the memory of a block
 MAX_ERROR = 64 << 10  # bytes of an ERROR message
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 

@@ -20,6 +20,7 @@ from innoclone.files.system import file_error, write_all
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Counter, Stage
 from innoclone.sinks.directory import Target
+from innoclone.sources.fetched import Fetched
 from innoclone.store.contents import StoredFile
 from innoclone.store.maps import pack_of
 from innoclone.store.pack import BLOCK, UNIT, Frame, expand_frame, units_in
@@ -42,6 +43,7 @@ class Fetching:
         target: Target,
         reader: PackReader,
         *,
+        fetched: Fetched,
         threads: int,
         limits: Limits,
         status: CloneStatus,
@@ -50,6 +52,7 @@ class Fetching:
         self._files, self._places, self._target, self._reader = files, places, target, reader
         self._threads, self._limits, self._status, self._stopped = threads, limits, status, stopped
         self._given_up = threading.Event()
+        self._fetched = fetched
         self._plan = _plan(files)
 
     def copy(self) -> None:
@@ -62,14 +65,17 @@ class Fetching:
                 local.counter = row.counter()
             self._pack(place, local.counter)
 
-        self._run(fetch, sorted(self._plan))
+        self._run(fetch, sorted(self._plan.keys() - self._fetched.done))
         self._status.finish(Stage.FILE_COPY)
 
     @property
     def size(self) -> int:
         """Bytes that will be written, about: of a base all units of its block count."""
         return sum(
-            min(BLOCK, (wanted & 0xFFFF).bit_count() * UNIT) for jobs in self._plan.values() for wanted in jobs[::2]
+            (wanted & 0xFFFF).bit_count() * UNIT
+            for place, jobs in self._plan.items()
+            if place not in self._fetched.done
+            for wanted in jobs[::2]
         )
 
     def sync(self) -> None:
@@ -123,6 +129,7 @@ class Fetching:
 
             counter.network += self._reader.frames(place, wanted, take)
         self._reader.forget_directory(place)
+        self._fetched.add(place)
 
     def _write(self, descriptor: int, number: int, block: int, frame: Frame, units: int, data: memoryview) -> int:
         """Write the wanted units of a frame, neighbours together; how many bytes that were."""

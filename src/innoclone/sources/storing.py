@@ -17,7 +17,7 @@ from innoclone.sources.restoring import DAMAGED, Item, named
 from innoclone.store.contents import StoredFile
 from innoclone.store.known import Known
 from innoclone.store.maps import FileMap, Layer
-from innoclone.store.pack import BLOCK
+from innoclone.store.pack import BLOCK, Pack
 from innoclone.store.runs import Run
 from innoclone.store.writing import BlockWriter, PackTable
 
@@ -80,12 +80,14 @@ class Storing:
     def _work(self, counter: Counter) -> None:
         """One thread: parts, until there are none left, into packs of its own."""
 
-        def sent(size: int) -> None:
-            counter.network += size
+        def send(place: int, pack: Pack, body: bytearray) -> None:
+            self._run.repository.objects.create(pack.name, body)
+            self._table.put(place, pack)
+            counter.network += len(body)
             with self._lock:
-                self.sent += size
+                self.sent += len(body)
 
-        writer = BlockWriter(self._run, self._table, self._known, sent)
+        writer = BlockWriter(self._run, self._table, self._known, send)
         while (part := self._next()) is not None:
             number, start = part
             self._done[part] = self._part(writer, counter, number, start)

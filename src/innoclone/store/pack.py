@@ -127,6 +127,11 @@ class PackBuilder:
         return not self._entries
 
     @property
+    def size(self) -> int:
+        """Bytes of its frames."""
+        return len(self._body)
+
+    @property
     def is_full(self) -> bool:
         """Whether it is to be written."""
         return len(self._body) >= PACK or len(self._entries) >= MOST_FRAMES

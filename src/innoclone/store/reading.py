@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from innoclone.errors import StoreDamaged
+from innoclone.store.maps import NONE, Layer, pack_of
 from innoclone.store.objects import Gone
-from innoclone.store.pack import FOOTER, MAGIC, Directory, Pack
+from innoclone.store.pack import BLOCK, FOOTER, MAGIC, UNIT, Directory, Pack, expand_frame, units_in
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Sealer
 
-__all__ = ["GAP", "REQUEST", "PackReader"]
+__all__ = ["GAP", "REQUEST", "PackReader", "read_block"]
 
 GAP = 256 << 10  # bytes that are read though nobody wants them, to save a request
 REQUEST = 8 << 20  # bytes of one request, at most
@@ -88,3 +89,19 @@ class PackReader:
                 take(number, raw[frame.offset - start : frame.offset - start + frame.length])
             at = last
         return read
+
+
+def read_block(reader: PackReader, layers: list[Layer]) -> bytearray:
+    """A block, put together out of its layers; zeros where none has anything. Raises `StoreDamaged`."""
+    found = bytearray(BLOCK)
+    for ref, units in layers:
+        if ref == NONE:
+            continue
+        place, number = pack_of(ref)
+        pack, frame = reader.packs[place], reader.directory(place)[number]
+        data = expand_frame(reader.sealer(pack), pack, number, frame, reader.read(pack, frame.offset, frame.length))
+        for index, unit in enumerate(units_in(frame.units)):
+            if units >> unit & 1:
+                piece = data[index * UNIT : (index + 1) * UNIT]
+                found[unit * UNIT : (unit + 1) * UNIT] = piece + bytes(UNIT - len(piece))
+    return found

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import cast
 
 from innoclone.store.known import Known
-from innoclone.store.maps import Layer, reference
-from innoclone.store.pack import UNIT, UNITS, Pack, PackBuilder
+from innoclone.store.maps import NONE, Layer, reference
+from innoclone.store.pack import PACK, UNIT, UNITS, Pack, PackBuilder
 from innoclone.store.runs import Run
 from innoclone.store.sealing import fingerprint
 
@@ -36,6 +37,11 @@ class PackTable:
             self._packs.append(None)
             return len(self._packs) - 1, len(self._packs) - 1 - self._before
 
+    @property
+    def packs(self) -> list[Pack]:
+        """All of them, by place; what isn't in the store yet must not be looked at."""
+        return cast("list[Pack]", list(self._packs))
+
     def put(self, place: int, pack: Pack) -> None:
         """It is in the store now."""
         self._packs[place] = pack
@@ -50,9 +56,13 @@ class PackTable:
 class BlockWriter:
     """One thread's way into the store."""
 
-    def __init__(self, run: Run, table: PackTable, known: Known | None, sent: Callable[[int], None]) -> None:
-        """``sent`` is told the bytes of each object that was written."""
-        self._run, self._table, self._known, self._sent = run, table, known, sent
+    def __init__(
+        self, run: Run, table: PackTable, known: Known | None, send: Callable[[int, Pack, bytearray], None],
+        *, full: int = PACK,
+    ) -> None:  # fmt: skip
+        """``send`` brings a pack, by its place in the table, into the store: now, or later. ``full`` are the bytes from
+        which on one is sent."""
+        self._run, self._table, self._known, self._send, self._full = run, table, known, send, full
         self.changed = 0  # bytes of units that were not in the store as they are
         self._key = run.repository.vault.page_key
         self._zeros: dict[int, bytes] = {}
@@ -80,6 +90,13 @@ class BlockWriter:
             return self._base(file, block, data, hashes, there)
         return [*old, self._frame(file, block, units, hashes, changed)]
 
+    def overlay(self, file: int, block: int, data: memoryview, units: list[int], old: list[Layer]) -> list[Layer]:
+        """The layers of a block of which these units have changed, whatever is in the store of it; ``data`` has them in
+        their places."""
+        pieces = [data[at : at + UNIT] for at in range(0, len(data), UNIT)]
+        hashes = [fingerprint(self._key, piece) for piece in pieces]
+        return [*(old or [(NONE, ALL)]), self._frame(file, block, pieces, hashes, units)]
+
     def _base(self, file: int, block: int, data: memoryview, hashes: list[bytes], there: set[int]) -> list[Layer]:
         if not there:
             return []
@@ -98,7 +115,7 @@ class BlockWriter:
             file, block, bitmap, len(units[wanted[-1]]), data, b"".join(hashes[number] for number in wanted)
         )
         layer = reference(self._place, frame), bitmap
-        if self._pack.is_full:
+        if self._pack.is_full or self._pack.size >= self._full:
             self.flush()
         return layer
 
@@ -112,8 +129,6 @@ class BlockWriter:
         if self._place < 0:
             return
         pack, body = self._pack.finish(self._run.id, self._key)
-        self._run.repository.objects.create(pack.name, body)
-        self._table.put(self._place, pack)
-        self._place = -1
+        place, self._place = self._place, -1
         self._pack = PackBuilder(self._run.sealer, 0)
-        self._sent(len(body))
+        self._send(place, pack, body)

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from innoclone.errors import FileError, Interrupted
+from innoclone.files.copying import BLOCK, Reader
+from innoclone.files.memory import aligned_memory
 from innoclone.innodb import redo
 from innoclone.innodb.page import BadPage, PageChecker
 from innoclone.innodb.redo import LogEnd, RedoFile, RedoHeader
 from innoclone.innodb.space import KIB, MIB, SYSTEM_SPACE, SpaceFlags, SpaceHeader
 from innoclone.stream.pagekeys import Masters, give_keys, redo_decryption
 
-READ_SIZE = MIB
-"""Bytes of one read, and of each thread's buffer; a multiple of every page size."""
 SPAN_SIZE = 32 * MIB
 """What a thread takes at a time."""
 LISTED = 100
@@ -129,7 +129,7 @@ def check_files(
 
     Encrypted pages are decrypted first if the keyring's ``masters`` are there.
     ``progress`` is called with the number of bytes read since the last call, from any of the threads. Memory is
-    ``threads`` times `READ_SIZE`. Raises `Interrupted` soon after ``cancel`` was set; whatever is wrong with a file
+    ``threads`` times `BLOCK`. Raises `Interrupted` soon after ``cancel`` was set; whatever is wrong with a file
     is in the report, not an error.
     """
     plans, extra = plan_files(directory, files)
@@ -140,7 +140,7 @@ def check_files(
     lock = threading.Lock()
 
     def work() -> None:
-        buffer = bytearray(READ_SIZE)
+        buffer = aligned_memory(BLOCK)
         while True:
             with lock:
                 span = next(spans, None)
@@ -290,24 +290,22 @@ def _check_span(
     plan: Plan,
     checker: PageChecker,
     start: int,
-    buffer: bytearray,
+    buffer: memoryview,
     lock: threading.Lock,
     stop: threading.Event,
     progress: Callable[[int], None] | None,
 ) -> None:
     """Check the pages of one span and add what was found to the file's report."""
     report = plan.report
-    view = memoryview(buffer)
     end = min(start + SPAN_SIZE, report.size)
     try:
-        descriptor = os.open(plan.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            for offset in range(start, end, READ_SIZE):
+        with plan.path.open("rb", buffering=0) as file, Reader(file.fileno(), buffer) as reader:
+            for offset in range(start, end, BLOCK):
                 if stop.is_set():
                     return
-                wanted = view[: end - offset]
-                data = wanted[: _read(descriptor, wanted, offset)]
-                if len(data) < len(wanted):
+                wanted = min(BLOCK, end - offset)
+                data = reader.read(offset, wanted)
+                if len(data) < wanted:
                     raise OSError(errno.EIO, "the file shrank while it was read")
                 found = checker.check(data, plan.first_page + offset // checker.page_size)
                 with lock:
@@ -318,8 +316,6 @@ def _check_span(
                     _keep(report.bad, found.bad)
                 if progress:
                     progress(len(data))
-        finally:
-            os.close(descriptor)
     except OSError as error:
         with lock:
             report.problems.append(f"can't read from byte {start} on: {error.strerror}")
@@ -399,7 +395,7 @@ def _follow(
     problems = []
     not_verifiable = 0
     lsn = checkpoint // redo.BLOCK_SIZE * redo.BLOCK_SIZE
-    buffer = memoryview(bytearray(READ_SIZE))
+    buffer = memoryview(bytearray(BLOCK))
     end = LogEnd.GOES_ON
     for path, file in files:
         with path.open("rb") as stream:

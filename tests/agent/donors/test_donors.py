@@ -275,13 +275,24 @@ def read(text: str) -> dict[str, float]:
 
 
 def test_a_running_server(programs: Programs, small_donor: Server, recipient: Server, tmp_path: Path) -> None:
-    """That of ``[server]``, with its own account there; recipients come with the agent's."""
+    """That of ``[server]``, with its own account there; recipients come with the agent's. Where its files can't be
+    read, its own stream is passed on to them."""
     server = f'[server]\nsocket = "{small_donor.socket}"\nuser = "root"\n'
-    with Serving(programs, tmp_path / "state", f"{server}[serve.live]\nlive = true\nport = 0\n") as agent:
+    live = "[serve.live]\nlive = true\nport = 0\n"
+    passed_on = f'[serve.passed]\nlive = true\nport = 0\ndatadir = "{tmp_path / "none"}"\n'
+    with Serving(programs, tmp_path / "state", server + live + passed_on) as agent:
         ok(agent.mysql(GRANTED))
-        take(recipient, agent.port_of("live"), tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
-    with booted_copy(programs, tmp_path / "taken") as copy:
-        assert checksums(copy) == checksums(small_donor)
+        for name in ("live", "passed"):
+            take(recipient, agent.port_of(name), tmp_path / name, "REQUIRE SSL", settings=ALONE)
+        wait_for(lambda: agent.rows(COMPLETED) == [("live", 1), ("passed", 1)])
+        error = refused(recipient, agent.port_of("passed"), tmp_path / "never", USER, "x")
+        assert "1045 : Access denied" in error.args[1]
+    for name in ("live", "passed"):
+        with booted_copy(programs, tmp_path / name) as copy:
+            assert checksums(copy) == checksums(small_donor)
+
+
+COMPLETED = "SELECT NAME, COMPLETED FROM performance_schema.clone_served"
 
 
 def test_a_crowd_at_the_door(programs: Programs, stored: Path, recipient: Server, tmp_path: Path) -> None:

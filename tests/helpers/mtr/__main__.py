@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from agents import RunningAgent
 from innoclone.server.programs import provide_programs
 from mtr.control import Donor, Recipient
-from mtr.include import with_donor, with_recipient
+from mtr.include import copied, with_donor, with_recipient
 from mtr.root import SUITE, inside, provide_root
 
 RESULT = re.compile(r"clone\.(\S+)\s+(?:w\d+\s+)?\[ (pass|fail|skipped|disabled) \]\s*(.*)")
@@ -34,7 +33,6 @@ def main() -> int:
     parser.add_argument("--as", dest="role", choices=("donor", "recipient", "nothing"), default=None,
                         help="what innoclone is; nothing: stock servers alone. Default: donor, recipient")  # fmt: skip
     parser.add_argument("--big", action="store_true", help="also the tests that the suite calls big")
-    parser.add_argument("--replace", action="store_true", help="also those in which a server replaces its own data")
     parser.add_argument("tests", nargs="*", help="names of tests (remote_basic); default: all that begin with remote_")
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -65,7 +63,7 @@ def chosen(role: str, root: Path, options: argparse.Namespace) -> list[str]:
     """The tests' names."""
     folder = root / SUITE / "suite/clone/t"
     names = options.tests or sorted(path.stem for path in folder.glob("remote_*.test"))
-    left_out = () if options.tests or options.replace else REPLACING
+    left_out = REPLACING if role == "recipient" and not options.tests else ()
     return [name for name in names if name not in left_out]
 
 
@@ -82,7 +80,7 @@ def prepared(role: str, root: Path, work: Path) -> Iterator[list[str]]:
             with_recipient(include, work / "include", control.port)
             yield []
     else:
-        shutil.copytree(include, work / "include")
+        copied(include, work / "include")
         yield []
 
 

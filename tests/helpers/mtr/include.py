@@ -16,6 +16,9 @@ STATEMENT = "CLONE INSTANCE FROM $USER@$HOST:$PORT IDENTIFIED BY ''"
 OURS = f"CLONE INSTANCE FROM {USER}@$HOST:$INNOCLONE_PORT IDENTIFIED BY '{PASSWORD}'"
 SAME = f"/IDENTIFIED BY '{PASSWORD}'/IDENTIFIED BY ''/ /{USER}@/USER@/"
 ASK = """
+if ($clone_remote_replace) {
+  --let $remote_clone = 1
+}
 if ($remote_clone) {
   if (!$skip_donor_config) {
     --exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/{control}; echo $PORT >&3; cat <&3' > $MYSQLTEST_VARDIR/tmp/innoclone.inc
@@ -45,9 +48,16 @@ cat <&3
 """
 
 
+def copied(folder: Path, target: Path) -> None:
+    """As it is, but that a server which a test restarts runs as root there, too: the package's own user is missing."""
+    shutil.copytree(folder, target)
+    path = target / "clone_connection_begin.inc"
+    path.write_text(path.read_text().replace(" --server-id=$SERVER_ID", " --user=root --server-id=$SERVER_ID"))
+
+
 def with_donor(folder: Path, target: Path, control: int) -> None:
     """Statements name a donor that the process behind port ``control`` has started for the one that was meant."""
-    shutil.copytree(folder, target)
+    copied(folder, target)
     for name in FILES:
         path = target / name
         path.write_text(ASK.replace("{control}", str(control)) + _renamed(path.read_text()))
@@ -73,7 +83,7 @@ def _renamed(text: str) -> str:
 
 def with_recipient(folder: Path, target: Path, control: int) -> None:
     """Statements, and what is asked afterwards, go to the process behind port ``control``, which knows the answers."""
-    shutil.copytree(folder, target)
+    copied(folder, target)
     teller = target / "tell"
     teller.write_text(TELL.replace("{control}", str(control)))
     teller.chmod(0o755)

@@ -1,0 +1,182 @@
+"""A running server goes into a store without a copy on this host: the stream's sink is the store.
+
+    check       the donor, as a clone does
+    begin       a run with its lease, and the parent
+    receive     FILE COPY goes into packs as it comes; PAGE COPY and the redo log into a directory of this host
+    gather      what is here joins what is in the store
+    commit      the snapshot object: only with it there is a backup
+
+What is here has room for changed pages and redo, not for the data, is marked as unfinished from the first byte to the
+last, and is removed in the end, however that comes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from innoclone.commands.backup import BackupResult, compact, known_of, says_of_itself
+from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
+from innoclone.commands.runrecord import recorded
+from innoclone.commands.storeaccess import opened
+from innoclone.commands.storeoptions import LiveBackupOptions
+from innoclone.errors import CloneError, EncryptionUnsupported
+from innoclone.files.extents import regular_files
+from innoclone.files.marks import IN_PROGRESS
+from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.system import file_error
+from innoclone.receive.recipient import Received, Recipient
+from innoclone.receive.transfer import Controls, Transfer
+from innoclone.records.history import BACKUP
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus
+from innoclone.server.preflight import DonorFacts, check
+from innoclone.sinks.streaming import StreamTarget
+from innoclone.sources.gathering import Gathering
+from innoclone.store.contents import StoredFile, write_contents
+from innoclone.store.known import Known
+from innoclone.store.runs import Run, begin_run
+from innoclone.store.snapshots import Snapshot
+from innoclone.store.uploads import Uploads
+from innoclone.store.writing import PackTable
+
+__all__ = ["backup_live"]
+
+
+def backup_live(
+    options: LiveBackupOptions,
+    *,
+    status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+) -> BackupResult:
+    """Put a running server into a store; see `LiveBackupOptions`. Raises a `CloneError`."""
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    limits = limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth)
+    with recorded(BACKUP, options.donor, options.store.address, status):
+        return _Live(options, status, stopped, limits).run()
+
+
+class _Live:
+    """State of one backup."""
+
+    def __init__(
+        self, options: LiveBackupOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
+    ) -> None:
+        self.options, self.status, self.stopped, self.limits = options, status, stopped, limits
+
+    def run(self) -> BackupResult:
+        repository = opened(self.options.store, self.stopped)
+        facts = self._check()
+        self.status.donor_version = facts.version
+        run, parent = begin_run(repository, facts.variables.get("server_uuid", ""), full=self.options.full)
+        with run:
+            known, table = known_of(parent, repository, self.options.threads)
+            folder = self._folder()
+            try:
+                with Uploads(run, table) as uploads:
+                    return self._stream(run, parent, known, table, uploads, folder / "clone", facts)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)  # made by `mkdtemp` a moment ago, for this
+
+    def _check(self) -> DonorFacts:
+        """Raises why the donor can't be cloned."""
+        facts = check(self.options.donor, None, stall_timeout=self.options.stall_timeout)
+        self.status.notes += facts.notes
+        facts.verdict()
+        return facts
+
+    def _folder(self) -> Path:
+        try:
+            return Path(tempfile.mkdtemp(prefix="innoclone-backup-", dir=self.options.spool))
+        except OSError as error:
+            raise file_error(error, f"can't make a folder in {self.options.spool or tempfile.gettempdir()}") from error
+
+    def _stream(
+        self, run: Run, parent: Snapshot | None, known: Known | None, table: PackTable, uploads: Uploads, root: Path,
+        facts: DonorFacts,
+    ) -> BackupResult:  # fmt: skip
+        target = StreamTarget(root, run, table, known, uploads)
+        try:
+            received, facts = self._receive(target, facts)
+            uploads.drain()
+            note_changes(self.status, received)
+            note_position(self.status, facts, received, target)
+            finished = time.time()
+            target.mark(views_of(self.options.donor, self.status, finished))
+            settings: dict[str, object] = {"streamed": True, "verify_pages": True, "tls": received.cipher}
+            manifest = manifest_of(self.options.donor, settings, self.status, facts, received, target, finished)
+            gathering, files = self._gather(target, known, received)
+            uploads.drain()
+            contents = compact(manifest, _folders(root), files, table, root)
+            sizes = write_contents(run.repository.objects, run.sealer, run.id, contents)
+            added = uploads.sent + sum(sizes)
+            fields = says_of_itself(
+                manifest, parent, contents, sizes, added=added, changed=target.changed + gathering.changed,
+                booted=False, pages_checked=True, source=str(self.options.donor),
+            )  # fmt: skip
+            run.commit(fields)
+        finally:
+            target.discard()
+        return BackupResult.of(run, parent, fields, self.status, str(self.options.donor))
+
+    def _receive(self, target: StreamTarget, facts: DonorFacts) -> tuple[Received, DonorFacts]:
+        """The transfer, and the facts about the donor as they are in the end."""
+
+        def prepare_anew(error: CloneError) -> DonorFacts:
+            nonlocal facts
+            self.status.notes.append(f"the clone begins anew: {error.message}")
+            self.status.begin_anew()
+            facts = check(self.options.donor, None, stall_timeout=self.options.stall_timeout)
+            facts.verdict()
+            return facts
+
+        transfer = Transfer(
+            threads=self.options.threads, max_concurrency=self.options.threads, compression=self.options.compression,
+            block_ddl=self.options.block_ddl, stall_timeout=self.options.stall_timeout, retry_for=None,
+        )  # fmt: skip
+        controls = Controls(self.status, self.limits, self.stopped)
+        recipient = Recipient(self.options.donor, target, transfer, controls, facts=facts, prepare_anew=prepare_anew)
+        try:
+            return recipient.run(), facts
+        except EncryptionUnsupported as error:
+            error.advice = "clone it to a directory, with its keyring, and back that up"
+            raise
+
+    def _gather(
+        self, target: StreamTarget, known: Known | None, received: Received
+    ) -> tuple[Gathering, list[StoredFile]]:
+        spaces = {file.path: file.metadata.space_id for file in received.table.data if file.flags is not None}
+        found = {file.path: one for file in received.table.data if (one := target.streamed(file)) and not file.dropped}
+        paths = [path for path, _ in regular_files(target.root) if not _is_mark(path, target.root)]
+        files = [_stored(path, target.root, spaces.get(path)) for path in paths]
+        for file, path in zip(files, paths, strict=True):
+            file.sparse = file.sparse and path not in found
+        earlier = [known.file(file.path, file.space_id) if known is not None else None for file in files]
+        gathering = Gathering(
+            target, files, paths, found, earlier=earlier, threads=self.options.threads, stopped=self.stopped
+        )
+        gathering.run()
+        return gathering, files
+
+
+def _stored(path: Path, root: Path, space_id: int | None) -> StoredFile:
+    state = path.stat()
+    sparse = state.st_blocks * 512 < state.st_size
+    return StoredFile(str(path.relative_to(root)), state.st_mode & 0o7777, state.st_size, space_id, sparse)
+
+
+def _is_mark(path: Path, root: Path) -> bool:
+    """Whether it is of the unfinished directory, not of the clone."""
+    return path.relative_to(root).parts[0] == OWN_DIR or path == root / CLONE_DIR / IN_PROGRESS
+
+
+def _folders(root: Path) -> list[Path]:
+    found: list[Any] = [Path(parent, name) for parent, names, _ in os.walk(root) for name in names]
+    return sorted(path for path in found if path.relative_to(root).parts[0] != OWN_DIR)

@@ -1,0 +1,162 @@
+"""Running servers into stores, with no copy of them here: under load and DDL, and with stores that don't keep up."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from clones import assert_sound
+from innoclone.commands import storeaccess
+from innoclone.commands.livebackup import backup_live
+from innoclone.commands.options import VerifyOptions
+from innoclone.commands.storecare import list_store, make_store, verify_store
+from innoclone.commands.storeoptions import LiveBackupOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.verify import verify
+from innoclone.errors import Interrupted, StoreUnavailable
+from innoclone.records.status import CloneStatus, Stage
+from innoclone.sandbox.ddl import DdlLoop
+from innoclone.sandbox.fill import fill
+from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
+from innoclone.server.programs import Programs
+from innoclone.store import persistent, uploads
+from innoclone.store.address import objects_at
+from innoclone.store.persistent import Persistent
+from innoclone.transport.endpoint import SslMode
+from servers import ServerFactory, endpoint_of
+from stores import FaultyObjects
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> StoreAccess:
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
+    make_store(found, encrypted=True, single_writer=False)
+    return found
+
+
+def options_for(server: Server, access: StoreAccess, spool: Path) -> LiveBackupOptions:
+    spool.mkdir(exist_ok=True)
+    return LiveBackupOptions(endpoint_of(server, ssl_mode=SslMode.DISABLED), access, spool=spool)
+
+
+@pytest.mark.parametrize("page_size", ["16k", "4k"])
+def test_under_load_and_ddl(
+    page_size: str, access: StoreAccess, make_server: ServerFactory, programs: Programs, tmp_path: Path
+) -> None:
+    """Increments of a server on which everything changes; each comes out of the store, boots and keeps every
+    invariant."""
+    size = [f"--innodb-page-size={page_size}"]
+    server = make_server(init=size)
+    fill(server.connect, 8 * MIB)
+    options = dataclasses.replace(options_for(server, access, tmp_path / "spool"), max_data_bandwidth=20)
+    paged = 0
+    with Load(server.connect, threads=2) as load, DdlLoop(server.connect) as ddl:
+        for _ in range(2 if page_size == "16k" else 1):
+            status = CloneStatus()
+            backup_live(options, status=status)
+            paged += status.stages[Stage.PAGE_COPY].data
+    assert (load.errors, ddl.errors) == ([], [])
+    assert load.transactions
+    assert paged, "no page was copied again: nothing of it was tried"
+    assert not list((tmp_path / "spool").iterdir())
+    verify_store(access, read_data=True)
+    for number, one in enumerate(list_store(access).snapshots):
+        assert one.snapshot.fields["booted"] is False
+        assert one.snapshot.fields["position"]
+        restore_from_store(StoreRestoreOptions(access, one.snapshot.id, tmp_path / f"new-{number}"))
+    for directory in sorted(tmp_path.glob("new-?")):
+        assert_sound(programs, directory, size)
+
+
+def test_every_table_and_little_room(donor: Server, access: StoreAccess, tmp_path: Path) -> None:
+    """The donor's 60 MB take hardly any room here, and are all in the store; a second time nothing of them is sent."""
+    options, most = options_for(donor, access, tmp_path / "spool"), 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.01):
+            found = [path.lstat().st_blocks * 512 for path in (tmp_path / "spool").rglob("*.ibd") if path.exists()]
+            most = max(most, sum(found))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    first = backup_live(options)
+    done.set()
+    watching.join()
+    assert most < first.size / 4
+    second = backup_live(options)
+    assert second.changed < first.changed / 2  # a server that was just filled still flushes and purges
+    restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "new"))
+    report = verify(VerifyOptions(tmp_path / "new", options.donor))
+    assert report.tables
+    assert not report.findings()
+
+
+@pytest.mark.parametrize("when", ["data/", "meta/", "snapshots/"])
+def test_a_store_that_fails_or_stands_still(
+    when: str, small_donor: Server, access: StoreAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup ends with an error in time; nothing is listed, nothing is left here."""
+    monkeypatch.setattr(persistent, "FIRST_WAIT", 0.0)
+
+    def fault(what: str, name: str) -> None:
+        if what == "create" and name.startswith(when):
+            raise StoreUnavailable("503 Slow Down")
+
+    _play(monkeypatch, fault)
+    with pytest.raises(StoreUnavailable):
+        backup_live(options_for(small_donor, access, tmp_path / "spool"))
+    monkeypatch.undo()
+    assert not list_store(access).snapshots
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_a_store_that_takes_nothing_any_more(
+    donor: Server, access: StoreAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SILENCE", 1.0)
+    monkeypatch.setattr(uploads, "PIECE", 1 << 16)
+    monkeypatch.setattr("innoclone.sinks.streaming.PIECE", 1 << 16)
+    go_on = threading.Event()
+
+    def fault(what: str, name: str) -> None:
+        if what == "create" and name.startswith("data/"):
+            go_on.wait(20)
+            raise StoreUnavailable("too late")
+
+    monkeypatch.setattr(persistent, "FIRST_WAIT", 0.0)
+    _play(monkeypatch, fault)
+    timer = threading.Timer(3, go_on.set)
+    timer.start()
+    with pytest.raises(StoreUnavailable, match=r"more slowly than a donor waits|too late"):
+        backup_live(options_for(donor, access, tmp_path / "spool"))
+    timer.cancel()
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_stopped(donor: Server, access: StoreAccess, tmp_path: Path) -> None:
+    stopped = threading.Event()
+    options = dataclasses.replace(options_for(donor, access, tmp_path / "spool"), max_data_bandwidth=10)
+    timer = threading.Timer(1, stopped.set)
+    timer.start()
+    with pytest.raises(Interrupted):
+        backup_live(options, stopped=stopped)
+    assert not list_store(access).snapshots
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def _play(monkeypatch: pytest.MonkeyPatch, fault: object) -> None:
+    def objects_of(access: StoreAccess, stopped: object = None) -> Persistent:
+        return Persistent(FaultyObjects(objects_at(access.address, {}), fault))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(storeaccess, "objects_of", objects_of)
