@@ -35,13 +35,13 @@ class ViaArgs:
         str | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="Not a running server but this is cloned: a stored clone there, or data of one that was shut down.",
+            help="Take a stored clone there, or data of a server that was shut down, not a running one.",
             rich_help_panel=VIA,
         ),
     ] = None
     remote_innoclone: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="innoclone on that host; default innoclone.", rich_help_panel=VIA),
+        typer.Option(metavar="PATH", help="The innoclone of that host; default innoclone.", rich_help_panel=VIA),
     ] = None
 
     @contextlib.contextmanager
