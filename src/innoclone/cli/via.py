@@ -41,7 +41,7 @@ class ViaArgs:
     ] = None
     remote_innoclone: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="innoclone on that host; default innoclone.", rich_help_panel=VIA),
+        typer.Option(metavar="PATH", help="The innoclone of that host; default innoclone.", rich_help_panel=VIA),
     ] = None
 
     @contextlib.contextmanager
