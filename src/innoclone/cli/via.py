@@ -35,7 +35,7 @@ class ViaArgs:
         str | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="Not a running server but this is cloned: a stored clone there, or data of one that was shut down.",
+            help="Clone this there: a stored clone, or the data of a server that was shut down.",
             rich_help_panel=VIA,
         ),
     ] = None
