@@ -41,7 +41,9 @@ class ViaArgs:
     ] = None
     remote_innoclone: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="innoclone on that host; default innoclone.", rich_help_panel=VIA),
+        typer.Option(
+            metavar="PATH", help="Where innoclone is on that host; default: on its PATH.", rich_help_panel=VIA
+        ),
     ] = None
 
     @contextlib.contextmanager
