@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench.delay import HERE, NAMES, slow_line, unavailable
 from bench.measure import prepare_files, run_measured
-from bench.others import undisturbed
+from bench.others import Others
 from bench.servers import change_pages, fill_pages
 from bench.serving import serving
 from innoclone.files.system import differing
@@ -154,9 +154,7 @@ class _Increments:
             pages = _differing_pages(source, base)
             with serving(self._served, self.password) as there:
                 ours = partial(self._clone, there.port, base, "--incremental=require")
-                (seconds, wire), others = undisturbed(partial(self._timed, ours, source, base), insist=False)
-            if others.disturbs and self.insist:  # it can't be run anew: the base is up to date now
-                raise SystemExit(f"nothing is published: something else runs on the machine: {others}")
+                seconds, wire = self._timed(ours, source, base)
             link.rows.append(Row("innoclone", part, pages, seconds, wire))
             if has_rsync:
                 with self._rsync_daemon(source) as port:
@@ -184,11 +182,14 @@ class _Increments:
         run_measured([*self.prefix, *command])
 
     def _timed(self, run: partial[None], *directories: Path) -> tuple[float, int]:
-        """Seconds and bytes."""
+        """Seconds and bytes. What others disturbed ends it all: an increment can't be taken anew."""
         prepare_files(*directories, warm=False)
-        wire, begin = self._wire(), time.monotonic()
+        others, wire, begin = Others(), self._wire(), time.monotonic()
         run()
-        return time.monotonic() - begin, self._wire() - wire
+        took, sent = time.monotonic() - begin, self._wire() - wire
+        if self.insist and (work := others.work()).disturbs:
+            raise SystemExit(f"nothing is published: something else runs on the machine: {work}")
+        return took, sent
 
     def _wire(self) -> int:
         """Bytes that went through the device; loopback's are received as they are sent."""
