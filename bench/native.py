@@ -25,8 +25,9 @@ from innoclone.files.memory import aligned_memory
 from innoclone.files.system import differing
 from innoclone.innodb.page import PageChecker, checksum, zip_checksum
 from innoclone.innodb.space import KIB, MIB, SpaceFlags
-from innoclone.native.block import Block, Pages, Place
+from innoclone.native.block import Block
 from innoclone.native.library import Library, describe, library
+from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel
 from innoclone.records.chunks import stamp
 from innoclone.records.keys import own_certificate
