@@ -14,6 +14,7 @@ import pytest
 
 import innoclone
 from clones import rows
+from encrypted import encrypted_donor
 from innoclone.commands.clone import clone
 from innoclone.commands.options import CloneOptions
 from innoclone.donor.stored import look
@@ -33,7 +34,7 @@ from innoclone.server.programs import Programs
 from innoclone.transport.ssh import SshRoute, SshWay
 from local_clones import booted_copy, checksums
 from restores import linked_clone
-from servers import endpoint_of
+from servers import ServerFactory, endpoint_of
 from serving import assert_taken
 from sshd import Sshd, sshd
 
@@ -128,6 +129,16 @@ def test_only_what_differs_comes_through_ssh(small_clone: Path, far: Sshd, tmp_p
             result = clone(CloneOptions(donor=way.endpoint, directory=tmp_path / "taken", threads=1))
     assert_equal(small_clone, tmp_path / "taken")
     assert result.network < size(small_clone) / 4
+
+
+def test_what_is_encrypted(make_server: ServerFactory, far: Sshd, tmp_path: Path) -> None:
+    """A donor gives keys over TLS alone, so that is within ssh then."""
+    (tmp_path / "ring").mkdir()
+    clone(CloneOptions(endpoint_of(encrypted_donor(make_server, tmp_path / "ring")), tmp_path / "stored"))
+    with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(tmp_path / "stored")) as way:
+        result = clone(CloneOptions(donor=way.endpoint, directory=tmp_path / "taken", threads=1))
+    assert result.cipher
+    look(tmp_path / "taken").close()
 
 
 def test_a_lost_connection(small_clone: Path, far: Sshd, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,23 +138,25 @@ def serve(
     several recipients share a snapshot, and its files are read here, beside it. The statements to type at
     the recipient are printed. Without a password there is a new one for each run, which they show.
     """
+    settings = partial(
+        ServeOptions, datadir=live.datadir, relay=live.relay, recover=recover, mysqld=mysqld,
+        max_connections=max_connections, reconnect_timeout=reconnect_timeout,
+        max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
+        max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
+        keyring=None if keyring is None else keyring.absolute(),
+    )  # fmt: skip
     if stdio:
-        return _serve_stdio(directory, live, files, replace(output, quiet=True).open())
+        return _serve_stdio(directory, live, settings, files, replace(output, quiet=True).open())
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
     from innoclone.report.recipients import RecipientLines
 
     out = output.open()
     user, given = account.resolve(files, out)
-    options = ServeOptions(
-        directory=None if directory is None else directory.absolute(), live=live.endpoint(out), datadir=live.datadir,
-        relay=live.relay, recover=recover, mysqld=mysqld,
+    options = settings(
+        directory=None if directory is None else directory.absolute(), live=live.endpoint(out),
         user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
         ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
-        max_connections=max_connections, reconnect_timeout=reconnect_timeout,
-        max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
-        max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
-        keyring=None if keyring is None else keyring.absolute(),
     )  # fmt: skip
 
     def ready(donor: Donor) -> None:
@@ -181,7 +185,9 @@ def serve(
     return 0
 
 
-def _serve_stdio(directory: Path | None, live: LiveArgs, files: FileArgs, out: Output) -> int:
+def _serve_stdio(
+    directory: Path | None, live: LiveArgs, settings: Callable[..., ServeOptions], files: FileArgs, out: Output
+) -> int:
     """What was named here is all that may be asked for."""
     from innoclone.commands.stdio import Allowed, serve_stdio
 
@@ -200,7 +206,7 @@ def _serve_stdio(directory: Path | None, live: LiveArgs, files: FileArgs, out: O
         raise UsageError("--stdio takes a directory or --live")
     log_to(out)
     logging.getLogger("innoclone").setLevel(logging.ERROR)  # what a recipient is refused, it is told
-    return serve_stdio(Allowed(directory if live.live is None else NOWHERE, server))
+    return serve_stdio(Allowed(directory if live.live is None else NOWHERE, server, settings))
 
 
 def _reached_at(bind_address: str) -> str:

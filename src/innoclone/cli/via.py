@@ -35,13 +35,15 @@ class ViaArgs:
         str | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="Not a running server but this is cloned: a stored clone there, or data of one that was shut down.",
+            help="Clone this there: a stored clone, or the data of a server that was shut down.",
             rich_help_panel=VIA,
         ),
     ] = None
     remote_innoclone: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="innoclone on that host; default innoclone.", rich_help_panel=VIA),
+        typer.Option(
+            metavar="PATH", help="Where innoclone is on that host; default: on its PATH.", rich_help_panel=VIA
+        ),
     ] = None
 
     @contextlib.contextmanager

@@ -64,10 +64,11 @@ LOOK = 0.5  # seconds
 @dataclass(frozen=True)
 class Allowed:
     """What may be asked for. ``directory``: that and all below it, None: any that this user can read; ``server`` makes
-    an endpoint of a DSN, or raises a `CloneError`."""
+    an endpoint of a DSN, or raises a `CloneError`. ``options`` makes `ServeOptions` of what is asked for."""
 
     directory: Path | None
     server: Callable[[str], Endpoint]
+    options: Callable[..., ServeOptions]
 
 
 class _Pipe:
@@ -174,7 +175,8 @@ def _serve(pipe: _Pipe, request: Open, allowed: Allowed) -> None:
                     signal.signal(number, lambda *_: donor.stop())
                 pipe.answer(Ready())
 
-            serve(ServeOptions(directory, STDIO_USER, request.secret, live=server, socket=path), ready=ready)
+            wanted = {"directory": directory, "live": server, "user": STDIO_USER, "password": request.secret}
+            serve(allowed.options(**wanted, socket=path), ready=ready)
 
 
 class _Life:

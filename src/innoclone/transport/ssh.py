@@ -294,7 +294,9 @@ class SshWay:
     @property
     def endpoint(self) -> Endpoint:
         """The donor. Its password was made for this one run and is known to both ends."""
-        return Endpoint(host="", user=STDIO_USER, password=self._secret, ssl_mode=SslMode.DISABLED, via=self)
+        return Endpoint(
+            host=self._route.host, user=STDIO_USER, password=self._secret, ssl_mode=SslMode.DISABLED, via=self
+        )
 
     def __enter__(self) -> SshWay:
         """Start the donor over there. Raises a `CloneError` that says what of ssh, innoclone or the directory is
