@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,18 +153,21 @@ def test_the_pages_of_a_block_are_looked_at(tmp_path):
         assert connection.receive(memoryview(bytearray(transport.MOST + 1)), pages) is None
 
 
-def test_a_block_that_comes_slowly_is_no_silence(tmp_path, way):
-    """What counts is the time without a byte."""
+def test_each_byte_ends_a_silence(tmp_path, monkeypatch):
+    """What counts is the time without a byte, not how long it takes in all."""
+    monkeypatch.setattr(transport, "POLL", 0.25)
+    with silent(tmp_path, timeout=1) as connection:
+        answers = iter([TimeoutError(), TimeoutError(), TimeoutError(), 7] * 3 + [TimeoutError()] * 4)
 
-    def serve(sock: socket.socket) -> None:
-        for at in range(0, 500, 50):
-            time.sleep(0.05)
-            sock.sendall(CONTENT[at : at + 50])
+        def read() -> int:
+            answer = next(answers)
+            if isinstance(answer, int):
+                return answer
+            raise answer
 
-    with connected(serve, tmp_path, timeout=0.3) as connection:
-        view = memoryview(bytearray(500))
-        connection.receive(view)
-        assert view == CONTENT[:500]
+        assert [connection._patiently(read) for _ in range(3)] == [7, 7, 7]
+        with pytest.raises(NetworkError, match="sent nothing for 1 s"):
+            connection._patiently(read)
 
 
 READS: dict[str, Callable[[Connection], object]] = {
