@@ -154,6 +154,24 @@ def test_a_marked_clone_of_which_nothing_was_changed_is_a_whole_one(
     assert contents(directory) == before
 
 
+def test_what_is_left_of_an_increment_survives_a_run_that_can_do_nothing_with_it(
+    small_donor: Server, small_clone: Path, tmp_path: Path
+) -> None:
+    """Else all would have to travel again."""
+    directory = copy(small_clone, tmp_path / "clone")
+    begun = Target(directory, fsync=False, reuse=True, keep=True)
+    begun.clear()
+    begun.release()
+    before = contents(directory)
+    with pytest.raises(CloneError, match="can't send only what differs"):
+        take(endpoint_of(small_donor, ssl_mode=SslMode.DISABLED), directory, incremental="require")
+    after = contents(directory)
+    assert {name: after.get(name) for name in before if "lock" not in name} == {
+        name: content for name, content in before.items() if "lock" not in name
+    }
+    assert is_unfinished(directory)
+
+
 # ---- twins -------------------------------------------------------------------------------------------------
 
 

@@ -205,11 +205,16 @@ def _let_go(target: Target, error: BaseException) -> bool:
         distrust(target.folder)
     if target.put_back():
         return True
-    if target.base is not None or _stays(target, error):
+    if target.base is not None or _serves_as_base(target) or _stays(target, error):
         target.release()
         return False
     target.discard()
     return True
+
+
+def _serves_as_base(target: Target) -> bool:
+    """Whether what an earlier run left is there as ever, for a next one to compare with."""
+    return target.is_as_found and target.is_there() and bool(base_files(target.root))
 
 
 def _stays(target: Target, error: BaseException) -> bool:

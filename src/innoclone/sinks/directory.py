@@ -77,6 +77,7 @@ class Target(CloneFiles):
         self._ownership: Ownership | None = None  # of what was there
         self._created = self._was_unfinished = self._was_whole = False
         self._changed = False  # what was there
+        self._went_on = False
         self._cleared = False  # for the clone that starts next
         self._lock = -1
         try:
@@ -122,6 +123,11 @@ class Target(CloneFiles):
         """The descriptor of the lock, until `release`."""
         return self._lock
 
+    @property
+    def is_as_found(self) -> bool:
+        """Whether it is an unfinished clone that nothing was done with."""
+        return self._was_unfinished and not self._changed and not self._went_on
+
     def start(self) -> None:
         """Make room for a new clone, unless that was done since the last one."""
         if not self._cleared:
@@ -154,6 +160,7 @@ class Target(CloneFiles):
 
     def go_on(self) -> None:
         """Take an unfinished clone over as it is."""
+        self._went_on = True
         if (self.root / OWN_DIR / ASIDE).is_dir():
             self.base = Base(self.root, set_aside=False)
         self.outside = Outside.recorded(self.root)
