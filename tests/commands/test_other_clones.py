@@ -70,7 +70,7 @@ def test_a_clone_of_another_server_is_not_updated(update: str, clone: Path, smal
             return clone_server(small_donor, clone, write_changed_only=True, status=status, **options)
         return local_clone(small_donor, clone, keep_base=update == "keep-base", status=status, **options)
 
-    with pytest.raises(TargetExists, match=r"clone of another server .* elsewhere") as caught:
+    with pytest.raises(TargetExists, match=r"clone of another server .* clone@elsewhere") as caught:
         run()
     assert "--discard-changes" in caught.value.advice
     assert contents(clone) == before
