@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from innoclone.errors import CloneError, FileError, KeyringFailed, TargetUnusable, VersionUnsupported
-from innoclone.files.base import hard_linked
+from innoclone.errors import CloneError, FileError, KeyringFailed, TargetBusy, TargetUnusable, VersionUnsupported
+from innoclone.files.base import hard_linked, is_served
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.keyring import ENCRYPTION, read_keyring
 from innoclone.files.manifest import MANIFEST, read_manifest, update_manifest
@@ -106,6 +106,10 @@ def check_bootable(directory: Path, purpose: Purpose = Purpose.START) -> None:
             hint="clone once more, with --map-path to a place of its own",
         )
     if purpose is Purpose.START:
+        if is_served(directory):
+            raise TargetBusy(
+                f"an innoclone serves {directory}", hint=f"stop it first; innoclone status {directory} says which it is"
+            )
         _refuse_hard_links(directory)
     refuse_in_use(directory, purpose)
 
