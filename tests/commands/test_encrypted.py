@@ -24,6 +24,7 @@ from encrypted import (
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local
+from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
 from innoclone.commands.replace import replace_data
 from innoclone.commands.restore import restore
@@ -149,6 +150,10 @@ def test_an_update_over_the_network(hidden: Server, programs: Programs, tmp_path
     rows(hidden, "ALTER TABLE e.zlib FORCE")
     keyring_of(directory).path.unlink()  # then there is another one
     clone(options)
+    keyring = keyring_of(directory)
+    clone_over_network(replace(options, keep_base=True, write_changed_only=False))
+    assert keyring_of(directory) == keyring
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".keyring")] == ["clone.keyring"]
     assert_equal(programs, directory, hidden)
 
 

@@ -89,10 +89,17 @@ def clone(
 
 
 def copy(
-    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits, *, seeded: bool = False
+    options: CloneOptions,
+    status: CloneStatus,
+    stopped: threading.Event,
+    limits: Limits,
+    *,
+    seeded: bool = False,
+    successor_of: Path | None = None,
 ) -> tuple[DonorFacts, Received]:
     """The clone itself, without its record and without a boot: for `clone` and what is made of clones. ``seeded``: the
-    directory has been begun, with what an increment can begin with."""
+    directory has been begun, with what an increment can begin with. It will take the place of ``successor_of``, whose
+    keyring goes on."""
     owner = owner_of(options.chown)
     local = find_programs(options.mysqld) if options.boot else None
     if local is not None:
@@ -100,7 +107,7 @@ def copy(
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
     left, lost = (None, None) if seeded else _find_left(options)
     reuse = may_update(options)
-    keyring = keyring_for(options, options.directory, in_series=bool(options.series))
+    keyring = keyring_for(options, successor_of or options.directory, in_series=bool(options.series))
     before = len(status.notes)
     facts = _check(options, status, left, local, reuse=reuse)
     if lost is not None:
