@@ -258,6 +258,8 @@ def test_killed_and_gone_on_with(
     before = ring.read_bytes()
     shutil.copytree(directory, tmp_path / "as it was killed")
     status = CloneStatus()
+    with pytest.raises(KeyringFailed, match="was begun with the keyring"):
+        clone(CloneOptions(endpoint_of(hidden), directory, keyring=tmp_path / "mine"))
     clone(CloneOptions(endpoint_of(hidden), directory), status=status)
     assert any("going on with the clone" in note for note in status.notes), status.notes
     assert keyring_of(directory).path.read_bytes() == before

@@ -15,7 +15,7 @@ from innoclone.commands.earlierclone import (
     check_unchanged,
     refuse_unfinished_of_other,
 )
-from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
+from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for, refuse_another_keyring
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.increments import Increments, describe, may_update, refuse_full, sends_increments
 from innoclone.commands.options import BootOptions, CloneOptions
@@ -106,6 +106,7 @@ def copy(
         places = places_of(options.directory, options.map_paths)
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
     left, lost = (None, None) if seeded else _find_left(options)
+    refuse_another_keyring(options, left)
     reuse = may_update(options)
     keyring = keyring_for(options, successor_of or options.directory, in_series=bool(options.series))
     before = len(status.notes)
