@@ -24,10 +24,10 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from innoclone.errors import StoreDamaged, StoreUnavailable, UsageError
+from innoclone.errors import StoreUnavailable, UsageError
 from innoclone.store.contents import contents_name
 from innoclone.store.objects import Entry, Gone
-from innoclone.store.repository import PROBES, Repository
+from innoclone.store.repository import PROBES, WRITTEN, Repository
 from innoclone.store.runs import Lease, leases_of, read_lease
 from innoclone.store.sealing import Piece
 from innoclone.store.snapshots import FOLDER as SNAPSHOTS
@@ -40,7 +40,8 @@ LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; on
 ROUNDS = 20  # looks at a store that never comes to rest
 MARKS = "prune"
 MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
-WRITTEN = ("data", "meta")  # folders of what runs write
+PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/\d{6,}\Z")  # what lies beside is not ours, and stays
+PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}\Z")
 
 
 @dataclass
@@ -89,7 +90,8 @@ class _Prune:
         self._now = repository.now()
 
     def run(self, grace: float) -> Pruned:
-        there = {entry.name: entry.size for folder in WRITTEN for entry in self.repository.objects.list(folder)}
+        listed = [entry for folder in WRITTEN for entry in self.repository.objects.list(folder)]
+        there = {entry.name: entry.size for entry in listed if PACK.match(entry.name)}
         marks = self._marks()
         leases, names = self._settled()
         living = [lease for lease in leases if self._lives(lease, names)]
@@ -100,8 +102,6 @@ class _Prune:
             return self.found
         runs = {lease.run.hex() for lease in living}
         doomed = [name for name in there if name not in needed and name.split("/")[1] not in runs]
-        if any(not name.split("/")[1] for name in doomed):
-            raise StoreDamaged("a pack without a run")
         self._carry_out(doomed, there, marks, grace)
         self._tidy(leases, living, names)
         return self.found
@@ -192,8 +192,9 @@ class _Prune:
             return
         runs = {lease.run for lease in living}
         ended = [lease for lease in leases if lease.run not in runs and lease.snapshot in names]
-        probes = [one for one in self.repository.objects.list(PROBES) if self._now - one.modified >= GRACE]
-        gone = [name for lease in ended for name in lease.names] + [one.name for one in probes]
+        probes = [one for one in self.repository.objects.list(PROBES) if PROBE.match(one.name)]
+        left = [one.name for one in probes if self._now - one.modified >= GRACE]
+        gone = [name for lease in ended for name in lease.names] + left
         if gone:
             self.repository.objects.delete(gone)
 

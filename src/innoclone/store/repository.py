@@ -27,12 +27,13 @@ from innoclone.store.keys import Secret, add_key, find_master
 from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
 from innoclone.store.sealing import KEY, Vault
 
-__all__ = ["CIPHER", "FORMAT", "Repository", "init_store", "open_store"]
+__all__ = ["CIPHER", "FORMAT", "PROBES", "WRITTEN", "Repository", "init_store", "open_store"]
 
 DESCRIPTION = "innoclone-store.json"
 FORMAT = 1
 CIPHER, NO_CIPHER = "AES-256-GCM", "none"
 PROBES = "probes"
+WRITTEN = ("data", "meta")  # folders of what runs write
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def init_store(objects: Objects, secret: Secret | None, *, encrypted: bool, sing
     with contextlib.suppress(Gone):
         objects.read(DESCRIPTION)
         raise TargetExists(f"{objects.address} is a store already", hint="name another prefix")
-    if any(True for _ in objects.list("snapshots")):
-        raise TargetExists(f"{objects.address} has snapshots, and no {DESCRIPTION}", hint="name another prefix")
+    for folder in ("snapshots", *WRITTEN):
+        if any(True for _ in objects.list(folder)):
+            raise TargetExists(f"{objects.address} has {folder}/, and no {DESCRIPTION}", hint="name another prefix")
     if not single_writer and not creates_once(objects):
         raise StoreUnsafe(f"{objects.address} overwrites objects that were to be created only if absent")
     fields: dict[str, Any] = {
