@@ -227,6 +227,24 @@ def test_every_damage_is_found(small_clone: Path, access: StoreAccess, tmp_path:
     assert contents(tmp_path / "new") == contents(small_clone)
 
 
+def test_a_damaged_snapshot_can_be_forgotten(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:
+    """It would keep every prune from what it doesn't know to be needed."""
+    made, good = backed_up(small_clone, access), backed_up(small_clone, access)
+    path = tmp_path / "store" / "snapshots" / made.name
+    body = path.read_bytes()
+    path.unlink()
+    path.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(StoreDamaged, match=made.name):
+        prune_store(access, grace=0)
+    for short in ("", made.snapshot[:1]):
+        with pytest.raises(UsageError, match="too short"):
+            forget_snapshots(access, [short], Policy())
+    assert [one.name for one in forget_snapshots(access, [made.snapshot], Policy()).gone] == [made.name]
+    prune_store(access, grace=0)
+    verify_store(access, read_data=True)
+    assert [one.snapshot.id for one in list_store(access).snapshots] == [good.snapshot]
+
+
 def test_a_newer_format_is_not_touched(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:
     backed_up(small_clone, access)
     newer = tmp_path / "store" / "snapshots" / f"20991231T235959000000Z-{'ab' * 16}"

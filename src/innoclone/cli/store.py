@@ -112,7 +112,7 @@ def list_(url: Url, *, rules: RuleArgs, opening: StoreArgs, output: OutputArgs) 
     for error in found.unreadable:
         out.warn(error.message)
     if not found.snapshots:
-        out.data(f"{found.address} has no snapshot")
+        out.data(f"{found.address} has no snapshot{' that can be read' if found.unreadable else ''}")
     unreadable = [error.message for error in found.unreadable]
     out.result({"store": found.address, "snapshots": [one.fields for one in found.snapshots], "unreadable": unreadable})
 
