@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from innoclone.store.contents import Contents, StoredFile, read_contents, write_contents
 from innoclone.store.known import Known
 from innoclone.store.maps import pack_of
-from innoclone.store.pack import BLOCK, UNIT, Pack, expand_frame, units_in
+from innoclone.store.pack import BLOCK, UNIT, Pack, expand, expand_frame, units_in
 from innoclone.store.reading import PackReader
 from innoclone.store.repository import Repository
 from innoclone.store.runs import begin_run
@@ -109,3 +111,12 @@ def test_an_object_s_bytes_say_nothing() -> None:
     everything = b"".join(data for data, _ in repository.objects.objects.values())
     for word in (b"secret", b"t.ibd", b"donor", b"mysql"):
         assert word not in everything
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_little_does_not_expand_to_much(tells: bool) -> None:
+    """Whether it says of itself how much it is, or not."""
+    compressor = zstandard.ZstdCompressor(write_content_size=tells)
+    assert len(expand(compressor.compress(bytes(BLOCK)), BLOCK)) == BLOCK
+    with pytest.raises(zstandard.ZstdError):
+        expand(compressor.compress(bytes(BLOCK + 1)), BLOCK)

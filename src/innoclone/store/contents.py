@@ -18,7 +18,7 @@ import zstandard
 from innoclone.errors import StoreDamaged
 from innoclone.store.maps import FileMap
 from innoclone.store.objects import Gone, Objects
-from innoclone.store.pack import BLOCK, LEVEL, Pack
+from innoclone.store.pack import BLOCK, LEVEL, Pack, expand
 from innoclone.store.sealing import Piece, Sealer
 
 __all__ = ["Contents", "StoredFile", "contents_name", "read_contents", "read_packs", "write_contents"]
@@ -127,9 +127,7 @@ def _piece(objects: Objects, sealer: Sealer, run: bytes, number: int, sizes: Seq
     if number >= len(sizes) or len(sealed) != sizes[number]:
         raise StoreDamaged(f"{name} has {len(sealed)} bytes, not what its snapshot says")
     try:
-        return zstandard.ZstdDecompressor().decompress(
-            sealer.open(Piece.CONTENTS, number, 0, sealed), max_output_size=LARGEST if not number else PIECE
-        )
+        return expand(sealer.open(Piece.CONTENTS, number, 0, sealed), PIECE if number else LARGEST)
     except zstandard.ZstdError as error:
         raise StoreDamaged(f"{name} can't be expanded: {error}") from error
 

@@ -20,7 +20,7 @@ from innoclone.errors import CloneError, StoreDamaged, StoreMissing, UsageError,
 from innoclone.store.address import LATEST, SNAPSHOT
 from innoclone.store.contents import Contents, read_contents, read_packs
 from innoclone.store.objects import AlreadyThere, Gone
-from innoclone.store.pack import Pack
+from innoclone.store.pack import Pack, expand
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece
 
@@ -219,7 +219,7 @@ def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
     except StoreDamaged as error:
         raise StoreDamaged(f"snapshot {name} isn't what was written") from error
     try:
-        fields = json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=LONGEST))
+        fields = json.loads(expand(body, LONGEST))
         found = Snapshot(name, dict(fields))
         if not found.sizes:
             raise ValueError("no contents")
