@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from innoclone.errors import CloneError, StoreLeaseLost, StoreUnavailable, TargetExists
+from innoclone.errors import CloneError, DiskFull, StoreLeaseLost, StoreUnavailable, TargetExists
 from innoclone.store import persistent
 from innoclone.store.care import GRACE, LEASE, forget, prune
 from innoclone.store.contents import Contents, contents_name, write_contents
@@ -280,3 +280,26 @@ def test_no_store_is_made_around_what_is_there(name: str) -> None:
     objects.create(name, b"precious")
     with pytest.raises(TargetExists, match=name.partition("/")[0]):
         init_store(objects, None, encrypted=False, single_writer=False)
+
+
+def test_a_full_folder_can_be_freed() -> None:
+    """No object can be created before some are gone."""
+    repository = memory_store(encrypted=False)
+    first = _backed_up(repository)
+    objects = repository.objects
+    assert isinstance(objects, MemoryObjects)
+    objects.delete([f"{FOLDER}/{first}"])
+    dead, _ = begin_run(repository, DONOR)  # its packs aren't known: nobody may take them
+    objects.create(f"data/{dead.id.hex()}/000000", b"x")
+
+    def fault(what: str, name: str) -> None:
+        if what == "create" and any(each.startswith("data/") and dead.id.hex() not in each for each in objects.objects):
+            raise DiskFull(name)
+
+    full = replace(repository, objects=FaultyObjects(objects, fault))
+    assert not prune(full, grace=GRACE, dry_run=True).removed
+    with pytest.raises(DiskFull):
+        prune(full)
+    assert len(prune(full, grace=0).removed) == 3
+    assert f"data/{dead.id.hex()}/000000" in objects.objects
+    dead.end()

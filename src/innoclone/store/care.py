@@ -40,7 +40,8 @@ LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; on
 ROUNDS = 20  # looks at a store that never comes to rest
 MARKS = "prune"
 MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
-PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/\d{6,}\Z")  # what lies beside is not ours, and stays
+# What lies beside is not ours, and stays. The second form is what a killed writer leaves in a folder.
+PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/(?:\d{6,}|\.new-[0-9a-f]{16})\Z")
 PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}\Z")
 
 
@@ -179,11 +180,11 @@ class _Prune:
         self.found.marked_size = sum(there[name] for name in self.found.marked)
         if self.dry_run:
             return
+        self.repository.objects.delete(self.found.removed)  # first: a full folder has no room for a mark before
         if fresh := [name for name in self.found.marked if name not in known]:
             mark = secrets.token_bytes(16)
             sealed = self.repository.vault.sealer(mark).seal(Piece.MARKS, 0, 0, json.dumps(fresh).encode())
             self.repository.objects.create(f"{MARKS}/{moment_now()}-{mark.hex()}", sealed)
-        self.repository.objects.delete(self.found.removed)
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 
     def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str]) -> None:
