@@ -7,6 +7,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from innoclone.errors import StoreDamaged
 from innoclone.store.contents import Contents, StoredFile, read_contents, write_contents
 from innoclone.store.known import Known
 from innoclone.store.maps import pack_of
@@ -120,3 +121,15 @@ def test_little_does_not_expand_to_much(tells: bool) -> None:
     assert len(expand(compressor.compress(bytes(BLOCK)), BLOCK)) == BLOCK
     with pytest.raises(zstandard.ZstdError):
         expand(compressor.compress(bytes(BLOCK + 1)), BLOCK)
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "other.ibd"])
+def test_a_manifest_names_what_is_there(path: str) -> None:
+    """What a restored directory's manifest names is opened, and may be removed, by other commands one day."""
+    repository = memory_store()
+    run, _ = begin_run(repository, "donor")
+    contents = Contents({"files": [{"path": path}]}, [], [StoredFile("t.ibd", 0o640, 0, 7, False)], [])
+    with run:
+        sizes = write_contents(repository.objects, run.sealer, run.id, contents)
+    with pytest.raises(StoreDamaged, match="manifest"):
+        read_contents(repository.objects, repository.vault.sealer(run.id), run.id, sizes)

@@ -112,7 +112,9 @@ def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[
             at = end
         if at != len(stream) or not isinstance(header["manifest"], dict):
             raise ValueError("they have a wrong length")
-        _refuse_twins(file.path for file in files)
+        named = _refuse_twins(file.path for file in files)
+        if strange := [row["path"] for row in header["manifest"].get("files", ()) if row["path"] not in named]:
+            raise ValueError(f"the manifest's file {strange[0]!r}")
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise StoreDamaged(f"the contents of snapshot {run.hex()} make no sense: {error}") from error
     return Contents(header["manifest"], directories, files, packs)
@@ -145,9 +147,10 @@ def _inside(path: str) -> str:
     return str(pure)
 
 
-def _refuse_twins(paths: Iterable[str]) -> None:
-    seen = set()
+def _refuse_twins(paths: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
     for path in paths:
         if path in seen:
             raise ValueError(f"two files {path!r}")
         seen.add(path)
+    return seen
