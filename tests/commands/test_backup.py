@@ -124,6 +124,9 @@ def test_what_a_restore_says(small_clone: Path, access: StoreAccess, tmp_path: P
     target = tmp_path / "new"
     restored = taken_out(access, target, result.snapshot[:8], mysqld_check=True)
     assert restored.booted
+    assert any(
+        f"snapshot {result.snapshot} is of " in note for note in restored.notes
+    )  # stores are for several servers
     old, new = read_manifest(small_clone), read_manifest(target)
     assert new["restored"]["from"] == f"{access.address}@{result.snapshot}"
     assert new["donor"] == old["donor"]

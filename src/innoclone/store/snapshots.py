@@ -45,6 +45,7 @@ NAME = re.compile(r"(\d{8}T\d{12}Z)-([0-9a-f]{32})\Z")
 HEAD = b"innoclone snapshot 1\n"
 HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
 ABANDONED = b"innoclone abandoned run\n"
+LATEST_MOMENT = 1e11  # seconds since the epoch: the year 5138
 LONGEST = 16 << 20  # bytes of one, at most
 
 
@@ -221,8 +222,8 @@ def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
     try:
         fields = json.loads(expand(body, LONGEST))
         found = Snapshot(name, dict(fields))
-        if not found.sizes:
-            raise ValueError("no contents")
+        if not found.sizes or not 0 <= found.moment < LATEST_MOMENT:
+            raise ValueError("no contents, or no time")
     except (ValueError, TypeError, KeyError, zstandard.ZstdError) as error:
         raise StoreDamaged(f"snapshot {name} makes no sense: {error}") from error
     return found
