@@ -20,6 +20,7 @@ from innoclone.errors import CloneError, ProtocolError, TargetExists, TargetUnus
 from innoclone.files.marks import is_unfinished
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.sinks.directory import Target
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.wire.comparison import (
@@ -39,6 +40,7 @@ from innoclone.wire.descriptors import Locator
 from innoclone.wire.rpc import COM_CLONE, Complete, Config, Init, Locators, ProtocolVersion, parse_response
 from innodb_pages import PLAIN, seal
 from local_clones import booted_copy, checksums
+from made_clones import contents
 from servers import endpoint_of
 from serving import assert_taken, endpoint, served, serving
 
@@ -133,6 +135,21 @@ def test_a_stock_donor_sends_no_increments(small_donor: Server, small_clone: Pat
     with pytest.raises(TargetUnusable, match="holds no earlier clone"):
         take(where, tmp_path / "nothing", incremental="require")
     assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+@pytest.mark.parametrize("incremental", ["auto", "require", "off"])
+def test_a_marked_clone_of_which_nothing_was_changed_is_a_whole_one(
+    incremental: str, small_donor: Server, small_clone: Path, tmp_path: Path
+) -> None:
+    """Where a process was killed while the donor still prepared: what the next run does to it when it can't go on."""
+    directory = copy(small_clone, tmp_path / "clone")
+    before = contents(directory)
+    Target(directory, fsync=False, reuse=True, keep=True).release()  # as a killed process leaves it
+    assert is_unfinished(directory)
+    where = endpoint_of(small_donor, ssl_mode=SslMode.DISABLED)
+    with pytest.raises(CloneError, match=r"can't send only what differs|exists and is not empty"):
+        take(where, directory, incremental=incremental)
+    assert contents(directory) == before
 
 
 # ---- twins -------------------------------------------------------------------------------------------------

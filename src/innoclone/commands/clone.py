@@ -24,7 +24,7 @@ from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import base_files
 from innoclone.files.keyring import CloneKeyring
-from innoclone.files.marks import is_unfinished
+from innoclone.files.marks import is_unfinished, undo_begun_update
 from innoclone.files.names import OWN_DIR
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.resume import Resumable, find_resumable, is_resumable
@@ -94,6 +94,7 @@ def copy(
     """The clone itself, without its record and without a boot: for `clone` and what is made of clones. ``seeded``: the
     directory has been begun, with what an increment can begin with."""
     owner = owner_of(options.chown)
+    undo_begun_update(options.directory)
     local = find_programs(options.mysqld) if options.boot else None
     if local is not None:
         places = places_of(options.directory, options.map_paths)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from innoclone.errors import CloneError, FileError, KeyringFailed, TargetUnusable, VersionUnsupported
-from innoclone.files.base import hard_linked
+from innoclone.errors import CloneError, FileError, KeyringFailed, TargetBusy, TargetUnusable, VersionUnsupported
+from innoclone.files.base import hard_linked, is_served
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.keyring import ENCRYPTION, read_keyring
 from innoclone.files.manifest import MANIFEST, read_manifest, update_manifest
-from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished
+from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished, undo_begun_update
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.outside import borrowed
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uuid, is_as_left, left_behind
@@ -90,6 +90,7 @@ def check_bootable(directory: Path, purpose: Purpose = Purpose.START) -> None:
     original; `TargetBusy` where somebody uses it so that ``purpose`` would harm: a restore reads it, for instance."""
     if not directory.is_dir():
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
+    undo_begun_update(directory)
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
         raise TargetUnusable(
             f"{directory} holds an unfinished clone", hint="run the same innoclone clone again to complete it"
@@ -105,6 +106,10 @@ def check_bootable(directory: Path, purpose: Purpose = Purpose.START) -> None:
             hint="clone once more, with --map-path to a place of its own",
         )
     if purpose is Purpose.START:
+        if is_served(directory):
+            raise TargetBusy(
+                f"an innoclone serves {directory}", hint=f"stop it first; innoclone status {directory} says which it is"
+            )
         _refuse_hard_links(directory)
     refuse_in_use(directory, purpose)
 
