@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from clones import outside_donor, rows
 from innoclone.commands.recovery import _absolute_name, recovered_copy
+from innoclone.donor.binlogpage import EVENT, IN_USE, MAGIC, OF_RELAY_LOG
 from innoclone.donor.stored import look
-from innoclone.errors import TargetUnusable
+from innoclone.errors import DiskFull, TargetUnusable
 from innoclone.server.programs import Programs
 from local_clones import booted_copy, checksums
 from servers import ServerFactory
@@ -57,11 +59,24 @@ def test_the_copy_has_all_and_the_original_is_not_touched(
     assert state(directory) == before
 
 
+def flag(directory: Path, found: int, flags: int) -> None:
+    """Make the last binary log one that was closed, or a relay log."""
+    log = sorted(directory.glob("binlog.0*"))[-1]
+    at = len(MAGIC) + EVENT.size - 2
+    content = bytearray(log.read_bytes())
+    assert content[at] == found
+    content[at] = flags
+    log.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
         (lambda path: (path / "binlog.000001").unlink(), "binary logs"),
         (lambda path: (path / "binlog.index").unlink(), "binary logs"),
+        (lambda path: (path / "binlog.index").write_text(""), "binary logs"),
+        (lambda path: flag(path, IN_USE, 0), "binary logs"),
+        (lambda path: flag(path, IN_USE, OF_RELAY_LOG | IN_USE), "binary logs"),
         (lambda path: (path / "link").symlink_to("/etc"), "symbolic link"),
     ],
 )  # fmt: skip
@@ -69,6 +84,30 @@ def test_what_is_refused(damage: object, why: str, crashed: tuple[Path, dict[str
     assert callable(damage)
     damage(crashed[0])
     with pytest.raises(TargetUnusable, match=why), recovered_copy(crashed[0], tmp_path):
+        pass
+    assert not list(tmp_path.glob("innoclone-recovered-*"))
+
+
+def test_nothing_is_left_of_a_copy_that_ended_early(
+    crashed: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full is known in every language, and Ctrl-C leaves no half copy."""
+    program = tmp_path / "bin" / "cp"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$LC_ALL" = C ] && echo "cp: write: No space left on device" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        with pytest.raises(DiskFull, match="too little"), recovered_copy(crashed[0], tmp_path):
+            pass
+    assert not list(tmp_path.glob("innoclone-recovered-*"))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("innoclone.commands.recovery.subprocess.run", interrupted)
+    with pytest.raises(KeyboardInterrupt), recovered_copy(crashed[0], tmp_path):
         pass
     assert not list(tmp_path.glob("innoclone-recovered-*"))
 

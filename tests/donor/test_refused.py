@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions
 from innoclone.donor.stored import look
 from innoclone.errors import CloneError, EncryptionDamaged, TargetBusy, TargetUnusable
+from innoclone.files.base import is_served
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from restores import linked_clone, rewrite
@@ -123,6 +126,16 @@ def test_no_server_starts_on_what_is_served(locked: Path) -> None:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as mysqld does, which tries for 100 seconds and ends
     other.refuse_changed()
     other.close()
+
+
+def test_what_is_served_is_not_booted(copy: Path) -> None:
+    """A mysqld would wait for the locks and give up, and leave a recovery that was begun."""
+    held, before = look(copy), sorted(copy.rglob("*"))
+    with pytest.raises(TargetBusy, match="an innoclone serves"):
+        boot(BootOptions(copy))
+    assert sorted(copy.rglob("*")) == before
+    held.close()
+    assert not is_served(copy)
 
 
 def test_what_is_served_is_not_updated_nor_removed(copy: Path) -> None:

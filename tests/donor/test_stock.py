@@ -10,10 +10,12 @@ import pymysql
 import pytest
 
 from clones import rows
-from innoclone.donor.service import Donor
+from innoclone.donor.sending import Sender
+from innoclone.donor.service import Donor, Observer
 from innoclone.donor.stored import look
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.wire.descriptors import StageNumber
 from local_clones import booted_copy, checksums
 from receiving import receive_into
 from serving import ALONE, ServeProcess, assert_taken, endpoint, served, take
@@ -143,6 +145,29 @@ def test_a_changed_file_ends_the_clone(small_clone: Path, recipient: Server, tmp
         rewrite(directory / "theirs" / "t.ibd", lambda data: data.extend(bytes(16384)))
         with pytest.raises(pymysql.Error, match=r"t\.ibd was changed while it was served"):
             take(recipient, donor.port, tmp_path / "taken", settings=ALONE)
+
+
+def test_a_file_that_is_changed_at_the_end_fails_the_clone(
+    small_clone: Path, recipient: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the donor, too: nobody has what it says was taken."""
+    from restores import linked_clone, rewrite
+
+    directory, told = linked_clone(small_clone, tmp_path / "linked"), []
+    end = Sender._end
+
+    def changed(sender: Sender, stage: StageNumber) -> None:
+        if stage is StageNumber.REDO_COPY:
+            rewrite(directory / "theirs" / "t.ibd", lambda data: data.extend(bytes(16384)))
+        end(sender, stage)
+
+    monkeypatch.setattr(Sender, "_end", changed)
+    monkeypatch.setattr(Observer, "ended", lambda _, taking: told.append(taking))
+    changing = pytest.raises(pymysql.Error, match=r"t\.ibd was changed while it was served")
+    with served(directory, tmp_path) as donor, changing:
+        take(recipient, donor.port, tmp_path / "taken", settings=ALONE)
+    assert [taking.state for taking in told] == ["Failed"]
+    assert "was changed" in told[0].error_message
 
 
 def test_the_donor_ends_in_order(small_clone: Path, recipient: Server, tmp_path: Path) -> None:

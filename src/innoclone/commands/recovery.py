@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from innoclone.donor.binlogpage import is_from_crash
 from innoclone.donor.completeness import refuse_absent
 from innoclone.donor.keys import Keys
 from innoclone.donor.stored import hold
@@ -134,8 +135,9 @@ def _absolute_name(path: Path) -> str | None:
 
 
 def _binary_logs(directory: Path) -> Path:
-    """The index of the binary logs, which have to be there."""
-    found = [path for path in directory.glob(_INDEX) if not path.stem.endswith(("-relay-bin", "-relay"))]
+    """The index of the binary logs, which have to be there: the last one as a crash leaves it. Relay logs, and what an
+    earlier configuration left, would have a server take transactions back that it has acknowledged."""
+    found = [path for path in directory.glob(_INDEX) if _is_of_crash(path)]
     if len(found) != 1 or not all((directory / name).is_file() for name in _named(found[0])):
         raise TargetUnusable(
             f"the binary logs of the server whose data is in {directory} are not there as a whole: without them"
@@ -143,6 +145,13 @@ def _binary_logs(directory: Path) -> Path:
             hint="start the server itself and shut it down",
         )
     return found[0]
+
+
+def _is_of_crash(index: Path) -> bool:
+    names = _named(index)
+    with suppress(OSError):
+        return bool(names) and is_from_crash(index.parent / names[-1])
+    return False
 
 
 def _named(index: Path) -> list[str]:
@@ -164,14 +173,21 @@ def _copied(directory: Path, folder: Path) -> Path:
         scratch = Path(tempfile.mkdtemp(prefix="innoclone-recovered-", dir=folder))
     except OSError as error:
         raise file_error(error, f"can't make a directory in {folder}") from error
-    command = ["cp", "-aT", "--reflink=auto", "--sparse=auto", str(directory), str(scratch)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        usage = os.statvfs(folder)
+    try:
+        _copy(directory, scratch, folder)
+    except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
-        if "No space left" in done.stderr:
-            raise DiskFull(
-                f"{folder} has {amount(usage.f_bavail * usage.f_frsize)}, too little for a copy of {directory}"
-            )
-        raise FileError(f"can't copy {directory}: {done.stderr.strip()}")
+        raise
     return scratch
+
+
+def _copy(directory: Path, scratch: Path, folder: Path) -> None:
+    space = os.statvfs(folder)  # the rest of a copy that fails takes all of it
+    command = ["cp", "-aT", "--reflink=auto", "--sparse=auto", str(directory), str(scratch)]
+    plain = os.environ | {"LC_ALL": "C"}  # what it says is read below
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=plain)
+    if not done.returncode:
+        return
+    if "No space left" in done.stderr:
+        raise DiskFull(f"{folder} has {amount(space.f_bavail * space.f_frsize)}, too little for a copy of {directory}")
+    raise FileError(f"can't copy {directory}: {done.stderr.strip()}")

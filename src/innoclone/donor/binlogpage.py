@@ -15,10 +15,12 @@ from pathlib import Path
 from innoclone.innodb.binlogposition import MAGIC_NUMBER, NAME_SIZE, fields_at
 from innoclone.innodb.page import TRAILER_SIZE, checksum
 
-__all__ = ["binlog_position", "page_with_position"]
+__all__ = ["binlog_position", "is_from_crash", "page_with_position"]
 
 MAGIC = b"\xfebin"  # log_event.h; relay logs have it, too
 EVENT = struct.Struct("<IBIIIH")  # header of the first event: time, type, server id, size, next position, flags
+ENCRYPTED = b"\xfdbin"  # what is behind that can't be read here
+IN_USE = 0x1  # LOG_EVENT_BINLOG_IN_USE_F: taken away when the log is closed in order
 OF_RELAY_LOG = 0x40  # LOG_EVENT_RELAY_LOG_F
 _FIELDS = struct.Struct(">III")  # magic number, upper and lower half of the position; then the name
 _U32 = struct.Struct(">I")
@@ -36,9 +38,19 @@ def binlog_position(directory: Path) -> tuple[str, int] | None:
     return found[0] if len(found) == 1 else None
 
 
-def _is_binary_log(path: Path) -> bool:
+def is_from_crash(path: Path) -> bool:
+    """Whether it may be the binary log of a server that crashed: no relay log, and not closed. Raises OSError."""
+    head = _head(path)
+    return head.startswith(ENCRYPTED) or (_is_binary_log(path) and bool(_flags(head) & IN_USE))
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(len(MAGIC) + EVENT.size)
+        return file.read(len(MAGIC) + EVENT.size)
+
+
+def _is_binary_log(path: Path) -> bool:
+    head = _head(path)
     return head.startswith(MAGIC) and len(head) == len(MAGIC) + EVENT.size and not _flags(head) & OF_RELAY_LOG
 
 

@@ -197,8 +197,8 @@ class Course:
         """Who takes it, and how far."""
         with self._changed:
             error, state, ended = self.error, IN_PROGRESS, None
-            if self.stage is StageNumber.DONE:
-                state, error = COMPLETED, None
+            if self.stage is StageNumber.DONE and (error is None or isinstance(error, Interrupted)):
+                state, error = COMPLETED, None  # whoever has all needs nothing more; it may be wrong all the same
             elif error is not None:
                 state = INTERRUPTED if isinstance(error, Interrupted) else FAILED
             if state is not IN_PROGRESS:

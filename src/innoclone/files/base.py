@@ -24,6 +24,7 @@ __all__ = [
     "Base",
     "base_files",
     "hard_linked",
+    "is_served",
     "is_earlier_clone",
     "server_process",
     "space_of",
@@ -80,20 +81,31 @@ def server_process(directory: Path, more: Iterable[Path] = ()) -> int | None:
     """
     patterns = ("mysql.ibd", "ibdata1", "ibtmp1", "#ib_*.dblwr")
     for path in (*(path for pattern in patterns for path in directory.glob(pattern)), *more):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to ask: the clone may be read-only
-        except FileNotFoundError:
-            continue  # a server that ends or starts just now
-        except OSError as error:
-            raise file_error(error, f"can't open {path}") from error
-        try:
-            found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
-        finally:
-            os.close(descriptor)
-        kind, *_, holder = struct.unpack(FLOCK, found)
+        kind, holder = _in_the_way(path, fcntl.F_RDLCK)
         if kind != fcntl.F_UNLCK:
-            return max(0, int(holder))
+            return max(0, holder)
     return None
+
+
+def is_served(directory: Path) -> bool:
+    """Whether an innoclone serves the directory: its locks for reading keep a server waiting. Raises a file error."""
+    return any(_in_the_way(directory / name, fcntl.F_WRLCK)[0] == fcntl.F_RDLCK for name in ("mysql.ibd", "ibdata1"))
+
+
+def _in_the_way(path: Path, wanted: int) -> tuple[int, int]:
+    """The kind of a lock that somebody has on a file and that stands in the way of this one, and whose it is."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to ask: the clone may be read-only
+    except FileNotFoundError:
+        return fcntl.F_UNLCK, 0  # a server that ends or starts just now
+    except OSError as error:
+        raise file_error(error, f"can't open {path}") from error
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(FLOCK, wanted, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(descriptor)
+    kind, *_, holder = struct.unpack(FLOCK, found)
+    return int(kind), int(holder)
 
 
 class Base:
