@@ -55,7 +55,8 @@ def test_json_in_the_option_file_counts_as_well(cloned, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "number", "exit_status"),
     [
-        (["boot", "/usr"], 1006, 10), (["verify", "/usr"], 1006, 10), (["restore", "/usr", "/nonexistent"], 1006, 10),
+        (["boot", "/usr"], 1006, 10), (["verify", "/usr"], 1006, 10),
+        (["verify", "s3://bucket/prefix"], 1210, 2), (["restore", "/usr", "/nonexistent"], 1006, 10),
         (["boot", "/nonexistent"], 1006, 10), (["status", "/nonexistent"], 1006, 10),
         (["stop", "/nonexistent"], 1006, 10), (["discard", "/nonexistent"], 1006, 10),
         (["verify", "/nonexistent"], 1006, 10),
@@ -176,3 +177,12 @@ innoclone.cli.main()
         "message": late.message, "hint": late.advice, "retryable": late.retryable, "exit_status": 143,
     }  # fmt: skip
     assert done.stderr.splitlines() == [f"innoclone: {line}" for line in late.lines]
+
+
+@pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o640, 0), (0o644, 1)])
+def test_a_key_that_everybody_can_read(in_this_process, capsys, tmp_path, mode, warnings):
+    key = tmp_path / "key"
+    key.write_bytes(bytes(32))
+    key.chmod(mode)
+    assert program.run(["store", "list", f"file://{tmp_path}", f"--key-file={key}"]) != 0
+    assert capsys.readouterr().err.count(f"everybody on this host can read {key}") == warnings

@@ -124,6 +124,9 @@ def test_what_a_restore_says(small_clone: Path, access: StoreAccess, tmp_path: P
     target = tmp_path / "new"
     restored = taken_out(access, target, result.snapshot[:8], mysqld_check=True)
     assert restored.booted
+    assert any(
+        f"snapshot {result.snapshot} is of " in note for note in restored.notes
+    )  # stores are for several servers
     old, new = read_manifest(small_clone), read_manifest(target)
     assert new["restored"]["from"] == f"{access.address}@{result.snapshot}"
     assert new["donor"] == old["donor"]
@@ -225,6 +228,24 @@ def test_every_damage_is_found(small_clone: Path, access: StoreAccess, tmp_path:
             shutil.copyfile(saved / name, path)
     taken_out(access, tmp_path / "new", verify_pages=False)
     assert contents(tmp_path / "new") == contents(small_clone)
+
+
+def test_a_damaged_snapshot_can_be_forgotten(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:
+    """It would keep every prune from what it doesn't know to be needed."""
+    made, good = backed_up(small_clone, access), backed_up(small_clone, access)
+    path = tmp_path / "store" / "snapshots" / made.name
+    body = path.read_bytes()
+    path.unlink()
+    path.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(StoreDamaged, match=made.name):
+        prune_store(access, grace=0)
+    for short in ("", made.snapshot[:1]):
+        with pytest.raises(UsageError, match="too short"):
+            forget_snapshots(access, [short], Policy())
+    assert [one.name for one in forget_snapshots(access, [made.snapshot], Policy()).gone] == [made.name]
+    prune_store(access, grace=0)
+    verify_store(access, read_data=True)
+    assert [one.snapshot.id for one in list_store(access).snapshots] == [good.snapshot]
 
 
 def test_a_newer_format_is_not_touched(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:

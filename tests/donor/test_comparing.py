@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from broken_off import break_off, copied
+from faults import wait_until
 from innoclone.commands.clone import CloneResult, clone
 from innoclone.commands.options import CloneOptions
+from innoclone.donor import course
 from innoclone.donor.comparing import Comparer
 from innoclone.donor.live import find_live
 from innoclone.errors import CloneError, ProtocolError, TargetExists, TargetUnusable
 from innoclone.files.marks import is_unfinished
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.sinks.directory import Target
 from innoclone.transport.connection import Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.wire.comparison import (
@@ -39,6 +42,7 @@ from innoclone.wire.descriptors import Locator
 from innoclone.wire.rpc import COM_CLONE, Complete, Config, Init, Locators, ProtocolVersion, parse_response
 from innodb_pages import PLAIN, seal
 from local_clones import booted_copy, checksums
+from made_clones import contents
 from servers import endpoint_of
 from serving import assert_taken, endpoint, served, serving
 
@@ -135,6 +139,21 @@ def test_a_stock_donor_sends_no_increments(small_donor: Server, small_clone: Pat
     assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
+@pytest.mark.parametrize("incremental", ["auto", "require", "off"])
+def test_a_marked_clone_of_which_nothing_was_changed_is_a_whole_one(
+    incremental: str, small_donor: Server, small_clone: Path, tmp_path: Path
+) -> None:
+    """Where a process was killed while the donor still prepared: what the next run does to it when it can't go on."""
+    directory = copy(small_clone, tmp_path / "clone")
+    before = contents(directory)
+    Target(directory, fsync=False, reuse=True, keep=True).release()  # as a killed process leaves it
+    assert is_unfinished(directory)
+    where = endpoint_of(small_donor, ssl_mode=SslMode.DISABLED)
+    with pytest.raises(CloneError, match=r"can't send only what differs|exists and is not empty"):
+        take(where, directory, incremental=incremental)
+    assert contents(directory) == before
+
+
 # ---- twins -------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +235,20 @@ def begun(port: int, request: bytes = REQUEST) -> Iterator[tuple[Connection, Loc
     other.command(bytes([COM_CLONE]))
     with master, other:
         yield other, found.locators[0]
+
+
+def test_a_recipient_that_compares_is_not_waited_for(
+    small_clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would begin anew: others, who share a server's snapshot with it, don't wait minutes for what is dead."""
+    monkeypatch.setattr(course, "COMPARED", 0.0)
+    for request, is_over in ((REQUEST, True), (b"", False)):
+        with served(small_clone, tmp_path) as donor:
+            with begun(donor.port, request):
+                (taken,) = donor.courses
+                taken.was_executed = True
+            wait_until(lambda taken=taken: not taken.tasks, "the loss is seen")
+            assert taken.is_over is is_over
 
 
 QUESTIONS = {

@@ -16,6 +16,7 @@ from innoclone.errors import FileError, TargetBusy
 from innoclone.files import marks as module
 from innoclone.files.marks import (
     IN_PROGRESS,
+    UNTOUCHED,
     WANT_RECOVERY_STATUS,
     begin_directory,
     is_recovered,
@@ -23,8 +24,9 @@ from innoclone.files.marks import (
     make_directory,
     remove,
     remove_clone,
+    undo_begun_update,
 )
-from made_clones import contents, finished_clone, opened
+from made_clones import LIKE_US, contents, finished_clone, locked, opened
 
 
 @pytest.fixture
@@ -43,6 +45,24 @@ def umask() -> Iterator[None]:
 def test_a_finished_clone_is_none_that_was_broken_off(clone: Path) -> None:
     assert not is_unfinished(clone)
     (clone / "#clone" / IN_PROGRESS).touch()
+    assert is_unfinished(clone)
+
+
+def test_an_update_that_changed_nothing_is_undone(clone: Path) -> None:
+    """Not while somebody works on it, and not once it has been changed."""
+    before = contents(clone)
+    (clone / "#clone" / IN_PROGRESS).touch()
+    undo_begun_update(clone)
+    assert is_unfinished(clone)
+    (clone / "#innoclone" / UNTOUCHED).touch()
+    with locked(clone / "#innoclone", LIKE_US), pytest.raises(TargetBusy):
+        undo_begun_update(clone)
+    assert is_unfinished(clone)
+    undo_begun_update(clone)
+    assert contents(clone) == before
+    (clone / "#innoclone" / UNTOUCHED).touch()
+    begin_directory(clone)
+    undo_begun_update(clone)
     assert is_unfinished(clone)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from innoclone.errors import StoreDamaged
 from innoclone.store.contents import Contents, StoredFile, read_contents, write_contents
 from innoclone.store.known import Known
 from innoclone.store.maps import pack_of
-from innoclone.store.pack import BLOCK, UNIT, Pack, expand_frame, units_in
+from innoclone.store.pack import BLOCK, UNIT, Pack, expand, expand_frame, units_in
 from innoclone.store.reading import PackReader
 from innoclone.store.repository import Repository
 from innoclone.store.runs import begin_run
@@ -109,3 +112,24 @@ def test_an_object_s_bytes_say_nothing() -> None:
     everything = b"".join(data for data, _ in repository.objects.objects.values())
     for word in (b"secret", b"t.ibd", b"donor", b"mysql"):
         assert word not in everything
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_little_does_not_expand_to_much(tells: bool) -> None:
+    """Whether it says of itself how much it is, or not."""
+    compressor = zstandard.ZstdCompressor(write_content_size=tells)
+    assert len(expand(compressor.compress(bytes(BLOCK)), BLOCK)) == BLOCK
+    with pytest.raises(zstandard.ZstdError):
+        expand(compressor.compress(bytes(BLOCK + 1)), BLOCK)
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "other.ibd"])
+def test_a_manifest_names_what_is_there(path: str) -> None:
+    """What a restored directory's manifest names is opened, and may be removed, by other commands one day."""
+    repository = memory_store()
+    run, _ = begin_run(repository, "donor")
+    contents = Contents({"files": [{"path": path}]}, [], [StoredFile("t.ibd", 0o640, 0, 7, False)], [])
+    with run:
+        sizes = write_contents(repository.objects, run.sealer, run.id, contents)
+    with pytest.raises(StoreDamaged, match="manifest"):
+        read_contents(repository.objects, repository.vault.sealer(run.id), run.id, sizes)

@@ -14,13 +14,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from innoclone.errors import CloneError, StoreLeaseLost, StoreUnavailable
+from innoclone.errors import CloneError, DiskFull, StoreLeaseLost, StoreUnavailable, TargetExists
 from innoclone.store import persistent
 from innoclone.store.care import GRACE, LEASE, forget, prune
 from innoclone.store.contents import Contents, contents_name, write_contents
 from innoclone.store.pack import PackBuilder
 from innoclone.store.persistent import Persistent
-from innoclone.store.repository import Repository
+from innoclone.store.repository import Repository, init_store
 from innoclone.store.runs import begin_run
 from innoclone.store.snapshots import FOLDER, HEAD, snapshots_of
 from stores import FaultyObjects, MemoryObjects, memory_store
@@ -258,3 +258,48 @@ def test_what_is_marked_goes_after_the_grace_time() -> None:
     repository.objects.clock += GRACE
     assert len(prune(repository).removed) == 3
     assert not list(repository.objects.list("prune"))
+
+
+def test_what_another_put_beside_stays() -> None:
+    """A prune removes packs of runs, by their names, and nothing else."""
+    repository = memory_store(encrypted=False)
+    assert isinstance(repository.objects, MemoryObjects)
+    foreign = ("data/accounts.db", "data/app/000001", f"data/{'a' * 32}/notes", "meta/x/y/z", "probes/mine", "other")
+    for name in foreign:
+        repository.objects.create(name, b"precious")
+    repository.objects.create(f"data/{'a' * 32}/000001", b"a dead run's")
+    assert prune(repository, grace=0).removed == [f"data/{'a' * 32}/000001"]
+    repository.objects.clock += 10 * GRACE
+    prune(repository)
+    assert all(name in repository.objects.objects for name in foreign)
+
+
+@pytest.mark.parametrize("name", ["data/accounts.db", "meta/x", "snapshots/x"])
+def test_no_store_is_made_around_what_is_there(name: str) -> None:
+    objects = MemoryObjects()
+    objects.create(name, b"precious")
+    with pytest.raises(TargetExists, match=name.partition("/")[0]):
+        init_store(objects, None, encrypted=False, single_writer=False)
+
+
+def test_a_full_folder_can_be_freed() -> None:
+    """No object can be created before some are gone."""
+    repository = memory_store(encrypted=False)
+    first = _backed_up(repository)
+    objects = repository.objects
+    assert isinstance(objects, MemoryObjects)
+    objects.delete([f"{FOLDER}/{first}"])
+    dead, _ = begin_run(repository, DONOR)  # its packs aren't known: nobody may take them
+    objects.create(f"data/{dead.id.hex()}/000000", b"x")
+
+    def fault(what: str, name: str) -> None:
+        if what == "create" and any(each.startswith("data/") and dead.id.hex() not in each for each in objects.objects):
+            raise DiskFull(name)
+
+    full = replace(repository, objects=FaultyObjects(objects, fault))
+    assert not prune(full, grace=GRACE, dry_run=True).removed
+    with pytest.raises(DiskFull):
+        prune(full)
+    assert len(prune(full, grace=0).removed) == 3
+    assert f"data/{dead.id.hex()}/000000" in objects.objects
+    dead.end()

@@ -12,6 +12,7 @@ import pytest
 from innoclone.errors import AccessDenied, StoreMissing, StoreUnavailable, StoreUnsafe, TargetExists, UsageError
 from innoclone.store import persistent, remote
 from innoclone.store.address import is_address, objects_at, parse_options, split_snapshot
+from innoclone.store.care import prune
 from innoclone.store.folder import FolderObjects
 from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
 from innoclone.store.persistent import Persistent
@@ -75,9 +76,13 @@ def test_of_many_that_create_one_succeeds(objects: Objects) -> None:
 
 def test_a_folder_has_no_halves_and_says_what_is_wrong(tmp_path: Path) -> None:
     there = FolderObjects(tmp_path / "store")
-    there.create("data/a", b"x")
-    (tmp_path / "store" / "data" / ".new-0123").write_bytes(b"half of one")
-    assert [one.name for one in there.list("data")] == ["data/a"]
+    repository = init_store(there, None, encrypted=False, single_writer=False)
+    half = tmp_path / "store" / "data" / ("a" * 32) / ".new-0123456789abcdef"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half of one")
+    assert prune(repository).marked == [str(half.relative_to(tmp_path / "store"))]
+    assert prune(repository, grace=0).removed
+    assert not half.parent.exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(Gone):
         FolderObjects(tmp_path / "file").read("x")

@@ -87,7 +87,7 @@ def backup(
         from innoclone.commands.backup import backup as run
 
         options = BackupOptions(
-            clone=Path(source).absolute(), store=store.access(url), full=full, accept_changes=accept_changes,
+            clone=Path(source).absolute(), store=store.access(url, out), full=full, accept_changes=accept_changes,
             threads=threads, max_data_bandwidth=max_data_bandwidth, verify_pages=verify_pages,
         )  # fmt: skip
         out.message(f"backing up {options.clone.resolve()} to {url}")
@@ -100,7 +100,7 @@ def backup(
             raise UsageError("--accept-changes and --no-verify-pages are for clones, not for servers")
         donor = connection.endpoint(source, files, out)
         choice = LiveBackupOptions(
-            donor=donor, store=store.access(url), full=full, spool=live.spool, threads=threads,
+            donor=donor, store=store.access(url, out), full=full, spool=live.spool, threads=threads,
             compression=parse_compression(live.compress), block_ddl=live.block_ddl,
             max_data_bandwidth=max_data_bandwidth,
         )  # fmt: skip

@@ -134,7 +134,7 @@ def _from_store(
     if how.accept_changes or how.copy_method:
         raise UsageError("--accept-changes and --copy-method are for clones, not for stores")
     options = StoreRestoreOptions(
-        store=store.access(address), snapshot=snapshot, directory=target.absolute(), chown=how.chown,
+        store=store.access(address, out), snapshot=snapshot, directory=target.absolute(), chown=how.chown,
         mysqld_check=how.mysqld_check, mysqld=how.mysqld, keyring=how.options["keyring"],
         map_paths=how.options["map_paths"], threads=how.threads,
         max_data_bandwidth=how.max_data_bandwidth, fsync=how.fsync, verify_pages=how.verify_pages,

@@ -11,7 +11,7 @@ import typer
 
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.command import Command
-from innoclone.cli.storeargs import URL, StoreArgs
+from innoclone.cli.storeargs import URL, StoreArgs, warn_if_open
 from innoclone.errors import UsageError
 from innoclone.records.retention import Policy, Span
 from innoclone.records.status import CloneStatus
@@ -88,7 +88,7 @@ def init(
     from innoclone.commands.storecare import make_store
 
     out = output.open()
-    made = make_store(opening.access(url), encrypted=encryption, single_writer=single_writer)
+    made = make_store(opening.access(url, out), encrypted=encryption, single_writer=single_writer)
     out.message(f"{made.address} is a store now, {'encrypted' if encryption else 'NOT encrypted'}")
     out.result({"store": made.address, "id": made.id.hex(), "encrypted": encryption, "single_writer": single_writer})
     out.completed()
@@ -101,7 +101,7 @@ def list_(url: Url, *, rules: RuleArgs, opening: StoreArgs, output: OutputArgs) 
     from innoclone.commands.storecare import list_store
 
     out = output.open()
-    found = list_store(opening.access(url), rules.policy)
+    found = list_store(opening.access(url, out), rules.policy)
     rows = [HEADINGS, *(_row(one) for one in found.snapshots)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     for row in rows if found.snapshots else []:
@@ -112,7 +112,7 @@ def list_(url: Url, *, rules: RuleArgs, opening: StoreArgs, output: OutputArgs) 
     for error in found.unreadable:
         out.warn(error.message)
     if not found.snapshots:
-        out.data(f"{found.address} has no snapshot")
+        out.data(f"{found.address} has no snapshot{' that can be read' if found.unreadable else ''}")
     unreadable = [error.message for error in found.unreadable]
     out.result({"store": found.address, "snapshots": [one.fields for one in found.snapshots], "unreadable": unreadable})
 
@@ -147,7 +147,7 @@ def info(
 
     out = output.open()
     address, snapshot = split_snapshot(url)
-    found = snapshot_info(opening.access(address), snapshot)
+    found = snapshot_info(opening.access(address, out), snapshot)
     for name, value in found.items():
         if name not in ("manifest", "paths", "contents"):
             out.data(f"{name}: {value}")
@@ -174,7 +174,7 @@ def verify(
     status = CloneStatus()
     with out.watch(status, pages=False):
         found = verify_store(
-            opening.access(address), snapshot if address != url else "", read_data=read_data, subset=subset,
+            opening.access(address, out), snapshot if address != url else "", read_data=read_data, subset=subset,
             threads=threads, status=status,
         )  # fmt: skip
     read = f", {found.read} of them read as a whole ({amount(found.bytes)})" if read_data else ", none of them read"
@@ -201,7 +201,7 @@ def forget(
 
     out = output.open()
     found = forget_snapshots(
-        opening.access(url), snapshots or [], rules.policy, dry_run=dry_run, and_prune=prune, grace=grace * 3600
+        opening.access(url, out), snapshots or [], rules.policy, dry_run=dry_run, and_prune=prune, grace=grace * 3600
     )
     for one in found.kept:
         out.message(f"keeps {one.snapshot.id}: {', '.join(one.reasons or ())}")
@@ -231,7 +231,7 @@ def prune(url: Url, *, grace: Grace = DAY, dry_run: DryRun = False, opening: Sto
     from innoclone.commands.storecare import prune_store
 
     out = output.open()
-    found = prune_store(opening.access(url), grace=grace * 3600, dry_run=dry_run)
+    found = prune_store(opening.access(url, out), grace=grace * 3600, dry_run=dry_run)
     _tell_pruned(found, out, dry_run=dry_run)
     out.result({"dry_run": dry_run, **_pruned_fields(found)})
     out.completed()
@@ -262,7 +262,7 @@ def list_keys(url: Url, *, opening: StoreArgs, output: OutputArgs) -> None:
     from innoclone.commands.storecare import store_keys
 
     out = output.open()
-    used, found = store_keys(opening.access(url))
+    used, found = store_keys(opening.access(url, out))
     for one in found:
         made = datetime.fromtimestamp(one.created, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         out.data(f"{one.id}  {one.kind:<10}  {made}{'  (used now)' if one.id == used else ''}")
@@ -291,7 +291,9 @@ def add(
         raise UsageError("the new key is missing", hint="--new-key-file or --new-passphrase-file")
     new = secret_of(new_key_file, new_passphrase_file)
     assert new is not None
-    added = add_store_key(opening.access(url), new)
+    for file in (new_key_file, new_passphrase_file):
+        warn_if_open(file, out)
+    added = add_store_key(opening.access(url, out), new)
     out.data(added)
     out.result({"key": added})
     out.completed()
@@ -313,7 +315,7 @@ def remove(
     from innoclone.commands.storecare import remove_store_key
 
     out = output.open()
-    remove_store_key(opening.access(url), key)
+    remove_store_key(opening.access(url, out), key)
     out.message(f"removed key {key}")
     out.result({"key": key})
     out.completed()

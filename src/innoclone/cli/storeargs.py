@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +12,20 @@ import typer
 
 from innoclone.commands.storeoptions import StoreAccess
 from innoclone.errors import UsageError
+from innoclone.report.output import Output
 
-__all__ = ["STORE", "URL", "StoreArgs"]
+__all__ = ["STORE", "URL", "StoreArgs", "warn_if_open"]
 
 STORE = "Store"
 URL = "The store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://... or file:///FOLDER."
+
+
+def warn_if_open(file: Path | None, out: Output) -> None:
+    """Where a file with a key can be read by everybody on this host."""
+    with contextlib.suppress(OSError):  # who reads it says why that can't be
+        mode = file.stat().st_mode if file is not None else 0
+        if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+            out.warn(f"everybody on this host can read {file}: chmod 600 is for keys")
 
 
 @dataclass(frozen=True)
@@ -40,9 +51,12 @@ class StoreArgs:
         ),
     ] = None
 
-    def access(self, address: str) -> StoreAccess:
-        """All together. Raises UsageError."""
+    def access(self, address: str, out: Output) -> StoreAccess:
+        """All together; a key that others can read is told of. Raises UsageError."""
         from innoclone.store.address import parse_options
+
+        for file in (self.key_file, self.passphrase_file):
+            warn_if_open(file, out)
 
         options = tuple(parse_options(self.store_option or []).items())
         return StoreAccess(address, self.key_file, self.passphrase_file, options)

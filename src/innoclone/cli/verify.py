@@ -9,6 +9,7 @@ import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.commands.options import VerifyOptions
+from innoclone.errors import UsageError
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 
@@ -20,7 +21,7 @@ __all__ = ["verify"]
 
 @expand
 def verify(
-    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="A directory that innoclone clone made.")],
+    directory: Annotated[str, typer.Argument(metavar="DIRECTORY", help="A directory that innoclone clone made.")],
     *,
     against: Annotated[
         str | None,
@@ -47,13 +48,16 @@ def verify(
     verdict says what was not compared.
     """
     from innoclone.commands.verify import verify as run
+    from innoclone.store.address import is_address
 
     out = output.open()
+    if is_address(directory):
+        raise UsageError(f"{directory} is no directory", hint="innoclone store verify looks at stores")
     status = CloneStatus()
     named = against or connection.typed or files.name_a_server()
     donor = connection.endpoint(against, files, out) if named else None
     options = VerifyOptions(
-        directory=directory.absolute(), against=donor, mysqld=mysqld, threads=threads,
+        directory=Path(directory).absolute(), against=donor, mysqld=mysqld, threads=threads,
         keyring=None if keyring is None else keyring.absolute(),
     )  # fmt: skip
     with out.watch(status):

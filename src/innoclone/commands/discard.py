@@ -9,6 +9,7 @@ from innoclone.commands.runrecord import record_dead
 from innoclone.errors import TargetBusy, TargetExists
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.marks import undo_begun_update
 from innoclone.records.status import CloneStatus
 
 __all__ = ["discard"]
@@ -23,6 +24,8 @@ def discard(directory: Path) -> bool:
     found = inspect(directory)
     if found.holder is not None:
         raise TargetBusy(f"{found.holder} is working on {directory}", hint=f"innoclone stop {directory}")
+    undo_begun_update(directory)
+    found = inspect(directory)
     if found.condition is Condition.COMPLETE:
         refuse_in_use(directory, Purpose.REMOVE)  # nobody is to be told how to remove what is in use
         raise TargetExists(

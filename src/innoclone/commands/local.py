@@ -28,7 +28,7 @@ from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetEx
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.keyring import CloneKeyring
-from innoclone.files.marks import is_unfinished
+from innoclone.files.marks import is_unfinished, undo_begun_update
 from innoclone.files.names import OWN_DIR
 from innoclone.files.swap import fresh_sibling, hold_for_swap
 from innoclone.receive.recipient import Received, Recipient
@@ -228,6 +228,7 @@ def _check_base(options: LocalOptions, status: CloneStatus) -> bool:
     """Whether the directory holds an earlier clone that the new one comes from or takes the place of. Raises why it
     must not."""
     directory = options.directory
+    undo_begun_update(directory)
     has_base = directory.is_dir() and is_earlier_clone(directory)
     if has_base and options.incremental == "off":
         has_base = not is_unfinished(directory)  # one that never was whole is simply begun anew

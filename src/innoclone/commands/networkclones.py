@@ -23,7 +23,7 @@ from innoclone.commands.stoprequest import stop_on_request
 from innoclone.errors import Interrupted
 from innoclone.files.base import base_files, is_earlier_clone
 from innoclone.files.generations import give_base, shares_blocks
-from innoclone.files.marks import begin_directory, is_unfinished
+from innoclone.files.marks import begin_directory, is_unfinished, undo_begun_update
 from innoclone.files.ownership import give
 from innoclone.files.swap import fresh_sibling, hold_for_swap
 from innoclone.receive.recipient import Received
@@ -50,6 +50,7 @@ def clone_over_network(
     if options.policy:
         return _add_generation(options, status, stopped, limits)
     directory = options.directory
+    undo_begun_update(directory)
     if options.keep_base and directory.is_dir() and is_earlier_clone(directory) and not is_unfinished(directory):
         return _replace(options, status, stopped, limits)
     return clone(options, status=status, stopped=stopped, limits=limits)
@@ -102,7 +103,7 @@ def _copy_beside(
         if not is_whole and uses_base:
             _seed(old, new, stopped, limits)
         one = replace(options, directory=new, keep_base=False, write_changed_only=is_whole)
-        received = copy(one, status, stopped, limits, seeded=True)
+        received = copy(one, status, stopped, limits, seeded=True, successor_of=old)
         take_place(new, old, discard)
     return received
 

@@ -26,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 NAMED = 5  # problems that an error names
+SHORTEST = 6  # characters of an id that make plain which snapshot is to go: a mere 7 was meant for --keep-last
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,13 @@ def forget_snapshots(
         raise UsageError("name snapshots to forget, or rules of which to keep", hint="one of the two, as --keep-last 7")
     if LATEST in names:
         raise UsageError("latest is not forgotten by that name: it is another one a moment later", hint="name its id")
+    if short := [name for name in names if len(name) < SHORTEST]:
+        raise UsageError(f"{short[0]!r} is too short to forget a snapshot", hint=f"name {SHORTEST} letters of its id")
     repository = opened(access)
     kept: tuple[Listed, ...] = ()
     if names:
-        chosen = list({one.name: one for one in (find(repository, name) for name in names)}.values())
+        found = [find(repository, name, damaged=True) for name in names]
+        chosen = list({one.name: one for one in found}.values())
     else:
         found = snapshots_of(repository)
         reasons = _reasons(found, policy)

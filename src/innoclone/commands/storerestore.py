@@ -93,8 +93,11 @@ class _Restore:
         repository = opened(self.options.store, self.stopped)
         snapshot = find(repository, self.options.snapshot)
         self.status.source = source = f"{repository.address}@{snapshot.id}"
+        donor = snapshot.fields.get("donor") or {}
+        made = timestamp(snapshot.moment)
+        self.status.notes.append(f"snapshot {snapshot.id} is of {donor.get('host')}:{donor.get('port')}, made {made}")
         contents = snapshot.contents(repository)
-        if contents.manifest.get("format") != FORMAT:
+        if contents.manifest.get("format") != FORMAT or "files" not in contents.manifest:
             raise StoreDamaged(f"snapshot {snapshot.id} holds no manifest of format {FORMAT}")
         programs = self._programs(contents.manifest)
         self.keys = cloned.keyring_of(contents.manifest, self.options.keyring)

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
 from innoclone.errors import FileError, TargetBusy
 from innoclone.files.inuse import Purpose, mounts_below, refuse_in_use
+from innoclone.files.lock import LOCK, take_lock
 from innoclone.files.manifest import MANIFEST
-from innoclone.files.names import CLONE_DIR, OWN_DIR
-from innoclone.files.system import sync_directory
+from innoclone.files.names import CLONE_DIR, OWN_DIR, STATUS
+from innoclone.files.system import file_error, sync_directory
 
 __all__ = [
     "DIR_MODE",
     "FILE_MODE",
     "IN_PROGRESS",
+    "UNTOUCHED",
     "WANT_RECOVERY_STATUS",
     "begin_directory",
     "is_mark",
     "is_recovered",
     "is_unfinished",
     "make_directory",
+    "make_whole",
     "remove",
     "remove_clone",
+    "undo_begun_update",
 ]
 
 DIR_MODE, FILE_MODE = 0o750, 0o640  # what mysqld uses (my_umask_dir, my_umask)
 IN_PROGRESS = "#status_in_progress"  # of clone0api.cc; a server refuses to start while it is there
+UNTOUCHED = "untouched"  # in #innoclone, beside that: nothing of the earlier clone was changed yet, it is whole
 WANT_RECOVERY_STATUS = "#replace_files"  # empty: the first server writes #status_recovery, and removes it
 
 
@@ -50,8 +56,37 @@ def begin_directory(directory: Path) -> None:
     """Mark a directory, made if it is not there, as an unfinished clone: no server starts on it from here on."""
     for path in (directory, directory / OWN_DIR, directory / CLONE_DIR):
         make_directory(path)
+    (directory / OWN_DIR / UNTOUCHED).unlink(missing_ok=True)
     (directory / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
     sync_directory(directory / CLONE_DIR)
+
+
+def make_whole(directory: Path, *, fsync: bool) -> None:
+    """Take the marks away from an earlier clone of which nothing was changed yet. Raises OSError."""
+    (directory / CLONE_DIR / IN_PROGRESS).unlink()
+    if fsync:
+        sync_directory(directory / CLONE_DIR)
+    for name in (UNTOUCHED, STATUS, LOCK):
+        (directory / OWN_DIR / name).unlink(missing_ok=True)
+
+
+def undo_begun_update(directory: Path) -> None:
+    """Where a process was killed that had marked an earlier clone and changed nothing of it, that is whole again.
+
+    Raises `TargetBusy` where that process still works, a file error.
+    """
+    marks = directory / CLONE_DIR / IN_PROGRESS, directory / OWN_DIR / UNTOUCHED
+    if not all(mark.is_file() and not mark.parent.is_symlink() for mark in marks):
+        return
+    try:
+        lock = take_lock(directory / OWN_DIR, directory)
+        try:
+            if all(mark.exists() for mark in marks):
+                make_whole(directory, fsync=True)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise file_error(error, f"can't take the marks from {directory}, which holds a whole clone") from error
 
 
 def remove_clone(directory: Path) -> None:

@@ -23,11 +23,14 @@ from innoclone.files.manifest import MANIFEST
 from innoclone.files.marks import (
     FILE_MODE,
     IN_PROGRESS,
+    UNTOUCHED,
     WANT_RECOVERY_STATUS,
     is_mark,
     is_unfinished,
     make_directory,
+    make_whole,
     remove,
+    undo_begun_update,
 )
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping
 from innoclone.files.occupied import occupied
@@ -93,6 +96,7 @@ class Target(CloneFiles):
         for own in (self.root / OWN_DIR, self.root / CLONE_DIR):
             if own.is_symlink():  # what it leads to would be emptied
                 raise TargetUnusable(f"{own} is a symbolic link", hint="put the folder itself there")
+        undo_begun_update(self.root)
         if not self.root.exists():
             make_directory(self.root)
             self._created = True
@@ -109,6 +113,8 @@ class Target(CloneFiles):
         for name in (OWN_DIR, CLONE_DIR):
             make_directory(self.root / name)
         self._lock = take_lock(self.root / OWN_DIR, self.root)
+        if self._was_whole:
+            (self.root / OWN_DIR / UNTOUCHED).touch(mode=FILE_MODE)
         (self.root / CLONE_DIR / IN_PROGRESS).touch(mode=FILE_MODE)
 
     @property
@@ -129,6 +135,9 @@ class Target(CloneFiles):
         if self._was_unfinished and not self._discard_changes:
             refuse_strangers(self.root)
         self._changed = True
+        (self.root / OWN_DIR / UNTOUCHED).unlink(missing_ok=True)
+        if self.fsync:
+            sync_directory(self.root / OWN_DIR)
         if reuse or (self._reuse and not self._created):
             if self.fsync:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
@@ -246,11 +255,7 @@ class Target(CloneFiles):
         if self._changed or not self._was_whole or not self.is_there():
             return False
         with contextlib.suppress(OSError):  # then it stays marked, which the next run can do with
-            (self.root / CLONE_DIR / IN_PROGRESS).unlink()
-            if self.fsync:
-                sync_directory(self.root / CLONE_DIR)
-            for name in (STATUS, LOCK):
-                (self.root / OWN_DIR / name).unlink(missing_ok=True)
+            make_whole(self.root, fsync=self.fsync)
         self.release()
         return True
 

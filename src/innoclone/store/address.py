@@ -11,7 +11,7 @@ from innoclone.store.folder import FolderObjects
 from innoclone.store.objects import Objects
 from innoclone.store.remote import RemoteObjects
 
-__all__ = ["LATEST", "is_address", "objects_at", "parse_options", "split_snapshot"]
+__all__ = ["LATEST", "SNAPSHOT", "is_address", "objects_at", "parse_options", "split_snapshot"]
 
 LATEST = "latest"
 SCHEMES = ("file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss")

@@ -24,10 +24,10 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from innoclone.errors import StoreDamaged, StoreUnavailable, UsageError
+from innoclone.errors import StoreUnavailable, UsageError
 from innoclone.store.contents import contents_name
 from innoclone.store.objects import Entry, Gone
-from innoclone.store.repository import PROBES, Repository
+from innoclone.store.repository import PROBES, WRITTEN, Repository
 from innoclone.store.runs import Lease, leases_of, read_lease
 from innoclone.store.sealing import Piece
 from innoclone.store.snapshots import FOLDER as SNAPSHOTS
@@ -40,7 +40,9 @@ LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; on
 ROUNDS = 20  # looks at a store that never comes to rest
 MARKS = "prune"
 MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
-WRITTEN = ("data", "meta")  # folders of what runs write
+# What lies beside is not ours, and stays. The second form is what a killed writer leaves in a folder.
+PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/(?:\d{6,}|\.new-[0-9a-f]{16})\Z")
+PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}\Z")
 
 
 @dataclass
@@ -89,7 +91,8 @@ class _Prune:
         self._now = repository.now()
 
     def run(self, grace: float) -> Pruned:
-        there = {entry.name: entry.size for folder in WRITTEN for entry in self.repository.objects.list(folder)}
+        listed = [entry for folder in WRITTEN for entry in self.repository.objects.list(folder)]
+        there = {entry.name: entry.size for entry in listed if PACK.match(entry.name)}
         marks = self._marks()
         leases, names = self._settled()
         living = [lease for lease in leases if self._lives(lease, names)]
@@ -100,8 +103,6 @@ class _Prune:
             return self.found
         runs = {lease.run.hex() for lease in living}
         doomed = [name for name in there if name not in needed and name.split("/")[1] not in runs]
-        if any(not name.split("/")[1] for name in doomed):
-            raise StoreDamaged("a pack without a run")
         self._carry_out(doomed, there, marks, grace)
         self._tidy(leases, living, names)
         return self.found
@@ -179,11 +180,11 @@ class _Prune:
         self.found.marked_size = sum(there[name] for name in self.found.marked)
         if self.dry_run:
             return
+        self.repository.objects.delete(self.found.removed)  # first: a full folder has no room for a mark before
         if fresh := [name for name in self.found.marked if name not in known]:
             mark = secrets.token_bytes(16)
             sealed = self.repository.vault.sealer(mark).seal(Piece.MARKS, 0, 0, json.dumps(fresh).encode())
             self.repository.objects.create(f"{MARKS}/{moment_now()}-{mark.hex()}", sealed)
-        self.repository.objects.delete(self.found.removed)
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 
     def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str]) -> None:
@@ -192,8 +193,9 @@ class _Prune:
             return
         runs = {lease.run for lease in living}
         ended = [lease for lease in leases if lease.run not in runs and lease.snapshot in names]
-        probes = [one for one in self.repository.objects.list(PROBES) if self._now - one.modified >= GRACE]
-        gone = [name for lease in ended for name in lease.names] + [one.name for one in probes]
+        probes = [one for one in self.repository.objects.list(PROBES) if PROBE.match(one.name)]
+        left = [one.name for one in probes if self._now - one.modified >= GRACE]
+        gone = [name for lease in ended for name in lease.names] + left
         if gone:
             self.repository.objects.delete(gone)
 

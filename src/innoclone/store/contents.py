@@ -18,7 +18,7 @@ import zstandard
 from innoclone.errors import StoreDamaged
 from innoclone.store.maps import FileMap
 from innoclone.store.objects import Gone, Objects
-from innoclone.store.pack import BLOCK, LEVEL, Pack
+from innoclone.store.pack import BLOCK, LEVEL, Pack, expand
 from innoclone.store.sealing import Piece, Sealer
 
 __all__ = ["Contents", "StoredFile", "contents_name", "read_contents", "read_packs", "write_contents"]
@@ -112,7 +112,9 @@ def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[
             at = end
         if at != len(stream) or not isinstance(header["manifest"], dict):
             raise ValueError("they have a wrong length")
-        _refuse_twins(file.path for file in files)
+        named = _refuse_twins(file.path for file in files)
+        if strange := [row["path"] for row in header["manifest"].get("files", ()) if row["path"] not in named]:
+            raise ValueError(f"the manifest's file {strange[0]!r}")
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise StoreDamaged(f"the contents of snapshot {run.hex()} make no sense: {error}") from error
     return Contents(header["manifest"], directories, files, packs)
@@ -127,9 +129,7 @@ def _piece(objects: Objects, sealer: Sealer, run: bytes, number: int, sizes: Seq
     if number >= len(sizes) or len(sealed) != sizes[number]:
         raise StoreDamaged(f"{name} has {len(sealed)} bytes, not what its snapshot says")
     try:
-        return zstandard.ZstdDecompressor().decompress(
-            sealer.open(Piece.CONTENTS, number, 0, sealed), max_output_size=LARGEST if not number else PIECE
-        )
+        return expand(sealer.open(Piece.CONTENTS, number, 0, sealed), PIECE if number else LARGEST)
     except zstandard.ZstdError as error:
         raise StoreDamaged(f"{name} can't be expanded: {error}") from error
 
@@ -147,9 +147,10 @@ def _inside(path: str) -> str:
     return str(pure)
 
 
-def _refuse_twins(paths: Iterable[str]) -> None:
-    seen = set()
+def _refuse_twins(paths: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
     for path in paths:
         if path in seen:
             raise ValueError(f"two files {path!r}")
         seen.add(path)
+    return seen

@@ -18,7 +18,7 @@ from innoclone.store.objects import AlreadyThere, Entry, Gone
 
 __all__ = ["FolderObjects"]
 
-TEMPORARY = ".new-"  # names that begin so are no objects
+TEMPORARY = ".new-"  # names that begin so are no objects yet; they are listed, so that a prune finds a dead run's
 DIR_MODE, FILE_MODE = 0o750, 0o640
 BUSY = (BlockingIOError, InterruptedError, TimeoutError)
 
@@ -80,8 +80,6 @@ class FolderObjects:
         for parent, _, names in os.walk(self._root / prefix, onerror=fail):
             for name in names:
                 path = Path(parent, name)
-                if name.startswith(TEMPORARY):
-                    continue
                 with contextlib.suppress(FileNotFoundError):
                     state = path.lstat()
                     yield Entry(str(path.relative_to(self._root)), state.st_size, state.st_mtime)

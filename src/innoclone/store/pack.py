@@ -20,8 +20,8 @@ from innoclone.errors import StoreDamaged
 from innoclone.store.sealing import DIGEST, OVERHEAD, Piece, Sealer, fingerprint
 
 __all__ = [
-    "BLOCK", "PACK", "UNIT", "UNITS", "Directory", "Frame", "Pack", "PackBuilder", "expand_frame", "pack_name",
-    "units_in",
+    "BLOCK", "PACK", "UNIT", "UNITS", "Directory", "Frame", "Pack", "PackBuilder", "expand", "expand_frame",
+    "pack_name", "units_in",
 ]  # fmt: skip
 
 UNIT = 16 << 10
@@ -193,11 +193,18 @@ def _in_order(fields: tuple[int, ...]) -> tuple[int, int, int, int, int, int, in
     return file, block, offset, length, units, tail, first
 
 
+def expand(compressed: bytes, most: int) -> bytes:
+    """What was compressed, at most so many bytes. Raises ZstdError."""
+    if zstandard.frame_content_size(compressed) > most:  # which the library would believe
+        raise zstandard.ZstdError(f"more than {most} bytes")
+    return zstandard.ZstdDecompressor().decompress(compressed, max_output_size=most)
+
+
 def expand_frame(sealer: Sealer, pack: Pack, number: int, frame: Frame, sealed: bytes | memoryview) -> bytes:
     """The units of a frame. Raises `StoreDamaged`."""
     compressed = sealer.open(Piece.FRAME, pack.number, number, sealed)
     try:
-        data = zstandard.ZstdDecompressor().decompress(compressed, max_output_size=BLOCK)
+        data = expand(compressed, BLOCK)
     except zstandard.ZstdError as error:
         raise StoreDamaged(f"frame {number} of {pack.name} can't be expanded: {error}") from error
     if len(data) != frame.size:

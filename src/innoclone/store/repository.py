@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from innoclone.errors import (
+    DiskFull,
     StoreDamaged,
     StoreKeyWrong,
     StoreMissing,
@@ -27,12 +28,13 @@ from innoclone.store.keys import Secret, add_key, find_master
 from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
 from innoclone.store.sealing import KEY, Vault
 
-__all__ = ["CIPHER", "FORMAT", "Repository", "init_store", "open_store"]
+__all__ = ["CIPHER", "FORMAT", "PROBES", "WRITTEN", "Repository", "init_store", "open_store"]
 
 DESCRIPTION = "innoclone-store.json"
 FORMAT = 1
 CIPHER, NO_CIPHER = "AES-256-GCM", "none"
 PROBES = "probes"
+WRITTEN = ("data", "meta")  # folders of what runs write
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,17 @@ class Repository:
         return self.objects.address
 
     def now(self) -> float:
-        """The store's own time, in seconds since the epoch: when it says that an object was written just now."""
+        """The store's own time, in seconds since the epoch: when it says that an object was written just now.
+
+        A full folder must be able to get room: there it is when the last object was written, so nothing seems older
+        than it is.
+        """
         name = f"{PROBES}/{secrets.token_hex(16)}"
-        self.objects.create(name, secrets.token_bytes(16))
+        try:
+            self.objects.create(name, secrets.token_bytes(16))
+        except DiskFull:
+            there = (entry for folder in (*WRITTEN, "runs", "prune") for entry in self.objects.list(folder))
+            return max((entry.modified for entry in there), default=0.0)
         try:
             return _listed(self.objects, name).modified
         finally:
@@ -73,8 +83,9 @@ def init_store(objects: Objects, secret: Secret | None, *, encrypted: bool, sing
     with contextlib.suppress(Gone):
         objects.read(DESCRIPTION)
         raise TargetExists(f"{objects.address} is a store already", hint="name another prefix")
-    if any(True for _ in objects.list("snapshots")):
-        raise TargetExists(f"{objects.address} has snapshots, and no {DESCRIPTION}", hint="name another prefix")
+    for folder in ("snapshots", *WRITTEN):
+        if any(True for _ in objects.list(folder)):
+            raise TargetExists(f"{objects.address} has {folder}/, and no {DESCRIPTION}", hint="name another prefix")
     if not single_writer and not creates_once(objects):
         raise StoreUnsafe(f"{objects.address} overwrites objects that were to be created only if absent")
     fields: dict[str, Any] = {

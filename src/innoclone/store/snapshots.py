@@ -17,10 +17,10 @@ from typing import Any
 import zstandard
 
 from innoclone.errors import CloneError, StoreDamaged, StoreMissing, UsageError, VersionUnsupported
-from innoclone.store.address import LATEST
+from innoclone.store.address import LATEST, SNAPSHOT
 from innoclone.store.contents import Contents, read_contents, read_packs
 from innoclone.store.objects import AlreadyThere, Gone
-from innoclone.store.pack import Pack
+from innoclone.store.pack import Pack, expand
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece
 
@@ -45,6 +45,7 @@ NAME = re.compile(r"(\d{8}T\d{12}Z)-([0-9a-f]{32})\Z")
 HEAD = b"innoclone snapshot 1\n"
 HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
 ABANDONED = b"innoclone abandoned run\n"
+LATEST_MOMENT = 1e11  # seconds since the epoch: the year 5138
 LONGEST = 16 << 20  # bytes of one, at most
 
 
@@ -141,14 +142,22 @@ def snapshots_of(repository: Repository, *, unreadable: list[CloneError] | None 
     return found
 
 
-def find(repository: Repository, wanted: str) -> Snapshot:
-    """`LATEST`, a name, an id or the beginning of one. Raises `StoreMissing`, `UsageError` where several are meant."""
+def find(repository: Repository, wanted: str, *, damaged: bool = False) -> Snapshot:
+    """`LATEST`, a name, an id or the beginning of one. Raises `StoreMissing`, `UsageError` where several are meant.
+
+    With ``damaged`` one whose object isn't what was written is found too, as one without fields.
+    """
+    if not SNAPSHOT.match(wanted):
+        raise UsageError(f"{wanted!r} names no snapshot", hint="innoclone store list URL shows their ids")
     if wanted == LATEST:
         for name in reversed(names_of(repository)):
             if (one := read_snapshot(repository, name)) is not None:
                 return one
         raise StoreMissing(f"{repository.address} has no snapshot", hint="innoclone backup makes one")
-    fitting = [one for name in names_of(repository) if _fits(name, wanted) and (one := read_snapshot(repository, name))]
+    fitting = []
+    for name in names_of(repository):
+        if _fits(name, wanted) and (one := _read(repository, name, damaged=damaged)) is not None:
+            fitting.append(one)
     if len(fitting) > 1:
         raise UsageError(f"{wanted} is the beginning of {len(fitting)} snapshots", hint="name more of it")
     if not fitting:
@@ -182,6 +191,15 @@ def _fits(name: str, wanted: str) -> bool:
     return name == wanted or name.partition("-")[2].startswith(wanted) or (len(wanted) > 8 and name.startswith(wanted))
 
 
+def _read(repository: Repository, name: str, *, damaged: bool) -> Snapshot | None:
+    try:
+        return read_snapshot(repository, name)
+    except StoreDamaged:
+        if damaged:
+            return Snapshot(name, {})
+        raise
+
+
 def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
     """The snapshot; None for an abandoned run's, or one that has just been forgotten."""
     try:
@@ -197,12 +215,15 @@ def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
             )
         raise StoreDamaged(f"snapshot {name} is none")
     sealed = memoryview(raw)[len(HEAD) :]
-    body = repository.vault.sealer(run_of(name)).open(Piece.SNAPSHOT, 0, 0, sealed)
     try:
-        fields = json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=LONGEST))
+        body = repository.vault.sealer(run_of(name)).open(Piece.SNAPSHOT, 0, 0, sealed)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"snapshot {name} isn't what was written") from error
+    try:
+        fields = json.loads(expand(body, LONGEST))
         found = Snapshot(name, dict(fields))
-        if not found.sizes:
-            raise ValueError("no contents")
+        if not found.sizes or not 0 <= found.moment < LATEST_MOMENT:
+            raise ValueError("no contents, or no time")
     except (ValueError, TypeError, KeyError, zstandard.ZstdError) as error:
         raise StoreDamaged(f"snapshot {name} makes no sense: {error}") from error
     return found

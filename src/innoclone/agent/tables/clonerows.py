@@ -12,7 +12,7 @@ from innoclone.agent.clones.run import CloneRun
 from innoclone.agent.sql import Value
 from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, row
 from innoclone.errors import Interrupted
-from innoclone.records.status import CLONE_STAGES, StageStatus, State
+from innoclone.records.status import CLONE_STAGES, CloneStatus, Stage, StageStatus, State
 
 __all__ = ["progress_rows", "status_rows"]
 
@@ -35,7 +35,18 @@ def progress_rows(clones: Clones) -> list[tuple[Value, ...]]:
     run = clones.last_run
     if run is None:
         return []
-    return [_stage_row(run, run.status.stages[stage], guide=clones.guide_numbers) for stage in CLONE_STAGES]
+    stages = [run.status.stages[stage] for stage in CLONE_STAGES]
+    if run.operation != "replace":
+        stages[0] = _nothing_dropped(run.status)
+    return [_stage_row(run, stage, guide=clones.guide_numbers) for stage in stages]
+
+
+def _nothing_dropped(status: CloneStatus) -> StageStatus:
+    """DROP DATA of a clone into a directory, as the plugin shows it: over when FILE COPY begins."""
+    copied = status.stages[Stage.FILE_COPY].begin
+    if copied is None or status.begin is None:
+        return status.stages[Stage.DROP_DATA]
+    return StageStatus(Stage.DROP_DATA, State.COMPLETED, min(status.begin, copied), copied, threads=1)
 
 
 def _past_row(record: Mapping[str, Any], *, guide: bool) -> tuple[Value, ...]:
