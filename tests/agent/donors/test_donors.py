@@ -22,6 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent_clones import ok
 from agent_pages import get, port_of
 from agents import RunningAgent
+from innoclone.agent.daemon import Agent
+from innoclone.agent.settings import AgentSettings
 from innoclone.donor.shelf import LINGER
 from innoclone.donor.stored import look
 from innoclone.errors import TargetBusy
@@ -29,6 +31,7 @@ from innoclone.files.inuse import Purpose
 from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.settings.servetable import ServedClone
 from local_clones import booted_copy, checksums
 from paths import ROOT
 from restores import linked_clone
@@ -78,6 +81,17 @@ def agent(programs: Programs, stored: Path, tmp_path_factory: pytest.TempPathFac
     with Serving(programs, tmp_path_factory.mktemp("donors") / "state", config, "--web-port=0") as found:
         ok(found.mysql(GRANTED))
         yield found
+
+
+def test_an_agent_without_tcp_serves_this_host_alone(stored: Path, tmp_path: Path) -> None:
+    served = ServedClone("nightly", 0, stored)
+    agent = Agent(AgentSettings(folder=tmp_path / "agent", bind_address="", serve=(served,)))
+    addresses = [one.donor.options.bind_address for one in agent.services.donors]
+    thread = threading.Thread(target=agent.serve)
+    thread.start()
+    agent.stop()
+    thread.join(WAIT)
+    assert addresses == ["127.0.0.1"]
 
 
 def test_with_the_privilege(agent: Serving, stored: Path, recipient: Server, tmp_path: Path) -> None:

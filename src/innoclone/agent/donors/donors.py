@@ -32,6 +32,7 @@ from innoclone.transport.failedlogins import FailedLogins
 __all__ = ["Donors", "ServedDonor"]
 
 log = logging.getLogger("innoclone.donor")
+LOCAL = "127.0.0.1"  # where an agent without TCP serves, unless told otherwise
 END_WITHIN = 20.0  # seconds for a donor to end in order
 
 
@@ -48,7 +49,7 @@ class ServedDonor(Observer):
         self.shelf = Shelf(served.source, lambda: _find(served, settings.running))
         secure = served.require_secure_transport
         options = DonorOptions(
-            account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or "*",
+            account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or LOCAL,
             port=served.port, max_connections=served.max_connections, reconnect_timeout=served.reconnect_timeout,
             require_secure_transport=settings.require_secure_transport if secure is None else secure,
             name=served.name, returns=True,
