@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from encrypted import (
 )
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
+from innoclone.commands.generations import add_generation
 from innoclone.commands.local import local
 from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
@@ -34,7 +37,8 @@ from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.records.status import CloneStatus
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from innoclone.transport.endpoint import Compression, SslMode
+from innoclone.transport.endpoint import Compression, Endpoint, SslMode
+from innoclone.transport.sql import Sql
 from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
 from managed import MakeManaged, ManagedServer
@@ -197,9 +201,10 @@ def test_without_tls_nothing_moves(hidden: Server, tmp_path: Path) -> None:
 
 def test_generations_share_a_keyring(hidden: Server, programs: Programs, tmp_path: Path) -> None:
     options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
-    made = [local(options).directory, local(options).directory]
+    made = [add_generation(options).directory, add_generation(options).directory]
     assert {keyring_of(one).path.parent for one in made} == {tmp_path / "all.keyring"}
     assert len([*(tmp_path / "all.keyring").iterdir()]) == 1
+    assert made[0] != made[1]
     assert_equal(programs, made[-1], hidden)
 
 
@@ -299,3 +304,33 @@ def test_the_position_outlives_a_boot_that_failed(hidden: Server, tmp_path: Path
         boot(BootOptions(directory))
     system.write_bytes(content)
     assert boot(BootOptions(directory)).position.gtid_executed
+
+
+def test_servers_that_are_kept_write_no_keyring_but_their_own(hidden: Server, tmp_path: Path) -> None:
+    """Each writes the file anew with the keys that it knows: two with one keyring would lose a key."""
+    options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
+    made = [add_generation(options).directory, add_generation(options).directory]
+    shared = keyring_of(made[0]).path
+    before = shared.read_bytes()
+    kept = []
+    try:
+        for one in made:
+            kept.append(boot(BootOptions(one, keep=True)))
+        for result in kept:
+            assert result.socket is not None
+            with Sql(Endpoint(socket=result.socket)) as sql:
+                sql.rows("SET SESSION sql_log_bin = 0")
+                sql.rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+    finally:
+        for result in kept:
+            os.kill(result.pid, signal.SIGTERM)
+    for one, result in zip(made, kept, strict=True):
+        os.waitpid(result.pid, 0)
+        own = keyring_of(one).path
+        assert own.parent == one.with_name(f"{one.name}.keyring")
+        assert str(own) in (one / "component_keyring_file.cnf").read_text()
+        assert len(parse_keyring(own.read_bytes())) == 2
+        boot(BootOptions(one))
+    assert shared.read_bytes() == before
+    add_generation(options)
+    assert own.exists()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from innoclone.commands.encryption import keyring_to_write
 from innoclone.commands.options import BootOptions
 from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
 from innoclone.files.inuse import Purpose
@@ -180,6 +181,7 @@ class _Boot:
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
         keyring = cloned.keyring_of(self.manifest, self.options.keyring, read_only=False)
         prove_keyring(self.directory, keyring, tables=not self.manifest)
+        keyring = keyring_to_write(self.directory, self.manifest, keyring, self.status)
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
         make_directory(log.parent)
         give(log.parent, self.directory)

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from innoclone.commands.options import CopyOptions
 from innoclone.errors import CloneError, KeyringFailed
 from innoclone.files.generations import LATEST
-from innoclone.files.keyring import ENCRYPTION, CloneKeyring, keyring_home, local_configuration
-from innoclone.files.manifest import MANIFEST, read_manifest
+from innoclone.files.keyring import ENCRYPTION, CloneKeyring, is_configuration, keyring_home, local_configuration
+from innoclone.files.manifest import MANIFEST, read_manifest, update_manifest
 from innoclone.files.names import OWN_DIR
+from innoclone.files.system import file_error
 from innoclone.receive.resume import Resumable, keyring_in
 from innoclone.records.journal import read_journal
 from innoclone.records.status import CloneStatus
 from innoclone.server.keyring import Keyring
 from innoclone.server.preflight import DonorFacts
 
-__all__ = ["configuration_of", "encryption_of", "keyring_for", "own_keyring", "refuse_another_keyring"]
+__all__ = [
+    "configuration_of",
+    "encryption_of",
+    "keyring_for",
+    "keyring_to_write",
+    "own_keyring",
+    "refuse_another_keyring",
+]
 
 
 def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = False) -> CloneKeyring:
@@ -77,6 +86,32 @@ def own_keyring(
     keyring.copy(keys.path, entry["key"])
     status.notes.append(f"encrypted: a server needs the keyring {keyring.path} (component_keyring_file)")
     return {ENCRYPTION: {**entry, "keyring": str(keyring.path)}}
+
+
+def keyring_to_write(
+    directory: Path, manifest: Mapping[str, Any], keys: Keyring | None, status: CloneStatus
+) -> Keyring | None:
+    """For a server that is kept: it adds keys to its keyring, and writes the file anew each time, with no others in it
+    than those it has read or made itself (tested with 9.7.4). So it gets a file of its own where the clone's is, or may
+    be, another one's, too: of a series, of the original of a copy, or of a server. The manifest and the settings beside
+    the data name that one from then on. Raises `KeyringFailed`, a file error."""
+    home = keyring_home(directory)
+    if keys is None or ENCRYPTION not in manifest or keys.path.parent == home:
+        return keys
+    entry = manifest[ENCRYPTION]
+    keyring = CloneKeyring(home)
+    keyring.copy(keys.path, entry["key"])
+    keyring.give(directory)
+    assert keyring.path is not None, "that is where it was copied to"
+    try:
+        for name, text in local_configuration(keyring.path).items():
+            if is_configuration(directory / name, manifest):
+                (directory / name).write_text(text)
+    except OSError as error:
+        raise file_error(error, f"can't set up the keyring of {directory}") from error
+    update_manifest(directory, **{ENCRYPTION: {**entry, "keyring": str(keyring.path)}})
+    status.notes.append(f"encrypted: the server has a keyring of its own, {keyring.path}, a copy of {keys.path}")
+    return replace(keys, path=keyring.path)
 
 
 def configuration_of(entry: Mapping[str, Any]) -> dict[str, str]:
