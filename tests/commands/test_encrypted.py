@@ -24,10 +24,11 @@ from encrypted import (
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.local import local
+from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
 from innoclone.commands.replace import replace_data
 from innoclone.commands.restore import restore
-from innoclone.errors import EncryptionNeedsTls, EncryptionUnsupported, KeyringFailed
+from innoclone.errors import BootFailed, EncryptionNeedsTls, EncryptionUnsupported, KeyringFailed
 from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.records.status import CloneStatus
@@ -149,6 +150,10 @@ def test_an_update_over_the_network(hidden: Server, programs: Programs, tmp_path
     rows(hidden, "ALTER TABLE e.zlib FORCE")
     keyring_of(directory).path.unlink()  # then there is another one
     clone(options)
+    keyring = keyring_of(directory)
+    clone_over_network(replace(options, keep_base=True, write_changed_only=False))
+    assert keyring_of(directory) == keyring
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".keyring")] == ["clone.keyring"]
     assert_equal(programs, directory, hidden)
 
 
@@ -253,8 +258,44 @@ def test_killed_and_gone_on_with(
     before = ring.read_bytes()
     shutil.copytree(directory, tmp_path / "as it was killed")
     status = CloneStatus()
+    with pytest.raises(KeyringFailed, match="was begun with the keyring"):
+        clone(CloneOptions(endpoint_of(hidden), directory, keyring=tmp_path / "mine"))
     clone(CloneOptions(endpoint_of(hidden), directory), status=status)
     assert any("going on with the clone" in note for note in status.notes), status.notes
     assert keyring_of(directory).path.read_bytes() == before
     assert_no_key(directory, tmp_path, state_folder)
     assert_equal(programs, directory, hidden)
+
+
+def test_no_server_starts_without_the_keys(hidden: Server, tmp_path: Path) -> None:
+    """Also where no manifest tells of them, and where a key of the right name is another one."""
+    directory = tmp_path / "clone"
+    clone(CloneOptions(endpoint_of(hidden), directory))
+    ring = keyring_of(directory).path
+    [own] = parse_keyring(ring.read_bytes()).values()
+    other = tmp_path / "other"
+    other.write_bytes(serialize_keyring(MasterKey(own.uuid, own.number, bytes(32))))
+    with pytest.raises(KeyringFailed, match="does not open the key of the redo log"):
+        boot(BootOptions(directory, keyring=other))
+    shutil.copytree(directory, tmp_path / "bare", ignore=shutil.ignore_patterns("#innoclone"))
+    for keep in (False, True):
+        with pytest.raises(KeyringFailed, match="bare is encrypted, and no keyring was named"):
+            boot(BootOptions(tmp_path / "bare", keep=keep))
+    other.write_bytes(serialize_keyring(MasterKey("0" * 36, 1, bytes(32))))
+    with pytest.raises(KeyringFailed, match=f"has not its key {own.name}"):
+        boot(BootOptions(tmp_path / "bare", keyring=other))
+    assert not (tmp_path / "bare" / "#innoclone").exists()
+    assert boot(BootOptions(tmp_path / "bare", keyring=ring)).position.gtid_executed
+
+
+def test_the_position_outlives_a_boot_that_failed(hidden: Server, tmp_path: Path) -> None:
+    """A server that gives up leaves a record of a recovery without an end."""
+    directory = tmp_path / "clone"
+    clone(CloneOptions(endpoint_of(hidden), directory))
+    system = directory / "ibdata1"
+    content = system.read_bytes()
+    system.write_bytes(content[: 2 << 20])
+    with pytest.raises(BootFailed):
+        boot(BootOptions(directory))
+    system.write_bytes(content)
+    assert boot(BootOptions(directory)).position.gtid_executed

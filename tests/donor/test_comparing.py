@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from broken_off import break_off, copied
+from faults import wait_until
 from innoclone.commands.clone import CloneResult, clone
 from innoclone.commands.options import CloneOptions
+from innoclone.donor import course
 from innoclone.donor.comparing import Comparer
 from innoclone.donor.live import find_live
 from innoclone.errors import CloneError, ProtocolError, TargetExists, TargetUnusable
@@ -233,6 +235,20 @@ def begun(port: int, request: bytes = REQUEST) -> Iterator[tuple[Connection, Loc
     other.command(bytes([COM_CLONE]))
     with master, other:
         yield other, found.locators[0]
+
+
+def test_a_recipient_that_compares_is_not_waited_for(
+    small_clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would begin anew: others, who share a server's snapshot with it, don't wait minutes for what is dead."""
+    monkeypatch.setattr(course, "COMPARED", 0.0)
+    for request, is_over in ((REQUEST, True), (b"", False)):
+        with served(small_clone, tmp_path) as donor:
+            with begun(donor.port, request):
+                (taken,) = donor.courses
+                taken.was_executed = True
+            wait_until(lambda taken=taken: not taken.tasks, "the loss is seen")
+            assert taken.is_over is is_over
 
 
 QUESTIONS = {

@@ -174,8 +174,12 @@ def test_a_copy(tmp_path: Path) -> None:
     assert copy.path == tmp_path / "home" / "old"
     assert copy.path.read_bytes() == old.read_bytes()
     assert (mode(copy.path), copy.master()) == (0o600, key(1))
-    with pytest.raises(KeyringFailed, match="exists already"):
-        CloneKeyring(tmp_path / "home").copy(old, key(1).name)
+    old.write_bytes(serialize_keyring(key(1)))
+    again = CloneKeyring(tmp_path / "home")  # of a directory that was removed: its keyring is there
+    again.copy(old, key(1).name)
+    assert again.path == tmp_path / "home" / "old.1"
+    assert again.path.read_bytes() == old.read_bytes() != copy.path.read_bytes()
+    again.discard()
     assert [*(tmp_path / "home").iterdir()] == [copy.path]
 
 

@@ -30,6 +30,7 @@ from innoclone.records.position import FROM_BOOT, FROM_COPY, ClonePosition, Posi
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server import cloned
 from innoclone.server.channels import inheritance, read_channels
+from innoclone.server.keyproof import prove_keyring
 from innoclone.server.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.server.programs import Programs, find_programs
 from innoclone.server.systemcopy import OPTIONS, await_gtids, system_copy
@@ -178,6 +179,7 @@ class _Boot:
         donor = self.manifest.get("donor", {})
         gtids = [f"--{name.replace('_', '-')}={donor[name]}" for name in GTID_VARIABLES if name in donor]
         keyring = cloned.keyring_of(self.manifest, self.options.keyring, read_only=False)
+        prove_keyring(self.directory, keyring, tables=not self.manifest)
         log = self.directory / OWN_DIR / cloned.BOOT_LOG
         make_directory(log.parent)
         give(log.parent, self.directory)
@@ -185,26 +187,27 @@ class _Boot:
         # All that it has is in its directory, so that nothing is left elsewhere when it ends; where sun_path allows it.
         socket = self.directory / "mysql.sock"
         fits = len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH
-        server = Server.start(
-            programs,
-            self.directory,
-            port=self.options.port,
-            options=[
-                *cloned.settings(self.manifest),
-                *cloned.no_replication(programs),
-                "--event-scheduler=OFF",
-                # Any number will do as long as the donor has another one: both may replicate from each other.
-                f"--server-id={secrets.randbelow(2**31) + 2**31}",
-                *gtids,
-            ],
-            error_log=log,
-            user=cloned.run_as(self.directory, programs),
-            socket=socket if fits else None,
-            runtime=log.parent / RUNTIME if fits else None,
-            timeout=self.options.timeout,
-            waiting=self._waiting,
-            keyring=keyring,
-        )
+        with cloned.recovery_to_be_told(self.directory):
+            server = Server.start(
+                programs,
+                self.directory,
+                port=self.options.port,
+                options=[
+                    *cloned.settings(self.manifest),
+                    *cloned.no_replication(programs),
+                    "--event-scheduler=OFF",
+                    # Any number will do as long as the donor has another one: both may replicate from each other.
+                    f"--server-id={secrets.randbelow(2**31) + 2**31}",
+                    *gtids,
+                ],
+                error_log=log,
+                user=cloned.run_as(self.directory, programs),
+                socket=socket if fits else None,
+                runtime=log.parent / RUNTIME if fits else None,
+                timeout=self.options.timeout,
+                waiting=self._waiting,
+                keyring=keyring,
+            )
         try:
             result = self._came_up(programs, server)
         except BaseException:

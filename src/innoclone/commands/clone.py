@@ -15,7 +15,7 @@ from innoclone.commands.earlierclone import (
     check_unchanged,
     refuse_unfinished_of_other,
 )
-from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for
+from innoclone.commands.encryption import configuration_of, encryption_of, keyring_for, refuse_another_keyring
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.increments import Increments, describe, may_update, refuse_full, sends_increments
 from innoclone.commands.options import BootOptions, CloneOptions
@@ -89,10 +89,17 @@ def clone(
 
 
 def copy(
-    options: CloneOptions, status: CloneStatus, stopped: threading.Event, limits: Limits, *, seeded: bool = False
+    options: CloneOptions,
+    status: CloneStatus,
+    stopped: threading.Event,
+    limits: Limits,
+    *,
+    seeded: bool = False,
+    successor_of: Path | None = None,
 ) -> tuple[DonorFacts, Received]:
     """The clone itself, without its record and without a boot: for `clone` and what is made of clones. ``seeded``: the
-    directory has been begun, with what an increment can begin with."""
+    directory has been begun, with what an increment can begin with. It will take the place of ``successor_of``, whose
+    keyring goes on."""
     owner = owner_of(options.chown)
     undo_begun_update(options.directory)
     local = find_programs(options.mysqld) if options.boot else None
@@ -100,8 +107,9 @@ def copy(
         places = places_of(options.directory, options.map_paths)
         refuse_unfit_user(local, owner_to_be(options.directory, owner), places)
     left, lost = (None, None) if seeded else _find_left(options)
+    refuse_another_keyring(options, left)
     reuse = may_update(options)
-    keyring = keyring_for(options, options.directory, in_series=bool(options.series))
+    keyring = keyring_for(options, successor_of or options.directory, in_series=bool(options.series))
     before = len(status.notes)
     facts = _check(options, status, left, local, reuse=reuse)
     if lost is not None:

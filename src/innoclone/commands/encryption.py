@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.options import CopyOptions
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, KeyringFailed
 from innoclone.files.generations import LATEST
 from innoclone.files.keyring import ENCRYPTION, CloneKeyring, keyring_home, local_configuration
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.names import OWN_DIR
-from innoclone.receive.resume import keyring_in
+from innoclone.receive.resume import Resumable, keyring_in
 from innoclone.records.journal import read_journal
 from innoclone.records.status import CloneStatus
 from innoclone.server.keyring import Keyring
 from innoclone.server.preflight import DonorFacts
 
-__all__ = ["configuration_of", "encryption_of", "keyring_for", "own_keyring"]
+__all__ = ["configuration_of", "encryption_of", "keyring_for", "own_keyring", "refuse_another_keyring"]
 
 
 def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = False) -> CloneKeyring:
@@ -35,6 +35,18 @@ def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = Fals
     found = CloneKeyring(home, file=options.keyring, key=options.keyring_key, known=known)
     found.check()
     return found
+
+
+def refuse_another_keyring(options: CopyOptions, left: Resumable | None) -> None:
+    """An unfinished clone has its keyring, and goes on with that. Raises `KeyringFailed` where another one is named."""
+    if left is None or left.keyring is None or options.keyring is None:
+        return
+    path, _ = left.keyring
+    if os.path.realpath(path) != os.path.realpath(options.keyring):
+        raise KeyringFailed(
+            f"the unfinished clone in {options.directory} was begun with the keyring {path}",
+            hint="name that one, or none, to go on with it; or remove the directory, and begin anew",
+        )
 
 
 def _known(directory: Path) -> tuple[Path, str] | None:

@@ -103,7 +103,7 @@ def _copy_beside(
         if not is_whole and uses_base:
             _seed(old, new, stopped, limits)
         one = replace(options, directory=new, keep_base=False, write_changed_only=is_whole)
-        received = copy(one, status, stopped, limits, seeded=True)
+        received = copy(one, status, stopped, limits, seeded=True, successor_of=old)
         take_place(new, old, discard)
     return received
 

@@ -29,7 +29,8 @@ class Attendant:
         """``look`` is told once a second who takes a clone, from a thread of its own."""
         self._donor, self._tell = donor, look
         options = donor.options
-        self._file = ServedFile(options.name, donor.source.name, f"{options.bind_address}:{donor.port}")
+        where = "a pipe through ssh" if options.socket is not None else f"{options.bind_address}:{donor.port}"
+        self._file = ServedFile(options.name, donor.source.name, where)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="innoclone-attendant", daemon=True)
 

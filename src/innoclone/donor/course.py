@@ -27,6 +27,7 @@ MASTER = 0
 MOST_TASKS = 128
 KEEP_ALIVE = 5.0  # seconds, as a stock donor's
 ATTACH_PATIENCE = 1800.0  # seconds that a worker waits to be let in, as in a stock donor
+COMPARED = 5.0  # seconds for which one that compares is waited for: it would begin anew
 LOOK = 1.0  # seconds after which who waits is looked at: it may be gone
 
 
@@ -53,7 +54,7 @@ class Course:
         """Of what is ``given``. ``patience``: seconds that it waits for a recipient that lost its connections.
         ``compared``: the recipient compares the files with what it has, so that none of FILE_COPY is sent."""
         self.clone_id, self.given = clone_id, given
-        self.patience = patience
+        self.patience = min(patience, COMPARED) if compared else patience
         self.recipient = recipient
         self.began = time.time()
         self.is_told = False  # whether its end was told

@@ -33,6 +33,7 @@ class Shelf:
         self._source: Source | None = None
         self._version = UNKNOWN_VERSION
         self._used = 0.0
+        self._begins = 0  # clones that are about to begin
 
     @property
     def version(self) -> str:
@@ -50,26 +51,34 @@ class Shelf:
         return self.taken_down().chunks
 
     def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
-        """A clone of what is there now."""
-        return self.taken_down().begin(wish, make, is_gone)
+        """A clone of what is there now. It stays as long as that waits, for a server's DDL for instance."""
+        source = self.taken_down(begins=1)
+        try:
+            return source.begin(wish, make, is_gone)
+        finally:
+            with self._lock:
+                self._begins -= 1
+                self._used = time.monotonic()
 
     def revive(self, fingerprint: int) -> Given | None:
         """What is there now, if it is as it was."""
         return self.taken_down().revive(fingerprint)
 
-    def taken_down(self) -> Source:
-        """The source itself, as it is now."""
+    def taken_down(self, *, begins: int = 0) -> Source:
+        """The source itself, as it is now; ``begins``: how many clones of it begin with that."""
         with self._lock:
             if self._source is None:
                 self._source = self._find()
                 self._version = self._source.version
+            self._begins += begins
             self._used = time.monotonic()
             return self._source
 
     def put_back(self, is_wanted: Callable[[], bool]) -> None:
         """Let go of it if it was not used for a while and is not wanted."""
         with self._lock:
-            if self._source is not None and time.monotonic() - self._used > LINGER and not is_wanted():
+            left = not self._begins and time.monotonic() - self._used > LINGER
+            if self._source is not None and left and not is_wanted():
                 self._let_go()
 
     def close(self) -> None:

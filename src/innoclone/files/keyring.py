@@ -14,6 +14,7 @@ import os
 import secrets
 import threading
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -155,15 +156,15 @@ class CloneKeyring:
         Raises `KeyringFailed`, a file error.
         """
         master = _choose(source, name)
-        self.path = self._file or self._home / source.name
-        try:
-            self._make(self.path, source.read_bytes())
-        except FileExistsError as error:
-            raise KeyringFailed(
-                f"{self.path} exists already", hint="an earlier restore left it: move it away"
-            ) from error
-        except OSError as error:
-            raise file_error(error, f"can't make the keyring {self.path}") from error
+        for number in count():  # one that is there belongs to what was here before, or to a copy of it
+            self.path = self._home / (f"{source.name}.{number}" if number else source.name)
+            try:
+                self._make(self.path, source.read_bytes())
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise file_error(error, f"can't make the keyring {self.path}") from error
         self._master = master
 
     def discard(self) -> None:

@@ -22,13 +22,15 @@ from innoclone.files.base import hard_linked, is_served
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.keyring import ENCRYPTION, read_keyring
 from innoclone.files.manifest import MANIFEST, read_manifest, update_manifest
-from innoclone.files.marks import FILE_MODE, is_recovered, is_unfinished, undo_begun_update
+from innoclone.files.marks import FILE_MODE, WANT_RECOVERY_STATUS, is_recovered, is_unfinished, undo_begun_update
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.outside import borrowed
+from innoclone.files.ownership import give
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uuid, is_as_left, left_behind
 from innoclone.files.system import file_error
 from innoclone.records.position import FROM_BOOT, ClonePosition
 from innoclone.server.asuser import refuse_without_mysqld
+from innoclone.server.keyproof import prove_keyring
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -37,7 +39,7 @@ from innoclone.wire.serverversion import version_number
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server",
     "is_recovered", "keyring_of", "needed_variables", "no_replication", "private_server", "read_recovery",
-    "recovery_has_begun", "run_as", "settings", "was_changed", "was_kept",
+    "recovery_has_begun", "recovery_to_be_told", "run_as", "settings", "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -219,6 +221,7 @@ def private_server(
     """
     check_bootable(directory)
     keys = keyring_of(manifest, keyring)
+    prove_keyring(directory, keys, tables=not manifest)
     visit = visit or Visit()
     own = directory / OWN_DIR
     mark, uuid = own / PRIVATE_MARK, directory / AUTO_CNF
@@ -240,7 +243,7 @@ def private_server(
             uuid.unlink(missing_ok=True)  # half-written it would be nobody's
         raise file_error(error, f"can't create {own}") from error
     try:
-        with Server.start(
+        with recovery_to_be_told(directory), Server.start(
             programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
             options=[*settings(manifest), *no_replication(programs), *PRIVATE, *options, *visit.options],
             timeout=timeout, waiting=waiting, keyring=keys,
@@ -273,6 +276,24 @@ def recovery_has_begun(directory: Path) -> bool:
     return (directory / CLONE_DIR / STATUS_RECOVERY).exists()
 
 
+@contextmanager
+def recovery_to_be_told(directory: Path) -> Iterator[None]:
+    """A server that gives up in its start (no key, a full disk) ends its part in the clone, and leaves a record without
+    a position (tested with 9.7.4): then it is the next one that shall recover the clone and tell where it stands."""
+    first = not is_recovered(directory)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, CloneError, ValueError):
+            record = directory / CLONE_DIR / STATUS_RECOVERY
+            if first and is_recovered(directory) and (told := _lines(record)) and not int(told[1]):
+                mark = directory / CLONE_DIR / WANT_RECOVERY_STATUS
+                mark.touch(FILE_MODE)
+                give(mark, directory)
+                record.unlink()
+        raise
+
+
 def was_kept(directory: Path) -> bool:
     """Whether a server other than a private one has run on the clone: it gave itself a UUID."""
     return (directory / AUTO_CNF).exists()
@@ -294,8 +315,9 @@ def read_recovery(directory: Path) -> Recovery | None:
     """
     try:
         if (record := _lines(directory / CLONE_DIR / STATUS_RECOVERY)) is not None:
-            begin, end, name, position, *gtids = record
+            begin, end, *told = record
             if int(end):
+                name, position, *gtids = told
                 return _recovery(begin, end, name, position, gtids)
         if (view := _lines(directory / CLONE_DIR / VIEW_STATUS)) is not None:
             state, times, _source, _error, _text, name, position, *gtids = view

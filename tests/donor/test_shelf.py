@@ -1,0 +1,58 @@
+"""What is taken down when somebody comes, and when it is put back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from innoclone.donor.offer import Given, Source, T, Wish
+from innoclone.donor.shelf import Shelf
+from innoclone.donor.stored import look
+
+PATIENCE = 60.0  # seconds
+
+
+class Slow:
+    """A source that waits before a clone begins, as a server with a long DDL statement does."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.version = source, source.version
+        self.waits, self.goes_on = threading.Event(), threading.Event()
+        self.is_closed = False
+
+    def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
+        self.waits.set()
+        assert self.goes_on.wait(PATIENCE)
+        assert not self.is_closed
+        return self.source.begin(wish, make, is_gone)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.source.close()
+
+
+def test_it_stays_until_a_clone_has_begun(small_clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes; afterwards who takes it says whether it is wanted."""
+    monkeypatch.setattr("innoclone.donor.shelf.LINGER", -1.0)
+    slow = Slow(look(small_clone))
+    shelf = Shelf("slow", lambda: cast(Source, slow))
+    begun: list[Given] = []
+    thread = threading.Thread(
+        target=lambda: begun.append(shelf.begin(Wish(block_ddl=True, ddl_timeout=300), lambda it: it, lambda: False))
+    )
+    thread.start()
+    assert slow.waits.wait(PATIENCE)
+    shelf.put_back(lambda: False)
+    was_closed = slow.is_closed
+    slow.goes_on.set()
+    thread.join(PATIENCE)
+    assert not was_closed
+    assert begun == [slow.source]
+    shelf.put_back(lambda: True)
+    assert not slow.is_closed
+    shelf.put_back(lambda: False)
+    assert slow.is_closed
