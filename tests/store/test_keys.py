@@ -129,3 +129,11 @@ def test_a_piece_is_good_in_its_own_place_alone(master: bytes | None) -> None:
             sealer.open(Piece.FRAME, 3, 7, wrong)
     with pytest.raises(StoreDamaged):
         vault.sealer(b"q" * 16).open(Piece.FRAME, 3, 7, sealed)
+
+
+@pytest.mark.parametrize("text", ['{"created": "x"}', '{"created": 1e300}', '{"created": NaN}', "[" * 60_000, "", "[]"])
+def test_what_is_no_key_keeps_no_key_from_opening(text: str) -> None:
+    objects = made()
+    objects.create(f"keys/{'0' * 16}", text.encode())
+    assert open_store(objects, SECRET).key
+    assert [one.created for one in key_entries(objects) if one.id == "0" * 16] == [0]

@@ -25,7 +25,17 @@ from innoclone.files.system import file_error
 from innoclone.store.objects import Objects
 from innoclone.store.sealing import KEY, derive
 
-__all__ = ["PASSPHRASE", "KeyEntry", "Secret", "add_key", "find_master", "key_entries", "remove_key", "secret_of"]
+__all__ = [
+    "LATEST_MOMENT",
+    "PASSPHRASE",
+    "KeyEntry",
+    "Secret",
+    "add_key",
+    "find_master",
+    "key_entries",
+    "remove_key",
+    "secret_of",
+]
 
 PASSPHRASE = "INNOCLONE_STORE_PASSPHRASE"  # noqa: S105 - the name of a variable
 FOLDER = "keys"
@@ -33,6 +43,7 @@ COST = {"n": 1 << 16, "r": 8, "p": 1}  # 64 MiB, a fifth of a second
 MOST_MEMORY = 1 << 30  # bytes that a store may ask scrypt for
 SHORTEST, LONGEST = 8, 32  # characters of a passphrase, bytes of a key file, at least
 LARGEST = 1 << 20  # bytes of a key file
+LATEST_MOMENT = 1e11  # seconds since the epoch: the year 5138
 LONGEST_ENTRY = 1 << 16  # bytes
 ID = re.compile(r"[0-9a-f]{16}\Z")
 
@@ -125,8 +136,7 @@ def find_master(objects: Objects, bound: bytes, secret: Secret) -> tuple[bytes, 
 def key_entries(objects: Objects) -> list[KeyEntry]:
     """All keys of the store, by age."""
     found = [
-        KeyEntry(name, str(entry.get("kind", "?")), float(entry.get("created", 0) or 0))  # type: ignore[arg-type]
-        for name, entry in _entries(objects)
+        KeyEntry(name, str(entry.get("kind", "?")), _moment(entry.get("created"))) for name, entry in _entries(objects)
     ]
     return sorted(found, key=lambda one: (one.created, one.id))
 
@@ -147,9 +157,14 @@ def _entries(objects: Objects) -> Iterator[tuple[str, dict[str, object]]]:
         if not ID.match(name) or one.size > LONGEST_ENTRY:
             continue
         entry: object = None
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(objects.read(one.name))
         yield name, entry if isinstance(entry, dict) else {}
+
+
+def _moment(value: object) -> float:
+    """Seconds since the epoch; 0 for what can't be that."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < LATEST_MOMENT else 0.0
 
 
 def _wrapping(secret: Secret, entry: dict[str, object]) -> bytes:

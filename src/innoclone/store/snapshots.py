@@ -19,6 +19,7 @@ import zstandard
 from innoclone.errors import CloneError, StoreDamaged, StoreMissing, UsageError, VersionUnsupported
 from innoclone.store.address import LATEST, SNAPSHOT
 from innoclone.store.contents import Contents, read_contents, read_packs
+from innoclone.store.keys import LATEST_MOMENT
 from innoclone.store.objects import AlreadyThere, Gone
 from innoclone.store.pack import Pack, expand
 from innoclone.store.repository import Repository
@@ -45,7 +46,6 @@ NAME = re.compile(r"(\d{8}T\d{12}Z)-([0-9a-f]{32})\Z")
 HEAD = b"innoclone snapshot 1\n"
 HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
 ABANDONED = b"innoclone abandoned run\n"
-LATEST_MOMENT = 1e11  # seconds since the epoch: the year 5138
 LONGEST = 16 << 20  # bytes of one, at most
 
 
