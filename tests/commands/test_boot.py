@@ -328,9 +328,11 @@ def test_records_of_the_recovery(tmp_path: Path) -> None:
     )
     assert read_recovery(tmp_path) is None
     record = folder / "#status_recovery"
-    record.write_text("1000000\n0\n")
+    record.write_text("1000000\n3500000\n")
     with pytest.raises(errors.FileError, match="can't read the record"):
         read_recovery(tmp_path)
+    record.write_text("1000000\n0\n")  # as a server leaves it that gave up
+    assert read_recovery(tmp_path) is None
     record.write_text("1000000\n0\n\n0\n\n")
     assert read_recovery(tmp_path) is None
     record.write_text("1000000\n3500000\n./log.000007\n1234\naaa:1-5,\nbbb:1-7\n")
