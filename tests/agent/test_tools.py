@@ -116,7 +116,11 @@ def test_an_exporter_with_its_defaults(agent: RunningAgent, exporter: Path, tmp_
 def test_empty_tables_are_a_servers(agent: RunningAgent, make_module_server: ServerFactory) -> None:
     """Column by column, with their types."""
     with agent.root() as ours, make_module_server().connect() as real:
-        names = answer(ours, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.tables")[1]
+        names = answer(
+            ours,
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.tables"
+            " WHERE TABLE_NAME NOT IN ('clone_served', 'clone_recipients')",  # which no server has
+        )[1]
         assert len(names) > 50
         wrong = []
         for schema, name in names:

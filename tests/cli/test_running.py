@@ -117,7 +117,10 @@ LIVE = """
     time.sleep(0.5)
     status.notes.append('noted')
     status.finish(Stage.FILE_COPY)
-    return SimpleNamespace(donor_uuid='', donor_version='9.7.4', connections=4, compression='off', cipher='')
+    return SimpleNamespace(
+        donor_uuid='', donor_version='9.7.4', connections=4, compression='off', cipher='', incremental=False,
+        directory='/x', kept=(),
+    )
 """
 
 

@@ -174,15 +174,15 @@ def test_encryption_without_tls_is_refused(innoclone, encrypting: Server, target
 
 
 def test_redo_that_was_encrypted_once(
-    innoclone, make_server: ServerFactory, programs: Programs, target: Path, tmp_path: Path
+    innoclone, make_server: ServerFactory, programs: Programs, tmp_path: Path
 ) -> None:
     """The key stays in the log until the donor starts anew, and nothing else tells of it."""
     server = make_server()
     with restarted_with_keyring(programs, server, tmp_path) as donor:
         rows(donor, "SET GLOBAL innodb_redo_log_encrypt = ON")
         rows(donor, "SET GLOBAL innodb_redo_log_encrypt = OFF")
-        assert innoclone("clone", dsn(donor), str(target)).returncode == 0
-        boot(BootOptions(target))
+        assert innoclone("clone", dsn(donor), str(tmp_path / "first")).returncode == 0
+        boot(BootOptions(tmp_path / "first"))
         donor.stop()
     with restarted(programs, server) as donor:
         clone_server(donor, tmp_path / "clone")

@@ -16,6 +16,7 @@ import pytest
 import innoclone
 from innoclone.cli.clonetable import listing_lines
 from innoclone.commands import generations as operation
+from innoclone.commands import local as local_operation
 from innoclone.commands.boot import boot
 from innoclone.commands.generations import add_generation, preview
 from innoclone.commands.listing import Kind, Sharing, list_clones
@@ -186,7 +187,7 @@ def test_a_clone_and_its_rules(
     assert [(path.name, "notes.txt" in why) for path, why in found.stuck] == [(name_for(now - 30 * DAY), True)]
     (folder / name_for(now - 30 * DAY) / "notes.txt").unlink()
 
-    monkeypatch.setattr(operation, "local", failing)
+    monkeypatch.setattr(local_operation, "local", failing)
     with pytest.raises(RuntimeError):
         add_generation(choice)
     assert {path.name for path in folder.iterdir() if not is_begun(path)} == there

@@ -13,7 +13,7 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.commands import restore as restore_module
+from innoclone.commands import wholeclone
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.commands.verify import verify
@@ -106,7 +106,7 @@ def test_a_clone_that_cannot_be_locked(small_clone: Path, tmp_path: Path, monkey
     def refuse(*_: object) -> int:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(restore_module, "take_lock", refuse)
+    monkeypatch.setattr(wholeclone, "take_lock", refuse)
     result = restored(small_clone, tmp_path / "new")
     assert any("can't be locked" in note for note in result.notes)
     assert contents(tmp_path / "new") == contents(small_clone)

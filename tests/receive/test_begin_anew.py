@@ -80,7 +80,7 @@ def test_connections_break(what: str, share: float, server: Server, programs: Pr
     assert any("begins anew" in note for note in result.notes), result.notes
     if share > 0.5:  # the files were copied by then
         assert result.summary.reused > 40
-        assert result.summary.written < 4 * MIB
+        assert result.summary.written < 16 * MIB  # of some 130; what a server writes by itself meanwhile
     assert_equal(programs, tmp_path / "clone", checksums(server))
 
 

@@ -83,6 +83,7 @@ def add_generation(
         raise no_sharing(folder)
 
     def make(new: Path, series: str, newest: Path | None) -> LocalResult:
+        status.notes.append(f"cloning {options.donor} into {new}")
         one = replace(
             options, directory=new, generations=0, keep=Policy(), keep_base=False, incremental="off", series=series
         )
@@ -94,7 +95,6 @@ def add_generation(
 
         return local(one, status=status, stopped=stopped, limits=limits)
 
-    status.notes.append(f"cloning {options.donor} into a new generation in {folder}")
     result, kept = add_to_series(folder, donor, options.policy, make, status, discard=options.discard_changes)
     return replace(result, kept=kept, notes=list(status.notes))
 
