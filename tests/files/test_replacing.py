@@ -193,7 +193,7 @@ def test_a_full_disk_never_lets_new_data_that_was_served_be_taken_back(
 def test_names_of_old_data_that_exist(tmp_path: Path) -> None:
     """Within one second; and what an earlier run did not come to remove."""
     world = World(tmp_path / "w", "new", keep=True)
-    for name in (time.strftime("old-%Y%m%dT%H%M%S", time.localtime(time.time() + more)) for more in range(5)):
+    for name in (time.strftime("old-%Y%m%dT%H%M%S", time.localtime(time.time() + more)) for more in range(120)):
         (world.places.folder / name / "schema").mkdir(parents=True)
     kept = world.places.put_aside(replaced(world))
     assert kept is not None
