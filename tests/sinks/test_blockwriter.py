@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from innoclone.errors import DiskFull, FileError
+from innoclone.native.library import library
 from innoclone.records.status import Counter
+from innoclone.sinks.blockwriter import FileWriter
 from innoclone.sinks.directory import Target
 from innoclone.stream.filetable import ClonedFile
 from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
@@ -45,19 +47,19 @@ def pages_of(size: int, seed: int = 1) -> bytes:
 @pytest.mark.parametrize("size", [2 * MIB, 6 * MIB + PAGE])
 def test_a_file_comes_in_pieces(target: Target, size: int, placed: bool) -> None:
     """Large ones go around the page cache, and pages of the next stage over what was written before; ``placed``: who
-    receives them writes them."""
+    receives them writes them; else a thread does, if the library is there."""
     content, noted = bytearray(pages_of(size)), []
     counter = Counter()
     file = cloned(target, "db/t.ibd", size)
-    writer = target.writer(MIB)
+    writer = FileWriter(target.open, buffer=MIB, old=0, fsync=True, behind=not placed)
 
     def give(at: int, count: int) -> None:
         view = writer.buffer()[:count]
         view[:] = content[at : at + count]
         place = writer.place(at, count)
-        assert place is not None
-        assert place.offset == at
         if placed:
+            assert place is not None
+            assert place.offset == at
             os.pwrite(place.file, view, place.offset)
             writer.wrote(at, count)
         else:
@@ -83,7 +85,7 @@ def test_a_file_comes_in_pieces(target: Target, size: int, placed: bool) -> None
 
 def test_a_place_around_the_page_cache(target: Target) -> None:
     """For large files and aligned pieces; once the file system has refused it, through the cache."""
-    writer = target.writer(MIB)
+    writer = FileWriter(target.open, buffer=MIB, old=0, fsync=True)
     writer.begin_stage(FILE, Counter())
     writer.open(cloned(target, "db/t.ibd", 8 * MIB))
     aligned, odd = writer.place(MIB, MIB), writer.place(MIB, 1000)
@@ -99,6 +101,43 @@ def test_a_place_around_the_page_cache(target: Target) -> None:
         writer.write(writer.buffer(), 0)
     assert writer.place(MIB, MIB) == odd._replace(offset=MIB)
     writer.close()
+
+
+@pytest.mark.skipif(library is None, reason="without it all is written at once")
+def test_a_full_disk_is_told_with_the_next_piece(target: Target) -> None:
+    """The thread has failed: whoever comes next hears why, and no note says that it is written."""
+    noted: list[int] = []
+    writer = FileWriter(lambda _: os.open("/dev/full", os.O_RDWR), buffer=MIB, old=0, fsync=False, behind=True)
+    writer.begin_stage(FILE, counter := Counter())
+    writer.open(cloned(target, "db/t.ibd", 2 * MIB))
+    writer.write(writer.buffer(), 0)
+    writer.after(lambda: noted.append(1))
+    with pytest.raises(DiskFull):
+        writer.write(writer.buffer(), MIB)
+    writer.drain()
+    writer.close()
+    assert (noted, counter.written) == ([], 0)
+
+
+@pytest.mark.skipif(library is None, reason="without it all is written at once")
+def test_a_piece_stays_as_it_is_until_it_is_written(target: Target) -> None:
+    """The next one comes in other memory; a note is called when its piece is written."""
+    noted: list[int] = []
+    file = cloned(target, "db/t.ibd", 8 * MIB)
+    writer = FileWriter(target.open, buffer=MIB, old=0, fsync=False, behind=True)
+    writer.begin_stage(FILE, Counter())
+    writer.open(file)
+    for number in range(8):
+        view = writer.buffer()
+        view[:] = bytes([number]) * MIB
+        assert writer.place(number * MIB, MIB) is None
+        assert noted == list(range(max(0, number - 1)))
+        writer.write(view, number * MIB)
+        writer.after(lambda number=number: noted.append(number))  # type: ignore[misc]
+    writer.drain()
+    writer.close()
+    assert noted == list(range(8))
+    assert file.path.read_bytes() == b"".join(bytes([number]) * MIB for number in range(8))
 
 
 def refusing(pwrite: Callable[..., int], direct: int) -> Callable[..., int]:
@@ -166,7 +205,7 @@ def test_a_full_disk(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    writer = target.writer(MIB)
+    writer = FileWriter(target.open, buffer=MIB, old=0, fsync=False)
     writer.begin_stage(FILE, Counter())
     writer.open(cloned(target, "db/t.ibd", 8 * MIB))
     monkeypatch.setattr(os, "pwrite", full)

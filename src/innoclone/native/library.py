@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["FILE", "VARIABLE", "Buffer", "Library", "address", "describe", "library", "load", "missing"]
 
-ABI = 2  # as in native.h
+ABI = 3  # as in native.h
 FILE = Path(__file__).with_name("libinnoclone.so")
 VARIABLE = "INNOCLONE_NATIVE"
 """``off``: do without the library. Anything else but nothing: the path of another one."""
@@ -46,8 +46,12 @@ class Library:
             "send_file", _int, _pointer, _int, _u64, _size, _pointer, _size, _pointer
         )  # fmt: skip
         self.block = self._function("block", _int, _pointer, _pointer)
+        self.behind_new = self._function("behind_new", _pointer)
+        self.behind_give = self._function("behind_give", _int, _pointer, _int, _pointer, _size, _u64, _size)
+        self.behind_wait = self._function("behind_wait", _int, _pointer, _pointer, _pointer)
+        self.behind_free = self._function("behind_free", None, _pointer)
 
-    def _function(self, name: str, result: type, *arguments: type) -> Function:
+    def _function(self, name: str, result: type | None, *arguments: type) -> Function:
         try:
             function = self._library[f"innoclone_{name}"]
         except AttributeError as error:

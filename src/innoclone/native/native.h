@@ -1,8 +1,8 @@
 /* The native core: what is done to many bytes at once, called through ctypes, so without Python's lock.
  *
  * It decides nothing. Every function checks the bounds it is given, refuses what makes no sense, and leaves whatever is
- * unusual to Python. No state but the way of the checksum, so any number of threads may call. No Python.h: one library
- * serves every Python.
+ * unusual to Python. No state but the way of the checksum and the writing threads of behind.c, so any number of threads
+ * may call. No Python.h: one library serves every Python.
  */
 #ifndef INNOCLONE_NATIVE_H
 #define INNOCLONE_NATIVE_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI 2 /* changes with every change of what Python sees of this file; library.py has the same number */
+#define ABI 3 /* changes with every change of what Python sees of this file; library.py has the same number */
 #define EXPORT __attribute__((visibility("default")))
 #define REFUSED (-1) /* what every function returns for arguments that make no sense */
 
@@ -89,6 +89,14 @@ struct block {
     uint32_t unused;
 };
 EXPORT int innoclone_block(struct channel *channel, struct block *block);
+
+/* behind.c: a thread that writes what one other thread gives it, one piece after the other */
+struct behind;
+EXPORT struct behind *innoclone_behind_new(void); /* NULL: no memory, no thread */
+EXPORT int innoclone_behind_give(struct behind *behind, int file, const uint8_t *from, size_t length, uint64_t offset,
+                                 size_t alignment);
+EXPORT int innoclone_behind_wait(struct behind *behind, size_t *written, int32_t *error);
+EXPORT void innoclone_behind_free(struct behind *behind);
 
 EXPORT int innoclone_abi(void);
 

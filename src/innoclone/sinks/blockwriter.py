@@ -2,7 +2,8 @@
 
 * Blocks of FILE COPY of large files go around the page cache (`DirectFile`).
 * Single pages, small files, and what has holes goes through the page cache.
-* Where nothing has to be looked at first, the native library writes what it received in the same call (`place`).
+* Where nothing has to be looked at first, the native library writes: in the call that receives (`place`), or, where
+  processors are left for that, in a thread of its own while the next piece is received (`Behind`).
 * An adopted file is compared with what comes, and gets the pages that differ.
 """
 
@@ -18,6 +19,8 @@ from innoclone.files.direct import DIRECT_MIN, DirectFile
 from innoclone.files.holes import hole_writer
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import file_error, start_writeback, write_all
+from innoclone.native.behind import Behind
+from innoclone.native.library import library
 from innoclone.native.pages import Place
 from innoclone.records.status import Counter
 from innoclone.stream.filetable import ClonedFile
@@ -25,17 +28,25 @@ from innoclone.wire.descriptors import StageNumber
 
 __all__ = ["FileWriter"]
 
+LEAST_BEHIND = 256 << 10  # bytes of a piece from which on it costs less to hand it over than to wait
 WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to disk
 
 
 class FileWriter:
     """A `innoclone.stream.sink.BlockWriter`."""
 
-    def __init__(self, opener: Callable[[Path], int], *, buffer: int, old: int, fsync: bool) -> None:
-        """``opener`` gives a file's descriptor. ``old``: bytes of a block of an adopted file, 0 where there is none."""
+    def __init__(
+        self, opener: Callable[[Path], int], *, buffer: int, old: int, fsync: bool, behind: bool = False
+    ) -> None:
+        """``opener`` gives a file's descriptor. ``old``: bytes of a block of an adopted file, 0 where there is none.
+        ``behind``: large pieces are written while the next is received, where the native library is there."""
         self.buffer_size = buffer
         self._opener, self._fsync = opener, fsync
         self._buffer = aligned_memory(buffer)  # page-aligned, as O_DIRECT wants it
+        self._behind = _behind() if behind and buffer >= LEAST_BEHIND else None
+        self._other = aligned_memory(buffer) if self._behind is not None else self._buffer
+        self._given: tuple[memoryview, int] | None = None  # to the thread: bytes, and their offset in the file
+        self._notes: list[Callable[[], None]] = []  # for when they are written
         self._old = memoryview(bytearray(old))
         self._stage = StageNumber.INIT
         self._counter = Counter()
@@ -59,6 +70,7 @@ class FileWriter:
             self._fd = -1
 
     def _open(self, file: ClonedFile) -> None:
+        self.drain()
         self.close_file()
         if file.dropped:
             return
@@ -76,11 +88,20 @@ class FileWriter:
             self._direct = DirectFile.of(self._fd)
 
     def buffer(self) -> memoryview:
-        """Memory for the next piece."""
+        """Memory for the next piece: not that of the one that is still being written."""
         return self._buffer
 
     def write(self, view: memoryview, offset: int) -> None:
         """Write it. Raises a file error."""
+        self.drain()
+        if self._behind is None or self._looks or self._fd < 0 or len(view) < LEAST_BEHIND:
+            self._write_now(view, offset)
+            return
+        self._behind.give(view, self._place(offset, len(view)))
+        self._given = view, offset
+        self._buffer, self._other = self._other, self._buffer
+
+    def _write_now(self, view: memoryview, offset: int) -> None:
         file, fd = self._file, self._fd
         if fd < 0 or file is None:
             return
@@ -101,8 +122,11 @@ class FileWriter:
 
     def place(self, offset: int, count: int) -> Place | None:
         """Where the native library may write; see `innoclone.stream.sink.BlockWriter.place`."""
-        if self._fd < 0 or self._looks:
+        if self._fd < 0 or self._looks or (self._behind is not None and count >= LEAST_BEHIND):
             return None
+        return self._place(offset, count)
+
+    def _place(self, offset: int, count: int) -> Place:
         direct = self._direct is not None and self._direct.fits(offset, count)
         return Place(self._direct.descriptor if direct and self._direct is not None else self._fd, offset, direct)
 
@@ -117,14 +141,30 @@ class FileWriter:
             start_writeback(self._descriptor, end - WRITEBACK, WRITEBACK)
 
     def after(self, note: Callable[[], None]) -> None:
-        """All that came before is written."""
-        note()
+        """All that came before is written, or it will be."""
+        if self._given is None:
+            note()
+        else:
+            self._notes.append(note)
 
     def drain(self) -> None:
-        """It is."""
+        """Wait for the thread. Raises a file error."""
+        if self._given is None or self._behind is None:
+            return
+        (view, offset), self._given = self._given, None
+        notes, self._notes = self._notes, []
+        if self._behind.wait():
+            self.wrote(offset, len(view))
+        else:
+            self._write_now(view, offset)
+        for note in notes:
+            note()
 
     def close_file(self) -> None:
-        """Close the file."""
+        """Close the file; what is being written to it is awaited, and forgotten."""
+        if self._given is not None and self._behind is not None:
+            self._behind.wait()
+            self._given, self._notes = None, []
         if self._direct is not None:
             self._direct.close()
             self._direct = None
@@ -136,3 +176,13 @@ class FileWriter:
     def close(self) -> None:
         """The same."""
         self.close_file()
+        if self._behind is not None:
+            self._behind.close()
+
+
+def _behind() -> Behind | None:
+    """A thread that writes; None where there is no native library, or can't be one more thread."""
+    try:
+        return Behind(library) if library is not None else None
+    except OSError:
+        return None

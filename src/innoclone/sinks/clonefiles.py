@@ -157,7 +157,7 @@ class CloneFiles:
     def writer(self, buffer: int) -> FileWriter:
         """For the blocks of one connection."""
         old = buffer if self.base is not None else 0
-        return FileWriter(self.open, buffer=buffer, old=old, fsync=self.fsync)
+        return FileWriter(self.open, buffer=buffer, old=old, fsync=self.fsync, behind=True)
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename a file; ``new`` must not exist."""
