@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import os
 import socket
 import ssl
+import threading
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from innoclone.native.library import Library
 from innoclone.native.transfer import Channel
 
 Pair = tuple[Any, Any]
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize("what", ["versions", "no libssl", "other context", "other socket", "too small"])
@@ -61,6 +65,28 @@ def test_a_session_is_the_sockets_own(pair: Pair) -> None:
     assert openssl is not None
     assert openssl.get_fd(session.address) == ours.fileno()
     assert openssl.get_version(session.address).decode() == ours.version()
+
+
+def test_reading_ahead(native: Library, pair: Pair) -> None:
+    """Records that OpenSSL holds already are given out, by the library and by Python, in whatever pieces."""
+    ours, theirs = pair
+    channel = Channel(native, ours, 5, read_ahead=True)
+    data = os.urandom(3 * MIB)
+    sender = threading.Thread(target=theirs.sendall, args=[data])
+    sender.start()
+    found = bytearray(len(data))
+    view, at = memoryview(found), 0
+    ours.settimeout(5)
+    for size in itertools.cycle((1, 7, 100_000, 16384, 5)):
+        piece = view[at : at + size]
+        at += ours.recv_into(piece) if size % 2 else channel.recv_into(piece)
+        if at == len(data):
+            break
+    sender.join()
+    assert found == data
+    theirs.sendall(b"more")
+    assert channel.recv_into(view[:4]) == 4
+    assert found[:4] == b"more"
 
 
 def test_before_the_handshake_there_is_none(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:

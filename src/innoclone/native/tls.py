@@ -19,6 +19,7 @@ from functools import cache
 
 __all__ = ["Functions", "Session", "session_of"]
 
+READ_AHEAD = 128 << 10  # bytes: of 16 KiB a record
 TRIED = ((3, 11), (3, 14))  # versions of Python whose PySSLSocket is known
 _pointer, _int, _text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
 
@@ -48,8 +49,11 @@ class OpenSsl:
         self.get_context = self.function("SSL_get_SSL_CTX", _pointer, _pointer)
         self.get_version = self.function("SSL_get_version", _text, _pointer)
         self.reason = self.function("ERR_reason_error_string", _text, ctypes.c_ulong)
+        self.set_read_ahead = self.function("SSL_set_read_ahead", None, _pointer, _int)
+        self.set_buffer_size = self.function("SSL_set_default_read_buffer_len", None, _pointer, ctypes.c_size_t)
+        self.free_buffers = self.function("SSL_free_buffers", _int, _pointer)
 
-    def function(self, name: str, result: type, *arguments: type) -> ctypes._NamedFuncPointer:
+    def function(self, name: str, result: type | None, *arguments: type) -> ctypes._NamedFuncPointer:
         """One of its functions."""
         found = self.library[name]
         found.restype, found.argtypes = result, arguments
@@ -64,6 +68,17 @@ class Session:
         self.address = address
         self._owner = owner  # which frees the SSL when it goes
         self._openssl = openssl
+
+    def read_ahead(self) -> None:
+        """From now on OpenSSL takes many records off the socket at once, not each one's header and the rest of it: what
+        it holds is not seen by who looks at the socket.
+
+        A buffer of another size is made when there is none, so the one that is there is let go first (SSL_free_buffers;
+        where something is in it, and from OpenSSL 3.2 on, it keeps its size, and one record is read at once).
+        """
+        self._openssl.set_read_ahead(self.address, 1)
+        self._openssl.set_buffer_size(self.address, READ_AHEAD)
+        self._openssl.free_buffers(self.address)
 
     def error(self, number: int) -> ssl.SSLError:
         """What Python would raise for an error of OpenSSL's."""

@@ -42,8 +42,12 @@ class ChannelStruct(ctypes.Structure):
 class Channel:
     """A connected socket, plain or with TLS, for one thread at a time."""
 
-    def __init__(self, native: Library, sock: socket.socket | ssl.SSLSocket, wait: float) -> None:
-        """Raises ValueError where the library can't have the TLS session: then it is Python's to move the bytes."""
+    def __init__(
+        self, native: Library, sock: socket.socket | ssl.SSLSocket, wait: float, *, read_ahead: bool = False
+    ) -> None:
+        """``read_ahead``: what comes is many bytes, and nobody polls the socket to see whether something has come.
+
+        Raises ValueError where the library can't have the TLS session: then it is Python's to move the bytes."""
         self._native, self._sock = native, sock
         self._session: Session | None = None
         self._struct = ChannelStruct(fd=sock.fileno())
@@ -55,6 +59,8 @@ class Channel:
                 raise ValueError("the TLS session is not as it is known of this Python")
             self._struct.tls = ctypes.pointer(self._session.functions)
             self._struct.session = self._session.address
+            if read_ahead:
+                self._session.read_ahead()
 
     @property
     def wait(self) -> float:

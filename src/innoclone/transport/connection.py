@@ -83,7 +83,9 @@ class Connection:
             self._login(compression)
             if library is not None:
                 with contextlib.suppress(ValueError):  # then Python receives it
-                    self._bulk = Channel(library, self._sock, POLL), Block(library, MOST)
+                    # `readable` is asked of what comes compressed.
+                    channel = Channel(library, self._sock, POLL, read_ahead=self._stream is None)
+                    self._bulk = channel, Block(library, MOST)
             self.set_timeout(timeout)
         except BaseException:
             self.close()
