@@ -6,9 +6,10 @@ Source of the layouts: InnoDB's clone0desc.h (names and offsets), checked agains
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ProtocolError
 from innoclone.wire.codec import Reader, text, u16be, u32be, u64be
 

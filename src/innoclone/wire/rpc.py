@@ -8,9 +8,9 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ProtocolError
 from innoclone.wire.codec import Reader, string, text, u32le
 from innoclone.wire.descriptors import Descriptor, Locator, StateDescriptor, parse_descriptor
