@@ -238,9 +238,13 @@ def test_everything_shows_who_takes_it(agent: Serving, recipient: Server, stored
     arguments = recipient, agent.port_of("slow"), tmp_path / "taken", "REQUIRE SSL"
     run = threading.Thread(target=take, args=arguments, kwargs={"settings": ALONE})
     run.start()
-    query = "SELECT USER, HOST, STAGE, THREADS, DATA, ESTIMATE, NETWORK, TLS FROM performance_schema.clone_recipients"
-    wait_for(lambda: (found := agent.rows(query)) and found[0][4] > 0)
-    ((user, host, stage, threads, data, estimate, network, tls),) = agent.rows(query)
+    query = (
+        "SELECT USER, HOST, STAGE, THREADS, DATA, ESTIMATE, NETWORK, TLS, DATA_SPEED, NETWORK_SPEED"
+        " FROM performance_schema.clone_recipients"
+    )
+    wait_for(lambda: (found := agent.rows(query)) and found[0][8] > 0)
+    ((user, host, stage, threads, data, estimate, network, tls, speed, network_speed),) = agent.rows(query)
+    assert 0 < speed < network_speed
     assert (user, host, stage, threads, tls) == (USER, "127.0.0.1", "FILE COPY", 1, "YES")
     assert 0 < data < estimate
     assert network > 0
@@ -248,10 +252,12 @@ def test_everything_shows_who_takes_it(agent: Serving, recipient: Server, stored
     (slow,) = (one for one in page["served"] if one["name"] == "slow")
     (taking,) = slow["recipients"]
     assert (taking["user"], taking["stage"], taking["tls"]) == (USER, "FILE COPY", True)
+    assert taking["bytes_per_second"] > 0
     found = read(get(port_of(agent), "/metrics")[1])
     assert found["innoclone_donor_recipients{name=slow}"] == 1
     assert 0 < found["innoclone_donor_data_bytes{name=slow}"] < found["innoclone_donor_estimate_bytes{name=slow}"]
     assert found["innoclone_donor_connections{name=slow}"] == 2
+    assert found["innoclone_donor_bytes_per_second{name=slow}"] > 0
     assert found["innoclone_connections"] == 0
     text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     exported = {name.partition("{")[0] for name in found if name.startswith("innoclone_donor_")}

@@ -17,6 +17,7 @@ from innoclone.errors import (
     Interrupted,
     NetworkError,
     NotMySQL,
+    PacketTooSmall,
     PluginMissing,
     PrivilegeMissing,
     TargetExists,
@@ -26,8 +27,10 @@ from innoclone.errors import (
 __all__ = ["MESSAGE_LENGTH", "Failure", "in_answer", "in_statements", "in_table"]
 
 CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
-OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
-WRAPPED = {kind.number for kind in (*CONNECTING, NetworkError, PrivilegeMissing, PluginMissing)}
+FOUND_UNFIT = (NetworkError, PrivilegeMissing, PluginMissing, PacketTooSmall)
+OF_THE_DONOR = (*CONNECTING, *FOUND_UNFIT, DonorError)
+WRAPPED = {kind.number for kind in (*CONNECTING, *FOUND_UNFIT)}
+NOT_REACHED = re.compile(r"can't connect to (\S+): .*")
 MESSAGE_LENGTH = 512  # characters of ERROR_MESSAGE
 DONOR = 3862  # ER_CLONE_DONOR
 GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
@@ -65,6 +68,8 @@ def in_answer(error: CloneError, directory: Path, *, guide: bool) -> CloneError:
     elif isinstance(error, Interrupted):
         message = "Query execution was interrupted"
     elif isinstance(error, CONNECTING):
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno:  # as libmysqlclient has it
+            message = NOT_REACHED.sub(rf"Can't connect to MySQL server on '\1' ({error.__cause__.errno})", message)
         message = f"Connect failed: {number} : {message}"
     elif isinstance(error, OF_THE_DONOR):
         message = f"{getattr(error, 'donor_number', 0) or number} : {message}"
