@@ -26,6 +26,8 @@ REASON = re.compile(r"mysqltest: (?!Results saved|Logging|Connecting|Start|\.\.\
 WHY = 8  # lines
 # What differs by design.
 MEANT = {
+    ("donor", "remote_error_basic"): "serve --live refuses an unfit server when it starts, [serve.NAME] each clone",
+    ("donor", "remote_error_features"): "it names the stock donor's account; and its mysqld can't be started by root",
     ("recipient", "remote_error_basic"): "an agent brings an earlier clone up to date, where the plugin refuses (2D)",
     (
         "recipient",
