@@ -23,6 +23,7 @@ from innoclone.errors import (
     TargetExists,
     TlsFailed,
 )
+from innoclone.transport.donorerrors import passed_on
 
 __all__ = ["MESSAGE_LENGTH", "Failure", "in_answer", "in_statements", "in_table"]
 
@@ -72,7 +73,7 @@ def in_answer(error: CloneError, directory: Path, *, guide: bool) -> CloneError:
             message = NOT_REACHED.sub(rf"Can't connect to MySQL server on '\1' ({error.__cause__.errno})", message)
         message = f"Connect failed: {number} : {message}"
     elif isinstance(error, OF_THE_DONOR):
-        message = f"{getattr(error, 'donor_number', 0) or number} : {message}"
+        message = "{} : {}".format(*passed_on(number, message))
     shown = _numbered(number, guide=guide)
     if isinstance(error, OF_THE_DONOR):
         shown, message = (DONOR if shown == number else shown), f"Clone Donor Error: {message}."
@@ -82,8 +83,9 @@ def in_answer(error: CloneError, directory: Path, *, guide: bool) -> CloneError:
 def in_table(code: int, message: str, *, guide: bool) -> tuple[int, str]:
     """ERROR_NO and ERROR_MESSAGE, as in the statement's own error."""
     shown = _numbered(code, guide=guide)
-    if code in WRAPPED:
-        shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {code} : {message}."
+    number, text = passed_on(code, message)
+    if code in WRAPPED or message != text:
+        shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {number} : {text}."
     return shown, " ".join(message.split())[:MESSAGE_LENGTH]
 
 
