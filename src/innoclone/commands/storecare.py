@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,8 +69,9 @@ def make_store(access: StoreAccess, *, encrypted: bool, single_writer: bool) -> 
 def list_store(access: StoreAccess, policy: Policy | None = None) -> StoreListing:
     """All snapshots, and with a ``policy`` which of them it would keep."""
     unreadable: list[CloneError] = []
-    found = snapshots_of(opened(access), unreadable=unreadable)
-    reasons = _reasons(found, policy) if policy else {}
+    repository = opened(access)
+    found = snapshots_of(repository, unreadable=unreadable)
+    reasons = _reasons(found, policy, repository.now()) if policy else {}
     listed = tuple(Listed(one, reasons.get(one.name) if policy else None) for one in found)
     return StoreListing(access.address, listed, tuple(unreadable))
 
@@ -155,7 +155,7 @@ def forget_snapshots(
         chosen = list({one.name: one for one in found}.values())
     else:
         found = snapshots_of(repository)
-        reasons = _reasons(found, policy)
+        reasons = _reasons(found, policy, repository.now())
         chosen = [one for one in found if not reasons[one.name]]
         kept = tuple(Listed(one, reasons[one.name]) for one in found if reasons[one.name])
     used = forget(repository, chosen, dry_run=dry_run)
@@ -198,13 +198,14 @@ def _encrypted(access: StoreAccess) -> Repository:
     return repository
 
 
-def _reasons(snapshots: Sequence[Snapshot], policy: Policy) -> dict[str, tuple[str, ...]]:
-    """For each snapshot, by name, the rules that keep it; each server has its own series."""
+def _reasons(snapshots: Sequence[Snapshot], policy: Policy, now: float) -> dict[str, tuple[str, ...]]:
+    """For each snapshot, by name, the rules that keep it; each server has its own series. ``now`` is by
+    the store's clock, as the snapshots' moments are."""
     series: dict[str, list[Snapshot]] = {}
     for one in snapshots:
         series.setdefault(one.donor, []).append(one)
     found = {}
     for own in series.values():
-        verdicts = apply([one.moment for one in own], policy, time.time())
+        verdicts = apply([one.moment for one in own], policy, now)
         found.update({one.name: verdict.reasons for one, verdict in zip(own, verdicts, strict=True)})
     return found
