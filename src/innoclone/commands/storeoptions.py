@@ -9,7 +9,7 @@ from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, bounded, refu
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.timings import STALL_TIMEOUT
 
-__all__ = ["BackupOptions", "LiveBackupOptions", "StoreAccess", "StoreRestoreOptions"]
+__all__ = ["BackupOptions", "BootCheckOptions", "LiveBackupOptions", "StoreAccess", "StoreRestoreOptions"]
 
 MOST_STREAMS = 8  # connections of a backup without a local copy: each has a pack in memory
 
@@ -63,6 +63,23 @@ class LiveBackupOptions:
         bounded("threads", self.threads, 1, MOST_STREAMS)
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+
+
+@dataclass(frozen=True)
+class BootCheckOptions:
+    """A snapshot is restored to a folder for a while, and a private mysqld comes up on it. Raises UsageError when a
+    value is out of bounds."""
+
+    store: StoreAccess
+    snapshot: str
+    scratch: Path | None = None  # a folder with room for all of it; None: that of temporary files
+    mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone; None: where its manifest says
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what no check could run with."""
+        bounded("threads", self.threads, 1, MAX_THREADS)
 
 
 @dataclass(frozen=True)
