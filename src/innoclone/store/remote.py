@@ -99,11 +99,12 @@ class RemoteObjects:
                 self._obstore.delete(self._store, names)
                 return
         except Exception as error:
-            if not self._knows_no_bulk(error):
-                raise self._fault(error, "can't remove objects") from error
-            self._one_by_one = True
-            if self.address.lower().startswith("s3"):  # else it asks for one in the same way
-                self._store = self._opened({"aws_disable_bulk_delete": "true"})
+            if self._knows_no_bulk(error):
+                self._one_by_one = True
+                if self.address.lower().startswith("s3"):  # else it asks for one in the same way
+                    self._store = self._opened({"aws_disable_bulk_delete": "true"})
+            elif not isinstance(fault := self._fault(error, "can't remove objects"), Gone):
+                raise fault from error
         for name in names:
             self._delete(name)
 
