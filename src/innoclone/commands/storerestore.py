@@ -183,6 +183,8 @@ class _Restore:
                 StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
                 stop_on_request(target.lock, self.stopped),
             ):
+                if self.delta:
+                    self._set_aside(target)
                 if not goes_on:
                     self._make(contents, places, target)
                 differing = self._compare(contents, places, target, reader, key) if self.delta else {}
@@ -201,7 +203,10 @@ class _Restore:
             self.keyring.give(target.root)
         except BaseException as error:
             self.keyring.discard()
-            if self.delta or (_may_go_on(error) and fetched is not None and fetched.done):
+            if self.delta:
+                if not target.put_back():  # from the first change on the same command goes on
+                    target.release()
+            elif _may_go_on(error) and fetched is not None and fetched.done:
                 target.release()
             else:
                 target.discard()
@@ -214,7 +219,12 @@ class _Restore:
     def _begin(self, contents: Contents, places: list[Path], snapshot: Snapshot) -> tuple[Fetched | None, Target, bool]:
         """What was fetched by an earlier process, the target, and whether that goes on."""
         if self.delta:
-            return None, self._onto(), False
+            options = self.options
+            target = Target(
+                self.directory, options.map_paths, fsync=options.fsync, reuse=True, keep=True, data=True,
+                discard_changes=options.discard_changes,
+            )  # fmt: skip
+            return None, target, False
         fetched = Fetched(self.directory, snapshot.run)
         goes_on = is_unfinished(self.directory) and fetched.may_go_on(places, [file.size for file in contents.files])
         target = Target(self.directory, self.options.map_paths, fsync=self.options.fsync, keep=goes_on)
@@ -223,21 +233,11 @@ class _Restore:
             self.status.notes.append(f"going on with what was restored: {len(fetched.done)} packs are there")
         return fetched, target, goes_on
 
-    def _onto(self) -> Target:
-        """What is there, marked and set aside, and what isn't data kept beside. Raises as `keep_beside`."""
-        target = Target(
-            self.directory, self.options.map_paths, fsync=self.options.fsync, reuse=True, keep=True, data=True,
-            discard_changes=self.options.discard_changes,
-        )  # fmt: skip
-        try:
-            if (beside := keep_beside(target, self.directory)) is not None:
-                self.status.notes.append(f"what is a server's own in {self.directory} was moved to {beside}")
-            target.clear()
-        except BaseException:
-            if not target.put_back():
-                target.release()
-            raise
-        return target
+    def _set_aside(self, target: Target) -> None:
+        """What isn't data goes beside, tablespaces into our own folder, all else away. Raises as `keep_beside`."""
+        if (beside := keep_beside(target, self.directory)) is not None:
+            self.status.notes.append(f"what is a server's own in {self.directory} was moved to {beside}")
+        target.clear()
 
     def _compare(
         self, contents: Contents, places: list[Path], target: Target, reader: PackReader, key: bytes
