@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from innoclone.commands.options import VerifyOptions
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import BootCheckOptions, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.verify import VerifyReport, verify
 from innoclone.errors import DiskSpace, VerifyFailed
 from innoclone.files.scratch import scratch_folder
 from innoclone.files.system import file_error
@@ -30,9 +32,10 @@ from innoclone.server.programs import find_programs
 from innoclone.store.checks import CHECKED, record_check
 from innoclone.store.repository import Repository
 from innoclone.store.snapshots import Snapshot, find
+from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
-__all__ = ["BootChecked", "boot_check", "restored_for_a_while"]
+__all__ = ["BootChecked", "boot_check", "verify_snapshot"]
 
 PREFIX = "innoclone-check-"
 FOR_SERVER = 256 << 20  # bytes that a server writes when it comes up: undo log, temporary tables, doublewrite files
@@ -58,7 +61,7 @@ def boot_check(
     stopped = stopped if stopped is not None else threading.Event()
     repository = opened(options.store, stopped)
     snapshot = find(repository, options.snapshot)
-    with restored_for_a_while(options, repository, snapshot, status, stopped, boot=True) as result:
+    with _restored_for_a_while(options, repository, snapshot, status, stopped, boot=True) as result:
         _refuse_other_position(snapshot, result.position)
         found = {
             "mysqld": result.booted,
@@ -76,8 +79,29 @@ def boot_check(
     )  # fmt: skip
 
 
+def verify_snapshot(
+    options: BootCheckOptions, against: Endpoint | None = None, *, status: CloneStatus | None = None,
+    stopped: threading.Event | None = None,
+) -> VerifyReport:  # fmt: skip
+    """Check a snapshot as `verify` does a clone, restored for a while. Raises what that does, a `CloneError`."""
+    status = status if status is not None else CloneStatus()
+    stopped = stopped if stopped is not None else threading.Event()
+    repository = opened(options.store, stopped)
+    snapshot = find(repository, options.snapshot)
+    if against is not None:
+        find_programs(options.mysqld)
+    with _restored_for_a_while(options, repository, snapshot, CloneStatus(), stopped, boot=False) as result:
+        return verify(
+            VerifyOptions(
+                result.directory, against=against, mysqld=options.mysqld, threads=options.threads,
+                keyring=options.keyring,
+            ),
+            status=status, stopped=stopped,
+        )  # fmt: skip
+
+
 @contextlib.contextmanager
-def restored_for_a_while(
+def _restored_for_a_while(
     options: BootCheckOptions, repository: Repository, snapshot: Snapshot, status: CloneStatus,
     stopped: threading.Event, *, boot: bool,
 ) -> Iterator[RestoreResult]:  # fmt: skip
