@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI 2 /* changes with every change of what Python sees of this file; library.py has the same number */
+#define ABI 3 /* changes with every change of what Python sees of this file; library.py has the same number */
 #define EXPORT __attribute__((visibility("default")))
 #define REFUSED (-1) /* what every function returns for arguments that make no sense */
 
@@ -61,7 +61,6 @@ struct channel {
 };
 
 EXPORT int innoclone_receive(struct channel *channel, uint8_t *into, size_t room, size_t wanted, size_t *received);
-EXPORT int innoclone_send(struct channel *channel, const uint8_t *from, size_t length, size_t *sent);
 EXPORT int innoclone_send_file(struct channel *channel, int file, uint64_t offset, size_t count, uint8_t *buffer,
                                size_t room, size_t *sent);
 EXPORT int innoclone_write(int file, const uint8_t *from, size_t length, uint64_t offset, size_t alignment,
