@@ -45,6 +45,7 @@ class Library:
             "send_file", _int, _pointer, _int, _u64, _size, _pointer, _size, _pointer
         )  # fmt: skip
         self.block = self._function("block", _int, _pointer, _pointer)
+        self.span = self._function("span", _int, _pointer)
 
     def _function(self, name: str, result: type, *arguments: type) -> Function:
         try:
