@@ -70,6 +70,8 @@ def main() -> int:
     parser.add_argument("--tables", type=_numbers, default=[100, 10000, 50000], metavar="N,...",
                         help="default 100,10000,50000; or -")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="begin nothing later than that (default 60); what is"
+                        " left out is said")  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--work", type=Path, help="where servers and clones go (default: --out)")
     parser.add_argument("--publish", action="store_true", help="renew docs/bench-scale.md and its picture")
@@ -79,6 +81,7 @@ def main() -> int:
         refuse_company()
     compile_ours()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
+    options.until = time.monotonic() + 60 * options.minutes
     cases: list[Case] = []
     failed = Failures()
     for kind, counts in (("GiB", options.sizes), ("tables", options.tables)):
@@ -108,6 +111,7 @@ def _measure_kind(
     programs, password, have = provide_programs(print), secrets.token_urlsafe(12), 0
     for case in wanted:
         try:
+            _check_time(options)
             _check_room(case, have, work)
             begin = time.monotonic()
             _grow_donor(programs, work / "donor", case, have)
@@ -118,6 +122,12 @@ def _measure_kind(
             failed.note(f"{case.count:,} {case.kind}", error)
         cases += [case] if case.ours and case.stock else []
         save(options.out / "scale.json", [vars(each) for each in cases])
+
+
+def _check_time(options: argparse.Namespace) -> None:
+    """Raises OSError when nothing is to begin any more."""
+    if time.monotonic() > options.until:
+        raise OSError(f"left out: {options.minutes:g} minutes have passed")
 
 
 def _check_room(case: Case, have: int, work: Path) -> None:
@@ -146,6 +156,7 @@ def _measure(
             ours = partial(_ours, dsn, password, work / "clone", case)
             stock = partial(_stock, recipient, cursor, statement, case)
             for number in range(options.rounds):
+                _check_time(options)
                 for run in (ours, stock) if number % 2 == 0 else (stock, ours):
                     what = f"{case.count:,} {case.kind}, {'ours' if run is ours else 'stock'}, round {number + 1}"
                     one = partial(_once, run, donor, work / "clone")
@@ -201,7 +212,8 @@ def _grow_donor(programs: Programs, datadir: Path, case: Case, have: int) -> Non
     if not have:
         shutil.rmtree(datadir, ignore_errors=True)
         Server.initialize(programs, datadir)
-    server = Server.start(programs, datadir, options=FAST, timeout=600)
+    options = FAST if have else (*FAST, "--performance-schema=OFF")  # which the clone plugin needs, once it is there
+    server = Server.start(programs, datadir, options=options, timeout=600)
     try:
         with server.connect() as connection, connection.cursor() as cursor:
             for number in range(20):
