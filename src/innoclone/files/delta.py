@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.files.blocks import Blocks
 from innoclone.files.copying import BLOCK, Reader, Writer
 from innoclone.files.direct import DIRECT_MIN
