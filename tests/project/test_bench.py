@@ -120,6 +120,32 @@ def test_scale_names_what_a_unit_costs(programs: Programs, tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"scale.json", "scale.png"}, "data and servers are gone"
 
 
+def test_a_run_that_fails_is_said_and_missing() -> None:
+    """The others go on, and rounds are compared in which both ran."""
+    script = """
+from bench.measure import CommandFailed
+from bench.trying import Failures, ratio_of
+failed = Failures()
+def fail():
+    raise CommandFailed("ended with 1")
+found = [failed.undisturbed("a row", run, insist=False) for run in (lambda: 2.0, fail, lambda: 9.0)]
+assert found == [2.0, None, 9.0] and failed == ["a row: ended with 1"]
+assert ratio_of(found, [4.0, 1.0, None]) == 0.5 and ratio_of(found, [None, 1.0, None]) is None
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "FAILED: a row: ended with 1" in done.stdout
+
+
+def test_scale_begins_nothing_late(programs: Programs, tmp_path: Path) -> None:
+    """What was measured is kept, and what is left out is said."""
+    command = [sys.executable, "-m", "bench.scale", "--tables=3", "--sizes=-", "--minutes=0", f"--out={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "failed: 3 tables: left out: 0 minutes have passed" in done.stdout
+    assert json.loads((tmp_path / "scale.json").read_text()) == []
+
+
 def test_donor_serves_recipients_and_increments(programs: Programs, tmp_path: Path) -> None:
     bench(
         "donor", "--kinds=plain-1", "--link=loopback", "--parts=0.01", "--size=0.01", "--base=0.02", "--rounds=1",
