@@ -25,7 +25,7 @@ from innoclone.errors import (
     TargetUnusable,
     TooManyOpenFiles,
 )
-from innoclone.transport import ssh
+from innoclone.transport import ssh, sshlogin
 from innoclone.transport.sockets import open_socket
 from innoclone.transport.ssh import STDIO_USER, SshRoute, SshWay
 from innoclone.version import __version__
@@ -39,6 +39,8 @@ ROUTE = SshRoute("dbhost")
 # An innoclone over there: it keeps its requests in a file, and sends back what a connection gets.
 PEER = f"""
 import os, sys
+if "-G" in sys.argv:
+    sys.exit(0)
 def line():
     found = b""
     while not found.endswith(b"\\n"):
@@ -292,9 +294,10 @@ def test_nobody_is_asked_where_there_is_no_terminal(fake, monkeypatch):
 @pytest.mark.parametrize(("terminal", "typing", "most"), [("/nowhere/tty", 0.0, 4), (os.devnull, 1e9, 4),
                                                           (os.devnull, 0.0, 1)])  # fmt: skip
 def test_few_log_in_at_once(terminal, typing, most, fake, monkeypatch):
-    """One where somebody may be asked by each: the first took long, on a terminal."""
+    """One where somebody may be asked by each: the first took long, on a terminal, and nothing is shared."""
     monkeypatch.setattr(ssh, "TERMINAL", terminal)
-    monkeypatch.setattr(ssh, "TYPING", typing)
+    monkeypatch.setattr(sshlogin, "TYPING", typing)
+    monkeypatch.setattr(sshlogin, "LONGEST", 0)
     fake.does(
         "import glob, time\n"
         "say(HELLO); l = line(); mine = os.environ['NOTES'] + '.%d' % os.getpid()\n"
@@ -324,5 +327,5 @@ def test_the_words_for_what_is_cloned():
 
 def test_the_words_for_a_route():
     assert str(SshRoute("fe80::1", "me", 22, "/opt/innoclone")) == "ssh://me@[fe80::1]:22"
-    assert SshRoute("h", "me", 22, "~/in here").command(batch=True)[-3:] == ["--", "h", "~/'in here' serve --stdio"]
-    assert SshRoute("h", "me", 22).command(batch=False)[1:-3] == ["-T", "-oClearAllForwardings=yes", "-p22", "-lme"]
+    assert SshRoute("h", "me", 22, "~/in here").command()[-3:] == ["--", "h", "~/'in here' serve --stdio"]
+    assert SshRoute("h", "me", 22).command()[1:-3] == ["-T", "-oClearAllForwardings=yes", "-p22", "-lme"]
