@@ -174,6 +174,34 @@ def test_nobody_comes_back(small_clone: Path, far: Sshd, tmp_path: Path) -> None
     assert_equal(small_clone, tmp_path / "taken")
 
 
+def test_the_first_ssh_is_killed(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
+    """Nobody says goodbye then: the donor over there ends with the last connection all the same, once all is taken."""
+    status, limits = CloneStatus(), Limits(data=30.0)
+    with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(small_clone)) as way:
+        options = CloneOptions(donor=way.endpoint, directory=tmp_path / "taken", threads=1)
+        with ThreadPoolExecutor(1) as pool:
+            job = pool.submit(clone, options, status=status, limits=limits)
+            wait_until(lambda: copied(status) > 8 * MIB)
+            assert way._keeper is not None
+            way._keeper.process.kill()
+            limits.data = 0.0
+            job.result(PATIENCE)
+    assert status.restarts == 0
+    wait_until(lambda: not far_processes(far))
+
+
+def test_check(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
+    """What a clone through ssh would find, without a clone."""
+    words = ["check", "--no-defaults", f"--via=ssh://{far.host}", f"--remote-innoclone={PROGRAM}"]
+    for directory, status, text in ((small_clone, 0, "completed OK!"), (tmp_path, 10, "not a data directory")):
+        done = subprocess.run(
+            [PROGRAM, *words, f"--from-dir={directory}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert (done.returncode, text in done.stdout + done.stderr) == (status, True), done.stderr
+    wait_until(lambda: not far_processes(far))
+
+
 # ---- what goes wrong with a real ssh ----------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from innoclone.errors import (
     AccessDenied,
+    ConnectionLimit,
     InnocloneMissing,
     InnocloneVersion,
     Interrupted,
@@ -314,6 +315,34 @@ def test_few_log_in_at_once(terminal, typing, most, fake, monkeypatch):
     counts = [int(line) for line in fake.notes.split(b"\n") if line.isdigit()]
     assert len(counts) == 13
     assert max(counts) <= most
+
+
+def test_a_login_that_is_shared(fake, monkeypatch):
+    """Where nobody can be asked again; what sshd has no more sessions for is no connection, and no failure of the way.
+    A shared one that fails otherwise says so."""
+    monkeypatch.setattr(ssh, "TERMINAL", os.devnull)
+    monkeypatch.setattr(sshlogin, "LONGEST", 1000)
+    fake.does(
+        "words = ' '.join(sys.argv)\n"
+        "if 'BatchMode' in words and 'ControlPath' not in words:\n"
+        "    sys.exit(sys.stderr.write('Permission denied (publickey).\\n') and 255)\n"
+        "if 'BatchMode' in words and os.path.exists(os.environ['NOTES'] + '.full'):\n"
+        "    sys.exit(sys.stderr.write(open(os.environ['NOTES'] + '.full').read()) and 255)\n" + ALL_WELL
+    )
+    full = fake.folder / "notes.full"
+    with way() as there:
+        with there.connect() as sock:
+            sock.sendall(b"one")
+            assert sock.recv(10) == b"one"
+        full.write_text("Session open refused by peer")
+        with pytest.raises(ConnectionLimit):
+            there.connect()
+        full.write_text("Connection closed")
+        with pytest.raises(SshFailed):
+            there.connect()
+        full.write_text("Permission denied")
+        with pytest.raises(AccessDenied):
+            there.connect()
 
 
 def test_the_words_for_what_is_cloned():
