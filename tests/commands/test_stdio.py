@@ -33,6 +33,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.ssh import SshRoute, SshWay
 from local_clones import booted_copy, checksums
+from managed import MakeManaged, assert_old
 from restores import linked_clone
 from servers import ServerFactory, endpoint_of
 from serving import assert_taken
@@ -200,6 +201,26 @@ def test_check(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
         )  # fmt: skip
         assert (done.returncode, text in done.stdout + done.stderr) == (status, True), done.stderr
     wait_until(lambda: not far_processes(far))
+
+
+def test_a_server_on_a_stored_clone_of_another_host(
+    make_managed: MakeManaged, small_clone: Path, small_donor: Server, far: Sshd, tmp_path: Path
+) -> None:
+    """`replace --via`: refused, it serves its old data; else what is stored over there."""
+    server = make_managed()
+    config = tmp_path / "managed.toml"
+    config.write_text(server.toml())
+    words = ["replace", "--no-defaults", f"--config={config}", f"--via=ssh://{far.host}"]
+    for directory, status in ((tmp_path, 10), (small_clone, 0)):
+        assert_old(server)
+        done = subprocess.run(
+            [PROGRAM, *words, f"--remote-innoclone={PROGRAM}", f"--from-dir={directory}"], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+    assert server.schemas() == {"theirs"}
+    sums = "CHECKSUM TABLE theirs.t"
+    assert server.run(sums) == rows(small_donor, sums)
 
 
 # ---- what goes wrong with a real ssh ----------------------------------------------------------------------------
