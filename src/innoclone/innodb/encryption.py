@@ -14,9 +14,10 @@ import hmac
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
+from innoclone.dataclass import dataclass
 from innoclone.innodb.page import (
     ENCRYPTED_TYPES,
     HEADER_SIZE,
