@@ -210,8 +210,8 @@ class EncryptedMatrix:
         restore(RestoreOptions(self._work / "first", self._target, mysqld_check=True))
         self._prove(self._target)
 
-    def stored(self) -> None:
-        """Out of a store; the keyring was kept elsewhere."""
+    def stored(self, *, again: bool = False) -> None:
+        """Out of a store; the keyring was kept elsewhere. And ``again``, onto what is there, what has changed since."""
         key = self._work / "key"
         key.write_bytes(os.urandom(32))
         access = StoreAccess(f"file://{self._work}/store", key_file=key)
@@ -219,6 +219,11 @@ class EncryptedMatrix:
         clone(CloneOptions(endpoint_of(self._donor), self._work / "first"))
         backup(BackupOptions(self._work / "first", access))
         restore_from_store(StoreRestoreOptions(access, "latest", self._target))
+        if again:
+            self._change()
+            local(LocalOptions(endpoint_of(self._donor), self._work / "first"))
+            backup(BackupOptions(self._work / "first", access))
+            restore_from_store(StoreRestoreOptions(access, "latest", self._target, delta=True))
         self._prove(self._target)
 
     def taken(self) -> None:
@@ -313,6 +318,7 @@ WAYS: dict[str, Callable[[EncryptedMatrix], None]] = {
     "ten generations": EncryptedMatrix.generations,
     "restore": EncryptedMatrix.restored,
     "store": EncryptedMatrix.stored,
+    "store again": partial(EncryptedMatrix.stored, again=True),
     "stock recipient": EncryptedMatrix.taken,
 }
 
