@@ -47,6 +47,8 @@ from innoclone.store.writing import PackTable
 
 __all__ = ["backup_live"]
 
+CLONE_FIRST = "clone it to a directory, with its keyring, and back that up"
+
 
 def backup_live(
     options: LiveBackupOptions,
@@ -89,6 +91,11 @@ class _Live:
         facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
         self.status.notes += facts.notes
         facts.verdict()
+        if facts.encrypted:  # an account without PROCESS isn't told: then the first file that comes tells
+            raise EncryptionUnsupported(
+                f"the donor has {facts.encrypted}, and a backup that goes straight into a store has no keyring",
+                hint=CLONE_FIRST,
+            )
         return facts
 
     def _stream(
@@ -140,7 +147,7 @@ class _Live:
         try:
             return recipient.run(), facts
         except EncryptionUnsupported as error:
-            error.advice = "clone it to a directory, with its keyring, and back that up"
+            error.advice = CLONE_FIRST
             raise
 
     def _gather(
