@@ -50,7 +50,7 @@ from innoclone.store.snapshots import Snapshot
 from innoclone.store.writing import PackTable
 from innoclone.version import __version__
 
-__all__ = ["BackupResult", "backup", "compact", "known_of", "says_of_itself"]
+__all__ = ["ANYWHERE", "BackupResult", "backup", "compact", "known_of", "says_of_itself"]
 
 NAMED = 5  # problems that an error names
 ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot

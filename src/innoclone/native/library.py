@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["FILE", "VARIABLE", "Buffer", "Library", "address", "describe", "library", "load", "missing"]
 
-ABI = 3  # as in native.h
+ABI = 4  # as in native.h
 FILE = Path(__file__).with_name("libinnoclone.so")
 VARIABLE = "INNOCLONE_NATIVE"
 """``off``: do without the library. Anything else but nothing: the path of another one."""
@@ -41,7 +41,6 @@ class Library:
         self.stamps = self._function("stamps", _i64, _pointer, _size, _u32, _pointer, _size)
         self.differing = self._function("differing", _i64, _pointer, _pointer, _size, _size, _size, _pointer, _size)
         self.receive = self._function("receive", _int, _pointer, _pointer, _size, _size, _pointer)
-        self.send = self._function("send", _int, _pointer, _pointer, _size, _pointer)
         self.send_file = self._function(
             "send_file", _int, _pointer, _int, _u64, _size, _pointer, _size, _pointer
         )  # fmt: skip
@@ -50,6 +49,7 @@ class Library:
         self.behind_give = self._function("behind_give", _int, _pointer, _int, _pointer, _size, _u64, _size)
         self.behind_wait = self._function("behind_wait", _int, _pointer, _pointer, _pointer)
         self.behind_free = self._function("behind_free", None, _pointer)
+        self.span = self._function("span", _int, _pointer)
 
     def _function(self, name: str, result: type | None, *arguments: type) -> Function:
         try:
