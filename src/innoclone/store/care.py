@@ -26,8 +26,10 @@ from dataclasses import dataclass, field
 
 from innoclone.errors import StoreUnavailable, UsageError
 from innoclone.store.contents import contents_name
+from innoclone.store.keys import FOLDER as KEYS
 from innoclone.store.objects import Entry, Gone
 from innoclone.store.repository import PROBES, WRITTEN, Repository
+from innoclone.store.runs import FOLDER as RUNS
 from innoclone.store.runs import Lease, leases_of, read_lease
 from innoclone.store.sealing import Piece
 from innoclone.store.snapshots import FOLDER as SNAPSHOTS
@@ -43,6 +45,9 @@ MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
 # What lies beside is not ours, and stays. The second form is what a killed writer leaves in a folder.
 PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/(?:\d{6,}|\.new-[0-9a-f]{16})\Z")
 PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}\Z")
+# The same of what is small: leases, snapshots, marks, keys, probes.
+SMALL = (RUNS, SNAPSHOTS, MARKS, KEYS, PROBES)
+CUT_OFF = re.compile(rf"(?:{RUNS}/[0-9a-f]{{32}}|{SNAPSHOTS}|{MARKS}|{KEYS}|{PROBES})/\.new-[0-9a-f]{{16}}\Z")
 
 
 @dataclass
@@ -188,13 +193,14 @@ class _Prune:
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 
     def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str]) -> None:
-        """Remove leases of runs that have ended, and what probes left."""
+        """Remove leases of runs that have ended, and what killed processes left."""
         if self.dry_run:
             return
         runs = {lease.run for lease in living}
         ended = [lease for lease in leases if lease.run not in runs and lease.snapshot in names]
-        probes = [one for one in self.repository.objects.list(PROBES) if PROBE.match(one.name)]
-        left = [one.name for one in probes if self._now - one.modified >= GRACE]
+        small = [one for folder in SMALL for one in self.repository.objects.list(folder)]
+        cut_off = [one for one in small if PROBE.match(one.name) or CUT_OFF.match(one.name)]
+        left = [one.name for one in cut_off if self._now - one.modified >= GRACE]
         gone = [name for lease in ended for name in lease.names] + left
         if gone:
             self.repository.objects.delete(gone)
