@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from innoclone import api
-from innoclone.commands import keywords, options
+from innoclone.commands import keywords, options, storeoptions
 from innoclone.errors import UsageError
 from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords
 
@@ -21,6 +21,8 @@ SAME = {
     (options.CloneOptions, keywords.CloneKeywords): {"donor", "directory", "compression"},
     (options.LocalOptions, keywords.LocalKeywords): {"donor", "directory"},
     (options.RestoreOptions, keywords.RestoreKeywords): {"clone", "directory"},
+    (storeoptions.BackupOptions, keywords.BackupKeywords): {"clone", "store"},
+    (storeoptions.LiveBackupOptions, keywords.LiveBackupKeywords): {"donor", "store", "compression"},
     (options.BootOptions, keywords.BootKeywords): {"directory"},
     (options.VerifyOptions, keywords.VerifyKeywords): {"directory", "against"},
     (options.ServeOptions, keywords.ServeKeywords): {"directory", "live", "user", "password", "socket"},
@@ -49,6 +51,13 @@ def test_keywords_of_a_replacement_are_a_clones() -> None:
     assert fields.keys() - taken.keys() == uncounted
 
 
+def test_a_snapshot_takes_what_a_clone_does() -> None:
+    """But for what is of clones alone."""
+    assert get_type_hints(keywords.RestoreKeywords).keys() - {"accept_changes", "copy_methods"} == {
+        field.name for field in dataclasses.fields(storeoptions.StoreRestoreOptions)
+    } - {"store", "snapshot", "directory"}
+
+
 def test_keywords_of_a_connection() -> None:
     """All but the password, which is an argument of its own; an unknown one is refused, not passed over."""
     assert {name.replace("_", "-") for name in get_type_hints(ConnectionKeywords)} == {*CONNECTION_OPTIONS} - {
@@ -66,6 +75,11 @@ donor = innoclone.endpoint("mysql://clone@db1", ssl_ca="/etc/ca.pem", get_server
 innoclone.clone(donor, "/c", threads=4, compress="zstd", boot=True, map_paths=(("/a", "/b"),))
 innoclone.local(donor, "/c", threads=4, incremental="require", verify_pages=None)
 innoclone.restore("/c", "/d", chown="mysql", mysqld_check=True)
+store = innoclone.StoreAccess("file:///store")
+innoclone.restore(store, "/d", snapshot="latest", threads=2)
+added: int = innoclone.backup("/c", store, full=True).added
+innoclone.backup_server(donor, store, spool=None, compress="zstd")
+innoclone.store_forget(store, keep=innoclone.Policy(last=1))
 innoclone.boot("/c", copy=True, timeout=60)
 innoclone.verify("/c", threads=2)
 innoclone.replicate("/c", run=True, wait=1)
@@ -76,6 +90,7 @@ innoclone.clone(donor, "/c", threads="4")  # wrong: incompatible type
 innoclone.clone(donor, "/c", compression=Compression())  # wrong: compression
 innoclone.local(donor, "/c", max_network_bandwidth=1)  # wrong: max_network_bandwidth
 innoclone.restore("/c", "/d", boot=True)  # wrong: boot
+innoclone.backup("/c", store, spool=None)  # wrong: spool
 innoclone.boot("/c", directory="/d")  # wrong: directory
 innoclone.verify("/c", fsync=True)  # wrong: fsync
 innoclone.replicate("/c", source_is_donor=True)  # wrong: source_is_donor

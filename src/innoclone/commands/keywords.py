@@ -12,8 +12,8 @@ from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression
 
 __all__ = [
-    "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
+    "BackupKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords", "LiveBackupKeywords", "LocalKeywords",
+    "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -109,6 +109,28 @@ class RestoreKeywords(TypedDict, total=False):
     max_data_bandwidth: float
     fsync: bool
     verify_pages: bool
+
+
+class BackupKeywords(TypedDict, total=False):
+    """Of `BackupOptions`."""
+
+    full: bool
+    accept_changes: bool
+    threads: int
+    max_data_bandwidth: float
+    verify_pages: bool
+
+
+class LiveBackupKeywords(TypedDict, total=False):
+    """Of `LiveBackupOptions`; ``compress`` is an argument of its own."""
+
+    full: bool
+    spool: Path | None
+    threads: int
+    block_ddl: bool
+    max_data_bandwidth: float
+    max_network_bandwidth: float
+    stall_timeout: float
 
 
 class BootKeywords(TypedDict, total=False):

@@ -213,7 +213,7 @@ class _Play:
             shutil.rmtree(self.target)
 
     def _nothing_half(self) -> None:
-        if self.target.exists() and not is_unfinished(self.target):
+        if (self.target / "mysql.ibd").exists() and not is_unfinished(self.target):
             raise Broken("what a failed restore left has no mark")
 
     def _again(self, job: Job) -> None:
@@ -228,7 +228,7 @@ class _Play:
                 shutil.rmtree(self.access.address[7:])
                 self.scenario.must(job)
             return
-        if job.what == "restore" and self.target.exists() and not is_unfinished(self.target):
+        if job.what == "restore" and (self.target / "mysql.ibd").exists() and not is_unfinished(self.target):
             if not self.scenario.is_version(self.target, self.there[job.arguments["snapshot"]]):
                 raise Broken("what a killed restore left has no mark, and isn't whole")
             self.round.counts["killed when it was done"] += 1
