@@ -113,9 +113,8 @@ def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[
         if at != len(stream) or not isinstance(header["manifest"], dict):
             raise ValueError("they have a wrong length")
         named = _refuse_twins(file.path for file in files)
-        for row in header["manifest"].get("files", ()):
-            if row["path"] not in named:  # as the redo log that a clone's first boot has made anew
-                _inside(row["path"])
+        if strange := [row["path"] for row in header["manifest"].get("files", ()) if row["path"] not in named]:
+            raise ValueError(f"the manifest's file {strange[0]!r}")
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise StoreDamaged(f"the contents of snapshot {run.hex()} make no sense: {error}") from error
     return Contents(header["manifest"], directories, files, packs)

@@ -96,7 +96,7 @@ def _play_all(scenario: Scenario, options: argparse.Namespace) -> int:
                 print(f"{scenario.name} {seed} {kind}: {time.monotonic() - started:.1f} s: {outcome}", flush=True)
     finally:
         scenario.close()
-    _report(scenario, counts, failed, options, time.monotonic() - began)
+        _report(scenario, counts, failed, options, time.monotonic() - began)
     return len(failed)
 
 
@@ -104,7 +104,7 @@ def _report(
     scenario: Scenario, counts: Counter[str], failed: list[int], options: argparse.Namespace, seconds: float
 ) -> None:
     last = options.seed + options.rounds - 1
-    print(f"\n{scenario.name}: {counts['rounds']} rounds, seeds {options.seed}-{last}, {seconds:.0f} s")
+    print(f"\n{scenario.name}: {counts['rounds']} rounds, of seeds {options.seed}-{last}, {seconds:.0f} s")
     for name, count in sorted(counts.items()):
         if name != "rounds":
             print(f"{count:8}  {name}")

@@ -170,7 +170,7 @@ class _Play:
         """How many calls it takes, as far as it can be tried without doing it."""
         if job.what in ("list", "info", "verify"):
             return self.scenario.calls(job)
-        return {"backup": 30, "restore": 25, "prune": 22, "forget": 16, "init": 9, "add key": 6}[job.what]
+        return {"backup": 26, "restore": 14, "prune": 20, "forget": 12, "init": 8, "add key": 5}[job.what]
 
     def _killed_sometime(self, job: Job) -> Done:
         with self.scenario.start(job) as process:
