@@ -25,6 +25,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from innoclone.errors import StoreUnavailable, UsageError
+from innoclone.store.checks import FOLDER as CHECKS
+from innoclone.store.checks import orphaned_checks
 from innoclone.store.contents import contents_name
 from innoclone.store.keys import FOLDER as KEYS
 from innoclone.store.objects import Entry, Gone
@@ -46,8 +48,10 @@ MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
 PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/(?:\d{6,}|\.new-[0-9a-f]{16})\Z")
 PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}\Z")
 # The same of what is small: leases, snapshots, marks, keys, probes.
-SMALL = (RUNS, SNAPSHOTS, MARKS, KEYS, PROBES)
-CUT_OFF = re.compile(rf"(?:{RUNS}/[0-9a-f]{{32}}|{SNAPSHOTS}|{MARKS}|{KEYS}|{PROBES})/\.new-[0-9a-f]{{16}}\Z")
+SMALL = (RUNS, SNAPSHOTS, MARKS, KEYS, PROBES, CHECKS)
+CUT_OFF = re.compile(
+    rf"(?:(?:{RUNS}|{CHECKS})/[0-9a-f]{{32}}|{SNAPSHOTS}|{MARKS}|{KEYS}|{PROBES})/\.new-[0-9a-f]{{16}}\Z"
+)
 
 
 @dataclass
@@ -98,6 +102,7 @@ class _Prune:
     def run(self, grace: float) -> Pruned:
         listed = [entry for folder in WRITTEN for entry in self.repository.objects.list(folder)]
         there = {entry.name: entry.size for entry in listed if PACK.match(entry.name)}
+        checks = [entry.name for entry in self.repository.objects.list(CHECKS)]  # before the snapshots that they are of
         marks = self._marks()
         leases, names = self._settled()
         living = [lease for lease in leases if self._lives(lease, names)]
@@ -109,7 +114,7 @@ class _Prune:
         runs = {lease.run.hex() for lease in living}
         doomed = [name for name in there if name not in needed and name.split("/")[1] not in runs]
         self._carry_out(doomed, there, marks, grace)
-        self._tidy(leases, living, names)
+        self._tidy(leases, living, names, checks)
         return self.found
 
     def _settled(self) -> tuple[list[Lease], list[str]]:
@@ -192,8 +197,9 @@ class _Prune:
             self.repository.objects.create(f"{MARKS}/{moment_now()}-{mark.hex()}", sealed)
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 
-    def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str]) -> None:
-        """Remove leases of runs that have ended, and what killed processes left."""
+    def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str], checks: list[str]) -> None:
+        """Remove leases of runs that have ended, checks of snapshots that are gone, and what killed
+        processes left."""
         if self.dry_run:
             return
         runs = {lease.run for lease in living}
@@ -202,6 +208,7 @@ class _Prune:
         cut_off = [one for one in small if PROBE.match(one.name) or CUT_OFF.match(one.name)]
         left = [one.name for one in cut_off if self._now - one.modified >= GRACE]
         gone = [name for lease in ended for name in lease.names] + left
+        gone += orphaned_checks(checks, {name.partition("-")[2] for name in names})
         if gone:
             self.repository.objects.delete(gone)
 
