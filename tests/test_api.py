@@ -180,11 +180,11 @@ def test_a_store_from_the_first_backup_to_the_last_key(donor: Server, small_clon
     assert (second.parent, second.changed) == (first.snapshot, 0)
     assert innoclone.store_info(store, live.snapshot)["source"] == live.source
     assert innoclone.store_verify(store, read_data=True).read > 1
-    result = innoclone.restore(store, tmp_path / "new", snapshot=first.snapshot[:8], threads=2)
+    result = innoclone.restore_snapshot(store, tmp_path / "new", snapshot=first.snapshot[:8], threads=2)
     assert result.files == first.files
     assert contents(tmp_path / "new") == contents(small_clone)
-    with pytest.raises(UsageError, match="copy_methods"):
-        innoclone.restore(store, tmp_path / "other", copy_methods=("reflink",))
+    with pytest.raises(UsageError, match="backup_server"):
+        innoclone.backup(dsn(donor), store)
     assert len(innoclone.store_forget(store, keep=innoclone.Policy(last=1), dry_run=True).gone) == 1
     assert [one.id for one in innoclone.store_forget(store, [first.snapshot]).gone] == [first.snapshot]
     assert innoclone.store_prune(store, grace=0).removed_size > 0

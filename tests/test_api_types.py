@@ -23,6 +23,7 @@ SAME = {
     (options.RestoreOptions, keywords.RestoreKeywords): {"clone", "directory"},
     (storeoptions.BackupOptions, keywords.BackupKeywords): {"clone", "store"},
     (storeoptions.LiveBackupOptions, keywords.LiveBackupKeywords): {"donor", "store", "compression"},
+    (storeoptions.StoreRestoreOptions, keywords.StoreRestoreKeywords): {"store", "snapshot", "directory"},
     (options.BootOptions, keywords.BootKeywords): {"directory"},
     (options.VerifyOptions, keywords.VerifyKeywords): {"directory", "against"},
     (options.ServeOptions, keywords.ServeKeywords): {"directory", "live", "user", "password", "socket"},
@@ -51,13 +52,6 @@ def test_keywords_of_a_replacement_are_a_clones() -> None:
     assert fields.keys() - taken.keys() == uncounted
 
 
-def test_a_snapshot_takes_what_a_clone_does() -> None:
-    """But for what is of clones alone."""
-    assert get_type_hints(keywords.RestoreKeywords).keys() - {"accept_changes", "copy_methods"} == {
-        field.name for field in dataclasses.fields(storeoptions.StoreRestoreOptions)
-    } - {"store", "snapshot", "directory"}
-
-
 def test_keywords_of_a_connection() -> None:
     """All but the password, which is an argument of its own; an unknown one is refused, not passed over."""
     assert {name.replace("_", "-") for name in get_type_hints(ConnectionKeywords)} == {*CONNECTION_OPTIONS} - {
@@ -76,7 +70,7 @@ innoclone.clone(donor, "/c", threads=4, compress="zstd", boot=True, map_paths=((
 innoclone.local(donor, "/c", threads=4, incremental="require", verify_pages=None)
 innoclone.restore("/c", "/d", chown="mysql", mysqld_check=True)
 store = innoclone.StoreAccess("file:///store")
-innoclone.restore(store, "/d", snapshot="latest", threads=2)
+innoclone.restore_snapshot(store, "/d", snapshot="latest", threads=2)
 added: int = innoclone.backup("/c", store, full=True).added
 innoclone.backup_server(donor, store, spool=None, compress="zstd")
 innoclone.store_forget(store, keep=innoclone.Policy(last=1))

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from innoclone.storeapi import (
         backup,
         backup_server,
+        restore_snapshot,
         store_add_key,
         store_forget,
         store_info,
@@ -103,6 +104,7 @@ __all__ = [
     "replace_data",
     "replicate",
     "restore",
+    "restore_snapshot",
     "serve",
     "status",
     "stop",
@@ -157,6 +159,7 @@ _HOMES = {
     "replace_data": "api",
     "replicate": "api",
     "restore": "api",
+    "restore_snapshot": "storeapi",
     "serve": "api",
     "status": "api",
     "stop": "api",

@@ -58,8 +58,6 @@ from innoclone.commands.replace import ReplaceResult
 from innoclone.commands.replicate import ReplicateResult, find_donor
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.serve import Serving
-from innoclone.commands.storeoptions import StoreAccess, StoreRestoreOptions
-from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import VerifyReport
 from innoclone.donor.service import Donor
 from innoclone.donor.takings import Taking
@@ -165,30 +163,22 @@ def local(
 
 
 def restore(
-    clone: str | os.PathLike[str] | StoreAccess,
+    clone: str | os.PathLike[str],
     directory: str | os.PathLike[str],
     *,
-    snapshot: str = "latest",
     progress: Progress | None = None,
     progress_interval: float = 0.5,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
     **options: Unpack[RestoreKeywords],
 ) -> RestoreResult:
-    """Make a new data directory of a finished clone, or of a ``snapshot`` in a store, whole or not at all.
+    """Make a new data directory of a finished clone, whole or not at all.
 
-    ``options`` are the other fields of `RestoreOptions` (``chown``, ``mysqld_check``, ``map_paths``, ...), for a store
-    without ``accept_changes`` and ``copy_methods``. Raises a `CloneError`.
+    ``options`` are the other fields of `RestoreOptions` (``chown``, ``mysqld_check``, ``map_paths``, ...). Raises a
+    `CloneError`.
     """
-    target, status = Path(directory).absolute(), CloneStatus()
-    if isinstance(clone, StoreAccess):
-        if unfit := options.keys() & {"accept_changes", "copy_methods"}:
-            raise UsageError(f"{min(unfit)} is for clones, not for stores")
-        taken: dict[str, Any] = {**options}
-        there = StoreRestoreOptions(clone, snapshot, target, **taken)
-        with watched(status, progress, progress_interval):
-            return restore_from_store(there, status=status, stopped=stopped, limits=limits)
-    choice = RestoreOptions(clone=Path(clone).absolute(), directory=target, **options)
+    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **options)
+    status = CloneStatus()
     with watched(status, progress, progress_interval):
         return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
 

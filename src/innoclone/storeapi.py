@@ -12,10 +12,12 @@ from innoclone.api import Progress, server_of, watched
 from innoclone.commands import storecare
 from innoclone.commands.backup import BackupResult
 from innoclone.commands.backup import backup as backup_clone
-from innoclone.commands.keywords import BackupKeywords, LiveBackupKeywords
+from innoclone.commands.keywords import BackupKeywords, LiveBackupKeywords, StoreRestoreKeywords
 from innoclone.commands.livebackup import backup_live
+from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storecare import Forgotten, StoreListing
-from innoclone.commands.storeoptions import BackupOptions, LiveBackupOptions, StoreAccess
+from innoclone.commands.storeoptions import BackupOptions, LiveBackupOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import UsageError
 from innoclone.records.limits import Limits
 from innoclone.records.retention import Policy
@@ -27,8 +29,8 @@ from innoclone.store.keys import KeyEntry, secret_of
 from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
-    "backup", "backup_server", "store_add_key", "store_forget", "store_info", "store_init", "store_keys", "store_list",
-    "store_prune", "store_remove_key", "store_verify",
+    "backup", "backup_server", "restore_snapshot", "store_add_key", "store_forget", "store_info", "store_init",
+    "store_keys", "store_list", "store_prune", "store_remove_key", "store_verify",
 ]  # fmt: skip
 
 
@@ -76,6 +78,27 @@ def backup_server(
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return backup_live(choice, status=status, stopped=stopped, limits=limits)
+
+
+def restore_snapshot(
+    store: StoreAccess,
+    directory: str | os.PathLike[str],
+    *,
+    snapshot: str = "latest",
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Unpack[StoreRestoreKeywords],
+) -> RestoreResult:
+    """Make a new data directory of a snapshot, whole or not at all, or with ``delta`` of the data that is there.
+
+    ``options`` are the other fields of `StoreRestoreOptions` (``chown``, ``mysqld_check``, ...). Raises a `CloneError`.
+    """
+    choice = StoreRestoreOptions(store, snapshot, Path(directory).absolute(), **options)
+    status = CloneStatus()
+    with watched(status, progress, progress_interval):
+        return restore_from_store(choice, status=status, stopped=stopped, limits=limits)
 
 
 def store_init(store: StoreAccess, *, encryption: bool = True, single_writer: bool = False) -> str:

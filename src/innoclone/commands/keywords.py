@@ -13,7 +13,8 @@ from innoclone.transport.endpoint import Compression
 
 __all__ = [
     "BackupKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords", "LiveBackupKeywords", "LocalKeywords",
-    "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
+    "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords",
+    "StoreRestoreKeywords", "VerifyKeywords",
 ]  # fmt: skip
 
 
@@ -106,6 +107,22 @@ class RestoreKeywords(TypedDict, total=False):
     map_paths: tuple[tuple[str, str], ...]
     threads: int
     copy_methods: tuple[str, ...]
+    max_data_bandwidth: float
+    fsync: bool
+    verify_pages: bool
+
+
+class StoreRestoreKeywords(TypedDict, total=False):
+    """Of `StoreRestoreOptions`."""
+
+    delta: bool
+    discard_changes: bool
+    chown: str | None
+    mysqld_check: bool
+    mysqld: Path | None
+    keyring: Path | None
+    map_paths: tuple[tuple[str, str], ...]
+    threads: int
     max_data_bandwidth: float
     fsync: bool
     verify_pages: bool

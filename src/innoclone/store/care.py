@@ -24,7 +24,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from innoclone.errors import StoreUnavailable, UsageError
+from innoclone.errors import StoreDamaged, StoreUnavailable, UsageError
 from innoclone.store.checks import FOLDER as CHECKS
 from innoclone.store.checks import orphaned_checks
 from innoclone.store.contents import contents_name
@@ -43,6 +43,7 @@ GRACE = 24 * 3600.0  # seconds between a mark and a removal
 LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; one is written every ten minutes
 ROUNDS = 20  # looks at a store that never comes to rest
 MARKS = "prune"
+LARGEST_MARK = 1 << 28  # bytes: the names of some millions of packs
 MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
 # What lies beside is not ours, and stays. The second form is what a killed writer leaves in a folder.
 PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/(?:\d{6,}|\.new-[0-9a-f]{16})\Z")
@@ -170,11 +171,14 @@ class _Prune:
             if (name := MARK.match(entry.name)) is None:
                 continue
             try:
-                sealed = self.repository.objects.read(entry.name)
+                sealed = self.repository.objects.read(entry.name, LARGEST_MARK)
             except Gone:
                 continue
             body = self.repository.vault.sealer(bytes.fromhex(name[2])).open(Piece.MARKS, 0, 0, sealed)
-            found.append((entry, set(json.loads(body))))
+            try:
+                found.append((entry, {str(one) for one in json.loads(body)}))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise StoreDamaged(f"{entry.name} makes no sense: {error}") from error
         return found
 
     def _carry_out(

@@ -157,7 +157,7 @@ def _entries(objects: Objects) -> Iterator[tuple[str, dict[str, object]]]:
             continue
         entry: object = None
         try:
-            entry = json.loads(objects.read(one.name))
+            entry = json.loads(objects.read(one.name, LONGEST_ENTRY))
         except Gone:  # it was removed a moment ago
             continue
         except (ValueError, RecursionError):

@@ -49,9 +49,9 @@ class FaultyStore:
         self.objects.create(name, data)
         self._after(kind)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         kind = self._turn()
-        found = self._hurt(kind, name, self.objects.read(name))
+        found = self._hurt(kind, name, self.objects.read(name, most))
         self._after(kind)
         return found
 
@@ -113,7 +113,7 @@ class FaultyStore:
             at = (self.fault.dice if self.fault else 0) % len(data)
             return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
         if kind == "vanished":
-            return self.objects.read(f"{name}.gone")
+            return self.objects.read(f"{name}.gone", 1)
         if kind == "swapped":
             return data[::-1]
         return data
