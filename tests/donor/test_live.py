@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from clones import rows
 from innoclone.commands.clone import clone
 from innoclone.commands.options import CloneOptions
-from innoclone.donor import live, snapshot
+from innoclone.donor import live, snapshot, upstream
 from innoclone.donor.live import find_live
 from innoclone.donor.offer import Wish
 from innoclone.donor.spool import Spool
@@ -150,7 +152,10 @@ def test_a_recipient_that_is_lost_or_stalls_does_not_hold_the_others(
         bad.shut()
 
 
-def test_a_server_that_is_lost_ends_the_clones(make_server: ServerFactory, tmp_path: Path) -> None:
+def test_a_server_that_is_lost_ends_the_clones(
+    make_server: ServerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "BACK_WITHIN", 1.0)
     server = make_server()
     with serving(find_live(endpoint_of(server)), tmp_path) as donor:
         recipient = raw(donor.port)
@@ -160,6 +165,72 @@ def test_a_server_that_is_lost_ends_the_clones(make_server: ServerFactory, tmp_p
         with pytest.raises(CloneError, match="the server was lost: "):
             until(recipient.hold)
         recipient.shut()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_lost_connection_to_the_server_is_made_anew(
+    which: int, programs: Programs, small_donor: Server, recipient: Server, tmp_path: Path
+) -> None:
+    """That of the snapshot, or the one for its acknowledgements: the recipient does not notice."""
+    expected, target = checksums(small_donor), tmp_path / "taken"
+    with serving(find_live(endpoint_of(small_donor)), tmp_path, limits=Limits(data=20)) as donor:
+        taking = threading.Thread(
+            target=take, args=(recipient, donor.port, target, "REQUIRE NO SSL"), kwargs={"settings": FOUR}
+        )
+        taking.start()
+        until(lambda: any(course.sent > MIB for course in donor.courses))
+        assert isinstance(donor.source, live.LiveServer)
+        (shared,) = donor.source.snapshots
+        shared._upstream._connections[which].shut()
+        taking.join()
+        assert [course.error for course in donor.courses] == [None]
+        until(lambda: not donor.source.snapshots)
+    with booted_copy(programs, target) as server:
+        assert checksums(server) == expected
+
+
+@pytest.mark.parametrize("how", ["KILL", "UNINSTALL"])
+def test_a_clone_that_the_server_ends_is_over_and_the_next_one_begins(
+    how: str, programs: Programs, busy: Server, recipient: Server, tmp_path: Path
+) -> None:
+    """By KILL of the connection there; without the plugin each clone is refused with the server's own error."""
+    with serving(find_live(endpoint_of(busy)), tmp_path, limits=Limits(data=40)) as donor:
+        if how == "UNINSTALL":
+            rows(busy, "UNINSTALL PLUGIN clone")
+            with pytest.raises(pymysql.Error, match="Error: 1524 : Plugin 'clone' is not loaded"):
+                take(recipient, donor.port, tmp_path / "never", "REQUIRE NO SSL", settings=FOUR)
+            rows(busy, "INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
+        else:
+            thread = follow_statement(recipient, donor.port, tmp_path / "never")
+            until(lambda: any(course.sent > MIB for course in donor.courses))
+            for (number,) in rows(busy, "SELECT ID FROM performance_schema.processlist WHERE COMMAND = 'clone'"):
+                with contextlib.suppress(pymysql.Error):  # it may be one that has ended
+                    rows(busy, f"KILL {number}")
+            assert "the server has ended its clone" in str(thread())
+        take(recipient, donor.port, tmp_path / "taken", "REQUIRE NO SSL", settings=FOUR)
+    with booted_copy(programs, tmp_path / "taken") as copy:
+        assert checksums(copy) == checksums(busy)
+
+
+def follow_statement(recipient: Server, port: int, target: Path) -> Callable[[], BaseException | None]:
+    """CLONE INSTANCE in a thread; what it gives waits for its end, and says with what error."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            take(recipient, port, target, "REQUIRE NO SSL", settings=FOUR)
+        except pymysql.Error as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def end() -> BaseException | None:
+        thread.join(60.0)
+        assert not thread.is_alive()
+        return failed[0] if failed else None
+
+    return end
 
 
 def test_the_server_is_let_go_when_all_have_gone(

@@ -48,7 +48,7 @@ def test_cut(when: str, count: int, programs: Programs, small_donor: Server, rec
             wire.cut(reset=True)
         until(lambda: taker.taking().restarts == 1 and taker.tasks == count)
         if when == "waits":
-            time.sleep(1.0)  # they are at the end of FILE COPY, all of them
+            until(lambda: len(taker._ended) == count)  # they are at the end of FILE COPY, all of them
             assert taker.tasks == count
         other.abandon(Interrupted("by its user"))
         taking.join()

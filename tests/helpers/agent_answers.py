@@ -10,6 +10,7 @@ from pymysql.connections import Connection
 OURS = (
     "clone_boot", "clone_discard_changes", "clone_error_numbering", "clone_get_server_public_key",
     "clone_incremental", "clone_keep_old_data", "clone_resume_on_start", "clone_server_public_key_path",
+    "clone_status_history",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines = RecipientLines(Output(), interval=10, clock=lambda: now[0])
     for second in range(11):
         now[0] = float(second)
-        lines.look([replace(FIRST, data=5 * second * MIB)])
+        lines.look([replace(FIRST, data=5 * second * MIB, speed=5 * MIB)])
     now[0] = 20.0
     lines.look([replace(FIRST, data=50 * MIB, connections=0)])
     lines.look([])

@@ -42,7 +42,8 @@ def test_what_is_right(tmp_path: Path) -> None:
         ('directory = "/a"\nport = 1\nmax_connections = 2', "from 3 to"),
         ('directory = "/a"\nport = 1\nreconnect_timeout = 31', "from 0 to 30 minutes"),
         ('directory = "/a"\nport = 1\nbind_address = ""', "bind_address must not be empty"),
-        ('directory = "/a"\nport = 1\nmax_network_bandwidth = -1', "must not be below 0"),
+        ('directory = "/a"\nport = 1\nmax_network_bandwidth = -1', "max_network_bandwidth must be from 0"),
+        ('directory = "/a"\nport = 1\nmax_donor_read = nan', "max_donor_read must be from 0 to 1048576, not nan"),
         ('directory = "/a"\nport = 1\n[serve.y]\ndirectory = "/b"\nport = 1', "have port 1"),
     ],
 )

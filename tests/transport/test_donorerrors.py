@@ -19,7 +19,7 @@ from innoclone.errors import (
     RedoDisabled,
     VersionUnsupported,
 )
-from innoclone.transport.donorerrors import from_donor
+from innoclone.transport.donorerrors import from_donor, passed_on
 
 KNOWN = {
     1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
@@ -53,3 +53,10 @@ def test_any_other_keeps_its_number():
     assert isinstance(error, DonorError)
     assert error.donor_number == 65535
     assert error.message.isprintable()
+
+
+def test_what_is_passed_on_has_the_donors_words() -> None:
+    error = from_donor(1524, "Plugin 'clone' is not loaded")
+    assert passed_on(error.code, error.message) == (1524, "Plugin 'clone' is not loaded")
+    assert passed_on(1021, "donor error: disk full") == (1021, "donor error: disk full")
+    assert passed_on(1021, "the disk is full") == (1021, "the disk is full")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from innoclone.commands.options import above_0
 from innoclone.errors import UsageError
 from innoclone.records.folders import state_directory
 from innoclone.records.managedserver import Managed
@@ -63,8 +64,7 @@ class AgentSettings:
         if not 1024 <= self.max_allowed_packet <= 1 << 30:
             raise UsageError(f"max_allowed_packet must be from 1024 to 1073741824, not {self.max_allowed_packet}")
         for name in ("connect_timeout", "wait_timeout", "block_time", "stop_timeout", "max_failed_logins"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be above 0")
+            above_0(name, getattr(self, name))
         if any(one.live for one in self.serve) and self.running is None:
             raise UsageError("[serve.NAME] with live = true needs a table [server] or [managed]")
         if (self.ssl_cert is None) != (self.ssl_key is None):

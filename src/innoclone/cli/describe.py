@@ -43,7 +43,8 @@ def _served(donors: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
             stage = f"{taking['stage']}, " if taking["stage"] else ""
             percent = f"{taking['percent']:g} %" if taking["percent"] is not None else "0 %"
             size = f"{amount(taking['data'])} of {amount(taking['estimate'])}"
-            yield "", f"{taking['user']}@{taking['host']}: {stage}{percent}, {size}"
+            rate = speed(found) if (found := taking.get("bytes_per_second")) else "nothing moves"
+            yield "", f"{taking['user']}@{taking['host']}: {stage}{percent}, {size}, {rate}"
 
 
 def _unfinished(found: DirectoryStatus) -> Iterator[tuple[str, str]]:

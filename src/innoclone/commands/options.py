@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy
+from innoclone.records.units import MIB
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.timings import STALL_TIMEOUT
 
 __all__ = [
-    "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "SERVE_PORT", "STOP_TIMEOUT",
+    "LONGEST_WAIT", "MAX_BANDWIDTH", "MAX_DDL_TIMEOUT", "MAX_THREADS", "SERVE_PORT", "STOP_TIMEOUT",
     "BootOptions", "CheckOptions", "CloneOptions", "LocalOptions", "ReplaceOptions", "ReplicateOptions",
-    "RestoreOptions", "ServeOptions", "VerifyOptions", "bounded", "refuse_relative",
+    "RestoreOptions", "ServeOptions", "VerifyOptions", "above_0", "bounded", "refuse_relative",
 ]  # fmt: skip
 
 # The bounds of the server variables of the same purpose (manual, "Clone System Variables").
@@ -23,6 +25,7 @@ MAX_BANDWIDTH = 1048576.0  # clone_max_network_bandwidth, clone_max_data_bandwid
 MAX_DDL_TIMEOUT = 2592000  # clone_ddl_timeout: seconds
 STOP_TIMEOUT = 60.0  # seconds to wait for another process to end a clone
 MAX_RETRY = 2592000.0  # seconds
+LONGEST_WAIT = 31536000.0  # wait_timeout: seconds
 SERVE_PORT = 3307  # of `innoclone serve`
 LONGEST_TIMEOUT = 30  # minutes, as a stock donor's clone_donor_timeout_after_network_failure
 
@@ -52,8 +55,7 @@ class CopyOptions:
         """Refuse what no clone could run with."""
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         bounded("ddl-timeout", self.ddl_timeout, 0, MAX_DDL_TIMEOUT)
-        if not self.stall_timeout > 0:
-            raise UsageError("stall-timeout must be above 0")
+        above_0("stall-timeout", self.stall_timeout)
         if self.retry_for is not None:
             bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         refuse_relative(self.map_paths)
@@ -164,6 +166,10 @@ class BootOptions:
     port: int | None = None  # TCP port to listen on; None = a Unix socket in the directory only
     timeout: float = 3600.0  # seconds to wait for recovery
 
+    def __post_init__(self) -> None:
+        """Refuse what is no time."""
+        bounded("timeout", self.timeout, 0, LONGEST_WAIT)
+
 
 @dataclass(frozen=True)
 class VerifyOptions:
@@ -260,8 +266,9 @@ class ServeOptions:
             raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"reconnect-timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
-            raise UsageError("a bandwidth must not be below 0")
+        bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+        bounded("max-donor-read", self.max_donor_read, 0, MAX_BANDWIDTH * MIB)
 
 
 def _check_incremental(value: str) -> None:
@@ -270,9 +277,15 @@ def _check_incremental(value: str) -> None:
 
 
 def bounded(name: str, value: float, least: float, most: float) -> None:
-    """Raises UsageError for a value of the option ``name`` that is out of bounds."""
+    """Raises UsageError for a value of the option ``name`` that is out of bounds, or no number at all (nan)."""
     if not least <= value <= most:
-        raise UsageError(f"{name} must be from {least:g} to {most:g}, not {value:g}")
+        raise UsageError(f"{name} must be from {least:.10g} to {most:.10g}, not {value:.10g}")
+
+
+def above_0(name: str, seconds: float) -> None:
+    """Raises UsageError for a time of the option ``name`` that is none, endless, or no number at all (nan)."""
+    if not 0 < seconds <= LONGEST_WAIT:
+        raise UsageError(f"{name} must be above 0 and at most {LONGEST_WAIT:.10g}, not {seconds:.10g}")
 
 
 def refuse_relative(map_paths: tuple[tuple[str, str], ...]) -> None:

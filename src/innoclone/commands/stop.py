@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from innoclone.commands.inspect import inspect
-from innoclone.commands.options import STOP_TIMEOUT
+from innoclone.commands.options import LONGEST_WAIT, STOP_TIMEOUT, bounded
 from innoclone.errors import TargetBusy
 from innoclone.files.lock import LOCK, Holder, holder_at, request_stop
 from innoclone.files.names import OWN_DIR
@@ -35,6 +35,7 @@ def stop(directory: Path, *, timeout: float = STOP_TIMEOUT) -> Stopped | None:
     `TargetUnusable` if no clone is there, `TargetBusy` if whoever works can't be reached or hasn't ended after
     ``timeout`` seconds.
     """
+    bounded("timeout", timeout, 0, LONGEST_WAIT)
     own, replacing = Places(directory).folder, True
     holder = holder_at(own / LOCK)
     if holder is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, bounded, refuse_relative
+from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, above_0, bounded, refuse_relative
 from innoclone.errors import UsageError
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.timings import STALL_TIMEOUT
@@ -64,6 +64,7 @@ class LiveBackupOptions:
         bounded("threads", self.threads, 1, MOST_STREAMS)
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
+        above_0("stall-timeout", self.stall_timeout)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import re
 import struct
 from pathlib import Path
 
+from innoclone.files.names import REDO_DIR
 from innoclone.innodb.binlogposition import MAGIC_NUMBER, NAME_SIZE, fields_at
 from innoclone.innodb.page import TRAILER_SIZE, checksum
 
@@ -22,20 +23,46 @@ EVENT = struct.Struct("<IBIIIH")  # header of the first event: time, type, serve
 ENCRYPTED = b"\xfdbin"  # what is behind that can't be read here
 IN_USE = 0x1  # LOG_EVENT_BINLOG_IN_USE_F: taken away when the log is closed in order
 OF_RELAY_LOG = 0x40  # LOG_EVENT_RELAY_LOG_F
+STOP = 3  # STOP_EVENT, the last of a log that was closed in order
+CHECKSUM = 4  # bytes behind an event, if binlog_checksum is not NONE
+APART = 120.0  # seconds from the end of the binary log to that of the shutdown
 _FIELDS = struct.Struct(">III")  # magic number, upper and lower half of the position; then the name
 _U32 = struct.Struct(">I")
 
 
 def binlog_position(directory: Path) -> tuple[str, int] | None:
-    """Name and size of the last binary log; None where there is no index of binary logs, or more than one."""
+    """Name and size of the last binary log; None where there is no index of binary logs, more than one, or one of an
+    earlier time: whose last log the server did not close when it was shut down last. A server whose ``log_bin`` was
+    moved leaves such a one."""
     found = []
     for index in directory.glob("*.index"):
         with contextlib.suppress(OSError, UnicodeError):
             lines = [line for line in index.read_text().splitlines() if line]
             last = directory / Path(lines[-1]).name if lines else None
             if last is not None and re.search(r"\.\d{6,}\Z", last.name) and _is_binary_log(last):
-                found.append((last.name, last.stat().st_size))
-    return found[0] if len(found) == 1 else None
+                found.append(last)
+    if len(found) != 1 or not _was_closed(found[0], _shut_down(directory)):
+        return None
+    return found[0].name, found[0].stat().st_size
+
+
+def _shut_down(directory: Path) -> float:
+    """When InnoDB wrote its last checkpoint, as far as the files tell; a copy may have made it later. Seconds since the
+    epoch, 0 for never."""
+    return max((path.stat().st_mtime for path in (directory / REDO_DIR).glob("#ib_redo*")), default=0.0)
+
+
+def _was_closed(path: Path, moment: float) -> bool:
+    """Whether a binary log ends with the event of a shutdown at about that moment: the server closes it, and then
+    InnoDB. Raises OSError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for length in (EVENT.size + CHECKSUM, EVENT.size):
+            file.seek(max(size - length, 0))
+            time, kind, _, told, end, _ = EVENT.unpack(file.read(EVENT.size))
+            if (kind, told, end) == (STOP, length, size & 0xFFFFFFFF):
+                return bool(-1.0 <= moment - time <= APART)
+    return False
 
 
 def is_from_crash(path: Path) -> bool:

@@ -32,6 +32,7 @@ from innoclone.errors import (
     SnapshotGone,
     one_line,
 )
+from innoclone.transport.donorerrors import passed_on
 from innoclone.wire.descriptors import Locator, StageNumber
 from innoclone.wire.handshake import Err, Ok
 from innoclone.wire.rpc import (
@@ -166,9 +167,9 @@ class Conversation:
         try:
             _ = self._services.source.description
         except CloneError as error:
-            text = one_line(error.message)
-            log.warning("%s%s gets no clone: %s", self._prefix, self._recipient, text)
-            return Err(error.code, error.sqlstate, text).serialize()
+            number, text = passed_on(error.code, error.message)
+            log.warning("%s%s gets no clone: %s", self._prefix, self._recipient, one_line(text))
+            return Err(number, error.sqlstate, one_line(text)).serialize()
         return Ok().serialize()
 
     @property
@@ -205,7 +206,8 @@ class Conversation:
         try:
             self._relay = Relay(source, self._services, self.channel, self.number, self._recipient)
         except CloneError as error:
-            said = Err(error.code, error.sqlstate, one_line(error.message)).serialize()
+            number, text = passed_on(error.code, error.message)
+            said = Err(number, error.sqlstate, one_line(text)).serialize()
         self.channel.write([said])
         if self._relay is not None and said[:1] == OK:
             self.channel.most = COMMAND_PACKET + source.chunks // CHUNKS_PER_BYTE
@@ -250,7 +252,7 @@ class Conversation:
             self.course.fail(error)
         if self.channel.is_torn:
             raise NetworkError("a message was broken off")
-        self.channel.say(Failure(error.code, error.message).serialize())
+        self.channel.say(Failure(*passed_on(error.code, error.message)).serialize())
         self._leave()
 
     def _command(self, command: Command) -> None:

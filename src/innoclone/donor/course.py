@@ -19,6 +19,7 @@ from innoclone.donor.offer import Given
 from innoclone.donor.plans import Plan
 from innoclone.donor.takings import COMPLETED, FAILED, IN_PROGRESS, INTERRUPTED, Recipient, Taking
 from innoclone.errors import CloneError, Interrupted, NetworkError, SnapshotGone
+from innoclone.records.speed import Speed
 from innoclone.wire.descriptors import BITMAP_WORD, ChunkInfo, Locator, StageNumber
 
 __all__ = ["MASTER", "Course", "Task"]
@@ -28,6 +29,7 @@ MOST_TASKS = 128
 KEEP_ALIVE = 5.0  # seconds, as a stock donor's
 ATTACH_PATIENCE = 1800.0  # seconds that a worker waits to be let in, as in a stock donor
 COMPARED = 5.0  # seconds for which one that compares is waited for: it would begin anew
+SAMPLE = 0.25  # seconds between two samples of the speeds
 LOOK = 1.0  # seconds after which who waits is looked at: it may be gone
 
 
@@ -78,6 +80,8 @@ class Course:
         self._restarts = 0
         self.network = 0  # bytes on the wire
         self._done = 0  # bytes of the stages that are over, and of this one what is there
+        self._speeds = Speed(), Speed()  # of `sent` and `network`
+        self._sampled = 0.0
 
     # ---- coming and going ----------------------------------------------------------------------------------
 
@@ -206,7 +210,7 @@ class Course:
             return Taking(
                 self.recipient, self.stage, len(self._tasks), self._restarts, self._done,
                 sum(plan.estimate for plan in self._plans.values()), self.network, self.began, ended, state,
-                0 if error is None else error.code, "" if error is None else error.message,
+                0 if error is None else error.code, "" if error is None else error.message, *self._sample(),
             )  # fmt: skip
 
     @property
@@ -251,6 +255,8 @@ class Course:
             self.sent += sent
             self._done += sent
             self.network += network
+            if time.monotonic() - self._sampled > SAMPLE:
+                self._sample()
 
     def skip(self, count: int) -> None:
         """So many bytes need not be sent."""
@@ -297,6 +303,12 @@ class Course:
             self._advance()
 
     # ---- inside: the lock is held --------------------------------------------------------------------------
+
+    def _sample(self) -> tuple[int, int]:
+        """Bytes per second of data and on the wire, over the last seconds."""
+        self._sampled = now = time.monotonic()
+        data, network = self._speeds
+        return round(data.add(now, self.sent)), round(network.add(now, self.network))
 
     def _add(self, task: Task) -> Task:
         self._tasks[task.number] = task

@@ -168,7 +168,10 @@ def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
     if kept:
         position = binlog_position(directory)
         if position is None:
-            notes.append("no binary log in the directory: recipients get the position that InnoDB keeps, if any")
+            notes.append(
+                "no binary log in the directory that was closed at the shutdown: recipients get the position that"
+                " InnoDB keeps, if any"
+            )
         else:
             pages.append(_trx_sys(files, page_size, position))
     description = describe(directory, manifest, page_size, listed)

@@ -32,7 +32,8 @@ class Recipient:
 @dataclass(frozen=True)
 class Taking:
     """One clone at one moment. Amounts in bytes: ``data`` is what the recipient has of the whole ``estimate``, holes
-    that it need not be sent included, ``network`` what was sent for it. Times are seconds since the epoch."""
+    that it need not be sent included, ``network`` what was sent for it. Speeds are bytes per second over the last
+    seconds, times seconds since the epoch."""
 
     recipient: Recipient
     stage: StageNumber
@@ -46,6 +47,8 @@ class Taking:
     state: str
     error_number: int = 0
     error_message: str = ""
+    speed: int = 0
+    network_speed: int = 0
 
     @property
     def stage_name(self) -> str:
@@ -78,4 +81,5 @@ class Taking:
             "network": self.network, "percent": self.percent, "began": round(self.began, 3),
             "ended": None if self.ended is None else round(self.ended, 3), "seconds": round(self.seconds, 3),
             "error_number": self.error_number, "error_message": self.error_message,
+            "bytes_per_second": self.speed, "network_bytes_per_second": self.network_speed,
         }  # fmt: skip

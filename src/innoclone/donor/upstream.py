@@ -7,6 +7,7 @@ waits for our acknowledgement as long as we like: COM_REINIT makes it wait anew.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from innoclone.donor.offer import Wish
 from innoclone.donor.replay import Replay
 from innoclone.donor.spool import Spool
-from innoclone.errors import CloneError, EncryptionUnsupported, ProtocolError
+from innoclone.errors import CloneError, ConnectFailed, EncryptionUnsupported, NetworkError, ProtocolError, SnapshotGone
 from innoclone.files.names import REDO_DIR, place
 from innoclone.innodb.redo import holds_key
 from innoclone.receive import timings
@@ -39,6 +40,9 @@ from innoclone.wire.serverversion import version_number
 
 __all__ = ["Upstream"]
 
+log = logging.getLogger("innoclone.donor")
+BACK_WITHIN = 60.0  # seconds for which a server is tried again whose connection was lost
+RETRY = 1.0  # seconds between two tries
 RELAY = "serve the server with --relay: that passes its own stream on, over TLS"
 ANYWHERE = (("/", "/"),)  # absolute names stay what they are: a recipient knows whether it wants them
 
@@ -125,15 +129,38 @@ class Upstream:
 
     def hold(self) -> None:
         """Look what the server says meanwhile, and have it wait on. Raises what ends the snapshot."""
-        heed_waiting_donor(self._connections[0])
+        try:
+            heed_waiting_donor(self._connections[0])
+        except NetworkError as error:
+            self._reclaim(error)
         if time.monotonic() - self._renewed > timings.RENEW:
             self.claim()
+
+    def _reclaim(self, lost: NetworkError) -> None:
+        """A connection is lost: the server keeps the clone for a while, and recipients read on meanwhile. Raises what
+        it says to that, or ``lost`` if it can't be reached."""
+        log.warning("the connection to %s was lost, and is made anew: %s", self._access.donor.address, lost.message)
+        end = time.monotonic() + BACK_WITHIN
+        while True:
+            try:
+                self.claim()
+            except (NetworkError, ConnectFailed):
+                if time.monotonic() > end or self._access.stopped.wait(RETRY):
+                    raise lost from None
+            except CloneError as error:
+                raise SnapshotGone(f"the server has ended its clone: {error.message}") from error
+            else:
+                return
 
     # ---- what comes behind it ------------------------------------------------------------------------------
 
     def follow(self, spool: Spool) -> dict[StageNumber, Replay]:
         """All files were read: acknowledge that, and keep what comes until the clone is done."""
-        self._acknowledge(self._end)
+        try:
+            self._acknowledge(self._end)
+        except NetworkError as error:
+            self._reclaim(error)
+            self._acknowledge(self._end)
         self._reader.leave()
         found: dict[StageNumber, Replay] = {}
         changes: list[FileMetadata] = []

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from innoclone.donor.takings import Taking
-from innoclone.records.speed import Speed
 from innoclone.report.output import Output
 from innoclone.report.units import amount, duration, speed
 
@@ -21,7 +20,6 @@ class RecipientLines:
     def __init__(self, out: Output, *, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         """``interval``: seconds between lines about one recipient; events come each time. ``clock`` is for tests."""
         self._out, self._interval, self._clock = out, interval, clock
-        self._speeds: dict[Key, Speed] = {}
         self._said: dict[Key, float] = {}
 
     def look(self, takings: Sequence[Taking]) -> None:
@@ -29,16 +27,15 @@ class RecipientLines:
         now = self._clock()
         there = {_key(taking): taking for taking in takings}
         for gone in self._said.keys() - there.keys():
-            del self._said[gone], self._speeds[gone]
+            del self._said[gone]
         for key, taking in there.items():
             if key not in self._said:
-                self._said[key], self._speeds[key] = now, Speed()
+                self._said[key] = now
                 self._out.message(f"{taking.recipient} takes a clone{_how(taking)}: {amount(taking.estimate)}")
-            rate = self._speeds[key].add(now, taking.data)
-            self._out.event("recipient", taking.fields | {"bytes_per_second": round(rate)})
+            self._out.event("recipient", taking.fields)
             if now - self._said[key] >= self._interval:
                 self._said[key] = now
-                self._out.message(_line(taking, rate))
+                self._out.message(_line(taking))
 
     def ended(self, taking: Taking) -> None:
         """One came to an end: the log says so to people."""
@@ -54,15 +51,15 @@ def _how(taking: Taking) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _line(taking: Taking, rate: float) -> str:
+def _line(taking: Taking) -> str:
     if not taking.connections:
         return f"{taking.recipient}: {taking.percent or 0:g} %, its connections are lost; it may come back"
     stage = f"{taking.stage_name}: " if taking.stage_name else ""
-    left = (taking.estimate - taking.data) / rate if rate else 0.0
+    left = (taking.estimate - taking.data) / taking.speed if taking.speed else 0.0
     plural = "s" if taking.connections > 1 else ""
     return (
         f"{taking.recipient}: {stage}{taking.percent or 0:g} %, {amount(taking.data)} of {amount(taking.estimate)},"
         f" {taking.connections} connection{plural}"
-        + (f", {speed(rate)}" if rate else "")
+        + (f", {speed(taking.speed)}" if taking.speed else "")
         + (f", {duration(left)} left" if left > 0 else "")
     )

@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import (
     CloneError,
     DiskSpace,
@@ -167,7 +168,9 @@ def _check_version(facts: DonorFacts, _: Sql) -> None:
 def _check_settings(facts: DonorFacts, _: Sql) -> None:
     size = int(facts.variables.get("max_allowed_packet", MIN_PACKET))
     if size < MIN_PACKET:
-        raise PacketTooSmall(f"the donor's max_allowed_packet is {size}, below {MIN_PACKET}")
+        raise PacketTooSmall(  # in MySQL's own words
+            f"Clone needs max_allowed_packet value to be {MIN_PACKET} or more. Current value is {size}"
+        )
     if facts.variables.get("log_bin") != "ON":
         facts.notes.append("the donor has no binary log: the clone will have no binary log position")
     if facts.variables.get("innodb_log_checksums") == "OFF":

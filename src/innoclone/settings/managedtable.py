@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from innoclone.commands.options import above_0
 from innoclone.errors import UsageError
 from innoclone.records.managedserver import Managed
 from innoclone.transport.endpoint import Endpoint, SslMode
@@ -50,8 +51,7 @@ def managed_of(table: Any, config: Path | None) -> Managed:
             if not values[name].is_absolute():
                 raise UsageError(f"{config}: [managed] {name} must be an absolute path")
     for name in ("start_timeout", "stop_timeout"):
-        if not values.get(name, 1) > 0:
-            raise UsageError(f"{config}: [managed] {name} must be above 0")
+        above_0(f"{config}: [managed] {name}", values.get(name, 1))
     where = {name: value for name, value in table.items() if name in ENDPOINT}
     return Managed(endpoint=endpoint_of(where, f"{config}: [managed]"), **values)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from innoclone.commands.options import MAX_BANDWIDTH, bounded
 from innoclone.errors import UsageError
 
 __all__ = ["ServedClone", "served_of"]
@@ -66,8 +67,8 @@ class ServedClone:
             raise UsageError(f"{where} max_connections must be from 3 to {MOST_CONNECTIONS}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"{where} reconnect_timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
-        if min(self.max_data_bandwidth, self.max_network_bandwidth, self.max_donor_read) < 0:
-            raise UsageError(f"{where}: a bandwidth must not be below 0")
+        for name in ("max_data_bandwidth", "max_network_bandwidth", "max_donor_read"):
+            bounded(f"{where} {name}", getattr(self, name), 0, MAX_BANDWIDTH)
 
 
 def served_of(tables: Any, config: Path | None) -> tuple[ServedClone, ...]:

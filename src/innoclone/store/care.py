@@ -19,6 +19,7 @@ by the store's clock, never by ours.
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -86,8 +87,8 @@ def prune(repository: Repository, *, grace: float = GRACE, dry_run: bool = False
 
     Raises `StoreDamaged` or `VersionUnsupported` where a snapshot can't be read: what it needs isn't known.
     """
-    if grace < 0:
-        raise UsageError("the grace time must not be below 0")
+    if not 0 <= grace < math.inf:
+        raise UsageError(f"the grace time must be a number from 0 on, not {grace:g}")
     return _Prune(repository, dry_run).run(grace)
 
 

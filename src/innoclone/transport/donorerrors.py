@@ -20,13 +20,14 @@ from innoclone.errors import (
     one_line,
 )
 
-__all__ = ["from_donor"]
+__all__ = ["from_donor", "passed_on"]
 
 _BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
     1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
     3634: CloneRunning, 3864: VersionUnsupported, 3868: ConfigurationMismatch, 3872: EncryptionNeedsTls,
     3957: PacketTooSmall, 3983: RedoDisabled,
 }  # fmt: skip
+REPORTED = "donor error "  # before its number
 
 
 def from_donor(number: int, text: str) -> RemoteFault:
@@ -36,7 +37,15 @@ def from_donor(number: int, text: str) -> RemoteFault:
         kind = CloneRunning  # the donor is still busy with ending an earlier recipient's clone
     elif number == 1815 and "Corrupt Page" in text:
         kind = PageUnfit
-    message = f"donor error {number}: {one_line(text)}"
+    message = f"{REPORTED}{number}: {one_line(text)}"
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)
     return kind(message)
+
+
+def passed_on(code: int, message: str) -> tuple[int, str]:
+    """Number and text of an error for somebody who asked us: of what a donor reported its own, else ours."""
+    number, _, text = message.removeprefix(REPORTED).partition(": ")
+    if message.startswith(REPORTED) and number.isdecimal():
+        return int(number), text
+    return code, message

@@ -96,6 +96,23 @@ def test_a_wrong_password_for_the_donor_is_the_donors_error(agent: RunningAgent,
     assert "geheim" not in done.stderr + agent.log.read_text() + failed[0][1]
 
 
+def test_the_tables_are_the_plugins(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+    """With one row, whose ID is 1, whatever was before; a clone that got nowhere has no stages."""
+    allow(agent, donor)
+    status = "SELECT ID, STATE, ERROR_NO FROM performance_schema.clone_status"
+    progress = "SELECT ID, STAGE FROM performance_schema.clone_progress"
+    agent.mysql(clone_statement(donor, tmp_path / "never").replace(PASSWORD, "wrong"))
+    assert (agent.rows(status), agent.rows(progress)) == ([(1, "Failed", 3862)], [])
+    ok(agent.mysql(clone_statement(donor, tmp_path / "copy")))
+    assert agent.rows(status) == [(1, "Failed", 3862), (2, "Completed", 0)]
+    assert {row[0] for row in agent.rows(progress)} == {2}
+    ok(agent.mysql("SET GLOBAL clone_status_history = OFF"))
+    assert agent.rows(status) == [(1, "Completed", 0)]
+    assert {row[0] for row in agent.rows(progress)} == {1}
+    agent.mysql(clone_statement(donor, tmp_path / "never").replace(PASSWORD, "wrong"))
+    assert (agent.rows(status), agent.rows(progress)) == ([(1, "Failed", 3862)], [])
+
+
 def test_stop_and_go_on(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     thread, errors = start_slow_clone(agent, donor, target)

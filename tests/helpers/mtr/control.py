@@ -16,6 +16,7 @@ import pymysql
 
 from mtr.include import PASSWORD, USER
 
+STATES = {1227: "42000", 1305: "42000"}  # SQL states, which PyMySQL doesn't tell
 NO_DONOR = 1  # a port on which nothing listens
 
 
@@ -55,6 +56,8 @@ class Recipient(Control):
     def __init__(self, socket_path: Path) -> None:
         super().__init__()
         self._socket = socket_path
+        self.answer("SET GLOBAL clone_status_history = OFF")  # the plugin's table has the last clone alone
+        self.answer("UNINSTALL PLUGIN clone")  # as on the suite's servers
 
     def answer(self, line: str) -> str:
         """The statement, and its rows or its error."""
@@ -63,7 +66,7 @@ class Recipient(Control):
             try:
                 cursor.execute(line)
             except pymysql.MySQLError as error:
-                return f"{shown}ERROR HY000: {error.args[1]}\n"
+                return f"{shown}ERROR {STATES.get(error.args[0], 'HY000')}: {error.args[1]}\n"
             if cursor.description:
                 rows = [[column[0] for column in cursor.description], *cursor.fetchall()]
                 shown += "".join("\t".join(map(str, row)) + "\n" for row in rows)

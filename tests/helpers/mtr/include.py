@@ -1,7 +1,7 @@
 """The suite's ``include`` folder with another donor or recipient in it.
 
-All CLONE statements of the suite stand in two files there. What the tests compare with their recorded results (host,
-port, user, password) reads afterwards as it did before.
+All CLONE statements of the suite stand in two files there, those about the plugin in the tests. What the tests compare
+with their recorded results (host, port, user, password) reads afterwards as it did before.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ TOLD = re.compile(
     r"(?P<indent>\s*)(?:--(?:send_)?eval (?P<eval>(?:CLONE INSTANCE|SET GLOBAL clone_).*)"
     r"|(?P<plain>(?:SET GLOBAL clone_|SHOW VARIABLES LIKE \"%clone|select .* from performance_schema\.clone_).*);)\s*"
 )
+# The same of the tests themselves.
+PLUGIN = re.compile(r"(?:--eval )?((?:UN)?INSTALL PLUGIN clone\b[^;]*);?\s*")
+ASKED = re.compile(r"((?i:show variables like 'clone_autotune_concurrency'));")
 # The agent's answer is there then, and the test waits for one of its own.
 SENT = """
 --disable_query_log
@@ -48,18 +51,21 @@ cat <&3
 """
 
 
-def copied(folder: Path, target: Path) -> None:
-    """As it is, but that a server which a test restarts runs as root there, too: the package's own user is missing."""
-    shutil.copytree(folder, target)
-    path = target / "clone_connection_begin.inc"
+def copied(suite: Path, work: Path) -> Path:
+    """The suite's folders as they are, but that a server which a test restarts runs as root there, too: the package's
+    own user is missing. The ``include`` folder."""
+    for name in ("include", "t"):
+        shutil.copytree(suite / name, work / name)
+    path = work / "include/clone_connection_begin.inc"
     path.write_text(path.read_text().replace(" --server-id=$SERVER_ID", " --user=root --server-id=$SERVER_ID"))
+    return work / "include"
 
 
-def with_donor(folder: Path, target: Path, control: int) -> None:
+def with_donor(suite: Path, work: Path, control: int) -> None:
     """Statements name a donor that the process behind port ``control`` has started for the one that was meant."""
-    copied(folder, target)
+    include = copied(suite, work)
     for name in FILES:
-        path = target / name
+        path = include / name
         path.write_text(ASK.replace("{control}", str(control)) + _renamed(path.read_text()))
 
 
@@ -81,19 +87,21 @@ def _renamed(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_recipient(folder: Path, target: Path, control: int) -> None:
+def with_recipient(suite: Path, work: Path, control: int) -> None:
     """Statements, and what is asked afterwards, go to the process behind port ``control``, which knows the answers."""
-    copied(folder, target)
-    teller = target / "tell"
+    include = copied(suite, work)
+    teller = include / "tell"
     teller.write_text(TELL.replace("{control}", str(control)))
     teller.chmod(0o755)
-    path = target / FILES[0]
+    path = include / FILES[0]
     stock = path.read_text()
     path.write_text(f"if ($remote_clone) {{\n{_told(stock, teller)}}}\nif (!$remote_clone) {{\n{stock}}}\n")
-    sent = (target / FILES[1]).read_text()
-    (target / FILES[1]).write_text(
+    sent = (include / FILES[1]).read_text()
+    (include / FILES[1]).write_text(
         f"if ($remote_clone) {{\n{_told(sent, teller)}{SENT}}}\nif (!$remote_clone) {{\n{sent}}}\n"
     )
+    for test in (work / "t").glob("*.test"):
+        test.write_text(_told_both(test.read_text(), teller))
 
 
 def _told(text: str, teller: Path) -> str:
@@ -104,5 +112,23 @@ def _told(text: str, teller: Path) -> str:
             statement = (found["eval"] or found["plain"]).replace('"', "'")
             lines.append(f'{found["indent"]}--exec {teller} "{statement}"')
         elif "--error " not in line:  # what is told comes to no error of the test's: the answer is compared
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _told_both(text: str, teller: Path) -> str:
+    """A test that (un)installs the plugin does so at the donor, silently, and at the agent; what it asks of the plugin,
+    it asks the agent."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if (found := ASKED.fullmatch(line)) is not None:
+            lines.append(f'--exec {teller} "{found[1]}"')
+        elif (found := PLUGIN.fullmatch(line)) is not None:
+            shown = [lines.pop() for _ in range(2) if lines and lines[-1].startswith(("--error", "--replace"))]
+            errors = [one for one in shown if one.startswith("--error")]
+            lines += ["--disable_query_log", "--disable_result_log", *errors, line]
+            lines += ["--enable_result_log", "--enable_query_log", *(one for one in shown if one not in errors)]
+            lines.append(f'--exec {teller} "{found[1]}"')
+        else:
             lines.append(line)
     return "\n".join(lines) + "\n"

@@ -41,14 +41,15 @@ def _link(path: Path, target: str) -> None:
         path.symlink_to(target)
 
 
-def inside(root: Path, work: Path, include: Path, command: list[str]) -> list[str]:
-    """``command`` in that root, with mounts that only it sees: ``work`` has the same path there, and ``include`` takes
-    the place of the suite's folder of that name."""
+def inside(root: Path, work: Path, command: list[str]) -> list[str]:
+    """``command`` in that root, with mounts that only it sees: ``work`` has the same path there, and its folders
+    ``include`` and ``t`` take the place of the suite's of these names."""
     script = (
-        'root=$1 work=$2 include=$3; shift 3; mkdir -p "$root$work"; mount -t proc proc "$root/proc"'
+        'root=$1 work=$2; shift 2; mkdir -p "$root$work"; mount -t proc proc "$root/proc"'
         ' && mount --rbind /dev "$root/dev" && mount --bind "$work" "$root$work"'
-        f' && mount --bind "$include" "$root/{SUITE}/suite/clone/include"'
+        f' && mount --bind "$work/include" "$root/{SUITE}/suite/clone/include"'
+        f' && mount --bind "$work/t" "$root/{SUITE}/suite/clone/t"'
         f' && exec chroot "$root" /bin/sh -c \'cd /{SUITE} && exec "$@"\' sh "$@"'
     )
     namespaces = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-    return [*namespaces, "sh", "-c", script, "sh", str(root), str(work), str(include), *command]
+    return [*namespaces, "sh", "-c", script, "sh", str(root), str(work), *command]

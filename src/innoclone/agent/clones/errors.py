@@ -17,17 +17,21 @@ from innoclone.errors import (
     Interrupted,
     NetworkError,
     NotMySQL,
+    PacketTooSmall,
     PluginMissing,
     PrivilegeMissing,
     TargetExists,
     TlsFailed,
 )
+from innoclone.transport.donorerrors import passed_on
 
 __all__ = ["MESSAGE_LENGTH", "Failure", "in_answer", "in_statements", "in_table"]
 
 CONNECTING = (ConnectFailed, TlsFailed, NotMySQL, AuthPluginUnsupported, AccessDenied)
-OF_THE_DONOR = (*CONNECTING, NetworkError, DonorError, PrivilegeMissing, PluginMissing)
-WRAPPED = {kind.number for kind in (*CONNECTING, NetworkError, PrivilegeMissing, PluginMissing)}
+FOUND_UNFIT = (NetworkError, PrivilegeMissing, PluginMissing, PacketTooSmall)
+OF_THE_DONOR = (*CONNECTING, *FOUND_UNFIT, DonorError)
+WRAPPED = {kind.number for kind in (*CONNECTING, *FOUND_UNFIT)}
+NOT_REACHED = re.compile(r"can't connect to (\S+): .*")
 MESSAGE_LENGTH = 512  # characters of ERROR_MESSAGE
 DONOR = 3862  # ER_CLONE_DONOR
 GUIDE = {1317: 3862, 1158: 3868, 2003: 3868, 3873: 3870, 1021: 3870, 1227: 3875, 1045: 3875}
@@ -65,9 +69,11 @@ def in_answer(error: CloneError, directory: Path, *, guide: bool) -> CloneError:
     elif isinstance(error, Interrupted):
         message = "Query execution was interrupted"
     elif isinstance(error, CONNECTING):
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno:  # as libmysqlclient has it
+            message = NOT_REACHED.sub(rf"Can't connect to MySQL server on '\1' ({error.__cause__.errno})", message)
         message = f"Connect failed: {number} : {message}"
     elif isinstance(error, OF_THE_DONOR):
-        message = f"{getattr(error, 'donor_number', 0) or number} : {message}"
+        message = "{} : {}".format(*passed_on(number, message))
     shown = _numbered(number, guide=guide)
     if isinstance(error, OF_THE_DONOR):
         shown, message = (DONOR if shown == number else shown), f"Clone Donor Error: {message}."
@@ -77,8 +83,9 @@ def in_answer(error: CloneError, directory: Path, *, guide: bool) -> CloneError:
 def in_table(code: int, message: str, *, guide: bool) -> tuple[int, str]:
     """ERROR_NO and ERROR_MESSAGE, as in the statement's own error."""
     shown = _numbered(code, guide=guide)
-    if code in WRAPPED:
-        shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {code} : {message}."
+    number, text = passed_on(code, message)
+    if code in WRAPPED or message != text:
+        shown, message = DONOR if shown == code else shown, f"Clone Donor Error: {number} : {text}."
     return shown, " ".join(message.split())[:MESSAGE_LENGTH]
 
 

@@ -118,6 +118,11 @@ class Clones:
         return self._variables.guide_numbers
 
     @property
+    def shows_history(self) -> bool:
+        """Whether the tables have all clones, each with a number of its own; or the last one alone, as number 1."""
+        return self._variables.shows_history
+
+    @property
     def latest(self) -> CloneStatus | None:
         """Of the clone that runs, or of the last one; always the same object for one clone."""
         run = self.last_run

@@ -54,6 +54,8 @@ class GuestConnection:
     def command(self) -> str:
         """As a stock donor's processlist has it."""
         conversation = self._conversation
+        if conversation.is_shut:  # its thread has not ended yet
+            return "Killed"
         if conversation.in_clone:
             return "clone"
         return "Sleep" if conversation.logged_in else "Connect"

@@ -14,20 +14,27 @@ from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, row
 from innoclone.errors import Interrupted
 from innoclone.records.status import CLONE_STAGES, CloneStatus, Stage, StageStatus, State
 
-__all__ = ["progress_rows", "status_rows"]
+__all__ = ["LARGEST_INT", "progress_rows", "status_rows"]
 
 LARGEST_INT = (1 << 31) - 1
+ONLY = 1  # the plugin's number for the clone that it knows
 
 
 def status_rows(clones: Clones) -> list[tuple[Value, ...]]:
     """Of clone_status, oldest first."""
     run, guide = clones.last_run, clones.guide_numbers
-    records = clones.records()
-    if run is None or run.ended.is_set():
-        return [_past_row(record, guide=guide) for record in records]
-    rows = {record["id"]: _past_row(record, guide=guide) for record in records}
-    rows[run.number] = _present_row(run)
+    records = {record["id"]: record for record in clones.records()}
+    if not clones.shows_history:
+        number = max(records, default=0) if run is None else run.number
+        records = {number: records[number] | {"id": ONLY}} if number in records else {}
+    rows = {number: _past_row(record, guide=guide) for number, record in records.items()}
+    if run is not None and not run.ended.is_set():
+        rows[run.number] = _present_row(run, _number(clones, run))
     return [rows[number] for number in sorted(rows)]
+
+
+def _number(clones: Clones, run: CloneRun) -> int:
+    return run.number if clones.shows_history else ONLY
 
 
 def progress_rows(clones: Clones) -> list[tuple[Value, ...]]:
@@ -38,7 +45,10 @@ def progress_rows(clones: Clones) -> list[tuple[Value, ...]]:
     stages = [run.status.stages[stage] for stage in CLONE_STAGES]
     if run.operation != "replace":
         stages[0] = _nothing_dropped(run.status)
-    return [_stage_row(run, stage, guide=clones.guide_numbers) for stage in stages]
+    if not any(stage.begin for stage in stages):  # it got nowhere: the plugin shows none then
+        return []
+    number = _number(clones, run)
+    return [_stage_row(run, number, stage, guide=clones.guide_numbers) for stage in stages]
 
 
 def _nothing_dropped(status: CloneStatus) -> StageStatus:
@@ -76,13 +86,13 @@ def _past_row(record: Mapping[str, Any], *, guide: bool) -> tuple[Value, ...]:
     )
 
 
-def _present_row(run: CloneRun) -> tuple[Value, ...]:
+def _present_row(run: CloneRun, number: int) -> tuple[Value, ...]:
     """Of clone_status, for the clone that runs."""
     status = run.status
     current = status.current
     return row(
         CLONE_STATUS,
-        ID=run.number,
+        ID=number,
         PID=run.session,
         STATE=State.IN_PROGRESS.value,
         BEGIN_TIME=_moment(status.begin, 3),
@@ -98,7 +108,7 @@ def _present_row(run: CloneRun) -> tuple[Value, ...]:
     )
 
 
-def _stage_row(run: CloneRun, stage: StageStatus, *, guide: bool) -> tuple[Value, ...]:
+def _stage_row(run: CloneRun, number: int, stage: StageStatus, *, guide: bool) -> tuple[Value, ...]:
     """Of clone_progress."""
     message = ""
     if stage.state is State.FAILED:
@@ -106,7 +116,7 @@ def _stage_row(run: CloneRun, stage: StageStatus, *, guide: bool) -> tuple[Value
     data, network = run.speeds if stage.state is State.IN_PROGRESS else (0, 0)  # 0 but for the stage that runs
     return row(
         CLONE_PROGRESS,
-        ID=run.number,
+        ID=number,
         STAGE=stage.stage.value,
         STATE=stage.state.value,
         BEGIN_TIME=_moment(stage.begin, 6),

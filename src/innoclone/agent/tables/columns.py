@@ -71,6 +71,8 @@ CLONE_RECIPIENTS = [  # ours: who takes them now
     Column("ESTIMATE", _BIGINT),
     Column("DATA", _BIGINT),
     Column("NETWORK", _BIGINT),
+    Column("DATA_SPEED", INT),
+    Column("NETWORK_SPEED", INT),
     Column("TLS", char(3)),
     Column("COMPRESSION", char(8)),
 ]

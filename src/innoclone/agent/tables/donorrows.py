@@ -9,6 +9,7 @@ from datetime import datetime
 
 from innoclone.agent.donors.donors import Donors, ServedDonor
 from innoclone.agent.sql import Value
+from innoclone.agent.tables.clonerows import LARGEST_INT
 from innoclone.agent.tables.columns import CLONE_RECIPIENTS, CLONE_SERVED, row
 from innoclone.donor.takings import COMPLETED, Taking
 
@@ -56,6 +57,8 @@ def _recipient(name: str, taking: Taking) -> tuple[Value, ...]:
         ESTIMATE=taking.estimate,
         DATA=taking.data,
         NETWORK=taking.network,
+        DATA_SPEED=min(taking.speed, LARGEST_INT),
+        NETWORK_SPEED=min(taking.network_speed, LARGEST_INT),
         TLS="YES" if recipient.tls else "NO",
         COMPRESSION=recipient.compression or None,
     )

@@ -61,6 +61,7 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_ssl_ca": Text(),
     "clone_ssl_cert": Text(),
     "clone_ssl_key": Text(),
+    "clone_status_history": Switch(True),  # ours: OFF: clone_status has the last clone alone, as the plugin's
     "clone_valid_donor_list": Text(check=check_list),
 }
 
@@ -121,6 +122,11 @@ class Variables:
     def guide_numbers(self) -> bool:
         """Whether errors have the guide's own numbers."""
         return self["clone_error_numbering"] == "guide"
+
+    @property
+    def shows_history(self) -> bool:
+        """Whether clone_status has all clones, each with a number of its own."""
+        return bool(self["clone_status_history"])
 
     def all(self) -> dict[str, Content]:
         """Everything that SHOW GLOBAL VARIABLES shows, by name."""

@@ -108,6 +108,10 @@ def _of_donors(donors: Donors) -> list[Metric]:
             [(labels, sum(taking.estimate for taking in found)) for found, labels in takings],
         ),
         Metric(
+            "innoclone_donor_bytes_per_second", "gauge", "How fast data goes to them, over the last seconds.",
+            [(labels, sum(taking.speed for taking in found)) for found, labels in takings],
+        ),
+        Metric(
             "innoclone_donor_clones_total", "counter", "Clones of it that ended since the agent was started, by how.",
             [({**labels, "state": state}, one.outcomes[state]) for one, labels in served for state in OUTCOMES],
         ),

@@ -170,7 +170,7 @@ function showServed(served) {
   for (const one of served) {
     const row = element("tr", undefined, "served");
     const what = element("td", `${one.source} on port ${one.port}, MySQL ${one.version}; taken ${one.completed} times`);
-    what.colSpan = 6;
+    what.colSpan = 7;
     row.append(element("td", one.name), what);
     rows.push(row);
     for (const taking of one.recipients) {
@@ -183,6 +183,7 @@ function showServed(served) {
       wide.append(bar);
       taken.append(element("td"), element("td", `${taking.user}@${taking.host}`), wide,
         element("td", `${Math.floor(taking.percent || 0)} %`), element("td", amount(taking.data)),
+        element("td", taking.connections ? speed(taking.bytes_per_second) : ""),
         element("td", taking.connections || "lost"), element("td", duration(taking.seconds)));
       rows.push(taken);
     }
