@@ -195,3 +195,65 @@ def test_check_finds_nothing_wrong(innoclone, donor_file, tmp_path):
     assert done.returncode == 0
     assert done.stderr.endswith("innoclone: completed OK!\n")
     assert not (tmp_path / "clone").exists()
+
+
+LEAVING = """
+import atexit, sys, threading, time
+from innoclone.cli import app, main
+def run(args):
+    {body}
+app.run = run
+main()
+"""
+
+
+def leave(body: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """The program, ended behind ``body``; what is taken apart at an interpreter's end would say so."""
+    told = "app.witness = type('Witness', (), {'__del__': lambda self: print('taken apart')})()"
+    code = LEAVING.format(body="\n    ".join([told, *body.splitlines()]))
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=buffered, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+    )
+
+
+def test_it_leaves_with_all_written_and_without_the_interpreters_end():
+    done = leave(
+        "sys.stdout.write('out')\nsys.stderr.write('err')\natexit.register(lambda: print(' at last', end=''))\nreturn 7"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out at last", "err")
+
+
+def test_it_waits_for_a_thread_that_is_at_work():
+    done = leave("threading.Thread(target=lambda: (time.sleep(0.3), print('ready'))).start()\nreturn 7")
+    assert (done.returncode, done.stdout) == (7, "ready\ntaken apart\n")
+
+
+def test_a_daemon_does_not_keep_it():
+    done = leave("threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\nreturn 7")
+    assert (done.returncode, done.stdout) == (7, "")
+
+
+def test_a_full_disk_is_told_at_the_end():
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = leave("sys.stdout.write('out')\nreturn 0", full)
+    finally:
+        os.close(full)
+    assert done.returncode == errors.FileError.exit_status
+    assert "can't write to stdout" in done.stderr
+
+
+def test_nobody_reads_at_the_end():
+    end, begin = os.pipe()
+    os.close(end)
+    try:
+        done = leave("sys.stdout.write('out')\nreturn 0", begin)
+    finally:
+        os.close(begin)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_profiler_gets_its_end():
+    done = leave("sys.setprofile(lambda *_: None)\nreturn 7")
+    assert (done.returncode, done.stdout) == (7, "taken apart\n")

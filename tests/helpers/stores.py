@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
 from innoclone.errors import StoreUnavailable
@@ -99,14 +99,16 @@ def memory_store(*, encrypted: bool = True) -> Repository:
 class S3Server:
     """A server of S3 in a process of its own, and how to reach it."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        """``command`` starts another one than moto's; ``{port}`` in it is the port."""
         self._number = 0
+        self._command = command or [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "{port}"]
 
     def __enter__(self) -> Self:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        command = [word.format(port=self.port) for word in self._command]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(600):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from innoclone.errors import AccessDenied, StoreMissing, StoreUnavailable, StoreUnsafe, TargetExists, UsageError
+from innoclone.errors import (
+    AccessDenied,
+    Interrupted,
+    StoreMissing,
+    StoreUnavailable,
+    StoreUnsafe,
+    TargetExists,
+    UsageError,
+)
 from innoclone.store import persistent, remote
 from innoclone.store.address import is_address, objects_at, parse_options, split_snapshot
 from innoclone.store.care import prune
@@ -148,7 +157,14 @@ def test_addresses() -> None:
     assert not is_address("/srv/clone")
     assert split_snapshot("s3://b/p@abc") == ("s3://b/p", "abc")
     assert split_snapshot("file:///a@b/c") == ("file:///a@b/c", "latest")
-    for wrong in ("http://x/y", "file://relative/x", "file:///", "s3://key:secret@bucket/x", "s3://b/p?x=1"):
+    for wrong in (
+        "http://x/y",
+        "file://relative/x",
+        "file:///",
+        "s3://key:secret@bucket/x",
+        "s3://b/p?x=1",
+        "s3://b/p@q",
+    ):
         with pytest.raises(UsageError):
             objects_at(wrong, {})
     for wrong in ("s3://b/p@", "s3://b/p@a b"):
@@ -157,3 +173,44 @@ def test_addresses() -> None:
     assert parse_options(["a=b=c"]) == {"a": "b=c"}
     with pytest.raises(UsageError):
         parse_options(["a"])
+
+
+def test_removal_one_by_one_only_where_there_is_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """localbucket knows no removal of many; a store that fails in another way is asked once."""
+    with S3Server([sys.executable, "-m", "localbucket", "--port", "{port}", str(tmp_path)]) as server:
+        monkeypatch.setattr(remote, "RETRIES", 0)
+        objects = objects_at(f"s3://{server.new_bucket()}/x", server.options)
+        for name in ("a/1", "a/2", "a/3"):
+            objects.create(name, b"x")
+        objects.delete(["a/1", "a/2", "a/gone"])
+        assert [one.name for one in objects.list("a")] == ["a/3"]
+        asked: list[object] = []
+
+        def delete(_: object, names: object) -> None:
+            asked.append(names)
+            raise RuntimeError("503 Slow Down")
+
+        fresh = objects_at(objects.address, server.options)
+        monkeypatch.setattr("obstore.delete", delete)
+        with pytest.raises(StoreUnavailable):
+            fresh.delete(["a/3", "a/4"])
+        assert asked == [["a/3", "a/4"]]
+
+
+def test_a_hanging_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the user wants an end, nobody waits for its answer."""
+    answer, asked, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def fault(what: str, _: str) -> None:
+        asked.set()
+        answer.wait(60)
+
+    def stop() -> None:
+        asked.wait(60)
+        stopped.set()
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(Interrupted):
+        Persistent(FaultyObjects(MemoryObjects(), fault), stopped).read("a")
+    assert not answer.is_set()
+    answer.set()

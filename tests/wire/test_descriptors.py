@@ -109,3 +109,27 @@ def test_what_a_state_says():
     answer = end.acknowledgement()
     assert answer.is_keepalive
     assert answer == StateDescriptor(StageNumber.FILE_COPY, task=3, chunks=4, flags=StateFlag.ACK)
+
+
+@given(
+    version=st.sampled_from([100, 100, 100, 101]),
+    length=st.sampled_from([52, 52, 0, 11, 12, 51, 53, 60, 1 << 31]),
+    kind=st.sampled_from([5, 5, 5, 4]),
+    body=st.binary(min_size=30, max_size=50),
+    stage=st.none() | st.integers(0, 6),
+)
+def test_where_a_block_belongs_is_read_field_by_field(version, length, kind, body, stage):
+    """From any bytes: exactly what stands there, or a refusal where a server would see no such descriptor."""
+    if stage is not None:
+        body = stage.to_bytes(4, "big") + body[4:]
+    data = b"".join(number.to_bytes(4, "big") for number in (version, length, kind)) + body
+    widths = (4, 4, 4, 4, 4, 4, 8, 8)
+    fields = [int.from_bytes(body[sum(widths[:at]) :][:width], "big") for at, width in enumerate(widths)]
+    if version == 100 and kind == 5 and 52 <= length <= len(data) and fields[0] <= StageNumber.DONE:
+        found = DataDescriptor.parse(data)
+        assert found == DataDescriptor(StageNumber(fields[0]), *fields[1:])
+        assert isinstance(found.stage, StageNumber)
+        assert found.serialize() == data[:4] + b"\0\0\0\x34" + data[8:52]
+    else:
+        with pytest.raises(ProtocolError, match=r"^DATA descriptor"):
+            DataDescriptor.parse(data)

@@ -10,12 +10,13 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
 from innoclone.settings.dsn import is_dsn

@@ -10,10 +10,10 @@ import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.cli.copying import parse_compression
-from innoclone.cli.result import result_fields, result_table
-from innoclone.cli.storeargs import StoreArgs
-from innoclone.commands.storeoptions import BackupOptions, LiveBackupOptions
-from innoclone.errors import UsageError
+from innoclone.cli.result import checked_fields, result_fields, result_table, tell_checked
+from innoclone.cli.storeargs import TRIAL, StoreArgs, TrialArgs
+from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, LiveBackupOptions
+from innoclone.errors import CloneError, UsageError
 from innoclone.records.status import CloneStatus
 from innoclone.report.output import Output
 from innoclone.report.units import MIB
@@ -21,6 +21,7 @@ from innoclone.settings.dsn import is_dsn
 
 if TYPE_CHECKING:
     from innoclone.commands.backup import BackupResult
+    from innoclone.commands.bootcheck import BootChecked
 
 __all__ = ["backup"]
 
@@ -66,6 +67,21 @@ def backup(
     verify_pages: Annotated[
         bool, typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.")
     ] = BackupOptions.verify_pages,
+    boot_check: Annotated[
+        bool,
+        typer.Option(
+            "--boot-check",
+            help="Then restore the snapshot for a while, and let a private mysqld come up on it.",
+            rich_help_panel=TRIAL,
+        ),
+    ] = False,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld for that.", rich_help_panel=TRIAL)
+    ] = None,
+    keyring: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone, for that.", rich_help_panel=TRIAL)
+    ] = None,
+    trial: TrialArgs,
     live: LiveArgs,
     store: StoreArgs,
     connection: ConnectionArgs,
@@ -82,12 +98,16 @@ def backup(
     if not 1 <= len(targets) <= 2:
         raise UsageError("too many arguments", hint="a clone or a server, and the store's URL")
     source, url = (targets[0] if len(targets) == 2 else None), targets[-1]
-    status = CloneStatus()
+    access, status = store.access(url, out), CloneStatus()
+    if boot_check:
+        from innoclone.server.programs import find_programs
+
+        find_programs(mysqld)  # before hours of copying
     if source is not None and not is_dsn(source):
         from innoclone.commands.backup import backup as run
 
         options = BackupOptions(
-            clone=Path(source).absolute(), store=store.access(url, out), full=full, accept_changes=accept_changes,
+            clone=Path(source).absolute(), store=access, full=full, accept_changes=accept_changes,
             threads=threads, max_data_bandwidth=max_data_bandwidth, verify_pages=verify_pages,
         )  # fmt: skip
         out.message(f"backing up {options.clone.resolve()} to {url}")
@@ -100,17 +120,36 @@ def backup(
             raise UsageError("--accept-changes and --no-verify-pages are for clones, not for servers")
         donor = connection.endpoint(source, files, out)
         choice = LiveBackupOptions(
-            donor=donor, store=store.access(url, out), full=full, spool=live.spool, threads=threads,
+            donor=donor, store=access, full=full, spool=live.spool, threads=threads,
             compression=parse_compression(live.compress), block_ddl=live.block_ddl,
             max_data_bandwidth=max_data_bandwidth,
         )  # fmt: skip
         out.message(f"backing up {donor} to {url}")
         with out.watch(status):
             result = backup_live(choice, status=status)
-    _tell(result, status, out)
+    checked = None
+    if boot_check:
+        options_of_trial = trial.options(access, result.name, mysqld=mysqld, keyring=keyring, threads=threads)
+        checked = _try_out(options_of_trial, result, out)
+    _tell(result, checked, status, out)
 
 
-def _tell(result: BackupResult, status: CloneStatus, out: Output) -> None:
+def _try_out(options: BootCheckOptions, result: BackupResult, out: Output) -> BootChecked:
+    """The backup is there, whatever comes of this. Raises a `CloneError` that says so."""
+    from innoclone.commands.bootcheck import boot_check
+
+    status = CloneStatus()
+    out.message(f"snapshot {result.snapshot} is in {result.store}; trying it out")
+    try:
+        with out.watch(status):
+            return boot_check(options, status=status)
+    except CloneError as error:
+        error.message = f"snapshot {result.snapshot} is in the store, but its trial failed: {error.message}"
+        error.advice = f"innoclone store verify {result.store}@{result.snapshot} --boot-check tries it again"
+        raise
+
+
+def _tell(result: BackupResult, checked: BootChecked | None, status: CloneStatus, out: Output) -> None:
     for line in result_table(status):
         out.message(line)
     beside = f"beside snapshot {result.parent}" if result.parent else "without an earlier snapshot"
@@ -118,13 +157,15 @@ def _tell(result: BackupResult, status: CloneStatus, out: Output) -> None:
         f"{result.files} files, {result.size / MIB:,.1f} MiB; {result.changed / MIB:,.1f} MiB of pages sent {beside}, "
         f"{result.added / MIB:,.1f} MiB in the store"
     )
+    if checked is not None:
+        tell_checked(checked, out)
     out.data(f"{result.store}@{result.snapshot}")
     out.result(
         result_fields(status)
         | {
             "store": result.store, "snapshot": result.snapshot, "name": result.name, "parent": result.parent or None,
             "from": result.source, "files": result.files, "bytes": result.size, "changed": result.changed,
-            "added": result.added,
+            "added": result.added, "check": None if checked is None else checked_fields(checked),
         }
     )  # fmt: skip
     out.completed()

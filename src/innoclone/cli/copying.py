@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innoclone.commands.options import CloneOptions
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.transport.endpoint import Compression
 

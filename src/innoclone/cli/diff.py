@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innoclone.cli.arguments import OutputArgs, expand
+from innoclone.cli.storeargs import StoreArgs
+from innoclone.report.output import Output
+
+if TYPE_CHECKING:
+    from innoclone.commands.storediff import Place
 
 __all__ = ["diff"]
 
 
 @expand
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="DIR1", help="The older clone.")],
-    new: Annotated[Path, typer.Argument(metavar="DIR2", help="The newer one.")],
+    old: Annotated[str, typer.Argument(metavar="CLONE1", help="The older clone, or a store's URL[@SNAPSHOT].")],
+    new: Annotated[str, typer.Argument(metavar="CLONE2", help="The newer one.")],
     *,
     equal: Annotated[bool, typer.Option("--all", help="Also list tablespaces without a difference.")] = False,
+    store: StoreArgs,
     output: OutputArgs,
 ) -> None:
-    """Say which tablespaces, and how many of their pages, differ between two clones."""
-    from innoclone.commands.diff import diff as run
-    from innoclone.commands.diff import has_unapplied_redo
+    """Say which tablespaces, and how many of their pages, differ between two clones.
+
+    Of snapshots in a store only the hashes and what differs is read.
+    """
+    from innoclone.commands.storediff import diff_places
+    from innoclone.store.address import is_address
 
     out = output.open()
     out.without_library()
-    for directory in (old, new):
-        if has_unapplied_redo(directory.absolute()):
-            out.warn(f"{directory} was never started: what is only in its redo is not compared (innoclone boot)")
-    found = run(old.absolute(), new.absolute())
+    if not any(is_address(text) for text in (old, new)):
+        store.refuse()
+    names = {_place(text, store, out): text for text in (old, new)}
+    places = [_place(text, store, out) for text in (old, new)]
+    found, with_redo = diff_places(*places)
+    for place in with_redo:
+        out.warn(f"{names[place]} was never started: what is only in its redo is not compared (innoclone boot)")
     shown = [row for row in found if equal or row.kind != "equal"]
     width = max((len(row.name) for row in shown), default=0)
     for row in shown:
@@ -45,3 +57,13 @@ def diff(
         ],
     })  # fmt: skip
     out.completed()
+
+
+def _place(text: str, store: StoreArgs, out: Output) -> Place:
+    from innoclone.commands.storediff import StoredPlace
+    from innoclone.store.address import is_address, split_snapshot
+
+    if not is_address(text):
+        return Path(text).absolute()
+    address, snapshot = split_snapshot(text)
+    return StoredPlace(store.access(address, out), snapshot)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from innoclone.cli.arguments import split_targets
 from innoclone.cli.copying import COPY
+from innoclone.dataclass import dataclass
 from innoclone.errors import CloneError, GenerationKept, UsageError
 from innoclone.records.retention import Policy, Span
 

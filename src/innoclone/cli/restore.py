@@ -12,7 +12,7 @@ import typer
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.copying import parse_copy_methods, parse_map_path
 from innoclone.cli.result import result_fields, result_table
-from innoclone.cli.storeargs import StoreArgs
+from innoclone.cli.storeargs import STORE, StoreArgs
 from innoclone.commands.keywords import RestoreKeywords
 from innoclone.commands.options import RestoreOptions
 from innoclone.commands.storeoptions import StoreRestoreOptions
@@ -86,6 +86,25 @@ class RestoreArgs:
         }
 
 
+@dataclass(frozen=True)
+class DeltaArgs:
+    """What only a restore out of a store has."""
+
+    delta: Annotated[
+        bool,
+        typer.Option("--delta", help="TARGET holds data already: write only what differs.", rich_help_panel=STORE),
+    ] = StoreRestoreOptions.delta
+    discard_changes: Annotated[
+        bool,
+        typer.Option(
+            "--discard-changes",
+            help="With --delta: also onto data that a server has changed, or of another server. What isn't data is "
+            "moved beside.",
+            rich_help_panel=STORE,
+        ),
+    ] = StoreRestoreOptions.discard_changes
+
+
 @expand
 def restore(
     clone: Annotated[
@@ -95,6 +114,7 @@ def restore(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The data directory to make.")],
     *,
     how: RestoreArgs,
+    delta: DeltaArgs,
     store: StoreArgs,
     output: OutputArgs,
 ) -> None:
@@ -108,9 +128,11 @@ def restore(
     out = output.open()
     status = CloneStatus()
     if is_address(clone):
-        result = _from_store(clone, target, how, store, status, out)
+        result = _from_store(clone, target, how, delta, store, status, out)
     else:
         store.refuse()
+        if delta.delta or delta.discard_changes:
+            raise UsageError("--delta and --discard-changes are for snapshots in stores, not for clones")
         result = _from_clone(Path(clone), target, how, status, out)
     _tell(how, result, status, out)
 
@@ -125,7 +147,7 @@ def _from_clone(clone: Path, target: Path, how: RestoreArgs, status: CloneStatus
 
 
 def _from_store(
-    text: str, target: Path, how: RestoreArgs, store: StoreArgs, status: CloneStatus, out: Output
+    text: str, target: Path, how: RestoreArgs, delta: DeltaArgs, store: StoreArgs, status: CloneStatus, out: Output
 ) -> RestoreResult:
     from innoclone.commands.storerestore import restore_from_store
     from innoclone.store.address import split_snapshot
@@ -135,6 +157,7 @@ def _from_store(
         raise UsageError("--accept-changes and --copy-method are for clones, not for stores")
     options = StoreRestoreOptions(
         store=store.access(address, out), snapshot=snapshot, directory=target.absolute(), chown=how.chown,
+        delta=delta.delta, discard_changes=delta.discard_changes,
         mysqld_check=how.mysqld_check, mysqld=how.mysqld, keyring=how.options["keyring"],
         map_paths=how.options["map_paths"], threads=how.threads,
         max_data_bandwidth=how.max_data_bandwidth, fsync=how.fsync, verify_pages=how.verify_pages,
@@ -149,7 +172,9 @@ def _tell(how: RestoreArgs, result: RestoreResult, status: CloneStatus, out: Out
         out.message(line)
     files = f"{result.files} files by {', '.join(result.methods)}"
     checked = f", {result.pages_checked} pages sound" if how.verify_pages else ", pages not checked"
-    compared = "; what was written was read back and compared" if set(result.methods) - {"reflink", "store"} else ""
+    compared = (
+        "; what was written was read back and compared" if set(result.methods) - {"reflink", "store", "delta"} else ""
+    )
     out.message(f"{files}{checked}{compared}")
     if result.booted:
         out.message(f"mysqld {result.booted} came up on {result.directory} and was stopped again")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from innoclone.records.status import CloneStatus
+from innoclone.report.output import Output
 from innoclone.report.units import MIB
 
-__all__ = ["result_fields", "result_table"]
+if TYPE_CHECKING:
+    from innoclone.commands.bootcheck import BootChecked
+
+__all__ = ["checked_fields", "result_fields", "result_table", "tell_checked"]
 
 
 def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
@@ -57,3 +62,21 @@ def result_fields(status: CloneStatus) -> dict[str, Any]:
 def _line(name: str, seconds: float, data: int, rate: float | None) -> str:
     size = f"{data / MIB:,.1f}" if data else ""
     return f"{name:<10} {seconds:>9.2f} {size:>12} {'' if rate is None else f'{rate / MIB:,.1f}':>9}".rstrip()
+
+
+def tell_checked(checked: BootChecked, out: Output) -> None:
+    """What the trial of a snapshot has shown."""
+    at = datetime.fromtimestamp(checked.checked, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    out.message(f"booted and checked at {at}: mysqld {checked.version} came up on it, {checked.pages} pages sound")
+    if checked.binlog_file:
+        out.message(f"binary log position: {checked.binlog_file}:{checked.binlog_position}")
+    if checked.gtid_executed:
+        out.message(f"GTID set: {checked.gtid_executed}")
+
+
+def checked_fields(checked: BootChecked) -> dict[str, Any]:
+    """The same for ``--json``."""
+    return {
+        "store": checked.store, "snapshot": checked.snapshot, "mysqld": checked.version, "pages": checked.pages,
+        "checked": checked.checked, **checked.position.fields,
+    }  # fmt: skip

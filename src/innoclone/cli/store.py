@@ -11,7 +11,8 @@ import typer
 
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.command import Command
-from innoclone.cli.storeargs import URL, StoreArgs, warn_if_open
+from innoclone.cli.result import checked_fields, tell_checked
+from innoclone.cli.storeargs import TRIAL, URL, StoreArgs, TrialArgs, warn_if_open
 from innoclone.errors import UsageError
 from innoclone.records.retention import Policy, Span
 from innoclone.records.status import CloneStatus
@@ -20,6 +21,7 @@ from innoclone.report.units import amount
 
 if TYPE_CHECKING:
     from innoclone.commands.storecare import Listed
+    from innoclone.commands.storeoptions import BootCheckOptions
     from innoclone.store.care import Pruned
 
 __all__ = ["store"]
@@ -62,6 +64,8 @@ class RuleArgs:
     @property
     def policy(self) -> Policy:
         """The rules. Raises UsageError."""
+        if self.keep_last < 0:
+            raise UsageError(f"keep-last must be 0 or more, not {self.keep_last}")
         return Policy(
             last=self.keep_last, hourly=self.keep_hourly, daily=self.keep_daily, weekly=self.keep_weekly,
             monthly=self.keep_monthly, yearly=self.keep_yearly,
@@ -119,18 +123,22 @@ def list_(url: Url, *, rules: RuleArgs, opening: StoreArgs, output: OutputArgs) 
 
 def _row(one: Listed) -> tuple[str, ...]:
     fields = one.snapshot.fields
-    position = fields.get("position") or {}
+    position = one.position
     where = f"{position['binlog_file']}:{position.get('binlog_position')}" if position.get("binlog_file") else ""
     donor = fields.get("donor") or {}
     return (
         one.snapshot.id,
-        datetime.fromtimestamp(one.snapshot.moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ"),
+        _time(one.snapshot.moment),
         amount(int(fields.get("size", 0))),
         amount(int(fields.get("added", 0))),
         f"{donor.get('host')}:{donor.get('port')}",
         where or "unknown until booted",
-        "yes" if fields.get("booted") else "no",
+        f"checked {_time(one.check['checked'])}" if one.check else "yes" if fields.get("booted") else "no",
     )
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 @store.command(cls=Command)
@@ -162,6 +170,21 @@ def verify(
     read_data: Annotated[bool, typer.Option("--read-data", help="Also read the packs, every frame of them.")] = False,
     subset: Annotated[float, typer.Option(metavar="PERCENT", help="Read so much of them, by chance.")] = 100.0,
     threads: Annotated[int, typer.Option(metavar="N", help="Packs read at the same time.")] = 4,
+    boot_check: Annotated[
+        bool,
+        typer.Option(
+            "--boot-check",
+            help="Restore the one for a while, default the latest, and let a private mysqld come up.",
+            rich_help_panel=TRIAL,
+        ),
+    ] = False,
+    mysqld: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The mysqld for that.", rich_help_panel=TRIAL)
+    ] = None,
+    keyring: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone, for that.", rich_help_panel=TRIAL)
+    ] = None,
+    trial: TrialArgs,
     opening: StoreArgs,
     output: OutputArgs,
 ) -> None:
@@ -172,6 +195,12 @@ def verify(
     out = output.open()
     address, snapshot = split_snapshot(url)
     status = CloneStatus()
+    if boot_check:
+        if read_data:
+            raise UsageError("--read-data and --boot-check are two things", hint="the second reads all of a snapshot")
+        access = opening.access(address, out)
+        _boot_check(trial.options(access, snapshot, mysqld=mysqld, keyring=keyring, threads=threads), status, out)
+        return
     with out.watch(status, pages=False):
         found = verify_store(
             opening.access(address, out), snapshot if address != url else "", read_data=read_data, subset=subset,
@@ -180,6 +209,16 @@ def verify(
     read = f", {found.read} of them read as a whole ({amount(found.bytes)})" if read_data else ", none of them read"
     out.message(f"verdict: {found.packs} packs are there{read}")
     out.result({"packs": found.packs, "packs_read": found.read, "bytes_read": found.bytes})
+    out.completed()
+
+
+def _boot_check(options: BootCheckOptions, status: CloneStatus, out: Output) -> None:
+    from innoclone.commands.bootcheck import boot_check
+
+    with out.watch(status):
+        checked = boot_check(options, status=status)
+    tell_checked(checked, out)
+    out.result(checked_fields(checked))
     out.completed()
 
 
@@ -264,8 +303,7 @@ def list_keys(url: Url, *, opening: StoreArgs, output: OutputArgs) -> None:
     out = output.open()
     used, found = store_keys(opening.access(url, out))
     for one in found:
-        made = datetime.fromtimestamp(one.created, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        out.data(f"{one.id}  {one.kind:<10}  {made}{'  (used now)' if one.id == used else ''}")
+        out.data(f"{one.id}  {one.kind:<10}  {_time(one.created)}{'  (used now)' if one.id == used else ''}")
     fields = [{"key": one.id, "kind": one.kind, "created": one.created, "used": one.id == used} for one in found]
     out.result({"keys": fields})
 

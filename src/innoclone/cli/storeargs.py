@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from innoclone.commands.storeoptions import StoreAccess
+from innoclone.commands.storeoptions import BootCheckOptions, StoreAccess
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
 
-__all__ = ["STORE", "URL", "StoreArgs", "warn_if_open"]
+__all__ = ["STORE", "TRIAL", "URL", "StoreArgs", "TrialArgs", "warn_if_open"]
 
 STORE = "Store"
+TRIAL = "Trial"
 URL = "The store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://... or file:///FOLDER."
 
 
@@ -67,3 +68,25 @@ class StoreArgs:
             raise UsageError(
                 "--key-file, --passphrase-file and --store-option go with a store", hint="name a store's URL"
             )
+
+
+@dataclass(frozen=True)
+class TrialArgs:
+    """Where a snapshot is restored to for a while, and what comes up on it."""
+
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="With room for all of the snapshot for a while; default: TMPDIR.",
+            rich_help_panel=TRIAL,
+        ),
+    ] = BootCheckOptions.scratch  # fmt: skip
+
+    def options(
+        self, access: StoreAccess, snapshot: str, *, mysqld: Path | None, keyring: Path | None, threads: int
+    ) -> BootCheckOptions:
+        """All together. Raises UsageError."""
+        return BootCheckOptions(
+            store=access, snapshot=snapshot, scratch=self.scratch, mysqld=mysqld,
+            keyring=None if keyring is None else keyring.absolute(), threads=threads,
+        )  # fmt: skip

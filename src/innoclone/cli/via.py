@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
 from innoclone.transport.endpoint import Endpoint

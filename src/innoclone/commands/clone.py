@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from innoclone.commands.awaiting import await_donor
@@ -21,6 +21,7 @@ from innoclone.commands.increments import Increments, describe, may_update, refu
 from innoclone.commands.options import BootOptions, CloneOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
+from innoclone.dataclass import dataclass
 from innoclone.errors import CloneError, DiskFull, FileError, Interrupted, SnapshotGone, TargetExists
 from innoclone.files.base import base_files
 from innoclone.files.keyring import CloneKeyring

@@ -14,7 +14,7 @@ from innoclone.files.system import differing, file_error
 from innoclone.innodb.names import table_name
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
 
-__all__ = ["Difference", "diff", "has_unapplied_redo"]
+__all__ = ["Difference", "diff", "has_unapplied_redo", "index_of", "page_size_of"]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def diff(old: Path, new: Path) -> list[Difference]:
 
     Raises `TargetUnusable` for a directory that is no clone, or a file error.
     """
-    ours, theirs = _index(old), _index(new)
+    ours, theirs = index_of(old), index_of(new)
     found = []
     for key in sorted(set(ours) | set(theirs)):
         one, other = ours.get(key), theirs.get(key)
         present = other or one
         assert present is not None
         path = (new if other else old) / present
-        page = _page_size(path)
+        page = page_size_of(path)
         if one is None or other is None:
             pages = -(-path.stat().st_size // page)
             found.append(Difference(table_name(present), old_name=one, new_name=other, pages=pages, differing=pages))
@@ -66,7 +66,7 @@ def has_unapplied_redo(directory: Path) -> bool:
     return not is_recovered(directory)
 
 
-def _index(directory: Path) -> dict[tuple[int, int], str]:
+def index_of(directory: Path) -> dict[tuple[int, int], str]:
     """(tablespace id, number of the file among those of this id) -> relative name."""
     if not directory.is_dir() or is_unfinished(directory):
         raise TargetUnusable(f"{directory} is not a finished clone")
@@ -86,7 +86,8 @@ def _index(directory: Path) -> dict[tuple[int, int], str]:
     return found
 
 
-def _page_size(path: Path) -> int:
+def page_size_of(path: Path) -> int:
+    """Bytes of a page of this tablespace. Raises a file error where that can't be."""
     header = space_of(path)
     try:
         return SpaceFlags(header.flags).physical_page_size if header is not None else 16384

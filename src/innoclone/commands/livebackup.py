@@ -7,14 +7,12 @@
     commit      the snapshot object: only with it there is a backup
 
 What is here has room for changed pages and redo, not for the data, is marked as unfinished from the first byte to the
-last, and is removed in the end, however that comes.
+last, and is removed in the end, however that comes; after kill -9 by the next backup.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -29,7 +27,7 @@ from innoclone.errors import CloneError, EncryptionUnsupported
 from innoclone.files.extents import regular_files
 from innoclone.files.marks import IN_PROGRESS
 from innoclone.files.names import CLONE_DIR, OWN_DIR
-from innoclone.files.system import file_error
+from innoclone.files.scratch import scratch_folder
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.history import BACKUP
@@ -78,12 +76,11 @@ class _Live:
         run, parent = begin_run(repository, facts.variables.get("server_uuid", ""), full=self.options.full)
         with run:
             known, table = known_of(parent, repository, self.options.threads)
-            folder = self._folder()
-            try:
-                with Uploads(run, table) as uploads:
-                    return self._stream(run, parent, known, table, uploads, folder / "clone", facts)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)  # made by `mkdtemp` a moment ago, for this
+            with (
+                scratch_folder(self.options.spool, "innoclone-backup-", self.status.notes) as folder,
+                Uploads(run, table) as uploads,
+            ):
+                return self._stream(run, parent, known, table, uploads, folder / "clone", facts)
 
     def _check(self) -> DonorFacts:
         """Raises why the donor can't be cloned."""
@@ -91,12 +88,6 @@ class _Live:
         self.status.notes += facts.notes
         facts.verdict()
         return facts
-
-    def _folder(self) -> Path:
-        try:
-            return Path(tempfile.mkdtemp(prefix="innoclone-backup-", dir=self.options.spool))
-        except OSError as error:
-            raise file_error(error, f"can't make a folder in {self.options.spool or tempfile.gettempdir()}") from error
 
     def _stream(
         self, run: Run, parent: Snapshot | None, known: Known | None, table: PackTable, uploads: Uploads, root: Path,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy

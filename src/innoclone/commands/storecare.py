@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ from innoclone.records.status import CloneStatus, Stage
 from innoclone.store.address import LATEST
 from innoclone.store.care import Pruned, forget, prune
 from innoclone.store.checking import Checked, check_packs, needed_packs
+from innoclone.store.checks import checks_of
 from innoclone.store.keys import KeyEntry, Secret, add_key, key_entries, remove_key
 from innoclone.store.repository import Repository, init_store
 from innoclone.store.snapshots import Snapshot, find, snapshots_of
@@ -31,21 +31,35 @@ SHORTEST = 6  # characters of an id that make plain which snapshot is to go: a m
 
 @dataclass(frozen=True)
 class Listed:
-    """One snapshot; ``reasons`` are the rules that would keep it, None where no rules were asked about."""
+    """One snapshot; ``reasons`` are the rules that would keep it, None where no rules were asked about; ``check`` is
+    what the last boot of it has shown, None where it was never tried."""
 
     snapshot: Snapshot
     reasons: tuple[str, ...] | None = None
+    check: Mapping[str, Any] | None = None
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        """Where it stands in its donor's binary log: what a boot has shown, or else what its maker said."""
+        said = self.snapshot.fields.get("position") or {}
+        return (self.check or {}).get("position") or said
 
     @property
     def fields(self) -> dict[str, Any]:
         """For ``--json``."""
         kept = {} if self.reasons is None else {"kept_by": list(self.reasons)}
-        return {"snapshot": self.snapshot.id, "name": self.snapshot.name, **self.snapshot.fields, **kept}
+        return {
+            "snapshot": self.snapshot.id,
+            "name": self.snapshot.name,
+            **self.snapshot.fields,
+            **kept,
+            "check": self.check,
+        }
 
 
 @dataclass(frozen=True)
 class StoreListing:
-    """Snapshots, oldest first; ``unreadable`` says why others are not among them."""
+    """Snapshots, oldest first; ``unreadable`` says why others, or checks, are not among them."""
 
     address: str
     snapshots: tuple[Listed, ...]
@@ -70,9 +84,11 @@ def make_store(access: StoreAccess, *, encrypted: bool, single_writer: bool) -> 
 def list_store(access: StoreAccess, policy: Policy | None = None) -> StoreListing:
     """All snapshots, and with a ``policy`` which of them it would keep."""
     unreadable: list[CloneError] = []
-    found = snapshots_of(opened(access), unreadable=unreadable)
-    reasons = _reasons(found, policy) if policy else {}
-    listed = tuple(Listed(one, reasons.get(one.name) if policy else None) for one in found)
+    repository = opened(access)
+    found = snapshots_of(repository, unreadable=unreadable)
+    reasons = _reasons(found, policy, repository.now()) if policy else {}
+    checks = checks_of(repository, unreadable=unreadable)
+    listed = tuple(Listed(one, reasons.get(one.name) if policy else None, checks.get(one.name)) for one in found)
     return StoreListing(access.address, listed, tuple(unreadable))
 
 
@@ -82,7 +98,7 @@ def snapshot_info(access: StoreAccess, snapshot: str) -> dict[str, Any]:
     one = find(repository, snapshot)
     contents = one.contents(repository)
     return {
-        **Listed(one).fields,
+        **Listed(one, check=checks_of(repository, one).get(one.name)).fields,
         "stored": sum(pack.size for pack in contents.packs) + sum(one.sizes),
         "paths": [{"path": file.path, "bytes": file.size, "space_id": file.space_id} for file in contents.files],
         "manifest": contents.manifest,
@@ -155,7 +171,7 @@ def forget_snapshots(
         chosen = list({one.name: one for one in found}.values())
     else:
         found = snapshots_of(repository)
-        reasons = _reasons(found, policy)
+        reasons = _reasons(found, policy, repository.now())
         chosen = [one for one in found if not reasons[one.name]]
         kept = tuple(Listed(one, reasons[one.name]) for one in found if reasons[one.name])
     used = forget(repository, chosen, dry_run=dry_run)
@@ -198,13 +214,14 @@ def _encrypted(access: StoreAccess) -> Repository:
     return repository
 
 
-def _reasons(snapshots: Sequence[Snapshot], policy: Policy) -> dict[str, tuple[str, ...]]:
-    """For each snapshot, by name, the rules that keep it; each server has its own series."""
+def _reasons(snapshots: Sequence[Snapshot], policy: Policy, now: float) -> dict[str, tuple[str, ...]]:
+    """For each snapshot, by name, the rules that keep it; each server has its own series. ``now`` is by
+    the store's clock, as the snapshots' moments are."""
     series: dict[str, list[Snapshot]] = {}
     for one in snapshots:
         series.setdefault(one.donor, []).append(one)
     found = {}
     for own in series.values():
-        verdicts = apply([one.moment for one in own], policy, time.time())
+        verdicts = apply([one.moment for one in own], policy, now)
         found.update({one.name: verdict.reasons for one, verdict in zip(own, verdicts, strict=True)})
     return found

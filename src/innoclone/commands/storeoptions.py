@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, above_0, bounded, refuse_relative
+from innoclone.errors import UsageError
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.timings import STALL_TIMEOUT
 
-__all__ = ["BackupOptions", "LiveBackupOptions", "StoreAccess", "StoreRestoreOptions"]
+__all__ = ["BackupOptions", "BootCheckOptions", "LiveBackupOptions", "StoreAccess", "StoreRestoreOptions"]
 
 MOST_STREAMS = 8  # connections of a backup without a local copy: each has a pack in memory
 
@@ -67,12 +68,32 @@ class LiveBackupOptions:
 
 
 @dataclass(frozen=True)
+class BootCheckOptions:
+    """A snapshot is restored to a folder for a while, and a private mysqld comes up on it. Raises UsageError when a
+    value is out of bounds."""
+
+    store: StoreAccess
+    snapshot: str
+    scratch: Path | None = None  # a folder with room for all of it; None: that of temporary files
+    mysqld: Path | None = None
+    keyring: Path | None = None  # of an encrypted clone; None: where its manifest says
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what no check could run with."""
+        bounded("threads", self.threads, 1, MAX_THREADS)
+
+
+@dataclass(frozen=True)
 class StoreRestoreOptions:
-    """A snapshot in a store becomes a new data directory. Raises UsageError when a value is out of bounds."""
+    """A snapshot in a store becomes a new data directory, or with ``delta`` the data in a directory becomes the
+    snapshot's. Raises UsageError when a value is out of bounds."""
 
     store: StoreAccess
     snapshot: str
     directory: Path
+    delta: bool = False  # an earlier clone, or a server's data, is there: only what differs is written
+    discard_changes: bool = False  # with delta: also if it has rows of its own, or is of another server
     chown: str | None = None
     mysqld_check: bool = False  # let a private mysqld come up on the new directory once
     mysqld: Path | None = None
@@ -87,4 +108,6 @@ class StoreRestoreOptions:
         """Refuse what no restore could run with."""
         bounded("threads", self.threads, 1, MAX_THREADS)
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
+        if self.discard_changes and not self.delta:
+            raise UsageError("--discard-changes goes with --delta", hint="else nothing is ever written over")
         refuse_relative(self.map_paths)

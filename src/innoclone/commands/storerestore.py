@@ -9,6 +9,10 @@
 
 What goes wrong before the mark is gone leaves nothing behind, but where the same command can go on: after an
 interruption, a full disk, a store that did not answer, or a death of the process. The store is only read.
+
+With ``delta`` (`innoclone.commands.deltarestore`) there is data already: tablespaces are set aside as for an update of
+a clone, those that the snapshot has are taken back, compared with its hashes, and only what differs is fetched. From
+the first change to the end the directory stays marked: whatever fails, the same command goes on, and compares again.
 """
 
 from __future__ import annotations
@@ -16,9 +20,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from array import array
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from innoclone.commands.deltarestore import has_data, keep_beside, refuse_loss, refuse_too_large
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.encryption import configuration_of, own_keyring
 from innoclone.commands.restore import RestoreResult, server_settings
@@ -39,6 +46,7 @@ from innoclone.records.limits import Limits
 from innoclone.records.position import ClonePosition
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.records.statusfile import StatusFile
+from innoclone.records.units import amount
 from innoclone.records.verdict import FIELD, record_verdict
 from innoclone.server import cloned
 from innoclone.server.asuser import owner_to_be, refuse_unfit_user
@@ -47,7 +55,9 @@ from innoclone.server.programs import Programs, find_programs
 from innoclone.sinks.directory import Target
 from innoclone.sources.fetched import Fetched
 from innoclone.sources.fetching import Fetching
+from innoclone.sources.storedelta import Differing, units_of
 from innoclone.store.contents import Contents, StoredFile
+from innoclone.store.pack import UNIT
 from innoclone.store.reading import PackReader
 from innoclone.store.snapshots import Snapshot, find
 from innoclone.verification.integrity import check_pages, other_problems
@@ -87,9 +97,13 @@ class _Restore:
         self.keyring = CloneKeyring(keyring_home(Path(os.path.realpath(self.directory))))
         self.keys: Keyring | None = None
         self.pages = 0
+        self.delta = False  # there is data that is brought up or back to the snapshot
+        self.adopted: list[int] = []  # files, by their numbers, of which some content was there
 
     def run(self) -> RestoreResult:
-        refuse_target(self.directory)
+        self.delta = self.options.delta and has_data(self.directory)
+        if not self.delta or is_unfinished(self.directory):
+            refuse_target(self.directory)
         repository = opened(self.options.store, self.stopped)
         snapshot = find(repository, self.options.snapshot)
         self.status.source = source = f"{repository.address}@{snapshot.id}"
@@ -99,10 +113,14 @@ class _Restore:
         contents = snapshot.contents(repository)
         if contents.manifest.get("format") != FORMAT or "files" not in contents.manifest:
             raise StoreDamaged(f"snapshot {snapshot.id} holds no manifest of format {FORMAT}")
+        if self.delta:
+            refuse_loss(self.directory, snapshot, discard_changes=self.options.discard_changes)
+            refuse_too_large(self.directory, contents.files)
         programs = self._programs(contents.manifest)
         self.keys = cloned.keyring_of(contents.manifest, self.options.keyring)
         places = [self._place(file) for file in contents.files]
-        manifest = self._copy(contents, places, PackReader(repository, contents.packs), snapshot, source)
+        reader = PackReader(repository, contents.packs)
+        manifest = self._copy(contents, places, reader, snapshot, source, repository.vault.page_key)
         booted = ""
         if programs is not None:
             booted = boot_restored(self.directory, self.options.mysqld, self.status, self.stopped)
@@ -119,7 +137,7 @@ class _Restore:
             files=len(contents.files),
             size=sum(file.size for file in contents.files),
             pages_checked=self.pages,
-            methods=("store",),
+            methods=("store", "delta") if self.delta else ("store",),
             settings=server_settings(manifest, self.directory),
             owner=self.owner,
             booted=booted,
@@ -153,14 +171,9 @@ class _Restore:
         return self.directory / file.path
 
     def _copy(
-        self, contents: Contents, places: list[Path], reader: PackReader, snapshot: Snapshot, source: str
+        self, contents: Contents, places: list[Path], reader: PackReader, snapshot: Snapshot, source: str, key: bytes
     ) -> dict[str, Any]:
-        fetched = Fetched(self.directory, snapshot.run)
-        goes_on = is_unfinished(self.directory) and fetched.may_go_on(places, [file.size for file in contents.files])
-        target = Target(self.directory, self.options.map_paths, fsync=self.options.fsync, keep=goes_on)
-        if goes_on:
-            target.go_on()
-            self.status.notes.append(f"going on with what was restored: {len(fetched.done)} packs are there")
+        fetched, target, goes_on = self._begin(contents, places, snapshot)
         if target.restarted:
             self.status.notes.append(f"what an earlier restore had left unfinished in {self.directory} was removed")
         if os.geteuid() == 0 and self.owner is None:
@@ -170,12 +183,16 @@ class _Restore:
                 StatusFile(target.root / OWN_DIR, self.status, operation=RESTORE),
                 stop_on_request(target.lock, self.stopped),
             ):
+                if self.delta:
+                    self._set_aside(target)
                 if not goes_on:
                     self._make(contents, places, target)
-                fetched.begin()
+                differing = self._compare(contents, places, target, reader, key) if self.delta else {}
+                if fetched is not None:
+                    fetched.begin()
                 fetching = Fetching(
-                    contents.files, places, target, reader, fetched=fetched, threads=self.options.threads,
-                    limits=self.limits, status=self.status, stopped=self.stopped,
+                    contents.files, places, target, reader, fetched=fetched, differing=differing,
+                    threads=self.options.threads, limits=self.limits, status=self.status, stopped=self.stopped,
                 )  # fmt: skip
                 fetching.copy()
                 fetching.sync()
@@ -186,21 +203,70 @@ class _Restore:
             self.keyring.give(target.root)
         except BaseException as error:
             self.keyring.discard()
-            if _may_go_on(error) and fetched.done:
+            if self.delta:
+                if not target.put_back():  # from the first change on the same command goes on
+                    target.release()
+            elif _may_go_on(error) and fetched is not None and fetched.done:
                 target.release()
             else:
                 target.discard()
             raise
         finally:
-            fetched.close()
+            if fetched is not None:
+                fetched.close()
         return manifest
+
+    def _begin(self, contents: Contents, places: list[Path], snapshot: Snapshot) -> tuple[Fetched | None, Target, bool]:
+        """What was fetched by an earlier process, the target, and whether that goes on."""
+        if self.delta:
+            options = self.options
+            target = Target(
+                self.directory, options.map_paths, fsync=options.fsync, reuse=True, keep=True, data=True,
+                discard_changes=options.discard_changes,
+            )  # fmt: skip
+            return None, target, False
+        fetched = Fetched(self.directory, snapshot.run)
+        goes_on = is_unfinished(self.directory) and fetched.may_go_on(places, [file.size for file in contents.files])
+        target = Target(self.directory, self.options.map_paths, fsync=self.options.fsync, keep=goes_on)
+        if goes_on:
+            target.go_on()
+            self.status.notes.append(f"going on with what was restored: {len(fetched.done)} packs are there")
+        return fetched, target, goes_on
+
+    def _set_aside(self, target: Target) -> None:
+        """What isn't data goes beside, tablespaces into our own folder, all else away. Raises as `keep_beside`."""
+        if (beside := keep_beside(target, self.directory)) is not None:
+            self.status.notes.append(f"what is a server's own in {self.directory} was moved to {beside}")
+        target.clear()
+
+    def _compare(
+        self, contents: Contents, places: list[Path], target: Target, reader: PackReader, key: bytes
+    ) -> Mapping[int, array[int]]:
+        """COMPARE: the units of files that were there that differ."""
+        differing = Differing(
+            contents, places, self.adopted, target, reader, key, threads=self.options.threads, status=self.status,
+            stopped=self.stopped,
+        ).find()  # fmt: skip
+        size = sum(contents.files[number].size for number in self.adopted)
+        self.status.notes.append(
+            f"{len(self.adopted)} tablespaces were there, {amount(size)}: {amount(UNIT * units_of(differing))} of them "
+            "differ from the snapshot"
+        )
+        return differing
 
     def _make(self, contents: Contents, places: list[Path], target: Target) -> None:
         """Directories and empty files of their size. Raises `DiskSpace` where they don't fit."""
         for name, _ in contents.directories:
             target.make_directory(self.directory / name)
-        for file, path in zip(contents.files, places, strict=True):
-            target.create(path)
+        for number, (file, path) in enumerate(zip(contents.files, places, strict=True)):
+            if (
+                self.delta
+                and file.space_id is not None
+                and target.adopt(file.path, file.space_id, None, path, file.size)
+            ):
+                self.adopted.append(number)
+            else:
+                target.create(path)
             descriptor = target.open(path)
             try:
                 os.ftruncate(descriptor, file.size)
@@ -208,7 +274,8 @@ class _Restore:
                 raise file_error(error, f"can't make {path}") from error
             finally:
                 os.close(descriptor)
-        target.require((path, file.map.stored) for file, path in zip(contents.files, places, strict=True))
+        pairs = zip(contents.files, places, strict=True)
+        target.require((path, max(0, file.map.stored - path.stat().st_blocks * 512)) for file, path in pairs)
 
     def _prove(self, manifest: dict[str, Any], target: Target) -> None:
         """PAGE CHECK: everything is read back. Raises `VerifyFailed`."""

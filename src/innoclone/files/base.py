@@ -136,10 +136,12 @@ class Base:
         self._names[path] = name
         self._free.setdefault((header.space_id, header.flags & SIZES), []).append(path)
 
-    def take(self, space_id: int, flags: int, path: Path, name: str) -> bool:
-        """Rename a file of this id and the page size of these flags to ``path``; False if there is none."""
-        found = self._free.get((space_id, flags & SIZES))
-        if not found:
+    def take(self, space_id: int, flags: int | None, path: Path, name: str) -> bool:
+        """Rename a file of this id and the page size of these flags, None for any, to ``path``; False if there is
+        none."""
+        alike = [files for (space, size), files in self._free.items() if space == space_id and _fits(size, flags)]
+        found = next((files for files in alike if files), None)
+        if found is None:
             return False
         wanted = name.removeprefix("./")
         best = next((one for one in found if self._names[one] == wanted), found[0])
@@ -155,3 +157,7 @@ class Base:
         left = sum(len(paths) for paths in self._free.values())
         shutil.rmtree(self._aside, ignore_errors=True)
         return left
+
+
+def _fits(size: int, flags: int | None) -> bool:
+    return flags is None or size == flags & SIZES

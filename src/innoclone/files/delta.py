@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.files.copying import BLOCK, Look, Reader, Writer
 from innoclone.files.direct import DIRECT_MIN
 from innoclone.files.system import differing, write_all

@@ -18,9 +18,10 @@ import secrets
 import socket
 import struct
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import TargetBusy
 from innoclone.files.names import OWN_DIR
 from innoclone.files.system import file_error

@@ -68,6 +68,9 @@ def make_whole(directory: Path, *, fsync: bool) -> None:
         sync_directory(directory / CLONE_DIR)
     for name in (UNTOUCHED, STATUS, LOCK):
         (directory / OWN_DIR / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of a server's data that never was a clone; else something is in them
+        (directory / OWN_DIR).rmdir()
+        (directory / CLONE_DIR).rmdir()
 
 
 def undo_begun_update(directory: Path) -> None:

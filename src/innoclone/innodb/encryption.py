@@ -13,9 +13,10 @@ from __future__ import annotations
 import hmac
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
+from innoclone.dataclass import dataclass
 from innoclone.innodb.page import (
     ENCRYPTED_TYPES,
     HEADER_SIZE,

@@ -13,10 +13,10 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+from innoclone.dataclass import dataclass
 from innoclone.innodb.space import KIB
 from innoclone.native.crc import crc32c
 

@@ -9,8 +9,9 @@ Layout and numbers: fsp0types.h (FSP_FLAGS_*), fsp0fsp.h (FSP_*), dict0dict.h (d
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
+
+from innoclone.dataclass import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB

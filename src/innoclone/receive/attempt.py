@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import (
     CloneError,
     ConnectionLimit,

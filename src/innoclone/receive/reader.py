@@ -12,7 +12,7 @@ from innoclone.errors import ProtocolError
 from innoclone.stream.filetable import MAX_FILES, ClonedFile, FileTable
 from innoclone.transport.connection import BEFORE_BULK, READ_AHEAD, Connection
 from innoclone.transport.donorerrors import from_donor
-from innoclone.wire.descriptors import DataDescriptor, FileMetadata, StageNumber, StateDescriptor, TaskMetadata
+from innoclone.wire.descriptors import DataDescriptor, FileMetadata, Locator, StageNumber, StateDescriptor, TaskMetadata
 from innoclone.wire.packets import PacketHeader
 from innoclone.wire.rpc import Complete, DataDescription, Failure, ResponseCode, parse_response
 from innoclone.wire.stream import Stream
@@ -63,7 +63,7 @@ class Reader:
                 if isinstance(descriptor, StateDescriptor) and descriptor.is_keepalive:
                     continue
                 self._order.check(descriptor)
-                assert isinstance(descriptor, Item), "no other is in order"
+                assert not isinstance(descriptor, Locator), "it is never in order"
                 return descriptor
             if isinstance(response, Complete):
                 self._order.complete()

@@ -13,10 +13,11 @@ import random
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import CloneError, DonorError, ProtocolError, SnapshotGone
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.names import OWN_DIR, Mapping

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import (
     CloneError,
     CloneRunning,

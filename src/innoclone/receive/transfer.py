@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from innoclone.dataclass import dataclass
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus
 from innoclone.transport.endpoint import Compression

@@ -15,9 +15,10 @@ import os
 import struct
 import threading
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ProtocolError
 from innoclone.files.system import file_error, sync_directory, write_all
 from innoclone.wire.descriptors import BITMAP_WORD, MAX_INCOMPLETE_CHUNKS, ChunkInfo, StageNumber

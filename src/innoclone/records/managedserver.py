@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from innoclone.dataclass import dataclass
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = ["Managed"]

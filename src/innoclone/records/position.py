@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Self
+
+from innoclone.dataclass import dataclass
 
 __all__ = ["FROM_BOOT", "FROM_COPY", "FROM_PAGES", "UNKNOWN", "ClonePosition", "Positioned"]
 

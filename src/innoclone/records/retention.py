@@ -10,9 +10,9 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 
 __all__ = ["Kept", "Policy", "Span", "apply"]

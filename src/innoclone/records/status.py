@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from innoclone.dataclass import dataclass
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 
 __all__ = [

@@ -28,7 +28,9 @@ from innoclone.files.outside import borrowed
 from innoclone.files.ownership import give
 from innoclone.files.ownlife import AUTO_CNF, LEFT, PRIVATE_MARK, has_private_uuid, is_as_left, left_behind
 from innoclone.files.system import file_error
+from innoclone.records.history import RESTORE
 from innoclone.records.position import FROM_BOOT, ClonePosition
+from innoclone.records.statusfile import read_status
 from innoclone.server.asuser import refuse_without_mysqld
 from innoclone.server.keyproof import prove_keyring
 from innoclone.server.keyring import Keyring
@@ -94,8 +96,10 @@ def check_bootable(directory: Path, purpose: Purpose = Purpose.START) -> None:
         raise TargetUnusable(f"{directory} is not a directory", hint="name a directory that innoclone clone made")
     undo_begun_update(directory)
     if is_unfinished(directory) or (directory / CLONE_DIR / "#status_in_progress").exists():
+        begun = (read_status(directory) or {}).get("operation") or "clone"
         raise TargetUnusable(
-            f"{directory} holds an unfinished clone", hint="run the same innoclone clone again to complete it"
+            f"{directory} holds an unfinished {'restore' if begun == RESTORE else 'clone'}",
+            hint=f"run the same innoclone {begun} command again to complete it",
         )
     if not (directory / "mysql.ibd").is_file():
         raise TargetUnusable(

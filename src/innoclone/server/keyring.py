@@ -11,9 +11,10 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ServerNotFound
 from innoclone.files.keyring import COMPONENT, COMPONENT_LIST
 from innoclone.files.system import file_error

@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import (
     CloneError,
     DiskSpace,

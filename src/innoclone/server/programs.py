@@ -11,10 +11,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from innoclone import errors
+from innoclone.dataclass import dataclass
 from innoclone.server.debian import NotFetched, provide_packages
 
 _PACKAGES = ("mysql-server-core", "mysql-client-core")

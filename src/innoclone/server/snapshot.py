@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ConnectionLimit, SqlError
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import LARGE, Sql, understood

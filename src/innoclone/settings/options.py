@@ -22,10 +22,10 @@ import os
 import pwd
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.settings import login_path
 from innoclone.settings.dsn import parse_dsn

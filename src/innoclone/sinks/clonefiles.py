@@ -113,8 +113,9 @@ class CloneFiles:
         self.check_place()
         self._make_directory(directory)
 
-    def adopt(self, name: str, space_id: int, fsp_flags: int, path: Path, size: int) -> bool:
-        """Take a file of the base, if there is one of this tablespace, as ``path``, cut to ``size`` bytes."""
+    def adopt(self, name: str, space_id: int, fsp_flags: int | None, path: Path, size: int) -> bool:
+        """Take a file of the base, if there is one of this tablespace, as ``path``, cut to ``size`` bytes; of any page
+        size where ``fsp_flags`` is None."""
         if self.base is None:
             return False
         self._make_directory(path.parent)

@@ -33,7 +33,7 @@ from innoclone.files.marks import (
     undo_begun_update,
 )
 from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping
-from innoclone.files.occupied import occupied
+from innoclone.files.occupied import is_data_directory, occupied
 from innoclone.files.outside import Outside, earlier_outside
 from innoclone.files.ownership import Ownership, settle
 from innoclone.files.ownlife import refuse_losses
@@ -60,11 +60,13 @@ class Target(CloneFiles):
         reuse: bool = False,
         replace: bool = False,
         keep: bool = False,
+        data: bool = False,
         discard_changes: bool = False,
         like: Path | None = None,
     ) -> None:
         """Create or take over ``root``; with ``reuse`` an earlier clone there becomes the `base` of this one, with
         ``replace`` it is removed. With ``keep`` that is left to `start` or `go_on`, and nothing is touched yet.
+        With ``data`` a server's data directory that never was a clone is one, too.
         What the earlier clone has of its own (`innoclone.files.ownlife`) goes only with ``discard_changes``. Owner and
         modes stay as they are there, or else become those of the directory ``like``.
 
@@ -73,6 +75,7 @@ class Target(CloneFiles):
         """
         super().__init__(root.absolute(), mapping, fsync=fsync)
         self._reuse, self._replace, self._discard_changes = reuse, replace, discard_changes
+        self._data = data
         self.restarted = False  # an unfinished clone was there and has been removed
         self._ownership: Ownership | None = None  # of what was there
         self._created = self._was_unfinished = self._was_whole = False
@@ -105,7 +108,7 @@ class Target(CloneFiles):
             raise occupied(self.root)
         else:
             self._was_unfinished = is_unfinished(self.root)
-            self._was_whole = not self._was_unfinished and is_earlier_clone(self.root)
+            self._was_whole = not self._was_unfinished and (is_earlier_clone(self.root) or self._is_data())
             outside = [path for one in earlier_outside(self.root, self.mapping) for path in one.files]
             refuse_in_use(self.root, Purpose.UPDATE, outside=outside)
             if not self._discard_changes:
@@ -140,10 +143,7 @@ class Target(CloneFiles):
         self.check_place()
         if self._was_unfinished and not self._discard_changes:
             refuse_strangers(self.root)
-        self._changed = True
-        (self.root / OWN_DIR / UNTOUCHED).unlink(missing_ok=True)
-        if self.fsync:
-            sync_directory(self.root / OWN_DIR)
+        self.begin_change()
         if reuse or (self._reuse and not self._created):
             if self.fsync:
                 sync_directory(self.root / CLONE_DIR)  # before the first change to what was a good clone
@@ -158,6 +158,13 @@ class Target(CloneFiles):
                 sync_directory(directory)
         self._cleared = True
 
+    def begin_change(self) -> None:
+        """From now on what is there is no longer the whole clone that it was, and stays marked."""
+        self._changed = True
+        (self.root / OWN_DIR / UNTOUCHED).unlink(missing_ok=True)
+        if self.fsync:
+            sync_directory(self.root / OWN_DIR)
+
     def go_on(self) -> None:
         """Take an unfinished clone over as it is."""
         self._went_on = True
@@ -169,7 +176,11 @@ class Target(CloneFiles):
                 self._made |= {entry, *(path for path in entry.rglob("*") if path.is_dir() and not path.is_symlink())}
 
     def _may_take(self) -> bool:
-        return is_unfinished(self.root) or ((self._reuse or self._replace) and is_earlier_clone(self.root))
+        earlier = (self._reuse or self._replace) and is_earlier_clone(self.root)
+        return is_unfinished(self.root) or earlier or self._is_data()
+
+    def _is_data(self) -> bool:
+        return self._data and is_data_directory(self.root)
 
     def _remove_remains(self) -> None:
         """Empty the directory of an earlier unfinished clone, but for the marker and the lock."""

@@ -11,8 +11,8 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import CloneError, ProtocolError
 from innoclone.files.copying import Reader
 from innoclone.files.delta import Write

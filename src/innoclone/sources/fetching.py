@@ -12,11 +12,11 @@ import os
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from innoclone.errors import Interrupted
-from innoclone.files.system import file_error, write_all
+from innoclone.files.system import file_error, punch_hole, write_all
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Counter, Stage
 from innoclone.sinks.directory import Target
@@ -34,7 +34,8 @@ NOTHING = bytes(HOLE)
 
 
 class Fetching:
-    """One copy of ``files`` to ``places``, which are made, of their size and empty."""
+    """One copy of ``files`` to ``places``, which are made, of their size and empty. Of those in ``differing``, which
+    have some content, only the units in these bitmaps are written."""
 
     def __init__(
         self,
@@ -43,7 +44,8 @@ class Fetching:
         target: Target,
         reader: PackReader,
         *,
-        fetched: Fetched,
+        fetched: Fetched | None,
+        differing: Mapping[int, array[int]] | None = None,
         threads: int,
         limits: Limits,
         status: CloneStatus,
@@ -52,8 +54,9 @@ class Fetching:
         self._files, self._places, self._target, self._reader = files, places, target, reader
         self._threads, self._limits, self._status, self._stopped = threads, limits, status, stopped
         self._given_up = threading.Event()
-        self._fetched = fetched
-        self._plan = _plan(files)
+        self._fetched, self._differing = fetched, differing or {}
+        self._done = fetched.done if fetched is not None else set()
+        self._plan = _plan(files, self._differing)
 
     def copy(self) -> None:
         """FILE COPY. Raises a file error, `Interrupted`, `StoreDamaged`, and what a store does."""
@@ -65,7 +68,7 @@ class Fetching:
                 local.counter = row.counter()
             self._pack(place, local.counter)
 
-        self._run(fetch, sorted(self._plan.keys() - self._fetched.done))
+        self._run(fetch, sorted(self._plan.keys() - self._done))
         self._status.finish(Stage.FILE_COPY)
 
     @property
@@ -74,7 +77,7 @@ class Fetching:
         return sum(
             (wanted & 0xFFFF).bit_count() * UNIT
             for place, jobs in self._plan.items()
-            if place not in self._fetched.done
+            if place not in self._done
             for wanted in jobs[::2]
         )
 
@@ -129,7 +132,8 @@ class Fetching:
 
             counter.network += self._reader.frames(place, wanted, take)
         self._reader.forget_directory(place)
-        self._fetched.add(place)
+        if self._fetched is not None:
+            self._fetched.add(place)
 
     def _write(self, descriptor: int, number: int, block: int, frame: Frame, units: int, data: memoryview) -> int:
         """Write the wanted units of a frame, neighbours together; how many bytes that were."""
@@ -146,7 +150,8 @@ class Fetching:
                 runs.append((offset, index * UNIT, length))
         try:
             for offset, at, length in runs:
-                for first, last in _parts(data[at : at + length]) if file.sparse else [(0, length)]:
+                holes = file.sparse and (number not in self._differing or punch_hole(descriptor, offset, length))
+                for first, last in _parts(data[at : at + length]) if holes else [(0, length)]:
                     write_all(descriptor, data[at + first : at + last], offset + first)
                 written += length
         except OSError as error:
@@ -177,12 +182,16 @@ class Fetching:
             raise Interrupted("stopped while a snapshot was restored")
 
 
-def _plan(files: Sequence[StoredFile]) -> dict[int, array[int]]:
+def _plan(files: Sequence[StoredFile], differing: Mapping[int, array[int]]) -> dict[int, array[int]]:
     """For each pack what is wanted of it: pairs of frame and units, and file and block. Arrays, since there are
     millions of them in a large store."""
     found: dict[int, array[int]] = {}
     for number, file in enumerate(files):
-        for block, ref, units in file.map.visible():
+        wanted = differing.get(number)
+        for block, ref, visible in file.map.visible():
+            units = visible if wanted is None else visible & wanted[block]
+            if not units:
+                continue
             place, frame = pack_of(ref)
             jobs = found.setdefault(place, array("Q"))
             jobs.append(frame << 16 | units)

@@ -42,6 +42,11 @@ def objects_at(address: str, options: Mapping[str, str]) -> Objects:
         )
     if "?" in address or "#" in address or re.match(r"\w+://[^/]*@", address):
         raise UsageError("an address of a store has no ?, # or login", hint="credentials come from the environment")
+    if "@" in address.rstrip("/").rpartition("/")[2]:
+        raise UsageError(
+            f"{address!r}: no store has an @ in its last name",
+            hint="behind it comes a snapshot, which this is not about; name another prefix",
+        )
     scheme, _, rest = address.partition("://")
     if scheme.lower() == "file":
         if not rest.startswith("/") or not Path(rest).name:

@@ -26,6 +26,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from innoclone.errors import StoreUnavailable, UsageError
+from innoclone.store.checks import FOLDER as CHECKS
+from innoclone.store.checks import orphaned_checks
 from innoclone.store.contents import contents_name
 from innoclone.store.objects import Entry, Gone
 from innoclone.store.repository import PROBES, WRITTEN, Repository
@@ -94,6 +96,7 @@ class _Prune:
     def run(self, grace: float) -> Pruned:
         listed = [entry for folder in WRITTEN for entry in self.repository.objects.list(folder)]
         there = {entry.name: entry.size for entry in listed if PACK.match(entry.name)}
+        checks = [entry.name for entry in self.repository.objects.list(CHECKS)]  # before the snapshots that they are of
         marks = self._marks()
         leases, names = self._settled()
         living = [lease for lease in leases if self._lives(lease, names)]
@@ -105,7 +108,7 @@ class _Prune:
         runs = {lease.run.hex() for lease in living}
         doomed = [name for name in there if name not in needed and name.split("/")[1] not in runs]
         self._carry_out(doomed, there, marks, grace)
-        self._tidy(leases, living, names)
+        self._tidy(leases, living, names, checks)
         return self.found
 
     def _settled(self) -> tuple[list[Lease], list[str]]:
@@ -188,8 +191,8 @@ class _Prune:
             self.repository.objects.create(f"{MARKS}/{moment_now()}-{mark.hex()}", sealed)
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 
-    def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str]) -> None:
-        """Remove leases of runs that have ended, and what probes left."""
+    def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str], checks: list[str]) -> None:
+        """Remove leases of runs that have ended, checks of snapshots that are gone, and what probes left."""
         if self.dry_run:
             return
         runs = {lease.run for lease in living}
@@ -197,6 +200,7 @@ class _Prune:
         probes = [one for one in self.repository.objects.list(PROBES) if PROBE.match(one.name)]
         left = [one.name for one in probes if self._now - one.modified >= GRACE]
         gone = [name for lease in ended for name in lease.names] + left
+        gone += orphaned_checks(checks, {name.partition("-")[2] for name in names})
         if gone:
             self.repository.objects.delete(gone)
 

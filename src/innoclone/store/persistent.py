@@ -1,4 +1,8 @@
-"""Tries again where a store failed for a moment, and tells an object of ours from another's after a lost answer."""
+"""Tries again where a store failed for a moment, and tells an object of ours from another's after a lost answer.
+
+Each call runs in a thread of its own, which is left to itself where the user wants an end: a library that waits for an
+answer can't be interrupted, and no signal is seen until it comes back.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from innoclone.store.objects import AlreadyThere, Entry, Objects
 __all__ = ["Persistent"]
 
 TRIES = 6
+STEP = 0.2  # seconds after which a call is looked at
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds; each wait is a random part of twice the one before
 
 Found = TypeVar("Found")
@@ -58,7 +63,7 @@ class Persistent:
         wait = FIRST_WAIT
         for left in range(TRIES - 1, -1, -1):
             try:
-                return attempt()
+                return self._call(attempt)
             except StoreUnavailable:
                 if not left:
                     raise
@@ -66,3 +71,24 @@ class Persistent:
                     raise Interrupted("stopped while a store did not answer") from None
                 wait = min(LONGEST_WAIT, wait * 2)
         raise AssertionError("at least one try")
+
+    def _call(self, attempt: Callable[[], Found]) -> Found:
+        """The answer of one call. Raises `Interrupted` where none has come when ``stopped`` is set."""
+        found: list[Found] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                found.append(attempt())
+            except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+                failed.append(error)
+
+        thread = threading.Thread(target=work, name="innoclone-store", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(STEP)
+            if thread.is_alive() and self._stopped.is_set():
+                raise Interrupted("stopped while a store did not answer")
+        if failed:
+            raise failed[0]
+        return found[0]

@@ -23,6 +23,7 @@ ALLOW_HTTP = "ALLOW_HTTP"  # an option, or behind AWS_ in the environment
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 PLAIN_HTTP = "an endpoint without TLS needs AWS_ALLOW_HTTP=true, or --store-option allow_http=true"
 SECRET = re.compile(r"(?i)(secret|token|key|sig|password)[^\s=:]*\s*[=:]\s*\S+")
+NO_BULK = re.compile(r"\b(400|404|405|411|501)\b|NotImplemented|MethodNotAllowed|MalformedXML|InvalidRequest")
 DENIED = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden")
 
 
@@ -40,17 +41,23 @@ class RemoteObjects:
                 hint="pip install 'innoclone[store]'",
             ) from error
         self.address = url
+        self._one_by_one = False  # it knows no removal of many at once
         self._obstore, self._errors = obstore, exceptions
         config = dict(options)
         plain = config.pop(ALLOW_HTTP.lower(), os.environ.get(f"AWS_{ALLOW_HTTP}", ""))
-        try:
-            make: Any = store.from_url  # its options depend on the provider, and are the user's
-            self._store: Any = make(
+        make: Any = store.from_url  # its options depend on the provider, and are the user's
+
+        def opened(more: Mapping[str, str]) -> Any:
+            return make(
                 url,
-                config=config or None,
+                config={**config, **more} or None,
                 client_options={"timeout": TIMEOUT, "allow_http": plain.lower() in ("1", "true")},
                 retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
             )
+
+        self._opened = opened
+        try:
+            self._store: Any = opened({})
         except Exception as error:
             raise UsageError(f"{url}: {_plain(error)}", hint="check the URL and --store-option") from error
 
@@ -85,14 +92,26 @@ class RemoteObjects:
             raise self._fault(error, f"can't list {prefix}") from error
 
     def delete(self, names: Iterable[str]) -> None:
-        """In bulk, and one by one where that is refused."""
+        """In bulk, and one by one where the store has no such request."""
         names = list(names)
         try:
-            if names:
+            if names and not self._one_by_one:
                 self._obstore.delete(self._store, names)
-        except Exception:  # noqa: BLE001 - refused in many ways; what is wrong with the objects is found below
-            for name in names:
-                self._delete(name)
+                return
+        except Exception as error:
+            if self._knows_no_bulk(error):
+                self._one_by_one = True
+                if self.address.lower().startswith("s3"):  # else it asks for one in the same way
+                    self._store = self._opened({"aws_disable_bulk_delete": "true"})
+            elif not isinstance(fault := self._fault(error, "can't remove objects"), Gone):
+                raise fault from error
+        for name in names:
+            self._delete(name)
+
+    def _knows_no_bulk(self, error: Exception) -> bool:
+        return isinstance(error, self._errors.NotSupportedError | NotImplementedError) or bool(
+            NO_BULK.search(str(error))
+        )
 
     def _delete(self, name: str) -> None:
         try:

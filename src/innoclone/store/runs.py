@@ -88,15 +88,26 @@ class Run:
 
     def commit(self, fields: dict[str, object]) -> None:
         """Make it a snapshot. Raises `StoreLeaseLost` where somebody took it for dead."""
+        now = self._store_time()
         self._in_doubt = True
         try:
-            commit(self.repository, self.name, fields)
+            commit(self.repository, self.name, fields, now)
             self._in_doubt = False
         except AlreadyThere as error:
             self._in_doubt = False
             raise StoreLeaseLost(
                 f"{self.repository.address}: this backup was taken for dead and its packs were collected"
             ) from error
+
+    def _store_time(self) -> float:
+        """By the store's clock, to be sealed: when it took a last lease. Where listings lag, an earlier one tells."""
+        self._end.set()
+        self._thread.join()
+        self._write_lease()
+        written = [entry.modified for entry in self.repository.objects.list(f"{FOLDER}/{self.id.hex()}")]
+        if not written:
+            raise StoreDamaged(f"{self.repository.address} doesn't list the leases of this backup")
+        return max(written)
 
     def _renew(self) -> None:
         while not self._end.wait(EVERY):

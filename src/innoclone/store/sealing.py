@@ -39,6 +39,7 @@ class Piece(enum.IntEnum):
     SNAPSHOT = 4
     LEASE = 5
     MARKS = 6
+    CHECK = 7
 
 
 class Sealer(Protocol):

@@ -2,14 +2,18 @@
 
 The name is known when the run begins. Who collects what dead runs left creates an *abandoned* mark of that very name
 first: creation only if absent decides which of the two there is, so a run that was taken for dead can't commit later.
+
+The name is sealed within, so a renamed object is none. The order is that of the store's own clock, sealed as well: the
+moments in the names are of the makers' clocks, and what the store says of its objects changes when a bucket is copied.
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +39,7 @@ __all__ = [
     "is_there",
     "moment_now",
     "names_of",
+    "newest_first",
     "read_snapshot",
     "run_of",
     "snapshot_name",
@@ -47,6 +52,7 @@ HEAD = b"innoclone snapshot 1\n"
 HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
 ABANDONED = b"innoclone abandoned run\n"
 LONGEST = 16 << 20  # bytes of one, at most
+COMMITTED, OWN_NAME = "committed", "name"
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,14 @@ class Snapshot:
 
     @property
     def moment(self) -> float:
-        """When it was made, in seconds since the epoch, by its maker's clock."""
-        return float(self.fields.get("time", 0))
+        """When it was made, in seconds since the epoch, by the store's clock: just before its commit. Earlier formats
+        know their maker's clock only."""
+        return float(self.fields.get(COMMITTED, self.fields.get("time", 0)))
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Snapshots are as old as this says. A store may know whole seconds only."""
+        return self.moment, self.name
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -106,9 +118,10 @@ def run_of(name: str) -> bytes:
     return bytes.fromhex(name.partition("-")[2])
 
 
-def commit(repository: Repository, name: str, fields: dict[str, Any]) -> None:
-    """Create the snapshot. Raises `AlreadyThere` where its run was abandoned."""
-    body = zstandard.ZstdCompressor().compress(json.dumps(fields).encode())
+def commit(repository: Repository, name: str, fields: dict[str, Any], now: float) -> None:
+    """Create the snapshot; ``now`` is by the store's clock. Raises `AlreadyThere` where its run was abandoned."""
+    sealed_fields = fields | {OWN_NAME: name, COMMITTED: round(now, 3)}
+    body = zstandard.ZstdCompressor().compress(json.dumps(sealed_fields).encode())
     sealed = repository.vault.sealer(run_of(name)).seal(Piece.SNAPSHOT, 0, 0, body)
     repository.objects.create(f"{FOLDER}/{name}", HEAD + sealed)
 
@@ -123,7 +136,7 @@ def abandon(repository: Repository, name: str) -> bool:
 
 
 def names_of(repository: Repository) -> list[str]:
-    """The names of all snapshots, abandoned runs' among them, oldest first."""
+    """The names of all snapshots, abandoned runs' among them, in their alphabet's order."""
     names = (entry.name.rpartition("/")[2] for entry in repository.objects.list(FOLDER))
     return sorted(name for name in names if NAME.match(name))
 
@@ -139,7 +152,30 @@ def snapshots_of(repository: Repository, *, unreadable: list[CloneError] | None 
             if unreadable is None:
                 raise
             unreadable.append(error)
-    return found
+    return sorted(found, key=lambda one: one.order)
+
+
+def newest_first(repository: Repository) -> Iterator[Snapshot | CloneError]:
+    """All snapshots from the newest on, each read when it may be next; what can't be read is as new as its object.
+
+    No object is older than the moment that is sealed in it, so most need not be read to find the newest.
+    """
+    entries = [entry for entry in repository.objects.list(FOLDER) if NAME.match(entry.name.rpartition("/")[2])]
+    entries.sort(key=lambda entry: (entry.modified, entry.name), reverse=True)
+    found: list[tuple[float, int, int, Snapshot | CloneError]] = []
+    by_name = {name: number for number, name in enumerate(sorted(entry.name for entry in entries))}
+    for entry in entries:
+        while found and -found[0][0] > entry.modified:
+            yield heapq.heappop(found)[-1]
+        try:
+            one: Snapshot | CloneError | None = read_snapshot(repository, entry.name.rpartition("/")[2])
+        except (StoreDamaged, VersionUnsupported) as error:
+            one = error
+        if one is not None:
+            moment = one.moment if isinstance(one, Snapshot) else entry.modified
+            heapq.heappush(found, (-moment, -by_name[entry.name], len(found), one))
+    while found:
+        yield heapq.heappop(found)[-1]
 
 
 def find(repository: Repository, wanted: str, *, damaged: bool = False) -> Snapshot:
@@ -150,14 +186,16 @@ def find(repository: Repository, wanted: str, *, damaged: bool = False) -> Snaps
     if not SNAPSHOT.match(wanted):
         raise UsageError(f"{wanted!r} names no snapshot", hint="innoclone store list URL shows their ids")
     if wanted == LATEST:
-        for name in reversed(names_of(repository)):
-            if (one := read_snapshot(repository, name)) is not None:
-                return one
+        for one in newest_first(repository):
+            if isinstance(one, CloneError):
+                one.advice = "name another snapshot by its id: innoclone store list shows them"
+                raise one
+            return one
         raise StoreMissing(f"{repository.address} has no snapshot", hint="innoclone backup makes one")
     fitting = []
     for name in names_of(repository):
-        if _fits(name, wanted) and (one := _read(repository, name, damaged=damaged)) is not None:
-            fitting.append(one)
+        if _fits(name, wanted) and (fits := _read(repository, name, damaged=damaged)) is not None:
+            fitting.append(fits)
     if len(fitting) > 1:
         raise UsageError(f"{wanted} is the beginning of {len(fitting)} snapshots", hint="name more of it")
     if not fitting:
@@ -167,12 +205,8 @@ def find(repository: Repository, wanted: str, *, damaged: bool = False) -> Snaps
 
 def find_newest(repository: Repository, donor: str) -> Snapshot | None:
     """The newest snapshot that is of this donor, by its server's UUID. What can't be read is passed over."""
-    for name in reversed(names_of(repository)):
-        with contextlib.suppress(StoreDamaged, VersionUnsupported):
-            one = read_snapshot(repository, name)
-            if one is not None and one.donor == donor:
-                return one
-    return None
+    found = (one for one in newest_first(repository) if isinstance(one, Snapshot) and one.donor == donor)
+    return next(found, None)
 
 
 def is_abandoned(repository: Repository, name: str) -> bool:
@@ -224,6 +258,8 @@ def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
         found = Snapshot(name, dict(fields))
         if not found.sizes or not 0 <= found.moment < LATEST_MOMENT:
             raise ValueError("no contents, or no time")
+        if fields.get(OWN_NAME, name) != name:
+            raise ValueError(f"it was written as {fields[OWN_NAME]!r}")
     except (ValueError, TypeError, KeyError, zstandard.ZstdError) as error:
         raise StoreDamaged(f"snapshot {name} makes no sense: {error}") from error
     return found

@@ -12,10 +12,10 @@ The table only calculates: a descriptor in, actions out. Who asks carries the ac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import CloneError, ProtocolError
 from innoclone.files.names import clash, same_names
 from innoclone.innodb.create import initial_file

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from innoclone.dataclass import dataclass
 from innoclone.records.status import StageStatus
 from innoclone.stream.filetable import ClonedFile, FileTable
 from innoclone.stream.suspects import Suspects

@@ -227,23 +227,30 @@ class Connection:
 
     def _read_outer(self, count: int) -> bytes | bytearray:
         """``count`` bytes off the socket, through the read-ahead buffer."""
+        if self._end - self._start < count:
+            if count > READ_AHEAD:
+                return self._read_long(count)
+            self._read_on(count)
+        end = self._start + count
+        piece = bytes(self._buffer[self._start : end])
+        self._start = end
+        return piece
+
+    def _read_on(self, count: int) -> None:
+        """Have ``count`` bytes in the buffer, and what may be read ahead."""
         have = self._end - self._start
-        if have < count <= READ_AHEAD:
-            self._buffer[:have] = self._buffer[self._start : self._end]
-            self._start, self._end = 0, have
-            view = memoryview(self._buffer)
-            limit = max(count, self.read_ahead)
-            while self._end < count:
-                self._end += self._receive(view[self._end : limit])
-            have = self._end
-        if have >= count:
-            piece = bytes(self._buffer[self._start : self._start + count])
-            self._start += count
-            return piece
+        self._buffer[:have] = self._buffer[self._start : self._end]
+        self._start, self._end = 0, have
+        view = memoryview(self._buffer)
+        limit = max(count, self.read_ahead)
+        while self._end < count:
+            self._end += self._receive(view[self._end : limit])
+
+    def _read_long(self, count: int) -> bytearray:
+        """More bytes than fit into the buffer."""
         data = bytearray(count)
-        data[:have] = self._buffer[self._start : self._end]
-        self._start = self._end = 0
-        view, at = memoryview(data), have
+        view = memoryview(data)
+        at = self._take_ahead(view)
         while at < count:
             at += self._receive(view[at:])
         return data

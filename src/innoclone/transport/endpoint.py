@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import socket as sockets
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
+
+from innoclone.dataclass import dataclass
 
 __all__ = ["DEFAULT_PORT", "LOOPBACK", "Compression", "Endpoint", "SslMode", "Way"]
 

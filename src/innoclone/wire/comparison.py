@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ProtocolError
 from innoclone.wire.codec import Reader, u32le
 from innoclone.wire.descriptors import Locator

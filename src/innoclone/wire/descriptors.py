@@ -6,9 +6,11 @@ Source of the layouts: InnoDB's clone0desc.h (names and offsets), checked agains
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
+import struct
+from dataclasses import field, replace
 from typing import ClassVar
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ProtocolError
 from innoclone.wire.codec import Reader, text, u16be, u32be, u64be
 
@@ -68,28 +70,42 @@ class FileFlag(enum.IntFlag):
     HAS_KEY = 32
 
 
+_HEADER = struct.Struct(">III")  # version, length with this header, type
+_BLOCK = struct.Struct(">IIIIIIQQ")  # the fields of a `DataDescriptor`, in their order
+
+
 def _header(kind: DescriptorType, length: int) -> bytes:
-    return u32be(VERSION) + u32be(length) + u32be(kind)
+    return _HEADER.pack(VERSION, length, kind)
 
 
-def _open(data: bytes | memoryview, expected: DescriptorType) -> Reader:
-    reader = Reader(data, f"{expected.name} descriptor")
-    version, length, kind = reader.u32be("version"), reader.u32be("length"), reader.u32be("type")
+def _check_header(data: bytes | memoryview, expected: DescriptorType) -> int:
+    """The length that it tells. Raises `ProtocolError`."""
+    if len(data) < HEADER_LENGTH:
+        raise ProtocolError(f"{expected.name} descriptor: {len(data)} of the {HEADER_LENGTH} bytes of its header")
+    version, length, kind = _HEADER.unpack_from(data)
     if version != VERSION:
         raise ProtocolError(f"{expected.name} descriptor: version {version} is not {VERSION}")
     if kind != expected:
         raise ProtocolError(f"{expected.name} descriptor expected, type {kind} found")
     if not HEADER_LENGTH <= length <= len(data):
         raise ProtocolError(f"{expected.name} descriptor: length {length} of {len(data)} received bytes")
+    return int(length)
+
+
+def _open(data: bytes | memoryview, expected: DescriptorType) -> Reader:
+    length = _check_header(data, expected)
     # What follows the header's length is padding and ignored, as the server does.
-    return Reader(reader.take(length - HEADER_LENGTH, "body"), f"{expected.name} descriptor")
+    return Reader(data[HEADER_LENGTH:length], f"{expected.name} descriptor")
+
+
+_STAGES = {int(stage): stage for stage in StageNumber}  # many times faster than asking the class
 
 
 def _stage(number: int, what: str) -> StageNumber:
-    try:
-        return StageNumber(number)
-    except ValueError:
-        raise ProtocolError(f"{what}: stage {number} is unknown") from None
+    found = _STAGES.get(number)
+    if found is None:
+        raise ProtocolError(f"{what}: stage {number} is unknown")
+    return found
 
 
 @dataclass(frozen=True)
@@ -295,25 +311,18 @@ class DataDescriptor:
     @classmethod
     def parse(cls, data: bytes | memoryview) -> DataDescriptor:
         """From bytes."""
-        reader = _open(data, DescriptorType.DATA)
-        return cls(  # in the order of the bytes
-            stage=_stage(reader.u32be("state"), "DATA descriptor"),
-            task=reader.u32be("task"),
-            chunk=reader.u32be("chunk"),
-            block=reader.u32be("block"),
-            index=reader.u32be("file index"),
-            length=reader.u32be("length"),
-            offset=reader.u64be("offset"),
-            file_size=reader.u64be("file size"),
-        )
+        length = _check_header(data, DescriptorType.DATA) - HEADER_LENGTH
+        if length < _BLOCK.size:
+            raise ProtocolError(f"DATA descriptor: {_BLOCK.size} bytes are needed, {length} are there")
+        # Each block has one, so all of it is read at once.
+        stage, *fields = _BLOCK.unpack_from(data, HEADER_LENGTH)
+        return cls(_stage(stage, "DATA descriptor"), *fields)
 
     def serialize(self) -> bytes:
         """To bytes."""
-        return b"".join((
-            _header(DescriptorType.DATA, 52),
-            u32be(self.stage), u32be(self.task), u32be(self.chunk), u32be(self.block), u32be(self.index),
-            u32be(self.length), u64be(self.offset), u64be(self.file_size),
-        ))  # fmt: skip
+        return _header(DescriptorType.DATA, HEADER_LENGTH + _BLOCK.size) + _BLOCK.pack(
+            self.stage, self.task, self.chunk, self.block, self.index, self.length, self.offset, self.file_size
+        )
 
 
 Descriptor = Locator | TaskMetadata | StateDescriptor | FileMetadata | DataDescriptor
@@ -329,7 +338,7 @@ _PARSERS: dict[int, type[Descriptor]] = {
 
 def parse_descriptor(data: bytes | memoryview) -> Descriptor:
     """Any descriptor, by its own type field. Raises `ProtocolError` for one that is unknown or broken."""
-    kind = int.from_bytes(bytes(data[8:12]), "big") if len(data) >= HEADER_LENGTH else -1
+    kind = _HEADER.unpack_from(data)[2] if len(data) >= HEADER_LENGTH else -1
     parser = _PARSERS.get(kind)
     if parser is None:
         raise ProtocolError(f"descriptor of unknown type {kind} ({len(data)} bytes)")

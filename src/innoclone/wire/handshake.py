@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
-from dataclasses import dataclass
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import NotMySQL, ProtocolError
 from innoclone.wire.codec import Reader, lenenc, u32le
 

@@ -5,6 +5,7 @@ Source: MySQL's protocol documentation ("Packets", "Compression") and net_serv.c
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ __all__ = ["COMPRESSED_HEADER", "HEADER", "MAX_PIECE", "CompressedHeader", "Pack
 
 HEADER = 4  # bytes: u24 length, u8 sequence
 COMPRESSED_HEADER = 7  # bytes: u24 compressed length, u8 sequence, u24 length before compression (0 = stored)
+_WORD = struct.Struct("<I")
 MAX_PIECE = 0xFFFFFF  # a payload this long or longer goes on in the next packet
 
 
@@ -26,7 +28,8 @@ class PacketHeader(NamedTuple):
     @classmethod
     def parse(cls, data: bytes | memoryview) -> PacketHeader:
         """From exactly four bytes."""
-        return cls(int.from_bytes(bytes(data[:3]), "little"), data[3])
+        (word,) = _WORD.unpack(data)
+        return cls(word & MAX_PIECE, word >> 24)
 
     def serialize(self) -> bytes:
         """To four bytes."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
+from innoclone.dataclass import dataclass
 from innoclone.errors import ProtocolError
 from innoclone.wire.codec import Reader, string, text, u32le
 from innoclone.wire.descriptors import Descriptor, Locator, StateDescriptor, parse_descriptor
@@ -395,8 +395,13 @@ _RESPONSES: dict[int, Callable[[Reader], Response]] = {
 }
 
 
+_DESCRIPTOR = bytes([ResponseCode.DATA_DESC, INNODB, 0])  # how most responses begin, each block's among them
+
+
 def parse_response(payload: bytes) -> Response:
     """A whole response packet other than DATA, whose bytes go past this layer. Raises `ProtocolError`."""
+    if payload.startswith(_DESCRIPTOR):
+        return DataDescription(parse_descriptor(payload[len(_DESCRIPTOR) :]))
     reader = Reader(payload, "clone response")
     code = reader.u8("response byte")
     parser = _RESPONSES.get(code)

@@ -23,6 +23,8 @@ __all__ = ["Event", "Phase", "Stream"]
 class Phase(enum.Enum):
     """Where a connection stands: in a stage, or behind its END and before the next START."""
 
+    __hash__ = object.__hash__  # by identity: looked up for each block, and an Enum's own is of its name, in Python
+
     OPENED = "opened"
     INIT = "INIT"
     INIT_ENDED = "INIT ended"
@@ -38,6 +40,8 @@ class Phase(enum.Enum):
 
 class Event(enum.Enum):
     """What a donor can send; START and END are of the stage in the pair that `Stream` makes."""
+
+    __hash__ = object.__hash__  # as that of `Phase`
 
     TASK = "TASK_METADATA"
     START = "STATE START"
@@ -119,14 +123,14 @@ class Stream:
 
     def check(self, descriptor: Descriptor) -> None:
         """Move on by a descriptor that is no keep-alive. Raises `ProtocolError` if it is out of order."""
-        if isinstance(descriptor, TaskMetadata):
+        if isinstance(descriptor, DataDescriptor):
+            self._move(Event.DATA, descriptor.stage)
+        elif isinstance(descriptor, TaskMetadata):
             self._move(Event.TASK, StageNumber.NONE)
         elif isinstance(descriptor, StateDescriptor):
             self._move(Event.START if descriptor.is_start else Event.END, descriptor.stage)
         elif isinstance(descriptor, FileMetadata):
             self._move(Event.FILE, descriptor.stage)
-        elif isinstance(descriptor, DataDescriptor):
-            self._move(Event.DATA, descriptor.stage)
         else:
             raise ProtocolError("a LOCATOR descriptor in the data stream")
 

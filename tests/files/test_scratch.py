@@ -1,0 +1,56 @@
+"""Folders for a while: gone in the end, and what was killed leaves is removed if it is ours and nobody's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from innoclone.files.scratch import NOTE, scratch_folder
+
+CODE = """
+import sys, time
+from pathlib import Path
+from innoclone.files.scratch import scratch_folder
+with scratch_folder(Path(sys.argv[1]), "a-", []) as folder:
+    (folder / "data").write_text("x")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_left_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", CODE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    left = Path(process.stdout.readline().strip())
+    with scratch_folder(tmp_path, "a-", []) as mine:
+        assert left.exists()  # it works
+        assert mine.stat().st_mode & 0o777 == 0o700
+    assert not mine.exists()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    copy, other, user = tmp_path / "a-copy", tmp_path / "a-other", tmp_path / "a-user"
+    shutil.copytree(left, copy)  # of which nobody knows why
+    other.mkdir(mode=0o700)
+    user.mkdir(mode=0o700)
+    (user / NOTE).write_text(json.dumps(["elsewhere", os.geteuid(), user.stat().st_ino, 0]))
+    (tmp_path / "a-link").symlink_to(left)
+    notes: list[str] = []
+    with (left / "data").open() as _, scratch_folder(tmp_path, "b-", notes):
+        assert left.exists()
+        assert not notes
+    used = subprocess.Popen(["sleep", "60"], cwd=left)
+    with scratch_folder(tmp_path, "a-", notes):
+        assert left.exists()  # somebody stands in it
+    used.kill()
+    used.wait()
+    with scratch_folder(tmp_path, "a-", notes):
+        pass
+    assert not left.exists()
+    assert [str(left) in note for note in notes] == [True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-copy", "a-link", "a-other", "a-user"]
