@@ -22,7 +22,7 @@ from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 
-__all__ = ["FAST", "ROWS_PER_PAGE", "Servers", "change_pages", "fill_pages", "started"]
+__all__ = ["FAST", "HALF", "ROWS_PER_PAGE", "Servers", "change_pages", "fill_pages", "started"]
 
 # For the time of preparation alone: nothing is synced until all is there.
 FAST = (
@@ -35,6 +35,8 @@ ENCRYPTED = (
 )  # fmt: skip
 ROWS_PER_PAGE = 2
 BODY = 7000  # bytes of a row: two of them fill a page of 16 KiB
+SAME = f"REPEAT(RANDOM_BYTES(100), {BODY // 100})"
+HALF = f"CONCAT({', '.join(['RANDOM_BYTES(1000)'] * 3)}, REPEAT(RANDOM_BYTES(100), {BODY // 100 - 30}))"
 
 # The general tablespace of the filled data: a dump expects it to be there.
 _SHARED = "CREATE TABLESPACE shared_space ADD DATAFILE 'shared_space.ibd'"
@@ -150,10 +152,9 @@ def started(
         server.kill()
 
 
-def fill_pages(programs: Programs, datadir: Path, gib: float) -> None:
-    """A data directory with one big table, ``b.t``, two rows to a page; its server was shut down."""
+def fill_pages(programs: Programs, datadir: Path, gib: float, body: str = SAME) -> None:
+    """A data directory with one big table, ``b.t``, two rows of ``body`` to a page; its server was shut down."""
     Server.initialize(programs, datadir)
-    body = f"REPEAT(RANDOM_BYTES(100), {BODY // 100})"
     server = Server.start(programs, datadir, options=FAST, timeout=120)
     try:
         with server.connect() as connection, connection.cursor() as cursor:

@@ -14,8 +14,9 @@ from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression
 
 __all__ = [
-    "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords", "with_paths",
+    "BackupKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords", "LiveBackupKeywords", "LocalKeywords",
+    "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords",
+    "StoreRestoreKeywords", "VerifyKeywords", "with_paths",
 ]  # fmt: skip
 
 
@@ -124,6 +125,44 @@ class RestoreKeywords(TypedDict, total=False):
     max_data_bandwidth: float
     fsync: bool
     verify_pages: bool
+
+
+class StoreRestoreKeywords(TypedDict, total=False):
+    """Of `StoreRestoreOptions`."""
+
+    delta: bool
+    discard_changes: bool
+    chown: str | None
+    mysqld_check: bool
+    mysqld: Path | None
+    keyring: Path | None
+    map_paths: tuple[tuple[str, str], ...]
+    threads: int
+    max_data_bandwidth: float
+    fsync: bool
+    verify_pages: bool
+
+
+class BackupKeywords(TypedDict, total=False):
+    """Of `BackupOptions`."""
+
+    full: bool
+    accept_changes: bool
+    threads: int
+    max_data_bandwidth: float
+    verify_pages: bool
+
+
+class LiveBackupKeywords(TypedDict, total=False):
+    """Of `LiveBackupOptions`; ``compress`` is an argument of its own."""
+
+    full: bool
+    spool: Path | None
+    threads: int
+    block_ddl: bool
+    max_data_bandwidth: float
+    max_network_bandwidth: float
+    stall_timeout: float
 
 
 class BootKeywords(TypedDict, total=False):

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from innoclone.errors import Interrupted, StoreUnavailable
+from innoclone.errors import Interrupted, StoreDamaged, StoreUnavailable
 from innoclone.store.objects import AlreadyThere, Entry, Objects
 
 __all__ = ["Persistent", "end_waits"]
@@ -44,14 +44,20 @@ class Persistent:
             try:
                 self._objects.create(name, data)
             except AlreadyThere:
-                if self._objects.read(name) != data:
+                if not self._is_there(name, data):
                     raise
 
         self._try(attempt)
 
-    def read(self, name: str) -> bytes:
+    def _is_there(self, name: str, data: bytes | bytearray) -> bool:
+        try:
+            return self._objects.read(name, len(data)) == data
+        except StoreDamaged:  # it is larger
+            return False
+
+    def read(self, name: str, most: int) -> bytes:
         """All of an object."""
-        return self._try(lambda: self._objects.read(name))
+        return self._try(lambda: self._objects.read(name, most))
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         """A part of it."""
