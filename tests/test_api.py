@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,10 +12,19 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.errors import AccessDenied, Interrupted, TargetExists, UsageError, VerifyFailed
+from innoclone.errors import (
+    AccessDenied,
+    Interrupted,
+    StoreKeyWrong,
+    StoreMissing,
+    TargetExists,
+    UsageError,
+    VerifyFailed,
+)
 from innoclone.records.status import Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from restores import contents
 from servers import PASSWORD
 
 
@@ -151,6 +161,40 @@ def test_serve(small_clone: Path, tmp_path: Path) -> None:
     assert (last["operation"], last["state"], last["source"]) == ("serve", "Completed", str(small_clone))
     with pytest.raises(UsageError, match="user and a password"):
         innoclone.serve(small_clone, password="")
+
+
+def test_a_store_from_the_first_backup_to_the_last_key(donor: Server, small_clone: Path, tmp_path: Path) -> None:
+    """A clone and a running server go in, one comes out; what is not kept goes."""
+    keys = [tmp_path / "key", tmp_path / "other"]
+    for key in keys:
+        key.write_bytes(os.urandom(32))
+    store = innoclone.StoreAccess(f"file://{tmp_path}/store", keys[0])
+    with pytest.raises(StoreMissing):
+        innoclone.store_list(store)
+    innoclone.store_init(store)
+    seen: list[int] = []
+    first = innoclone.backup(small_clone, store, progress=lambda status: seen.append(status.copied))
+    assert seen[-1] == first.size
+    live = innoclone.backup_server(dsn(donor), store, password=PASSWORD, compress="zstd")
+    second = innoclone.backup(small_clone, store)
+    assert (second.parent, second.changed) == (first.snapshot, 0)
+    assert innoclone.store_info(store, live.snapshot)["source"] == live.source
+    assert innoclone.store_verify(store, read_data=True).read > 1
+    result = innoclone.restore_snapshot(store, tmp_path / "new", snapshot=first.snapshot[:8], threads=2)
+    assert result.files == first.files
+    assert contents(tmp_path / "new") == contents(small_clone)
+    with pytest.raises(UsageError, match="backup_server"):
+        innoclone.backup(dsn(donor), store)
+    assert len(innoclone.store_forget(store, keep=innoclone.Policy(last=1), dry_run=True).gone) == 1
+    assert [one.id for one in innoclone.store_forget(store, [first.snapshot]).gone] == [first.snapshot]
+    assert innoclone.store_prune(store, grace=0).removed_size > 0
+    added = innoclone.store_add_key(store, key_file=keys[1])
+    by_other = innoclone.StoreAccess(store.address, keys[1])
+    [used] = [one.id for one in innoclone.store_keys(by_other) if one.id != added]
+    innoclone.store_remove_key(by_other, used)
+    with pytest.raises(StoreKeyWrong):
+        innoclone.store_list(store)
+    assert [one.snapshot.id for one in innoclone.store_list(by_other).snapshots] == [live.snapshot, second.snapshot]
 
 
 def test_errors_are_typed(donor: Server, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from innoclone import api
-from innoclone.commands import keywords, options
+from innoclone.commands import keywords, options, storeoptions
 from innoclone.errors import UsageError
 from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords
 
@@ -21,6 +21,9 @@ SAME = {
     (options.CloneOptions, keywords.CloneKeywords): {"donor", "directory", "compression"},
     (options.LocalOptions, keywords.LocalKeywords): {"donor", "directory"},
     (options.RestoreOptions, keywords.RestoreKeywords): {"clone", "directory"},
+    (storeoptions.BackupOptions, keywords.BackupKeywords): {"clone", "store"},
+    (storeoptions.LiveBackupOptions, keywords.LiveBackupKeywords): {"donor", "store", "compression"},
+    (storeoptions.StoreRestoreOptions, keywords.StoreRestoreKeywords): {"store", "snapshot", "directory"},
     (options.BootOptions, keywords.BootKeywords): {"directory"},
     (options.VerifyOptions, keywords.VerifyKeywords): {"directory", "against"},
     (options.ServeOptions, keywords.ServeKeywords): {"directory", "live", "user", "password", "socket"},
@@ -66,6 +69,11 @@ donor = innoclone.endpoint("mysql://clone@db1", ssl_ca="/etc/ca.pem", get_server
 innoclone.clone(donor, "/c", threads=4, compress="zstd", boot=True, map_paths=(("/a", "/b"),))
 innoclone.local(donor, "/c", threads=4, incremental="require", verify_pages=None)
 innoclone.restore("/c", "/d", chown="mysql", mysqld_check=True)
+store = innoclone.StoreAccess("file:///store")
+innoclone.restore_snapshot(store, "/d", snapshot="latest", threads=2)
+added: int = innoclone.backup("/c", store, full=True).added
+innoclone.backup_server(donor, store, spool=None, compress="zstd")
+innoclone.store_forget(store, keep=innoclone.Policy(last=1))
 innoclone.boot("/c", copy=True, timeout=60)
 innoclone.verify("/c", threads=2)
 innoclone.replicate("/c", run=True, wait=1)
@@ -76,6 +84,7 @@ innoclone.clone(donor, "/c", threads="4")  # wrong: incompatible type
 innoclone.clone(donor, "/c", compression=Compression())  # wrong: compression
 innoclone.local(donor, "/c", max_network_bandwidth=1)  # wrong: max_network_bandwidth
 innoclone.restore("/c", "/d", boot=True)  # wrong: boot
+innoclone.backup("/c", store, spool=None)  # wrong: spool
 innoclone.boot("/c", directory="/d")  # wrong: directory
 innoclone.verify("/c", fsync=True)  # wrong: fsync
 innoclone.replicate("/c", source_is_donor=True)  # wrong: source_is_donor

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         stop,
         verify,
     )
+    from innoclone.commands.backup import BackupResult
     from innoclone.commands.boot import BootResult
     from innoclone.commands.clone import CloneResult
     from innoclone.commands.inspect import Condition, DirectoryStatus
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from innoclone.commands.replicate import ReplicateResult
     from innoclone.commands.restore import RestoreResult
     from innoclone.commands.serve import Serving
+    from innoclone.commands.storecare import Forgotten, StoreListing
+    from innoclone.commands.storeoptions import StoreAccess
     from innoclone.commands.verify import VerifyReport
     from innoclone.donor.takings import Taking
     from innoclone.errors import CloneError
@@ -45,9 +48,24 @@ if TYPE_CHECKING:
     from innoclone.records.managedserver import Managed
     from innoclone.records.retention import Policy, Span
     from innoclone.records.status import CloneStatus
+    from innoclone.storeapi import (
+        backup,
+        backup_server,
+        restore_snapshot,
+        store_add_key,
+        store_forget,
+        store_info,
+        store_init,
+        store_keys,
+        store_list,
+        store_prune,
+        store_remove_key,
+        store_verify,
+    )
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
+    "BackupResult",
     "BootResult",
     "CloneError",
     "CloneResult",
@@ -56,6 +74,7 @@ __all__ = [
     "Condition",
     "DirectoryStatus",
     "Endpoint",
+    "Forgotten",
     "Limits",
     "Listing",
     "LocalResult",
@@ -67,9 +86,13 @@ __all__ = [
     "Serving",
     "Span",
     "SslMode",
+    "StoreAccess",
+    "StoreListing",
     "Taking",
     "VerifyReport",
     "__version__",
+    "backup",
+    "backup_server",
     "boot",
     "check",
     "clone",
@@ -81,13 +104,24 @@ __all__ = [
     "replace_data",
     "replicate",
     "restore",
+    "restore_snapshot",
     "serve",
     "status",
     "stop",
+    "store_add_key",
+    "store_forget",
+    "store_info",
+    "store_init",
+    "store_keys",
+    "store_list",
+    "store_prune",
+    "store_remove_key",
+    "store_verify",
     "verify",
 ]
 
 _HOMES = {
+    "BackupResult": "commands.backup",
     "BootResult": "commands.boot",
     "CloneError": "errors",
     "CloneResult": "commands.clone",
@@ -96,6 +130,7 @@ _HOMES = {
     "Condition": "commands.inspect",
     "DirectoryStatus": "commands.inspect",
     "Endpoint": "transport.endpoint",
+    "Forgotten": "commands.storecare",
     "Limits": "records.limits",
     "Listing": "commands.listing",
     "LocalResult": "commands.local",
@@ -107,8 +142,12 @@ _HOMES = {
     "Serving": "commands.serve",
     "Span": "records.retention",
     "SslMode": "transport.endpoint",
+    "StoreAccess": "commands.storeoptions",
+    "StoreListing": "commands.storecare",
     "Taking": "donor.takings",
     "VerifyReport": "commands.verify",
+    "backup": "storeapi",
+    "backup_server": "storeapi",
     "boot": "api",
     "check": "api",
     "clone": "api",
@@ -120,9 +159,19 @@ _HOMES = {
     "replace_data": "api",
     "replicate": "api",
     "restore": "api",
+    "restore_snapshot": "storeapi",
     "serve": "api",
     "status": "api",
     "stop": "api",
+    "store_add_key": "storeapi",
+    "store_forget": "storeapi",
+    "store_info": "storeapi",
+    "store_init": "storeapi",
+    "store_keys": "storeapi",
+    "store_list": "storeapi",
+    "store_prune": "storeapi",
+    "store_remove_key": "storeapi",
+    "store_verify": "storeapi",
     "verify": "api",
 }
 

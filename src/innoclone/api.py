@@ -38,6 +38,7 @@ from innoclone.commands.keywords import (
     RestoreKeywords,
     ServeKeywords,
     VerifyKeywords,
+    with_paths,
 )
 from innoclone.commands.listing import Listing
 from innoclone.commands.local import LocalResult
@@ -74,7 +75,7 @@ from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
-    "restore", "serve", "status", "stop", "verify",
+    "restore", "serve", "server_of", "status", "stop", "verify", "watched",
 ]  # fmt: skip
 
 Progress = Callable[[CloneStatus], None]
@@ -128,12 +129,13 @@ def clone(
     status = CloneStatus()
     with contextlib.ExitStack() as kept:
         if via is None and donor is not None and from_dir is None and remote_innoclone is None:
-            server = _server(donor, password)
+            server = server_of(donor, password)
         else:
             way = way_from(via, donor, password, from_dir, remote_innoclone, say=status.notes.append)
             server = kept.enter_context(way).endpoint
-        kept.enter_context(_watched(status, progress, progress_interval))
-        choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
+        kept.enter_context(watched(status, progress, progress_interval))
+        place = Path(directory).absolute()
+        choice = CloneOptions(donor=server, directory=place, compression=compression, **with_paths(options))
         run = clone_over_network if choice.policy or choice.keep_base else clone_operation.clone
         return run(choice, status=status, stopped=stopped, limits=limits)
 
@@ -155,10 +157,10 @@ def local(
     arguments are those of `clone`; ``options`` are the other fields of `LocalOptions` (``incremental``, ``keep_base``,
     ``datadir``, ...). Raises a `CloneError`.
     """
-    choice = LocalOptions(donor=_server(donor, password), directory=Path(directory).absolute(), **options)
+    choice = LocalOptions(donor=server_of(donor, password), directory=Path(directory).absolute(), **with_paths(options))
     run = add_generation if choice.policy else local_operation.local
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
+    with watched(status, progress, progress_interval):
         return run(choice, status=status, stopped=stopped, limits=limits)
 
 
@@ -177,9 +179,9 @@ def restore(
     ``options`` are the other fields of `RestoreOptions` (``chown``, ``mysqld_check``, ``map_paths``, ...). Raises a
     `CloneError`.
     """
-    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **options)
+    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **with_paths(options))
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
+    with watched(status, progress, progress_interval):
         return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
 
 
@@ -203,9 +205,9 @@ def serve(
     ``bind_address``, ``require_secure_transport``, ...). Raises a `CloneError`.
     """
     is_live = isinstance(source, Endpoint) or (isinstance(source, str) and is_dsn(source))
-    live = _server(source, None) if isinstance(source, str | Endpoint) and is_live else None
+    live = server_of(source, None) if isinstance(source, str | Endpoint) and is_live else None
     directory = None if isinstance(source, Endpoint) or is_live else Path(source).absolute()
-    choice = ServeOptions(directory=directory, live=live, user=user, password=password, **options)
+    choice = ServeOptions(directory=directory, live=live, user=user, password=password, **with_paths(options))
     done = threading.Event()
 
     def listening(donor: Donor) -> None:
@@ -253,12 +255,12 @@ def replace_data(
     After an error the server runs on its old data. Raises a `CloneError`.
     """
     choice = ReplaceOptions(
-        CloneOptions(donor=_server(donor, password), directory=managed.datadir, **options),
+        CloneOptions(donor=server_of(donor, password), directory=managed.datadir, **with_paths(options)),
         managed,
         keep_old_data=keep_old_data,
     )
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
+    with watched(status, progress, progress_interval):
         return replace_operation.replace_data(choice, status=status, stopped=stopped, limits=limits)
 
 
@@ -272,7 +274,7 @@ def check(
     from innoclone.commands.check import check as run
 
     target = None if directory is None else Path(directory).absolute()
-    facts = run(CheckOptions(donor=_server(donor, password), directory=target))
+    facts = run(CheckOptions(donor=server_of(donor, password), directory=target))
     return [f"{problem.code}: {problem.message}" for problem in facts.problems]
 
 
@@ -289,9 +291,9 @@ def boot(
     ``options`` are the other fields of `BootOptions` (``mysqld``, ``copy``, ``keep``, ``port``, ``timeout``).
     Raises a `CloneError`.
     """
-    choice = BootOptions(directory=Path(directory).absolute(), **options)
+    choice = BootOptions(directory=Path(directory).absolute(), **with_paths(options))
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
+    with watched(status, progress, progress_interval):
         return boot_operation.boot(choice, status=status, stopped=stopped)
 
 
@@ -310,10 +312,10 @@ def verify(
     ``options`` are the other fields of `VerifyOptions` (``threads``, ``mysqld``). What could not be compared is in the
     report. Raises `VerifyFailed` where something is damaged or differs, or another `CloneError`.
     """
-    server = None if against is None else _server(against, password)
-    choice = VerifyOptions(directory=Path(directory).absolute(), against=server, **options)
+    server = None if against is None else server_of(against, password)
+    choice = VerifyOptions(directory=Path(directory).absolute(), against=server, **with_paths(options))
     status = CloneStatus()
-    with _watched(status, progress, progress_interval):
+    with watched(status, progress, progress_interval):
         return verify_operation.verify(choice, status=status, stopped=stopped)
 
 
@@ -335,8 +337,8 @@ def replicate(
     if isinstance(replica, str) and is_dsn(replica):
         replica = endpoint(replica)
     where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
-    server = _donor_of(where, password) if source is None else _server(source, password)
-    choice = ReplicateOptions(where, server, source_is_donor=source is None, **options)
+    server = _donor_of(where, password) if source is None else server_of(source, password)
+    choice = ReplicateOptions(where, server, source_is_donor=source is None, **with_paths(options))
     return replicate_operation.replicate(choice)
 
 
@@ -380,14 +382,15 @@ def history(limit: int | None = None) -> list[dict[str, Any]]:
     return records if limit is None else records[max(len(records) - limit, 0) :]
 
 
-def _server(donor: str | Endpoint, password: str | None) -> Endpoint:
+def server_of(donor: str | Endpoint, password: str | None) -> Endpoint:
+    """A server that a call names, with the password that it gives."""
     if isinstance(donor, str):
         return endpoint(donor, password=password)
     return donor if password is None else replace(donor, password=password)
 
 
 @contextlib.contextmanager
-def _watched(status: CloneStatus, progress: Progress | None, interval: float) -> Iterator[None]:
+def watched(status: CloneStatus, progress: Progress | None, interval: float) -> Iterator[None]:
     """Call ``progress`` now and then while the body runs."""
     if progress is None:
         yield

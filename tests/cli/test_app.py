@@ -61,8 +61,7 @@ def test_a_clone_loads_nothing_needless_before_it_connects(tmp_path):
         "statistics", "typer.rich_utils", "zipfile", "zstandard", "innoclone.agent", "innoclone.api",
         "innoclone.commands.boot", "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor",
         "innoclone.innodb.binlogposition", "innoclone.receive.position", "innoclone.sandbox",
-        "innoclone.sources.local", "innoclone.store",
-        "innoclone.verification",
+        "innoclone.sources.local", "innoclone.store", "innoclone.verification",
     }  # fmt: skip
     code = f"""
 import dataclasses

@@ -14,7 +14,8 @@ import pytest
 
 from innoclone.commands import storeaccess
 from innoclone.commands.backup import BackupResult, backup
-from innoclone.commands.options import VerifyOptions
+from innoclone.commands.boot import boot
+from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storecare import forget_snapshots, list_store, make_store, prune_store, verify_store
 from innoclone.commands.storeoptions import BackupOptions, StoreAccess, StoreRestoreOptions
@@ -116,6 +117,19 @@ def test_out_of_s3_it_is_the_donor_s(
     report = verify(VerifyOptions(target, Endpoint(socket=small_donor.socket)))
     assert not report.findings()
     assert report.tables
+
+
+def test_a_clone_that_was_booted_comes_back(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:
+    """Its manifest names files that its recovery has removed."""
+    clone = tmp_path / "booted"
+    shutil.copytree(small_clone, clone, symlinks=True)
+    boot(BootOptions(clone))
+    result = backed_up(clone, access)
+    assert verify_store(access, read_data=True).packs
+    assert taken_out(access, tmp_path / "new", result.snapshot).pages_checked > 1000
+    assert contents(tmp_path / "new") == contents(clone)
+    assert backed_up(clone, access).parent == result.snapshot
+    assert taken_out(access, tmp_path / "other", mysqld_check=True).booted
 
 
 def test_what_a_restore_says(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Self
 
 from innoclone.errors import StoreUnavailable
 from innoclone.store.keys import Secret
-from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
+from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects, too_large
 from innoclone.store.repository import Repository, init_store
 
 SECRET = Secret("file", bytes(range(32)))
@@ -35,14 +35,17 @@ class MemoryObjects:
                 raise AlreadyThere(name)
             self.objects[name] = bytes(data), self.clock
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         with self._lock:
             if name not in self.objects:
                 raise Gone(name)
-            return self.objects[name][0]
+            data = self.objects[name][0]
+        if len(data) > most:
+            raise too_large(name, len(data), most)
+        return data
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
-        return self.read(name)[start : start + length]
+        return self.read(name, 1 << 40)[start : start + length]
 
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._lock:
@@ -68,9 +71,9 @@ class FaultyObjects:
         self.objects.create(name, data)
         self._fault("after create", name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         self._fault("read", name)
-        return self.objects.read(name)
+        return self.objects.read(name, most)
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         self._fault("read", name)

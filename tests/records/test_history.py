@@ -29,7 +29,7 @@ from innoclone.errors import (
 )
 from innoclone.records import history
 from innoclone.records.folders import state_directory
-from innoclone.records.history import append_history, next_number, read_history
+from innoclone.records.history import append_history, last_successes, next_number, read_history
 from innoclone.records.status import CloneStatus, State
 from innoclone.server.mysqld import Server
 from servers import PASSWORD, endpoint_of
@@ -124,6 +124,17 @@ def test_a_torn_line_costs_one_record(folder: Path) -> None:
         assert [row["began"] for row in read_history()] == [1, *([1] if complete else []), 2]
     path.write_bytes(b'\xff\xfe[1]\n7\nnull\n{"a": 1}\n' + whole)
     assert [row["began"] for row in read_history()] == [1]
+
+
+def test_the_last_of_each_kind_that_succeeded(folder: Path) -> None:
+    """A local clone is a clone; what failed doesn't count, nor what somebody has written badly."""
+    assert last_successes() == {}
+    for operation, state, ended in (
+        ("local", "Completed", 10.0), ("backup", "Completed", 20.0), ("backup", "Failed", 30.0),
+        ("restore", "Completed", 15.5), ("backup", "Completed", 12.0), ("backup", "Completed", "soon"),
+    ):  # fmt: skip
+        append_history({"operation": operation, "state": state, "ended": ended})
+    assert last_successes() == {"clone": 10.0, "backup": 20.0, "restore": 15.5}
 
 
 def test_only_the_newest_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from innoclone.errors import (
     AccessDenied,
     Interrupted,
+    StoreDamaged,
     StoreMissing,
     StoreUnavailable,
     StoreUnsafe,
@@ -51,14 +52,16 @@ def test_one_place_is_as_good_as_another(objects: Objects) -> None:
         objects.create("data/run/1", b"second")
     objects.create("data/run/2", bytearray(b"0123456789"))
     objects.create("other/x", b"")
-    assert objects.read("data/run/1") == b"first"
+    assert objects.read("data/run/1", 10) == b"first"
+    with pytest.raises(StoreDamaged, match="has 10 bytes"):
+        objects.read("data/run/2", 9)
     assert objects.read_range("data/run/2", 3, 4) == b"3456"
     assert {(one.name, one.size) for one in objects.list("data")} == {("data/run/1", 5), ("data/run/2", 10)}
     assert all(isinstance(one, Entry) and one.modified > 1.7e9 for one in objects.list("data"))
     assert list(objects.list("nothing")) == []
     for name in ("data/run/9", "nothing/at/all"):
         with pytest.raises(Gone):
-            objects.read(name)
+            objects.read(name, 10)
         with pytest.raises(Gone):
             objects.read_range(name, 0, 1)
     objects.delete(["data/run/1", "data/run/2", "data/run/never"])
@@ -80,7 +83,7 @@ def test_of_many_that_create_one_succeeds(objects: Objects) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [str(number).encode() for number in done] == [objects.read("snapshots/one")]
+    assert [str(number).encode() for number in done] == [objects.read("snapshots/one", 10)]
 
 
 def test_a_folder_has_no_halves_and_says_what_is_wrong(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_a_folder_has_no_halves_and_says_what_is_wrong(tmp_path: Path) -> None:
     assert not half.parent.exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(Gone):
-        FolderObjects(tmp_path / "file").read("x")
+        FolderObjects(tmp_path / "file").read("x", 9)
     if os.geteuid():
         (tmp_path / "store" / "data").chmod(0)
         with pytest.raises(AccessDenied):
@@ -112,14 +115,14 @@ def test_a_lost_answer_is_no_conflict_and_faults_are_tried_again(monkeypatch: py
 
     objects = Persistent(FaultyObjects(there, fault))
     objects.create("a", b"mine")
-    assert objects.read("a") == b"mine"
+    assert objects.read("a", 10) == b"mine"
     with pytest.raises(AlreadyThere):
         objects.create("a", b"another's")
     assert [one.name for one in objects.list("x")] == []
     objects.delete(["a"])
     assert (faults, there.objects) == ([], {})
     with pytest.raises(StoreUnavailable):
-        Persistent(FaultyObjects(there, unavailable)).read("a")
+        Persistent(FaultyObjects(there, unavailable)).read("a", 9)
 
 
 def test_a_store_that_overwrites_is_refused() -> None:
@@ -142,13 +145,13 @@ def test_what_s3_says_in_our_words(s3: S3Server, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(remote, "RETRIES", 0)
     plain = {name: value for name, value in s3.options.items() if name != "allow_http"}
     with pytest.raises(StoreUnavailable) as refused:
-        objects_at("s3://nowhere/x", plain).read("a")
+        objects_at("s3://nowhere/x", plain).read("a", 9)
     assert "AWS_ALLOW_HTTP" in refused.value.advice
     with pytest.raises(UsageError):
         objects_at("s3://nowhere/x", {**s3.options, "no_such_option": "1"})
     closed = {**s3.options, "aws_endpoint": "http://127.0.0.1:9"}
     with pytest.raises(StoreUnavailable):
-        objects_at("s3://nowhere/x", closed).read("a")
+        objects_at("s3://nowhere/x", closed).read("a", 9)
 
 
 def test_addresses() -> None:
@@ -209,8 +212,13 @@ def test_a_hanging_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.wait(60)
         stopped.set()
 
+    monkeypatch.setattr(persistent, "GRACE", 0.1)
+    monkeypatch.setattr(persistent, "_ending", threading.Event())
     threading.Thread(target=stop).start()
     with pytest.raises(Interrupted):
-        Persistent(FaultyObjects(MemoryObjects(), fault), stopped).read("a")
+        Persistent(FaultyObjects(MemoryObjects(), fault), stopped).read("a", 9)
+    persistent.end_waits()  # as by a signal, whoever waits
+    with pytest.raises(Interrupted):
+        Persistent(FaultyObjects(MemoryObjects(), fault)).read("a", 9)
     assert not answer.is_set()
     answer.set()

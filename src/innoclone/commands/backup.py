@@ -49,8 +49,9 @@ from innoclone.store.runs import Run, begin_run
 from innoclone.store.snapshots import Snapshot
 from innoclone.store.writing import PackTable
 from innoclone.version import __version__
+from innoclone.wire.descriptors import NO_FSP_FLAGS
 
-__all__ = ["BackupResult", "backup", "compact", "known_of", "says_of_itself"]
+__all__ = ["ANYWHERE", "BackupResult", "backup", "compact", "known_of", "says_of_itself"]
 
 NAMED = 5  # problems that an error names
 ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot
@@ -133,6 +134,8 @@ class _Backup:
             items, folders = self._plan()
             if changed:
                 self.manifest["files"] = rows_of(items, self.clone)
+            elif cloned.is_recovered(self.clone):
+                self.manifest["files"] = _still_there(self.manifest["files"], items, self.clone)
             self.status.position = ClonePosition.of_manifest(self.manifest.get("position") or {})
             donor = str(self.manifest.get("donor", {}).get("uuid", ""))
             if ENCRYPTION in self.manifest:
@@ -214,11 +217,28 @@ def says_of_itself(
     }
 
 
+def _still_there(rows: list[dict[str, Any]], items: list[Item], clone: Path) -> list[dict[str, Any]]:
+    """Of a manifest's files those that recovery has left: it makes the redo log anew, and ends DDL that was running."""
+    there = {_name(item, clone) for item in items}
+    listed = {row["path"] for row in rows}
+    renamed = {item.plan.space_id: name for item in items if item.plan and (name := _name(item, clone)) not in listed}
+    found = []
+    for row in rows:
+        if row["path"] in there:
+            found.append(row)
+        elif row["flags"] != NO_FSP_FLAGS and row["space_id"] in renamed:
+            found.append({**row, "path": renamed[row["space_id"]]})
+    return found
+
+
+def _name(item: Item, clone: Path) -> str:
+    return str(item.source.relative_to(clone)) if item.source.is_relative_to(clone) else str(item.source)
+
+
 def _stored(item: Item, clone: Path) -> StoredFile:
-    path = str(item.source.relative_to(clone)) if item.source.is_relative_to(clone) else str(item.source)
     space = item.plan.space_id if item.plan is not None else None
     return StoredFile(
-        path=path,
+        path=_name(item, clone),
         mode=item.state.st_mode & 0o7777,
         size=item.size,
         space_id=None if space == NO_SPACE else space,

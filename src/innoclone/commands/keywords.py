@@ -5,16 +5,32 @@ Defaults and bounds are those of the records; a test compares names and types.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar, cast
 
 from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression
 
 __all__ = [
-    "BootKeywords", "CloneKeywords", "FilesKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords",
-    "RestoreKeywords", "ServeKeywords", "SharedKeywords", "VerifyKeywords",
+    "BackupKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords", "LiveBackupKeywords", "LocalKeywords",
+    "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords",
+    "StoreRestoreKeywords", "VerifyKeywords", "with_paths",
 ]  # fmt: skip
+
+
+_PATHS = frozenset({"datadir", "keyring", "mysqld", "recover", "ssl_cert", "ssl_key"})
+_K = TypeVar("_K", bound="Mapping[str, object]")
+
+
+def with_paths(options: _K) -> _K:
+    """Files that were given as text, or as seen from the working directory, as absolute paths."""
+    found = {
+        name: Path(value).absolute() if name in _PATHS and isinstance(value, str | os.PathLike) else value
+        for name, value in options.items()
+    }
+    return cast(_K, found)
 
 
 class _DonorKeywords(TypedDict, total=False):
@@ -109,6 +125,44 @@ class RestoreKeywords(TypedDict, total=False):
     max_data_bandwidth: float
     fsync: bool
     verify_pages: bool
+
+
+class StoreRestoreKeywords(TypedDict, total=False):
+    """Of `StoreRestoreOptions`."""
+
+    delta: bool
+    discard_changes: bool
+    chown: str | None
+    mysqld_check: bool
+    mysqld: Path | None
+    keyring: Path | None
+    map_paths: tuple[tuple[str, str], ...]
+    threads: int
+    max_data_bandwidth: float
+    fsync: bool
+    verify_pages: bool
+
+
+class BackupKeywords(TypedDict, total=False):
+    """Of `BackupOptions`."""
+
+    full: bool
+    accept_changes: bool
+    threads: int
+    max_data_bandwidth: float
+    verify_pages: bool
+
+
+class LiveBackupKeywords(TypedDict, total=False):
+    """Of `LiveBackupOptions`; ``compress`` is an argument of its own."""
+
+    full: bool
+    spool: Path | None
+    threads: int
+    block_ddl: bool
+    max_data_bandwidth: float
+    max_network_bandwidth: float
+    stall_timeout: float
 
 
 class BootKeywords(TypedDict, total=False):

@@ -21,13 +21,18 @@ from innoclone.errors import FileError
 from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
 
-__all__ = ["BACKUP", "DIED", "KEPT", "RESTORE", "SERVE", "append_history", "is_clone", "next_number", "read_history"]
+__all__ = [
+    "BACKUP", "CLONE", "DIED", "KEPT", "RESTORE", "SERVE", "append_history", "is_clone", "last_successes",
+    "next_number", "read_history",
+]  # fmt: skip
 
 NAME, LOCK = "history.jsonl", "history.lock"
 KEPT = 1000  # records
 LOCK_TIMEOUT = 5.0  # seconds to wait for others that write theirs
 LONGEST_GTIDS = 4000  # characters; a longer set is left out, the clone's manifest has it
+CLONE = "clone"  # of any kind
 BACKUP, RESTORE, SERVE = "backup", "restore", "serve"  # operations of records that are no clones made here of a server
+COMPLETED = "Completed"
 DIED = "Died"  # state of a clone whose process never said how it ended; the others are those of status.json
 
 
@@ -72,6 +77,18 @@ def read_history() -> list[dict[str, Any]]:
 def is_clone(record: Mapping[str, Any]) -> bool:
     """Whether a record is of a clone that was made here of a server."""
     return record.get("operation") not in (BACKUP, RESTORE, SERVE)
+
+
+def last_successes() -> dict[str, float]:
+    """When the newest clone, backup and restore that completed did so, in seconds since the epoch, by operation; a
+    history that can't be read tells of none."""
+    found: dict[str, float] = {}
+    with contextlib.suppress(FileError):
+        for record in read_history():
+            kind = CLONE if is_clone(record) else str(record["operation"])
+            if record["state"] == COMPLETED and isinstance(ended := record.get("ended"), int | float):
+                found[kind] = max(found.get(kind, 0.0), ended)
+    return found
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -25,12 +25,14 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from innoclone.errors import StoreUnavailable, UsageError
+from innoclone.errors import StoreDamaged, StoreUnavailable, UsageError
 from innoclone.store.checks import FOLDER as CHECKS
 from innoclone.store.checks import orphaned_checks
 from innoclone.store.contents import contents_name
+from innoclone.store.keys import FOLDER as KEYS
 from innoclone.store.objects import Entry, Gone
 from innoclone.store.repository import PROBES, WRITTEN, Repository
+from innoclone.store.runs import FOLDER as RUNS
 from innoclone.store.runs import Lease, leases_of, read_lease
 from innoclone.store.sealing import Piece
 from innoclone.store.snapshots import FOLDER as SNAPSHOTS
@@ -42,10 +44,16 @@ GRACE = 24 * 3600.0  # seconds between a mark and a removal
 LEASE = 24 * 3600.0  # seconds without a new lease after which a run is dead; one is written every ten minutes
 ROUNDS = 20  # looks at a store that never comes to rest
 MARKS = "prune"
+LARGEST_MARK = 1 << 28  # bytes: the names of some millions of packs
 MARK = re.compile(rf"{MARKS}/(\d{{8}}T\d{{12}}Z)-([0-9a-f]{{32}})\Z")
 # What lies beside is not ours, and stays. The second form is what a killed writer leaves in a folder.
 PACK = re.compile(r"[a-z]+/[0-9a-f]{32}/(?:\d{6,}|\.new-[0-9a-f]{16})\Z")
 PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}\Z")
+# The same of what is small: leases, snapshots, marks, keys, probes.
+SMALL = (RUNS, SNAPSHOTS, MARKS, KEYS, PROBES, CHECKS)
+CUT_OFF = re.compile(
+    rf"(?:(?:{RUNS}|{CHECKS})/[0-9a-f]{{32}}|{SNAPSHOTS}|{MARKS}|{KEYS}|{PROBES})/\.new-[0-9a-f]{{16}}\Z"
+)
 
 
 @dataclass
@@ -164,11 +172,14 @@ class _Prune:
             if (name := MARK.match(entry.name)) is None:
                 continue
             try:
-                sealed = self.repository.objects.read(entry.name)
+                sealed = self.repository.objects.read(entry.name, LARGEST_MARK)
             except Gone:
                 continue
             body = self.repository.vault.sealer(bytes.fromhex(name[2])).open(Piece.MARKS, 0, 0, sealed)
-            found.append((entry, set(json.loads(body))))
+            try:
+                found.append((entry, {str(one) for one in json.loads(body)}))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise StoreDamaged(f"{entry.name} makes no sense: {error}") from error
         return found
 
     def _carry_out(
@@ -192,13 +203,15 @@ class _Prune:
         self.repository.objects.delete([entry.name for entry, _ in old])  # all in them is gone, or needed again
 
     def _tidy(self, leases: list[Lease], living: list[Lease], names: list[str], checks: list[str]) -> None:
-        """Remove leases of runs that have ended, checks of snapshots that are gone, and what probes left."""
+        """Remove leases of runs that have ended, checks of snapshots that are gone, and what killed
+        processes left."""
         if self.dry_run:
             return
         runs = {lease.run for lease in living}
         ended = [lease for lease in leases if lease.run not in runs and lease.snapshot in names]
-        probes = [one for one in self.repository.objects.list(PROBES) if PROBE.match(one.name)]
-        left = [one.name for one in probes if self._now - one.modified >= GRACE]
+        small = [one for folder in SMALL for one in self.repository.objects.list(folder)]
+        cut_off = [one for one in small if PROBE.match(one.name) or CUT_OFF.match(one.name)]
+        left = [one.name for one in cut_off if self._now - one.modified >= GRACE]
         gone = [name for lease in ended for name in lease.names] + left
         gone += orphaned_checks(checks, {name.partition("-")[2] for name in names})
         if gone:

@@ -85,7 +85,7 @@ def check_packs(
 def read_pack(repository: Repository, pack: Pack) -> None:
     """Read all of a pack: its digest, its directory, every frame, every unit's hash. Raises `StoreDamaged`."""
     try:
-        body = memoryview(repository.objects.read(pack.name))
+        body = memoryview(repository.objects.read(pack.name, pack.size))
     except Gone as error:
         raise StoreDamaged(f"{pack.name}: missing") from error
     key = repository.vault.page_key

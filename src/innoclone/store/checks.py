@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from innoclone.errors import CloneError, StoreDamaged, StoreMissing
-from innoclone.store.objects import Gone
+from innoclone.store.objects import SMALL, Gone
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece
 from innoclone.store.snapshots import Snapshot, is_there
@@ -66,12 +66,12 @@ def orphaned_checks(names: list[str], runs: set[str]) -> list[str]:
 
 def _read(repository: Repository, name: str, parts: re.Match[str]) -> dict[str, Any]:
     try:
-        sealed = repository.objects.read(name)
+        sealed = repository.objects.read(name, SMALL)
         fields = json.loads(repository.vault.sealer(bytes.fromhex(parts[2])).open(Piece.CHECK, 0, 0, sealed))
         if str(fields["snapshot"]).partition("-")[2] != parts[1]:
             raise ValueError(f"it is of snapshot {fields['snapshot']}")
         return {**fields, CHECKED: float(fields[CHECKED])}
     except StoreDamaged as error:
         raise StoreDamaged(f"check {name} isn't what was written") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreDamaged(f"check {name} makes no sense: {error}") from error

@@ -7,6 +7,7 @@ to know; the others are pieces of one stream, a JSON header and behind it the ma
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,15 @@ from innoclone.store.maps import FileMap
 from innoclone.store.objects import Gone, Objects
 from innoclone.store.pack import BLOCK, LEVEL, Pack, expand
 from innoclone.store.sealing import Piece, Sealer
+from innoclone.store.shapes import refuse_odd_manifest
 
 __all__ = ["Contents", "StoredFile", "contents_name", "read_contents", "read_packs", "write_contents"]
 
 PIECE = 8 << 20  # bytes of the stream in one object
 LARGEST = 1 << 31  # bytes that a snapshot may make us take into memory
+LARGEST_TABLE = 1 << 28  # bytes of the table of packs: some millions of them
+MOST_PIECES = 1 + LARGEST // PIECE
+SENSELESS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, struct.error)
 HEADER = struct.Struct("<I")
 
 
@@ -89,15 +94,15 @@ def read_packs(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[int
     raw = _piece(objects, sealer, run, 0, sizes)
     try:
         return [Pack.of_row(row) for row in json.loads(raw)]
-    except (ValueError, TypeError, KeyError) as error:
+    except SENSELESS as error:
         raise StoreDamaged(f"{contents_name(run, 0)} is no table of packs: {error}") from error
 
 
 def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[int]) -> Contents:
     """All of them. Raises `StoreDamaged`, also for names that lead out of a clone's directory."""
     packs = read_packs(objects, sealer, run, sizes)
-    if sum(sizes) > LARGEST:
-        raise StoreDamaged(f"the contents of snapshot {run.hex()} have {sum(sizes)} bytes")
+    if sum(sizes) > LARGEST or len(sizes) > MOST_PIECES:
+        raise StoreDamaged(f"the contents of snapshot {run.hex()} have {sum(sizes)} bytes in {len(sizes)} objects")
     stream = b"".join(_piece(objects, sealer, run, number, sizes) for number in range(1, len(sizes)))
     try:
         (length,) = HEADER.unpack_from(stream)
@@ -105,6 +110,8 @@ def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[
         directories = [(_inside(path), int(mode)) for path, mode in header["directories"]]
         files, at, view = [], HEADER.size + length, memoryview(stream)
         for path, mode, size, space, sparse, overlays in header["files"]:
+            if size < 0 or overlays < 0 or not isinstance(space, int | None):
+                raise ValueError(f"the file {path!r}")
             file = StoredFile(_named(path), int(mode), int(size), space, bool(sparse))
             end = at + 8 * (file.blocks + 2 * int(overlays))
             file.map = FileMap.decode(view[at:end], file.blocks, int(overlays), len(packs))
@@ -112,10 +119,11 @@ def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[
             at = end
         if at != len(stream) or not isinstance(header["manifest"], dict):
             raise ValueError("they have a wrong length")
+        refuse_odd_manifest(header["manifest"])
         named = _refuse_twins(file.path for file in files)
         if strange := [row["path"] for row in header["manifest"].get("files", ()) if row["path"] not in named]:
             raise ValueError(f"the manifest's file {strange[0]!r}")
-    except (ValueError, TypeError, KeyError, struct.error) as error:
+    except SENSELESS as error:
         raise StoreDamaged(f"the contents of snapshot {run.hex()} make no sense: {error}") from error
     return Contents(header["manifest"], directories, files, packs)
 
@@ -123,24 +131,26 @@ def read_contents(objects: Objects, sealer: Sealer, run: bytes, sizes: Sequence[
 def _piece(objects: Objects, sealer: Sealer, run: bytes, number: int, sizes: Sequence[int]) -> bytes:
     name = contents_name(run, number)
     try:
-        sealed = objects.read(name)
+        sealed = objects.read(name, sizes[number])
     except Gone as error:
         raise StoreDamaged(f"{objects.address} has no {name}") from error
     if number >= len(sizes) or len(sealed) != sizes[number]:
         raise StoreDamaged(f"{name} has {len(sealed)} bytes, not what its snapshot says")
     try:
-        return expand(sealer.open(Piece.CONTENTS, number, 0, sealed), PIECE if number else LARGEST)
+        return expand(sealer.open(Piece.CONTENTS, number, 0, sealed), PIECE if number else LARGEST_TABLE)
     except zstandard.ZstdError as error:
         raise StoreDamaged(f"{name} can't be expanded: {error}") from error
 
 
 def _named(path: str) -> str:
     """A file's path: relative and inside, or absolute and plain."""
+    os.fsencode(path)
     pure = PurePosixPath(path)
     return str(pure) if pure.is_absolute() and ".." not in pure.parts and "\0" not in path else _inside(path)
 
 
 def _inside(path: str) -> str:
+    os.fsencode(path)  # a ValueError where it is no name of any file
     pure = PurePosixPath(path)
     if pure.is_absolute() or not pure.parts or ".." in pure.parts or "\0" in path:
         raise ValueError(f"the name {path!r}")

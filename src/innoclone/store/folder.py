@@ -14,7 +14,7 @@ from pathlib import Path
 
 from innoclone.errors import AccessDenied, CloneError, StoreUnavailable
 from innoclone.files.system import file_error, sync_directory, write_all
-from innoclone.store.objects import AlreadyThere, Entry, Gone
+from innoclone.store.objects import AlreadyThere, Entry, Gone, too_large
 
 __all__ = ["FolderObjects"]
 
@@ -49,10 +49,13 @@ class FolderObjects:
         except OSError as error:
             raise _fault(error, f"can't write {path}") from error
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         """The file's content."""
         try:
-            return (self._root / name).read_bytes()
+            with (self._root / name).open("rb") as file:
+                if (size := os.fstat(file.fileno()).st_size) > most:
+                    raise too_large(name, size, most)
+                return file.read(most)
         except OSError as error:
             raise _fault(error, f"can't read {self._root / name}") from error
 

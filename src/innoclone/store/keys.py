@@ -6,7 +6,6 @@ Who had a removed key, and a copy of its object or of the master key, can still 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from innoclone.errors import CloneError, StoreDamaged, StoreKeyWrong, StoreMissing, UsageError
 from innoclone.files.system import file_error
-from innoclone.store.objects import Objects
+from innoclone.store.objects import Gone, Objects
 from innoclone.store.sealing import KEY, derive
 
 __all__ = [
@@ -157,8 +156,12 @@ def _entries(objects: Objects) -> Iterator[tuple[str, dict[str, object]]]:
         if not ID.match(name) or one.size > LONGEST_ENTRY:
             continue
         entry: object = None
-        with contextlib.suppress(ValueError, RecursionError):
-            entry = json.loads(objects.read(one.name))
+        try:
+            entry = json.loads(objects.read(one.name, LONGEST_ENTRY))
+        except Gone:  # it was removed a moment ago
+            continue
+        except (ValueError, RecursionError):
+            pass
         yield name, entry if isinstance(entry, dict) else {}
 
 

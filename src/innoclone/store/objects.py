@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, StoreDamaged
 
-__all__ = ["AlreadyThere", "Entry", "Gone", "Objects"]
+__all__ = ["SMALL", "AlreadyThere", "Entry", "Gone", "Objects", "too_large"]
+
+SMALL = 1 << 16
+"""Bytes of what says one thing: description, key, lease."""
 
 
 class Gone(CloneError):
@@ -28,6 +31,11 @@ class Entry:
     modified: float
 
 
+def too_large(name: str, size: int, most: int) -> StoreDamaged:
+    """Of an object that nobody of us wrote so."""
+    return StoreDamaged(f"{name} has {size} bytes, and no such object has more than {most}")
+
+
 class Objects(Protocol):
     """A place for objects, named by paths of plain words. Each method may be called by any thread, and raises
     `StoreUnavailable`, `AccessDenied` or a file error beside what it says."""
@@ -38,8 +46,8 @@ class Objects(Protocol):
     def create(self, name: str, data: bytes | bytearray) -> None:
         """Make a whole object, or nothing; durable when this returns. Raises `AlreadyThere`."""
 
-    def read(self, name: str) -> bytes:
-        """All of an object. Raises `Gone`."""
+    def read(self, name: str, most: int) -> bytes:
+        """All of an object. Raises `Gone`, `StoreDamaged` for one of more than ``most`` bytes, which isn't read."""
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         """``length`` bytes from ``start`` on, fewer at the object's end. Raises `Gone`."""

@@ -29,6 +29,7 @@ UNITS = 16
 BLOCK = UNIT * UNITS
 PACK = 16 << 20  # bytes from which on a pack is full
 MOST_FRAMES = 1 << 15  # of a pack
+LARGEST = 4 * PACK  # bytes of an object: the last frame and the directory come on top
 LEVEL = 1  # of zstd: 3 takes twice the time, for hardly less
 MAGIC = b"innopack"
 FOOTER = struct.Struct(f"<I{len(MAGIC)}s")
@@ -79,7 +80,8 @@ class Pack:
         """Raises ValueError, TypeError for what is none."""
         run, number, size, directory, digest = row
         found = cls(bytes.fromhex(run), int(number), int(size), int(directory), bytes.fromhex(digest))
-        if len(found.run) != 16 or not 0 < found.directory <= found.size - FOOTER.size or found.number < 0:
+        fits = 0 < found.directory <= found.size - FOOTER.size and found.size <= LARGEST
+        if len(found.run) != 16 or len(found.digest) != BODY_HASH or not fits or found.number < 0:
             raise ValueError(f"pack {row}")
         return found
 

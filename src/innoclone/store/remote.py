@@ -11,8 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from innoclone.errors import AccessDenied, CloneError, StoreMissing, StoreUnavailable, UsageError, one_line
-from innoclone.store.objects import AlreadyThere, Entry, Gone
+from innoclone.errors import (
+    AccessDenied,
+    CloneError,
+    StoreDamaged,
+    StoreMissing,
+    StoreUnavailable,
+    UsageError,
+    one_line,
+)
+from innoclone.store.objects import AlreadyThere, Entry, Gone, too_large
 
 __all__ = ["RemoteObjects"]
 
@@ -68,10 +76,15 @@ class RemoteObjects:
         except Exception as error:
             raise self._fault(error, f"can't write {name}") from error
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         """One GET."""
         try:
-            return self._obstore.get(self._store, name).bytes().to_bytes()
+            found = self._obstore.get(self._store, name)
+            if (size := found.meta["size"]) > most:
+                raise too_large(name, size, most)
+            return found.bytes().to_bytes()
+        except StoreDamaged:
+            raise
         except Exception as error:
             raise self._fault(error, f"can't read {name}") from error
 

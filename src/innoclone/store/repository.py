@@ -25,7 +25,7 @@ from innoclone.errors import (
     VersionUnsupported,
 )
 from innoclone.store.keys import Secret, add_key, find_master
-from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
+from innoclone.store.objects import SMALL, AlreadyThere, Entry, Gone, Objects
 from innoclone.store.sealing import KEY, Vault
 
 __all__ = ["CIPHER", "FORMAT", "PROBES", "WRITTEN", "Repository", "init_store", "open_store"]
@@ -81,7 +81,7 @@ def init_store(objects: Objects, secret: Secret | None, *, encrypted: bool, sing
     if not encrypted and secret is not None:
         raise UsageError("a key was named, and --no-encryption", hint="say one of the two")
     with contextlib.suppress(Gone):
-        objects.read(DESCRIPTION)
+        objects.read(DESCRIPTION, SMALL)
         raise TargetExists(f"{objects.address} is a store already", hint="name another prefix")
     for folder in ("snapshots", *WRITTEN):
         if any(True for _ in objects.list(folder)):
@@ -112,7 +112,8 @@ def creates_once(objects: Objects) -> bool:
     try:
         objects.create(name, second)
     except AlreadyThere:
-        return objects.read(name) == first
+        with contextlib.suppress(Gone):
+            return objects.read(name, len(first)) == first
     finally:
         objects.delete([name])
     return False
@@ -121,7 +122,7 @@ def creates_once(objects: Objects) -> bool:
 def open_store(objects: Objects, secret: Secret | None) -> Repository:
     """Raises `StoreMissing`, `StoreKeyWrong`, `StoreDamaged`, `VersionUnsupported` for a newer format."""
     try:
-        text = objects.read(DESCRIPTION)
+        text = objects.read(DESCRIPTION, SMALL)
     except Gone as error:
         raise StoreMissing(f"there is no store at {objects.address}") from error
     try:
@@ -135,7 +136,7 @@ def open_store(objects: Objects, secret: Secret | None) -> Repository:
         plain_key = bytes.fromhex(fields["key"]) if cipher == NO_CIPHER else b""
         if len(store) != 16 or (cipher == NO_CIPHER and len(plain_key) != KEY):
             raise ValueError("id or key has a wrong length")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StoreDamaged(f"{objects.address}: {DESCRIPTION} makes no sense: {error}") from error
     if cipher == NO_CIPHER:
         if secret is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from innoclone.errors import CloneError, StoreDamaged, StoreLeaseLost
-from innoclone.store.objects import AlreadyThere
+from innoclone.store.objects import SMALL, AlreadyThere
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece, Sealer
 from innoclone.store.snapshots import Snapshot, commit, find_newest, is_there, moment_now, snapshot_name
@@ -154,10 +154,10 @@ def leases_of(repository: Repository) -> list[Lease]:
 def read_lease(repository: Repository, lease: Lease) -> str | None:
     """The snapshot that its run builds on. Raises `Gone` where the run has ended meanwhile, `StoreDamaged`."""
     name = f"{FOLDER}/{lease.run.hex()}/{lease.moment}-{lease.number:06}"
-    sealed = repository.objects.read(name)
+    sealed = repository.objects.read(name, SMALL)
     body = repository.vault.sealer(lease.run).open(Piece.LEASE, lease.number, 0, sealed)
     try:
         parent = json.loads(body)["parent"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreDamaged(f"lease {name} makes no sense: {error}") from error
     return None if parent is None else str(parent)

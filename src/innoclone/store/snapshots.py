@@ -28,6 +28,7 @@ from innoclone.store.objects import AlreadyThere, Gone
 from innoclone.store.pack import Pack, expand
 from innoclone.store.repository import Repository
 from innoclone.store.sealing import Piece
+from innoclone.store.shapes import refuse_odd_origin
 
 __all__ = [
     "Snapshot",
@@ -49,9 +50,13 @@ __all__ = [
 FOLDER = "snapshots"
 NAME = re.compile(r"(\d{8}T\d{12}Z)-([0-9a-f]{32})\Z")
 HEAD = b"innoclone snapshot 1\n"
-HEADS = re.compile(rb"innoclone snapshot (\d+)\n")
+HEADS = re.compile(rb"innoclone snapshot (\d{1,9})\n")
 ABANDONED = b"innoclone abandoned run\n"
 LONGEST = 16 << 20  # bytes of one, at most
+SHAPES = {
+    "size": int, "added": int, "changed": int, "files": int, "packs": int,
+    "parent": str, "source": str, "host": str, "user": str, "innoclone": str, "booted": bool,
+}  # fmt: skip
 COMMITTED, OWN_NAME = "committed", "name"
 
 
@@ -212,7 +217,7 @@ def find_newest(repository: Repository, donor: str) -> Snapshot | None:
 def is_abandoned(repository: Repository, name: str) -> bool:
     """Whether its run can never commit."""
     with contextlib.suppress(Gone):
-        return repository.objects.read(f"{FOLDER}/{name}") == ABANDONED
+        return repository.objects.read(f"{FOLDER}/{name}", LONGEST) == ABANDONED
     return False
 
 
@@ -237,7 +242,7 @@ def _read(repository: Repository, name: str, *, damaged: bool) -> Snapshot | Non
 def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
     """The snapshot; None for an abandoned run's, or one that has just been forgotten."""
     try:
-        raw = repository.objects.read(f"{FOLDER}/{name}")
+        raw = repository.objects.read(f"{FOLDER}/{name}", LONGEST)
     except Gone:
         return None
     if raw == ABANDONED:
@@ -260,6 +265,9 @@ def read_snapshot(repository: Repository, name: str) -> Snapshot | None:
             raise ValueError("no contents, or no time")
         if fields.get(OWN_NAME, name) != name:
             raise ValueError(f"it was written as {fields[OWN_NAME]!r}")
-    except (ValueError, TypeError, KeyError, zstandard.ZstdError) as error:
+        if odd := [one for one, kind in SHAPES.items() if not isinstance(fields.get(one), kind | None)]:
+            raise ValueError(f"its {odd[0]}")
+        refuse_odd_origin(fields)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, zstandard.ZstdError) as error:
         raise StoreDamaged(f"snapshot {name} makes no sense: {error}") from error
     return found

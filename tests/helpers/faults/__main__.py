@@ -18,10 +18,13 @@ from faults.donors import Donors
 from faults.hostility import Hostility
 from faults.kills import Kills
 from faults.rounds import Scenario, play
+from faults.stores import Stores
 from faults.world import World
 from innoclone.server.programs import provide_programs
 
-SCENARIOS: dict[str, type[Scenario]] = {scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility)}
+SCENARIOS: dict[str, type[Scenario]] = {
+    scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores)
+}
 
 
 def main() -> int:
@@ -43,7 +46,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/faults", description="Clones that are hurt until they are done.")
+    parser = argparse.ArgumentParser(prog="scripts/faults", description="Hurts clones and stores until they are done.")
     parser.add_argument("--rounds", type=int, default=20, help="rounds of each scenario (default 20)")
     parser.add_argument("--seed", type=int, default=1, help="number of the first round (default 1)")
     parser.add_argument("--only", type=_names, default=list(SCENARIOS), help="of " + ",".join(SCENARIOS))
@@ -93,7 +96,7 @@ def _play_all(scenario: Scenario, options: argparse.Namespace) -> int:
                 print(f"{scenario.name} {seed} {kind}: {time.monotonic() - started:.1f} s: {outcome}", flush=True)
     finally:
         scenario.close()
-    _report(scenario, counts, failed, options, time.monotonic() - began)
+        _report(scenario, counts, failed, options, time.monotonic() - began)
     return len(failed)
 
 
@@ -101,7 +104,7 @@ def _report(
     scenario: Scenario, counts: Counter[str], failed: list[int], options: argparse.Namespace, seconds: float
 ) -> None:
     last = options.seed + options.rounds - 1
-    print(f"\n{scenario.name}: {counts['rounds']} rounds, seeds {options.seed}-{last}, {seconds:.0f} s")
+    print(f"\n{scenario.name}: {counts['rounds']} rounds, of seeds {options.seed}-{last}, {seconds:.0f} s")
     for name, count in sorted(counts.items()):
         if name != "rounds":
             print(f"{count:8}  {name}")

@@ -14,8 +14,7 @@ from innoclone.agent.clones.speeds import SpeedHistory
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.donors.donors import Donors
 from innoclone.agent.services import Services
-from innoclone.errors import CloneError
-from innoclone.records.history import is_clone, read_history
+from innoclone.records.history import BACKUP, CLONE, RESTORE, last_successes
 from innoclone.records.status import CLONE_STAGES, CloneStatus, State
 from innoclone.version import __version__
 
@@ -55,7 +54,7 @@ def _escaped(text: str) -> str:
 def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
     """All of them; what does not apply has no samples."""
     data, network = speeds.totals
-    clones = services.clones
+    clones, successes = services.clones, last_successes()
     outcomes, recipients = clones.outcomes, services.connections.count(ClientKind.RECIPIENT)
     found = [
         _one("innoclone_build_info", "The agent's version.", 1, {"version": __version__}),
@@ -72,7 +71,16 @@ def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
         Metric(
             "innoclone_last_success_timestamp_seconds", "gauge",
             "When the newest clone of the history that completed did so, seconds since the epoch.",
-            [({}, moment)] if (moment := _last_success()) else [],
+            [({}, successes[CLONE])] if CLONE in successes else [],
+        ),
+        *(
+            _one(
+                f"innoclone_last_{kind}_timestamp_seconds",
+                f"When the newest {kind} of the history that completed did so, seconds since the epoch.",
+                successes[kind],
+            )
+            for kind in (BACKUP, RESTORE)
+            if kind in successes
         ),
         _one("innoclone_clone_running", "1 while a clone runs.", int(clones.is_running)),
     ]  # fmt: skip
@@ -163,12 +171,3 @@ def _count(name: str, text: str, value: int) -> Metric:
 
 def _stage(name: str, text: str, samples: list[tuple[dict[str, str], float]]) -> Metric:
     return Metric(f"innoclone_clone_stage_{name}", "gauge", text, [*samples])
-
-
-def _last_success() -> float | None:
-    try:
-        records = read_history()
-    except CloneError:
-        return None
-    ends = (record.get("ended") for record in filter(is_clone, records) if record["state"] == State.COMPLETED.value)
-    return max((float(end) for end in ends if end), default=None)
