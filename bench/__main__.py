@@ -8,6 +8,7 @@ disturbed ends it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -27,7 +28,9 @@ from bench.others import refuse_company, undisturbed
 from bench.publishing import ROOT, publish
 from bench.report import Results, aligned, as_json, summary, table, targets
 from bench.servers import Servers
+from innoclone.files.keyring import keyring_home
 from innoclone.sandbox.load import Load
+from innoclone.server.mysqld import Server
 from innoclone.server.programs import provide_programs
 
 LOAD_THREADS, LOAD_PAUSE = 2, 0.01  # at most 200 transactions per second: what it gets less, the clone took
@@ -47,7 +50,7 @@ def main() -> int:
     found = {}
     for place in options.places:
         found[place] = _measure(place, options)
-        print(f"\n{place}: median (least-greatest); ratios to the stock row of the same kind, medians of the rounds'")
+        print(f"\n{place}: median (least-greatest); ratios to the row of the same kind, medians of the rounds'")
         print(aligned(table(found[place])) + "\n\n" + "\n".join(map(str, targets(found[place]))) + "\n", flush=True)
         draw(found[place], options.out / f"compare-{place}.png")
         print(options.out / f"compare-{place}.png")
@@ -104,18 +107,19 @@ def _measure(place: str, options: argparse.Namespace) -> Results:
     wanted = set(options.rows.split(",")) if options.rows else {method.key for method in METHODS}
     methods = [method for method in METHODS if method.key in wanted and (place == "disk" or method.on_tmpfs)]
     folder = options.work or options.out if place == "disk" else options.tmpfs
-    if (free := shutil.disk_usage(folder).free) < ROOM * options.size:
-        raise SystemExit(f"{folder} has {free >> 20:,} MiB free; {ROOM * options.size >> 20:,} are needed")
+    encrypted = any(method.encrypted for method in methods)
+    needed = (ROOM + encrypted) * options.size
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise SystemExit(f"{folder} has {free >> 20:,} MiB free; {needed >> 20:,} are needed")
     # Absolute, because mysqld takes a relative path from its own data directory.
     work = Path(tempfile.mkdtemp(prefix="innoclone-compare-", dir=folder)).resolve()
     try:
-        with Servers(provide_programs(print), work, options.size, print) as servers:
+        with Servers(provide_programs(print), work, options.size, print, encrypted=encrypted) as servers:
             results = Results(place, _facts(options, servers))
-            with Load(servers.donor.connect, threads=LOAD_THREADS, pause=LOAD_PAUSE) as load:
+            with _load(servers.donor) as load:
                 for number in range(1, options.rounds + 1):
                     _round(number, options, methods, servers, load, results)
-            if load.errors:
-                raise SystemExit(f"the load broke off, so the numbers are worthless: {load.errors[0]}")
+            _refuse_errors(load)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return results
@@ -149,13 +153,32 @@ def _round(
 def _run(method: Method, servers: Servers, load: Load) -> Sample:
     """One row once: prepared, measured, removed."""
     target = servers.work / "target"
-    os.sync()
-    forget_files([servers.donor.datadir])
-    time.sleep(SETTLE)
-    try:
-        return method.run(servers, target, Meter(servers.donor, load))
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        donor = servers.donor
+        if method.encrypted:
+            assert servers.encrypted is not None, "it is started where there is such a row"
+            donor = servers.encrypted
+            stack.enter_context(load.resting())
+            load = stack.enter_context(_load(donor))
+        os.sync()
+        forget_files([donor.datadir])
+        time.sleep(SETTLE)
+        try:
+            sample = method.run(servers, target, Meter(donor, load))
+            _refuse_errors(load)
+            return sample
+        finally:
+            for left in (target, keyring_home(target)):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _refuse_errors(load: Load) -> None:
+    if load.errors:
+        raise SystemExit(f"the load broke off, so the numbers are worthless: {load.errors[0]}")
+
+
+def _load(server: Server) -> Load:
+    return Load(server.connect, threads=LOAD_THREADS, pause=LOAD_PAUSE)
 
 
 def _idle(load: Load, seconds: float = 3.0) -> float:

@@ -31,9 +31,10 @@ import matplotlib.pyplot as plt
 from pymysql.cursors import Cursor
 
 from bench.measure import compile_ours, prepare_files
-from bench.others import refuse_company, undisturbed
+from bench.others import refuse_company
 from bench.publishing import ROOT, publish
 from bench.servers import ROWS_PER_PAGE, fill_pages
+from bench.trying import FAILURES, Failures, ratio_of, save
 from innoclone.sandbox.server import DONOR_OPTIONS
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import provide_programs
@@ -66,26 +67,39 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     compile_ours()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the donor is stopped on the way out
-    results: dict[str, Any] = {"size": options.size, "rounds": options.rounds} | {part: [] for part in PARTS}
+    results: dict[str, Any] = {"size": options.size, "rounds": options.rounds, "failed": Failures()}
+    results |= {part: [] for part in PARTS}
     with tempfile.TemporaryDirectory(prefix="local-", dir=options.work or options.out) as folder, ExitStack() as stack:
         work = Path(folder).resolve()
         template = _fill(work, options.size)
         if options.only in (None, "full"):
             for name, place in _file_systems(work, options.size, stack):
                 for flush in ("O_DIRECT", "fsync") if name != "xfs" else ("O_DIRECT",):
-                    results["full"] += _full(template, place, name, flush, options)
+                    with _going_on(f"{name} {flush}", results, options):
+                        _full(template, place, name, flush, results, options)
         if options.only in (None, "incremental", "verify"):
-            with _donor(template, work, "O_DIRECT") as server:
+            with _going_on("incremental, verify", results, options), _donor(template, work, "O_DIRECT") as server:
                 for part, measure in (("incremental", _incremental), ("verify", _verify)):
                     if options.only in (None, part):
-                        results[part] = measure(server, work, options)
+                        with _going_on(part, results, options):
+                            measure(server, work, results, options)
     print(f"load average {os.getloadavg()[0]:.2f}", flush=True)
-    (options.out / "local.json").write_text(json.dumps(results, indent=1) + "\n")
     _draw(results, options.out / "local.png")
     print(f"\n{options.out / 'local.json'}\n{options.out / 'local.png'}")
     if options.publish:
         publish("bench-local", _page(results), [options.out / "local.png"])
-    return 0
+    return 1 if results["failed"] else 0
+
+
+@contextmanager
+def _going_on(what: str, results: dict[str, Any], options: argparse.Namespace) -> Iterator[None]:
+    """A part that may fail as a whole; what was measured so far is kept."""
+    try:
+        yield
+    except FAILURES as error:
+        results["failed"].note(what, error)
+    finally:
+        save(options.out / "local.json", results)
 
 
 def _fill(work: Path, size: float) -> Path:
@@ -150,45 +164,52 @@ def _cp(server: Server, target: Path) -> None:
     os.sync()
 
 
-def _full(template: Path, place: Path, name: str, flush: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _full(
+    template: Path, place: Path, name: str, flush: str, results: dict[str, Any], options: argparse.Namespace
+) -> None:
     methods: dict[str, Callable[[Server, Path], object]] = {
         "innoclone local": _ours,
         "innoclone local, pages not verified": lambda server, target: _ours(server, target, "--no-verify-pages"),
         "CLONE LOCAL": _stock,
         "cp + sync": _cp,
     }
-    rows = []
     with _donor(template, place, flush) as server:
         for cache in ("cold", "warm"):
-            times: dict[str, list[float]] = {method: [] for method in methods}
+            times: dict[str, list[float | None]] = {method: [] for method in methods}
             for number in range(options.rounds):
                 for method in methods if number % 2 == 0 else reversed(methods):
                     one = partial(_once, methods[method], server, place / "clone", warm=cache == "warm")
-                    times[method].append(undisturbed(one, insist=options.publish)[0])
-            for method, found in times.items():
-                ratio = median(one / other for one, other in zip(found, times["CLONE LOCAL"], strict=True))
+                    what = f"{name} {flush} {cache} {method}"
+                    times[method].append(results["failed"].undisturbed(what, one, insist=options.publish))
+            for method, all_found in times.items():
+                found = [each for each in all_found if each is not None]
+                ratio = ratio_of(all_found, times["CLONE LOCAL"])
+                if ratio is None:  # said already
+                    continue
                 limit = REFLINK_TARGET if name == "xfs" else TARGETS.get((flush, cache))
-                rows.append({
+                row = {
                     "file system": name, "donor": flush, "cache": cache, "method": method, "seconds": found,
                     "ratio": ratio, "load": os.getloadavg()[0],
                     "to reach": _said(ratio, limit if method == "innoclone local" else None),
-                })  # fmt: skip
+                }  # fmt: skip
+                results["full"].append(row)
                 print(
                     f"{name:<10} {flush:<9} {cache:<5} {method:<36} {median(found):7.2f} s"
-                    f" ({min(found):.2f}-{max(found):.2f})  {ratio:5.2f} of CLONE LOCAL  {rows[-1]['to reach']}",
+                    f" ({min(found):.2f}-{max(found):.2f})  {ratio:5.2f} of CLONE LOCAL  {row['to reach']}",
                     flush=True,
                 )
-    return rows
+            save(options.out / "local.json", results)
 
 
 def _once(method: Callable[[Server, Path], object], server: Server, target: Path, *, warm: bool) -> float:
     """Seconds of one full clone, which is removed."""
     prepare_files(server.datadir, warm=warm)
-    begin = time.monotonic()
-    method(server, target)
-    took = time.monotonic() - begin
-    shutil.rmtree(target)
-    return took
+    try:
+        begin = time.monotonic()
+        method(server, target)
+        return time.monotonic() - begin
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _said(value: float, limit: float | None, *, least: bool = False) -> str:
@@ -198,40 +219,43 @@ def _said(value: float, limit: float | None, *, least: bool = False) -> str:
     return f"{'met' if met else 'NOT met'} (to reach: {'>=' if least else '<='} {limit:g})"
 
 
-def _incremental(server: Server, work: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    base = work / "base"
+def _incremental(server: Server, work: Path, results: dict[str, Any], options: argparse.Namespace) -> None:
+    base, failed = work / "base", results["failed"]
     with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_log_bin = OFF")  # the rows of a GiB would only fill the disk
         cursor.execute("SELECT COUNT(*) FROM b.t")
         (count,) = cursor.fetchone() or (0,)
         whole = partial(_ours, server, base, "--no-verify-pages")
-        full = []
-        for _ in range(options.rounds):
-            one = partial(_once, lambda *_: whole(), server, base, warm=True)
-            full.append(undisturbed(one, insist=options.publish)[0])
+        one = partial(_once, lambda *_: whole(), server, base, warm=True)
+        full = [failed.undisturbed("full, warm", one, insist=options.publish) for _ in range(options.rounds)]
         whole()
         size = sum(path.stat().st_size for path in base.rglob("*") if path.is_file())
-        print(f"full, warm: {median(full):.2f} s, {size / 2**20:,.0f} MiB", flush=True)
+        known = [each for each in full if each is not None]
+        print(
+            f"full, warm: {median(known):.2f} s, {size / 2**20:,.0f} MiB" if known else "full, warm: none", flush=True
+        )
         for part in CHANGED:
-            runs = [
-                undisturbed(partial(_update, server, cursor, base, part), insist=options.publish)[0]
-                for _ in range(options.rounds)
-            ]
+            what, update = f"incremental, {part:.1%}", partial(_update, server, cursor, base, part)
+            all_runs = [failed.undisturbed(what, update, insist=options.publish) for _ in range(options.rounds)]
+            ratio = ratio_of([run and run[0] for run in all_runs], full)
+            if ratio is None:
+                continue
+            runs = [run for run in all_runs if run is not None]
             times, written = [took for took, _ in runs], [result["written"] for _, result in runs]
-            ratio = median(one / other for one, other in zip(times, full, strict=True))
-            rows.append({
-                "part": part, "pages": count // ROWS_PER_PAGE, "seconds": times, "full": full, "written": written,
+            row = {
+                "part": part, "pages": count // ROWS_PER_PAGE, "seconds": times, "full": known, "written": written,
                 "ratio": ratio, "written part": median(written) / size,
                 "to reach": _said(ratio, INCREMENTAL_TARGET if part == 0.01 else None),
-            })  # fmt: skip
+            }  # fmt: skip
+            results["incremental"].append(row)
+            save(options.out / "local.json", results)
             print(
                 f"incremental, {part:6.1%} of the pages changed: {median(times):6.2f} s"
                 f" ({min(times):.2f}-{max(times):.2f}), {ratio:.2f} of full; {median(written) / 2**20:,.1f} MiB"
-                f" written, {rows[-1]['written part']:.4f} of all  {rows[-1]['to reach']}",
+                f" written, {row['written part']:.4f} of all  {row['to reach']}",
                 flush=True,
             )
     shutil.rmtree(base)
-    return rows
 
 
 def _update(server: Server, cursor: Cursor, base: Path, part: float) -> tuple[float, dict[str, Any]]:
@@ -246,9 +270,8 @@ def _update(server: Server, cursor: Cursor, base: Path, part: float) -> tuple[fl
     return time.monotonic() - begin, result
 
 
-def _verify(server: Server, work: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _verify(server: Server, work: Path, results: dict[str, Any], options: argparse.Namespace) -> None:
     """``innoclone verify`` with its start, and the same files read with O_DIRECT by four threads and thrown away."""
-    rows = []
     clone = work / "verified"
     _ours(server, clone)
     size = sum((clone / name).stat().st_size for name in find_tablespaces(clone))
@@ -262,15 +285,18 @@ def _verify(server: Server, work: Path, options: argparse.Namespace) -> list[dic
     for _ in range(options.rounds):
         for name, command in commands.items():
             one = partial(_timed, command, clone, warm=name.endswith("warm"))
-            speeds[name].append(size / 1e9 / undisturbed(one, insist=options.publish)[0])
+            if (took := results["failed"].undisturbed(name, one, insist=options.publish)) is not None:
+                speeds[name].append(size / 1e9 / took)
     for name, found in speeds.items():
         limit = None if name.startswith("read") else VERIFY_TARGET
-        if name.endswith("cold") and limit is not None:
+        if name.endswith("cold") and limit is not None and speeds["read, cold"]:
             limit = min(limit, median(speeds["read, cold"]))
-        rows.append({"what": name, "GB/s": found, "to reach": _said(median(found), limit, least=True)})
-        print(f"{name:<14} {median(found):5.2f} GB/s ({min(found):.2f}-{max(found):.2f})  {rows[-1]['to reach']}")
+        if not found:
+            continue
+        row = {"what": name, "GB/s": found, "to reach": _said(median(found), limit, least=True)}
+        results["verify"].append(row)
+        print(f"{name:<14} {median(found):5.2f} GB/s ({min(found):.2f}-{max(found):.2f})  {row['to reach']}")
     shutil.rmtree(clone)
-    return rows
 
 
 def _timed(command: list[str], directory: Path, *, warm: bool) -> float:
@@ -302,6 +328,8 @@ def _page(results: dict[str, Any]) -> str:
         "## Incremental clones, warm", "",
         "| pages changed | s | of the full clone | MiB written | |", "|---:|---:|---:|---:|---|", *incremental, "",
         "## Verify", "", "| | GB/s | |", "|---|---:|---|", *verify, "",
+        *(["Runs that failed, and are missing:", "", *(f"* {line}" for line in results["failed"]), ""]
+          if results["failed"] else []),
     ])  # fmt: skip
 
 

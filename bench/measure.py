@@ -61,7 +61,7 @@ class Meter:
     """Measures one run at a time: make one, call `child`, `pipeline` or `server` inside `run`."""
 
     def __init__(self, donor: Server, load: Load) -> None:
-        self._donor, self._load = donor, load
+        self.donor, self._load = donor, load
         self._children_cpu = 0.0
         self._children_memory = 0
         self._server: Server | None = None
@@ -73,14 +73,14 @@ class Meter:
             _forget_peak(self._server.pid)
         load_average = os.getloadavg()[0]
         server_cpu = cpu_of(self._server.pid) if self._server else 0.0
-        donor_cpu, machine_cpu, transactions = cpu_of(self._donor.pid), _machine_cpu(), self._load.transactions
-        disk = _disk_time(self._donor.datadir)
+        donor_cpu, machine_cpu, transactions = cpu_of(self.donor.pid), _machine_cpu(), self._load.transactions
+        disk = _disk_time(self.donor.datadir)
         begin = time.monotonic()
         body()
         wall = time.monotonic() - begin
-        busy = None if disk is None else min(1.0, ((_disk_time(self._donor.datadir) or 0.0) - disk) / wall)
+        busy = None if disk is None else min(1.0, ((_disk_time(self.donor.datadir) or 0.0) - disk) / wall)
         transactions = self._load.transactions - transactions
-        machine_cpu, donor_cpu = _machine_cpu() - machine_cpu, cpu_of(self._donor.pid) - donor_cpu
+        machine_cpu, donor_cpu = _machine_cpu() - machine_cpu, cpu_of(self.donor.pid) - donor_cpu
         cpu, memory = self._children_cpu, self._children_memory
         if self._server is not None:
             cpu += cpu_of(self._server.pid) - server_cpu

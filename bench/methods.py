@@ -12,6 +12,7 @@ from pymysql.cursors import Cursor
 
 from bench.measure import Meter, Sample
 from bench.servers import Servers
+from innoclone.sandbox.server import ACCOUNT
 
 __all__ = ["METHODS", "Method", "NotAvailable"]
 
@@ -25,7 +26,8 @@ class NotAvailable(Exception):
 @dataclass(frozen=True)
 class Method:
     """One row. ``run`` makes a copy in a directory that is not there yet, measured; it raises `NotAvailable` or
-    `CommandFailed`. ``reference``: the stock row that it is compared with; ``slow``: runs in fewer rounds."""
+    `CommandFailed`. ``reference``: the row that it is compared with; ``slow``: runs in fewer rounds; ``encrypted``: of
+    the encrypted donor."""
 
     key: str
     label: str
@@ -33,11 +35,13 @@ class Method:
     run: Callable[[Servers, Path, Meter], Sample]
     reference: str = ""
     slow: bool = False
+    encrypted: bool = False
 
     @property
     def on_tmpfs(self) -> bool:
         """Whether it is worth a row where no disk is: what the program costs is."""
-        return self.family != "other" and not {"zstd", "zlib", "unjournaled", "local"} & set(self.key.split("-"))
+        on_disk = {"zstd", "zlib", "unjournaled", "local", "encrypted"}
+        return self.family != "other" and not on_disk & set(self.key.split("-"))
 
 
 PROGRAM = (str(Path(sys.executable).with_name("innoclone")),)
@@ -46,7 +50,8 @@ WITHOUT_JOURNAL = (sys.executable, "-m", "bench.unjournaled")
 
 def _ours(*options: str, program: Sequence[str] = PROGRAM) -> Callable[[Servers, Path, Meter], Sample]:
     def clone(servers: Servers, target: Path, meter: Meter) -> Sample:
-        command = [*program, "clone", servers.dsn, str(target), *options]
+        """The donor over TCP; its password is for the environment."""
+        command = [*program, "clone", f"mysql://{ACCOUNT}@127.0.0.1:{meter.donor.port}", str(target), *options]
         return meter.run(lambda: meter.child(command, {"MYSQL_PWD": servers.password}), lambda: _size(target))
 
     return clone
@@ -177,6 +182,14 @@ def _pairs() -> list[Method]:
 
 METHODS = [
     *_pairs(),
+    Method(
+        "ours-encrypted-4",
+        "innoclone, encrypted donor, TLS, 4 connections",
+        "ours",
+        _ours("--threads=4", "--ssl-mode=REQUIRED"),
+        "ours-tls-4",
+        encrypted=True,
+    ),
     Method("clone-local", "stock CLONE LOCAL", "stock", _clone_local),
     Method("raw", "tablespaces read and written, no server", "other", _raw),
     Method("cp", "cp -r + sync (not consistent)", "other", _cp),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["Others", "Work", "refuse_company", "undisturbed"]
+__all__ = ["Company", "Others", "Work", "refuse_company", "undisturbed"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,10 @@ CPU_LIMIT = (
 DISK_LIMIT = 1 << 20  # bytes a second that they may read and write
 TRIES, PAUSE = 5, 10.0  # of a run that shall be undisturbed; seconds between two
 FIRST_LOOK = 3.0  # seconds
+
+
+class Company(SystemExit):
+    """Others don't stop to disturb."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Others:
 def undisturbed(run: Callable[[], T], *, insist: bool) -> tuple[T, Work]:
     """What ``run`` returns, and what others did meanwhile.
 
-    To ``insist`` is to have it run anew where they disturbed it, and to raise SystemExit where they don't stop.
+    To ``insist`` is to have it run anew where they disturbed it, and to raise `Company` where they don't stop.
     """
     for _ in range(TRIES if insist else 1):
         others = Others()
@@ -100,7 +104,7 @@ def undisturbed(run: Callable[[], T], *, insist: bool) -> tuple[T, Work]:
             return found, work
         print(f"  again, since others had {work}", flush=True)
         time.sleep(PAUSE)
-    raise SystemExit(f"nothing is published: something else runs on the machine: {work}")
+    raise Company(f"nothing is published: something else runs on the machine: {work}")
 
 
 def refuse_company() -> None:

@@ -6,20 +6,20 @@ asked and no byte is looked at, so the copy is not a consistent one. Without a t
 
 from __future__ import annotations
 
-import mmap
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from innoclone.files.copying import Method, copy_file
+from innoclone.files.copying import BLOCK, Method, copy_file
+from innoclone.files.memory import aligned_memory
+from innoclone.files.system import allocate
 from innoclone.stream.pagecheck import find_tablespaces
 
 __all__ = ["main"]
 
 THREADS = 4
 PART = 64 << 20
-BLOCK = 1 << 20
 
 
 def main(directory: Path, target: Path | None = None) -> None:
@@ -38,7 +38,8 @@ def main(directory: Path, target: Path | None = None) -> None:
 def _make_files(directory: Path, target: Path) -> None:
     for name in find_tablespaces(directory):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).touch()
+        with (target / name).open("wb") as file:
+            allocate(file.fileno(), (directory / name).stat().st_size)
 
 
 def _parts(directory: Path, target: Path) -> list[tuple[Path, Path, int, int]]:
@@ -58,7 +59,7 @@ def _copy(source: Path, target: Path, start: int, end: int) -> None:
 
 def _read(source: Path, start: int, end: int) -> None:
     descriptor = os.open(source, os.O_RDONLY | os.O_DIRECT)
-    buffer = mmap.mmap(-1, BLOCK)  # aligned, as O_DIRECT wants it
+    buffer = aligned_memory(BLOCK)
     try:
         for at in range(start, end, BLOCK):
             os.preadv(descriptor, [buffer], at)

@@ -1,6 +1,6 @@
 """``./bench/scale``: time and memory of clones as they grow, for each GiB and for each 1,000 tables.
 
-One donor a case, idle: some GiB in tables of one, or many empty tables of one page of rows each. A stock recipient
+A donor, idle, that gets more from case to case: some GiB in tables of one, or many empty tables. A stock recipient
 clones the same by turns: what grows there, too, is the donor's or the disk's. ``growth`` is the cost of a unit beside
 that of the smallest case; where ours is more than 10 % above, the stages of the clone say where the time went.
 """
@@ -31,9 +31,10 @@ import matplotlib.pyplot as plt
 from pymysql.cursors import Cursor
 
 from bench.measure import compile_ours, forget_files, peak_memory, run_measured
-from bench.others import refuse_company, undisturbed
+from bench.others import refuse_company
 from bench.publishing import ROOT, publish
 from bench.servers import FAST, started
+from bench.trying import FAILURES, Failures, save
 from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
@@ -69,6 +70,8 @@ def main() -> int:
     parser.add_argument("--tables", type=_numbers, default=[100, 10000, 50000], metavar="N,...",
                         help="default 100,10000,50000; or -")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="begin nothing later than that (default 60); what is"
+                        " left out is said")  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--work", type=Path, help="where servers and clones go (default: --out)")
     parser.add_argument("--publish", action="store_true", help="renew docs/bench-scale.md and its picture")
@@ -78,18 +81,20 @@ def main() -> int:
         refuse_company()
     compile_ours()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
-    cases = [Case("GiB", size) for size in options.sizes] + [Case("tables", count) for count in options.tables]
-    for case in cases:
+    options.until = time.monotonic() + 60 * options.minutes
+    cases: list[Case] = []
+    failed = Failures()
+    for kind, counts in (("GiB", options.sizes), ("tables", options.tables)):
         with tempfile.TemporaryDirectory(prefix="scale-", dir=options.work or options.out) as folder:
-            _measure(case, Path(folder).resolve(), options)
-    lines = [_line(case, _smallest(case, cases)) for case in cases]
+            wanted = [Case(kind, count) for count in counts]
+            _measure_kind(wanted, cases, Path(folder).resolve(), failed, options)
+    lines = [_line(case, _smallest(case, cases)) for case in cases] + [f"failed: {line}" for line in failed]
     print("\n".join(lines))
-    (options.out / "scale.json").write_text(json.dumps([vars(case) for case in cases], indent=1) + "\n")
     _draw(cases, options.out / "scale.png")
     print(f"\n{options.out / 'scale.json'}\n{options.out / 'scale.png'}")
     if options.publish:
         publish("bench-scale", _page(lines, options.rounds), [options.out / "scale.png"])
-    return 0
+    return 1 if failed else 0
 
 
 def _numbers(text: str) -> list[int]:
@@ -99,15 +104,43 @@ def _numbers(text: str) -> list[int]:
 # ---- one case -------------------------------------------------------------------------------------------------
 
 
-def _measure(case: Case, work: Path, options: argparse.Namespace) -> None:
-    programs = provide_programs(print)
-    gib = case.count if case.kind == "GiB" else case.count * 112 / 2**20  # an empty table has 7 pages of 16 KiB
-    if (free := shutil.disk_usage(work).free) < (2 * gib + 4) * 2**30:
-        raise SystemExit(f"{work} has {free >> 30} GiB free; {2 * gib + 4:.0f} are needed")
-    begin = time.monotonic()
-    _make_donor(programs, work / "donor", case)
-    print(f"{case.count:,} {case.kind}: made in {time.monotonic() - begin:.0f} s", flush=True)
-    password = secrets.token_urlsafe(12)
+def _measure_kind(
+    wanted: list[Case], cases: list[Case], work: Path, failed: Failures, options: argparse.Namespace
+) -> None:
+    """Add to ``cases`` what could be measured with one donor that grows, and write it down after each."""
+    programs, password, have = provide_programs(print), secrets.token_urlsafe(12), 0
+    for case in wanted:
+        try:
+            _check_time(options)
+            _check_room(case, have, work)
+            begin = time.monotonic()
+            _grow_donor(programs, work / "donor", case, have)
+            have = case.count
+            print(f"{case.count:,} {case.kind}: made in {time.monotonic() - begin:.0f} s", flush=True)
+            _measure(programs, case, work, password, failed, options)
+        except FAILURES as error:
+            failed.note(f"{case.count:,} {case.kind}", error)
+        cases += [case] if case.ours and case.stock else []
+        save(options.out / "scale.json", [vars(each) for each in cases])
+
+
+def _check_time(options: argparse.Namespace) -> None:
+    """Raises OSError when nothing is to begin any more."""
+    if time.monotonic() > options.until:
+        raise OSError(f"left out: {options.minutes:g} minutes have passed")
+
+
+def _check_room(case: Case, have: int, work: Path) -> None:
+    """For the donor's growth and a clone. Raises OSError."""
+    each = 1.0 if case.kind == "GiB" else 112 / 2**20  # an empty table has 7 pages of 16 KiB
+    needed = (2 * case.count - have) * each + 4
+    if (free := shutil.disk_usage(work).free) < needed * 2**30:
+        raise OSError(f"{work} has {free >> 30} GiB free; {needed:.0f} are needed")
+
+
+def _measure(
+    programs: Programs, case: Case, work: Path, password: str, failed: Failures, options: argparse.Namespace
+) -> None:
     with (
         started(programs, work / "donor", 1, password) as donor,
         started(programs, work / "recipient", 2, password) as recipient,
@@ -123,14 +156,15 @@ def _measure(case: Case, work: Path, options: argparse.Namespace) -> None:
             ours = partial(_ours, dsn, password, work / "clone", case)
             stock = partial(_stock, recipient, cursor, statement, case)
             for number in range(options.rounds):
+                _check_time(options)
                 for run in (ours, stock) if number % 2 == 0 else (stock, ours):
-                    note, _ = undisturbed(partial(_once, run, donor, work / "clone"), insist=options.publish)
-                    note()
-                print(f"  ours {case.ours[-1]:7.2f} s {case.memory[-1] >> 20} MiB, stock {case.stock[-1]:7.2f} s"
-                      f" {case.stock_memory[-1] >> 20} MiB", flush=True)  # fmt: skip
+                    what = f"{case.count:,} {case.kind}, {'ours' if run is ours else 'stock'}, round {number + 1}"
+                    one = partial(_once, run, donor, work / "clone")
+                    if (note := failed.undisturbed(what, one, insist=options.publish)) is not None:
+                        print(f"  {note()}", flush=True)
 
 
-def _once(run: Callable[[], Callable[[], None]], donor: Server, target: Path) -> Callable[[], None]:
+def _once(run: Callable[[], Callable[[], str]], donor: Server, target: Path) -> Callable[[], str]:
     os.sync()
     forget_files([donor.datadir])
     time.sleep(0.5)
@@ -140,30 +174,32 @@ def _once(run: Callable[[], Callable[[], None]], donor: Server, target: Path) ->
         shutil.rmtree(target, ignore_errors=True)
 
 
-def _ours(dsn: str, password: str, target: Path, case: Case) -> Callable[[], None]:
-    """A clone; what notes it, should it count."""
+def _ours(dsn: str, password: str, target: Path, case: Case) -> Callable[[], str]:
+    """A clone; what notes it, should it count, and says what it took."""
     command = [sys.executable, "-m", "innoclone", "clone", dsn, str(target), *CLONE]
     cost = run_measured(command, {"MYSQL_PWD": password})
     stages = json.loads(cost.output.splitlines()[-1])["stages"]
 
-    def note() -> None:
+    def note() -> str:
         case.ours.append(cost.wall)
         case.memory.append(cost.memory)
         for stage in stages:
             case.stages.setdefault(stage["stage"], []).append(stage["seconds"])
+        return f"ours  {cost.wall:7.2f} s {cost.memory >> 20} MiB"
 
     return note
 
 
-def _stock(recipient: Server, cursor: Cursor, statement: str, case: Case) -> Callable[[], None]:
+def _stock(recipient: Server, cursor: Cursor, statement: str, case: Case) -> Callable[[], str]:
     with peak_memory(recipient.pid) as peak:
         begin = time.monotonic()
         cursor.execute(statement)
         took = time.monotonic() - begin
 
-    def note() -> None:
+    def note() -> str:
         case.stock.append(took)
         case.stock_memory.append(peak())
+        return f"stock {took:7.2f} s {peak() >> 20} MiB"
 
     return note
 
@@ -171,16 +207,24 @@ def _stock(recipient: Server, cursor: Cursor, statement: str, case: Case) -> Cal
 # ---- making donors --------------------------------------------------------------------------------------------
 
 
-def _make_donor(programs: Programs, datadir: Path, case: Case) -> None:
-    Server.initialize(programs, datadir)
-    server = Server.start(programs, datadir, options=[*FAST, "--performance-schema=OFF"], timeout=120)
+def _grow_donor(programs: Programs, datadir: Path, case: Case, have: int) -> None:
+    """A donor with as much as the case says; it has ``have`` of it, and none is there yet with 0."""
+    if not have:
+        shutil.rmtree(datadir, ignore_errors=True)
+        Server.initialize(programs, datadir)
+    options = FAST if have else (*FAST, "--performance-schema=OFF")  # which the clone plugin needs, once it is there
+    server = Server.start(programs, datadir, options=options, timeout=600)
     try:
         with server.connect() as connection, connection.cursor() as cursor:
             for number in range(20):
-                cursor.execute(f"CREATE SCHEMA s{number}")
+                cursor.execute(f"CREATE SCHEMA IF NOT EXISTS s{number}")
         work = _fill_table if case.kind == "GiB" else _make_table
         with ThreadPoolExecutor(FILLERS) as pool:
-            list(pool.map(lambda first: _make(server, range(first, case.count, FILLERS), work), range(FILLERS)))
+            list(
+                pool.map(
+                    lambda first: _make(server, range(first, case.count, FILLERS), work), range(have, have + FILLERS)
+                )
+            )
         server.stop(timeout=900)
     finally:
         server.kill()
@@ -194,12 +238,13 @@ def _make(server: Server, numbers: range, work: Callable[[Cursor, int], None]) -
 
 
 def _make_table(cursor: Cursor, number: int) -> None:
-    cursor.execute(f"CREATE TABLE s{number % 20}.t{number} (id INT PRIMARY KEY, n INT)")
+    cursor.execute(f"CREATE TABLE IF NOT EXISTS s{number % 20}.t{number} (id INT PRIMARY KEY, n INT)")
 
 
 def _fill_table(cursor: Cursor, number: int) -> None:
     """A GiB in a table of its own."""
     table = f"s0.t{number}"
+    cursor.execute(f"DROP TABLE IF EXISTS {table}")
     cursor.execute(f"CREATE TABLE {table} (id INT AUTO_INCREMENT PRIMARY KEY, body VARBINARY(7500))")
     have = cursor.execute(f"INSERT INTO {table} (body) VALUES (REPEAT(RANDOM_BYTES(100), 70))")
     while have < ROWS_OF_A_GIB:

@@ -1,4 +1,5 @@
-"""The servers of a comparison: a filled donor, a stock recipient, and fresh servers to load dumps into.
+"""The servers of a comparison: a filled donor, a stock recipient, fresh servers to load dumps into, and where it is
+wanted an encrypted donor with the same data.
 
 All of them are stock, with MySQL's defaults but for what a donor needs (binary log with GTIDs, the clone plugin). What
 other benchmarks need of servers and data is here, too.
@@ -17,6 +18,7 @@ from pymysql.cursors import Cursor
 
 from innoclone.sandbox.fill import fill
 from innoclone.sandbox.server import ACCOUNT, DONOR_OPTIONS, prepare_donor
+from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 
@@ -26,6 +28,10 @@ __all__ = ["FAST", "HALF", "ROWS_PER_PAGE", "Servers", "change_pages", "fill_pag
 FAST = (
     "--skip-log-bin", "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF", "--innodb-redo-log-capacity=1G",
     "--innodb-flush-log-at-trx-commit=0",
+)  # fmt: skip
+# Everything that can be.
+ENCRYPTED = (
+    "--default-table-encryption=ON", "--innodb-redo-log-encrypt=ON", "--innodb-undo-log-encrypt=ON",
 )  # fmt: skip
 ROWS_PER_PAGE = 2
 BODY = 7000  # bytes of a row: two of them fill a page of 16 KiB
@@ -40,8 +46,10 @@ _SYSTEM = "('mysql', 'sys', 'performance_schema', 'information_schema', 'traffic
 class Servers:
     """Donor and recipient below ``work``; they end with the ``with`` block."""
 
-    def __init__(self, programs: Programs, work: Path, size: int, report: Callable[[str], None]) -> None:
-        """Start both and fill the donor with about ``size`` bytes."""
+    def __init__(
+        self, programs: Programs, work: Path, size: int, report: Callable[[str], None], *, encrypted: bool = False
+    ) -> None:
+        """Start both and fill the donor with about ``size`` bytes; ``encrypted``: and another one, equally."""
         self.programs, self.work = programs, work
         self.password = secrets.token_urlsafe(12)
         self._running = ExitStack()
@@ -50,29 +58,42 @@ class Servers:
             report(f"filling a donor, MySQL {programs.version}, with {size / 2**20:,.0f} MiB")
             Server.initialize(programs, self._template)
             (self._template / "auto.cnf").unlink()
-            with self._start("donor", 1) as server:
-                fill(server.connect, size)
-                with server.connect() as connection, connection.cursor() as cursor:
-                    cursor.execute("RESET BINARY LOGS AND GTIDS")  # cp would copy what filling left there
-            # Stopped in order and started again, it has no backlog of dirty pages that the first runs would pay for.
-            self.donor = self._start("donor", 1)
+            self.donor = self._filled("donor", 1, size)
             self._running.callback(self.donor.kill)
             self.recipient = self._start("recipient", 2)
             self._running.callback(self.recipient.kill)
             with self.recipient.connect() as connection, connection.cursor() as cursor:
                 cursor.execute("SET GLOBAL clone_valid_donor_list = %s", (f"127.0.0.1:{self.donor.port}",))
+            self.encrypted = self._encrypted(size, report) if encrypted else None
         except BaseException:
             self.close()
             raise
 
-    def _start(self, name: str, number: int) -> Server:
+    def _filled(self, name: str, number: int, size: int, keyring: Keyring | None = None) -> Server:
+        """A donor that has no backlog of dirty pages for which the first runs would pay: it was shut down."""
+        options = () if keyring is None else ENCRYPTED
+        with self._start(name, number, (*options, *FAST), keyring) as server:
+            if keyring is not None:
+                with server.connect() as connection, connection.cursor() as cursor:
+                    cursor.execute("ALTER TABLESPACE mysql ENCRYPTION = 'Y'")
+            fill(server.connect, size)
+        return self._start(name, number, options, keyring)
+
+    def _encrypted(self, size: int, report: Callable[[str], None]) -> Server:
+        report("filling another one, in which everything is encrypted")
+        server = self._filled("encrypted", 3, size, Keyring(self.work / "encrypted.keys", read_only=False))
+        self._running.callback(server.kill)
+        return server
+
+    def _start(self, name: str, number: int, more: Sequence[str] = (), keyring: Keyring | None = None) -> Server:
         datadir = self.work / name
         if not datadir.exists():
             shutil.copytree(self._template, datadir)
-        options = [*DONOR_OPTIONS, f"--server-id={number}"]
+        options = [*DONOR_OPTIONS, f"--server-id={number}", *more]
         server = Server.start(
-            self.programs, datadir, port=0, options=options, error_log=self.work / f"{name}.log", timeout=120
-        )
+            self.programs, datadir, port=0, options=options, error_log=self.work / f"{name}.log", timeout=120,
+            keyring=keyring,
+        )  # fmt: skip
         with server.connect() as connection:
             prepare_donor(connection, self.password)
         return server
@@ -88,11 +109,6 @@ class Servers:
             yield server
         finally:
             server.kill()
-
-    @property
-    def dsn(self) -> str:
-        """The donor over TCP; its password is for the environment."""
-        return f"mysql://{ACCOUNT}@127.0.0.1:{self.donor.port}"
 
     @property
     def account(self) -> str:

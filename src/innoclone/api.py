@@ -38,6 +38,7 @@ from innoclone.commands.keywords import (
     RestoreKeywords,
     ServeKeywords,
     VerifyKeywords,
+    with_paths,
 )
 from innoclone.commands.listing import Listing
 from innoclone.commands.local import LocalResult
@@ -133,7 +134,8 @@ def clone(
             way = way_from(via, donor, password, from_dir, remote_innoclone, say=status.notes.append)
             server = kept.enter_context(way).endpoint
         kept.enter_context(watched(status, progress, progress_interval))
-        choice = CloneOptions(donor=server, directory=Path(directory).absolute(), compression=compression, **options)
+        place = Path(directory).absolute()
+        choice = CloneOptions(donor=server, directory=place, compression=compression, **with_paths(options))
         run = clone_over_network if choice.policy or choice.keep_base else clone_operation.clone
         return run(choice, status=status, stopped=stopped, limits=limits)
 
@@ -155,7 +157,7 @@ def local(
     arguments are those of `clone`; ``options`` are the other fields of `LocalOptions` (``incremental``, ``keep_base``,
     ``datadir``, ...). Raises a `CloneError`.
     """
-    choice = LocalOptions(donor=server_of(donor, password), directory=Path(directory).absolute(), **options)
+    choice = LocalOptions(donor=server_of(donor, password), directory=Path(directory).absolute(), **with_paths(options))
     run = add_generation if choice.policy else local_operation.local
     status = CloneStatus()
     with watched(status, progress, progress_interval):
@@ -177,7 +179,7 @@ def restore(
     ``options`` are the other fields of `RestoreOptions` (``chown``, ``mysqld_check``, ``map_paths``, ...). Raises a
     `CloneError`.
     """
-    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **options)
+    choice = RestoreOptions(clone=Path(clone).absolute(), directory=Path(directory).absolute(), **with_paths(options))
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return restore_operation.restore(choice, status=status, stopped=stopped, limits=limits)
@@ -205,7 +207,7 @@ def serve(
     is_live = isinstance(source, Endpoint) or (isinstance(source, str) and is_dsn(source))
     live = server_of(source, None) if isinstance(source, str | Endpoint) and is_live else None
     directory = None if isinstance(source, Endpoint) or is_live else Path(source).absolute()
-    choice = ServeOptions(directory=directory, live=live, user=user, password=password, **options)
+    choice = ServeOptions(directory=directory, live=live, user=user, password=password, **with_paths(options))
     done = threading.Event()
 
     def listening(donor: Donor) -> None:
@@ -253,7 +255,7 @@ def replace_data(
     After an error the server runs on its old data. Raises a `CloneError`.
     """
     choice = ReplaceOptions(
-        CloneOptions(donor=server_of(donor, password), directory=managed.datadir, **options),
+        CloneOptions(donor=server_of(donor, password), directory=managed.datadir, **with_paths(options)),
         managed,
         keep_old_data=keep_old_data,
     )
@@ -289,7 +291,7 @@ def boot(
     ``options`` are the other fields of `BootOptions` (``mysqld``, ``copy``, ``keep``, ``port``, ``timeout``).
     Raises a `CloneError`.
     """
-    choice = BootOptions(directory=Path(directory).absolute(), **options)
+    choice = BootOptions(directory=Path(directory).absolute(), **with_paths(options))
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return boot_operation.boot(choice, status=status, stopped=stopped)
@@ -311,7 +313,7 @@ def verify(
     report. Raises `VerifyFailed` where something is damaged or differs, or another `CloneError`.
     """
     server = None if against is None else server_of(against, password)
-    choice = VerifyOptions(directory=Path(directory).absolute(), against=server, **options)
+    choice = VerifyOptions(directory=Path(directory).absolute(), against=server, **with_paths(options))
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return verify_operation.verify(choice, status=status, stopped=stopped)
@@ -336,7 +338,7 @@ def replicate(
         replica = endpoint(replica)
     where = replica if isinstance(replica, Endpoint) else Path(replica).absolute()
     server = _donor_of(where, password) if source is None else server_of(source, password)
-    choice = ReplicateOptions(where, server, source_is_donor=source is None, **options)
+    choice = ReplicateOptions(where, server, source_is_donor=source is None, **with_paths(options))
     return replicate_operation.replicate(choice)
 
 

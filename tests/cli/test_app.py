@@ -55,20 +55,24 @@ def test_help_does_not_load_what_it_does_not_need():
 
 def test_a_clone_loads_nothing_needless_before_it_connects(tmp_path):
     """What the agent, the donor and the sandbox need, what shows progress on a terminal, what only a way without the
-    native library or a measurement takes, and what those bring with them."""
+    native library or a measurement takes, and what those bring with them; and no class by the standard decorator."""
     needless = {
         "argparse", "asyncio", "crc32c", "email", "fractions", "http", "importlib.metadata", "rich", "sqlglot",
-        "statistics", "typer.rich_utils", "zipfile", "innoclone.agent", "innoclone.api", "innoclone.commands.boot",
-        "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor", "innoclone.innodb.binlogposition",
-        "innoclone.receive.position", "innoclone.sandbox", "innoclone.sources.local",
-        "innoclone.verification",
+        "statistics", "typer.rich_utils", "zipfile", "zstandard", "innoclone.agent", "innoclone.api",
+        "innoclone.commands.boot", "innoclone.commands.keywords", "innoclone.commands.local", "innoclone.donor",
+        "innoclone.innodb.binlogposition", "innoclone.receive.position", "innoclone.sandbox",
+        "innoclone.sources.local", "innoclone.store", "innoclone.verification",
     }  # fmt: skip
     code = f"""
+import dataclasses
 import sys
 from innoclone.cli.app import run
 assert run(["clone", "--no-defaults", "mysql://nobody@127.0.0.1:1", {str(tmp_path / "clone")!r}]) == 3
 assert {{"pymysql", "innoclone.receive.recipient"}} <= set(sys.modules)  # it got as far as that
 print(*sorted({needless!r} & set(sys.modules)))
+for name, module in sys.modules.items():
+    if name.startswith("innoclone.") and getattr(module, "dataclass", None) is dataclasses.dataclass:
+        print(name, "compiles the methods of data classes")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import innoclone
 from clones import booted, check_tables, rows
 from encrypted import (
     KINDS,
@@ -23,18 +24,43 @@ from encrypted import (
     program_with_keyring,
     secrets_of,
 )
+from innoclone.commands.backup import backup
 from innoclone.commands.boot import boot
+from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
+from innoclone.commands.listing import Kind, list_clones
+from innoclone.commands.livebackup import backup_live
 from innoclone.commands.local import local
 from innoclone.commands.networkclones import clone_over_network
-from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
+from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions, VerifyOptions
 from innoclone.commands.replace import replace_data
 from innoclone.commands.restore import restore
-from innoclone.errors import BootFailed, EncryptionNeedsTls, EncryptionUnsupported, KeyringFailed
-from innoclone.innodb.encryption import MasterKey
+from innoclone.commands.storecare import list_store, make_store
+from innoclone.commands.storeoptions import (
+    BackupOptions,
+    BootCheckOptions,
+    LiveBackupOptions,
+    StoreAccess,
+    StoreRestoreOptions,
+)
+from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.verify import verify
+from innoclone.errors import (
+    BootFailed,
+    EncryptionDamaged,
+    EncryptionNeedsTls,
+    EncryptionUnsupported,
+    KeyringFailed,
+    VerifyFailed,
+)
+from innoclone.files.keyring import ENCRYPTION
+from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
+from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.records.status import CloneStatus
+from innoclone.server import cloned
+from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
@@ -193,18 +219,57 @@ def test_a_keyring_that_cannot_serve(hidden: Server, tmp_path: Path) -> None:
     assert not directory.exists()
 
 
+def test_an_earlier_keyring_that_can_not_be_read_is_not_replaced(hidden: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    options = LocalOptions(endpoint_of(hidden), directory)
+    local(options)
+    ring = keyring_of(directory).path
+    content = ring.read_bytes()
+    ring.write_bytes(content[:-9])
+    for again in (
+        lambda: local(options),
+        lambda: clone(CloneOptions(options.donor, directory, write_changed_only=True)),
+    ):
+        with pytest.raises(KeyringFailed, match="no keyring file"):
+            again()
+    assert [*ring.parent.iterdir()] == [ring]
+    ring.write_bytes(content)
+    assert boot(BootOptions(directory)).position.gtid_executed
+
+
+def test_no_store_gets_it_from_the_running_server(hidden: Server, tmp_path: Path) -> None:
+    store = StoreAccess(f"file://{tmp_path}/store")
+    make_store(store, encrypted=False, single_writer=False)
+    before = {*tmp_path.rglob("*")}
+    with pytest.raises(EncryptionUnsupported, match=r"encrypted tablespaces, and a backup .* has no keyring"):
+        backup_live(LiveBackupOptions(endpoint_of(hidden), store))
+    assert {path for path in {*tmp_path.rglob("*")} - before if path.is_file()} == set()
+    assert list_store(store).snapshots == ()
+
+
 def test_without_tls_nothing_moves(hidden: Server, tmp_path: Path) -> None:
     with pytest.raises(EncryptionNeedsTls, match="encrypted tablespaces"):
         clone(CloneOptions(endpoint_of(hidden, ssl_mode=SslMode.DISABLED), tmp_path / "clone"))
     assert [*tmp_path.iterdir()] == []
 
 
-def test_generations_share_a_keyring(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+def test_generations_have_one_key_each_in_a_file_of_its_own(hidden: Server, programs: Programs, tmp_path: Path) -> None:
     options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
     made = [add_generation(options).directory, add_generation(options).directory]
     assert {keyring_of(one).path.parent for one in made} == {tmp_path / "all.keyring"}
-    assert len([*(tmp_path / "all.keyring").iterdir()]) == 1
     assert made[0] != made[1]
+    rings = [keyring_of(one).path for one in made]
+    before = [one.read_bytes() for one in rings]
+    assert before[0] == before[1]
+    assert sorted((tmp_path / "all.keyring").iterdir()) == sorted({*rings})
+    assert [one.kind for one in list_clones(tmp_path).entries if one.path.name == "all.keyring"] == [Kind.KEYRINGS]
+    with (
+        booted(programs, made[0], keyring=Keyring(rings[0], read_only=False)) as one,
+        booted(programs, made[1], keyring=Keyring(rings[1], read_only=False)) as other,
+    ):
+        for server in (one, other, one):  # each writes its file anew, with the keys that it knows
+            rotate(server)
+    assert before[0] not in (ring.read_bytes() for ring in rings)
     assert_equal(programs, made[-1], hidden)
 
 
@@ -222,6 +287,29 @@ def test_restored_with_a_keyring_of_its_own(hidden: Server, programs: Programs, 
     with pytest.raises(KeyringFailed, match="is not there"):
         restore(RestoreOptions(tmp_path / "clone", tmp_path / "again"))
     assert not (tmp_path / "again").exists()
+
+
+def test_tried_out_and_brought_back_out_of_a_store(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    """With the clone's keyring; a server that ran on what was restored has made keys of its own, which stay."""
+    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    access = StoreAccess(f"file://{tmp_path}/store", key_file=key)
+    make_store(access, encrypted=True, single_writer=False)
+    backup(BackupOptions(tmp_path / "clone", access))
+    assert boot_check(BootCheckOptions(access, "latest", scratch=tmp_path)).gtid_executed
+    there = tmp_path / "there"
+    restore_from_store(StoreRestoreOptions(access, "latest", there))
+    first = keyring_of(there)
+    with booted(programs, there, keyring=first) as server:
+        rotate(server)
+    theirs = first.path.read_bytes()
+    restore_from_store(StoreRestoreOptions(access, "latest", there, delta=True, discard_changes=True))
+    assert first.path.read_bytes() == theirs
+    assert keyring_of(there).path != first.path
+    data = {path.name for path in (tmp_path / "clone").iterdir() if path.suffix in (".ibd", ".ibu")}
+    assert all((there / name).read_bytes() == (tmp_path / "clone" / name).read_bytes() for name in data)
+    boot(BootOptions(there))
 
 
 def test_a_servers_data_is_replaced(
@@ -290,7 +378,34 @@ def test_no_server_starts_without_the_keys(hidden: Server, tmp_path: Path) -> No
     with pytest.raises(KeyringFailed, match=f"has not its key {own.name}"):
         boot(BootOptions(tmp_path / "bare", keyring=other))
     assert not (tmp_path / "bare" / "#innoclone").exists()
+    logs = {"redo": "ON", "undo": "ON"}  # what the server is told where no manifest tells it
+    assert cloned.logs_of(tmp_path / "bare", Keyring(ring)) == {ENCRYPTION: logs}
     assert boot(BootOptions(tmp_path / "bare", keyring=ring)).position.gtid_executed
+    assert cloned.logs_of(tmp_path / "bare", Keyring(ring)) == {ENCRYPTION: logs}
+
+
+def test_a_block_that_names_another_key_or_has_an_older_form(hidden: Server, tmp_path: Path) -> None:
+    """No keyring is to be looked for, and none to be taken for wrong."""
+    directory = tmp_path / "clone"
+    clone(CloneOptions(endpoint_of(hidden), directory))
+    [own] = parse_keyring(keyring_of(directory).path.read_bytes()).values()
+    path = directory / "mysql.ibd"
+    content = path.read_bytes()
+    at = info_offset(SpaceFlags(SpaceHeader.parse(content[:64]).flags))
+    changed = bytearray(content)
+    changed[at + 6] ^= 8  # the number of the master key
+    path.write_bytes(changed)
+    with pytest.raises(EncryptionDamaged, match=f"mysql.ibd names .*-9 as its key, and is wrapped with {own.name}"):
+        boot(BootOptions(directory))
+    with pytest.raises(VerifyFailed, match=f"mysql.ibd: its key is damaged: it names .*-9, .* with {own.name}"):
+        verify(VerifyOptions(directory, keyring=keyring_of(directory).path))
+    changed = bytearray(content)
+    changed[at : at + 3] = b"lCB"
+    path.write_bytes(changed)
+    with pytest.raises(EncryptionUnsupported, match=r"mysql\.ibd has its key in the form of MySQL 5\.7"):
+        boot(BootOptions(directory))
+    path.write_bytes(content)
+    assert innoclone.boot(directory, keyring=str(keyring_of(directory).path)).position.gtid_executed  # type: ignore[arg-type]
 
 
 def test_the_position_outlives_a_boot_that_failed(hidden: Server, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 
 from clones import assert_sound
 from innoclone.commands import storeaccess
+from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.livebackup import backup_live
 from innoclone.commands.options import VerifyOptions
 from innoclone.commands.storecare import list_store, make_store, verify_store
-from innoclone.commands.storeoptions import LiveBackupOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storeoptions import BootCheckOptions, LiveBackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import verify
-from innoclone.errors import Interrupted, StoreUnavailable
+from innoclone.errors import Interrupted, PathRefused, StoreUnavailable
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.fill import fill
@@ -100,6 +101,32 @@ def test_every_table_and_little_room(donor: Server, access: StoreAccess, tmp_pat
     report = verify(VerifyOptions(tmp_path / "new", options.donor))
     assert report.tables
     assert not report.findings()
+
+
+def test_tablespaces_elsewhere(access: StoreAccess, make_server: ServerFactory, tmp_path: Path) -> None:
+    """They are in the snapshot under the donor's names, large and small, and go where a restore maps them."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    server = make_server(f"--innodb-directories={elsewhere}")
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE away")
+        for name, rows in (("large", 400), ("small", 3)):
+            cursor.execute(f"CREATE TABLE away.{name} (a INT PRIMARY KEY, b BLOB) DATA DIRECTORY = '{elsewhere}'")
+            values = [(number,) for number in range(rows)]
+            cursor.executemany(f"INSERT INTO away.{name} VALUES (%s, REPEAT('x', 8000))", values)
+    options = options_for(server, access, tmp_path / "spool")
+    first = backup_live(options)
+    assert backup_live(options).changed < first.changed / 2
+    assert not list((tmp_path / "spool").iterdir())
+    with pytest.raises(PathRefused):
+        restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "none"))
+    mapping = ((str(elsewhere), str(tmp_path / "there")),)
+    restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "new", map_paths=mapping))
+    assert len(list((tmp_path / "there").rglob("*.ibd"))) == 2
+    report = verify(VerifyOptions(tmp_path / "new", options.donor))
+    assert {str(table.name) for table in report.tables} >= {"away.large", "away.small"}
+    assert not report.findings()
+    boot_check(BootCheckOptions(access, "latest", scratch=tmp_path / "spool"))
 
 
 @pytest.mark.parametrize("when", ["data/", "meta/", "snapshots/"])

@@ -33,6 +33,7 @@ from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.ssh import SshRoute, SshWay
 from local_clones import booted_copy, checksums
+from managed import MakeManaged, assert_old
 from restores import linked_clone
 from servers import ServerFactory, endpoint_of
 from serving import assert_taken
@@ -172,6 +173,54 @@ def test_nobody_comes_back(small_clone: Path, far: Sshd, tmp_path: Path) -> None
         result = clone(CloneOptions(donor=way.endpoint, directory=tmp_path / "taken"))
     assert any("going on with the clone that began" in note for note in result.notes)
     assert_equal(small_clone, tmp_path / "taken")
+
+
+def test_the_first_ssh_is_killed(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
+    """Nobody says goodbye then: the donor over there ends with the last connection all the same, once all is taken."""
+    status, limits = CloneStatus(), Limits(data=30.0)
+    with SshWay(SshRoute(far.host, program=PROGRAM), directory=str(small_clone)) as way:
+        options = CloneOptions(donor=way.endpoint, directory=tmp_path / "taken", threads=1)
+        with ThreadPoolExecutor(1) as pool:
+            job = pool.submit(clone, options, status=status, limits=limits)
+            wait_until(lambda: copied(status) > 8 * MIB)
+            assert way._keeper is not None
+            way._keeper.process.kill()
+            limits.data = 0.0
+            job.result(PATIENCE)
+    assert status.restarts == 0
+    wait_until(lambda: not far_processes(far))
+
+
+def test_check(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
+    """What a clone through ssh would find, without a clone."""
+    words = ["check", "--no-defaults", f"--via=ssh://{far.host}", f"--remote-innoclone={PROGRAM}"]
+    for directory, status, text in ((small_clone, 0, "completed OK!"), (tmp_path, 10, "not a data directory")):
+        done = subprocess.run(
+            [PROGRAM, *words, f"--from-dir={directory}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert (done.returncode, text in done.stdout + done.stderr) == (status, True), done.stderr
+    wait_until(lambda: not far_processes(far))
+
+
+def test_a_server_on_a_stored_clone_of_another_host(
+    make_managed: MakeManaged, small_clone: Path, small_donor: Server, far: Sshd, tmp_path: Path
+) -> None:
+    """`replace --via`: refused, it serves its old data; else what is stored over there."""
+    server = make_managed()
+    config = tmp_path / "managed.toml"
+    config.write_text(server.toml())
+    words = ["replace", "--no-defaults", f"--config={config}", f"--via=ssh://{far.host}"]
+    for directory, status in ((tmp_path, 10), (small_clone, 0)):
+        assert_old(server)
+        done = subprocess.run(
+            [PROGRAM, *words, f"--remote-innoclone={PROGRAM}", f"--from-dir={directory}"], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+    assert server.schemas() == {"theirs"}
+    sums = "CHECKSUM TABLE theirs.t"
+    assert server.run(sums) == rows(small_donor, sums)
 
 
 # ---- what goes wrong with a real ssh ----------------------------------------------------------------------------

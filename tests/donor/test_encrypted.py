@@ -13,8 +13,15 @@ from encrypted import encrypted_donor, holding_keys, keyring_of, secrets_of
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.options import BootOptions, CloneOptions
+from innoclone.donor.live import find_live
 from innoclone.donor.stored import look
-from innoclone.errors import EncryptionDamaged, EncryptionNeedsTls, KeyringFailed, TargetUnusable
+from innoclone.errors import (
+    EncryptionDamaged,
+    EncryptionNeedsTls,
+    EncryptionUnsupported,
+    KeyringFailed,
+    TargetUnusable,
+)
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
@@ -24,7 +31,7 @@ from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
 from local_clones import checksums
 from servers import ServerFactory, endpoint_of
-from serving import ALONE, endpoint, served, take
+from serving import ALONE, endpoint, served, serving, take
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,29 @@ def test_a_keyring_that_is_missing_wrong_or_does_not_fit(stored: Path, tmp_path:
         look(stored, moved).close()
     finally:
         moved.rename(ring)
+
+
+def test_of_a_running_server_its_own_stream_alone(
+    hidden: Server, programs: Programs, make_server: ServerFactory, tmp_path: Path
+) -> None:
+    """A shared snapshot would have keys in clear; what is passed on goes over TLS, and to nobody without."""
+    with pytest.raises(EncryptionUnsupported, match="encrypted tablespaces: a shared snapshot"):
+        find_live(endpoint_of(hidden))
+    ring = tmp_path / "recipients"
+    recipient = make_server(keyring=Keyring(ring, read_only=False))
+    with serving(find_live(endpoint_of(hidden), relay=True), tmp_path) as donor:
+        with pytest.raises(pymysql.MySQLError, match="TLS"):
+            take(recipient, donor.port, tmp_path / "refused", "REQUIRE NO SSL", settings=ALONE)
+        take(recipient, donor.port, tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
+        clone(CloneOptions(endpoint(donor.port, ssl_mode=SslMode.REQUIRED), tmp_path / "ours", threads=4))
+        with pytest.raises(EncryptionNeedsTls):
+            clone(CloneOptions(endpoint(donor.port, ssl_mode=SslMode.DISABLED), tmp_path / "refused too"))
+    assert not (tmp_path / "refused too").exists()
+    for taken, keyring in (("taken", Keyring(ring, read_only=False)), ("ours", keyring_of(tmp_path / "ours"))):
+        with booted(programs, tmp_path / taken, keyring=keyring) as server:
+            assert checksums(server) == checksums(hidden)
+    own = keyring_of(tmp_path / "ours")
+    assert holding_keys([tmp_path], secrets_of(tmp_path / "ours", own.path)) == []
 
 
 def test_a_flipped_bit_in_the_block_of_a_key(stored: Path, tmp_path: Path) -> None:

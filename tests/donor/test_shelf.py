@@ -46,13 +46,13 @@ def test_it_stays_until_a_clone_has_begun(small_clone: Path, monkeypatch: pytest
     )
     thread.start()
     assert slow.waits.wait(PATIENCE)
-    shelf.put_back(lambda: False)
+    shelf.put_back(lambda: [])
     was_closed = slow.is_closed
     slow.goes_on.set()
     thread.join(PATIENCE)
     assert not was_closed
     assert begun == [slow.source]
-    shelf.put_back(lambda: True)
+    shelf.put_back(lambda: begun)
     assert not slow.is_closed
-    shelf.put_back(lambda: False)
+    shelf.put_back(lambda: [])
     assert slow.is_closed

@@ -119,7 +119,7 @@ def test_large_runs_go_around_the_cache_and_single_pages_through_it(
     seen: list[tuple[int, int]] = []
     with source.open("rb") as one, target.open("r+b") as other:
         delta = update_file(
-            one.fileno(), other.fileno(), PAGE, lambda *_: None, look=lambda block, at: seen.append((at, len(block)))
+            one.fileno(), other.fileno(), PAGE, lambda *_: None, look=lambda block, at, _: seen.append((at, len(block)))
         )
         assert os.pread(other.fileno(), 2 * BLOCK, 0) == content
         assert small == [(BLOCK + PAGE, PAGE)]

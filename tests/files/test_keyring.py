@@ -16,6 +16,7 @@ from innoclone.files.keyring import (
     ENCRYPTION,
     CloneKeyring,
     is_configuration,
+    is_keyring_home,
     keyring_home,
     local_configuration,
     read_keyring,
@@ -102,11 +103,44 @@ def test_an_earlier_one_goes_on(tmp_path: Path) -> None:
     assert again.path == old
     again.discard()
     assert old.exists()
-    for known in ((tmp_path / "gone", key(1).name), (old, key(3).name)):
-        anew = CloneKeyring(tmp_path / "home", known=known)
-        assert anew.master() not in (key(1), key(2))
-        assert anew.path is not None
-        assert anew.path.parent == tmp_path / "home"
+    anew = CloneKeyring(tmp_path / "home", known=(tmp_path / "gone", key(1).name))
+    anew.check()
+    assert anew.master() not in (key(1), key(2))
+    assert anew.path is not None
+    assert anew.path.parent == tmp_path / "home"
+
+
+def test_that_of_another_clone_goes_on_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """With the one key: what servers on the other clone have added is theirs."""
+    home = tmp_path / "home"
+    home.mkdir()
+    old = ring(home / UUID, key(1), key(2, OTHER))
+    before = old.read_bytes()
+    names = []
+    for _ in range(2):
+        again = CloneKeyring(home, known=(old, key(1).name), is_anothers=True)
+        assert again.master() == key(1)
+        assert again.path is not None
+        assert read_keyring(again.path) == {key(1).name: key(1)}
+        assert mode(again.path) == 0o600
+        names.append(again.path.name)
+    assert names == [f"{UUID}.1", f"{UUID}.2"]
+    again.discard()
+    assert {path.name for path in home.iterdir()} == {UUID, f"{UUID}.1"}
+    assert old.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"{", b"", serialize_keyring(key(3))])
+def test_an_earlier_one_that_can_not_be_read_is_not_replaced(tmp_path: Path, content: bytes) -> None:
+    old = tmp_path / "old"
+    old.write_bytes(content)
+    kept = CloneKeyring(tmp_path / "home", known=(old, key(1).name))
+    for ask in (kept.check, kept.master):
+        with pytest.raises(KeyringFailed) as caught:
+            ask()
+        assert "the earlier clone's" in caught.value.advice
+    assert old.read_bytes() == content
+    assert not (tmp_path / "home").exists()
 
 
 def test_that_of_a_clone_that_goes_on(tmp_path: Path) -> None:
@@ -204,6 +238,15 @@ def test_one_that_can_not_be_given_away(tmp_path: Path) -> None:
         with pytest.raises(FileError, match="can't give the keyring"):
             made.give(tmp_path / "nothing")
     assert issubclass(KeyringFailed, CloneError)
+
+
+def test_the_folder_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    CloneKeyring(keyring_home(tmp_path / "clone")).master()
+    assert is_keyring_home(tmp_path / "clone.keyring")
+    for name, content in (("a.keyring", b""), ("b.keyring", b"{"), ("c", serialize_keyring(key(1)))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(content)
+        assert not is_keyring_home(tmp_path / name)
 
 
 def test_what_a_server_finds_it_by(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -14,6 +16,7 @@ from innoclone.errors import CloneError, DiskFull, FileError, TooManyOpenFiles
 from innoclone.files import system as module
 from innoclone.files.copying import BLOCK
 from innoclone.files.system import (
+    allocate,
     differing,
     file_error,
     is_cached,
@@ -160,3 +163,26 @@ def test_directories_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         sync_directory(tmp_path / "file")
+
+
+def test_room_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allocated where the file system can; what is there stays, and a full disk is told at once."""
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    with path.open("r+b") as file:
+        allocate(file.fileno(), 0)
+        assert path.stat().st_size == 4
+        allocate(file.fileno(), 1 << 20)
+        found = path.stat()
+        assert found.st_size == 1 << 20
+        assert found.st_blocks * 512 >= 1 << 20
+        assert path.read_bytes() == b"data" + bytes((1 << 20) - 4)
+        for number, raised in ((errno.EOPNOTSUPP, False), (errno.ENOSYS, False), (errno.ENOSPC, True)):
+
+            def fail(*_: object, number: int = number) -> int:
+                ctypes.set_errno(number)
+                return -1
+
+            monkeypatch.setattr(module._libc, "fallocate", fail)
+            with pytest.raises(DiskFull) if raised else contextlib.nullcontext():
+                allocate(file.fileno(), 1 << 21)

@@ -1,7 +1,9 @@
-"""``./scripts/matrix``: a stock server takes what `innoclone serve` gives, in every way that there is.
+"""``./scripts/matrix``: a stock server takes what `innoclone serve` gives, and innoclone clones encrypted servers, in
+every way that there is.
 
 Each row is one CLONE statement: how it travels, how many tasks, into a directory or in the place of the server's own
-data, and what happens meanwhile. What came is booted, and every table compared with the donor's.
+data, and what happens meanwhile; or it is one kind of encryption and one way to clone. What came is booted, and every
+table compared with the donor's.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from unittest import mock
 import pymysql
 
 from clones import booted, rows
+from encryptedmatrix import EncryptedMatrix, EncryptedRow, encrypted_rows
 from faults.proxy import Proxy
 from innoclone.donor import course
 from innoclone.donor.sending import Sender
@@ -86,7 +90,6 @@ class Matrix:
 
     def __init__(self, programs: Programs, folder: Path, size: int) -> None:
         """``size`` in bytes of the donor's tables."""
-        (folder / "templates").mkdir()
         self._programs, self._folder = programs, folder
         self._factory = ServerFactory(programs, folder, folder / "templates")
         server = self._factory()
@@ -236,27 +239,31 @@ def main() -> int:
     parser.add_argument("--work", type=Path, metavar="DIR", help="parent of the work folder")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
-    chosen = [row for row in all_rows() if options.only in str(row)][:: options.every]
+    chosen = [row for row in (*all_rows(), *encrypted_rows()) if options.only in str(row)][:: options.every]
     folder = Path(tempfile.mkdtemp(prefix="matrix-", dir=options.work)).resolve()
+    (folder / "templates").mkdir()
     failed = 0
     try:
-        matrix = Matrix(provide_programs(print), folder, options.size * MIB)
-        try:
+        programs = provide_programs(print)
+        plain = [row for row in chosen if isinstance(row, Row)]
+        if plain:
+            with contextlib.closing(Matrix(programs, folder, options.size * MIB)) as matrix:
+                failed += sum(not _told(partial(matrix.play, row), row) for row in plain)
+        with contextlib.closing(EncryptedMatrix(programs, folder)) as encrypted:
             for row in chosen:
-                failed += not _told(matrix, row)
-        finally:
-            matrix.close()
+                if isinstance(row, EncryptedRow):
+                    failed += not _told(partial(encrypted.play, row), row)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{len(chosen)} rows, {failed} failed")
     return 1 if failed else 0
 
 
-def _told(matrix: Matrix, row: Row) -> bool:
+def _told(play: Callable[[], None], row: object) -> bool:
     """Play a row and print what came of it; whether it went well."""
     began = time.monotonic()
     try:
-        matrix.play(row)
+        play()
     except Exception:  # noqa: BLE001  # whatever it is, the other rows are played
         print(f"FAILED  {row}\n{traceback.format_exc()}", flush=True)
         return False

@@ -19,6 +19,7 @@ from innoclone.innodb.encryption import (
     decrypt_page,
     decrypt_redo_block,
     info_offset,
+    is_old_page_info,
     put_page_info,
     put_redo_info,
     read_page_info,
@@ -80,6 +81,24 @@ def test_another_key(master: MasterKey, other: MasterKey, secret: Secret) -> Non
 @pytest.mark.parametrize("magic", [b"\0\0\0", b"lCA", b"lCB"])
 def test_no_block(magic: bytes) -> None:
     assert EncryptionInfo.parse(magic + bytes(INFO_SIZE), 0) is None
+
+
+@pytest.mark.parametrize("magic", [b"lCA", b"lCB"])
+def test_a_block_of_before_8_0_is_told_from_none(magic: bytes) -> None:
+    flags = flags_for(16 * KIB, 0)
+    page = bytearray(16 * KIB)
+    assert not is_old_page_info(page, flags)
+    page[info_offset(flags) : info_offset(flags) + 3] = magic
+    assert is_old_page_info(page, flags)
+
+
+def test_the_key_that_opens_a_block_whatever_it_is_called() -> None:
+    other = MasterKey(UUID, MASTER.number + 1, bytes(32))
+    masters = {one.name: one for one in (other, MASTER)}
+    renamed = EncryptionInfo(EncryptionInfo.MAGIC, MASTER.number + 7, UUID, MASTER.wrap(SECRET), SECRET.crc)
+    assert renamed.opened_by(masters) == MASTER
+    assert renamed.opened_by({other.name: other}) is None
+    assert EncryptionInfo(EncryptionInfo.MAGIC, 3, UUID, BUILT_IN.wrap(SECRET), SECRET.crc).opened_by({}) == BUILT_IN
 
 
 def test_what_a_donor_sends() -> None:

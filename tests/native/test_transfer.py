@@ -167,66 +167,52 @@ def _until_sent(send: Callable[[int], int], size: int) -> None:
             continue
 
 
-def test_sending(native: Library, pair: Pair) -> None:
-    """More than fits into any socket's buffer, to a peer that begins late: it goes in several calls."""
-    ours, theirs = pair
-    ours.setblocking(False)
-    channel, data = Channel(native, ours, 0.02), os.urandom(12 * MIB + 5)
-    got: list[bytes] = []
-    calls: list[int] = []
-
-    def send(sent: int) -> int:
-        calls.append(sent)
-        return channel.send(data, sent)
-
-    def take() -> None:
-        time.sleep(0.1)
-        got.append(_take(theirs, len(data)))
-
-    taker = _meanwhile(take)
-    _until_sent(send, len(data))
-    taker.join()
-    assert got == [data]
-    assert len(calls) > 1
-
-
-def test_sending_to_who_has_gone(native: Library, pair: Pair) -> None:
-    ours, theirs = pair
-    theirs.close()
-    channel, data = Channel(native, ours, 1), bytes(100_000)
-
-    def send() -> None:
-        for _ in range(100):
-            channel.send(data)
-
-    with pytest.raises(OSError, match=r"reset|pipe"):
-        send()
-
-
 def test_sending_a_file(native: Library, pair: Pair, tmp_path: Path) -> None:
+    """More than fits into any socket's buffer, to a peer that begins late: it goes in several calls."""
     ours, theirs = pair
     ours.setblocking(False)
     channel, data = Channel(native, ours, 0.02), os.urandom(9 * MIB + 5)
     (tmp_path / "file").write_bytes(data)
     got: list[bytes] = []
+    calls: list[int] = []
     size = len(data) - 3000
     taker = _meanwhile(lambda: (time.sleep(0.1), got.append(_take(theirs, size))))
     buffer = memoryview(bytearray(100_000))
     with (tmp_path / "file").open("rb") as file:
-        _until_sent(lambda sent: channel.send_file(file.fileno(), 1000, size, buffer, sent), size)
+
+        def send(sent: int) -> int:
+            calls.append(sent)
+            return channel.send_file(file.fileno(), 1000, size, buffer, sent)
+
+        _until_sent(send, size)
         taker.join()
         assert got == [data[1000 : 1000 + size]]
+        assert len(calls) > 1
         with pytest.raises(EOFError):
             _until_sent(lambda sent: channel.send_file(file.fileno(), len(data) - 10, 11, buffer, sent), 11)
     with pytest.raises(OSError, match="Bad file"):
         channel.send_file(999, 0, 10, buffer)
 
 
+def test_sending_to_who_has_gone(native: Library, pair: Pair, tmp_path: Path) -> None:
+    ours, theirs = pair
+    theirs.close()
+    channel, buffer = Channel(native, ours, 1), memoryview(bytearray(100_000))
+    (tmp_path / "file").write_bytes(bytes(100_000))
+
+    def send(file: int) -> None:
+        for _ in range(100):
+            channel.send_file(file, 0, 100_000, buffer)
+
+    with (tmp_path / "file").open("rb") as file, pytest.raises(OSError, match=r"reset|pipe"):
+        send(file.fileno())
+
+
 def test_nothing_to_move(native: Library, pair: Pair) -> None:
     """Nothing is asked of the other side then."""
     channel = Channel(native, pair[0], 0.25)
     assert channel.wait == 0.25
-    assert channel.send(b"") == channel.send_file(-1, 0, 0, memoryview(bytearray(1))) == 0
+    assert channel.send_file(-1, 0, 0, memoryview(bytearray(1))) == 0
 
 
 def test_a_signal_lets_the_call_go_on(native: Library, pair: Pair) -> None:

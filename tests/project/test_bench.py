@@ -14,7 +14,7 @@ from paths import ROOT
 
 
 def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:
-    rows = ["ours-plain-1", "stock-plain-1"]
+    rows = ["ours-plain-1", "stock-plain-1", "ours-encrypted-4"]
     command = [
         sys.executable,
         "-m",
@@ -30,6 +30,7 @@ def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:
     assert "innoclone, plain, 1 connection" in done.stdout
     assert "others had " in done.stdout
     assert "recipient CPU / stock's, plain, 1 connection: " in done.stdout
+    assert "innoclone, encrypted donor, TLS, 4 connections" in done.stdout
     found = json.loads((tmp_path / "compare.json").read_text())["disk"]
     assert list(found["rows"]) == rows
     assert found["not_available"] == {}
@@ -40,7 +41,8 @@ def test_compares_and_draws(programs: Programs, tmp_path: Path) -> None:
         assert run["recipient_cpu"] > 0
         assert run["memory"] > 0
         sizes.append(run["size"])
-    assert max(sizes) < 1.1 * min(sizes), "both have the same files"
+    assert max(sizes[:2]) < 1.1 * min(sizes[:2]), "both have the same files"
+    assert max(sizes) < 1.2 * min(sizes), "so has the encrypted donor, but for what the load wrote meanwhile"
     assert (tmp_path / "compare-disk.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare-disk.png"}, (
         "the servers' data is removed"
@@ -118,6 +120,32 @@ def test_scale_names_what_a_unit_costs(programs: Programs, tmp_path: Path) -> No
     assert case["memory"][0] > 1 << 20
     assert " s for each 1,000 tables (growth " in text
     assert {path.name for path in tmp_path.iterdir()} == {"scale.json", "scale.png"}, "data and servers are gone"
+
+
+def test_a_run_that_fails_is_said_and_missing() -> None:
+    """The others go on, and rounds are compared in which both ran."""
+    script = """
+from bench.measure import CommandFailed
+from bench.trying import Failures, ratio_of
+failed = Failures()
+def fail():
+    raise CommandFailed("ended with 1")
+found = [failed.undisturbed("a row", run, insist=False) for run in (lambda: 2.0, fail, lambda: 9.0)]
+assert found == [2.0, None, 9.0] and failed == ["a row: ended with 1"]
+assert ratio_of(found, [4.0, 1.0, None]) == 0.5 and ratio_of(found, [None, 1.0, None]) is None
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "FAILED: a row: ended with 1" in done.stdout
+
+
+def test_scale_begins_nothing_late(programs: Programs, tmp_path: Path) -> None:
+    """What was measured is kept, and what is left out is said."""
+    command = [sys.executable, "-m", "bench.scale", "--tables=3", "--sizes=-", "--minutes=0", f"--out={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "failed: 3 tables: left out: 0 minutes have passed" in done.stdout
+    assert json.loads((tmp_path / "scale.json").read_text()) == []
 
 
 def test_donor_serves_recipients_and_increments(programs: Programs, tmp_path: Path) -> None:

@@ -212,8 +212,13 @@ def test_a_hanging_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.wait(60)
         stopped.set()
 
+    monkeypatch.setattr(persistent, "GRACE", 0.1)
+    monkeypatch.setattr(persistent, "_ending", threading.Event())
     threading.Thread(target=stop).start()
     with pytest.raises(Interrupted):
         Persistent(FaultyObjects(MemoryObjects(), fault), stopped).read("a", 9)
+    persistent.end_waits()  # as by a signal, whoever waits
+    with pytest.raises(Interrupted):
+        Persistent(FaultyObjects(MemoryObjects(), fault)).read("a", 9)
     assert not answer.is_set()
     answer.set()

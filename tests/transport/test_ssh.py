@@ -14,6 +14,7 @@ import pytest
 
 from innoclone.errors import (
     AccessDenied,
+    ConnectionLimit,
     InnocloneMissing,
     InnocloneVersion,
     Interrupted,
@@ -25,7 +26,7 @@ from innoclone.errors import (
     TargetUnusable,
     TooManyOpenFiles,
 )
-from innoclone.transport import ssh
+from innoclone.transport import ssh, sshlogin
 from innoclone.transport.sockets import open_socket
 from innoclone.transport.ssh import STDIO_USER, SshRoute, SshWay
 from innoclone.version import __version__
@@ -39,6 +40,8 @@ ROUTE = SshRoute("dbhost")
 # An innoclone over there: it keeps its requests in a file, and sends back what a connection gets.
 PEER = f"""
 import os, sys
+if "-G" in sys.argv:
+    sys.exit(0)
 def line():
     found = b""
     while not found.endswith(b"\\n"):
@@ -292,9 +295,10 @@ def test_nobody_is_asked_where_there_is_no_terminal(fake, monkeypatch):
 @pytest.mark.parametrize(("terminal", "typing", "most"), [("/nowhere/tty", 0.0, 4), (os.devnull, 1e9, 4),
                                                           (os.devnull, 0.0, 1)])  # fmt: skip
 def test_few_log_in_at_once(terminal, typing, most, fake, monkeypatch):
-    """One where somebody may be asked by each: the first took long, on a terminal."""
+    """One where somebody may be asked by each: the first took long, on a terminal, and nothing is shared."""
     monkeypatch.setattr(ssh, "TERMINAL", terminal)
-    monkeypatch.setattr(ssh, "TYPING", typing)
+    monkeypatch.setattr(sshlogin, "TYPING", typing)
+    monkeypatch.setattr(sshlogin, "LONGEST", 0)
     fake.does(
         "import glob, time\n"
         "say(HELLO); l = line(); mine = os.environ['NOTES'] + '.%d' % os.getpid()\n"
@@ -313,6 +317,34 @@ def test_few_log_in_at_once(terminal, typing, most, fake, monkeypatch):
     assert max(counts) <= most
 
 
+def test_a_login_that_is_shared(fake, monkeypatch):
+    """Where nobody can be asked again; what sshd has no more sessions for is no connection, and no failure of the way.
+    A shared one that fails otherwise says so."""
+    monkeypatch.setattr(ssh, "TERMINAL", os.devnull)
+    monkeypatch.setattr(sshlogin, "LONGEST", 1000)
+    fake.does(
+        "words = ' '.join(sys.argv)\n"
+        "if 'BatchMode' in words and 'ControlPath' not in words:\n"
+        "    sys.exit(sys.stderr.write('Permission denied (publickey).\\n') and 255)\n"
+        "if 'BatchMode' in words and os.path.exists(os.environ['NOTES'] + '.full'):\n"
+        "    sys.exit(sys.stderr.write(open(os.environ['NOTES'] + '.full').read()) and 255)\n" + ALL_WELL
+    )
+    full = fake.folder / "notes.full"
+    with way() as there:
+        with there.connect() as sock:
+            sock.sendall(b"one")
+            assert sock.recv(10) == b"one"
+        full.write_text("Session open refused by peer")
+        with pytest.raises(ConnectionLimit):
+            there.connect()
+        full.write_text("Connection closed")
+        with pytest.raises(SshFailed):
+            there.connect()
+        full.write_text("Permission denied")
+        with pytest.raises(AccessDenied):
+            there.connect()
+
+
 def test_the_words_for_what_is_cloned():
     texts = {
         "ssh://dbhost/c": {"directory": "/c"}, "ssh://dbhost/./c": {"directory": "c"},
@@ -324,5 +356,5 @@ def test_the_words_for_what_is_cloned():
 
 def test_the_words_for_a_route():
     assert str(SshRoute("fe80::1", "me", 22, "/opt/innoclone")) == "ssh://me@[fe80::1]:22"
-    assert SshRoute("h", "me", 22, "~/in here").command(batch=True)[-3:] == ["--", "h", "~/'in here' serve --stdio"]
-    assert SshRoute("h", "me", 22).command(batch=False)[1:-3] == ["-T", "-oClearAllForwardings=yes", "-p22", "-lme"]
+    assert SshRoute("h", "me", 22, "~/in here").command()[-3:] == ["--", "h", "~/'in here' serve --stdio"]
+    assert SshRoute("h", "me", 22).command()[1:-3] == ["-T", "-oClearAllForwardings=yes", "-p22", "-lme"]

@@ -125,6 +125,8 @@ def run(args: Sequence[str]) -> int:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         stopped.append(number)
+        if (waits := sys.modules.get("innoclone.store.persistent")) is not None:  # else no store is worked on
+            waits.end_waits()
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

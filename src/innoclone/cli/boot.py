@@ -9,6 +9,7 @@ import typer
 
 from innoclone.cli.arguments import FileArgs, OutputArgs, expand
 from innoclone.cli.result import result_fields, result_table
+from innoclone.cli.storeargs import refuse_address
 from innoclone.commands.options import BootOptions
 from innoclone.records.status import CloneStatus
 
@@ -47,6 +48,7 @@ def boot(
     from innoclone.commands.boot import boot as run
 
     out = output.open()
+    refuse_address(directory)
     status = CloneStatus()
     where = directory.absolute()
     options = BootOptions(

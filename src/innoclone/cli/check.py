@@ -9,6 +9,7 @@ import typer
 
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand, split_targets
 from innoclone.cli.copying import parse_map_path
+from innoclone.cli.via import ViaArgs
 from innoclone.commands.options import CheckOptions
 
 __all__ = ["check"]
@@ -31,6 +32,7 @@ def check(
     mysqld: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The mysqld that shall run on the clone.")
     ] = CheckOptions.mysqld,
+    via: ViaArgs,
     connection: ConnectionArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -43,14 +45,15 @@ def check(
 
     out = output.open()
     dsn, directories = split_targets(targets or [])
-    options = CheckOptions(
-        donor=connection.endpoint(dsn, files, out),
-        directory=directories[0] if directories else None,
-        map_paths=tuple(parse_map_path(text) for text in map_path or ()),
-        install_plugin=install_plugin,
-        mysqld=mysqld,
-    )
-    facts = run(options)
+    with via.donor(dsn, connection, files, out) as donor:
+        options = CheckOptions(
+            donor=donor,
+            directory=directories[0] if directories else None,
+            map_paths=tuple(parse_map_path(text) for text in map_path or ()),
+            install_plugin=install_plugin,
+            mysqld=mysqld,
+        )
+        facts = run(options)
     for line in facts.good:
         out.message(f"ok: {line}")
     for line in facts.notes:
@@ -59,6 +62,6 @@ def check(
         out.error(fault, fault.exit_status)
     if facts.problems:
         return facts.problems[0].exit_status
-    out.result({"donor": str(options.donor), "version": facts.version, "faults": 0, "notes": facts.notes})
+    out.result({"donor": str(donor), "version": facts.version, "faults": 0, "notes": facts.notes})
     out.completed()
     return 0

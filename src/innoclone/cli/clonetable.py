@@ -7,6 +7,7 @@ from datetime import datetime
 
 from innoclone.commands.listing import Kind, Listed, Listing, Sharing
 from innoclone.errors import escaped
+from innoclone.files.keyring import SUFFIX
 from innoclone.report.units import amount, moment
 
 __all__ = ["listing_lines", "verdict_words"]
@@ -77,6 +78,8 @@ def _remarks(entry: Listed) -> Iterator[str]:
         yield f"unfinished clone, {state}{who}{size}"
     elif entry.kind is Kind.DATA:
         yield "a data directory without a manifest of innoclone"
+    elif entry.kind is Kind.KEYRINGS:
+        yield f"keyrings of {entry.path.name.removesuffix(SUFFIX)}, without which nothing encrypted in it can be read"
     elif entry.kind is Kind.FOREIGN and not entry.problem:
         yield "not innoclone's"
     elif entry.holder is not None:

@@ -41,7 +41,8 @@ def diff(
     places = [_place(text, store, out) for text in (old, new)]
     found, with_redo = diff_places(*places)
     for place in with_redo:
-        out.warn(f"{names[place]} was never started: what is only in its redo is not compared (innoclone boot)")
+        when = "never started (innoclone boot)" if isinstance(place, Path) else "stored without having been started"
+        out.warn(f"{names[place]} was {when}: what is only in its redo is not compared")
     shown = [row for row in found if equal or row.kind != "equal"]
     width = max((len(row.name) for row in shown), default=0)
     for row in shown:

@@ -19,9 +19,11 @@ from innoclone.cli.copying import (
     parse_threads,
 )
 from innoclone.cli.result import result_fields, result_table
+from innoclone.cli.via import ViaArgs
 from innoclone.commands.options import CloneOptions, ReplaceOptions
 from innoclone.errors import Interrupted, UsageError
 from innoclone.records.status import CloneStatus
+from innoclone.report.output import Output
 from innoclone.settings.managedtable import read_managed
 
 __all__ = ["replace"]
@@ -47,6 +49,7 @@ def replace(
     keep_old_data: Annotated[
         bool, typer.Option("--keep-old-data", help="Leave the old data beside the new.", rich_help_panel=FINISH)
     ] = ReplaceOptions.keep_old_data,
+    via: ViaArgs,
     connection: ConnectionArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -55,7 +58,7 @@ def replace(
 
     The old data is served until the new is complete, and again if no server comes up on that.
     """
-    from innoclone.commands.replace import recover_replacement, replace_data
+    from innoclone.commands.replace import recover_replacement
 
     out = output.open()
     managed = read_managed(config)
@@ -68,16 +71,18 @@ def replace(
     dsn, directories = split_targets(targets or [])
     if directories:
         raise UsageError("the directory is the one in the configuration", hint="innoclone replace [DSN] --config=FILE")
-    donor = connection.endpoint(dsn, files, out)
-    options = ReplaceOptions(
-        CloneOptions(
+    with via.donor(dsn, connection, files, out) as donor:
+        clone = CloneOptions(
             donor, managed.datadir, threads=parse_threads(threads), compression=parse_compression(compress),
             max_network_bandwidth=max_network_bandwidth, max_data_bandwidth=max_data_bandwidth, block_ddl=block_ddl,
-        ),
-        managed,
-        keep_old_data=keep_old_data,
-    )  # fmt: skip
-    out.message(f"replacing the data in {managed.datadir} by that of {donor}")
+        )  # fmt: skip
+        _replace(ReplaceOptions(clone, managed, keep_old_data=keep_old_data), out)
+
+
+def _replace(options: ReplaceOptions, out: Output) -> None:
+    from innoclone.commands.replace import replace_data
+
+    out.message(f"replacing the data in {options.directory} by that of {options.donor}")
     status = CloneStatus()
     try:
         with out.watch(status):

@@ -98,8 +98,7 @@ class DeltaArgs:
         bool,
         typer.Option(
             "--discard-changes",
-            help="With --delta: also onto data that a server has changed, or of another server. What isn't data is "
-            "moved beside.",
+            help="With --delta: also onto a server's data, or another one's; what is no table is kept beside.",
             rich_help_panel=STORE,
         ),
     ] = StoreRestoreOptions.discard_changes

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand, parse_size
+from innoclone.cli.storeargs import refuse_address
 from innoclone.commands.options import ServeOptions
 from innoclone.errors import UsageError
 from innoclone.report.logs import log_to
@@ -152,6 +153,8 @@ def serve(
     from innoclone.report.recipients import RecipientLines
 
     out = output.open()
+    if directory is not None:
+        refuse_address(directory)
     user, given = account.resolve(files, out)
     options = settings(
         directory=None if directory is None else directory.absolute(), live=live.endpoint(out),

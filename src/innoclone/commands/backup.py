@@ -51,7 +51,7 @@ from innoclone.store.writing import PackTable
 from innoclone.version import __version__
 from innoclone.wire.descriptors import NO_FSP_FLAGS
 
-__all__ = ["BackupResult", "backup", "compact", "known_of", "says_of_itself"]
+__all__ = ["ANYWHERE", "BackupResult", "backup", "compact", "known_of", "says_of_itself"]
 
 NAMED = 5  # problems that an error names
 ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot

@@ -195,7 +195,7 @@ class _Boot:
                 self.directory,
                 port=self.options.port,
                 options=[
-                    *cloned.settings(self.manifest),
+                    *cloned.settings(self.manifest or cloned.logs_of(self.directory, keyring)),
                     *cloned.no_replication(programs),
                     "--event-scheduler=OFF",
                     # Any number will do as long as the donor has another one: both may replicate from each other.

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from innoclone.errors import FileError, TargetUnusable
 from innoclone.files.base import space_of, tablespaces
+from innoclone.files.blocks import Blocks
 from innoclone.files.copying import BLOCK, Reader
 from innoclone.files.marks import is_recovered, is_unfinished
-from innoclone.files.system import differing, file_error
+from innoclone.files.system import file_error
 from innoclone.innodb.names import table_name
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary
 
@@ -45,7 +46,7 @@ def diff(old: Path, new: Path) -> list[Difference]:
     Raises `TargetUnusable` for a directory that is no clone, or a file error.
     """
     ours, theirs = index_of(old), index_of(new)
-    found = []
+    blocks, found = Blocks(), []
     for key in sorted(set(ours) | set(theirs)):
         one, other = ours.get(key), theirs.get(key)
         present = other or one
@@ -56,7 +57,7 @@ def diff(old: Path, new: Path) -> list[Difference]:
             pages = -(-path.stat().st_size // page)
             found.append(Difference(table_name(present), old_name=one, new_name=other, pages=pages, differing=pages))
             continue
-        pages, differing = _compare(old / one, new / other, page)
+        pages, differing = _compare(old / one, new / other, page, blocks)
         found.append(Difference(table_name(other), old_name=one, new_name=other, pages=pages, differing=differing))
     return found
 
@@ -95,16 +96,15 @@ def page_size_of(path: Path) -> int:
         raise FileError(f"{path}: {error}") from error
 
 
-def _compare(one: Path, other: Path, page: int) -> tuple[int, int]:
+def _compare(one: Path, other: Path, page: int, blocks: Blocks) -> tuple[int, int]:
     """Pages of the larger file, and how many differ."""
     try:
         with one.open("rb") as first, other.open("rb") as second:
             sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
             pages, found = -(-max(sizes) // page), -(-(max(sizes) - min(sizes)) // page)
-            with Reader(first.fileno()) as a, Reader(second.fileno()) as b:
+            with Reader(first.fileno(), blocks.memory) as a, Reader(second.fileno(), blocks.older) as b:
                 for at in range(0, min(sizes), BLOCK):
-                    count = min(BLOCK, min(sizes) - at)
-                    runs = differing(a.read(at, count), b.read(at, count), page)
+                    runs = blocks.compare(a, b, at, min(BLOCK, min(sizes) - at), page).runs
                     found += sum(-(-(end - start) // page) for start, end in runs)
     except OSError as error:
         raise file_error(error, f"can't compare {one} with {other}") from error

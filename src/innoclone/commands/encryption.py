@@ -34,14 +34,17 @@ __all__ = [
 
 def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = False) -> CloneKeyring:
     """The keyring of a clone in ``directory``: the one that was named, or that of what is there, or a new one beside
-    it; all of a series have one. Raises `KeyringFailed` where the one that was named can't serve."""
+    it; all of a series have one key, each in a file of its own. Raises `KeyringFailed` where the one that was named, or
+    that of what is there, can't serve."""
     real = Path(os.path.realpath(directory))
     home = keyring_home(real.parent if in_series else real)
-    earlier = [_known(real), *([_known(real.parent / LATEST)] if in_series else [])]
-    known = next((one for one in earlier if one is not None), None)
+    own = _known(real)
+    known = own or (_known(real.parent / LATEST) if in_series else None)
     if known is not None and known[0].parent != home:
         known = None  # somebody's own, or that of a clone from which this one was copied
-    found = CloneKeyring(home, file=options.keyring, key=options.keyring_key, known=known)
+    found = CloneKeyring(
+        home, file=options.keyring, key=options.keyring_key, known=known, is_anothers=own is None
+    )  # fmt: skip
     found.check()
     return found
 

@@ -106,7 +106,8 @@ class Increments:
 def describe(taken: Outcome, status: CloneStatus) -> str:
     """For the notes."""
     network = sum(row.network for row in status.stages.values())
+    new = f", and {taken.pages_new} that are new" if taken.pages_new else ""
     return (
         f"only what differs came from the donor, {amount(network)}: of {taken.pages_compared} pages compared"
-        f" {taken.pages_written} were written"
+        f" {taken.pages_written} were written{new}"
     )

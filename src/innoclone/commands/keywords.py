@@ -5,8 +5,10 @@ Defaults and bounds are those of the records; a test compares names and types.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar, cast
 
 from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression
@@ -14,8 +16,21 @@ from innoclone.transport.endpoint import Compression
 __all__ = [
     "BackupKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords", "LiveBackupKeywords", "LocalKeywords",
     "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords",
-    "StoreRestoreKeywords", "VerifyKeywords",
+    "StoreRestoreKeywords", "VerifyKeywords", "with_paths",
 ]  # fmt: skip
+
+
+_PATHS = frozenset({"datadir", "keyring", "mysqld", "recover", "spool", "ssl_cert", "ssl_key"})
+_K = TypeVar("_K", bound="Mapping[str, object]")
+
+
+def with_paths(options: _K) -> _K:
+    """Files that were given as text, or as seen from the working directory, as absolute paths."""
+    found = {
+        name: Path(value).absolute() if name in _PATHS and isinstance(value, str | os.PathLike) else value
+        for name, value in options.items()
+    }
+    return cast(_K, found)
 
 
 class _DonorKeywords(TypedDict, total=False):

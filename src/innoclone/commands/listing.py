@@ -19,6 +19,7 @@ from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.base import is_earlier_clone, server_process
 from innoclone.files.extents import SHARING, Usage, file_system_of, regular_files, usage_of
 from innoclone.files.generations import LATEST, generations_of, series_of
+from innoclone.files.keyring import is_keyring_home
 from innoclone.files.lock import Holder, holder_of
 from innoclone.files.manifest import MANIFEST, donor_text, read_manifest
 from innoclone.files.marks import is_unfinished
@@ -42,6 +43,7 @@ class Kind(enum.Enum):
     CLONE = "clone"
     UNFINISHED = "unfinished"
     DATA = "data directory"  # a server's, or one that the stock CLONE statement made
+    KEYRINGS = "keyrings"  # of the clone, or the series, whose name it has
     FOREIGN = "not innoclone's"
 
 
@@ -158,7 +160,8 @@ def list_clones(folder: Path, policy: Policy | None = None, *, now: float | None
         raise file_error(error, f"can't look at {folder}") from error
     if policy:
         entries = _judged(entries, folder, policy, time.time() if now is None else now)
-    entries.sort(key=lambda one: (one.kind is Kind.FOREIGN, one.finished or float("inf"), one.path.name))
+    beside = (Kind.KEYRINGS, Kind.FOREIGN)
+    entries.sort(key=lambda one: (one.kind in beside, one.finished or float("inf"), one.path.name))
     kind = file_system_of(folder)
     return Listing(
         folder=folder, file_system=kind, sharing=_sharing(kind, entries), entries=tuple(entries), dangling=dangling
@@ -211,7 +214,7 @@ def _look(path: Path, *, generation: bool, latest: bool) -> Listed:
         server, problem = _server(path)
         if not (path / OWN_DIR / MANIFEST).exists():
             data = is_earlier_clone(path) or (path / "mysql.ibd").exists()
-            kind = Kind.DATA if data else Kind.FOREIGN
+            kind = Kind.DATA if data else Kind.KEYRINGS if is_keyring_home(path) else Kind.FOREIGN
             size = _usage(path, {}) if data else None
             return Listed(path, kind, latest=latest, usage=size, server=server, problem=problem)
         manifest = read_manifest(path)

@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.backup import BackupResult, compact, known_of, says_of_itself
+from innoclone.commands.backup import ANYWHERE, BackupResult, compact, known_of, says_of_itself
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.storeaccess import opened
@@ -27,6 +28,7 @@ from innoclone.errors import CloneError, EncryptionUnsupported
 from innoclone.files.extents import regular_files
 from innoclone.files.marks import IN_PROGRESS
 from innoclone.files.names import CLONE_DIR, OWN_DIR
+from innoclone.files.outside import Outside
 from innoclone.files.scratch import scratch_folder
 from innoclone.receive.recipient import Received, Recipient
 from innoclone.receive.transfer import Controls, Transfer
@@ -44,6 +46,8 @@ from innoclone.store.uploads import Uploads
 from innoclone.store.writing import PackTable
 
 __all__ = ["backup_live"]
+
+CLONE_FIRST = "clone it to a directory, with its keyring, and back that up"
 
 
 def backup_live(
@@ -84,16 +88,21 @@ class _Live:
 
     def _check(self) -> DonorFacts:
         """Raises why the donor can't be cloned."""
-        facts = check(self.options.donor, None, stall_timeout=self.options.stall_timeout)
+        facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
         self.status.notes += facts.notes
         facts.verdict()
+        if facts.encrypted:  # an account without PROCESS isn't told: then the first file that comes tells
+            raise EncryptionUnsupported(
+                f"the donor has {facts.encrypted}, and a backup that goes straight into a store has no keyring",
+                hint=CLONE_FIRST,
+            )
         return facts
 
     def _stream(
         self, run: Run, parent: Snapshot | None, known: Known | None, table: PackTable, uploads: Uploads, root: Path,
         facts: DonorFacts,
     ) -> BackupResult:  # fmt: skip
-        target = StreamTarget(root, run, table, known, uploads)
+        target = StreamTarget(root, root.with_name("outside"), run, table, known, uploads)
         try:
             received, facts = self._receive(target, facts)
             uploads.drain()
@@ -103,6 +112,7 @@ class _Live:
             target.mark(views_of(self.options.donor, self.status, finished))
             settings: dict[str, object] = {"streamed": True, "verify_pages": True, "tls": received.cipher}
             manifest = manifest_of(self.options.donor, settings, self.status, facts, received, target, finished)
+            manifest |= _as_the_donor_has_it(manifest, target)
             gathering, files = self._gather(target, known, received)
             uploads.drain()
             contents = compact(manifest, _folders(root), files, table, root)
@@ -124,7 +134,7 @@ class _Live:
             nonlocal facts
             self.status.notes.append(f"the clone begins anew: {error.message}")
             self.status.begin_anew()
-            facts = check(self.options.donor, None, stall_timeout=self.options.stall_timeout)
+            facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
             facts.verdict()
             return facts
 
@@ -137,7 +147,7 @@ class _Live:
         try:
             return recipient.run(), facts
         except EncryptionUnsupported as error:
-            error.advice = "clone it to a directory, with its keyring, and back that up"
+            error.advice = CLONE_FIRST
             raise
 
     def _gather(
@@ -146,7 +156,8 @@ class _Live:
         spaces = {file.path: file.metadata.space_id for file in received.table.data if file.flags is not None}
         found = {file.path: one for file in received.table.data if (one := target.streamed(file)) and not file.dropped}
         paths = [path for path, _ in regular_files(target.root) if not _is_mark(path, target.root)]
-        files = [_stored(path, target.root, spaces.get(path)) for path in paths]
+        paths += sorted(target.external)
+        files = [_stored(path, target, spaces.get(path)) for path in paths]
         for file, path in zip(files, paths, strict=True):
             file.sparse = file.sparse and path not in found
         earlier = [known.file(file.path, file.space_id) if known is not None else None for file in files]
@@ -157,10 +168,20 @@ class _Live:
         return gathering, files
 
 
-def _stored(path: Path, root: Path, space_id: int | None) -> StoredFile:
+def _as_the_donor_has_it(manifest: Mapping[str, Any], target: StreamTarget) -> dict[str, Any]:
+    """Those parts of the manifest that name files which were elsewhere, and are here for a while."""
+    here = {str(path): target.name_of(path) for path in target.external}
+    return {
+        "files": [{**row, "path": here.get(row["path"], row["path"])} for row in manifest["files"]],
+        "external_directories": sorted({str(Path(name).parent) for name in here.values()}),
+        "outside": Outside(target.root).for_manifest,
+    }
+
+
+def _stored(path: Path, target: StreamTarget, space_id: int | None) -> StoredFile:
     state = path.stat()
     sparse = state.st_blocks * 512 < state.st_size
-    return StoredFile(str(path.relative_to(root)), state.st_mode & 0o7777, state.st_size, space_id, sparse)
+    return StoredFile(target.name_of(path), state.st_mode & 0o7777, state.st_size, space_id, sparse)
 
 
 def _is_mark(path: Path, root: Path) -> bool:

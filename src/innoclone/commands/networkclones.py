@@ -112,11 +112,10 @@ def _seed(old: Path, new: Path, stopped: threading.Event, limits: Limits) -> Non
     """Let the successor begin with what the older clone has, unless an earlier run of it has left something."""
     if new.is_dir() and base_files(new):
         return
-    if not new.exists():
-        begin_directory(new)
+    if not new.exists() or is_unfinished(new) or not any(new.iterdir()):
+        begin_directory(new)  # also where it was only half begun
         give(new, old)
         new.chmod(old.stat().st_mode & 0o7777)
-    if is_unfinished(new):
         give_base(old, new, _account(stopped, limits))
 
 

@@ -54,7 +54,7 @@ from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.units import amount
 from innoclone.server.cloned import is_private_server, is_recovered, read_recovery
-from innoclone.server.managedfacts import ServerFacts, refuse_unlike, refuse_without_account, schemas_of
+from innoclone.server.managedfacts import ServerFacts, refuse_unlike, refuse_without_account, schemas_told
 from innoclone.server.preflight import check
 from innoclone.server.servercontrol import Control
 from innoclone.server.trial import account_visit, check_trial
@@ -196,7 +196,7 @@ class _Replacement:
         self.key = server_key(self.managed.endpoint, server.variables.get("server_uuid", ""), donor)
         refuse_unlike(server.variables, donor.variables)
         with Sql(clone.donor, read_timeout=clone.stall_timeout) as sql:
-            refuse_clashes(stay, {schema_folder(name) for name in schemas_of(sql)})
+            refuse_clashes(stay, {schema_folder(name) for name in schemas_told(sql)})
             if not refuse_without_account(sql, self.managed.endpoint) and not self.managed.trial:
                 self.status.notes.append(
                     f"whether the donor has the account {self.managed.endpoint.user}, which the managed server is asked"

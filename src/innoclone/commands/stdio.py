@@ -1,10 +1,11 @@
 """``innoclone serve --stdio``: a donor for whoever started it through ssh, and the connections to it.
 
 `innoclone.transport.ssh` is the other end. The first pipe, `Open`, is the donor's life: it listens on a Unix socket in
-the user's state folder, and ends with the pipe. Where ssh's connection was lost it waits for its recipient, as it would
-without ssh; a second `Open` of the same session then takes the first one's place. Every other pipe, `Join`, is a
-process that passes bytes to that socket and back, by splice(2) where it can. Who may come in is for ssh to decide, and
-what may be read for the user as whom it runs here; a directory that was named here is all that may be asked for.
+the user's state folder, and ends with the pipe. Where ssh's connection was lost while a clone is taken it waits for its
+recipient, as it would without ssh; a second `Open` of the same session then takes the first one's place. Every other
+pipe, `Join`, is a process that passes bytes to that socket and back, by splice(2) where it can. Who may come in is for
+ssh to decide, and what may be read for the user as whom it runs here; a directory that was named here is all that may
+be asked for.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def _serve(pipe: _Pipe, request: Open, allowed: Allowed) -> None:
 
 class _Life:
     """When a donor is to end: with the pipe that it was started through, or with a later one in its place. Where the
-    connection was lost there may be a later one, and the donor waits for it, and for recipients."""
+    connection was lost there may be a later one, and the donor waits for it as long as a clone is taken."""
 
     def __init__(self, pipe: _Pipe, path: Path) -> None:
         """``path`` is of a socket to which `_keep_alive` connects. Raises a file error."""
@@ -233,11 +234,10 @@ class _Life:
             self._wait_for_more(donor)
 
     def _wait_for_more(self, donor: Donor) -> None:
-        seen = time.monotonic()
+        """As long as there are connections, or a recipient may come back for the rest of its clone; how long that is
+        waited for is the donor's to know."""
         while not self._pipes:
-            if donor.conversations:
-                seen = time.monotonic()
-            elif time.monotonic() - seen > 60.0 * donor.options.reconnect_timeout:
+            if not (donor.conversations or donor.taken):
                 donor.stop()
                 return
             time.sleep(LOOK)

@@ -77,9 +77,10 @@ class Clones:
         return sorted((one for one in found if one.ended is None), key=lambda taking: taking.began)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a recipient takes a clone, or may come back for the rest of it."""
-        return any(course.tasks or course.stage is not StageNumber.DONE for course in self.courses)
+    def taken(self) -> list[Given]:
+        """What recipients take, or may come back for the rest of."""
+        busy = (course for course in self.courses if course.tasks or course.stage is not StageNumber.DONE)
+        return [course.given for course in busy]
 
     def begin(self, recipient: Recipient, wish: Wish, is_gone: Callable[[], bool], *, compared: bool = False) -> Course:
         """A new clone; ``compared`` as in `Course`. Waits until there is something to take, or until ``is_gone``."""

@@ -138,7 +138,7 @@ class Conversation:
     def _begin_clone(self) -> None:
         refused, source = self._refusal(), self._services.source
         if refused[:1] == OK and isinstance(source, Shelf):
-            source = source.taken_down()
+            source = source.there()
         if refused[:1] == OK and isinstance(source, RelayedServer):
             self._pass_on(source)
             return

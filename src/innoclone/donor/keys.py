@@ -32,6 +32,7 @@ from innoclone.innodb.encryption import (
 from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import FLAGS_UNKNOWN, SYSTEM_SPACE, SpaceFlags
 from innoclone.server import cloned
+from innoclone.server.keyproof import refuse_old_form
 
 __all__ = ["Keys"]
 
@@ -61,6 +62,7 @@ class Keys:
                 continue
             flags = SpaceFlags(file.flags)
             page = _read(file.stored, flags.physical_page_size, opened)
+            refuse_old_form(page, flags, file.name)
             info = read_page_info(page, flags)
             if info is not None:
                 self._open(info, file.name)
@@ -109,6 +111,11 @@ class Keys:
 
     def _open(self, info: EncryptionInfo, name: str) -> Secret:
         master = self.masters.get(info.key_name)
+        if master is None and (other := info.opened_by(self.masters)) is not None:
+            raise EncryptionDamaged(
+                f"{name} names {info.key_name} as its key, and is wrapped with {other.name}: the block that holds it is"
+                " damaged"
+            )
         if master is None:
             raise KeyringFailed(f"{name} is encrypted, and there is no key {info.key_name}", hint=HINT)
         if (secret := info.open(master)) is None:

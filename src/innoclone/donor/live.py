@@ -136,9 +136,9 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
     described, notes = describe_live(facts), tuple(facts.notes)
     if relay:
         return RelayedServer(server, replace(described, increments=False), notes)
-    if encrypted := [log for log in ("redo", "undo") if facts.variables.get(f"innodb_{log}_log_encrypt") == "ON"]:
+    if facts.encrypted:
         raise EncryptionUnsupported(
-            f"the {encrypted[0]} log of {server} is encrypted: a shared snapshot of it would have keys in clear",
+            f"{server} has {facts.encrypted}: a shared snapshot of it would have keys in clear",
             hint="--relay passes its own stream on, over TLS",
         )
     try:

@@ -16,7 +16,7 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Clones, DonorOptions, Services
 from innoclone.donor.conversation import Conversation
 from innoclone.donor.course import Course
-from innoclone.donor.offer import Source
+from innoclone.donor.offer import Given, Source
 from innoclone.donor.reception import LOGIN_WITHIN
 from innoclone.donor.takings import Taking
 from innoclone.errors import Interrupted, NetworkError
@@ -83,9 +83,9 @@ class Donor:
         return self._listener.port
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a recipient takes a clone, or may come back for the rest of it."""
-        return self._services.clones.is_busy
+    def taken(self) -> list[Given]:
+        """What recipients take, or may come back for the rest of."""
+        return self._services.clones.taken
 
     @property
     def network(self) -> int:

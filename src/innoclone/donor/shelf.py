@@ -2,17 +2,20 @@
 
 As long as a directory is taken down it is locked: no server starts on it, and nobody updates or removes it. A donor
 that is there for months must not keep a nightly backup from its directory, and serves what the directory, or the link
-to it, leads to when somebody comes. A running server may be down, or upgraded meanwhile.
+to it, leads to when somebody comes; whoever takes what it led to before goes on with that. A running server may be
+down, or upgraded meanwhile.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Given, Source, T, Wish
+from innoclone.errors import CloneError
 
 __all__ = ["LINGER", "Shelf"]
 
@@ -25,15 +28,18 @@ class Shelf:
 
     notes = ()
 
-    def __init__(self, name: str, find: Callable[[], Source]) -> None:
-        """Nothing is looked for yet."""
+    def __init__(self, name: str, find: Callable[[], Source], leads_to: Callable[[], object] = lambda: None) -> None:
+        """Nothing is looked for yet. ``leads_to``: what the name stands for now; where that is another thing than
+        before, it is found anew for whoever comes."""
         self.name = name
-        self._find = find
+        self._find, self._leads_to = find, leads_to
         self._lock = threading.Lock()
         self._source: Source | None = None
+        self._led: object = None
+        self._older: list[tuple[Source, float]] = []  # what it led to before, and until when
         self._version = UNKNOWN_VERSION
         self._used = 0.0
-        self._begins = 0  # clones that are about to begin
+        self._begins: Counter[int] = Counter()  # clones that are about to begin, by the source's id()
 
     @property
     def version(self) -> str:
@@ -43,50 +49,82 @@ class Shelf:
     @property
     def description(self) -> Description:
         """What it says of itself."""
-        return self.taken_down().description
+        return self.there().description
 
     @property
     def chunks(self) -> int:
-        """The most that a stage has."""
-        return self.taken_down().chunks
+        """The most that a stage has, of any that is taken."""
+        newest = self.there()
+        with self._lock:
+            return max(one.chunks for one in self._all(newest))
 
     def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
         """A clone of what is there now. It stays as long as that waits, for a server's DDL for instance."""
-        source = self.taken_down(begins=1)
+        source = self._taken_down(begins=1)
         try:
             return source.begin(wish, make, is_gone)
         finally:
             with self._lock:
-                self._begins -= 1
+                self._begins[id(source)] -= 1
                 self._used = time.monotonic()
 
     def revive(self, fingerprint: int) -> Given | None:
-        """What is there now, if it is as it was."""
-        return self.taken_down().revive(fingerprint)
-
-    def taken_down(self, *, begins: int = 0) -> Source:
-        """The source itself, as it is now; ``begins``: how many clones of it begin with that."""
+        """What is there, if it is as it was."""
+        newest = self.there()
         with self._lock:
-            if self._source is None:
-                self._source = self._find()
-                self._version = self._source.version
-            self._begins += begins
+            revived = (one.revive(fingerprint) for one in self._all(newest))
+            return next((given for given in revived if given is not None), None)
+
+    def _all(self, newest: Source) -> list[Source]:
+        return [newest, *(one for one, _ in self._older)]
+
+    def there(self) -> Source:
+        """The source itself, as it is now. Where what the name leads to can't be served, what it led to before, as
+        long as that is taken: who takes it must get in."""
+        try:
+            return self._taken_down()
+        except CloneError:
+            with self._lock:
+                if self._source is None:
+                    raise
+                return self._source
+
+    def _taken_down(self, *, begins: int = 0) -> Source:
+        """As it is now; ``begins``: how many clones of it begin with that."""
+        with self._lock:
+            led = self._leads_to()
+            if self._source is None or led != self._led:
+                found = self._find()
+                if self._source is not None:
+                    self._older.append((self._source, time.monotonic()))
+                self._source, self._led, self._version = found, led, found.version
+            self._begins[id(self._source)] += begins
             self._used = time.monotonic()
             return self._source
 
-    def put_back(self, is_wanted: Callable[[], bool]) -> None:
-        """Let go of it if it was not used for a while and is not wanted."""
+    def put_back(self, taken: Callable[[], Collection[Given]]) -> None:
+        """Let go of what was not used for a while and is not ``taken``."""
         with self._lock:
-            left = not self._begins and time.monotonic() - self._used > LINGER
-            if self._source is not None and left and not is_wanted():
-                self._let_go()
+            given = {id(one) for one in taken()}
+            older = {id(one) for one, _ in self._older}
+            if self._source is not None and not given - older and self._may_go(self._source, self._used):
+                self._close(self._source)
+                self._source = None
+            for one, since in list(self._older):
+                if id(one) not in given and self._may_go(one, since):
+                    self._close(one)
+                    self._older.remove((one, since))
+
+    def _may_go(self, source: Source, used: float) -> bool:
+        return not self._begins[id(source)] and time.monotonic() - used > LINGER
+
+    def _close(self, source: Source) -> None:
+        del self._begins[id(source)]
+        source.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of all."""
         with self._lock:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+            for one in [one for one, _ in self._older] + ([self._source] if self._source is not None else []):
+                self._close(one)
+            self._source, self._older = None, []

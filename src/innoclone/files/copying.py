@@ -49,13 +49,15 @@ def copy_file(
     look: Look | None = None,
     start: int = 0,
     end: int | None = None,
+    memory: memoryview | None = None,
 ) -> Method:
     """Make ``target`` (empty) equal to ``source`` up to the source's end as it is now; the method that did it.
 
     Or only from ``start`` to ``end``, never by REFLINK: then the size is the caller's business.
 
     ``piece``: bytes to copy at most before ``account`` is told, which may pause or raise to stop. ``look`` sees what
-    passes through memory: all data, but not the holes, of a file that is copied by DIRECT or READ_WRITE.
+    passes through memory: all data, but not the holes, of a file that is copied by DIRECT or READ_WRITE. ``memory``:
+    as `Reader` takes it.
 
     Raises OSError, also if the source gets shorter meanwhile: the caller knows what that means.
     """
@@ -64,7 +66,7 @@ def copy_file(
         return Method.REFLINK
     size = os.fstat(source).st_size
     direct = Method.DIRECT in methods and size >= DIRECT_MIN
-    with Reader(source) as reader, Writer(target, direct=direct) as writer:
+    with Reader(source, memory) as reader, Writer(target, direct=direct) as writer:
         used = Method.DIRECT if writer.direct else Method.KERNEL if Method.KERNEL in methods else Method.READ_WRITE
         for begin, stop in data_segments(source, size if end is None else end, start):
             at = begin
@@ -175,6 +177,11 @@ class Reader:
             self._direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         except OSError:
             self._direct = -1  # tmpfs, or no /proc: the cache does it
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """What it reads by: through the page cache, and with O_DIRECT (-1: not that way)."""
+        return self._fd, self._direct
 
     def read(self, offset: int, count: int) -> memoryview:
         """Up to ``count`` (at most `BLOCK`) bytes at ``offset``; fewer only at the end of the file."""

@@ -26,8 +26,8 @@ from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 
 __all__ = [
-    "COMPONENT", "COMPONENT_LIST", "ENCRYPTION", "CloneKeyring", "is_configuration", "keyring_home",
-    "local_configuration", "read_keyring",
+    "COMPONENT", "COMPONENT_LIST", "ENCRYPTION", "SUFFIX", "CloneKeyring", "is_configuration", "is_keyring_home",
+    "keyring_home", "local_configuration", "read_keyring",
 ]  # fmt: skip
 
 COMPONENT = "component_keyring_file"
@@ -41,6 +41,18 @@ LARGEST = 16 << 20  # bytes of a keyring file
 def keyring_home(directory: Path) -> Path:
     """The folder beside ``directory`` in which keyrings of clones there lie."""
     return directory.with_name(directory.name + SUFFIX)
+
+
+def is_keyring_home(folder: Path) -> bool:
+    """Whether a folder is one of those: by its name, and by what is in it. Raises OSError."""
+    if not folder.name.endswith(SUFFIX):
+        return False
+    files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
+    try:
+        keys = [name for path in files for name in read_keyring(path)]
+    except KeyringFailed:
+        return False
+    return bool(keys)
 
 
 def read_keyring(path: Path) -> dict[str, MasterKey]:
@@ -84,8 +96,11 @@ class CloneKeyring:
     """
 
     def __init__(
-        self, home: Path, *, file: Path | None = None, key: str | None = None, known: tuple[Path, str] | None = None
-    ) -> None:
+        self, home: Path, *, file: Path | None = None, key: str | None = None, known: tuple[Path, str] | None = None,
+        is_anothers: bool = False,
+    ) -> None:  # fmt: skip
+        """``is_anothers``: the earlier clone stays, so that this one gets a file of its own with the same key."""
+        self._is_anothers = is_anothers
         self._home, self._file, self._key, self._known = home, file, key, known
         self._lock = threading.Lock()
         self._master: MasterKey | None = None
@@ -98,9 +113,26 @@ class CloneKeyring:
         return self._master is not None
 
     def check(self) -> None:
-        """Raise `KeyringFailed` at once where a keyring that the user named can't serve."""
+        """Raise `KeyringFailed` at once where a keyring that the user named, or an earlier clone's, can't serve."""
         if self._file is not None and (self._key is not None or self._file.exists()):
             _choose(self._file, self._key)
+        elif self._file is None:
+            self._earlier()
+
+    def _earlier(self) -> MasterKey | None:
+        """The earlier clone's key; None if there was none, or its keyring is gone and that clone lost with it.
+
+        Raises `KeyringFailed` where the file is there: with another key in its place, what only it opens would be
+        forgotten before anybody has seen that something is wrong.
+        """
+        if self._known is None or _is_gone(self._known[0]):
+            return None
+        path, name = self._known
+        try:
+            return _choose(path, name)
+        except KeyringFailed as error:
+            error.advice = "it is the earlier clone's: mend it, or name another file with --keyring for a new key"
+            raise
 
     def take(self, path: Path, name: str) -> None:
         """Use the key ``name`` of ``path`` and no other: a clone goes on. Raises `KeyringFailed`."""
@@ -119,12 +151,12 @@ class CloneKeyring:
         if self._file is not None and (self._key is not None or self._file.exists()):
             self.path = self._file
             return _choose(self._file, self._key)
-        if self._file is None and self._known is not None:
-            path, name = self._known
-            with contextlib.suppress(KeyringFailed):
-                if (known := read_keyring(path).get(name)) is not None:
-                    self.path = path
-                    return known
+        if self._file is None and self._known is not None and (known := self._earlier()) is not None:
+            if self._is_anothers:
+                self._make_free(known.uuid, serialize_keyring(known))
+            else:
+                self.path = self._known[0]
+            return known
         master = MasterKey(str(uuid4()), 1, secrets.token_bytes(32))
         self.path = self._file or self._home / master.uuid
         try:
@@ -156,16 +188,24 @@ class CloneKeyring:
         Raises `KeyringFailed`, a file error.
         """
         master = _choose(source, name)
-        for number in count():  # one that is there belongs to what was here before, or to a copy of it
-            self.path = self._home / (f"{source.name}.{number}" if number else source.name)
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise file_error(error, f"can't read {source}") from error
+        self._make_free(source.name, content)
+        self._master = master
+
+    def _make_free(self, name: str, content: bytes) -> None:
+        """A new file under a name that is free: one that is there belongs to what was here before, or to a copy."""
+        for number in count():
+            self.path = self._home / (f"{name}.{number}" if number else name)
             try:
-                self._make(self.path, source.read_bytes())
+                self._make(self.path, content)
                 break
             except FileExistsError:
                 continue
             except OSError as error:
                 raise file_error(error, f"can't make the keyring {self.path}") from error
-        self._master = master
 
     def discard(self) -> None:
         """The clone came to nothing: what this run made goes, while it is the very file, which no server has used."""
@@ -189,6 +229,17 @@ class CloneKeyring:
                 give(one, clone)
         except OSError as error:
             raise file_error(error, f"can't give the keyring {path} away") from error
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether it is certain that nothing is there."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _choose(path: Path, name: str | None) -> MasterKey:

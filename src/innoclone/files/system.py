@@ -15,6 +15,7 @@ from innoclone.native import pages
 from innoclone.native.library import Library, library
 
 __all__ = [
+    "allocate",
     "differing",
     "file_error",
     "is_cached",
@@ -47,6 +48,16 @@ def file_error(error: OSError, doing: str) -> CloneError:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return TooManyOpenFiles(message)
     return FileError(message)
+
+
+def allocate(fd: int, length: int) -> None:
+    """Have the file system give a file its room at once, and this size at least (fallocate(2)).
+
+    Writes into a file without room ask for it piece by piece, which makes them slower (ext4). Where the file system
+    can't, nothing happens. Raises the error of a full disk.
+    """
+    if length and _libc.fallocate(fd, 0, 0, length) and (number := ctypes.get_errno()) in (errno.ENOSPC, errno.EDQUOT):
+        raise file_error(OSError(number, os.strerror(number)), "can't make room for a file")
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

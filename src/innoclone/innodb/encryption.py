@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import field
 from typing import ClassVar
 
@@ -35,7 +36,8 @@ from innoclone.native.library import Buffer
 
 __all__ = [
     "BUILT_IN", "INFO_SIZE", "REDO_BLOCK_AT", "SECRET_SIZE", "EncryptionInfo", "MasterKey", "Secret", "decrypt_page",
-    "decrypt_redo_block", "info_offset", "put_page_info", "put_redo_info", "read_page_info", "read_redo_info",
+    "decrypt_redo_block", "info_offset", "is_old_page_info", "put_page_info", "put_redo_info", "read_page_info",
+    "read_redo_info",
 ]  # fmt: skip
 
 SECRET_SIZE = 64  # a tablespace's key and its initialization vector, 32 bytes each
@@ -121,6 +123,7 @@ class EncryptionInfo:
     crc: int
 
     MAGIC: ClassVar[bytes] = b"lCC"  # of 8.0 and newer (KEY_MAGIC_V3)
+    OLD: ClassVar[tuple[bytes, ...]] = (b"lCA", b"lCB")  # of 5.7: without a UUID, and with one
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(">3s I 36s 64s I")
 
     @classmethod
@@ -146,6 +149,10 @@ class EncryptionInfo:
         """The secret, None if ``master`` is not its key."""
         return self._proven(master.unwrap(self.stored))
 
+    def opened_by(self, masters: Mapping[str, MasterKey]) -> MasterKey | None:
+        """The key that opens it in truth, whatever name stands in it."""
+        return next((one for one in (*masters.values(), BUILT_IN) if self.open(one) is not None), None)
+
     def is_of(self, master: MasterKey) -> bool:
         """Whether ``master`` is named as its key, and is it."""
         return (self.uuid, self.key_number) == (master.uuid, master.number) and self.open(master) is not None
@@ -166,6 +173,12 @@ def info_offset(flags: SpaceFlags) -> int:
 def read_page_info(page0: Buffer, flags: SpaceFlags) -> EncryptionInfo | None:
     """The block of a tablespace from its whole first page."""
     return EncryptionInfo.parse(page0, info_offset(flags))
+
+
+def is_old_page_info(page0: Buffer, flags: SpaceFlags) -> bool:
+    """Whether there is a block of a form from before 8.0, which a newer server may read and writes anew."""
+    at = info_offset(flags)
+    return bytes(memoryview(page0)[at : at + 3]) in EncryptionInfo.OLD
 
 
 def put_page_info(page0: memoryview, flags: SpaceFlags, info: bytes) -> None:

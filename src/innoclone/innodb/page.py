@@ -169,15 +169,18 @@ class PageChecker:
         """The damaged ones among the pages in ``buffer``; ``first_page`` is the number of the first."""
         return self.check(buffer, first_page).bad
 
-    def check(self, buffer: Buffer, first_page: int) -> Findings:
+    def check(self, buffer: Buffer, first_page: int, suspects: list[int] | None = None) -> Findings:
         """Check all pages in ``buffer``; ``first_page`` is the number of the first. Never raises for any content.
+
+        ``suspects``: where it is known already which whole pages, by index, may not be good (`innoclone.native`).
 
         Numbers count through all files of a tablespace: the second file of the system tablespace starts where
         the first one ends.
         """
         view = memoryview(buffer)
-        whole = len(view) // self.page_size
-        return self.examine(view, first_page, self._suspects(view[: whole * self.page_size], first_page))
+        if suspects is None:
+            suspects = self._suspects(view[: len(view) // self.page_size * self.page_size], first_page)
+        return self.examine(view, first_page, suspects)
 
     def examine(self, view: memoryview, first_page: int, suspects: list[int]) -> Findings:
         """The same where it is known which pages, by index, may not be good (`innoclone.native.block` tells that)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["FILE", "VARIABLE", "Buffer", "Library", "address", "describe", "library", "load", "missing"]
 
-ABI = 2  # as in native.h
+ABI = 3  # as in native.h
 FILE = Path(__file__).with_name("libinnoclone.so")
 VARIABLE = "INNOCLONE_NATIVE"
 """``off``: do without the library. Anything else but nothing: the path of another one."""
@@ -41,11 +41,11 @@ class Library:
         self.stamps = self._function("stamps", _i64, _pointer, _size, _u32, _pointer, _size)
         self.differing = self._function("differing", _i64, _pointer, _pointer, _size, _size, _size, _pointer, _size)
         self.receive = self._function("receive", _int, _pointer, _pointer, _size, _size, _pointer)
-        self.send = self._function("send", _int, _pointer, _pointer, _size, _pointer)
         self.send_file = self._function(
             "send_file", _int, _pointer, _int, _u64, _size, _pointer, _size, _pointer
         )  # fmt: skip
         self.block = self._function("block", _int, _pointer, _pointer)
+        self.span = self._function("span", _int, _pointer)
 
     def _function(self, name: str, result: type, *arguments: type) -> Function:
         try:

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI 2 /* changes with every change of what Python sees of this file; library.py has the same number */
+#define ABI 3 /* changes with every change of what Python sees of this file; library.py has the same number */
 #define EXPORT __attribute__((visibility("default")))
 #define REFUSED (-1) /* what every function returns for arguments that make no sense */
 
@@ -61,7 +61,6 @@ struct channel {
 };
 
 EXPORT int innoclone_receive(struct channel *channel, uint8_t *into, size_t room, size_t wanted, size_t *received);
-EXPORT int innoclone_send(struct channel *channel, const uint8_t *from, size_t length, size_t *sent);
 EXPORT int innoclone_send_file(struct channel *channel, int file, uint64_t offset, size_t count, uint8_t *buffer,
                                size_t room, size_t *sent);
 EXPORT int innoclone_write(int file, const uint8_t *from, size_t length, uint64_t offset, size_t alignment,
@@ -89,6 +88,30 @@ struct block {
     uint32_t unused;
 };
 EXPORT int innoclone_block(struct channel *channel, struct block *block);
+
+/* span.c: a block of a file, or of two side by side; in the order of span.py */
+struct side {
+    uint8_t *buffer; /* NULL for the older one: there is none */
+    uint64_t room;
+    uint64_t got;   /* bytes that were read */
+    int32_t file;   /* read through the page cache */
+    int32_t direct; /* the same with O_DIRECT; -1: not that way */
+};
+struct span {
+    struct side ours, older;
+    uint64_t offset, wanted;
+    uint64_t first_page;
+    uint32_t *unusual; /* indexes of our pages that Python is to look at */
+    uint64_t unusual_room, unusual_count;
+    uint64_t *runs; /* start and end of the pages that differ */
+    uint64_t runs_room, runs_count;
+    uint32_t compared;  /* bytes of a page that is compared */
+    uint32_t page_size; /* 0: they are not looked at */
+    uint32_t is_zip, space_id;
+    int32_t error;
+    uint32_t unused;
+};
+EXPORT int innoclone_span(struct span *span);
 
 EXPORT int innoclone_abi(void);
 

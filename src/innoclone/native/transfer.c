@@ -87,32 +87,25 @@ EXPORT int innoclone_receive(struct channel *channel, uint8_t *into, size_t room
     return DONE;
 }
 
-/* Send `length` bytes, `*sent` of which are gone already. */
-EXPORT int innoclone_send(struct channel *channel, const uint8_t *from, size_t length, size_t *sent) {
-    if (!is_sound(channel) || !from || !sent || *sent > length) return REFUSED;
+/* Send `length` bytes through TLS, `*sent` of which are gone already. */
+static int send_tls(struct channel *channel, const uint8_t *from, size_t length, size_t *sent) {
     int64_t deadline = now() + channel->wait;
     while (*sent < length) {
         int state = GO_ON;
         errno = 0;
-        if (channel->tls) {
-            channel->tls->clear_errors();
-            int result = channel->tls->write(channel->session, from + *sent, at_most(length - *sent, TLS_PIECE));
-            if (result > 0) *sent += (size_t)result;
-            else state = after_tls(channel, result, errno, deadline);
-            if (state == ENDED) state = failed(channel, EPIPE);
-        } else {
-            ssize_t result = send(channel->fd, from + *sent, length - *sent, MSG_NOSIGNAL);
-            if (result >= 0) *sent += (size_t)result;
-            else if (errno == EAGAIN || errno == EWOULDBLOCK) state = await(channel, POLLOUT, deadline);
-            else state = failed(channel, errno);
-        }
+        channel->tls->clear_errors();
+        int result = channel->tls->write(channel->session, from + *sent, at_most(length - *sent, TLS_PIECE));
+        if (result > 0) *sent += (size_t)result;
+        else state = after_tls(channel, result, errno, deadline);
+        if (state == ENDED) state = failed(channel, EPIPE);
         if (state != GO_ON) return state;
         if (*sent < length && now() >= deadline) return TIME_IS_UP;
     }
     return DONE;
 }
 
-/* The same from a file, inside the kernel on a plain channel, else through `buffer`. ENDED: the file is shorter. */
+/* Send `count` bytes of a file, `*sent` of which are gone already: inside the kernel on a plain channel, else through
+ * `buffer`. ENDED: the file is shorter. */
 EXPORT int innoclone_send_file(struct channel *channel, int file, uint64_t offset, size_t count, uint8_t *buffer,
                                size_t room, size_t *sent) {
     if (!is_sound(channel) || file < 0 || !sent || *sent > count || offset > INT64_MAX - count) return REFUSED;
@@ -127,7 +120,7 @@ EXPORT int innoclone_send_file(struct channel *channel, int file, uint64_t offse
                 return FILE_FAILED;
             }
             if ((size_t)got < piece) return ENDED;
-            int state = innoclone_send(channel, buffer, piece, &skip);
+            int state = send_tls(channel, buffer, piece, &skip);
             *sent = begin + skip;
             if (state != DONE) return state;
         }

@@ -77,21 +77,13 @@ class Channel:
         state = self.call(self._native.receive, address(view), size, size, ctypes.byref(self._count))
         return self._moved(state, 0)
 
-    def send(self, data: bytes | memoryview, sent: int = 0) -> int:
-        """Send ``data`` from ``sent`` on, or as much of it as goes in time; returns what ``sent`` is now.
-
-        Raises TimeoutError where none went, else as `recv_into`. With TLS the next call must go on with the same data.
-        """
-        size = len(data)
-        if not size:
-            return 0
-        self._count.value = sent
-        state = self.call(self._native.send, address(data), size, ctypes.byref(self._count))
-        return self._moved(state, sent)
-
     def send_file(self, file: int, offset: int, size: int, buffer: memoryview, sent: int = 0) -> int:
-        """The same for ``size`` bytes of a file from ``offset`` on; ``buffer`` is what TLS needs. Raises EOFError, too,
-        where the file is shorter."""
+        """Send ``size`` bytes of a file from ``offset`` on, ``sent`` of them gone already, or as many as go in time;
+        returns what ``sent`` is now. ``buffer`` is what TLS needs.
+
+        Raises TimeoutError where none went, EOFError where the file is shorter, else as `recv_into`. With TLS the next
+        call must go on with the same bytes.
+        """
         if not size:
             return 0
         self._count.value = sent

@@ -12,6 +12,8 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +28,7 @@ __all__ = ["ACCOUNTS", "BALANCE", "Background", "Load"]
 ACCOUNTS = 1000
 BALANCE = 1000
 _BLOBS = 64
+_LOOK = 0.05  # seconds
 _RETRY = (1205, 1213)  # ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: the transaction was rolled back, the next may do
 
 _SETUP = (
@@ -98,11 +101,21 @@ class Load(Background):
         self._connect = connect
         self._pause = pause
         self._committed = [0] * threads
+        self._resting = threading.Event()
 
     @property
     def transactions(self) -> int:
         """How many were committed so far."""
         return sum(self._committed)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """No transaction is begun within the block."""
+        self._resting.set()
+        try:
+            yield
+        finally:
+            self._resting.clear()
 
     def _prepare(self) -> None:
         with self._connect() as connection, connection.cursor() as cursor:
@@ -114,6 +127,9 @@ class Load(Background):
         with self._connect() as connection:
             connection.autocommit(False)
             while not self._stopping.is_set():
+                if self._resting.is_set():
+                    time.sleep(_LOOK)
+                    continue
                 try:
                     _transaction(connection, dice)
                     self._committed[number] += 1

@@ -32,7 +32,7 @@ from innoclone.records.history import RESTORE
 from innoclone.records.position import FROM_BOOT, ClonePosition
 from innoclone.records.statusfile import read_status
 from innoclone.server.asuser import refuse_without_mysqld
-from innoclone.server.keyproof import prove_keyring
+from innoclone.server.keyproof import encrypted_logs, prove_keyring
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -40,7 +40,7 @@ from innoclone.wire.serverversion import version_number
 
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server",
-    "is_recovered", "keyring_of", "needed_variables", "no_replication", "private_server", "read_recovery",
+    "is_recovered", "keyring_of", "logs_of", "needed_variables", "no_replication", "private_server", "read_recovery",
     "recovery_has_begun", "recovery_to_be_told", "run_as", "settings", "was_changed", "was_kept",
 ]  # fmt: skip
 
@@ -186,6 +186,11 @@ def settings(manifest: Mapping[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in (needed_variables(manifest) | logs).items()]
 
 
+def logs_of(directory: Path, keyring: Keyring | None) -> dict[str, Any]:
+    """What a manifest would tell of the logs of a directory that has none."""
+    return {} if keyring is None else {ENCRYPTION: encrypted_logs(directory)}
+
+
 def no_replication(programs: Programs) -> list[str]:
     """The options that keep a clone of a replica, or of a member of a group, from replicating as its donor does."""
     skip = "--skip-replica-start" if version_number(programs.version) >= 80026 else "--skip-slave-start"
@@ -249,7 +254,10 @@ def private_server(
     try:
         with recovery_to_be_told(directory), Server.start(
             programs, directory, port=visit.port, error_log=own / BOOT_LOG, skip_grants=not visit.accounts, user=user,
-            options=[*settings(manifest), *no_replication(programs), *PRIVATE, *options, *visit.options],
+            options=[
+                *settings(manifest or logs_of(directory, keys)), *no_replication(programs), *PRIVATE, *options,
+                *visit.options,
+            ],
             timeout=timeout, waiting=waiting, keyring=keys,
         ) as server:  # fmt: skip
             if not had_uuid:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from innoclone.errors import KeyringFailed
+from innoclone.errors import EncryptionDamaged, EncryptionUnsupported, KeyringFailed
 from innoclone.files.keyring import read_keyring
 from innoclone.files.names import REDO_DIR
 from innoclone.files.system import file_error
@@ -15,6 +15,7 @@ from innoclone.innodb.encryption import (
     REDO_BLOCK_AT,
     EncryptionInfo,
     MasterKey,
+    is_old_page_info,
     read_page_info,
     read_redo_info,
 )
@@ -22,7 +23,7 @@ from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 
-__all__ = ["prove_keyring"]
+__all__ = ["encrypted_logs", "prove_keyring", "refuse_old_form"]
 
 _LARGEST_PAGE = 64 << 10
 
@@ -31,7 +32,7 @@ def prove_keyring(directory: Path, keyring: Keyring | None, *, tables: bool) -> 
     """Raise `KeyringFailed` where the redo log or a tablespace of ``directory`` needs a key that ``keyring`` has not.
 
     Tablespaces of schemas are looked at with ``tables`` only: they are many, and a clone's manifest tells of them.
-    Raises a file error.
+    Raises `EncryptionDamaged`, `EncryptionUnsupported`, a file error.
     """
     masters = {} if keyring is None else read_keyring(keyring.path)
     for name, info in _infos(directory, tables=tables):
@@ -43,14 +44,42 @@ def prove_keyring(directory: Path, keyring: Keyring | None, *, tables: bool) -> 
         _prove(name, info, masters, keyring.path)
 
 
+def encrypted_logs(directory: Path) -> dict[str, str]:
+    """Which logs of a directory have a key, as its manifest would tell it: ``redo`` and ``undo``, each ON or OFF.
+
+    Raises a file error."""
+    undo = [_page_info(_read(path, 0, _LARGEST_PAGE), path.name) for path in _undo(directory)]
+    redo = any(name == "the redo log" for name, _ in _infos(directory, tables=False))
+    return {"redo": "ON" if redo else "OFF", "undo": "ON" if any(undo) else "OFF"}
+
+
+def _undo(directory: Path) -> list[Path]:
+    return [path for pattern in ("undo_*", "*.ibu") for path in directory.glob(pattern) if path.is_file()]
+
+
 def _prove(name: str, info: EncryptionInfo, masters: Mapping[str, MasterKey], path: Path) -> None:
     master = masters.get(info.key_name) if info.key_number else BUILT_IN
+    if master is None and (other := info.opened_by(masters)) is not None:
+        raise EncryptionDamaged(
+            f"{name} names {info.key_name} as its key, and is wrapped with {other.name}: the block that holds it is"
+            " damaged",
+            hint="clone or restore this file anew",
+        )
     if master is None:
         raise KeyringFailed(f"{name} is encrypted, and the keyring {path} has not its key {info.key_name}")
     if info.open(master) is None:
         raise KeyringFailed(
             f"{info.key_name} in the keyring {path} does not open the key of {name}",
             hint="it is another key of that name, or the block that holds the key is damaged; innoclone verify tells",
+        )
+
+
+def refuse_old_form(page: bytes, flags: SpaceFlags, name: str) -> None:
+    """Raise `EncryptionUnsupported` for page 0 with a key in a form that no server since 8.0 writes."""
+    if is_old_page_info(page, flags):
+        raise EncryptionUnsupported(
+            f"{name} has its key in the form of MySQL 5.7, which can't be read here",
+            hint="on the server that it is of: ALTER INSTANCE ROTATE INNODB MASTER KEY writes it in today's form",
         )
 
 
@@ -62,11 +91,12 @@ def _infos(directory: Path, *, tables: bool) -> Iterator[tuple[str, EncryptionIn
             yield "the redo log", info
     for pattern in ("*.ibd", "undo_*", "*.ibu", *(("*/*.ibd",) if tables else ())):
         for path in directory.glob(pattern):
-            if path.is_file() and (info := _page_info(_read(path, 0, _LARGEST_PAGE))) is not None:
-                yield str(path.relative_to(directory)), info
+            name = str(path.relative_to(directory))
+            if path.is_file() and (info := _page_info(_read(path, 0, _LARGEST_PAGE), name)) is not None:
+                yield name, info
 
 
-def _page_info(page: bytes) -> EncryptionInfo | None:
+def _page_info(page: bytes, name: str) -> EncryptionInfo | None:
     if len(page) < SpaceHeader.LAYOUT.size:
         return None
     header = SpaceHeader.parse(page)
@@ -74,6 +104,7 @@ def _page_info(page: bytes) -> EncryptionInfo | None:
         flags = SpaceFlags(header.flags)
         if header.space_id == SYSTEM_SPACE or len(page) < flags.physical_page_size:
             return None
+        refuse_old_form(page, flags, name)
         return read_page_info(page, flags)
     except ValueError:  # no tablespace's page: the server says what it thinks of it
         return None

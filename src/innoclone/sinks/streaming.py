@@ -72,12 +72,16 @@ class Streamed:
 class StreamTarget(Target):
     """A `innoclone.stream.sink.Sink`."""
 
-    def __init__(self, root: Path, run: Run, table: PackTable, known: Known | None, uploads: Uploads) -> None:
+    def __init__(
+        self, root: Path, outside: Path, run: Run, table: PackTable, known: Known | None, uploads: Uploads
+    ) -> None:
+        """``outside`` takes the files that the donor has elsewhere, under their whole names."""
+        self._elsewhere = outside
         self._run, self._table, self._known, self._uploads = run, table, known, uploads
         self._streamed: dict[int, Streamed | None] = {}  # by the file's index, once it is decided
         self._writers: list[BlockWriter] = []
         self._streaming = threading.Lock()
-        super().__init__(root, fsync=False, keep=True)
+        super().__init__(root, (("/", str(outside)),), fsync=False, keep=True)
 
     @property
     def changed(self) -> int:
@@ -124,8 +128,13 @@ class StreamTarget(Target):
     def _begin(self, file: ClonedFile, flags: SpaceFlags) -> Streamed | None:
         if flags.physical_page_size < GRAIN:
             return None
-        path = str(file.path.relative_to(self.root)) if file.path.is_relative_to(self.root) else str(file.path)
+        path = self.name_of(file.path)
         return Streamed(file, self._known.file(path, file.metadata.space_id) if self._known is not None else None)
+
+    def name_of(self, path: Path) -> str:
+        """What a snapshot calls a file: its path in the directory, or where the donor has it."""
+        inside = path.is_relative_to(self.root)
+        return str(path.relative_to(self.root)) if inside else f"/{path.relative_to(self._elsewhere)}"
 
     def blocks(self) -> BlockWriter:
         """A thread's way into the store."""

@@ -53,10 +53,11 @@ WRITEBACK = 8 << 20  # bytes after which the kernel is asked to start writing to
 
 @dataclass
 class Outcome:
-    """What it took. Bytes, pages of the files' own sizes."""
+    """What it took. Bytes, pages of the files' own sizes; ``pages_new``: with nothing here to compare them with."""
 
     pages_compared: int = 0
-    pages_written: int = 0
+    pages_written: int = 0  # of those
+    pages_new: int = 0
     pages_received: int = 0
     written: int = 0
 
@@ -265,7 +266,10 @@ class Comparing:
         except OSError as error:
             raise file_error(error, f"can't write {file.path}") from error
         self.outcome.pages_received += sent.bit_count()
-        self.outcome.pages_written += wanted.bitmap.bit_count()
+        if wanted.hashes:
+            self.outcome.pages_written += wanted.bitmap.bit_count()
+        else:
+            self.outcome.pages_new += wanted.bitmap.bit_count()
         self.outcome.written += at
         self._counter.written += at
         opened.written += at

@@ -172,6 +172,7 @@ class Increment:
             done, all_of = comparing.outcome, self.outcome
             all_of.pages_compared += done.pages_compared
             all_of.pages_written += done.pages_written
+            all_of.pages_new += done.pages_new
             all_of.pages_received += done.pages_received
             all_of.written += done.written
             self._running -= 1

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from innoclone.errors import CloneError, DonorFilesUnreadable
+from innoclone.files.blocks import Blocks
 from innoclone.files.copying import Look, Method, copy_file
-from innoclone.files.delta import Delta, update_file
+from innoclone.files.delta import Delta, Seen, update_file
 from innoclone.files.holes import hole_writer
-from innoclone.files.system import file_error, start_writeback
+from innoclone.files.system import allocate, file_error, start_writeback
 from innoclone.records.limits import Limits
 from innoclone.records.status import Counter, StageStatus
 from innoclone.server.donorfiles import DonorFiles
@@ -124,13 +125,13 @@ class FileCopier:
 
     def _run(self) -> None:
         assert self._stage is not None
-        counter = self._stage.counter()
+        counter, blocks = self._stage.counter(), Blocks()
         try:
             while (work := self._next()) is not None:
                 if isinstance(work, _Piece):
-                    self._copy_piece(work, counter)
+                    self._copy_piece(work, counter, blocks)
                 else:
-                    self._copy(*work, counter)
+                    self._copy(*work, counter, blocks)
         except Stopped:
             pass
         except CloneError as error:
@@ -161,7 +162,7 @@ class FileCopier:
                 self._changed.wait(WAKE)
         return None
 
-    def _copy(self, index: int, last: bool, counter: Counter) -> None:
+    def _copy(self, index: int, last: bool, counter: Counter, blocks: Blocks) -> None:
         """One file. One that isn't found is looked for again at the end: it may have moved past the first search."""
         pieces: list[_Piece] = []
         again = False
@@ -190,12 +191,12 @@ class FileCopier:
                 self._again.extend([index] if again else [])
                 self._pieces.extend(pieces[1:])
                 self._changed.notify_all()
-        self._copy_piece(pieces[0], counter)
+        self._copy_piece(pieces[0], counter, blocks)
 
-    def _copy_piece(self, piece: _Piece, counter: Counter) -> None:
+    def _copy_piece(self, piece: _Piece, counter: Counter, blocks: Blocks) -> None:
         work = piece.work
         try:
-            done = self._transfer(piece, counter)
+            done = self._transfer(piece, counter, blocks)
             with self._changed:
                 work.left -= 1
                 work.seen += done.seen
@@ -233,25 +234,25 @@ class FileCopier:
         summary.pages_checked += done.checked
         summary.written += done.delta.written
 
-    def _transfer(self, piece: _Piece, counter: Counter) -> _Done:
+    def _transfer(self, piece: _Piece, counter: Counter, blocks: Blocks) -> _Done:
         """Copy a file or a part of one, or bring it up to date."""
         file, done = piece.work.file, _Done()
 
-        def look(block: memoryview, offset: int) -> None:
+        def look(block: memoryview, offset: int, unusual: list[int] | None = None) -> None:
             """Check the pages of a block, unless a limit or the file's end cut one of them."""
             if file.checker is None or offset % file.checker.page_size or len(block) % file.checker.page_size:
                 return
             first, count = file.first_page + offset // file.checker.page_size, len(block) // file.checker.page_size
-            bad = [item.number for item in file.checker.bad_pages(block, first)]
+            bad = [item.number for item in file.checker.check(block, first, unusual).bad]
             self._suspects.update(file.metadata.index, first, count, bad)
             done.seen += len(block)
             done.checked += count
 
         account = self._accounting(piece.work.target, counter)
         if file.adopted:
-            done.delta = self._update(piece, account, look)
+            done.delta = self._update(piece, account, look, blocks)
         else:
-            self._copy_new(piece, done, account, look)
+            self._copy_new(piece, done, account, look, blocks)
         return done
 
     def _accounting(self, fd: int, counter: Counter) -> Callable[[int, int], None]:
@@ -272,24 +273,29 @@ class FileCopier:
 
         return account
 
-    def _update(self, piece: _Piece, account: Callable[[int, int], None], look: Look) -> Delta:
+    def _update(self, piece: _Piece, account: Callable[[int, int], None], look: Seen, blocks: Blocks) -> Delta:
         """Write the pages that differ from the older file's."""
         file, fd = piece.work.file, piece.work.target
         page = file.flags.physical_page_size if file.flags is not None else 4096
         write = hole_writer(page, file.hole_block) if file.hole_block else None
-        delta = update_file(piece.work.source, fd, page, account, write, look, piece.start, piece.end)
+        delta = update_file(
+            piece.work.source, fd, page, account, write, look, piece.start, piece.end, blocks=blocks,
+            pages=None if file.checker is None else file.checker.pages, first_page=file.first_page,
+        )  # fmt: skip
         if self._target.fsync and delta.written:
             length = 0 if piece.end is None else piece.end - piece.start  # 0: to the file's end
             start_writeback(fd, piece.start, length)
         return delta
 
-    def _copy_new(self, piece: _Piece, done: _Done, account: Callable[[int, int], None], look: Look) -> None:
+    def _copy_new(
+        self, piece: _Piece, done: _Done, account: Callable[[int, int], None], look: Look, blocks: Blocks
+    ) -> None:
         """Copy what the target has nothing of yet."""
         fd, rate, most = piece.work.target, self._limits.rate, self._limits.buffer
         most = max(SMALL_PIECE, min(most, int(rate / 8) // SMALL_PIECE * SMALL_PIECE)) if rate else most
         done.used = copy_file(
             piece.work.source, fd, lambda count: account(count, count), methods=self._methods, piece=most, look=look,
-            start=piece.start, end=piece.end,
+            start=piece.start, end=piece.end, memory=blocks.memory,
         )  # fmt: skip
         if done.used is not Method.REFLINK:
             done.delta.written = (piece.end or os.fstat(fd).st_size) - piece.start
@@ -313,6 +319,8 @@ class _File:
         if threads == 1 or size < 2 * PIECE or (Method.REFLINK in methods and not self.file.adopted):
             return [_Piece(self, 0, None)]
         os.ftruncate(self.target, size)
+        if not self.file.adopted and os.fstat(self.source).st_blocks * 512 >= size:  # without holes
+            allocate(self.target, size)
         pieces = [_Piece(self, start, min(size, start + PIECE)) for start in range(0, size, PIECE)]
         self.left = len(pieces)
         return pieces

@@ -12,15 +12,22 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from innoclone.errors import Interrupted, StoreDamaged, StoreUnavailable
-from innoclone.store.objects import AlreadyThere, Entry, Objects
+from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
 
-__all__ = ["Persistent"]
+__all__ = ["Persistent", "end_waits"]
 
 TRIES = 6
 STEP = 0.2  # seconds after which a call is looked at
+GRACE = 2.0  # seconds that a call has left when an end is wished: it may be the removal of what is not needed
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds; each wait is a random part of twice the one before
 
 Found = TypeVar("Found")
+_ending = threading.Event()  # of the process
+
+
+def end_waits() -> None:
+    """The process is to end: no call waits much longer, in whatever thread, and none is tried again."""
+    _ending.set()
 
 
 class Persistent:
@@ -45,7 +52,7 @@ class Persistent:
     def _is_there(self, name: str, data: bytes | bytearray) -> bool:
         try:
             return self._objects.read(name, len(data)) == data
-        except StoreDamaged:  # it is larger
+        except (StoreDamaged, Gone):  # it is larger; or has been removed meanwhile
             return False
 
     def read(self, name: str, most: int) -> bytes:
@@ -71,7 +78,7 @@ class Persistent:
             try:
                 return self._call(attempt)
             except StoreUnavailable:
-                if not left:
+                if not left or _ending.is_set():
                     raise
                 if self._stopped.wait(random.uniform(wait / 2, wait)):  # noqa: S311 - no secret
                     raise Interrupted("stopped while a store did not answer") from None
@@ -91,10 +98,13 @@ class Persistent:
 
         thread = threading.Thread(target=work, name="innoclone-store", daemon=True)
         thread.start()
-        while thread.is_alive():
+        left = GRACE
+        while thread.is_alive() and left > 0:
             thread.join(STEP)
-            if thread.is_alive() and self._stopped.is_set():
-                raise Interrupted("stopped while a store did not answer")
+            if self._stopped.is_set() or _ending.is_set():
+                left -= STEP
+        if thread.is_alive():
+            raise Interrupted("stopped while a store did not answer")
         if failed:
             raise failed[0]
         return found[0]

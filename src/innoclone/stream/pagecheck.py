@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from innoclone.errors import FileError, Interrupted
+from innoclone.files.blocks import Blocks
 from innoclone.files.copying import BLOCK, Reader
-from innoclone.files.memory import aligned_memory
 from innoclone.innodb import redo
 from innoclone.innodb.page import BadPage, PageChecker
 from innoclone.innodb.redo import LogEnd, RedoFile, RedoHeader
@@ -140,13 +140,13 @@ def check_files(
     lock = threading.Lock()
 
     def work() -> None:
-        buffer = aligned_memory(BLOCK)
+        blocks = Blocks()
         while True:
             with lock:
                 span = next(spans, None)
             if span is None:
                 return
-            _check_span(*span, buffer, lock, stop, progress)
+            _check_span(*span, blocks, lock, stop, progress)
 
     with ThreadPoolExecutor(threads, "pagecheck") as pool:
         try:
@@ -290,7 +290,7 @@ def _check_span(
     plan: Plan,
     checker: PageChecker,
     start: int,
-    buffer: memoryview,
+    blocks: Blocks,
     lock: threading.Lock,
     stop: threading.Event,
     progress: Callable[[int], None] | None,
@@ -299,15 +299,16 @@ def _check_span(
     report = plan.report
     end = min(start + SPAN_SIZE, report.size)
     try:
-        with plan.path.open("rb", buffering=0) as file, Reader(file.fileno(), buffer) as reader:
+        with plan.path.open("rb", buffering=0) as file, Reader(file.fileno(), blocks.memory) as reader:
             for offset in range(start, end, BLOCK):
                 if stop.is_set():
                     return
                 wanted = min(BLOCK, end - offset)
-                data = reader.read(offset, wanted)
+                first = plan.first_page + offset // checker.page_size
+                data, unusual, _ = blocks.read(reader, offset, wanted, pages=checker.pages, first_page=first)
                 if len(data) < wanted:
                     raise OSError(errno.EIO, "the file shrank while it was read")
-                found = checker.check(data, plan.first_page + offset // checker.page_size)
+                found = checker.check(data, first, unusual)
                 with lock:
                     report.pages += len(data) // checker.page_size
                     report.not_verifiable += found.not_verifiable

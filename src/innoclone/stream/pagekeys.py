@@ -16,6 +16,7 @@ from innoclone.innodb.encryption import (
     Secret,
     decrypt_page,
     decrypt_redo_block,
+    is_old_page_info,
     read_page_info,
     read_redo_info,
 )
@@ -47,8 +48,11 @@ def give_keys(plans: Iterable[_Checked], masters: Masters) -> None:
         try:
             with plan.path.open("rb") as file:
                 page = file.read(plan.checker.page_size)
-            info = read_page_info(page, plan.checker.flags) if len(page) == plan.checker.page_size else None
-            if info is not None:
+            if len(page) < plan.checker.page_size:
+                continue
+            if is_old_page_info(page, plan.checker.flags):
+                raise ValueError("its key is in the form of MySQL 5.7, which can't be read here")
+            if (info := read_page_info(page, plan.checker.flags)) is not None:
                 plan.checker.decrypt = partial(_decrypted, _open(info, masters))
         except (OSError, ValueError) as error:
             plan.problem(str(error))
@@ -61,6 +65,8 @@ def _decrypted(secret: Secret, page: memoryview) -> bytes:
 def _open(info: EncryptionInfo, masters: Masters) -> Secret:
     """The secret. Raises ValueError where it is damaged, `KeyringFailed`."""
     master = BUILT_IN if not info.key_number else masters.get(info.key_name)
+    if master is None and (other := info.opened_by(masters)) is not None:
+        raise ValueError(f"its key is damaged: it names {info.key_name}, and is wrapped with {other.name}")
     if master is None:
         raise KeyringFailed(f"the keyring has not the key {info.key_name}, which tablespaces' keys are wrapped with")
     if (secret := info.open(master)) is None:

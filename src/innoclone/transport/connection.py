@@ -15,6 +15,7 @@ import struct
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from innoclone.errors import (
     CloneError,
@@ -27,7 +28,6 @@ from innoclone.native.block import Block
 from innoclone.native.library import library
 from innoclone.native.pages import Pages, Place
 from innoclone.native.transfer import Channel
-from innoclone.transport.compression import CompressedStream, Throttle
 from innoclone.transport.donorerrors import from_donor
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.login import cipher_of, log_in
@@ -35,6 +35,9 @@ from innoclone.transport.sockets import open_socket, set_timeout, start_tls
 from innoclone.wire.handshake import Err, Greeting
 from innoclone.wire.packets import HEADER, PacketHeader, split
 from innoclone.wire.refusals import AFTER_LOGIN, refusal
+
+if TYPE_CHECKING:
+    from innoclone.transport.compression import CompressedStream, Throttle
 
 __all__ = ["BEFORE_BULK", "COM_QUERY", "READ_AHEAD", "Connection"]
 
@@ -99,6 +102,8 @@ class Connection:
         self.cipher = cipher_of(self._sock)
         self.read_ahead = READ_AHEAD
         if login.compression != "off":
+            from innoclone.transport.compression import CompressedStream  # here, since it brings zstandard
+
             self._stream = CompressedStream(login.compression, compression.level, self._read_outer, self.write_bytes)
 
     def begin_tls(self) -> None:

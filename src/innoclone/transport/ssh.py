@@ -3,8 +3,8 @@ ssh, with its keys and its configuration.
 
 The first ssh process keeps the donor over there alive, and each connection is an ssh process of its own, whose stdin
 and stdout are one end of a pair of sockets: the other end is what a TCP connection is elsewhere. So each connection has
-its own TCP window and its own processor for the encryption, and none waits for another. Here nothing is decided about
-host keys, identities or algorithms.
+its own TCP window and its own processor for the encryption, and none waits for another; unless somebody had to type
+(`innoclone.transport.sshlogin`). Here nothing is decided about host keys, identities or algorithms.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from innoclone.errors import (
     AccessDenied,
     CloneError,
+    ConnectionLimit,
     InnocloneMissing,
     InnocloneVersion,
     Interrupted,
@@ -37,6 +38,7 @@ from innoclone.errors import (
     one_line,
 )
 from innoclone.transport.endpoint import Endpoint, SslMode
+from innoclone.transport.sshlogin import SshLogins
 from innoclone.version import __version__
 from innoclone.wire.stdio import (
     GOODBYE,
@@ -60,13 +62,14 @@ GREETS_WITHIN = 60.0  # seconds, for the login by keys and the start of a progra
 TYPED_WITHIN = 300.0  # seconds, where somebody may have to type
 ANSWERS_WITHIN = 60.0  # seconds between two lines; who needs longer says so every few seconds
 AT_ONCE = 4  # logins; sshd begins to refuse some of more than 10 (MaxStartups)
-TYPING = 3.0  # seconds that a login takes in which somebody is asked
 ENDS_WITHIN = 5.0  # seconds, for ssh after its pipe was closed
 LOOK = 0.2  # seconds
 TERMINAL = "/dev/tty"
 NOISE = 1 << 11  # bytes of what was said instead of a greeting
 MOST_LINES, LONGEST_SAID = 20, 1000  # of stderr
 FAILED, NOT_FOUND, NOT_EXECUTABLE = 255, 127, 126  # exit statuses: ssh's own failure; a shell's
+NO_MORE = "refused by peer"  # ssh's mux.c, where sshd has as many sessions of one login as it takes (MaxSessions)
+MORE = "a key that needs no typing gives each a login of its own; or raise MaxSessions in sshd_config over there"
 KEYS = "ssh needs a key without a passphrase or an agent here: try 'ssh HOST true' as the user who runs innoclone"
 
 
@@ -85,17 +88,17 @@ class SshRoute:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"ssh://{login}{host}" + (f":{self.port}" if self.port else "")
 
-    def command(self, *, batch: bool) -> list[str]:
+    @property
+    def words(self) -> list[str]:
+        """What names the host to ssh."""
+        port, user = [f"-p{self.port}"] if self.port else [], [f"-l{self.user}"] if self.user else []
+        return [*port, *user, "--", self.host]
+
+    def command(self, login: Sequence[str] = ()) -> list[str]:
         """ssh with its arguments. Only the program's name is read by the shell over there, quoted."""
-        options = ["-T", "-oClearAllForwardings=yes"]  # forwarded ports could be had by one of several only
-        if batch:
-            options.append("-oBatchMode=yes")
-        if self.port:
-            options.append(f"-p{self.port}")
-        if self.user:
-            options.append(f"-l{self.user}")
+        options = ["-T", "-oClearAllForwardings=yes", *login]  # forwarded ports could be had by one of several only
         home, rest = ("~/", self.program[2:]) if self.program.startswith("~/") else ("", self.program)
-        return ["ssh", *options, "--", self.host, f"{home}{shlex.quote(rest)} serve --stdio"]
+        return ["ssh", *options, *self.words, f"{home}{shlex.quote(rest)} serve --stdio"]
 
 
 class _Ended(Exception):
@@ -105,13 +108,13 @@ class _Ended(Exception):
 class _Ssh:
     """One ssh process and our end of its pipe."""
 
-    def __init__(self, route: SshRoute, *, batch: bool, say: Callable[[str], None]) -> None:
-        """Raises `SshMissing`, `TooManyOpenFiles`."""
+    def __init__(self, route: SshRoute, login: Sequence[str], *, say: Callable[[str], None]) -> None:
+        """``login``: options. Raises `SshMissing`, `TooManyOpenFiles`."""
         self._route, self._say = route, say
         self._held: list[str] | None = []  # what ssh says is held back until it is known whether it tells of an error
         self._lock = threading.Lock()
         self.sock, theirs = socket.socketpair()
-        command = route.command(batch=batch)
+        command = route.command(login)
         try:
             with theirs, _interrupts_held():
                 pipe = theirs.fileno()
@@ -276,7 +279,8 @@ class SshWay:
         told what ssh says, each line once."""
         self._route, self._directory, self._server, self._say = route, directory, server, say
         self._session, self._secret = secrets.token_hex(8), secrets.token_urlsafe(24)
-        self._batch = not _has_terminal()
+        self._asks = _has_terminal()
+        self._logins = SshLogins(route.words, asks=self._asks)
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._closed = False
@@ -301,10 +305,13 @@ class SshWay:
     def __enter__(self) -> SshWay:
         """Start the donor over there. Raises a `CloneError` that says what of ssh, innoclone or the directory is
         wrong."""
-        began = time.monotonic()
-        self._keep()
-        if not self._batch and time.monotonic() - began > TYPING:
-            self._turns = threading.BoundedSemaphore(1)  # somebody was asked, and will be by the others: one at a time
+        try:
+            self._keep()
+        except BaseException:
+            self._logins.close()
+            raise
+        if self._logins.one_at_a_time:
+            self._turns = threading.BoundedSemaphore(1)
         return self
 
     def connect(self) -> socket.socket:
@@ -330,7 +337,9 @@ class SshWay:
                 self._keeper.kill()
                 self._keeper = None
             if self._keeper is None:
-                self._keeper = self._begun(Open(self._session, self._secret, self._directory, self._server))
+                request, began = Open(self._session, self._secret, self._directory, self._server), time.monotonic()
+                self._keeper = self._begun(request, self._logins.first())
+                self._logins.first_took(time.monotonic() - began)
             return self._keeper
 
     def _let_go(self, keeper: _Ssh) -> None:
@@ -340,14 +349,26 @@ class SshWay:
                 self._keeper = None
 
     def _join(self) -> socket.socket:
-        started = self._begun(Join(self._session))
+        request, shared = Join(self._session), self._logins.is_shared
+        try:
+            started = self._begun(request, self._logins.other())
+        except AccessDenied:
+            if shared or not self._logins.share():
+                raise
+            started = self._begun(request, self._logins.other())
+        except SshFailed as error:
+            if not (shared and NO_MORE in error.message):
+                raise
+            raise ConnectionLimit(
+                f"{self._route.host} takes no more sessions in one login through ssh", hint=MORE
+            ) from error
         with self._lock:
             self._others = [one for one in self._others if one.process.poll() is None] + [started]
         return started.sock
 
-    def _begun(self, request: Request) -> _Ssh:
-        started = _Ssh(self._route, batch=self._batch, say=self._tell)
-        started.begin(request, GREETS_WITHIN if self._batch else TYPED_WITHIN)
+    def _begun(self, request: Request, login: Sequence[str]) -> _Ssh:
+        started = _Ssh(self._route, login, say=self._tell)
+        started.begin(request, TYPED_WITHIN if self._asks else GREETS_WITHIN)
         return started
 
     def _tell(self, text: str) -> None:
@@ -375,6 +396,7 @@ class SshWay:
                 one.process.wait(max(0.0, end - time.monotonic()))
             one.process.kill()  # nothing where it has ended
             one.process.wait()
+        self._logins.close()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pymysql
@@ -22,12 +23,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent_clones import ok
 from agent_pages import get, port_of
 from agents import RunningAgent
+from faults.proxy import Proxy
 from innoclone.agent.daemon import Agent
 from innoclone.agent.settings import AgentSettings
+from innoclone.commands.clone import clone
+from innoclone.commands.options import CloneOptions
 from innoclone.donor.shelf import LINGER
 from innoclone.donor.stored import look
 from innoclone.errors import TargetBusy
 from innoclone.files.inuse import Purpose
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus, Stage
 from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -35,7 +41,7 @@ from innoclone.settings.servetable import ServedClone
 from local_clones import booted_copy, checksums
 from paths import ROOT
 from restores import linked_clone
-from serving import ALONE, PASSWORD, USER, assert_taken, take
+from serving import ALONE, PASSWORD, USER, assert_taken, endpoint, take
 
 WAIT = 60.0
 QUOTED = PASSWORD.replace("\\", "\\\\").replace("'", "''")
@@ -231,6 +237,47 @@ def test_a_directory_is_held_only_while_it_is_taken(
         assert in_use(second)
         assert not in_use(first)
     assert LINGER < WAIT
+
+
+def test_a_link_that_is_moved_while_somebody_takes_what_it_led_to(
+    programs: Programs, small_clone: Path, recipient: Server, tmp_path: Path
+) -> None:
+    """Who comes later gets what it leads to then, and the first one all of what it began with, also after a cut; what
+    the link can't lead to keeps nobody from that."""
+    first, second = (shutil.copytree(small_clone, tmp_path / name) for name in "12")
+    with (second / "theirs" / "t.ibd").open("r+b") as file:
+        file.seek(20 * 16384 + 100)
+        file.write(b"another content")
+    (second / "theirs" / "more.ibd").write_bytes(b"")  # makes it unfit
+    latest = tmp_path / "latest"
+    latest.symlink_to("1")
+    status, limits = CloneStatus(), Limits(data=8.0)
+    with Serving(programs, tmp_path / "state", table("latest", latest)) as agent, ThreadPoolExecutor(1) as pool:
+        ok(agent.mysql(GRANTED))
+        port = agent.port_of("latest")
+        with Proxy(port) as proxy:
+            slow = CloneOptions(endpoint(proxy.port), tmp_path / "slow", threads=1)
+            job = pool.submit(clone, slow, status=status, limits=limits)
+            wait_for(lambda: status.stages[Stage.FILE_COPY].data > 1 << 20)
+            latest.unlink()
+            latest.symlink_to("2")
+            with pytest.raises(pymysql.Error, match="more"):
+                take(recipient, port, tmp_path / "never", settings=ALONE)
+            for wire in list(proxy._wires):
+                wire.cut(reset=True)
+            wait_for(lambda: status.restarts)
+            (second / "theirs" / "more.ibd").unlink()
+            take(recipient, port, tmp_path / "taken", settings=ALONE)
+            assert in_use(second)
+            assert in_use(first)
+            assert not job.done()
+            limits.data = 0.0
+            job.result(WAIT)
+        wait_for(lambda: not in_use(first))
+    for directory, taken in ((first, "slow"), (second, "taken")):
+        found = look(directory)
+        assert_taken(found, tmp_path / taken)
+        found.close()
 
 
 def test_everything_shows_who_takes_it(agent: Serving, recipient: Server, stored: Path, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from innoclone.agent.accounts.accounts import Accounts
 from innoclone.agent.accounts.credentials import LoginKeys
@@ -46,7 +48,7 @@ class ServedDonor(Observer):
         """It listens, and lets nobody in before `start`. Raises `ConnectFailed`."""
         self.served, self.outcomes = served, Counter[str]()
         self._accounts, self._connections = accounts, connections
-        self.shelf = Shelf(served.source, lambda: _find(served, settings.running))
+        self.shelf = Shelf(served.source, lambda: _find(served, settings.running), lambda: _leads_to(served))
         secure = served.require_secure_transport
         options = DonorOptions(
             account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or LOCAL,
@@ -61,7 +63,7 @@ class ServedDonor(Observer):
         limits = Limits(data=served.max_data_bandwidth, network=served.max_network_bandwidth)
         reads = Limits(data=served.max_donor_read)
         self.donor = Donor(self.shelf, options, limits, reads, entrance=entrance, observer=self)
-        self._attendant = Attendant(self.donor, lambda _: self.shelf.put_back(lambda: self.donor.is_busy))
+        self._attendant = Attendant(self.donor, lambda _: self.shelf.put_back(lambda: self.donor.taken))
         self._thread = threading.Thread(target=self._serve, name=f"innoclone-donor-{served.name}", daemon=True)
 
     # ---- what the donor tells ------------------------------------------------------------------------------
@@ -127,6 +129,18 @@ def _find(served: ServedClone, running: Endpoint | None) -> Source:
         return look(served.directory)
     assert running is not None, "the settings see to that"
     return find_live(running, served.datadir)
+
+
+def _leads_to(served: ServedClone) -> object:
+    """What a directory's name stands for: `latest` leads to another one after each backup."""
+    if served.directory is None:
+        return None
+    path = Path(os.path.realpath(served.directory))
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    return path, found.st_dev, found.st_ino
 
 
 class Donors:
