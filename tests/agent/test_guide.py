@@ -276,6 +276,9 @@ def test_uninstalled_it_refuses_to_clone(agent: RunningAgent, programs: Programs
     local = f"CLONE LOCAL DATA DIRECTORY = '{tmp_path}/a'"
     assert agent.mysql(local).returncode == 0
     assert [outcome_of(agent.mysql(install)) for _ in range(2)] == ["0", "1125"]
+    agent.rows("SET GLOBAL clone_ddl_timeout = 3, PERSIST clone_max_concurrency = 7")
+    assert [outcome_of(agent.mysql(one)) for one in ("UNINSTALL PLUGIN clone", install)] == ["0", "0"]
+    assert agent.rows("SELECT @@clone_ddl_timeout, @@clone_max_concurrency") == [(300, 16)]
     assert outcome_of(agent.mysql("UNINSTALL PLUGIN clone")) == "0"
     for statement in (local, "SET GLOBAL clone_ddl_timeout = 3", "UNINSTALL PLUGIN clone"):
         assert outcome_of(agent.mysql(statement)) in ("1524", "1193", "1305")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -105,17 +106,31 @@ def test_killed_and_the_directory_is_another(small_clone: Path, recipient: Serve
     assert "the directory has changed since it was begun" in str(thread.error)
 
 
-def test_the_statement_is_killed(small_clone: Path, recipient: Server, tmp_path: Path) -> None:
-    """All of its connections end; a recipient whose read was interrupted does not say that it gave up."""
+def test_the_statement_is_killed(small_clone: Path, make_server: ServerFactory, tmp_path: Path) -> None:
+    """All of its connections end; a recipient whose read was interrupted does not say that it gave up. Now and then
+    KILL itself never ends, or ends the server: stock recipients of stock donors do the same."""
+    victim = make_server()
     with served(small_clone, tmp_path, limits=Limits(data=4)) as donor:
-        thread = Taking(recipient, donor.port, tmp_path / "taken", 2)
+        thread = Taking(victim, donor.port, tmp_path / "taken", 2)
         wait_for(lambda: any(course.sent > MIB for course in donor.courses))
         processes = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'CLONE INSTANCE%'"
-        number = rows(recipient, processes)[0][0]
-        rows(recipient, f"KILL QUERY {number}")
+        number = rows(victim, processes)[0][0]
+
+        def kill() -> None:
+            with contextlib.suppress(pymysql.Error):
+                rows(victim, f"KILL QUERY {number}")
+
+        killing = threading.Thread(target=kill, daemon=True)
+        killing.start()
+        killing.join(60.0)
+        its_own_fault = killing.is_alive() or not victim.running()
+        if its_own_fault:
+            victim.kill()
         thread.join()
         wait_for(lambda: not any(course.tasks for course in donor.courses))
     assert isinstance(thread.error, pymysql.Error)
+    if its_own_fault:
+        pytest.xfail("a stock recipient's own fault: docs/howto/serve-a-clone.md")
 
 
 def test_the_recipient_is_killed(

@@ -56,7 +56,6 @@ class Recipient(Control):
     def __init__(self, socket_path: Path) -> None:
         super().__init__()
         self._socket = socket_path
-        self.answer("SET GLOBAL clone_status_history = OFF")  # the plugin's table has the last clone alone
         self.answer("UNINSTALL PLUGIN clone")  # as on the suite's servers
 
     def answer(self, line: str) -> str:
@@ -67,6 +66,8 @@ class Recipient(Control):
                 cursor.execute(line)
             except pymysql.MySQLError as error:
                 return f"{shown}ERROR {STATES.get(error.args[0], 'HY000')}: {error.args[1]}\n"
+            if line.startswith("INSTALL"):  # the plugin's table has the last clone alone
+                cursor.execute("SET GLOBAL clone_status_history = OFF")
             if cursor.description:
                 rows = [[column[0] for column in cursor.description], *cursor.fetchall()]
                 shown += "".join("\t".join(map(str, row)) + "\n" for row in rows)

@@ -65,6 +65,8 @@ CLONE_VARIABLES: dict[str, Definition] = {
     "clone_valid_donor_list": Text(check=check_list),
 }
 
+DEFAULTS: dict[str, Content] = {name: kind.default for name, kind in CLONE_VARIABLES.items()}
+
 
 def bandwidth(value: Content) -> float:
     """A bandwidth variable's content in MiB/s."""
@@ -80,9 +82,8 @@ class Variables:
         self._path, self.fixed = folder / NAME, dict(fixed)
         self.on_change: Callable[[str], None] = lambda _: None  # called with the name of each variable that was set
         self._lock = threading.Lock()
-        self._values: dict[str, Content] = {name: kind.default for name, kind in CLONE_VARIABLES.items()}
         self._persisted = _read(self._path)
-        self._values |= self._persisted
+        self._values = DEFAULTS | self._persisted
         self._uninstalled, self._installed = folder / UNINSTALLED, folder / INSTALLED
 
     @property
@@ -93,10 +94,11 @@ class Variables:
     def install(self, *, there: bool) -> bool:
         """INSTALL or UNINSTALL PLUGIN; False for an INSTALL after an INSTALL.
 
-        A new agent can clone at once, and the first INSTALL succeeds all the same, as on a new server. Raises a file
-        error.
+        A new agent can clone at once, and the first INSTALL succeeds all the same, as on a new server. After an
+        UNINSTALL the variables begin with their defaults. Raises a file error.
         """
-        if there and self.installed and self._installed.exists():
+        was_there = self.installed
+        if there and was_there and self._installed.exists():
             return False
         present, absent = (self._installed, self._uninstalled) if there else (self._uninstalled, self._installed)
         try:
@@ -104,6 +106,9 @@ class Variables:
             absent.unlink(missing_ok=True)
         except OSError as error:
             raise file_error(error, f"can't write {present}") from error
+        if there and not was_there:
+            with self._lock:
+                self._values = dict(DEFAULTS)  # what is persisted waits for the next start, as in a server
         return True
 
     def __getitem__(self, name: str) -> Content:
