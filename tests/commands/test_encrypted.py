@@ -24,9 +24,7 @@ from encrypted import (
     program_with_keyring,
     secrets_of,
 )
-from innoclone.commands.backup import backup
 from innoclone.commands.boot import boot
-from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
 from innoclone.commands.listing import Kind, list_clones
@@ -37,14 +35,7 @@ from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, 
 from innoclone.commands.replace import replace_data
 from innoclone.commands.restore import restore
 from innoclone.commands.storecare import list_store, make_store
-from innoclone.commands.storeoptions import (
-    BackupOptions,
-    BootCheckOptions,
-    LiveBackupOptions,
-    StoreAccess,
-    StoreRestoreOptions,
-)
-from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.storeoptions import LiveBackupOptions, StoreAccess
 from innoclone.commands.verify import verify
 from innoclone.errors import (
     BootFailed,
@@ -287,29 +278,6 @@ def test_restored_with_a_keyring_of_its_own(hidden: Server, programs: Programs, 
     with pytest.raises(KeyringFailed, match="is not there"):
         restore(RestoreOptions(tmp_path / "clone", tmp_path / "again"))
     assert not (tmp_path / "again").exists()
-
-
-def test_tried_out_and_brought_back_out_of_a_store(hidden: Server, programs: Programs, tmp_path: Path) -> None:
-    """With the clone's keyring; a server that ran on what was restored has made keys of its own, which stay."""
-    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    access = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(access, encrypted=True, single_writer=False)
-    backup(BackupOptions(tmp_path / "clone", access))
-    assert boot_check(BootCheckOptions(access, "latest", scratch=tmp_path)).gtid_executed
-    there = tmp_path / "there"
-    restore_from_store(StoreRestoreOptions(access, "latest", there))
-    first = keyring_of(there)
-    with booted(programs, there, keyring=first) as server:
-        rotate(server)
-    theirs = first.path.read_bytes()
-    restore_from_store(StoreRestoreOptions(access, "latest", there, delta=True, discard_changes=True))
-    assert first.path.read_bytes() == theirs
-    assert keyring_of(there).path != first.path
-    data = {path.name for path in (tmp_path / "clone").iterdir() if path.suffix in (".ibd", ".ibu")}
-    assert all((there / name).read_bytes() == (tmp_path / "clone" / name).read_bytes() for name in data)
-    boot(BootOptions(there))
 
 
 def test_a_servers_data_is_replaced(
