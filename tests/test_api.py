@@ -183,7 +183,7 @@ def test_a_store_from_the_first_backup_to_the_last_key(donor: Server, small_clon
     result = innoclone.restore_snapshot(store, tmp_path / "new", snapshot=first.snapshot[:8], threads=2)
     assert result.files == first.files
     assert contents(tmp_path / "new") == contents(small_clone)
-    with pytest.raises(UsageError, match="backup_server"):
+    with pytest.raises(UsageError, match="no clone"):
         innoclone.backup(dsn(donor), store)
     assert len(innoclone.store_forget(store, keep=innoclone.Policy(last=1), dry_run=True).gone) == 1
     assert [one.id for one in innoclone.store_forget(store, [first.snapshot]).gone] == [first.snapshot]

@@ -12,7 +12,7 @@ from innoclone.api import Progress, server_of, watched
 from innoclone.commands import storecare
 from innoclone.commands.backup import BackupResult
 from innoclone.commands.backup import backup as backup_clone
-from innoclone.commands.keywords import BackupKeywords, LiveBackupKeywords, StoreRestoreKeywords
+from innoclone.commands.keywords import BackupKeywords, LiveBackupKeywords, StoreRestoreKeywords, with_paths
 from innoclone.commands.livebackup import backup_live
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storecare import Forgotten, StoreListing
@@ -50,7 +50,7 @@ def backup(
     """
     if is_dsn(os.fspath(clone)):
         raise UsageError("a server is no clone", hint="backup_server takes a running server")
-    choice = BackupOptions(clone=Path(clone).absolute(), store=store, **options)
+    choice = BackupOptions(clone=Path(clone).absolute(), store=store, **with_paths(options))
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return backup_clone(choice, status=status, stopped=stopped, limits=limits)
@@ -74,7 +74,9 @@ def backup_server(
     `CloneError`.
     """
     compression = Compression(compress) if isinstance(compress, str) else compress
-    choice = LiveBackupOptions(donor=server_of(donor, password), store=store, compression=compression, **options)
+    choice = LiveBackupOptions(
+        donor=server_of(donor, password), store=store, compression=compression, **with_paths(options)
+    )
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return backup_live(choice, status=status, stopped=stopped, limits=limits)
@@ -95,7 +97,7 @@ def restore_snapshot(
 
     ``options`` are the other fields of `StoreRestoreOptions` (``chown``, ``mysqld_check``, ...). Raises a `CloneError`.
     """
-    choice = StoreRestoreOptions(store, snapshot, Path(directory).absolute(), **options)
+    choice = StoreRestoreOptions(store, snapshot, Path(directory).absolute(), **with_paths(options))
     status = CloneStatus()
     with watched(status, progress, progress_interval):
         return restore_from_store(choice, status=status, stopped=stopped, limits=limits)

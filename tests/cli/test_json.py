@@ -56,7 +56,7 @@ def test_json_in_the_option_file_counts_as_well(cloned, capsys, tmp_path):
     ("words", "number", "exit_status"),
     [
         (["boot", "/usr"], 1006, 10), (["verify", "/usr"], 1006, 10),
-        (["verify", "s3://bucket/prefix"], 1210, 2), (["restore", "/usr", "/nonexistent"], 1006, 10),
+        (["boot", "s3://bucket/prefix"], 1210, 2), (["restore", "/usr", "/nonexistent"], 1006, 10),
         (["boot", "/nonexistent"], 1006, 10), (["status", "/nonexistent"], 1006, 10),
         (["stop", "/nonexistent"], 1006, 10), (["discard", "/nonexistent"], 1006, 10),
         (["verify", "/nonexistent"], 1006, 10),

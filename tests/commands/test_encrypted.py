@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import innoclone
 from clones import booted, check_tables, rows
 from encrypted import (
     KINDS,
@@ -22,52 +19,36 @@ from encrypted import (
     holding_keys,
     keyring_of,
     program_with_keyring,
+    rotate,
     secrets_of,
 )
-from innoclone.commands.backup import backup
 from innoclone.commands.boot import boot
-from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
 from innoclone.commands.listing import Kind, list_clones
-from innoclone.commands.livebackup import backup_live
 from innoclone.commands.local import local
 from innoclone.commands.networkclones import clone_over_network
-from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions, VerifyOptions
+from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, RestoreOptions
 from innoclone.commands.replace import replace_data
 from innoclone.commands.restore import restore
-from innoclone.commands.storecare import list_store, make_store
-from innoclone.commands.storeoptions import (
-    BackupOptions,
-    BootCheckOptions,
-    LiveBackupOptions,
-    StoreAccess,
-    StoreRestoreOptions,
-)
-from innoclone.commands.storerestore import restore_from_store
-from innoclone.commands.verify import verify
 from innoclone.errors import (
     BootFailed,
-    EncryptionDamaged,
     EncryptionNeedsTls,
     EncryptionUnsupported,
     KeyringFailed,
-    VerifyFailed,
 )
 from innoclone.files.keyring import ENCRYPTION
-from innoclone.innodb.encryption import MasterKey, info_offset
+from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
-from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.records.status import CloneStatus
 from innoclone.server import cloned
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from innoclone.transport.endpoint import Compression, Endpoint, SslMode
-from innoclone.transport.sql import Sql
+from innoclone.transport.endpoint import Compression, SslMode
 from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
-from managed import MakeManaged, ManagedServer
+from managed import MakeManaged
 from servers import ServerFactory, endpoint_of
 
 
@@ -91,12 +72,6 @@ def assert_equal(programs: Programs, directory: Path, donor: Server) -> None:
         assert checksums(server) == checksums(donor)
     with booted(programs, directory, keyring=keyring_of(directory)) as server:
         assert checksums(server) == checksums(donor)
-
-
-def rotate(server: Server | ManagedServer) -> None:
-    with server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SET SESSION sql_log_bin = 0")
-        cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
 
 
 def assert_no_key(directory: Path, *folders: Path) -> None:
@@ -204,49 +179,6 @@ def test_a_keyring_of_the_users(hidden: Server, programs: Programs, ring: Path, 
     boot(BootOptions(tmp_path / "b"))
 
 
-def test_a_keyring_that_cannot_serve(hidden: Server, tmp_path: Path) -> None:
-    mine, directory = tmp_path / "mine", tmp_path / "clone"
-    options = CloneOptions(endpoint_of(hidden), directory, keyring=mine)
-    for content, key, said in (
-        (b"nonsense", None, "no keyring file"),
-        (b'{"version":"1.0","elements":[]}', None, "no master key"),
-        (serialize_keyring(MasterKey("0" * 36, 1, bytes(32))), "INNODBKey-x-1", "has no key INNODBKey-x-1"),
-    ):
-        mine.write_bytes(content)
-        with pytest.raises(KeyringFailed, match=said):
-            clone(replace(options, keyring_key=key))
-        assert mine.read_bytes() == content
-    assert not directory.exists()
-
-
-def test_an_earlier_keyring_that_can_not_be_read_is_not_replaced(hidden: Server, tmp_path: Path) -> None:
-    directory = tmp_path / "clone"
-    options = LocalOptions(endpoint_of(hidden), directory)
-    local(options)
-    ring = keyring_of(directory).path
-    content = ring.read_bytes()
-    ring.write_bytes(content[:-9])
-    for again in (
-        lambda: local(options),
-        lambda: clone(CloneOptions(options.donor, directory, write_changed_only=True)),
-    ):
-        with pytest.raises(KeyringFailed, match="no keyring file"):
-            again()
-    assert [*ring.parent.iterdir()] == [ring]
-    ring.write_bytes(content)
-    assert boot(BootOptions(directory)).position.gtid_executed
-
-
-def test_no_store_gets_it_from_the_running_server(hidden: Server, tmp_path: Path) -> None:
-    store = StoreAccess(f"file://{tmp_path}/store")
-    make_store(store, encrypted=False, single_writer=False)
-    before = {*tmp_path.rglob("*")}
-    with pytest.raises(EncryptionUnsupported, match=r"encrypted tablespaces, and a backup .* has no keyring"):
-        backup_live(LiveBackupOptions(endpoint_of(hidden), store))
-    assert {path for path in {*tmp_path.rglob("*")} - before if path.is_file()} == set()
-    assert list_store(store).snapshots == ()
-
-
 def test_without_tls_nothing_moves(hidden: Server, tmp_path: Path) -> None:
     with pytest.raises(EncryptionNeedsTls, match="encrypted tablespaces"):
         clone(CloneOptions(endpoint_of(hidden, ssl_mode=SslMode.DISABLED), tmp_path / "clone"))
@@ -287,29 +219,6 @@ def test_restored_with_a_keyring_of_its_own(hidden: Server, programs: Programs, 
     with pytest.raises(KeyringFailed, match="is not there"):
         restore(RestoreOptions(tmp_path / "clone", tmp_path / "again"))
     assert not (tmp_path / "again").exists()
-
-
-def test_tried_out_and_brought_back_out_of_a_store(hidden: Server, programs: Programs, tmp_path: Path) -> None:
-    """With the clone's keyring; a server that ran on what was restored has made keys of its own, which stay."""
-    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    access = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(access, encrypted=True, single_writer=False)
-    backup(BackupOptions(tmp_path / "clone", access))
-    assert boot_check(BootCheckOptions(access, "latest", scratch=tmp_path)).gtid_executed
-    there = tmp_path / "there"
-    restore_from_store(StoreRestoreOptions(access, "latest", there))
-    first = keyring_of(there)
-    with booted(programs, there, keyring=first) as server:
-        rotate(server)
-    theirs = first.path.read_bytes()
-    restore_from_store(StoreRestoreOptions(access, "latest", there, delta=True, discard_changes=True))
-    assert first.path.read_bytes() == theirs
-    assert keyring_of(there).path != first.path
-    data = {path.name for path in (tmp_path / "clone").iterdir() if path.suffix in (".ibd", ".ibu")}
-    assert all((there / name).read_bytes() == (tmp_path / "clone" / name).read_bytes() for name in data)
-    boot(BootOptions(there))
 
 
 def test_a_servers_data_is_replaced(
@@ -384,30 +293,6 @@ def test_no_server_starts_without_the_keys(hidden: Server, tmp_path: Path) -> No
     assert cloned.logs_of(tmp_path / "bare", Keyring(ring)) == {ENCRYPTION: logs}
 
 
-def test_a_block_that_names_another_key_or_has_an_older_form(hidden: Server, tmp_path: Path) -> None:
-    """No keyring is to be looked for, and none to be taken for wrong."""
-    directory = tmp_path / "clone"
-    clone(CloneOptions(endpoint_of(hidden), directory))
-    [own] = parse_keyring(keyring_of(directory).path.read_bytes()).values()
-    path = directory / "mysql.ibd"
-    content = path.read_bytes()
-    at = info_offset(SpaceFlags(SpaceHeader.parse(content[:64]).flags))
-    changed = bytearray(content)
-    changed[at + 6] ^= 8  # the number of the master key
-    path.write_bytes(changed)
-    with pytest.raises(EncryptionDamaged, match=f"mysql.ibd names .*-9 as its key, and is wrapped with {own.name}"):
-        boot(BootOptions(directory))
-    with pytest.raises(VerifyFailed, match=f"mysql.ibd: its key is damaged: it names .*-9, .* with {own.name}"):
-        verify(VerifyOptions(directory, keyring=keyring_of(directory).path))
-    changed = bytearray(content)
-    changed[at : at + 3] = b"lCB"
-    path.write_bytes(changed)
-    with pytest.raises(EncryptionUnsupported, match=r"mysql\.ibd has its key in the form of MySQL 5\.7"):
-        boot(BootOptions(directory))
-    path.write_bytes(content)
-    assert innoclone.boot(directory, keyring=str(keyring_of(directory).path)).position.gtid_executed  # type: ignore[arg-type]
-
-
 def test_the_position_outlives_a_boot_that_failed(hidden: Server, tmp_path: Path) -> None:
     """A server that gives up leaves a record of a recovery without an end."""
     directory = tmp_path / "clone"
@@ -419,33 +304,3 @@ def test_the_position_outlives_a_boot_that_failed(hidden: Server, tmp_path: Path
         boot(BootOptions(directory))
     system.write_bytes(content)
     assert boot(BootOptions(directory)).position.gtid_executed
-
-
-def test_servers_that_are_kept_write_no_keyring_but_their_own(hidden: Server, tmp_path: Path) -> None:
-    """Each writes the file anew with the keys that it knows: two with one keyring would lose a key."""
-    options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
-    made = [add_generation(options).directory, add_generation(options).directory]
-    shared = keyring_of(made[0]).path
-    before = shared.read_bytes()
-    kept = []
-    try:
-        for one in made:
-            kept.append(boot(BootOptions(one, keep=True)))
-        for result in kept:
-            assert result.socket is not None
-            with Sql(Endpoint(socket=result.socket)) as sql:
-                sql.rows("SET SESSION sql_log_bin = 0")
-                sql.rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
-    finally:
-        for result in kept:
-            os.kill(result.pid, signal.SIGTERM)
-    for one, result in zip(made, kept, strict=True):
-        os.waitpid(result.pid, 0)
-        own = keyring_of(one).path
-        assert own.parent == one.with_name(f"{one.name}.keyring")
-        assert str(own) in (one / "component_keyring_file.cnf").read_text()
-        assert len(parse_keyring(own.read_bytes())) == 2
-        boot(BootOptions(one))
-    assert shared.read_bytes() == before
-    add_generation(options)
-    assert own.exists()

@@ -21,6 +21,7 @@ from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from managed import ManagedServer
 from servers import PASSWORD, ServerFactory
 
 LOGS = ("--innodb-redo-log-encrypt=ON", "--innodb-undo-log-encrypt=ON")
@@ -58,6 +59,13 @@ def add_rows(server: Server, table: str, begin: int) -> None:
         f"({number},{number * 7919 % 1000},REPEAT('row {number} ',15))" for number in range(begin, begin + ROWS)
     )
     rows(server, f"INSERT INTO e.`{table}` VALUES {values}")
+
+
+def rotate(server: Server | ManagedServer) -> None:
+    """A new master key, which no binary log tells of."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_log_bin = 0")
+        cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
 
 
 def keyring_of(directory: Path, *, read_only: bool = False) -> Keyring:

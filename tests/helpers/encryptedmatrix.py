@@ -15,7 +15,17 @@ from itertools import product
 from pathlib import Path
 
 from clones import booted, rows
-from encrypted import KINDS, LOGS, Killed, add_rows, encrypted_donor, holding_keys, program_with_keyring, secrets_of
+from encrypted import (
+    KINDS,
+    LOGS,
+    Killed,
+    add_rows,
+    encrypted_donor,
+    holding_keys,
+    program_with_keyring,
+    rotate,
+    secrets_of,
+)
 from innoclone.commands.backup import backup
 from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
@@ -179,10 +189,10 @@ class EncryptedMatrix:
         server = ManagedServer(self._programs, self._factory.template(()), self._work / "m", mysqld=program)
         try:
             server.begin()
-            _rotate(server)
+            rotate(server)
             replace_data(server.options(self._donor))
             assert checksums(server) == checksums(self._donor)  # type: ignore[arg-type]
-            _rotate(server)
+            rotate(server)
             self._refuse_keys(server.data, ring)
             assert checksums(server) == checksums(self._donor)  # type: ignore[arg-type]
         finally:
@@ -273,7 +283,7 @@ class EncryptedMatrix:
             with booted(self._programs, directory, self._options if ring else (), keyring=keyring) as server:
                 assert checksums(server) == expected
                 if ring is not None:
-                    _rotate(server)
+                    rotate(server)
 
     def _refuse_keys(self, directory: Path, ring: Path | None) -> None:
         """No tablespace's key stands in anything that was written; no master key, but in keyrings."""
@@ -298,12 +308,6 @@ def _masters(ring: Path) -> Iterator[Secret]:
 def _keyring(directory: Path) -> Path | None:
     entry = read_manifest(directory).get(ENCRYPTION)
     return None if entry is None else Path(entry["keyring"])
-
-
-def _rotate(server: Server | ManagedServer) -> None:
-    with server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SET SESSION sql_log_bin = 0")
-        cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
 
 
 WAYS: dict[str, Callable[[EncryptedMatrix], None]] = {

@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-_PATHS = frozenset({"datadir", "keyring", "mysqld", "recover", "ssl_cert", "ssl_key"})
+_PATHS = frozenset({"datadir", "keyring", "mysqld", "recover", "spool", "ssl_cert", "ssl_key"})
 _K = TypeVar("_K", bound="Mapping[str, object]")
 
 

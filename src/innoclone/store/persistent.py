@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from innoclone.errors import Interrupted, StoreDamaged, StoreUnavailable
-from innoclone.store.objects import AlreadyThere, Entry, Objects
+from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
 
 __all__ = ["Persistent", "end_waits"]
 
@@ -52,7 +52,7 @@ class Persistent:
     def _is_there(self, name: str, data: bytes | bytearray) -> bool:
         try:
             return self._objects.read(name, len(data)) == data
-        except StoreDamaged:  # it is larger
+        except (StoreDamaged, Gone):  # it is larger; or has been removed meanwhile
             return False
 
     def read(self, name: str, most: int) -> bytes:

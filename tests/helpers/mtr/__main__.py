@@ -28,6 +28,7 @@ WHY = 8  # lines
 MEANT = {
     ("donor", "remote_error_basic"): "serve --live refuses an unfit server when it starts, [serve.NAME] each clone",
     ("donor", "remote_error_features"): "it names the stock donor's account; and its mysqld can't be started by root",
+    ("recipient", "remote_dml_ssl_certificate"): "the suite starts its recipient anew in between, and not the agent",
     ("recipient", "remote_error_basic"): "an agent brings an earlier clone up to date, where the plugin refuses (2D)",
     (
         "recipient",
@@ -87,7 +88,7 @@ def prepared(role: str, root: Path, work: Path) -> Iterator[list[str]]:
             with_donor(suite, work, control.port)
             yield control.said
     elif role == "recipient":
-        with RunningAgent(provide_programs(print), work / "agent") as agent, Recipient(agent.socket) as control:
+        with RunningAgent(provide_programs(print), work / "agent") as agent, Recipient(agent.socket, root) as control:
             with_recipient(suite, work, control.port)
             yield []
     else:

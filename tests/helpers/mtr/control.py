@@ -15,6 +15,7 @@ from typing import Self, TextIO
 import pymysql
 
 from mtr.include import PASSWORD, USER
+from mtr.root import SUITE
 
 STATES = {1227: "42000", 1305: "42000"}  # SQL states, which PyMySQL doesn't tell
 NO_DONOR = 1  # a port on which nothing listens
@@ -53,9 +54,10 @@ class Control:
 class Recipient(Control):
     """The line is a statement for an agent, the answer what mysqltest would show."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, root: Path) -> None:
+        """``root`` is the tests' root directory, in which the files lie that they name."""
         super().__init__()
-        self._socket = socket_path
+        self._socket, self._root = socket_path, root
         self.answer("UNINSTALL PLUGIN clone")  # as on the suite's servers
 
     def answer(self, line: str) -> str:
@@ -63,7 +65,7 @@ class Recipient(Control):
         shown = f"{line};\n"
         with pymysql.connect(unix_socket=str(self._socket), user="root") as connection, connection.cursor() as cursor:
             try:
-                cursor.execute(line)
+                cursor.execute(line.replace(f"'/{SUITE}/", f"'{self._root / SUITE}/"))
             except pymysql.MySQLError as error:
                 return f"{shown}ERROR {STATES.get(error.args[0], 'HY000')}: {error.args[1]}\n"
             if line.startswith("INSTALL"):  # the plugin's table has the last clone alone

@@ -109,8 +109,9 @@ def _told(text: str, teller: Path) -> str:
     for line in text.splitlines():
         found = TOLD.fullmatch(line)
         if found is not None:
-            statement = (found["eval"] or found["plain"]).replace('"', "'")
-            lines.append(f'{found["indent"]}--exec {teller} "{statement}"')
+            statement = found["eval"] or found["plain"]
+            quote = "'" if '"' in statement else '"'
+            lines.append(f"{found['indent']}--exec {teller} {quote}{statement}{quote}")
         elif "--error " not in line:  # what is told comes to no error of the test's: the answer is compared
             lines.append(line)
     return "\n".join(lines) + "\n"

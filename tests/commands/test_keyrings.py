@@ -1,0 +1,143 @@
+"""Keyrings of clones that can't serve, that are damaged, and that no two servers may have."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import innoclone
+from encrypted import (
+    encrypted_donor,
+    keyring_of,
+)
+from innoclone.commands.boot import boot
+from innoclone.commands.clone import clone
+from innoclone.commands.generations import add_generation
+from innoclone.commands.livebackup import backup_live
+from innoclone.commands.local import local
+from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, VerifyOptions
+from innoclone.commands.storecare import list_store, make_store
+from innoclone.commands.storeoptions import (
+    LiveBackupOptions,
+    StoreAccess,
+)
+from innoclone.commands.verify import verify
+from innoclone.errors import (
+    EncryptionDamaged,
+    EncryptionUnsupported,
+    KeyringFailed,
+    VerifyFailed,
+)
+from innoclone.innodb.encryption import MasterKey, info_offset
+from innoclone.innodb.keyring import parse_keyring, serialize_keyring
+from innoclone.innodb.space import SpaceFlags, SpaceHeader
+from innoclone.server.mysqld import Server
+from innoclone.transport.endpoint import Endpoint
+from innoclone.transport.sql import Sql
+from servers import ServerFactory, endpoint_of
+
+
+@pytest.fixture(scope="module")
+def hidden(make_module_server: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return encrypted_donor(make_module_server, tmp_path_factory.mktemp("ring"))
+
+
+def test_a_keyring_that_cannot_serve(hidden: Server, tmp_path: Path) -> None:
+    mine, directory = tmp_path / "mine", tmp_path / "clone"
+    options = CloneOptions(endpoint_of(hidden), directory, keyring=mine)
+    for content, key, said in (
+        (b"nonsense", None, "no keyring file"),
+        (b'{"version":"1.0","elements":[]}', None, "no master key"),
+        (serialize_keyring(MasterKey("0" * 36, 1, bytes(32))), "INNODBKey-x-1", "has no key INNODBKey-x-1"),
+    ):
+        mine.write_bytes(content)
+        with pytest.raises(KeyringFailed, match=said):
+            clone(replace(options, keyring_key=key))
+        assert mine.read_bytes() == content
+    assert not directory.exists()
+
+
+def test_an_earlier_keyring_that_can_not_be_read_is_not_replaced(hidden: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "clone"
+    options = LocalOptions(endpoint_of(hidden), directory)
+    local(options)
+    ring = keyring_of(directory).path
+    content = ring.read_bytes()
+    ring.write_bytes(content[:-9])
+    for again in (
+        lambda: local(options),
+        lambda: clone(CloneOptions(options.donor, directory, write_changed_only=True)),
+    ):
+        with pytest.raises(KeyringFailed, match="no keyring file"):
+            again()
+    assert [*ring.parent.iterdir()] == [ring]
+    ring.write_bytes(content)
+    assert boot(BootOptions(directory)).position.gtid_executed
+
+
+def test_no_store_gets_it_from_the_running_server(hidden: Server, tmp_path: Path) -> None:
+    store = StoreAccess(f"file://{tmp_path}/store")
+    make_store(store, encrypted=False, single_writer=False)
+    before = {*tmp_path.rglob("*")}
+    with pytest.raises(EncryptionUnsupported, match=r"encrypted tablespaces, and a backup .* has no keyring"):
+        backup_live(LiveBackupOptions(endpoint_of(hidden), store))
+    assert {path for path in {*tmp_path.rglob("*")} - before if path.is_file()} == set()
+    assert list_store(store).snapshots == ()
+
+
+def test_a_block_that_names_another_key_or_has_an_older_form(hidden: Server, tmp_path: Path) -> None:
+    """No keyring is to be looked for, and none to be taken for wrong."""
+    directory = tmp_path / "clone"
+    clone(CloneOptions(endpoint_of(hidden), directory))
+    [own] = parse_keyring(keyring_of(directory).path.read_bytes()).values()
+    path = directory / "mysql.ibd"
+    content = path.read_bytes()
+    at = info_offset(SpaceFlags(SpaceHeader.parse(content[:64]).flags))
+    changed = bytearray(content)
+    changed[at + 6] ^= 8  # the number of the master key
+    path.write_bytes(changed)
+    with pytest.raises(EncryptionDamaged, match=f"mysql.ibd names .*-9 as its key, and is wrapped with {own.name}"):
+        boot(BootOptions(directory))
+    with pytest.raises(VerifyFailed, match=f"mysql.ibd: its key is damaged: it names .*-9, .* with {own.name}"):
+        verify(VerifyOptions(directory, keyring=keyring_of(directory).path))
+    changed = bytearray(content)
+    changed[at : at + 3] = b"lCB"
+    path.write_bytes(changed)
+    with pytest.raises(EncryptionUnsupported, match=r"mysql\.ibd has its key in the form of MySQL 5\.7"):
+        boot(BootOptions(directory))
+    path.write_bytes(content)
+    assert innoclone.boot(directory, keyring=str(keyring_of(directory).path)).position.gtid_executed  # type: ignore[arg-type]
+
+
+def test_servers_that_are_kept_write_no_keyring_but_their_own(hidden: Server, tmp_path: Path) -> None:
+    """Each writes the file anew with the keys that it knows: two with one keyring would lose a key."""
+    options = LocalOptions(endpoint_of(hidden), tmp_path / "all", generations=2, full_copies=True)
+    made = [add_generation(options).directory, add_generation(options).directory]
+    shared = keyring_of(made[0]).path
+    before = shared.read_bytes()
+    kept = []
+    try:
+        for one in made:
+            kept.append(boot(BootOptions(one, keep=True)))
+        for result in kept:
+            assert result.socket is not None
+            with Sql(Endpoint(socket=result.socket)) as sql:
+                sql.rows("SET SESSION sql_log_bin = 0")
+                sql.rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+    finally:
+        for result in kept:
+            os.kill(result.pid, signal.SIGTERM)
+    for one, result in zip(made, kept, strict=True):
+        os.waitpid(result.pid, 0)
+        own = keyring_of(one).path
+        assert own.parent == one.with_name(f"{one.name}.keyring")
+        assert str(own) in (one / "component_keyring_file.cnf").read_text()
+        assert len(parse_keyring(own.read_bytes())) == 2
+        boot(BootOptions(one))
+    assert shared.read_bytes() == before
+    add_generation(options)
+    assert own.exists()
