@@ -18,7 +18,7 @@ from innoclone.files.delta import Delta, Write, write_differing
 from innoclone.files.direct import DIRECT_MIN, DirectFile
 from innoclone.files.holes import hole_writer
 from innoclone.files.memory import aligned_memory
-from innoclone.files.system import file_error, start_writeback, write_all
+from innoclone.files.system import allocate, file_error, start_writeback, write_all
 from innoclone.native.behind import Behind
 from innoclone.native.library import library
 from innoclone.native.pages import Place
@@ -86,6 +86,8 @@ class FileWriter:
         self._looks = bool(file.hole_block or file.adopted)
         if self._stage is StageNumber.FILE_COPY and file.size >= DIRECT_MIN and not self._looks:
             self._direct = DirectFile.of(self._fd)
+            if file.metadata.allocated >= file.metadata.size > os.fstat(self._fd).st_size:  # whole, and a new file
+                allocate(self._fd, file.metadata.size)
 
     def buffer(self) -> memoryview:
         """Memory for the next piece: not that of the one that is still being written."""
