@@ -9,14 +9,16 @@ a server that found its old binary logs would take their transactions for its ow
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from innoclone.errors import DiskSpace, TargetExists, TargetUnusable
-from innoclone.files.base import is_earlier_clone
+from innoclone.files.base import base_files, is_earlier_clone, space_of
 from innoclone.files.belongings import belongings
 from innoclone.files.keyring import is_configuration
 from innoclone.files.manifest import MANIFEST, read_manifest
@@ -65,10 +67,26 @@ def refuse_loss(directory: Path, snapshot: Snapshot, *, discard_changes: bool) -
     refuse_losses(directory)
 
 
-def refuse_too_large(directory: Path, files: Sequence[StoredFile]) -> None:
-    """Before anything is changed: with what is there, the disk has room for all files. Raises `DiskSpace`."""
-    there = [path.lstat().st_blocks * 512 for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
-    needed = sum(file.map.stored for file in files) - sum(there)
+def refuse_too_large(directory: Path, files: Sequence[StoredFile], places: Sequence[Path]) -> None:
+    """Before anything is changed: with the data that is there, its disk has room for all files that go there.
+
+    What is kept beside needs its room on, and so does a file that has another name elsewhere. Raises `DiskSpace`,
+    what `keep_beside` does.
+    """
+    spaces = [path for path in base_files(directory) if path.is_file() and path.lstat().st_nlink == 1]
+    headers = [(space_of(path), path.lstat().st_blocks * 512) for path in spaces]
+    there = {header.space_id: size for header, size in headers if header is not None}
+    staying = {*base_files(directory), *_no_data(directory)}
+    freed = sum(
+        path.lstat().st_blocks * 512
+        for path in directory.rglob("*")
+        if path.is_file() and path.lstat().st_nlink == 1 and staying.isdisjoint((path, *path.parents))
+    )
+    device = directory.stat().st_dev
+    needed = -freed
+    for file, path in zip(files, places, strict=True):
+        if _device_of(path.parent) == device:
+            needed += max(0, file.map.stored - (0 if file.space_id is None else there.get(file.space_id, 0)))
     disk = os.statvfs(directory)
     free = disk.f_bavail * disk.f_frsize
     if needed > free:
@@ -80,25 +98,15 @@ def keep_beside(target: Target, directory: Path) -> Path | None:
 
     Raises `TargetUnusable` where that can't be, or where nobody can tell data from what is not; a file error.
     """
-    manifest = read_manifest(directory) if (directory / OWN_DIR / MANIFEST).exists() else {}
-    system = [row["path"] for row in manifest.get("files", ()) if "/" not in row["path"]]
-    found = belongings(directory, [*map(re.escape, system), MADE_BY_ANY_BOOT])
-    found = [path for path in found if not is_configuration(path, manifest) and not _is_empty_folder(path)]
+    target.check_place()
+    found = _no_data(directory)
     if not found:
         return None
     real = Path(os.path.realpath(directory))
-    if real.is_mount():
-        raise TargetUnusable(
-            f"{directory} is a mount point, and {found[0].name} can't be kept beside it",
-            hint=f"move {', '.join(path.name for path in found)} elsewhere",
-        )
     beside = real.with_name(f"{real.name}{KEPT}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    target.begin_change()
     try:
-        beside.mkdir(mode=0o750)
-        owner = real.stat()
-        if os.geteuid() == 0:
-            os.chown(beside, owner.st_uid, owner.st_gid)
+        _make_beside(beside, real, found)
+        target.begin_change()
         for path in found:
             path.rename(beside / path.name)
         for changed in (beside, real, real.parent):
@@ -106,6 +114,43 @@ def keep_beside(target: Target, directory: Path) -> Path | None:
     except OSError as error:
         raise file_error(error, f"can't keep what is in {directory} in {beside}") from error
     return beside
+
+
+def _no_data(directory: Path) -> list[Path]:
+    """The entries of a directory that go beside."""
+    manifest = read_manifest(directory) if (directory / OWN_DIR / MANIFEST).exists() else {}
+    system = [row["path"] for row in manifest.get("files", ()) if "/" not in row["path"]]
+    found = belongings(directory, [*map(re.escape, system), MADE_BY_ANY_BOOT])
+    return [path for path in found if not is_configuration(path, manifest) and not _is_empty_folder(path)]
+
+
+def _make_beside(beside: Path, real: Path, found: Sequence[Path]) -> None:
+    """The folder, once it is proven that all of it can be moved there: else nothing may have begun."""
+    fixed = [path for path in found if path.is_dir() and not path.is_symlink() and not os.access(path, os.W_OK)]
+    if fixed:
+        raise TargetUnusable(f"{fixed[0]} is another user's and can't be kept beside {real}", hint="move it elsewhere")
+    beside.mkdir(mode=0o750)
+    probe = Path(tempfile.mkdtemp(prefix=f"{OWN_DIR}-", dir=real))
+    try:
+        if os.geteuid() == 0:
+            owner = real.stat()
+            os.chown(beside, owner.st_uid, owner.st_gid)
+        probe = probe.rename(beside / probe.name)
+    except OSError as error:
+        probe.rmdir()
+        beside.rmdir()
+        if error.errno != errno.EXDEV:
+            raise
+        raise TargetUnusable(
+            f"{real} is a mount point, and {found[0].name} can't be kept beside it",
+            hint=f"move {', '.join(path.name for path in found)} elsewhere",
+        ) from error
+    probe.rmdir()
+
+
+def _device_of(folder: Path) -> int:
+    """Of the file system on which a folder is, or will be made."""
+    return next(one for one in (folder, *folder.parents) if one.exists()).stat().st_dev
 
 
 def _is_empty_folder(path: Path) -> bool:

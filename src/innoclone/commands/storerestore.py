@@ -113,12 +113,12 @@ class _Restore:
         contents = snapshot.contents(repository)
         if contents.manifest.get("format") != FORMAT or "files" not in contents.manifest:
             raise StoreDamaged(f"snapshot {snapshot.id} holds no manifest of format {FORMAT}")
+        places = [self._place(file) for file in contents.files]
         if self.delta:
             refuse_loss(self.directory, snapshot, discard_changes=self.options.discard_changes)
-            refuse_too_large(self.directory, contents.files)
+            refuse_too_large(self.directory, contents.files, places)
         programs = self._programs(contents.manifest)
         self.keys = cloned.keyring_of(contents.manifest, self.options.keyring)
-        places = [self._place(file) for file in contents.files]
         reader = PackReader(repository, contents.packs)
         manifest = self._copy(contents, places, reader, snapshot, source, repository.vault.page_key)
         booted = ""
