@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from innoclone.files.scratch import NOTE, scratch_folder
 
 CODE = """
@@ -54,3 +56,11 @@ def test_left_behind(tmp_path: Path) -> None:
     assert not left.exists()
     assert [str(left) in note for note in notes] == [True]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-copy", "a-link", "a-other", "a-user"]
+
+
+def test_a_folder_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made of it, as mappings are, has absolute paths."""
+    monkeypatch.chdir(tmp_path)
+    with scratch_folder(Path(), "innoclone-check-", []) as folder:
+        assert folder.is_absolute()
+        assert folder.parent == tmp_path

@@ -32,7 +32,7 @@ NOTE = "innoclone-scratch.json"
 def scratch_folder(parent: Path | None, prefix: str, notes: list[str]) -> Iterator[Path]:
     """A new folder in ``parent`` (None: that of temporary files), removed in the end. What killed commands have left of
     the same ``prefix`` is removed first, which ``notes`` tell. Raises a file error."""
-    place = parent or Path(tempfile.gettempdir())
+    place = (parent or Path(tempfile.gettempdir())).absolute()  # mappings are made of it
     _clean(place, prefix, notes)
     lock = -1
     try:
