@@ -12,7 +12,7 @@ import pytest
 from innoclone.commands import storeaccess
 from innoclone.commands.backup import backup
 from innoclone.commands.boot import boot
-from innoclone.commands.deltarestore import KEPT
+from innoclone.commands.deltarestore import KEPT, refuse_foreign
 from innoclone.commands.options import BootOptions
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storecare import make_store
@@ -22,6 +22,7 @@ from innoclone.errors import (
     BootFailed,
     DiskSpace,
     FileError,
+    PathRefused,
     StoreUnavailable,
     TargetBusy,
     TargetExists,
@@ -252,3 +253,15 @@ def test_what_is_kept_needs_its_room(
     with pytest.raises(DiskSpace, match="more are needed"):
         onto(stored, directory, discard_changes=True)
     assert not (directory / "#clone" / "#status_in_progress").exists()
+
+
+def test_a_file_outside_that_is_not_ours(tmp_path: Path) -> None:
+    """It is told of before anything is changed."""
+    directory, outside = tmp_path / "there", tmp_path / "outside" / "t.ibd"
+    (directory / "#innoclone").mkdir(parents=True)
+    outside.parent.mkdir()
+    mapping = (("/donor", str(outside.parent)),)
+    refuse_foreign(directory, [directory / "t.ibd", outside], mapping)
+    outside.write_text("another's")
+    with pytest.raises(PathRefused, match="exists already"):
+        refuse_foreign(directory, [outside], mapping)

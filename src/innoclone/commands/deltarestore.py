@@ -17,14 +17,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from innoclone.errors import DiskSpace, TargetExists, TargetUnusable
+from innoclone.errors import DiskSpace, PathRefused, TargetExists, TargetUnusable
 from innoclone.files.base import base_files, is_earlier_clone, space_of
 from innoclone.files.belongings import belongings
 from innoclone.files.keyring import is_configuration
 from innoclone.files.manifest import MANIFEST, read_manifest
 from innoclone.files.marks import is_unfinished, undo_begun_update
-from innoclone.files.names import OWN_DIR
+from innoclone.files.names import OWN_DIR, Mapping
 from innoclone.files.occupied import is_data_directory, occupied
+from innoclone.files.outside import earlier_outside
 from innoclone.files.ownlife import refuse_losses
 from innoclone.files.system import file_error, sync_directory
 from innoclone.records.units import amount
@@ -32,7 +33,7 @@ from innoclone.sinks.directory import Target
 from innoclone.store.contents import StoredFile
 from innoclone.store.snapshots import Snapshot
 
-__all__ = ["KEPT", "has_data", "keep_beside", "refuse_loss", "refuse_too_large"]
+__all__ = ["KEPT", "has_data", "keep_beside", "refuse_foreign", "refuse_loss", "refuse_too_large"]
 
 KEPT = ".innoclone-kept-"  # behind the directory's name, and then the moment
 MADE_BY_ANY_BOOT = r"mysql_upgrade_(history|info)"
@@ -65,6 +66,15 @@ def refuse_loss(directory: Path, snapshot: Snapshot, *, discard_changes: bool) -
     if manifest and whose != snapshot.donor:
         raise TargetExists(f"{directory} is a clone of another server, {whose}", hint=DISCARD)
     refuse_losses(directory)
+
+
+def refuse_foreign(directory: Path, places: Sequence[Path], mapping: Mapping) -> None:
+    """Before anything is changed: no file outside is in the way of the snapshot's. Raises `PathRefused`."""
+    earlier = earlier_outside(directory, mapping)
+    for path in places:
+        foreign = not path.is_relative_to(directory) and os.path.lexists(path)
+        if foreign and not any(one.is_ours(path) for one in earlier):
+            raise PathRefused(f"{path} exists already", hint="it may be another clone's: map its directory elsewhere")
 
 
 def refuse_too_large(directory: Path, files: Sequence[StoredFile], places: Sequence[Path]) -> None:

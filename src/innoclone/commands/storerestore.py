@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.deltarestore import has_data, keep_beside, refuse_loss, refuse_too_large
+from innoclone.commands.deltarestore import has_data, keep_beside, refuse_foreign, refuse_loss, refuse_too_large
 from innoclone.commands.destination import owner_of, places_of
 from innoclone.commands.encryption import configuration_of, own_keyring
 from innoclone.commands.restore import RestoreResult, server_settings
@@ -116,6 +116,7 @@ class _Restore:
         places = [self._place(file) for file in contents.files]
         if self.delta:
             refuse_loss(self.directory, snapshot, discard_changes=self.options.discard_changes)
+            refuse_foreign(self.directory, places, self.options.map_paths)
             refuse_too_large(self.directory, contents.files, places)
         programs = self._programs(contents.manifest)
         self.keys = cloned.keyring_of(contents.manifest, self.options.keyring)
