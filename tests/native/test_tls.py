@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import select
 import socket
 import ssl
 import threading
@@ -87,6 +88,21 @@ def test_reading_ahead(native: Library, pair: Pair) -> None:
     theirs.sendall(b"more")
     assert channel.recv_into(view[:4]) == 4
     assert found[:4] == b"more"
+
+
+def test_what_was_read_ahead_is_known(native: Library, pair: Pair) -> None:
+    """A poll of the socket would not tell of it."""
+    ours, theirs = pair
+    channel = Channel(native, ours, 5, read_ahead=True)
+    assert not channel.holds_bytes()
+    for piece in (b"one", b"two"):
+        theirs.sendall(piece)
+    ours.settimeout(5)
+    assert ours.recv(3) == b"one"
+    assert channel.holds_bytes() == isinstance(ours, ssl.SSLSocket)
+    assert channel.holds_bytes() or select.select([ours], [], [], 5)[0]
+    assert ours.recv(3) == b"two"
+    assert not channel.holds_bytes()
 
 
 def test_before_the_handshake_there_is_none(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:

@@ -238,3 +238,15 @@ def test_a_large_new_file_gets_its_room_at_once(target: Target) -> None:
     assert found.st_blocks * 512 >= 8 * MIB
     assert file.path.read_bytes() == b"x" * 4096 + bytes(8 * MIB - 4096)
     assert small.path.stat().st_size == holes.path.stat().st_size == 0
+
+
+def test_a_full_disk_names_the_file_that_has_no_room(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("innoclone.sinks.blockwriter.allocate", full)
+    file, writer = cloned(target, "db/t.ibd", 8 * MIB), target.writer(MIB)
+    writer.begin_stage(FILE, Counter())
+    with pytest.raises(DiskFull, match=r"can't write .*db/t\.ibd: No space"):
+        writer.open(file)
+    writer.close()

@@ -105,6 +105,22 @@ def test_bytes_come_in_any_pieces(tmp_path, pieces):
             connection.read_exact(1)
 
 
+def test_what_was_read_ahead_is_readable(tmp_path):
+    """So that a donor's second word is heard which came with its first."""
+    ended = threading.Event()
+
+    def serve(sock):
+        sock.sendall(b"onetwo")
+        ended.wait(20)
+
+    with connected(serve, tmp_path) as connection:
+        assert connection.read_exact(3) == b"one"
+        assert connection.readable()
+        assert connection.read_exact(3) == b"two"
+        assert not connection.readable()
+        ended.set()
+
+
 @pytest.fixture(params=["library", "Python"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Who receives many bytes."""

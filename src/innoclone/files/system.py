@@ -54,10 +54,10 @@ def allocate(fd: int, length: int) -> None:
     """Have the file system give a file its room at once, and this size at least (fallocate(2)).
 
     Writes into a file without room ask for it piece by piece, which makes them slower (ext4). Where the file system
-    can't, nothing happens. Raises the error of a full disk.
+    can't, nothing happens. Raises OSError where the disk is full.
     """
     if length and _libc.fallocate(fd, 0, 0, length) and (number := ctypes.get_errno()) in (errno.ENOSPC, errno.EDQUOT):
-        raise file_error(OSError(number, os.strerror(number)), "can't make room for a file")
+        raise OSError(number, os.strerror(number))
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

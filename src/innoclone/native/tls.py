@@ -52,6 +52,7 @@ class OpenSsl:
         self.set_read_ahead = self.function("SSL_set_read_ahead", None, _pointer, _int)
         self.set_buffer_size = self.function("SSL_set_default_read_buffer_len", None, _pointer, ctypes.c_size_t)
         self.free_buffers = self.function("SSL_free_buffers", _int, _pointer)
+        self.has_pending = self.function("SSL_has_pending", _int, _pointer)
 
     def function(self, name: str, result: type | None, *arguments: type) -> ctypes._NamedFuncPointer:
         """One of its functions."""
@@ -79,6 +80,10 @@ class Session:
         self._openssl.set_read_ahead(self.address, 1)
         self._openssl.set_buffer_size(self.address, READ_AHEAD)
         self._openssl.free_buffers(self.address)
+
+    def holds_bytes(self) -> bool:
+        """Whether OpenSSL has taken something off the socket that nobody has read yet."""
+        return bool(self._openssl.has_pending(self.address))
 
     def error(self, number: int) -> ssl.SSLError:
         """What Python would raise for an error of OpenSSL's."""

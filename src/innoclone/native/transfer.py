@@ -45,7 +45,7 @@ class Channel:
     def __init__(
         self, native: Library, sock: socket.socket | ssl.SSLSocket, wait: float, *, read_ahead: bool = False
     ) -> None:
-        """``read_ahead``: what comes is many bytes, and nobody polls the socket to see whether something has come.
+        """``read_ahead``: what comes is many bytes; who polls the socket for them asks `holds_bytes` first.
 
         Raises ValueError where the library can't have the TLS session: then it is Python's to move the bytes."""
         self._native, self._sock = native, sock
@@ -70,6 +70,10 @@ class Channel:
     @wait.setter
     def wait(self, seconds: float) -> None:
         self._struct.wait = max(1, int(seconds * 1000))
+
+    def holds_bytes(self) -> bool:
+        """Whether bytes were taken off the socket that nobody has read yet."""
+        return self._session is not None and self._session.holds_bytes()
 
     def recv_into(self, view: memoryview) -> int:
         """Fill ``view``, or as much of it as comes in time; returns the bytes that came, 0 at the connection's end.

@@ -87,7 +87,10 @@ class FileWriter:
         if self._stage is StageNumber.FILE_COPY and file.size >= DIRECT_MIN and not self._looks:
             self._direct = DirectFile.of(self._fd)
             if file.metadata.allocated >= file.metadata.size > os.fstat(self._fd).st_size:  # whole, and a new file
-                allocate(self._fd, file.metadata.size)
+                try:
+                    allocate(self._fd, file.metadata.size)
+                except OSError as error:
+                    raise file_error(error, f"can't write {file.path}") from error
 
     def buffer(self) -> memoryview:
         """Memory for the next piece: not that of the one that is still being written."""

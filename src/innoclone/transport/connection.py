@@ -86,7 +86,7 @@ class Connection:
             self._login(compression)
             if library is not None:
                 with contextlib.suppress(ValueError):  # then Python receives it
-                    # `readable` is asked of what comes compressed.
+                    # What comes compressed is read in small pieces, by Python.
                     channel = Channel(library, self._sock, POLL, read_ahead=self._stream is None)
                     self._bulk = channel, Block(library, MOST)
             self.set_timeout(timeout)
@@ -227,7 +227,14 @@ class Connection:
         return count
 
     def readable(self) -> bool:
-        """Whether something has come, the end of the connection included, that was not read yet."""
+        """Whether something has come, the end of the connection included, that was not read yet.
+
+        Of what comes compressed, only what is still on the wire counts.
+        """
+        if self._stream is None and (
+            self._end > self._start or (self._bulk is not None and self._bulk[0].holds_bytes())
+        ):
+            return True
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(0))
