@@ -211,7 +211,11 @@ def leave(body: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProce
     """The program, ended behind ``body``; what is taken apart at an interpreter's end would say so."""
     told = "app.witness = type('Witness', (), {'__del__': lambda self: print('taken apart')})()"
     code = LEAVING.format(body="\n    ".join([told, *body.splitlines()]))
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    # Coverage sees to it that a program ends its own way.
+    buffered = {
+        name: value for name, value in os.environ.items()
+        if name != "PYTHONUNBUFFERED" and not name.startswith("COVERAGE_")
+    }  # fmt: skip
     return subprocess.run(
         [sys.executable, "-c", code], env=buffered, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
     )

@@ -49,13 +49,13 @@ def test_refused_programs(program):
 
 @pytest.mark.parametrize("program", ["innoclone", "/opt/inno clone/innoclone", "a;id", "$(id)", "'", "~/b/innoclone"])
 def test_the_shell_over_there_reads_one_word(program):
-    command = parse_via("ssh://h", program=program).command(batch=True)
+    command = parse_via("ssh://h", program=program).command(["-oBatchMode=yes"])
     assert command[:-1] == ["ssh", "-T", "-oClearAllForwardings=yes", "-oBatchMode=yes", "--", "h"]
     assert shlex.split(command[-1]) == [program, "serve", "--stdio"]
 
 
 def test_the_arguments_of_ssh():
-    command = SshRoute("h", "me", 22).command(batch=False)
+    command = SshRoute("h", "me", 22).command()
     assert command == ["ssh", "-T", "-oClearAllForwardings=yes", "-p22", "-lme", "--", "h", "innoclone serve --stdio"]
 
 

@@ -36,11 +36,20 @@ class FileWriter:
     """A `innoclone.stream.sink.BlockWriter`."""
 
     def __init__(
-        self, opener: Callable[[Path], int], *, buffer: int, old: int, fsync: bool, behind: bool = False
+        self,
+        opener: Callable[[Path], int],
+        *,
+        buffer: int,
+        old: int,
+        fsync: bool,
+        behind: bool = False,
+        allocates: bool = False,
     ) -> None:
         """``opener`` gives a file's descriptor. ``old``: bytes of a block of an adopted file, 0 where there is none.
-        ``behind``: large pieces are written while the next is received, where the native library is there."""
+        ``behind``: large pieces are written while the next is received, where the native library is there;
+        ``allocates``: large files come whole, and get their room at once."""
         self.buffer_size = buffer
+        self._allocates = allocates
         self._opener, self._fsync = opener, fsync
         self._buffer = aligned_memory(buffer)  # page-aligned, as O_DIRECT wants it
         self._behind = _behind() if behind and buffer >= LEAST_BEHIND else None
@@ -86,7 +95,8 @@ class FileWriter:
         self._looks = bool(file.hole_block or file.adopted)
         if self._stage is StageNumber.FILE_COPY and file.size >= DIRECT_MIN and not self._looks:
             self._direct = DirectFile.of(self._fd)
-            if file.metadata.allocated >= file.metadata.size > os.fstat(self._fd).st_size:  # whole, and a new file
+            is_new = os.fstat(self._fd).st_size < file.metadata.size
+            if self._allocates and is_new and file.metadata.allocated >= file.metadata.size:  # it has no holes
                 try:
                     allocate(self._fd, file.metadata.size)
                 except OSError as error:

@@ -30,6 +30,7 @@ class CloneFiles:
     """The part of a directory's sink that has to do with its files."""
 
     can_read_back = True
+    takes_all = True  # of what a clone brings; False: most of it goes on to another place
 
     def __init__(self, root: Path, mapping: Mapping, *, fsync: bool) -> None:
         """``mapping`` says where tablespaces outside the donor's data directory go."""
@@ -158,7 +159,7 @@ class CloneFiles:
     def writer(self, buffer: int) -> FileWriter:
         """For the blocks of one connection."""
         old = buffer if self.base is not None else 0
-        return FileWriter(self.open, buffer=buffer, old=old, fsync=self.fsync, behind=True)
+        return FileWriter(self.open, buffer=buffer, old=old, fsync=self.fsync, behind=True, allocates=self.takes_all)
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename a file; ``new`` must not exist."""

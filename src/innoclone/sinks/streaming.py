@@ -72,6 +72,8 @@ class Streamed:
 class StreamTarget(Target):
     """A `innoclone.stream.sink.Sink`."""
 
+    takes_all = False
+
     def __init__(
         self, root: Path, outside: Path, run: Run, table: PackTable, known: Known | None, uploads: Uploads
     ) -> None:

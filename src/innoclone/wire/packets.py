@@ -29,7 +29,7 @@ class PacketHeader(NamedTuple):
     def parse(cls, data: bytes | memoryview) -> PacketHeader:
         """From exactly four bytes."""
         (word,) = _WORD.unpack(data)
-        return cls(word & MAX_PIECE, word >> 24)
+        return cls(word & 0xFFFFFF, word >> 24)
 
     def serialize(self) -> bytes:
         """To four bytes."""
