@@ -17,7 +17,6 @@ import pytest
 
 import innoclone
 from clones import booted, rows
-from innoclone.agent.web.metrics import _last_success
 from innoclone.commands import restore as restore_module
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
@@ -34,7 +33,7 @@ from innoclone.errors import (
 from innoclone.files.copying import Method, copy_file
 from innoclone.files.lock import take_lock
 from innoclone.files.manifest import read_manifest
-from innoclone.records.history import RESTORE
+from innoclone.records.history import CLONE, RESTORE, last_successes
 from innoclone.records.verdict import verdict_of
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -144,7 +143,8 @@ def test_mysqld_check(small_clone: Path, small_donor: Server, tmp_path: Path) ->
     assert contents(small_clone) == before
     record = innoclone.history(1)[0]
     assert (record["operation"], record["state"], record["source"]) == ("restore", "Completed", str(small_clone))
-    assert _last_success() != record["ended"], "the agent's metric tells of clones"
+    successes = last_successes()
+    assert successes.get(CLONE) != successes[RESTORE] == record["ended"], "the metrics tell them apart"
 
 
 # ---- or not at all ----------------------------------------------------------------------------------------------
