@@ -6,7 +6,8 @@ import errno
 import fcntl
 import os
 import random
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 
 from innoclone.errors import DiskFull, FileError
-from innoclone.native.library import library
 from innoclone.records.status import Counter
 from innoclone.sinks.blockwriter import FileWriter
 from innoclone.sinks.directory import Target
@@ -104,41 +104,50 @@ def test_a_place_around_the_page_cache(target: Target) -> None:
     writer.close()
 
 
-@pytest.mark.skipif(library is None, reason="without it all is written at once")
-def test_a_full_disk_is_told_with_the_next_piece(target: Target) -> None:
-    """The thread has failed: whoever comes next hears why, and no note says that it is written."""
-    noted: list[int] = []
-    writer = FileWriter(lambda _: os.open("/dev/full", os.O_RDWR), buffer=MIB, old=0, fsync=False, behind=True)
-    writer.begin_stage(FILE, counter := Counter())
-    writer.open(cloned(target, "db/t.ibd", 2 * MIB))
-    writer.write(writer.buffer(), 0)
-    writer.after(lambda: noted.append(1))
-    with pytest.raises(DiskFull):
-        writer.write(writer.buffer(), MIB)
-    writer.drain()
-    writer.close()
-    assert (noted, counter.written) == ([], 0)
-
-
-@pytest.mark.skipif(library is None, reason="without it all is written at once")
-def test_a_piece_stays_as_it_is_until_it_is_written(target: Target) -> None:
-    """The next one comes in other memory; a note is called when its piece is written."""
-    noted: list[int] = []
-    file = cloned(target, "db/t.ibd", 8 * MIB)
+@pytest.fixture
+def written_behind(target: Target) -> Iterator[FileWriter]:
+    """At the beginning of a file of 8 MiB, whose pieces a thread writes."""
     writer = FileWriter(target.open, buffer=MIB, old=0, fsync=False, behind=True)
     writer.begin_stage(FILE, Counter())
-    writer.open(file)
-    for number in range(8):
-        view = writer.buffer()
-        view[:] = bytes([number]) * MIB
-        assert writer.place(number * MIB, MIB) is None
-        assert noted == list(range(max(0, number - 1)))
-        writer.write(view, number * MIB)
-        writer.after(lambda number=number: noted.append(number))  # type: ignore[misc]
-    writer.drain()
+    writer.open(cloned(target, "db/t.ibd", 8 * MIB))
+    if writer.place(0, MIB) is not None:
+        pytest.skip("all is written at once: no native library, or no O_DIRECT here")
+    yield writer
     writer.close()
+
+
+def test_what_failed_is_told_with_the_next_piece(target: Target, written_behind: FileWriter) -> None:
+    """The thread has failed: whoever comes next hears why, and no note says that it is written."""
+    noted: list[int] = []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    written_behind.write(written_behind.buffer(), 0)
+    written_behind.drain()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB // 2, before[1]))
+    try:
+        written_behind.write(written_behind.buffer(), MIB)
+        written_behind.after(lambda: noted.append(1))
+        with pytest.raises(FileError, match=r"can't write .*t\.ibd: File too large"):
+            written_behind.write(written_behind.buffer(), 2 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    written_behind.drain()
+    assert noted == []
+
+
+def test_a_piece_stays_as_it_is_until_it_is_written(target: Target, written_behind: FileWriter) -> None:
+    """The next one comes in other memory; a note is called when its piece is written."""
+    noted: list[int] = []
+    for number in range(8):
+        view = written_behind.buffer()
+        view[:] = bytes([number]) * MIB
+        assert written_behind.place(number * MIB, MIB) is None
+        assert noted == list(range(max(0, number - 1)))
+        written_behind.write(view, number * MIB)
+        written_behind.after(lambda number=number: noted.append(number))  # type: ignore[misc]
+    written_behind.drain()
     assert noted == list(range(8))
-    assert file.path.read_bytes() == b"".join(bytes([number]) * MIB for number in range(8))
+    content = target.place("db/t.ibd", 5).read_bytes()
+    assert content == b"".join(bytes([number]) * MIB for number in range(8))
 
 
 def refusing(pwrite: Callable[..., int], direct: int) -> Callable[..., int]:

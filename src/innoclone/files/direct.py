@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
+from innoclone.files.system import is_in_memory
+
 __all__ = ["DIRECT_MIN", "DirectFile"]
 
 DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor pays
@@ -23,7 +25,10 @@ class DirectFile:
 
     @classmethod
     def of(cls, fd: int) -> DirectFile | None:
-        """For the file that ``fd`` is open on. None where the file system has no O_DIRECT (tmpfs), or without /proc."""
+        """For the file that ``fd`` is open on. None where the file system has no O_DIRECT, or no device (tmpfs, which
+        takes the flag all the same since Linux 6.6), or without /proc."""
+        if is_in_memory(fd):
+            return None
         try:
             return cls(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC))
         except OSError:

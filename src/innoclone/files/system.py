@@ -20,6 +20,7 @@ __all__ = [
     "file_error",
     "is_cached",
     "is_hole",
+    "is_in_memory",
     "punch_hole",
     "start_writeback",
     "sync_directory",
@@ -38,6 +39,7 @@ _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 MAP_FAILED = ctypes.c_void_p(-1).value
 KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+IN_MEMORY = {0x01021994, 0x858458F6}  # linux/magic.h: tmpfs, ramfs
 
 
 def file_error(error: OSError, doing: str) -> CloneError:
@@ -58,6 +60,12 @@ def allocate(fd: int, length: int) -> None:
     """
     if length and _libc.fallocate(fd, 0, 0, length) and (number := ctypes.get_errno()) in (errno.ENOSPC, errno.EDQUOT):
         raise OSError(number, os.strerror(number))
+
+
+def is_in_memory(fd: int) -> bool:
+    """Whether a file is on no device at all (statfs(2), of which the type is the first word); False if unknown."""
+    facts = (ctypes.c_long * 64)()
+    return _libc.fstatfs(fd, facts) == 0 and facts[0] in IN_MEMORY
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

@@ -2,8 +2,8 @@
 
 * Blocks of FILE COPY of large files go around the page cache (`DirectFile`).
 * Single pages, small files, and what has holes goes through the page cache.
-* Where nothing has to be looked at first, the native library writes: in the call that receives (`place`), or, where
-  processors are left for that, in a thread of its own while the next piece is received (`Behind`).
+* Where nothing has to be looked at first, the native library writes: in the call that receives (`place`), or, around
+  the page cache, in a thread of its own while the next piece is received (`Behind`).
 * An adopted file is compared with what comes, and gets the pages that differ.
 """
 
@@ -109,7 +109,7 @@ class FileWriter:
     def write(self, view: memoryview, offset: int) -> None:
         """Write it. Raises a file error."""
         self.drain()
-        if self._behind is None or self._looks or self._fd < 0 or len(view) < LEAST_BEHIND:
+        if self._behind is None or not self._goes_behind(len(view)):
             self._write_now(view, offset)
             return
         self._behind.give(view, self._place(offset, len(view)))
@@ -137,9 +137,14 @@ class FileWriter:
 
     def place(self, offset: int, count: int) -> Place | None:
         """Where the native library may write; see `innoclone.stream.sink.BlockWriter.place`."""
-        if self._fd < 0 or self._looks or (self._behind is not None and count >= LEAST_BEHIND):
+        if self._fd < 0 or self._looks or self._goes_behind(count):
             return None
         return self._place(offset, count)
+
+    def _goes_behind(self, count: int) -> bool:
+        """Whether the thread is worth it: where a device is waited for. Into memory it would but take turns with us."""
+        waits = self._behind is not None and self._direct is not None and self._direct.descriptor >= 0
+        return waits and self._fd >= 0 and count >= LEAST_BEHIND
 
     def _place(self, offset: int, count: int) -> Place:
         direct = self._direct is not None and self._direct.fits(offset, count)
