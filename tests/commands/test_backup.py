@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from innoclone.commands.backup import BackupResult, backup
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.commands.restore import RestoreResult
-from innoclone.commands.storecare import forget_snapshots, list_store, make_store, prune_store, verify_store
+from innoclone.commands.storecare import forget_snapshots, list_store, prune_store, verify_store
 from innoclone.commands.storeoptions import BackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import verify
@@ -45,16 +44,6 @@ from innoclone.store.persistent import Persistent
 from innoclone.transport.endpoint import Endpoint
 from restores import contents, folders, linked_clone, rewrite
 from stores import FaultyObjects, S3Server
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> StoreAccess:
-    """A new store in a folder."""
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(found, encrypted=True, single_writer=False)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -24,15 +23,6 @@ from innoclone.server.mysqld import Server
 from innoclone.transport.endpoint import Endpoint, SslMode
 from restores import linked_clone, rewrite
 from servers import endpoint_of
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> StoreAccess:
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(found, encrypted=True, single_writer=False)
-    return found
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from innoclone.commands.boot import boot
 from innoclone.commands.deltarestore import KEPT, refuse_foreign
 from innoclone.commands.options import BootOptions
 from innoclone.commands.restore import RestoreResult
-from innoclone.commands.storecare import make_store
 from innoclone.commands.storeoptions import BackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import (
@@ -38,15 +37,6 @@ from innoclone.store.persistent import Persistent
 from restores import contents, restored
 from servers import ServerFactory
 from stores import FaultyObjects
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> StoreAccess:
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(found, encrypted=True, single_writer=False)
-    return found
 
 
 @pytest.fixture
