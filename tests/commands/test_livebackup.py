@@ -86,7 +86,7 @@ def test_every_table_and_little_room(donor: Server, access: StoreAccess, tmp_pat
     watching.join()
     assert most < first.size / 4
     second = backup_live(options)
-    assert second.changed < first.changed  # a server that was just filled still flushes and purges, how much is its affair
+    assert second.changed < first.changed  # how much it flushed and purged meanwhile is its affair
     restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "new"))
     report = verify(VerifyOptions(tmp_path / "new", options.donor))
     assert report.tables
