@@ -1,8 +1,9 @@
 """Increments of `bench/donor`: an earlier clone is brought up to date over a network, from ``innoclone serve``.
 
 The donor is the data of a server that is started, has pages changed at random, and is shut down; what it has then is
-served. Over loopback, and (with root) over a link of our own with a rate. Beside it, if it is installed, rsync brings a
-copy of its own up to date from its own daemon, over the same link. All files are dropped from the page cache before.
+served. Over loopback, and (with root) over a link of our own with a rate. Beside it, over the same link: a scan of all
+pages for newer LSNs (`bench.pagescan`), and rsync from its own daemon, if it is installed; each has a copy of its own. All
+files are dropped from the page cache before.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from innoclone.stream.pagecheck import find_tablespaces
 __all__ = ["PARTS", "Link", "Row", "measure_increments"]
 
 PAGE, BLOCK = 16384, 1 << 20
+PAGE_SCAN = (sys.executable, "-m", "bench.pagescan")
 PARTS = (0.0, 0.001, 0.01, 0.1)
 # To reach with 1 % changed, of the full clone's time; and always, of the changed pages' and of the database's bytes.
 TIME = {"loopback": 0.5, "shaped": 0.1}
@@ -138,7 +140,7 @@ class _Increments:
 
     def run(self, parts: Sequence[float], seed: int) -> Link:
         """A base, a full clone, and one increment for each part; ``seed``: other pages for each link."""
-        source, base, copy = (self.work / name for name in ("source", "base", "copy"))
+        source, base, copy, scanned = (self.work / name for name in ("source", "base", "copy", "scanned"))
         size = sum((source / name).stat().st_size for name in find_tablespaces(source))
         link = Link(self.name, size)
         with serving(self._served, self.password) as there:
@@ -147,8 +149,8 @@ class _Increments:
             shutil.rmtree(self.work / "full")
         link.rows.append(Row("full clone", 1.0, size // PAGE, seconds, wire))
         has_rsync = shutil.which("rsync") is not None
-        if has_rsync:
-            shutil.copytree(source, copy)
+        for directory in (scanned, copy) if has_rsync else (scanned,):
+            shutil.copytree(source, directory)
         for part in parts:
             self._change(part, seed)
             pages = _differing_pages(source, base)
@@ -156,13 +158,18 @@ class _Increments:
                 ours = partial(self._clone, there.port, base, "--incremental=require")
                 seconds, wire = self._timed(ours, source, base)
             link.rows.append(Row("innoclone", part, pages, seconds, wire))
+            with self._scanner(source) as port:
+                seconds, wire = self._timed(partial(self._take_scan, port, scanned), source, scanned)
+            if left := _differing_pages(source, scanned):
+                raise SystemExit(f"the scan of pages left {left} others than the donor's")
+            link.rows.append(Row("page scan", part, pages, seconds, wire))
             if has_rsync:
                 with self._rsync_daemon(source) as port:
                     seconds, wire = self._timed(partial(self._rsync, port, copy), source, copy)
                 link.rows.append(Row("rsync", part, pages, seconds, wire))
             print("  " + "; ".join(f"{row.program}, {part:.1%}: {row.seconds:.2f} s, {row.wire / 1e6:.1f} MB"
                                    for row in link.rows if row.part == part), flush=True)  # fmt: skip
-        for directory in (base, copy):
+        for directory in (base, copy, scanned):
             shutil.rmtree(directory, ignore_errors=True)
         return link
 
@@ -180,6 +187,9 @@ class _Increments:
     def _rsync(self, port: int, target: Path) -> None:
         command = ["rsync", "--archive", "--inplace", "--delete", f"rsync://{self.host}:{port}/source/", f"{target}/"]
         run_measured([*self.prefix, *command])
+
+    def _take_scan(self, port: int, target: Path) -> None:
+        run_measured([*self.prefix, *PAGE_SCAN, "take", self.host, str(port), str(target)])
 
     def _timed(self, run: partial[None], *directories: Path) -> tuple[float, int]:
         """Seconds and bytes. What others disturbed ends it all: an increment can't be taken anew."""
@@ -206,6 +216,16 @@ class _Increments:
             server.stop(timeout=600)
         finally:
             server.kill()
+
+    @contextmanager
+    def _scanner(self, source: Path) -> Iterator[int]:
+        command = [*PAGE_SCAN, "serve", self.host, str(source)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            try:
+                assert child.stdout is not None
+                yield int(child.stdout.readline())
+            finally:
+                child.terminate()
 
     @contextmanager
     def _rsync_daemon(self, source: Path) -> Iterator[int]:

@@ -52,8 +52,9 @@ class FileWriter:
         self._allocates = allocates
         self._opener, self._fsync = opener, fsync
         self._buffer = aligned_memory(buffer)  # page-aligned, as O_DIRECT wants it
-        self._behind = _behind() if behind and buffer >= LEAST_BEHIND else None
-        self._other = aligned_memory(buffer) if self._behind is not None else self._buffer
+        self._wants_behind = behind and buffer >= LEAST_BEHIND
+        self._behind: Behind | None = None  # from the first file on that it is worth it for
+        self._other = self._buffer
         self._given: tuple[memoryview, int] | None = None  # to the thread: bytes, and their offset in the file
         self._notes: list[Callable[[], None]] = []  # for when they are written
         self._old = memoryview(bytearray(old))
@@ -95,12 +96,21 @@ class FileWriter:
         self._looks = bool(file.hole_block or file.adopted)
         if self._stage is StageNumber.FILE_COPY and file.size >= DIRECT_MIN and not self._looks:
             self._direct = DirectFile.of(self._fd)
+            if self._wants_behind and self._direct is not None:
+                self._write_behind()
             is_new = os.fstat(self._fd).st_size < file.metadata.size
             if self._allocates and is_new and file.metadata.allocated >= file.metadata.size:  # it has no holes
                 try:
                     allocate(self._fd, file.metadata.size)
                 except OSError as error:
                     raise file_error(error, f"can't write {file.path}") from error
+
+    def _write_behind(self) -> None:
+        """From now on, if there is a thread for it; it isn't asked for twice."""
+        self._wants_behind = False
+        self._behind = _behind()
+        if self._behind is not None:
+            self._other = aligned_memory(self.buffer_size)
 
     def buffer(self) -> memoryview:
         """Memory for the next piece: not that of the one that is still being written."""
