@@ -2,8 +2,8 @@
 
 The donor is the data of a server that is started, has pages changed at random, and is shut down; what it has then is
 served. Over loopback, and (with root) over a link of our own with a rate. Beside it, over the same link: a scan of all
-pages for newer LSNs (`bench.pagescan`), and rsync from its own daemon, if it is installed; each has a copy of its own. All
-files are dropped from the page cache before.
+pages for newer LSNs (`bench.pagescan`), and rsync from its own daemon, if it is installed; each has a copy of its own.
+All files are dropped from the page cache before.
 """
 
 from __future__ import annotations
