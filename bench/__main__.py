@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from pathlib import Path
 from bench.chart import draw
 from bench.measure import CommandFailed, Meter, Sample, compile_ours, forget_files
 from bench.methods import METHODS, Method, NotAvailable
+from bench.openssl import python_of, version_of
 from bench.others import refuse_company, undisturbed
 from bench.publishing import ROOT, publish
 from bench.report import Results, aligned, as_json, summary, table, targets
@@ -195,8 +197,16 @@ def _facts(options: argparse.Namespace, servers: Servers) -> dict[str, str | int
         "MySQL": servers.programs.version,
         "machine": f"{os.cpu_count()} processors, {memory / 2**30:.0f} GiB memory, {platform.machine()}",
         "system": f"Linux {platform.release()}, Python {platform.python_version()}, {_file_system(servers.work)}",
+        "OpenSSL": _openssl(servers),
         "load on the donor": f"{LOAD_THREADS} connections, at most {LOAD_THREADS / LOAD_PAUSE:.0f} transactions/s",
     }
+
+
+def _openssl(servers: Servers) -> str:
+    """Of Python, and the server's own, if it has one."""
+    python = python_of(servers.programs)
+    theirs = "not the server's own" if python is None else version_of(python)
+    return f"{ssl.OPENSSL_VERSION} (Python), {theirs} (server)"
 
 
 def _file_system(path: Path) -> str:

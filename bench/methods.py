@@ -11,6 +11,7 @@ from pathlib import Path
 from pymysql.cursors import Cursor
 
 from bench.measure import Meter, Sample
+from bench.openssl import python_of
 from bench.servers import Servers
 from innoclone.sandbox.server import ACCOUNT
 
@@ -53,6 +54,16 @@ def _ours(*options: str, program: Sequence[str] = PROGRAM) -> Callable[[Servers,
         """The donor over TCP; its password is for the environment."""
         command = [*program, "clone", f"mysql://{ACCOUNT}@127.0.0.1:{meter.donor.port}", str(target), *options]
         return meter.run(lambda: meter.child(command, {"MYSQL_PWD": servers.password}), lambda: _size(target))
+
+    return clone
+
+
+def _ours_with_the_servers_openssl(*options: str) -> Callable[[Servers, Path, Meter], Sample]:
+    def clone(servers: Servers, target: Path, meter: Meter) -> Sample:
+        python = python_of(servers.programs)
+        if python is None:
+            raise NotAvailable("the server has no OpenSSL of its own")
+        return _ours(*options, program=(*python, "-m", "innoclone"))(servers, target, meter)
 
     return clone
 
@@ -169,6 +180,10 @@ def _pairs() -> list[Method]:
             Method(
                 f"ours-tls-{n}", f"innoclone, TLS, {many}", "ours", _ours(*common, "--ssl-mode=REQUIRED"),
                 f"stock-tls-{n}",
+            ),
+            Method(
+                f"ours-openssl-{n}", f"innoclone, TLS by the server's OpenSSL, {many}", "ours",
+                _ours_with_the_servers_openssl(*common, "--ssl-mode=REQUIRED"), f"stock-tls-{n}",
             ),
             Method(f"stock-tls-{n}", f"stock CLONE, TLS, {many}", "stock", _stock(n, tls=True)),
             Method(f"ours-zstd-{n}", f"innoclone, zstd, {many}", "ours", _ours(*zstd), f"stock-zlib-{n}", slow=True),

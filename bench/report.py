@@ -102,8 +102,12 @@ def targets(results: Results) -> list[Target]:
     found = []
     for n in (1, 4):
         many = f"{n} connection{'s' if n > 1 else ''}"
-        for kind, name, cpu in (("plain", "plain", 1.2), ("tls", "TLS", 1.1)):
-            pair = (f"ours-{kind}-{n}", f"stock-{kind}-{n}")
+        for kind, stock, name, cpu in (
+            ("plain", "plain", "plain", 1.2),
+            ("tls", "tls", "TLS", 1.1),
+            ("openssl", "tls", "TLS by the same OpenSSL", 1.1),
+        ):
+            pair = (f"ours-{kind}-{n}", f"stock-{stock}-{n}")
             limit = 0.9 if results.place == "tmpfs" and kind == "plain" else 1.0
             found += [
                 Target(f"time / stock clone's, {name}, {many}", limit, False, ratio(results, *pair, wall)),
@@ -258,6 +262,9 @@ NOTES = [
     "Donor and recipient share one disk, and each byte is read and written. How long that takes without a server and",
     "without a network is a row of its own; how busy the disk was is a column. In memory nothing waits for a disk:",
     "what is left is the program, and the donor's part, on the same processors.",
+    "",
+    "TLS is taken off by the OpenSSL of Python, which is the machine's, and by the server's own. A row of ours runs",
+    "Python with the server's, so that both have the same; the versions are in the list.",
     "",
     "Nothing else ran on the machine: before and during each run the CPU time and the I/O of all processes but our own",
     "are taken from /proc, and the time that the host takes away; a run during which others had more than 2 % of the",
