@@ -16,6 +16,7 @@ from innoclone.commands.options import CloneOptions
 from innoclone.donor import live, snapshot, upstream
 from innoclone.donor.live import find_live
 from innoclone.donor.offer import Wish
+from innoclone.donor.replay import Replay
 from innoclone.donor.spool import Spool
 from innoclone.donor.upstream import Upstream
 from innoclone.errors import CloneError, CloneRunning, Interrupted
@@ -26,6 +27,7 @@ from innoclone.sandbox.fill import fill
 from innoclone.sandbox.load import Load
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.wire.descriptors import DataDescriptor, StageNumber, StateDescriptor
 from local_clones import assert_sound_copy, booted_copy, checksums
 from servers import ServerFactory, endpoint_of
 from serving import ALONE, endpoint, serving, take
@@ -187,6 +189,52 @@ def test_a_lost_connection_to_the_server_is_made_anew(
         until(lambda: not donor.source.snapshots)
     with booted_copy(programs, target) as server:
         assert checksums(server) == expected
+
+
+def test_connections_lost_at_every_turn_behind_file_copy(
+    programs: Programs, busy: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a stage, and before and after the server hears that one is acknowledged, under load and DDL."""
+    hit: set[tuple[str, StageNumber]] = set()
+
+    def lose(server: Upstream, turn: str, stage: StageNumber) -> None:
+        if (turn, stage) not in hit:
+            hit.add((turn, stage))
+            for connection in server._connections:
+                connection.shut()
+
+    block, end_stage, acknowledge = Upstream._block, Upstream._end_stage, Upstream._acknowledge
+
+    def lost_block(self: Upstream, item: DataDescriptor, replay: Replay) -> None:
+        block(self, item, replay)
+        lose(self, "block", item.stage)
+
+    def lost_end(self: Upstream, end: StateDescriptor) -> None:
+        end_stage(self, end)
+        lose(self, "heard", end.stage)
+
+    def unheard(self: Upstream, end: StateDescriptor) -> None:
+        if self._has_ended:
+            lose(self, "unheard", end.stage)
+        acknowledge(self, end)
+
+    monkeypatch.setattr(Upstream, "_block", lost_block)
+    monkeypatch.setattr(Upstream, "_end_stage", lost_end)
+    monkeypatch.setattr(Upstream, "_acknowledge", unheard)
+    target = tmp_path / "taken"
+    with (
+        Load(busy.connect, threads=2) as load,
+        DdlLoop(busy.connect) as ddl,
+        serving(find_live(endpoint_of(busy)), tmp_path, limits=Limits(data=64)) as donor,
+    ):
+        clone(CloneOptions(endpoint(donor.port), target, threads=2))
+        assert [course.error for course in donor.courses] == [None]
+    assert (load.errors, ddl.errors) == ([], [])
+    stages = (StageNumber.FILE_COPY, StageNumber.PAGE_COPY, StageNumber.REDO_COPY)
+    assert hit == {(turn, stage) for turn in ("unheard", "heard") for stage in stages} | {
+        ("block", stage) for stage in stages[1:]
+    }
+    assert_sound_copy(programs, target)
 
 
 @pytest.mark.parametrize("how", ["KILL", "UNINSTALL"])

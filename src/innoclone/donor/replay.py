@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from innoclone.donor.plans import Block, StoredFile
 from innoclone.donor.spool import Spool
-from innoclone.wire.descriptors import DataDescriptor, FileMetadata, StateDescriptor
+from innoclone.records.chunks import Found
+from innoclone.wire.descriptors import ChunkInfo, DataDescriptor, FileMetadata, StateDescriptor
 
 __all__ = ["Replay"]
 
@@ -26,6 +27,7 @@ class Replay:
         self._listed: dict[int, FileMetadata] = {}
         self._dropped: set[int] = set()
         self._chunks: dict[int, tuple[int, int]] = {}  # where each begins in the spool, and its blocks
+        self._last = 0, 0  # chunk and block
 
     # ---- filling -------------------------------------------------------------------------------------------
 
@@ -43,11 +45,18 @@ class Replay:
         """A block. Those of a chunk come one after another."""
         at, count = self._chunks.get(data.chunk, (self._spool.size, 0))
         self._chunks[data.chunk] = at, count + 1
+        self._last = data.chunk, data.block
         self._spool.append(_HEAD.pack(data.block, data.index, data.length, data.offset, data.file_size) + content)
 
-    def follows(self, data: DataDescriptor, last: int) -> bool:
-        """Whether a block may come behind one of chunk ``last``."""
-        return data.chunk == last or data.chunk not in self._chunks
+    def follows(self, data: DataDescriptor) -> bool:
+        """Whether a block may come now: those of a chunk come one after another."""
+        return data.chunk == self._last[0] or data.chunk not in self._chunks
+
+    def there(self) -> ChunkInfo:
+        """What came so far, for a server that is to go on: it sends one chunk after another."""
+        chunk, block = self._last
+        done = dict.fromkeys(self._chunks.keys() - {chunk}, 0)
+        return Found(self._start.stage, self.chunks, done, {chunk: block} if chunk else {}).info()
 
     # ---- sending -------------------------------------------------------------------------------------------
 

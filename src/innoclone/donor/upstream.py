@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from innoclone.donor.offer import Wish
@@ -70,7 +70,12 @@ class Upstream:
         self._table: FileTable
         self._reader: Reader
         self._end: StateDescriptor  # of FILE_COPY
-        self._chunks = 0  # of FILE_COPY
+        self._stage = StageNumber.FILE_COPY
+        self._has_ended = False
+        self._chunks = 0  # of the stage
+        self._found: dict[StageNumber, Replay] = {}
+        self._replay: Replay | None = None  # of the stage, if it is kept
+        self._changes: list[FileMetadata] = []  # by DDL, since the last stage
         self._renewed = 0.0
 
     @property
@@ -95,7 +100,7 @@ class Upstream:
         self._connections = [master]
         self._connections.append(self._access.connect())
         self._table = FileTable(_Names(), version_number(self.parameters.version), verify=False)
-        self._execute(resumed=False)
+        self._execute(resumed=None)
         while True:
             item = self._next()
             if isinstance(item, StateDescriptor):
@@ -112,15 +117,7 @@ class Upstream:
 
     def claim(self) -> None:
         """Say that we have all chunks, on a new connection, and make the server wait for the acknowledgement."""
-        self.shut()
-        self._connections = [self._access.connect()]
-        self._connections.append(self._access.connect())
-        ours = self._session.locator
-        locator = Locator(
-            ours.clone_id, ours.snapshot_id, ours.index, StageNumber.FILE_COPY, True, all_chunks(self._chunks)
-        )
-        reinit(self._connections[0], self._session, locator)
-        self._execute(resumed=True)
+        self._resume()
         while not isinstance(item := self._next(), StateDescriptor):
             pass
         if item.is_start or item.stage is not StageNumber.FILE_COPY:
@@ -132,18 +129,32 @@ class Upstream:
         try:
             heed_waiting_donor(self._connections[0])
         except NetworkError as error:
-            self._reclaim(error)
+            self._reclaim(error, self.claim)
         if time.monotonic() - self._renewed > timings.RENEW:
             self.claim()
 
-    def _reclaim(self, lost: NetworkError) -> None:
+    def _resume(self) -> None:
+        """New connections, on which the server sends what is not here yet of the stage."""
+        self.shut()
+        self._connections = [self._access.connect()]
+        self._connections.append(self._access.connect())
+        ours = self._session.locator
+        is_whole = self._has_ended or self._replay is None  # also chunks of which nothing came: their files are gone
+        info = all_chunks(self._chunks) if is_whole else self._found[self._stage].there()
+        locator = Locator(ours.clone_id, ours.snapshot_id, ours.index, self._stage, True, info)
+        reinit(self._connections[0], self._session, locator)
+        self._execute(resumed=self._stage)
+        if self._has_ended:
+            self._reader.leave()
+
+    def _reclaim(self, lost: NetworkError, go_on: Callable[[], None]) -> None:
         """A connection is lost: the server keeps the clone for a while, and recipients read on meanwhile. Raises what
         it says to that, or ``lost`` if it can't be reached."""
         log.warning("the connection to %s was lost, and is made anew: %s", self._access.donor.address, lost.message)
         end = time.monotonic() + BACK_WITHIN
         while True:
             try:
-                self.claim()
+                go_on()
             except (NetworkError, ConnectFailed):
                 if time.monotonic() > end or self._access.stopped.wait(RETRY):
                     raise lost from None
@@ -155,37 +166,49 @@ class Upstream:
     # ---- what comes behind it ------------------------------------------------------------------------------
 
     def follow(self, spool: Spool) -> dict[StageNumber, Replay]:
-        """All files were read: acknowledge that, and keep what comes until the clone is done."""
-        try:
-            self._acknowledge(self._end)
-        except NetworkError as error:
-            self._reclaim(error)
-            self._acknowledge(self._end)
-        self._reader.leave()
-        found: dict[StageNumber, Replay] = {}
-        changes: list[FileMetadata] = []
-        replay: Replay | None = None
-        last = 0
+        """All files were read: acknowledge that, and keep what comes until the clone is done. Where a connection is
+        lost the server goes on behind what is here."""
+        owed: StateDescriptor | None = self._end
+        kept, since = -1, 0.0
+        while True:
+            try:
+                if owed is not None:
+                    self._end_stage(owed)
+                self._keep(spool)
+                break
+            except NetworkError as error:
+                if self._stage is StageNumber.DONE:
+                    break
+                if spool.size != kept:
+                    kept, since = spool.size, time.monotonic()
+                elif time.monotonic() - since > BACK_WITHIN:
+                    raise
+                owed, self._changes = None, []  # the server repeats an END that it got no answer to, and what DDL did
+                self._reclaim(error, self._resume)
+        if self._found.keys() != {StageNumber.PAGE_COPY, StageNumber.REDO_COPY}:
+            raise ProtocolError("the server left a stage out")
+        return self._found
+
+    def _keep(self, spool: Spool) -> None:
+        """What comes on this connection."""
         while (item := self._next()) is not None:
             if isinstance(item, StateDescriptor) and item.is_start:
-                replay, changes, last = self._start(item, changes, spool), [], 0
-                found[item.stage] = replay
+                self._start(item, spool)
             elif isinstance(item, StateDescriptor):
-                self._reader.leave()
-                self._acknowledge(item)
+                self._end_stage(item)
             elif isinstance(item, FileMetadata):
-                self._describe(item, replay, changes)
-            elif isinstance(item, DataDescriptor) and replay is not None:
-                if not replay.follows(item, last):
+                self._describe(item)
+            elif isinstance(item, DataDescriptor) and self._replay is not None:
+                if not self._replay.follows(item):
                     raise ProtocolError(f"chunk {item.chunk} comes in pieces")
-                self._block(item, replay)
-                last = item.chunk
-        found.pop(StageNumber.DONE, None)
-        if found.keys() != {StageNumber.PAGE_COPY, StageNumber.REDO_COPY}:
-            raise ProtocolError("the server left a stage out")
-        return found
+                self._block(item, self._replay)
 
-    def _start(self, item: StateDescriptor, changes: list[FileMetadata], spool: Spool) -> Replay:
+    def _end_stage(self, end: StateDescriptor) -> None:
+        self._reader.leave()
+        self._has_ended = True
+        self._acknowledge(end)
+
+    def _start(self, item: StateDescriptor, spool: Spool) -> None:
         """A stage begins."""
         if item.stage is StageNumber.PAGE_COPY and (names := self._table.missing()):
             raise CloneError(
@@ -194,17 +217,20 @@ class Upstream:
             )
         self._table.begin_stage()
         self._reader.enter(item.stage, item.chunks)
-        return Replay(spool, item, changes)
+        self._stage, self._has_ended, self._chunks = item.stage, False, item.chunks
+        if item.stage is not StageNumber.DONE:
+            self._replay = self._found[item.stage] = Replay(spool, item, self._changes)
+        self._changes = []
 
-    def _describe(self, item: FileMetadata, replay: Replay | None, changes: list[FileMetadata]) -> None:
+    def _describe(self, item: FileMetadata) -> None:
         in_stage = self._reader.in_stage
         self._table.add(item, self._reader.stage, in_stage=in_stage)
-        if not in_stage or replay is None:
-            changes.append(item)
+        if not in_stage or self._replay is None:
+            self._changes.append(item)
         elif item.flags & FileFlag.DELETED:
-            replay.drop(item)
+            self._replay.drop(item)
         else:
-            replay.list(item)
+            self._replay.list(item)
 
     def _block(self, item: DataDescriptor, replay: Replay) -> None:
         self._reader.file_of(item)
@@ -238,10 +264,9 @@ class Upstream:
 
     # ---- inside --------------------------------------------------------------------------------------------
 
-    def _execute(self, *, resumed: bool) -> None:
+    def _execute(self, *, resumed: StageNumber | None) -> None:
         master = self._connections[0]
-        stage = StageNumber.FILE_COPY if resumed else None
-        self._reader = Reader(master, self._table, master=True, resumed=stage, chunks=self._chunks)
+        self._reader = Reader(master, self._table, master=True, resumed=resumed, chunks=self._chunks)
         master.write_packet(Execute().serialize())
 
     def _next(self) -> Item | None:
