@@ -128,11 +128,7 @@ def clone(
     compression = Compression(compress) if isinstance(compress, str) else compress
     status = CloneStatus()
     with contextlib.ExitStack() as kept:
-        if via is None and donor is not None and from_dir is None and remote_innoclone is None:
-            server = server_of(donor, password)
-        else:
-            way = way_from(via, donor, password, from_dir, remote_innoclone, say=status.notes.append)
-            server = kept.enter_context(way).endpoint
+        server = _donor_by(kept, status, donor, password, via, from_dir, remote_innoclone)
         kept.enter_context(watched(status, progress, progress_interval))
         place = Path(directory).absolute()
         choice = CloneOptions(donor=server, directory=place, compression=compression, **with_paths(options))
@@ -238,10 +234,13 @@ def list_clones(folder: str | os.PathLike[str], keep: Policy | None = None) -> L
 
 
 def replace_data(
-    donor: str | Endpoint,
+    donor: str | Endpoint | None,
     managed: Managed,
     *,
     password: str | None = None,
+    via: str | None = None,
+    from_dir: str | None = None,
+    remote_innoclone: str | None = None,
     keep_old_data: bool = False,
     progress: Progress | None = None,
     progress_interval: float = 0.5,
@@ -254,13 +253,12 @@ def replace_data(
     The arguments are those of `clone`; ``options`` are the other fields of `CloneOptions` that count for the copy.
     After an error the server runs on its old data. Raises a `CloneError`.
     """
-    choice = ReplaceOptions(
-        CloneOptions(donor=server_of(donor, password), directory=managed.datadir, **with_paths(options)),
-        managed,
-        keep_old_data=keep_old_data,
-    )
     status = CloneStatus()
-    with watched(status, progress, progress_interval):
+    with contextlib.ExitStack() as kept:
+        server = _donor_by(kept, status, donor, password, via, from_dir, remote_innoclone)
+        copy = CloneOptions(donor=server, directory=managed.datadir, **with_paths(options))
+        choice = ReplaceOptions(copy, managed, keep_old_data=keep_old_data)
+        kept.enter_context(watched(status, progress, progress_interval))
         return replace_operation.replace_data(choice, status=status, stopped=stopped, limits=limits)
 
 
@@ -380,6 +378,17 @@ def history(limit: int | None = None) -> list[dict[str, Any]]:
     """This user's clones that came to an end, the newest ``limit`` of them, oldest first. Raises a file error."""
     records = read_history()
     return records if limit is None else records[max(len(records) - limit, 0) :]
+
+
+def _donor_by(
+    kept: contextlib.ExitStack, status: CloneStatus, donor: str | Endpoint | None, password: str | None,
+    via: str | None, from_dir: str | None, program: str | None,
+) -> Endpoint:  # fmt: skip
+    """The donor that a call names; a way through ssh is there as long as ``kept``."""
+    if via is None and donor is not None and from_dir is None and program is None:
+        return server_of(donor, password)
+    way = way_from(via, donor, password, from_dir, program, say=status.notes.append)
+    return kept.enter_context(way).endpoint
 
 
 def server_of(donor: str | Endpoint, password: str | None) -> Endpoint:

@@ -31,6 +31,7 @@ from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.settings.managedtable import read_managed
 from innoclone.transport.ssh import SshRoute, SshWay
 from local_clones import booted_copy, checksums
 from managed import MakeManaged, assert_old
@@ -220,6 +221,10 @@ def test_a_server_on_a_stored_clone_of_another_host(
         assert done.returncode == status, done.stderr
     assert server.schemas() == {"theirs"}
     sums = "CHECKSUM TABLE theirs.t"
+    assert server.run(sums) == rows(small_donor, sums)
+    server.run("DROP SCHEMA theirs")
+    way = f"ssh://{far.host}"
+    innoclone.replace_data(None, read_managed(config), via=way, from_dir=str(small_clone), remote_innoclone=PROGRAM)
     assert server.run(sums) == rows(small_donor, sums)
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
+RESTARTED = "the suite's recipient was restarted"  # what it was told by SET GLOBAL is forgotten then
 FILES = ("clone_command.inc", "clone_command_send.inc")
 USER, PASSWORD = "innoclone", "clone-secret"
 STATEMENT = "CLONE INSTANCE FROM $USER@$HOST:$PORT IDENTIFIED BY ''"
@@ -132,4 +133,6 @@ def _told_both(text: str, teller: Path) -> str:
             lines.append(f'--exec {teller} "{found[1]}"')
         else:
             lines.append(line)
+            if line.strip() == "--source include/restart_mysqld.inc":
+                lines.append(f'--exec {teller} "{RESTARTED}"')
     return "\n".join(lines) + "\n"
