@@ -98,7 +98,7 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
         return find_live(options.live, options.datadir, relay=options.relay)
     assert options.directory is not None, "the options see to that"
     try:
-        return look(options.directory, options.keyring)
+        return replace(look(options.directory, options.keyring), called=options.called)
     except NotShutDown:
         if options.recover is None:
             raise
