@@ -44,6 +44,10 @@ class LiveArgs:
     block_ddl: Annotated[
         bool, typer.Option("--block-ddl", help="Hold the donor's backup lock meanwhile.", rich_help_panel=LIVE)
     ] = LiveBackupOptions.block_ddl
+    keyring_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The master key in --keyring; default: its newest.", rich_help_panel=LIVE),
+    ] = LiveBackupOptions.keyring_key
 
 
 @expand
@@ -79,7 +83,10 @@ def backup(
         Path | None, typer.Option(metavar="FILE", help="The mysqld for that.", rich_help_panel=TRIAL)
     ] = None,
     keyring: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone, for that.", rich_help_panel=TRIAL)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Of an encrypted server: the file to use, or to make. For --boot-check: to use."
+        ),
     ] = None,
     trial: TrialArgs,
     live: LiveArgs,
@@ -122,7 +129,8 @@ def backup(
         choice = LiveBackupOptions(
             donor=donor, store=access, full=full, spool=live.spool, threads=threads,
             compression=parse_compression(live.compress), block_ddl=live.block_ddl,
-            max_data_bandwidth=max_data_bandwidth,
+            max_data_bandwidth=max_data_bandwidth, keyring=None if keyring is None else keyring.absolute(),
+            keyring_key=live.keyring_key,
         )  # fmt: skip
         out.message(f"backing up {donor} to {url}")
         with out.watch(status):
