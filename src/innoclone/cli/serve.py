@@ -150,6 +150,7 @@ def serve(
         return _serve_stdio(directory, live, settings, files, replace(output, quiet=True).open())
     from innoclone.commands.serve import new_password
     from innoclone.commands.serve import serve as run
+    from innoclone.report.aside import Aside
     from innoclone.report.recipients import RecipientLines
 
     out = output.open()
@@ -179,9 +180,13 @@ def serve(
             | ({} if given else {"password": options.password}),
         )
 
-    log_to(out)
     lines = RecipientLines(out, interval=1.0 if output.verbose else 10.0)
-    taken = run(options, ready=ready, look_at=lines.look, ended=lines.ended)
+    with Aside() as aside:
+        log_to(out, aside.say)
+        taken = run(
+            options, ready=ready, look_at=lambda takings: aside.say(partial(lines.look, takings)),
+            ended=lambda taking: aside.say(partial(lines.ended, taking)),
+        )  # fmt: skip
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()
