@@ -185,6 +185,22 @@ def test_a_store_from_the_first_backup_to_the_last_key(donor: Server, small_clon
     assert contents(tmp_path / "new") == contents(small_clone)
     with pytest.raises(UsageError, match="no clone"):
         innoclone.backup(dsn(donor), store)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    checked = innoclone.store_boot_check(store, first.snapshot, scratch=scratch)
+    assert (checked.snapshot, checked.binlog_file) == (first.snapshot, first.binlog_file)
+    assert innoclone.verify_snapshot(store, first.snapshot, scratch=scratch).pages.pages == checked.pages
+    there = innoclone.StoredPlace(store, first.snapshot)
+    assert {row.kind for row in innoclone.diff_places(tmp_path / "new", there)} == {"equal"}
+    assert "changed" in {row.kind for row in innoclone.diff_places(there, innoclone.StoredPlace(store, live.snapshot))}
+    stopped, said = threading.Event(), []
+
+    def ready(serving: innoclone.Serving) -> None:
+        said.append(serving.port)
+        stopped.set()
+
+    taken = innoclone.serve_snapshot(store, password="x", port=0, scratch=scratch, ready=ready, stopped=stopped)
+    assert (taken, len(said), list(scratch.iterdir())) == (0, 1, [])
     assert len(innoclone.store_forget(store, keep=innoclone.Policy(last=1), dry_run=True).gone) == 1
     assert [one.id for one in innoclone.store_forget(store, [first.snapshot]).gone] == [first.snapshot]
     assert innoclone.store_prune(store, grace=0).removed_size > 0

@@ -23,6 +23,7 @@ SAME = {
     (options.RestoreOptions, keywords.RestoreKeywords): {"clone", "directory"},
     (storeoptions.BackupOptions, keywords.BackupKeywords): {"clone", "store"},
     (storeoptions.LiveBackupOptions, keywords.LiveBackupKeywords): {"donor", "store", "compression"},
+    (storeoptions.BootCheckOptions, keywords.BootCheckKeywords): {"store", "snapshot"},
     (storeoptions.StoreRestoreOptions, keywords.StoreRestoreKeywords): {"store", "snapshot", "directory"},
     (options.BootOptions, keywords.BootKeywords): {"directory"},
     (options.VerifyOptions, keywords.VerifyKeywords): {"directory", "against"},

@@ -23,6 +23,12 @@ class Plain:
     two: str = "2"
 
 
+@ours.dataclass(frozen=True, slots=True)
+class Slotted:
+    one: int
+    two: str = "2"
+
+
 def make(dataclass, **options):
     """A class with what ours have: a constant, defaults, a factory, a secret, and a look at the values."""
 
@@ -168,5 +174,7 @@ def test_inherited_fields(dataclass):
         More(-1)
 
 
-def test_pickled():
-    assert pickle.loads(pickle.dumps(Plain(1))) == Plain(1)  # noqa: S301
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+def test_pickled_and_copied(kind):
+    assert pickle.loads(pickle.dumps(kind(1))) == kind(1)  # noqa: S301
+    assert copy.copy(kind(1, "x")) == copy.deepcopy(kind(1, "x")) == kind(1, "x")

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     )
     from innoclone.commands.backup import BackupResult
     from innoclone.commands.boot import BootResult
+    from innoclone.commands.bootcheck import BootChecked
     from innoclone.commands.clone import CloneResult
+    from innoclone.commands.diff import Difference
     from innoclone.commands.inspect import Condition, DirectoryStatus
     from innoclone.commands.listing import Listing
     from innoclone.commands.local import LocalResult
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from innoclone.commands.restore import RestoreResult
     from innoclone.commands.serve import Serving
     from innoclone.commands.storecare import Forgotten, StoreListing
+    from innoclone.commands.storediff import StoredPlace
     from innoclone.commands.storeoptions import StoreAccess
     from innoclone.commands.verify import VerifyReport
     from innoclone.donor.takings import Taking
@@ -51,8 +54,11 @@ if TYPE_CHECKING:
     from innoclone.storeapi import (
         backup,
         backup_server,
+        diff_places,
         restore_snapshot,
+        serve_snapshot,
         store_add_key,
+        store_boot_check,
         store_forget,
         store_info,
         store_init,
@@ -61,17 +67,20 @@ if TYPE_CHECKING:
         store_prune,
         store_remove_key,
         store_verify,
+        verify_snapshot,
     )
     from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "BackupResult",
+    "BootChecked",
     "BootResult",
     "CloneError",
     "CloneResult",
     "CloneStatus",
     "Compression",
     "Condition",
+    "Difference",
     "DirectoryStatus",
     "Endpoint",
     "Forgotten",
@@ -88,6 +97,7 @@ __all__ = [
     "SslMode",
     "StoreAccess",
     "StoreListing",
+    "StoredPlace",
     "Taking",
     "VerifyReport",
     "__version__",
@@ -96,6 +106,7 @@ __all__ = [
     "boot",
     "check",
     "clone",
+    "diff_places",
     "discard",
     "endpoint",
     "history",
@@ -106,9 +117,11 @@ __all__ = [
     "restore",
     "restore_snapshot",
     "serve",
+    "serve_snapshot",
     "status",
     "stop",
     "store_add_key",
+    "store_boot_check",
     "store_forget",
     "store_info",
     "store_init",
@@ -118,16 +131,19 @@ __all__ = [
     "store_remove_key",
     "store_verify",
     "verify",
+    "verify_snapshot",
 ]
 
 _HOMES = {
     "BackupResult": "commands.backup",
+    "BootChecked": "commands.bootcheck",
     "BootResult": "commands.boot",
     "CloneError": "errors",
     "CloneResult": "commands.clone",
     "CloneStatus": "records.status",
     "Compression": "transport.endpoint",
     "Condition": "commands.inspect",
+    "Difference": "commands.diff",
     "DirectoryStatus": "commands.inspect",
     "Endpoint": "transport.endpoint",
     "Forgotten": "commands.storecare",
@@ -144,6 +160,7 @@ _HOMES = {
     "SslMode": "transport.endpoint",
     "StoreAccess": "commands.storeoptions",
     "StoreListing": "commands.storecare",
+    "StoredPlace": "commands.storediff",
     "Taking": "donor.takings",
     "VerifyReport": "commands.verify",
     "backup": "storeapi",
@@ -151,6 +168,7 @@ _HOMES = {
     "boot": "api",
     "check": "api",
     "clone": "api",
+    "diff_places": "storeapi",
     "discard": "api",
     "endpoint": "api",
     "history": "api",
@@ -161,9 +179,11 @@ _HOMES = {
     "restore": "api",
     "restore_snapshot": "storeapi",
     "serve": "api",
+    "serve_snapshot": "storeapi",
     "status": "api",
     "stop": "api",
     "store_add_key": "storeapi",
+    "store_boot_check": "storeapi",
     "store_forget": "storeapi",
     "store_info": "storeapi",
     "store_init": "storeapi",
@@ -173,6 +193,7 @@ _HOMES = {
     "store_remove_key": "storeapi",
     "store_verify": "storeapi",
     "verify": "api",
+    "verify_snapshot": "storeapi",
 }
 
 

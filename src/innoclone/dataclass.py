@@ -50,6 +50,8 @@ def _finished(cls: type, *, frozen: bool, kw_only: bool, eq: bool, slots: bool) 
         methods["__hash__"] = _hash(key) if frozen else None
     if frozen:
         methods |= {"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete}
+    if frozen and slots:
+        methods |= _copied_by(tuple(field.name for field in fields))
     for name, method in methods.items():
         if name not in own:
             setattr(cls, name, method)
@@ -112,6 +114,19 @@ def _hash(key: Callable[[object], object]) -> Callable[[object], int]:
         return hash(key(self))
 
     return __hash__
+
+
+def _copied_by(names: tuple[str, ...]) -> dict[str, Any]:
+    """What `copy` and `pickle` call: by themselves they set slots in a way that a frozen class refuses."""
+
+    def __getstate__(self: object) -> list[object]:
+        return [getattr(self, name) for name in names]
+
+    def __setstate__(self: object, state: list[object]) -> None:
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    return {"__getstate__": __getstate__, "__setstate__": __setstate__}
 
 
 def _refuse_to_set(self: object, name: str, value: object) -> None:

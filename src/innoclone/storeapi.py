@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from innoclone.api import Progress, server_of, watched
-from innoclone.commands import storecare
+from innoclone.api import Progress, serve, server_of, watched
+from innoclone.commands import bootcheck, storecare, storediff
 from innoclone.commands.backup import BackupResult
 from innoclone.commands.backup import backup as backup_clone
-from innoclone.commands.keywords import BackupKeywords, LiveBackupKeywords, StoreRestoreKeywords, with_paths
+from innoclone.commands.bootcheck import BootChecked
+from innoclone.commands.diff import Difference
+from innoclone.commands.keywords import (
+    BackupKeywords,
+    BootCheckKeywords,
+    LiveBackupKeywords,
+    ServeKeywords,
+    StoreRestoreKeywords,
+    with_paths,
+)
 from innoclone.commands.livebackup import backup_live
 from innoclone.commands.restore import RestoreResult
+from innoclone.commands.serve import Serving
 from innoclone.commands.storecare import Forgotten, StoreListing
-from innoclone.commands.storeoptions import BackupOptions, LiveBackupOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storediff import StoredPlace
+from innoclone.commands.storeoptions import (
+    BackupOptions,
+    BootCheckOptions,
+    LiveBackupOptions,
+    StoreAccess,
+    StoreRestoreOptions,
+)
 from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.storescratch import restored_to_serve
+from innoclone.commands.verify import VerifyReport
 from innoclone.errors import UsageError
 from innoclone.records.limits import Limits
 from innoclone.records.retention import Policy
@@ -29,8 +48,9 @@ from innoclone.store.keys import KeyEntry, secret_of
 from innoclone.transport.endpoint import Compression, Endpoint
 
 __all__ = [
-    "backup", "backup_server", "restore_snapshot", "store_add_key", "store_forget", "store_info", "store_init",
-    "store_keys", "store_list", "store_prune", "store_remove_key", "store_verify",
+    "backup", "backup_server", "diff_places", "restore_snapshot", "serve_snapshot", "store_add_key", "store_boot_check",
+    "store_forget", "store_info", "store_init",
+    "store_keys", "store_list", "store_prune", "store_remove_key", "store_verify", "verify_snapshot",
 ]  # fmt: skip
 
 
@@ -137,6 +157,81 @@ def store_verify(
     with watched(status, progress, progress_interval):
         return storecare.verify_store(
             store, snapshot, read_data=read_data, subset=subset, threads=threads, status=status, stopped=stopped
+        )
+
+
+def store_boot_check(
+    store: StoreAccess,
+    snapshot: str = "latest",
+    *,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    **options: Unpack[BootCheckKeywords],
+) -> BootChecked:
+    """Restore a snapshot for a while, let a private mysqld come up on it, and note what was found beside it.
+
+    ``options`` are the other fields of `BootCheckOptions` (``scratch``, ``mysqld``, ...). Raises a `CloneError`.
+    """
+    choice = BootCheckOptions(store=store, snapshot=snapshot, **with_paths(options))
+    status = CloneStatus()
+    with watched(status, progress, progress_interval):
+        return bootcheck.boot_check(choice, status=status, stopped=stopped)
+
+
+def verify_snapshot(
+    store: StoreAccess,
+    snapshot: str = "latest",
+    *,
+    against: str | Endpoint | None = None,
+    password: str | None = None,
+    progress: Progress | None = None,
+    progress_interval: float = 0.5,
+    stopped: threading.Event | None = None,
+    **options: Unpack[BootCheckKeywords],
+) -> VerifyReport:
+    """Restore a snapshot for a while and check it as `verify` does a clone, with ``against`` also against that server.
+
+    ``options`` are the other fields of `BootCheckOptions`. Raises what `verify` does.
+    """
+    server = None if against is None else server_of(against, password)
+    choice = BootCheckOptions(store=store, snapshot=snapshot, **with_paths(options))
+    status = CloneStatus()
+    with watched(status, progress, progress_interval):
+        return bootcheck.verify_snapshot(choice, server, status=status, stopped=stopped)
+
+
+def diff_places(
+    old: str | os.PathLike[str] | StoredPlace, new: str | os.PathLike[str] | StoredPlace
+) -> list[Difference]:
+    """What differs between two clones, or snapshots in stores: a row for each tablespace. Raises a `CloneError`."""
+    sides = [one if isinstance(one, StoredPlace) else Path(one).absolute() for one in (old, new)]
+    return list(storediff.diff_places(*sides)[0])
+
+
+def serve_snapshot(
+    store: StoreAccess,
+    snapshot: str = "latest",
+    *,
+    password: str,
+    user: str = "clone",
+    scratch: str | os.PathLike[str] | None = None,
+    ready: Callable[[Serving], None] | None = None,
+    stopped: threading.Event | None = None,
+    limits: Limits | None = None,
+    **options: Unpack[ServeKeywords],
+) -> int:
+    """Restore a snapshot to a folder in ``scratch`` and serve it as `innoclone.api.serve` does a clone; how many took
+    it in full.
+
+    The folder is removed in the end. ``options`` are those of `innoclone.api.serve`. Raises a `CloneError`.
+    """
+    place = None if scratch is None else Path(scratch).absolute()
+    choice = BootCheckOptions(store=store, snapshot=snapshot, scratch=place, keyring=options.get("keyring"))
+    with restored_to_serve(choice, stopped=stopped) as found:
+        options["called"] = found.address
+        return serve(
+            found.directory, password=password, user=user, ready=ready, stopped=stopped, limits=limits, **options
         )
 
 

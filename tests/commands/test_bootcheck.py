@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from innoclone.commands import bootcheck
+from innoclone.commands import storescratch
 from innoclone.commands.backup import backup
 from innoclone.commands.bootcheck import boot_check, verify_snapshot
 from innoclone.commands.diff import diff
@@ -18,6 +18,7 @@ from innoclone.commands.storecare import forget_snapshots, list_store, make_stor
 from innoclone.commands.storediff import StoredPlace, diff_places
 from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, LiveBackupOptions, StoreAccess
 from innoclone.errors import CloneError, DiskSpace, StoreMissing, VerifyFailed
+from innoclone.records.history import BOOT_CHECK, read_history
 from innoclone.records.retention import Policy
 from innoclone.server.mysqld import Server
 from innoclone.transport.endpoint import Endpoint, SslMode
@@ -42,6 +43,7 @@ def test_a_stream_is_tried_out(small_donor: Server, access: StoreAccess, scratch
     assert (checked.binlog_file, checked.binlog_position) == (made.binlog_file, made.binlog_position)
     assert checked.gtid_executed
     assert not list(scratch.iterdir())
+    assert read_history()[-1]["operation"] == BOOT_CHECK
     assert path.read_bytes() == before
     [listed] = list_store(access).snapshots
     assert listed.check is not None
@@ -72,10 +74,10 @@ def test_what_is_not_noted(
     made = backup(BackupOptions(small_clone, access))
     options = BootCheckOptions(access, made.snapshot, scratch=scratch)
     with monkeypatch.context() as patch:
-        patch.setattr(bootcheck, "FOR_SERVER", 1 << 60)
+        patch.setattr(storescratch, "FOR_SERVER", 1 << 60)
         with pytest.raises(DiskSpace, match="scratch"):
             boot_check(options)
-    real = bootcheck.restore_from_store
+    real = storescratch.restore_from_store
 
     def forgotten(*args: object, **kwargs: object) -> object:
         found = real(*args, **kwargs)  # type: ignore[arg-type]
@@ -83,7 +85,7 @@ def test_what_is_not_noted(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(bootcheck, "restore_from_store", forgotten)
+        patch.setattr(storescratch, "restore_from_store", forgotten)
         with pytest.raises(StoreMissing):
             boot_check(options)
     clone = linked_clone(small_clone, scratch.parent / "other")

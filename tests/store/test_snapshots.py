@@ -10,7 +10,7 @@ from innoclone.store.contents import Contents, write_contents
 from innoclone.store.objects import Entry
 from innoclone.store.repository import Repository
 from innoclone.store.runs import Run, begin_run
-from innoclone.store.snapshots import FOLDER, find, find_newest, newest_first, snapshots_of
+from innoclone.store.snapshots import FOLDER, before, find, find_newest, newest_first, snapshots_of
 from stores import MemoryObjects, memory_store
 
 
@@ -87,6 +87,23 @@ def test_a_renamed_object_is_no_snapshot(encrypted: bool, monkeypatch: pytest.Mo
     unreadable: list[Exception] = []
     assert len(snapshots_of(repository, unreadable=unreadable)) == 1  # type: ignore[arg-type]
     assert len(unreadable) == 1
+
+
+def test_a_damaged_latest_names_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing older is taken silently: the hint names it, and whose it is; of two damaged ones none is named."""
+    repository = memory_store()
+    names = [made(repository, "20260101T000000000000Z", monkeypatch, donor=donor) for donor in "abc"]
+    objects = objects_of(repository).objects
+    good = find(repository, names[0])
+    for name in names[:0:-1]:
+        content, moment = objects[f"{FOLDER}/{name}"]
+        objects[f"{FOLDER}/{name}"] = content[:-1] + b"?", moment
+    with pytest.raises(StoreDamaged) as caught:
+        find(repository, "latest")
+    assert names[2] in caught.value.message
+    assert f"name it as {repository.address}@{good.id}" in caught.value.advice
+    assert find(repository, good.id) == good
+    assert "no earlier snapshot can be read" in before(repository, good)
 
 
 def test_listings_that_lag(monkeypatch: pytest.MonkeyPatch) -> None:

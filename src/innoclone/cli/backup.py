@@ -11,7 +11,7 @@ import typer
 from innoclone.cli.arguments import ConnectionArgs, FileArgs, OutputArgs, expand
 from innoclone.cli.copying import parse_compression
 from innoclone.cli.result import checked_fields, result_fields, result_table, tell_checked
-from innoclone.cli.storeargs import TRIAL, StoreArgs, TrialArgs
+from innoclone.cli.storeargs import BootCheckArgs, StoreArgs, TrialArgs
 from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, LiveBackupOptions
 from innoclone.errors import CloneError, UsageError
 from innoclone.records.status import CloneStatus
@@ -71,23 +71,7 @@ def backup(
     verify_pages: Annotated[
         bool, typer.Option("--verify-pages/--no-verify-pages", help="Check every page's checksum.")
     ] = BackupOptions.verify_pages,
-    boot_check: Annotated[
-        bool,
-        typer.Option(
-            "--boot-check",
-            help="Then restore the snapshot for a while, and let a private mysqld come up on it.",
-            rich_help_panel=TRIAL,
-        ),
-    ] = False,
-    mysqld: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The mysqld for that.", rich_help_panel=TRIAL)
-    ] = None,
-    keyring: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Of an encrypted server: the file to use, or to make. For --boot-check: to use."
-        ),
-    ] = None,
+    checking: BootCheckArgs,
     trial: TrialArgs,
     live: LiveArgs,
     store: StoreArgs,
@@ -106,10 +90,12 @@ def backup(
         raise UsageError("too many arguments", hint="a clone or a server, and the store's URL")
     source, url = (targets[0] if len(targets) == 2 else None), targets[-1]
     access, status = store.access(url, out), CloneStatus()
-    if boot_check:
+    is_clone = source is not None and not is_dsn(source)
+    checking.refuse_alone(trial, needs_keyring=not is_clone)
+    if checking.boot_check:
         from innoclone.server.programs import find_programs
 
-        find_programs(mysqld)  # before hours of copying
+        find_programs(checking.mysqld)  # before hours of copying
     if source is not None and not is_dsn(source):
         from innoclone.commands.backup import backup as run
 
@@ -129,16 +115,16 @@ def backup(
         choice = LiveBackupOptions(
             donor=donor, store=access, full=full, spool=live.spool, threads=threads,
             compression=parse_compression(live.compress), block_ddl=live.block_ddl,
-            max_data_bandwidth=max_data_bandwidth, keyring=None if keyring is None else keyring.absolute(),
+            max_data_bandwidth=max_data_bandwidth,
+            keyring=None if checking.keyring is None else checking.keyring.absolute(),
             keyring_key=live.keyring_key,
         )  # fmt: skip
         out.message(f"backing up {donor} to {url}")
         with out.watch(status):
             result = backup_live(choice, status=status)
     checked = None
-    if boot_check:
-        options_of_trial = trial.options(access, result.name, mysqld=mysqld, keyring=keyring, threads=threads)
-        checked = _try_out(options_of_trial, result, out)
+    if checking.boot_check:
+        checked = _try_out(checking.options(trial, access, result.name, threads=threads), result, out)
     _tell(result, checked, status, out)
 
 

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from innoclone.cli.arguments import AccountArgs, FileArgs, OutputArgs, expand, parse_size
-from innoclone.cli.storeargs import refuse_address
+from innoclone.cli.storeargs import StoreArgs, TrialArgs
 from innoclone.commands.options import ServeOptions
+from innoclone.commands.storeoptions import BootCheckOptions
 from innoclone.errors import UsageError
+from innoclone.records.status import CloneStatus
 from innoclone.report.logs import log_to
 from innoclone.report.output import Output
 from innoclone.settings.dsn import SCHEME
@@ -25,6 +28,7 @@ from innoclone.settings.options import resolve
 from innoclone.transport.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from innoclone.commands.storescratch import ForServing
     from innoclone.donor.service import Donor
 
 __all__ = ["serve"]
@@ -80,7 +84,11 @@ class LiveArgs:
 @expand
 def serve(
     directory: Annotated[
-        Path | None, typer.Argument(metavar="DIRECTORY", help="A clone, or the data of a server that was shut down.")
+        str | None,
+        typer.Argument(
+            metavar="DIRECTORY",
+            help="A clone, the data of a server that was shut down, or a store's URL[@SNAPSHOT].",
+        ),
     ] = None,
     *,
     recover: Annotated[
@@ -129,6 +137,8 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Of an encrypted directory; default: as a clone's manifest tells."),
     ] = ServeOptions.keyring,
+    trial: TrialArgs,
+    store: StoreArgs,
     account: AccountArgs,
     files: FileArgs,
     output: OutputArgs,
@@ -138,6 +148,8 @@ def serve(
     A directory is proven complete and at rest first, and no server starts on it meanwhile. Of a running server (--live)
     several recipients share a snapshot, and its files are read here, beside it. The statements to type at
     the recipient are printed. Without a password there is a new one for each run, which they show.
+
+    A snapshot of a store is restored to a folder first, which goes in the end.
     """
     settings = partial(
         ServeOptions, datadir=live.datadir, relay=live.relay, recover=recover, mysqld=mysqld,
@@ -147,21 +159,70 @@ def serve(
         keyring=None if keyring is None else keyring.absolute(),
     )  # fmt: skip
     if stdio:
-        return _serve_stdio(directory, live, settings, files, replace(output, quiet=True).open())
+        _refuse_store(directory, store, trial, "--stdio takes a directory or --live, not a store")
+        where = None if directory is None else Path(directory)
+        return _serve_stdio(where, live, settings, files, replace(output, quiet=True).open())
     from innoclone.commands.serve import new_password
+
+    out = output.open()
+    user, given = account.resolve(files, out)
+    settings = partial(
+        settings, live=live.endpoint(out), user=user, password=given or new_password(), bind_address=bind_address,
+        port=port, once=once, ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
+    )  # fmt: skip
+    interval = 1.0 if output.verbose else 10.0
+    if directory is None or not _is_store(directory):
+        _refuse_store(directory, store, trial, "")
+        options = settings(directory=None if directory is None else Path(directory).absolute())
+        return _serve(options, out, interval, shown=given is None)
+    settings(directory=Path(directory))  # what is wrong with the options is told before hours of restoring
+    if recover is not None or mysqld is not None:
+        raise UsageError("--recover and --mysqld are for a crashed server's directory, not for a store")
+    with _restored(directory, trial, store, keyring, out) as found:
+        options = settings(directory=found.directory, called=found.address)
+        return _serve(options, out, interval, shown=given is None)
+
+
+def _is_store(text: str) -> bool:
+    from innoclone.store.address import is_address
+
+    return is_address(text)
+
+
+def _refuse_store(directory: str | None, store: StoreArgs, trial: TrialArgs, reason: str) -> None:
+    """Where nothing is restored. Raises UsageError."""
+    if directory is not None and _is_store(directory):
+        raise UsageError(reason, hint="innoclone restore URL DIRECTORY makes a directory of a snapshot")
+    store.refuse()
+    trial.refuse()
+
+
+@contextmanager
+def _restored(
+    text: str, trial: TrialArgs, store: StoreArgs, keyring: Path | None, out: Output
+) -> Iterator[ForServing]:  # fmt: skip
+    """The snapshot as a directory, meanwhile."""
+    from innoclone.commands.storescratch import restored_to_serve
+    from innoclone.store.address import split_snapshot
+
+    address, snapshot = split_snapshot(text)
+    options = trial.options(
+        store.access(address, out), snapshot, mysqld=None, keyring=keyring, threads=BootCheckOptions.threads
+    )
+    status = CloneStatus()
+    out.message(f"restoring {address}@{snapshot} for as long as it is served")
+    with ExitStack() as stack:
+        with out.watch(status):
+            found = stack.enter_context(restored_to_serve(options, status=status))
+        yield found
+
+
+def _serve(options: ServeOptions, out: Output, interval: float, *, shown: bool) -> int:
+    """Until a signal comes. ``shown``: the password is ours, and told; ``interval``: seconds between lines about who
+    takes it."""
     from innoclone.commands.serve import serve as run
     from innoclone.report.aside import Aside
     from innoclone.report.recipients import RecipientLines
-
-    out = output.open()
-    if directory is not None:
-        refuse_address(directory)
-    user, given = account.resolve(files, out)
-    options = settings(
-        directory=None if directory is None else directory.absolute(), live=live.endpoint(out),
-        user=user, password=given or new_password(), bind_address=bind_address, port=port, once=once,
-        ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
-    )  # fmt: skip
 
     def ready(donor: Donor) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -169,18 +230,19 @@ def serve(
                 signal.signal(number, lambda *_: donor.stop())
         for note in donor.source.notes:
             out.message(note)
-        described, host = donor.source.description, _reached_at(bind_address)
+        version, host = donor.source.description.version, _reached_at(options.bind_address)
         out.message(
-            f"serving {donor.source.name}, MySQL {described.version}, on {bind_address}:{donor.port}; at the recipient:"
+            f"serving {donor.source.name}, MySQL {version}, on {options.bind_address}:{donor.port}; at the recipient:"
         )
-        out.data(_statements(host, donor.port, user, None if given else options.password))
+        password = options.password if shown else None
+        out.data(_statements(host, donor.port, options.user, password))
         out.event(
             "listening",
-            {"host": host, "port": donor.port, "user": user, "version": described.version}
-            | ({} if given else {"password": options.password}),
+            {"host": host, "port": donor.port, "user": options.user, "version": version}
+            | ({"password": password} if shown else {}),
         )
 
-    lines = RecipientLines(out, interval=1.0 if output.verbose else 10.0)
+    lines = RecipientLines(out, interval=interval)
     with Aside() as aside:
         log_to(out, aside.say)
         taken = run(

@@ -12,7 +12,7 @@ import typer
 from innoclone.cli.arguments import OutputArgs, expand
 from innoclone.cli.command import Command
 from innoclone.cli.result import checked_fields, tell_checked
-from innoclone.cli.storeargs import TRIAL, URL, StoreArgs, TrialArgs, warn_if_open
+from innoclone.cli.storeargs import URL, BootCheckArgs, StoreArgs, TrialArgs, warn_if_open
 from innoclone.errors import UsageError
 from innoclone.records.retention import Policy, Span
 from innoclone.records.status import CloneStatus
@@ -170,36 +170,27 @@ def verify(
     read_data: Annotated[bool, typer.Option("--read-data", help="Also read the packs, every frame of them.")] = False,
     subset: Annotated[float, typer.Option(metavar="PERCENT", help="Read so much of them, by chance.")] = 100.0,
     threads: Annotated[int, typer.Option(metavar="N", help="Packs read at the same time.")] = 4,
-    boot_check: Annotated[
-        bool,
-        typer.Option(
-            "--boot-check",
-            help="Restore the one for a while, default the latest, and let a private mysqld come up.",
-            rich_help_panel=TRIAL,
-        ),
-    ] = False,
-    mysqld: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The mysqld for that.", rich_help_panel=TRIAL)
-    ] = None,
-    keyring: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone, for that.", rich_help_panel=TRIAL)
-    ] = None,
+    checking: BootCheckArgs,
     trial: TrialArgs,
     opening: StoreArgs,
     output: OutputArgs,
 ) -> None:
-    """Check that all that snapshots need is there."""
+    """Check that all that snapshots need is there.
+
+    With --boot-check it is one snapshot, by default the latest.
+    """
     from innoclone.commands.storecare import verify_store
     from innoclone.store.address import split_snapshot
 
     out = output.open()
     address, snapshot = split_snapshot(url)
     status = CloneStatus()
-    if boot_check:
+    checking.refuse_alone(trial)
+    if checking.boot_check:
         if read_data:
             raise UsageError("--read-data and --boot-check are two things", hint="the second reads all of a snapshot")
         access = opening.access(address, out)
-        _boot_check(trial.options(access, snapshot, mysqld=mysqld, keyring=keyring, threads=threads), status, out)
+        _boot_check(checking.options(trial, access, snapshot, threads=threads), status, out)
         return
     with out.watch(status, pages=False):
         found = verify_store(

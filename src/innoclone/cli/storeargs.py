@@ -14,7 +14,7 @@ from innoclone.commands.storeoptions import BootCheckOptions, StoreAccess
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
 
-__all__ = ["STORE", "TRIAL", "URL", "StoreArgs", "TrialArgs", "refuse_address", "warn_if_open"]
+__all__ = ["STORE", "URL", "BootCheckArgs", "StoreArgs", "TrialArgs", "refuse_address", "warn_if_open"]
 
 STORE = "Store"
 TRIAL = "Trial"
@@ -94,6 +94,11 @@ class TrialArgs:
         ),
     ] = BootCheckOptions.scratch  # fmt: skip
 
+    def refuse(self) -> None:
+        """Where no store is named. Raises UsageError."""
+        if self.scratch is not None:
+            raise UsageError("--scratch goes with a store", hint="name a store's URL")
+
     def options(
         self, access: StoreAccess, snapshot: str, *, mysqld: Path | None, keyring: Path | None, threads: int
     ) -> BootCheckOptions:
@@ -102,3 +107,37 @@ class TrialArgs:
             store=access, snapshot=snapshot, scratch=self.scratch, mysqld=mysqld,
             keyring=None if keyring is None else keyring.absolute(), threads=threads,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BootCheckArgs:
+    """Whether a snapshot is tried out by a boot, and how."""
+
+    boot_check: Annotated[
+        bool,
+        typer.Option(
+            "--boot-check",
+            help="Restore the snapshot for a while, and let a private mysqld come up on it.",
+            rich_help_panel=TRIAL,
+        ),
+    ] = False
+    mysqld: Annotated[Path | None, typer.Option(metavar="FILE", help="The mysqld for that.", rich_help_panel=TRIAL)] = (
+        BootCheckOptions.mysqld
+    )
+    keyring: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of an encrypted clone, for that; backing up a server: to use, or to make.",
+            rich_help_panel=TRIAL,
+        ),
+    ] = BootCheckOptions.keyring
+
+    def options(self, trial: TrialArgs, access: StoreAccess, snapshot: str, *, threads: int) -> BootCheckOptions:
+        """All together. Raises UsageError."""
+        return trial.options(access, snapshot, mysqld=self.mysqld, keyring=self.keyring, threads=threads)
+
+    def refuse_alone(self, trial: TrialArgs, *, needs_keyring: bool = False) -> None:
+        """What means something with --boot-check only, but for a keyring that is needed. Raises UsageError."""
+        if not self.boot_check and (self.mysqld or (self.keyring and not needs_keyring) or trial.scratch):
+            raise UsageError("--mysqld, --keyring and --scratch go with --boot-check")

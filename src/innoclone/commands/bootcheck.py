@@ -9,36 +9,24 @@ remove      the folder, whatever happened
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from innoclone.commands.options import VerifyOptions
-from innoclone.commands.restore import RestoreResult
 from innoclone.commands.storeaccess import opened
-from innoclone.commands.storeoptions import BootCheckOptions, StoreRestoreOptions
-from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.storeoptions import BootCheckOptions
+from innoclone.commands.storescratch import restored_for_a_while
 from innoclone.commands.verify import VerifyReport, verify
-from innoclone.errors import DiskSpace, VerifyFailed
-from innoclone.files.scratch import scratch_folder
-from innoclone.files.system import file_error
+from innoclone.errors import VerifyFailed
 from innoclone.records.position import ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
-from innoclone.records.units import amount
 from innoclone.server.programs import find_programs
 from innoclone.store.checks import CHECKED, record_check
-from innoclone.store.repository import Repository
 from innoclone.store.snapshots import Snapshot, find
 from innoclone.transport.endpoint import Endpoint
 from innoclone.version import __version__
 
 __all__ = ["BootChecked", "boot_check", "verify_snapshot"]
-
-PREFIX = "innoclone-check-"
-FOR_SERVER = 256 << 20  # bytes that a server writes when it comes up: undo log, temporary tables, doublewrite files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +49,7 @@ def boot_check(
     stopped = stopped if stopped is not None else threading.Event()
     repository = opened(options.store, stopped)
     snapshot = find(repository, options.snapshot)
-    with _restored_for_a_while(options, repository, snapshot, status, stopped, boot=True) as result:
+    with restored_for_a_while(options, repository, snapshot, status, stopped, boot=True) as result:
         _refuse_other_position(snapshot, result.position)
         found = {
             "mysqld": result.booted,
@@ -90,7 +78,7 @@ def verify_snapshot(
     snapshot = find(repository, options.snapshot)
     if against is not None:
         find_programs(options.mysqld)
-    with _restored_for_a_while(options, repository, snapshot, CloneStatus(), stopped, boot=False) as result:
+    with restored_for_a_while(options, repository, snapshot, CloneStatus(), stopped) as result:
         return verify(
             VerifyOptions(
                 result.directory, against=against, mysqld=options.mysqld, threads=options.threads,
@@ -98,40 +86,6 @@ def verify_snapshot(
             ),
             status=status, stopped=stopped,
         )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _restored_for_a_while(
-    options: BootCheckOptions, repository: Repository, snapshot: Snapshot, status: CloneStatus,
-    stopped: threading.Event, *, boot: bool,
-) -> Iterator[RestoreResult]:  # fmt: skip
-    """Meanwhile the snapshot is a directory, in a folder that is removed in the end. Raises `DiskSpace`."""
-    if boot:
-        find_programs(options.mysqld)  # before much is read
-    stored = sum(file.map.stored for file in snapshot.contents(repository).files)
-    with scratch_folder(options.scratch, PREFIX, status.notes) as folder:
-        _refuse_small(folder, stored + FOR_SERVER)
-        yield restore_from_store(
-            StoreRestoreOptions(
-                store=options.store, snapshot=snapshot.name, directory=folder / "data", mysqld_check=boot,
-                mysqld=options.mysqld, keyring=options.keyring, map_paths=(("/", str(folder / "outside")),),
-                threads=options.threads, fsync=False,
-            ),
-            status=status, stopped=stopped,
-        )  # fmt: skip
-
-
-def _refuse_small(folder: Path, needed: int) -> None:
-    try:
-        disk = os.statvfs(folder)
-    except OSError as error:
-        raise file_error(error, f"can't look at {folder}") from error
-    if disk.f_bavail * disk.f_frsize < needed:
-        free = amount(disk.f_bavail * disk.f_frsize)
-        raise DiskSpace(
-            f"{amount(needed)} are needed in {folder.parent} to try the snapshot, {free} are free",
-            hint="--scratch FOLDER names another place",
-        )
 
 
 def _refuse_other_position(snapshot: Snapshot, found: ClonePosition) -> None:

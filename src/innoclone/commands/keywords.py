@@ -14,13 +14,13 @@ from innoclone.records.retention import Policy
 from innoclone.transport.endpoint import Compression
 
 __all__ = [
-    "BackupKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords", "LiveBackupKeywords", "LocalKeywords",
-    "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords", "SharedKeywords",
-    "StoreRestoreKeywords", "VerifyKeywords", "with_paths",
+    "BackupKeywords", "BootCheckKeywords", "BootKeywords", "CloneKeywords", "FilesKeywords",
+    "LiveBackupKeywords", "LocalKeywords", "ReplaceKeywords", "ReplicateKeywords", "RestoreKeywords", "ServeKeywords",
+    "SharedKeywords", "StoreRestoreKeywords", "VerifyKeywords", "with_paths",
 ]  # fmt: skip
 
 
-_PATHS = frozenset({"datadir", "keyring", "mysqld", "recover", "spool", "ssl_cert", "ssl_key"})
+_PATHS = frozenset({"datadir", "keyring", "mysqld", "recover", "scratch", "spool", "ssl_cert", "ssl_key"})
 _K = TypeVar("_K", bound="Mapping[str, object]")
 
 
@@ -127,6 +127,15 @@ class RestoreKeywords(TypedDict, total=False):
     verify_pages: bool
 
 
+class BootCheckKeywords(TypedDict, total=False):
+    """Of `BootCheckOptions`."""
+
+    scratch: Path | None
+    mysqld: Path | None
+    keyring: Path | None
+    threads: int
+
+
 class StoreRestoreKeywords(TypedDict, total=False):
     """Of `StoreRestoreOptions`."""
 
@@ -205,6 +214,7 @@ class ServeKeywords(TypedDict, total=False):
     max_network_bandwidth: float
     max_donor_read: int
     keyring: Path | None
+    called: str
 
 
 class ReplicateKeywords(TypedDict, total=False):

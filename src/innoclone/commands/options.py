@@ -246,6 +246,7 @@ class ServeOptions:
     max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
     keyring: Path | None = None  # of what is encrypted in the directory, if it isn't where a clone's manifest says
+    called: str = ""  # what the directory is called, if it is there for a while only
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""

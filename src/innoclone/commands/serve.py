@@ -108,7 +108,7 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
     if options.directory.is_symlink() and options.recover is None:
         return _led_to(options.directory, options.keyring)
     try:
-        return look(options.directory, options.keyring)
+        return replace(look(options.directory, options.keyring), called=options.called)
     except NotShutDown:
         if options.recover is None:
             raise

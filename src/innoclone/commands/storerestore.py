@@ -17,6 +17,7 @@ the first change to the end the directory stays marked: whatever fails, the same
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -34,7 +35,7 @@ from innoclone.commands.stoprequest import stop_on_request
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import StoreRestoreOptions
 from innoclone.commands.wholeclone import boot_restored, refuse_target
-from innoclone.errors import DiskFull, Interrupted, StoreDamaged, StoreUnavailable, VerifyFailed
+from innoclone.errors import CloneError, DiskFull, Interrupted, StoreDamaged, StoreUnavailable, VerifyFailed
 from innoclone.files.keyring import CloneKeyring, keyring_home
 from innoclone.files.manifest import FORMAT, read_manifest, timestamp
 from innoclone.files.marks import is_unfinished
@@ -56,10 +57,12 @@ from innoclone.sinks.directory import Target
 from innoclone.sources.fetched import Fetched
 from innoclone.sources.fetching import Fetching
 from innoclone.sources.storedelta import Differing, units_of
+from innoclone.store.address import LATEST
 from innoclone.store.contents import Contents, StoredFile
 from innoclone.store.pack import UNIT
 from innoclone.store.reading import PackReader
-from innoclone.store.snapshots import Snapshot, find
+from innoclone.store.repository import Repository
+from innoclone.store.snapshots import Snapshot, before, find
 from innoclone.verification.integrity import check_pages, other_problems
 from innoclone.version import __version__
 
@@ -74,14 +77,25 @@ def restore_from_store(
     status: CloneStatus | None = None,
     stopped: threading.Event | None = None,
     limits: Limits | None = None,
+    operation: str = RESTORE,
 ) -> RestoreResult:
-    """Make a new data directory of a snapshot; see `StoreRestoreOptions`. Raises a `CloneError`."""
+    """Make a new data directory of a snapshot; see `StoreRestoreOptions`. Raises a `CloneError`.
+
+    ``operation`` is what the history calls it.
+    """
     status = status if status is not None else CloneStatus()
     stopped = stopped if stopped is not None else threading.Event()
     limits = limits or Limits(data=options.max_data_bandwidth)
     address = f"{options.store.address}@{options.snapshot}"
-    with recorded(RESTORE, address, options.directory, status):
-        return _Restore(options, status, stopped, limits).run()
+    with recorded(operation, address, options.directory, status):
+        restore = _Restore(options, status, stopped, limits)
+        try:
+            return restore.run()
+        except StoreDamaged as error:
+            if options.snapshot == LATEST and restore.found is not None:
+                with contextlib.suppress(CloneError):  # what was wrong is told in any case
+                    error.advice = before(*restore.found)
+            raise
 
 
 class _Restore:
@@ -98,6 +112,7 @@ class _Restore:
         self.keys: Keyring | None = None
         self.pages = 0
         self.delta = False  # there is data that is brought up or back to the snapshot
+        self.found: tuple[Repository, Snapshot] | None = None
         self.adopted: list[int] = []  # files, by their numbers, of which some content was there
 
     def run(self) -> RestoreResult:
@@ -106,6 +121,7 @@ class _Restore:
             refuse_target(self.directory)
         repository = opened(self.options.store, self.stopped)
         snapshot = find(repository, self.options.snapshot)
+        self.found = repository, snapshot
         self.status.source = source = f"{repository.address}@{snapshot.id}"
         donor = snapshot.fields.get("donor") or {}
         made = timestamp(snapshot.moment)

@@ -67,11 +67,12 @@ class Stored:
     notes: tuple[str, ...] = ()
     locks: list[int] = field(default_factory=list, compare=False)
     encrypted: bool = False
+    called: str = ""  # where it came from, if the directory is there for a while only
 
     @property
     def name(self) -> str:
-        """The directory."""
-        return str(self.directory)
+        """The directory, or where it came from."""
+        return self.called or str(self.directory)
 
     @property
     def version(self) -> str:

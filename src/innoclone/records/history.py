@@ -22,8 +22,8 @@ from innoclone.files.system import file_error
 from innoclone.records.folders import state_directory
 
 __all__ = [
-    "BACKUP", "CLONE", "DIED", "KEPT", "RESTORE", "SERVE", "append_history", "is_clone", "last_successes",
-    "next_number", "read_history",
+    "BACKUP", "BOOT_CHECK", "CLONE", "DIED", "KEPT", "OF_STORES", "RESTORE", "SERVE", "TEMPORARY", "append_history",
+    "is_clone", "last_successes", "next_number", "read_history",
 ]  # fmt: skip
 
 NAME, LOCK = "history.jsonl", "history.lock"
@@ -31,7 +31,9 @@ KEPT = 1000  # records
 LOCK_TIMEOUT = 5.0  # seconds to wait for others that write theirs
 LONGEST_GTIDS = 4000  # characters; a longer set is left out, the clone's manifest has it
 CLONE = "clone"  # of any kind
-BACKUP, RESTORE, SERVE = "backup", "restore", "serve"  # operations of records that are no clones made here of a server
+# Operations of records that are no clones made here of a server. A temporary restore is verified or served, and goes.
+BACKUP, RESTORE, SERVE, BOOT_CHECK, TEMPORARY = "backup", "restore", "serve", "boot-check", "temporary-restore"
+OF_STORES = (BACKUP, RESTORE, BOOT_CHECK, TEMPORARY)  # of stored clones, and of stores
 COMPLETED = "Completed"
 DIED = "Died"  # state of a clone whose process never said how it ended; the others are those of status.json
 
@@ -76,12 +78,12 @@ def read_history() -> list[dict[str, Any]]:
 
 def is_clone(record: Mapping[str, Any]) -> bool:
     """Whether a record is of a clone that was made here of a server."""
-    return record.get("operation") not in (BACKUP, RESTORE, SERVE)
+    return record.get("operation") not in (*OF_STORES, SERVE)
 
 
 def last_successes() -> dict[str, float]:
-    """When the newest clone, backup and restore that completed did so, in seconds since the epoch, by operation; a
-    history that can't be read tells of none."""
+    """When the newest clone, backup, restore and boot check that completed did so, in seconds since the epoch, by
+    operation; a history that can't be read tells of none."""
     found: dict[str, float] = {}
     with contextlib.suppress(FileError):
         for record in read_history():

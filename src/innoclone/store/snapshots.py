@@ -33,6 +33,7 @@ from innoclone.store.shapes import refuse_odd_origin
 __all__ = [
     "Snapshot",
     "abandon",
+    "before",
     "commit",
     "find",
     "find_newest",
@@ -191,9 +192,10 @@ def find(repository: Repository, wanted: str, *, damaged: bool = False) -> Snaps
     if not SNAPSHOT.match(wanted):
         raise UsageError(f"{wanted!r} names no snapshot", hint="innoclone store list URL shows their ids")
     if wanted == LATEST:
-        for one in newest_first(repository):
+        found = newest_first(repository)
+        for one in found:
             if isinstance(one, CloneError):
-                one.advice = "name another snapshot by its id: innoclone store list shows them"
+                one.advice = _advice(repository, found)
                 raise one
             return one
         raise StoreMissing(f"{repository.address} has no snapshot", hint="innoclone backup makes one")
@@ -206,6 +208,25 @@ def find(repository: Repository, wanted: str, *, damaged: bool = False) -> Snaps
     if not fitting:
         raise StoreMissing(f"{repository.address} has no snapshot {wanted}")
     return fitting[0]
+
+
+def before(repository: Repository, snapshot: Snapshot) -> str:
+    """What to do where this one is the newest, and turns out to be damaged: a hint."""
+    older = (one for one in newest_first(repository) if isinstance(one, CloneError) or one.order < snapshot.order)
+    return _advice(repository, older)
+
+
+def _advice(repository: Repository, older: Iterator[Snapshot | CloneError]) -> str:
+    """Which snapshot may take the place of a damaged one. Never silently: it is older, or of another server."""
+    for one in older:
+        if isinstance(one, Snapshot):
+            donor = one.fields.get("donor") or {}
+            made = datetime.fromtimestamp(one.moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            return (
+                f"the one before it that can be read is of {donor.get('host')}:{donor.get('port')}, made {made}: "
+                f"name it as {repository.address}@{one.id}"
+            )
+    return "no earlier snapshot can be read; innoclone store verify URL says what is wrong"
 
 
 def find_newest(repository: Repository, donor: str) -> Snapshot | None:

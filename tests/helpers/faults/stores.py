@@ -38,7 +38,19 @@ class Stores(Scenario):
     """``kinds`` are the commands; what happens to them is left to the dice."""
 
     name = "store"
-    kinds = ("backup", "restore", "backup full", "prune", "forget", "verify", "list", "info", "keys", "init")
+    kinds = (
+        "backup",
+        "restore",
+        "backup full",
+        "prune",
+        "forget",
+        "verify",
+        "list",
+        "info",
+        "keys",
+        "init",
+        "restore delta",
+    )
     needs_donor = False
 
     def __init__(self, world: World) -> None:
@@ -113,6 +125,7 @@ class _Play:
         self.access, self.there = store
         self.may_be_gone: set[str] = set()
         self.target = round_.folder / "restored"
+        self.base: int | None = None  # the version of the clone that a delta restore found
         self.restored = 0
 
     def run(self) -> None:
@@ -133,6 +146,10 @@ class _Play:
             arguments = {"clone": self.scenario.clone(VERSIONS - 1), "full": self.kind == "backup full"}
         elif what == "restore":
             arguments = {"snapshot": self.dice.choice(sorted(self.there)), "directory": self.target}
+            if self.kind == "restore delta":
+                self.base = self.dice.randrange(VERSIONS)
+                shutil.copytree(self.scenario.clone(self.base), self.target, symlinks=True)
+                arguments["delta"] = True
         elif what == "forget":
             arguments = {"keep": 1}
             self.may_be_gone = {next(iter(self.there))}
@@ -151,6 +168,7 @@ class _Play:
         return Job(what, self.access, arguments)
 
     def _hurt(self, job: Job) -> None:
+        self._take_done(job)
         if self.dice.random() < 0.2:
             kind = "killed at a moment"
             done = self._killed_sometime(job)
@@ -214,6 +232,8 @@ class _Play:
 
     def _nothing_half(self) -> None:
         if (self.target / "mysql.ibd").exists() and not is_unfinished(self.target):
+            if self.base is not None and self.scenario.is_version(self.target, self.base):
+                return  # nothing was changed yet
             raise Broken("what a failed restore left has no mark")
 
     def _again(self, job: Job) -> None:
@@ -228,12 +248,18 @@ class _Play:
                 shutil.rmtree(self.access.address[7:])
                 self.scenario.must(job)
             return
-        if job.what == "restore" and (self.target / "mysql.ibd").exists() and not is_unfinished(self.target):
+        self._take_done(job)
+        self._succeeded(job, self.scenario.must(job))
+
+    def _take_done(self, job: Job) -> None:
+        """A restore that was killed when it had done all: the next one needs its place."""
+        if job.what != "restore" or self.base is not None:
+            return
+        if (self.target / "mysql.ibd").exists() and not is_unfinished(self.target):
             if not self.scenario.is_version(self.target, self.there[job.arguments["snapshot"]]):
                 raise Broken("what a killed restore left has no mark, and isn't whole")
             self.round.counts["killed when it was done"] += 1
             shutil.rmtree(self.target)
-        self._succeeded(job, self.scenario.must(job))
 
     def _look(self, *, every: bool = False) -> None:
         """What is listed is whole; what was there is listed."""

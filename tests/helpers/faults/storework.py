@@ -142,8 +142,9 @@ def _backup(access: StoreAccess, clone: Path, *, full: bool = False) -> str:
     return backup(BackupOptions(clone, access, full=full, threads=2)).snapshot
 
 
-def _restore(access: StoreAccess, snapshot: str, directory: Path) -> list[str]:
-    return restore_from_store(StoreRestoreOptions(access, snapshot, directory, threads=2, fsync=False)).notes
+def _restore(access: StoreAccess, snapshot: str, directory: Path, *, delta: bool = False) -> list[str]:
+    options = StoreRestoreOptions(access, snapshot, directory, delta=delta, threads=2, fsync=False)
+    return restore_from_store(options).notes
 
 
 def _list(access: StoreAccess) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ from innoclone.agent.clones.speeds import SpeedHistory
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.donors.donors import Donors
 from innoclone.agent.services import Services
-from innoclone.records.history import BACKUP, CLONE, RESTORE, last_successes
+from innoclone.records.history import BACKUP, BOOT_CHECK, CLONE, RESTORE, last_successes
 from innoclone.records.status import CLONE_STAGES, CloneStatus, State
 from innoclone.version import __version__
 
@@ -75,11 +75,11 @@ def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
         ),
         *(
             _one(
-                f"innoclone_last_{kind}_timestamp_seconds",
+                f"innoclone_last_{kind.replace('-', '_')}_timestamp_seconds",
                 f"When the newest {kind} of the history that completed did so, seconds since the epoch.",
                 successes[kind],
             )
-            for kind in (BACKUP, RESTORE)
+            for kind in (BACKUP, RESTORE, BOOT_CHECK)
             if kind in successes
         ),
         _one("innoclone_clone_running", "1 while a clone runs.", int(clones.is_running)),
