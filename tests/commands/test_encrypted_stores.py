@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest import mock
+from uuid import uuid4
+
+import pytest
 
 from clones import booted, rows
-from encrypted import encrypted_donor, keyring_of
+from encrypted import add_rows, encrypted_donor, holding_keys, keyring_of, secrets_of
 from innoclone.commands.backup import backup
 from innoclone.commands.boot import boot
 from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.clone import clone
+from innoclone.commands.livebackup import backup_live
 from innoclone.commands.options import BootOptions, CloneOptions
-from innoclone.commands.storecare import make_store
-from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storecare import list_store, make_store
+from innoclone.commands.storeoptions import (
+    BackupOptions,
+    BootCheckOptions,
+    LiveBackupOptions,
+    StoreAccess,
+    StoreRestoreOptions,
+)
 from innoclone.commands.storerestore import restore_from_store
+from innoclone.errors import EncryptionUnsupported, Interrupted, KeyringFailed
+from innoclone.files.keyring import read_keyring
+from innoclone.innodb.encryption import MasterKey, Secret
+from innoclone.innodb.keyring import serialize_keyring
+from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from innoclone.store.uploads import Uploads
+from local_clones import checksums
 from servers import ServerFactory, endpoint_of
 
 
-def test_tried_out_and_brought_back(make_server: ServerFactory, programs: Programs, tmp_path: Path) -> None:
-    """With the clone's keyring; a server that ran on what was restored has made keys of its own, which stay."""
-    ring = tmp_path / "donor"
-    ring.mkdir()
-    hidden = encrypted_donor(make_server, ring)
-    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
+@pytest.fixture(scope="module")
+def hidden(make_module_server: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return encrypted_donor(make_module_server, tmp_path_factory.mktemp("ring"))
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> StoreAccess:
     key = tmp_path / "key"
     key.write_bytes(os.urandom(32))
-    access = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(access, encrypted=True, single_writer=False)
+    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
+    make_store(found, encrypted=True, single_writer=False)
+    return found
+
+
+def test_tried_out_and_brought_back(hidden: Server, access: StoreAccess, programs: Programs, tmp_path: Path) -> None:
+    """With the clone's keyring; a server that ran on what was restored has made keys of its own, which stay."""
+    clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
     backup(BackupOptions(tmp_path / "clone", access))
     assert boot_check(BootCheckOptions(access, "latest", scratch=tmp_path)).gtid_executed
     there = tmp_path / "there"
@@ -43,3 +68,58 @@ def test_tried_out_and_brought_back(make_server: ServerFactory, programs: Progra
     data = {path.name for path in (tmp_path / "clone").iterdir() if path.suffix in (".ibd", ".ibu")}
     assert all((there / name).read_bytes() == (tmp_path / "clone" / name).read_bytes() for name in data)
     boot(BootOptions(there))
+
+
+def test_a_running_server(hidden: Server, access: StoreAccess, programs: Programs, tmp_path: Path) -> None:
+    """With a keyring that is made for it; then once more on top of that, with the same. No key is anywhere else."""
+    ring, spool = tmp_path / "rings" / "db1", tmp_path / "spool"
+    ring.parent.mkdir()
+    spool.mkdir()
+    options = LiveBackupOptions(endpoint_of(hidden), access, spool=spool, keyring=ring)
+    first = backup_live(options)
+    assert ring.stat().st_mode & 0o777 == 0o600
+    made = ring.read_bytes()
+    expected = checksums(hidden)
+    add_rows(hidden, "single", 50_000)
+    rows(hidden, "ALTER TABLE e.zipped FORCE")
+    rows(hidden, "ALTER INSTANCE ROTATE INNODB MASTER KEY")
+    second = backup_live(options)
+    assert ring.read_bytes() == made
+    for result, name, contents in ((first, "one", expected), (second, "two", checksums(hidden))):
+        there = tmp_path / name
+        restore_from_store(StoreRestoreOptions(access, result.name, there))
+        found = secrets_of(there, keyring_of(there).path)
+        assert holding_keys([tmp_path], found) == []
+        with booted(programs, there, keyring=keyring_of(there)) as server:
+            assert checksums(server) == contents
+    masters = [Secret(key.raw * 2) for key in read_keyring(ring).values()]
+    assert holding_keys([tmp_path / "store", spool], masters) == []
+    assert not list(spool.iterdir())
+    ring.rename(tmp_path / "elsewhere")
+    with pytest.raises(KeyringFailed, match="is not there"):
+        restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "three"))
+    restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "three", keyring=tmp_path / "elsewhere"))
+
+
+def test_a_running_server_that_does_not_become_a_snapshot(hidden: Server, access: StoreAccess, tmp_path: Path) -> None:
+    """Without a keyring nothing begins; one that was made for nothing goes, and a user's own stays."""
+    with pytest.raises(EncryptionUnsupported, match="has no keyring"):
+        backup_live(LiveBackupOptions(endpoint_of(hidden), access))
+    ring = tmp_path / "ring"
+    options = LiveBackupOptions(endpoint_of(hidden), access, keyring=ring)
+    made = []
+
+    def broken(_uploads: Uploads) -> None:
+        made.append(ring.exists())
+        raise Interrupted("stopped")
+
+    with mock.patch.object(Uploads, "drain", broken):
+        with pytest.raises(Interrupted):
+            backup_live(options)
+        assert made == [True]
+        assert not ring.exists()
+        ring.write_bytes(serialize_keyring(MasterKey(str(uuid4()), 1, os.urandom(32))))
+        with pytest.raises(Interrupted):
+            backup_live(options)
+    assert ring.exists()
+    assert not list_store(access).snapshots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from innoclone.commands.generations import add_generation
 from innoclone.commands.livebackup import backup_live
 from innoclone.commands.local import local
 from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, VerifyOptions
+from innoclone.commands.spentkeyrings import remove_spent_keyring
 from innoclone.commands.storecare import list_store, make_store
 from innoclone.commands.storeoptions import (
     LiveBackupOptions,
@@ -32,6 +34,7 @@ from innoclone.errors import (
     KeyringFailed,
     VerifyFailed,
 )
+from innoclone.files.manifest import read_manifest
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
@@ -141,3 +144,30 @@ def test_servers_that_are_kept_write_no_keyring_but_their_own(hidden: Server, tm
     assert shared.read_bytes() == before
     add_generation(options)
     assert own.exists()
+
+
+def test_keyrings_of_generations_that_go(hidden: Server, tmp_path: Path) -> None:
+    """With them, but for one that was written to, one that another clone names, and one that alone has its key."""
+    options = LocalOptions(endpoint_of(hidden), tmp_path / "series", generations=1, full_copies=True)
+    made: list[Path] = []
+    rings: list[Path] = []
+
+    def add() -> None:
+        made.append(add_generation(options).directory)
+        rings.append(keyring_of(made[-1]).path)
+
+    add()
+    add()
+    assert [path.exists() for path in (made[0], rings[0], rings[1])] == [False, False, True]
+    os.utime(rings[1])
+    add()
+    assert [path.exists() for path in (made[1], rings[1], rings[2])] == [False, True, True]
+    shutil.copytree(made[2], options.directory / "copy")
+    add()
+    assert [path.exists() for path in (made[2], rings[2], rings[3])] == [False, True, True]
+    shutil.rmtree(options.directory / "copy")
+    gone = read_manifest(made[3])
+    shutil.rmtree(made[3])
+    assert remove_spent_keyring(options.directory, gone) is None, "no generation is there that has the key"
+    assert rings[3].exists()
+    assert remove_spent_keyring(options.directory, {}) is None

@@ -44,6 +44,10 @@ class LiveArgs:
     block_ddl: Annotated[
         bool, typer.Option("--block-ddl", help="Hold the donor's backup lock meanwhile.", rich_help_panel=LIVE)
     ] = LiveBackupOptions.block_ddl
+    keyring_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The master key in --keyring; default: its newest.", rich_help_panel=LIVE),
+    ] = LiveBackupOptions.keyring_key
 
 
 @expand
@@ -86,7 +90,8 @@ def backup(
         raise UsageError("too many arguments", hint="a clone or a server, and the store's URL")
     source, url = (targets[0] if len(targets) == 2 else None), targets[-1]
     access, status = store.access(url, out), CloneStatus()
-    checking.refuse_alone(trial)
+    is_clone = source is not None and not is_dsn(source)
+    checking.refuse_alone(trial, needs_keyring=not is_clone)
     if checking.boot_check:
         from innoclone.server.programs import find_programs
 
@@ -111,6 +116,8 @@ def backup(
             donor=donor, store=access, full=full, spool=live.spool, threads=threads,
             compression=parse_compression(live.compress), block_ddl=live.block_ddl,
             max_data_bandwidth=max_data_bandwidth,
+            keyring=None if checking.keyring is None else checking.keyring.absolute(),
+            keyring_key=live.keyring_key,
         )  # fmt: skip
         out.message(f"backing up {donor} to {url}")
         with out.watch(status):

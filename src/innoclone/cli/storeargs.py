@@ -125,14 +125,19 @@ class BootCheckArgs:
         BootCheckOptions.mysqld
     )
     keyring: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of an encrypted clone, for that.", rich_help_panel=TRIAL)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of an encrypted clone, for that; backing up a server: to use, or to make.",
+            rich_help_panel=TRIAL,
+        ),
     ] = BootCheckOptions.keyring
 
     def options(self, trial: TrialArgs, access: StoreAccess, snapshot: str, *, threads: int) -> BootCheckOptions:
         """All together. Raises UsageError."""
         return trial.options(access, snapshot, mysqld=self.mysqld, keyring=self.keyring, threads=threads)
 
-    def refuse_alone(self, trial: TrialArgs) -> None:
-        """What means something with --boot-check only. Raises UsageError."""
-        if not self.boot_check and (self.mysqld or self.keyring or trial.scratch):
+    def refuse_alone(self, trial: TrialArgs, *, needs_keyring: bool = False) -> None:
+        """What means something with --boot-check only, but for a keyring that is needed. Raises UsageError."""
+        if not self.boot_check and (self.mysqld or (self.keyring and not needs_keyring) or trial.scratch):
             raise UsageError("--mysqld, --keyring and --scratch go with --boot-check")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from innoclone.commands.destination import check_place
 from innoclone.commands.options import LocalOptions
 from innoclone.commands.runrecord import record_dead
+from innoclone.commands.spentkeyrings import remove_spent_keyring
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.copying import Method
 from innoclone.files.discard import remove_unfinished_clone
@@ -148,6 +149,9 @@ def add_to_series(
     outlived = _outlived(series_of(folder, donor), policy, new)
     gone, kept = remove_generations(outlived, discard_changes=discard)
     status.notes += [f"removed generation {path.name}" for path in gone]
+    for one in outlived:
+        if one.path in gone and (spent := remove_spent_keyring(folder, one.manifest)) is not None:
+            status.notes.append(f"removed its keyring, {spent}: the series has the key in those of other generations")
     return result, (*strange, *kept)
 
 

@@ -172,6 +172,8 @@ class LiveBackupKeywords(TypedDict, total=False):
     max_data_bandwidth: float
     max_network_bandwidth: float
     stall_timeout: float
+    keyring: Path | None
+    keyring_key: str | None
 
 
 class BootKeywords(TypedDict, total=False):

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.commands.backup import ANYWHERE, BackupResult, compact, known_of, says_of_itself
+from innoclone.commands.encryption import encryption_of
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import LiveBackupOptions
 from innoclone.errors import CloneError, EncryptionUnsupported
 from innoclone.files.extents import regular_files
+from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import IN_PROGRESS
 from innoclone.files.names import CLONE_DIR, OWN_DIR
 from innoclone.files.outside import Outside
@@ -47,7 +49,7 @@ from innoclone.store.writing import PackTable
 
 __all__ = ["backup_live"]
 
-CLONE_FIRST = "clone it to a directory, with its keyring, and back that up"
+NAME_KEYRING = "--keyring FILE names one to use, or to make; keep it, and apart from the store, which has none"
 
 
 def backup_live(
@@ -72,8 +74,23 @@ class _Live:
         self, options: LiveBackupOptions, status: CloneStatus, stopped: threading.Event, limits: Limits
     ) -> None:
         self.options, self.status, self.stopped, self.limits = options, status, stopped, limits
+        self.keyring: CloneKeyring | None = None
+        if (file := options.keyring) is not None:
+            self.keyring = CloneKeyring(file.parent, file=file, key=options.keyring_key)
+        self._is_written = False  # there may be a snapshot that needs the keyring
 
     def run(self) -> BackupResult:
+        """The whole of it. A keyring that was made for it stays where there may be a snapshot."""
+        if self.keyring is None:
+            return self._backup()
+        self.keyring.check()
+        try:
+            return self._backup()
+        finally:
+            if not self._is_written:
+                self.keyring.discard()
+
+    def _backup(self) -> BackupResult:
         repository = opened(self.options.store, self.stopped)
         facts = self._check()
         self.status.donor_version = facts.version
@@ -91,10 +108,12 @@ class _Live:
         facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
         self.status.notes += facts.notes
         facts.verdict()
-        if facts.encrypted:  # an account without PROCESS isn't told: then the first file that comes tells
+        if (
+            facts.encrypted and self.keyring is None
+        ):  # an account without PROCESS isn't told: then the first file that comes tells
             raise EncryptionUnsupported(
                 f"the donor has {facts.encrypted}, and a backup that goes straight into a store has no keyring",
-                hint=CLONE_FIRST,
+                hint=NAME_KEYRING,
             )
         return facts
 
@@ -112,7 +131,7 @@ class _Live:
             target.mark(views_of(self.options.donor, self.status, finished))
             settings: dict[str, object] = {"streamed": True, "verify_pages": True, "tls": received.cipher}
             manifest = manifest_of(self.options.donor, settings, self.status, facts, received, target, finished)
-            manifest |= _as_the_donor_has_it(manifest, target)
+            manifest |= _as_the_donor_has_it(manifest, target) | self._encryption(facts)
             gathering, files = self._gather(target, known, received)
             uploads.drain()
             contents = compact(manifest, _folders(root), files, table, root)
@@ -122,6 +141,7 @@ class _Live:
                 manifest, parent, contents, sizes, added=added, changed=target.changed + gathering.changed,
                 booted=False, pages_checked=True, source=str(self.options.donor),
             )  # fmt: skip
+            self._is_written = True
             run.commit(fields)
         finally:
             target.discard()
@@ -143,12 +163,22 @@ class _Live:
             block_ddl=self.options.block_ddl, stall_timeout=self.options.stall_timeout, retry_for=None,
         )  # fmt: skip
         controls = Controls(self.status, self.limits, self.stopped)
-        recipient = Recipient(self.options.donor, target, transfer, controls, facts=facts, prepare_anew=prepare_anew)
+        recipient = Recipient(
+            self.options.donor, target, transfer, controls, facts=facts, prepare_anew=prepare_anew,
+            keyring=self.keyring,
+        )  # fmt: skip
         try:
             return recipient.run(), facts
         except EncryptionUnsupported as error:
-            error.advice = CLONE_FIRST
+            error.advice = NAME_KEYRING
             raise
+
+    def _encryption(self, facts: DonorFacts) -> dict[str, object]:
+        """What the manifest tells of the keyring."""
+        if self.keyring is None or not (told := encryption_of(self.keyring, facts)):
+            return {}
+        self.status.notes.append(f"encrypted: without the keyring {self.keyring.path} the snapshot is lost; back it up")
+        return told
 
     def _gather(
         self, target: StreamTarget, known: Known | None, received: Received

@@ -59,10 +59,7 @@ class CopyOptions:
         if self.retry_for is not None:
             bounded("retry-for", self.retry_for, 0, MAX_RETRY)
         refuse_relative(self.map_paths)
-        if self.keyring_key is not None and self.keyring is None:
-            raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
-        if self.keyring is not None and not self.keyring.is_absolute():
-            raise UsageError(f"keyring {self.keyring} must be an absolute path")
+        refuse_odd_keyring(self.keyring, self.keyring_key)
 
 
 @dataclass(frozen=True)
@@ -287,6 +284,14 @@ def above_0(name: str, seconds: float) -> None:
     """Raises UsageError for a time of the option ``name`` that is none, endless, or no number at all (nan)."""
     if not 0 < seconds <= LONGEST_WAIT:
         raise UsageError(f"{name} must be above 0 and at most {LONGEST_WAIT:.10g}, not {seconds:.10g}")
+
+
+def refuse_odd_keyring(keyring: Path | None, key: str | None) -> None:
+    """Raise UsageError for a key without a file, and for a path that depends on where we are."""
+    if key is not None and keyring is None:
+        raise UsageError("keyring-key is a key of a keyring file", hint="name that with --keyring")
+    if keyring is not None and not keyring.is_absolute():
+        raise UsageError(f"keyring {keyring} must be an absolute path")
 
 
 def refuse_relative(map_paths: tuple[tuple[str, str], ...]) -> None:

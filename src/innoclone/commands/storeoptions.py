@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from innoclone.commands.options import MAX_BANDWIDTH, MAX_THREADS, above_0, bounded, refuse_relative
+from innoclone.commands.options import (
+    MAX_BANDWIDTH,
+    MAX_THREADS,
+    above_0,
+    bounded,
+    refuse_odd_keyring,
+    refuse_relative,
+)
 from innoclone.errors import UsageError
 from innoclone.transport.endpoint import Compression, Endpoint
 from innoclone.transport.timings import STALL_TIMEOUT
@@ -58,6 +65,8 @@ class LiveBackupOptions:
     max_data_bandwidth: float = 0  # MiB/s of data, 0 = no limit
     max_network_bandwidth: float = 0  # MiB/s on the wire from the donor
     stall_timeout: float = STALL_TIMEOUT
+    keyring: Path | None = None  # of an encrypted donor: a keyring file to use, or to make; it isn't in the store
+    keyring_key: str | None = None  # the master key in it; None = the newest
 
     def __post_init__(self) -> None:
         """Refuse what no backup could run with."""
@@ -65,6 +74,7 @@ class LiveBackupOptions:
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
         above_0("stall-timeout", self.stall_timeout)
+        refuse_odd_keyring(self.keyring, self.keyring_key)
 
 
 @dataclass(frozen=True)
