@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 
 from innoclone.sandbox.server import ACCOUNT
 
@@ -36,7 +38,9 @@ def serving(what: Sequence[str], password: str) -> Iterator[Serving]:
         found = next((event for event in events if event["event"] in ("listening", "error")), None)
         if found is None or found["event"] == "error":
             raise SystemExit(f"innoclone serve {' '.join(what)} failed: {found}")
+        # What it says later is read, too: else it would wait, with its recipients, for room in the pipe.
+        Thread(target=deque, args=(child.stdout, 0), daemon=True).start()
         yield Serving(child.pid, found["port"])
     finally:
         child.terminate()
-        child.communicate()
+        child.wait()

@@ -117,6 +117,13 @@ def test_version(innoclone, how):
         ["boot", "/x", "/y"],
         ["verify"],
         ["replicate"],
+        ["sandbox", "start", "--port=65536"],
+        ["sandbox", "start", f"--size={'9' * 400}"],
+        ["sandbox", "fill", "--size=9000000T"],
+        ["sandbox", "fill", "--load", "--seconds=nan"],
+        ["sandbox", "fill", "--load", "--seconds=inf"],
+        ["sandbox", "fill", "--load", "--pause=nan"],
+        ["sandbox", "fill", "--load", "--threads=0"],
     ],
 )
 def test_bad_usage_is_an_error_with_a_hint(cloned, capsys, args):

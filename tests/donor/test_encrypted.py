@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
+from unittest.mock import PropertyMock
 
 import pymysql
 import pytest
 
-from clones import booted
-from encrypted import encrypted_donor, holding_keys, keyring_of, secrets_of
+from clones import booted, rows
+from encrypted import KINDS, add_rows, encrypted_donor, holding_keys, keyring_of, secrets_of
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.options import BootOptions, CloneOptions
-from innoclone.donor.live import find_live
+from innoclone.donor.live import LiveServer, find_live
+from innoclone.donor.replay import Replay
+from innoclone.donor.snapshot import Phase, Snapshot
+from innoclone.donor.spool import Spool
 from innoclone.donor.stored import look
+from innoclone.donor.upstream import Upstream
 from innoclone.errors import (
     EncryptionDamaged,
     EncryptionNeedsTls,
-    EncryptionUnsupported,
     KeyringFailed,
     TargetUnusable,
 )
-from innoclone.innodb.encryption import MasterKey, info_offset
+from innoclone.innodb.encryption import EncryptionInfo, MasterKey, info_offset
 from innoclone.innodb.keyring import serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.transport.endpoint import SslMode
+from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
 from servers import ServerFactory, endpoint_of
 from serving import ALONE, endpoint, served, serving, take
@@ -110,15 +117,14 @@ def test_a_keyring_that_is_missing_wrong_or_does_not_fit(stored: Path, tmp_path:
         moved.rename(ring)
 
 
-def test_of_a_running_server_its_own_stream_alone(
-    hidden: Server, programs: Programs, make_server: ServerFactory, tmp_path: Path
+@pytest.mark.parametrize("relay", [False, True], ids=["shared", "relayed"])
+def test_a_running_server(
+    hidden: Server, programs: Programs, make_server: ServerFactory, tmp_path: Path, relay: bool
 ) -> None:
-    """A shared snapshot would have keys in clear; what is passed on goes over TLS, and to nobody without."""
-    with pytest.raises(EncryptionUnsupported, match="encrypted tablespaces: a shared snapshot"):
-        find_live(endpoint_of(hidden))
+    """To whoever comes with TLS, and to nobody without."""
     ring = tmp_path / "recipients"
     recipient = make_server(keyring=Keyring(ring, read_only=False))
-    with serving(find_live(endpoint_of(hidden), relay=True), tmp_path) as donor:
+    with serving(find_live(endpoint_of(hidden), relay=relay), tmp_path) as donor:
         with pytest.raises(pymysql.MySQLError, match="TLS"):
             take(recipient, donor.port, tmp_path / "refused", "REQUIRE NO SSL", settings=ALONE)
         take(recipient, donor.port, tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
@@ -131,6 +137,59 @@ def test_of_a_running_server_its_own_stream_alone(
             assert checksums(server) == checksums(hidden)
     own = keyring_of(tmp_path / "ours")
     assert holding_keys([tmp_path], secrets_of(tmp_path / "ours", own.path)) == []
+
+
+def test_what_is_held_of_a_running_server_has_no_key(
+    hidden: Server, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While DDL makes keys, and rotates the one that wraps them, two recipients share a snapshot."""
+    held: list[bytes] = []
+    append = Spool.append
+
+    def noting(spool: Spool, data: bytes) -> None:
+        held.append(bytes(data))
+        append(spool, data)
+
+    monkeypatch.setattr(Spool, "append", noting)
+    follow = Upstream.follow
+
+    def behind_ddl(upstream: Upstream, spool: Spool) -> dict[StageNumber, Replay]:
+        """All files are read: what is made now, recipients hear of later."""
+        rows(hidden, "CREATE TABLE e.late (id INT PRIMARY KEY, v INT, b VARCHAR(255)) ENCRYPTION='Y'")
+        add_rows(hidden, "late", 0)
+        rows(hidden, "ALTER TABLE e.single FORCE")
+        rows(hidden, "ALTER INSTANCE ROTATE INNODB MASTER KEY")
+        return follow(upstream, spool)
+
+    monkeypatch.setattr(Upstream, "follow", behind_ddl)
+    targets = [tmp_path / "one", tmp_path / "two"]
+    try:
+        with serving(find_live(endpoint_of(hidden)), tmp_path) as donor:
+            where = endpoint(donor.port, ssl_mode=SslMode.REQUIRED)
+            with ThreadPoolExecutor() as pool:
+                for done in [pool.submit(clone, CloneOptions(where, target, threads=2)) for target in targets]:
+                    done.result()
+        found = [secret for target in targets for secret in secrets_of(target, keyring_of(target).path)]
+        kept = tmp_path / "held"
+        kept.write_bytes(b"".join(held))
+        assert kept.read_bytes().count(EncryptionInfo.MAGIC) > len(KINDS)
+        assert holding_keys([tmp_path], found) == []
+        for target in targets:
+            with booted(programs, target, keyring=keyring_of(target)) as server:
+                assert checksums(server) == checksums(hidden)
+    finally:
+        rows(hidden, "DROP TABLE e.late")
+
+
+def test_keys_that_a_running_server_tells_of_in_the_end(small_donor: Server, tmp_path: Path) -> None:
+    """A recipient without TLS has all files by then, and gets no more."""
+    source = find_live(endpoint_of(small_donor))
+    assert isinstance(source, LiveServer)
+    with serving(source, tmp_path) as donor, mock.patch.object(Snapshot, "encrypted", PropertyMock()) as told:
+        told.side_effect = lambda: any(one.phase is Phase.KEPT for one in source.snapshots)
+        with pytest.raises(EncryptionNeedsTls, match="given over TLS alone"):
+            clone(CloneOptions(endpoint(donor.port, ssl_mode=SslMode.DISABLED), tmp_path / "refused"))
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_flipped_bit_in_the_block_of_a_key(stored: Path, tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def test_a_stored_clone_boots_equal(
     assert (file, position, gtids) == (log[0], log[1], log[4])
 
 
+def test_nobody_reads_what_it_says(small_clone: Path, recipient: Server, tmp_path: Path) -> None:
+    """A terminal that was stopped, a pipe that nobody empties: recipients don't wait for them."""
+    with ServeProcess(small_clone, "--verbose", heard=False) as process:
+        for name in ("one", "two"):
+            take(recipient, process.port, tmp_path / name, settings=tasks(2))
+        process.listen()
+        assert process.stop() == 0
+        said = "".join(process.said)
+        assert said.count("has its clone") == 2
+        assert "completed OK!" in process.said[-1]
+
+
 def test_data_at_rest_boots_equal_and_tells_where_the_binary_log_ended(
     programs: Programs, at_rest: tuple[Path, dict[str, object]], recipient: Server, tmp_path: Path
 ) -> None:

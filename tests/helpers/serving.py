@@ -61,28 +61,36 @@ def serving(
 class ServeProcess:
     """``innoclone serve`` as a process. Use it with ``with``."""
 
-    def __init__(self, directory: Path, *options: str, port: int = 0) -> None:
+    def __init__(self, directory: Path, *options: str, port: int = 0, heard: bool = True) -> None:
+        """``heard``: what it says is read; else there is no more room for it in the pipe to us."""
         command = [sys.executable, "-m", "innoclone", "serve", "--no-defaults", f"--user={USER}", f"--port={port}"]
         environment = os.environ | {"MYSQL_PWD": PASSWORD}
+        reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            [*command, *options, str(directory)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=environment,
-        )  # fmt: skip
+            [*command, *options, str(directory)], stdout=subprocess.PIPE, stderr=writing, text=True, env=environment
+        )
+        self._words = os.fdopen(reading)
         self.said: list[str] = []
         self.port = 0
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for line in self._words:
             self.said.append(line)
             if found := re.search(r", on \S+:(\d+); at the recipient", line):
                 self.port = int(found[1])
                 break
         assert self.port, self.said
         self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        if heard:
+            self._reader.start()
+        else:
+            _fill(writing)
+        os.close(writing)
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        self.said += self._process.stderr
+        self.said += self._words
+
+    def listen(self) -> None:
+        """From now on it is heard after all."""
+        self._reader.start()
 
     def kill(self) -> None:
         """Without a chance to say anything."""
@@ -97,7 +105,8 @@ class ServeProcess:
     def wait(self) -> int:
         """Until it ends; the exit status."""
         status = self._process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        if self._reader.ident is not None:
+            self._reader.join(PATIENCE)
         return status
 
     @property
@@ -120,9 +129,18 @@ class ServeProcess:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            assert pipe is not None
-            pipe.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._words.close()
+
+
+def _fill(pipe: int) -> None:
+    """Until nothing more fits in; who writes to it waits then."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"\n")
+    os.set_blocking(pipe, True)
 
 
 def endpoint(port: int, **changes: Any) -> Endpoint:

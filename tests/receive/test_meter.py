@@ -23,7 +23,7 @@ class Line:
     def slow_down(self, throttle: Throttle) -> None:
         self.throttle = throttle
 
-    def readable(self) -> bool:
+    def has_more_on_the_wire(self) -> bool:
         return self.is_readable
 
 

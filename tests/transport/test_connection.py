@@ -30,6 +30,7 @@ from innoclone.innodb.page import PageChecker
 from innoclone.native.pages import Place
 from innoclone.records.chunks import stamp
 from innoclone.transport import connection as transport
+from innoclone.transport.compression import CompressedStream
 from innoclone.transport.connection import BEFORE_BULK, COM_QUERY, READ_AHEAD, Connection
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 from innoclone.wire.handshake import AuthMoreData, Capability, Err, Ok
@@ -117,6 +118,30 @@ def test_what_was_read_ahead_is_readable(tmp_path):
         assert connection.read_exact(3) == b"one"
         assert connection.readable()
         assert connection.read_exact(3) == b"two"
+        assert not connection.readable()
+        ended.set()
+
+
+@pytest.mark.parametrize("algorithm", ["zlib", "zstd"])
+def test_a_second_word_in_one_compressed_packet_is_readable(tmp_path, algorithm):
+    """And one of a packet that was read ahead behind it; what was taken off the wire is no more on the wire."""
+    ended = threading.Event()
+
+    def serve(sock):
+        wire = bytearray()
+        stream = CompressedStream(algorithm, 3, lambda _: b"", wire.extend)
+        stream.write(b"one" + b"two" * 100)
+        stream.write(b"three" * 100)
+        sock.sendall(wire)
+        ended.wait(20)
+
+    with connected(serve, tmp_path, compression=algorithm) as connection:
+        assert connection.read_exact(3) == b"one"
+        assert connection.readable()
+        assert not connection.has_more_on_the_wire()
+        assert connection.read_exact(300) == b"two" * 100
+        assert connection.readable()
+        assert connection.read_exact(500) == b"three" * 100
         assert not connection.readable()
         ended.set()
 

@@ -73,8 +73,8 @@ def agent(
     """
     from innoclone.agent.clones.process import LogOptions
     from innoclone.agent.daemon import Agent
-    from innoclone.agent.notify import Notifier
     from innoclone.agent.settings import read_settings
+    from innoclone.report.aside import Aside
     from innoclone.report.logs import log_to
 
     if systemd_unit:
@@ -84,9 +84,19 @@ def agent(
         return
     out = output.open()
     chosen = read_settings(config, settings.given)
-    log_to(out)
     log_options = LogOptions(None if output.log_file is None else output.log_file.absolute(), output.quiet)
-    service = Agent(chosen, log_options)
+    with Aside() as aside:
+        log_to(out, aside.say)
+        place = _serve(Agent(chosen, log_options), chosen, out)
+    out.message("stopped")
+    out.result(place)
+    out.completed()
+
+
+def _serve(service: Agent, chosen: AgentSettings, out: Output) -> dict[str, Any]:
+    """Until a signal ends it; where it was listening."""
+    from innoclone.agent.notify import Notifier
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: service.stop())
@@ -95,9 +105,7 @@ def agent(
     notifier = Notifier(service.services.clones, service.services.donors)
     notifier.ready()
     service.serve(stopping=notifier.stopping)
-    out.message("stopped")
-    out.result(place)
-    out.completed()
+    return place
 
 
 def _tell_where(service: Agent, settings: AgentSettings, out: Output) -> dict[str, Any]:

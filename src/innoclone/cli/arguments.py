@@ -34,6 +34,7 @@ ACCOUNT = "Account"
 DEFAULT_ACCOUNT = "clone"
 OPTION_FILES = "Option files"
 OUTPUT = "Output"
+LARGEST_SIZE = 1 << 63  # bytes; no file system has more
 
 
 def _option(*names: str, panel: str, help: str, metavar: str | None = None, hidden: bool = False) -> Any:
@@ -253,6 +254,6 @@ def parse_size(text: str) -> int:
     """Bytes of ``300M``, ``1.5G`` or ``1000000``, with MySQL's powers of 1024; raises UsageError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " ") if found else 0
-    if size < 1:
+    if not 1 <= size < LARGEST_SIZE:
         raise UsageError(f"{text!r} is not a size", hint="write it as 300M or 2G")
     return int(size)

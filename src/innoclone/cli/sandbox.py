@@ -12,6 +12,7 @@ import typer
 
 from innoclone.cli.arguments import OutputArgs, expand, parse_size
 from innoclone.cli.command import Command
+from innoclone.commands.options import LONGEST_WAIT, above_0, bounded
 from innoclone.errors import ServerNotFound, SqlError, UsageError
 from innoclone.report.output import Output
 from innoclone.report.units import amount, duration
@@ -28,6 +29,7 @@ sandbox = typer.Typer(
 )
 
 DEFAULT_NAME = "default"
+MOST_CONNECTIONS = 1000  # of a load; a server takes 151 unless told otherwise
 Name = Annotated[str, typer.Argument(metavar="[NAME]", help=f"Name of the sandbox; default {DEFAULT_NAME}.")]
 _SIZE_HELP = "Size of the data, as in 300M or 2G."
 
@@ -52,6 +54,7 @@ def start(
 
     out = output.open()
     wanted = parse_size(size) if size else 0
+    bounded("port", port, 0, 65535)
     box = sandbox.start(name, port=port, options=option or (), report=out.message)
     _describe(out, box)
     if wanted:
@@ -137,6 +140,10 @@ def fill(
     out = output.open()
     if not size and not load and not ddl:
         raise UsageError("nothing to do", hint="use --size, --load or --ddl")
+    bounded("threads", threads, 1, MOST_CONNECTIONS)
+    bounded("pause", pause, 0, LONGEST_WAIT)
+    if seconds is not None:
+        above_0("seconds", seconds)
     wanted = parse_size(size) if size else 0
     box = sandbox.find(name)
     grown = _fill(out, box, wanted) if wanted else 0

@@ -170,7 +170,6 @@ def serve(
         settings, live=live.endpoint(out), user=user, password=given or new_password(), bind_address=bind_address,
         port=port, once=once, ssl_cert=ssl_cert, ssl_key=ssl_key, require_secure_transport=require_secure_transport,
     )  # fmt: skip
-    log_to(out)
     interval = 1.0 if output.verbose else 10.0
     if directory is None or not _is_store(directory):
         _refuse_store(directory, store, trial, "")
@@ -222,6 +221,7 @@ def _serve(options: ServeOptions, out: Output, interval: float, *, shown: bool) 
     """Until a signal comes. ``shown``: the password is ours, and told; ``interval``: seconds between lines about who
     takes it."""
     from innoclone.commands.serve import serve as run
+    from innoclone.report.aside import Aside
     from innoclone.report.recipients import RecipientLines
 
     def ready(donor: Donor) -> None:
@@ -243,7 +243,12 @@ def _serve(options: ServeOptions, out: Output, interval: float, *, shown: bool) 
         )
 
     lines = RecipientLines(out, interval=interval)
-    taken = run(options, ready=ready, look_at=lines.look, ended=lines.ended)
+    with Aside() as aside:
+        log_to(out, aside.say)
+        taken = run(
+            options, ready=ready, look_at=lambda takings: aside.say(partial(lines.look, takings)),
+            ended=lambda taking: aside.say(partial(lines.ended, taking)),
+        )  # fmt: skip
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()

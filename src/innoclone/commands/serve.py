@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from innoclone.commands.options import ServeOptions
 from innoclone.commands.recovery import recovered_copy
@@ -16,6 +17,7 @@ from innoclone.donor.live import find_live
 from innoclone.donor.offer import Source
 from innoclone.donor.redolog import NotShutDown
 from innoclone.donor.service import Donor, Observer
+from innoclone.donor.shelf import Shelf, leads_to
 from innoclone.donor.stored import look
 from innoclone.donor.takings import Taking
 from innoclone.records.folders import state_directory
@@ -86,7 +88,13 @@ def serve(
             limits or Limits(data=options.max_data_bandwidth, network=options.max_network_bandwidth),
             Limits(data=options.max_donor_read / MIB), observer=counting,
         )  # fmt: skip
-        with Attendant(donor, look_at):
+
+        def attend(takings: Sequence[Taking]) -> None:
+            look_at(takings)
+            if isinstance(source, Shelf):
+                source.put_back(lambda: donor.taken)
+
+        with Attendant(donor, attend):
             ready(donor)
             donor.serve()
     return counting.taken
@@ -97,6 +105,8 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
     if options.live is not None:
         return find_live(options.live, options.datadir, relay=options.relay)
     assert options.directory is not None, "the options see to that"
+    if options.directory.is_symlink() and options.recover is None:
+        return _led_to(options.directory, options.keyring)
     try:
         return replace(look(options.directory, options.keyring), called=options.called)
     except NotShutDown:
@@ -106,3 +116,11 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
     note = f"{options.directory} was not shut down: what is served is a copy that was recovered, {copy}"
     found = look(copy, options.keyring)
     return replace(found, notes=(note, *found.notes))
+
+
+def _led_to(link: Path, keyring: Path | None) -> Shelf:
+    """What a link leads to whenever somebody comes: `latest` leads to another clone after each backup, which wants to
+    use or remove what it led to before. Raises why what it leads to now can't be served."""
+    shelf = Shelf(str(link), lambda: look(link, keyring), lambda: leads_to(link))
+    shelf.there()
+    return shelf

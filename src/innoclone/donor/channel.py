@@ -155,9 +155,9 @@ class Channel(ServedConnection):
         if self._stream is None:
             return super()._take(count, may_end=may_end)
         data = bytearray()
-        self._may_end = may_end
         try:
             while len(data) < count:
+                self._may_end = may_end and not data
                 data += self._stream.read_some(count - len(data))
         except _Ended:
             return None

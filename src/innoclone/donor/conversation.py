@@ -20,12 +20,11 @@ from innoclone.donor.course import Course, Task
 from innoclone.donor.offer import Wish
 from innoclone.donor.reception import Reception
 from innoclone.donor.relay import Relay, RelayedServer
-from innoclone.donor.sending import Sender
+from innoclone.donor.sending import Sender, refuse_keys
 from innoclone.donor.shelf import Shelf
 from innoclone.donor.takings import Recipient
 from innoclone.errors import (
     CloneError,
-    EncryptionNeedsTls,
     Interrupted,
     NetworkError,
     ProtocolError,
@@ -321,8 +320,7 @@ class Conversation:
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
         services, new = self._services, self._reception.makes_new_files
-        if course.given.encrypted and not self.channel.is_tls:
-            raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")
+        refuse_keys(course.given, self.channel)
         course.was_executed = True
         sender = Sender(self.channel, course, task, services.limits, services.reading, holes=new)
         sender.run()

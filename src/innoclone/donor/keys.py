@@ -66,31 +66,38 @@ class Keys:
             info = read_page_info(page, flags)
             if info is not None:
                 self._open(info, file.name)
-                yield Page(index, 0, file.stored.size, page, partial(self._page, flags=flags))
+                yield Page(index, 0, file.stored.size, page, partial(self.page, flags=flags))
             elif flags.is_encrypted:
                 raise EncryptionDamaged(f"{file.name} is encrypted, and has no key that is known")
 
-    def _page(self, content: bytes, flags: SpaceFlags) -> bytes:
-        page = memoryview(bytearray(content))
+    def page(self, content: bytes, flags: SpaceFlags) -> bytes:
+        """What is sent of ``content``, which begins with page 0 of an encrypted tablespace. Raises `KeyringFailed`,
+        `EncryptionDamaged`."""
+        sent = memoryview(bytearray(content))
+        page = sent[: flags.physical_page_size]
         info = read_page_info(page, flags)
         assert info is not None, "that is why it is sent"
         put_page_info(page, flags, _in_clear(info, self._open(info, "page 0")))
-        return page.tobytes()
+        return sent.tobytes()
 
     def redo_head(self, head: bytes) -> Callable[[bytes], bytes] | None:
         """What makes the header of a redo file that is sent of the one here; None where there is no key in it.
 
         Raises `KeyringFailed`, `EncryptionDamaged`.
         """
-        info = read_redo_info(head[REDO_BLOCK_AT : REDO_BLOCK_AT + BLOCK_SIZE])
+        return self.redo_block(head, REDO_BLOCK_AT)
+
+    def redo_block(self, content: bytes | bytearray, at: int) -> Callable[[bytes], bytes] | None:
+        """The same of a part of a redo file that has the block with the key at ``at``. Raises as `redo_head`."""
+        info = read_redo_info(content[at : at + BLOCK_SIZE])
         if info is None:
             return None
         self._open(info, "the redo log")
-        return self._head
+        return partial(self._redo, at=at)
 
-    def _head(self, head: bytes) -> bytes:
-        view = memoryview(bytearray(head))
-        block = view[REDO_BLOCK_AT : REDO_BLOCK_AT + BLOCK_SIZE]
+    def _redo(self, content: bytes, at: int) -> bytes:
+        view = memoryview(bytearray(content))
+        block = view[at : at + BLOCK_SIZE]
         info = read_redo_info(block)
         assert info is not None, "that is why it is called"
         put_redo_info(block, _in_clear(info, self._open(info, "the redo log")))

@@ -17,7 +17,6 @@ from innoclone.errors import (
     CloneRunning,
     ConnectionLimit,
     DonorFilesUnreadable,
-    EncryptionUnsupported,
     Interrupted,
     NetworkError,
 )
@@ -46,6 +45,7 @@ class LiveServer:
     description: Description
     notes: tuple[str, ...]
     folder: Path  # for what doesn't fit into memory
+    encrypted: bool = False  # whether anything there is, as far as the account may see it
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _snapshots: list[Snapshot] = field(default_factory=list)  # the newest last
     _is_closed: bool = False
@@ -104,7 +104,7 @@ class LiveServer:
                 return newest
             if len(left) >= KEPT:
                 raise CloneRunning(f"Too many concurrent clone operations. {KEPT} snapshots are still taken")
-            newest = Snapshot(self.server, self.files, self.description, wish, self.folder)
+            newest = Snapshot(self.server, self.files, self.description, wish, self.folder, encrypted=self.encrypted)
             self._snapshots = [*left, newest]
             newest.start()
             return newest
@@ -136,18 +136,15 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
     described, notes = describe_live(facts), tuple(facts.notes)
     if relay:
         return RelayedServer(server, replace(described, increments=False), notes)
-    if facts.encrypted:
-        raise EncryptionUnsupported(
-            f"{server} has {facts.encrypted}: a shared snapshot of it would have keys in clear",
-            hint="--relay passes its own stream on, over TLS",
-        )
     try:
         with Sql(server, read_timeout=60.0) as sql:
             files = DonorFiles.find(sql, datadir)
     except DonorFilesUnreadable as error:
         described = replace(described, increments=False)
         return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"))
-    return LiveServer(server, files, described, notes, Path(tempfile.gettempdir()))
+    return LiveServer(
+        facts.reached(server), files, described, notes, Path(tempfile.gettempdir()), encrypted=bool(facts.encrypted)
+    )
 
 
 def describe_live(facts: DonorFacts) -> Description:

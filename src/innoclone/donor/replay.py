@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from innoclone.donor.heldkeys import HeldKeys
 from innoclone.donor.plans import Block, StoredFile
 from innoclone.donor.spool import Spool
 from innoclone.wire.descriptors import DataDescriptor, FileMetadata, StateDescriptor
@@ -19,13 +20,16 @@ class Replay:
 
     files: Sequence[StoredFile] = ()  # all blocks have their content
 
-    def __init__(self, spool: Spool, start: StateDescriptor, changes: Sequence[FileMetadata]) -> None:
-        """Of the stage that ``start`` begins; ``changes`` are what DDL did before it."""
-        self._spool, self._start = spool, start
-        self.changes = list(changes)
+    def __init__(
+        self, spool: Spool, start: StateDescriptor, changes: Sequence[FileMetadata], keys: HeldKeys | None = None
+    ) -> None:
+        """Of the stage that ``start`` begins; ``changes`` are what DDL did before it. ``keys`` opens what it sealed."""
+        self._spool, self._start, self._keys = spool, start, keys
+        self._changes = list(changes)
         self._listed: dict[int, FileMetadata] = {}
         self._dropped: set[int] = set()
         self._chunks: dict[int, tuple[int, int]] = {}  # where each begins in the spool, and its blocks
+        self._openers: dict[int, Callable[[bytes], bytes]] = {}  # of blocks with a key, by where they are in the spool
 
     # ---- filling -------------------------------------------------------------------------------------------
 
@@ -37,12 +41,16 @@ class Replay:
         """A file was dropped while its pages were sent. Recipients are told at once, and get none of its pages."""
         if file.index not in self._dropped:
             self._dropped.add(file.index)
-            self.changes.append(file)
+            self._changes.append(file)
 
-    def add(self, data: DataDescriptor, content: bytes) -> None:
-        """A block. Those of a chunk come one after another."""
+    def add(
+        self, data: DataDescriptor, content: bytes | bytearray, opener: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        """A block, and what makes of it what is sent. Those of a chunk come one after another."""
         at, count = self._chunks.get(data.chunk, (self._spool.size, 0))
         self._chunks[data.chunk] = at, count + 1
+        if opener is not None:
+            self._openers[self._spool.size + _HEAD.size] = opener
         self._spool.append(_HEAD.pack(data.block, data.index, data.length, data.offset, data.file_size) + content)
 
     def follows(self, data: DataDescriptor, last: int) -> bool:
@@ -66,9 +74,17 @@ class Replay:
         """Bytes."""
         return self._start.estimate
 
+    @property
+    def changes(self) -> Sequence[FileMetadata]:
+        """What DDL did since the stage before."""
+        return [self._opened(file) for file in self._changes]
+
     def metadata(self) -> Iterator[FileMetadata]:
         """Redo files."""
-        return iter(self._listed.values())
+        return map(self._opened, self._listed.values())
+
+    def _opened(self, file: FileMetadata) -> FileMetadata:
+        return file if self._keys is None else self._keys.opened(file)
 
     def blocks(self, chunk: int, done: int) -> Iterator[Block]:
         """The blocks of a chunk behind the first ``done`` ones."""
@@ -77,5 +93,6 @@ class Replay:
             number, index, length, offset, size = _HEAD.unpack(self._spool.read(at, _HEAD.size))
             at += _HEAD.size
             if number > done and index not in self._dropped:
-                yield Block(number, index, offset, length, size, self._spool.read(at, length))
+                content, opener = self._spool.read(at, length), self._openers.get(at)
+                yield Block(number, index, offset, length, size, content if opener is None else opener(content))
             at += length

@@ -8,25 +8,27 @@ down, or upgraded meanwhile.
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from innoclone.donor.description import Description
 from innoclone.donor.offer import Given, Source, T, Wish
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, one_line
 
-__all__ = ["LINGER", "Shelf"]
+__all__ = ["LINGER", "Shelf", "leads_to"]
 
+log = logging.getLogger("innoclone.donor")
 LINGER = 5.0  # seconds for which it stays after its last use: a preflight asks over several connections
 UNKNOWN_VERSION = "8.0.0-unknown"  # told before the login where nothing was ever there; COM_CLONE fails then
 
 
 class Shelf:
     """A `Source`, for use by many threads. What it gives raises what finding it does."""
-
-    notes = ()
 
     def __init__(self, name: str, find: Callable[[], Source], leads_to: Callable[[], object] = lambda: None) -> None:
         """Nothing is looked for yet. ``leads_to``: what the name stands for now; where that is another thing than
@@ -50,6 +52,12 @@ class Shelf:
     def description(self) -> Description:
         """What it says of itself."""
         return self.there().description
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of what is there."""
+        there = self.there()
+        return (f"{self.name} leads to {there.name} now", *there.notes)
 
     @property
     def chunks(self) -> int:
@@ -97,6 +105,8 @@ class Shelf:
                 found = self._find()
                 if self._source is not None:
                     self._older.append((self._source, time.monotonic()))
+                if self._led not in (None, led):
+                    log.info("%s leads to %s now", one_line(self.name), one_line(found.name))
                 self._source, self._led, self._version = found, led, found.version
             self._begins[id(self._source)] += begins
             self._used = time.monotonic()
@@ -128,3 +138,15 @@ class Shelf:
             for one in [one for one, _ in self._older] + ([self._source] if self._source is not None else []):
                 self._close(one)
             self._source, self._older = None, []
+
+
+def leads_to(directory: Path | None) -> object:
+    """What a directory's name stands for: `latest` leads to another one after each backup. None: no directory."""
+    if directory is None:
+        return None
+    path = Path(os.path.realpath(directory))
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    return path, found.st_dev, found.st_ino

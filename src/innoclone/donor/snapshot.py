@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
+from innoclone.donor.heldkeys import HeldKeys
 from innoclone.donor.offer import Given, T, Taker, Wish
 from innoclone.donor.plans import DataFile, FilePlan, Plan, StoredFile
 from innoclone.donor.spool import Spool
@@ -54,10 +55,12 @@ class Phase(enum.Enum):
 class Snapshot:
     """A `Given`. Its own thread talks with the server."""
 
-    encrypted = False  # such a server is refused
-
-    def __init__(self, server: Endpoint, files: DonorFiles, described: Description, wish: Wish, folder: Path) -> None:
-        """``described``: what is known of the server so far. ``folder`` is for what doesn't fit into memory."""
+    def __init__(
+        self, server: Endpoint, files: DonorFiles, described: Description, wish: Wish, folder: Path, *,
+        encrypted: bool = False,
+    ) -> None:  # fmt: skip
+        """``described``: what is known of the server so far, ``encrypted`` whether anything there is, as far as that is
+        known. ``folder`` is for what doesn't fit into memory."""
         self.description = described
         self.fingerprint = secrets.randbelow(SNAPSHOTS - 1) + 1
         self.wish = wish
@@ -65,6 +68,7 @@ class Snapshot:
         self.error: CloneError | None = None
         self.began = time.time()
         self._server, self._files, self._folder = server, files, folder
+        self._keys, self._is_encrypted = HeldKeys(), encrypted
         self._plans: dict[StageNumber, Plan] = {}
         self._upstream: Upstream
         self._table: list[ClonedFile] = []
@@ -80,6 +84,11 @@ class Snapshot:
     def plans(self) -> Mapping[StageNumber, Plan]:
         """FILE_COPY at first, the others when they are there."""
         return self._plans
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether anything encrypted came so far: that its redo log is, the server may tell last."""
+        return self._is_encrypted or self._keys.any
 
     @property
     def is_at_rest(self) -> bool:
@@ -157,7 +166,7 @@ class Snapshot:
 
     def _take(self, spool: Spool) -> None:
         """Everything that the server has to do for it."""
-        self._upstream = upstream = Upstream(self._server, self.wish, self._stopped)
+        self._upstream = upstream = Upstream(self._server, self.wish, self._stopped, self._keys)
         try:
             upstream.begin()
             self.description = _described(self.description, upstream.parameters)

@@ -13,12 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from innoclone.donor.heldkeys import HeldKeys
 from innoclone.donor.offer import Wish
 from innoclone.donor.replay import Replay
 from innoclone.donor.spool import Spool
-from innoclone.errors import CloneError, ConnectFailed, EncryptionUnsupported, NetworkError, ProtocolError, SnapshotGone
+from innoclone.errors import CloneError, ConnectFailed, NetworkError, ProtocolError, SnapshotGone
 from innoclone.files.names import REDO_DIR, place
-from innoclone.innodb.redo import holds_key
 from innoclone.receive import timings
 from innoclone.receive.reader import Item, Reader
 from innoclone.receive.session import Access, DonorParameters, Session, begin, call, heed_waiting_donor, leave, reinit
@@ -43,7 +43,6 @@ __all__ = ["Upstream"]
 log = logging.getLogger("innoclone.donor")
 BACK_WITHIN = 60.0  # seconds for which a server is tried again whose connection was lost
 RETRY = 1.0  # seconds between two tries
-RELAY = "serve the server with --relay: that passes its own stream on, over TLS"
 ANYWHERE = (("/", "/"),)  # absolute names stay what they are: a recipient knows whether it wants them
 
 
@@ -62,9 +61,11 @@ class _Names:
 class Upstream:
     """One clone of a server. For one thread."""
 
-    def __init__(self, server: Endpoint, wish: Wish, stopped: threading.Event) -> None:
+    def __init__(self, server: Endpoint, wish: Wish, stopped: threading.Event, keys: HeldKeys | None = None) -> None:
+        """``keys`` holds the keys that come."""
         transfer = Transfer(block_ddl=wish.block_ddl, ddl_timeout=wish.ddl_timeout)
         self._access = Access(server, transfer, 0, stopped)
+        self._keys = keys or HeldKeys()
         self._connections: list[Connection] = []  # the master, and the one for acknowledgements
         self._session: Session
         self._table: FileTable
@@ -94,7 +95,8 @@ class Upstream:
         self._session, master = begin(self._access)
         self._connections = [master]
         self._connections.append(self._access.connect())
-        self._table = FileTable(_Names(), version_number(self.parameters.version), verify=False)
+        version = version_number(self.parameters.version)
+        self._table = FileTable(_Names(), version, verify=False, info=self._keys.sealing.info)
         self._execute(resumed=False)
         while True:
             item = self._next()
@@ -106,6 +108,8 @@ class Upstream:
                 self._reader.expect_files(item.files)
                 self._chunks = item.chunks
             elif isinstance(item, FileMetadata):
+                if item.key:
+                    raise ProtocolError(f"the list of files has a key, for {item.name!r}")
                 self._table.add(item, item.stage, in_stage=True)
                 if self._reader.is_listed():
                     return
@@ -194,7 +198,7 @@ class Upstream:
             )
         self._table.begin_stage()
         self._reader.enter(item.stage, item.chunks)
-        return Replay(spool, item, changes)
+        return Replay(spool, item, changes, self._keys)
 
     def _describe(self, item: FileMetadata, replay: Replay | None, changes: list[FileMetadata]) -> None:
         in_stage = self._reader.in_stage
@@ -207,13 +211,10 @@ class Upstream:
             replay.list(item)
 
     def _block(self, item: DataDescriptor, replay: Replay) -> None:
-        self._reader.file_of(item)
-        parts: list[bytes] = []
-        self._reader.content(item, lambda _at, count: parts.append(self._connections[0].read_exact(count)))
-        content = b"".join(parts)
-        if item.stage is StageNumber.REDO_COPY and not item.offset and holds_key(content):
-            raise EncryptionUnsupported("the server's redo log is encrypted", hint=RELAY)
-        replay.add(item, content)
+        file = self._reader.file_of(item)
+        content = bytearray()
+        self._reader.content(item, lambda _at, count: content.extend(self._connections[0].read_exact(count)))
+        replay.add(item, content, self._keys.seal(file, item.stage, content, item.offset))
 
     # ---- end -----------------------------------------------------------------------------------------------
 
@@ -240,15 +241,14 @@ class Upstream:
 
     def _execute(self, *, resumed: bool) -> None:
         master = self._connections[0]
+        self._keys.sealing.secure = bool(master.cipher)
         stage = StageNumber.FILE_COPY if resumed else None
         self._reader = Reader(master, self._table, master=True, resumed=stage, chunks=self._chunks)
         master.write_packet(Execute().serialize())
 
     def _next(self) -> Item | None:
         item = self._reader.next()
-        if isinstance(item, FileMetadata) and item.flags & (FileFlag.ENCRYPTED | FileFlag.HAS_KEY):
-            raise EncryptionUnsupported(f"tablespace {item.name!r} is encrypted", hint=RELAY)
-        return item
+        return self._keys.sealing.metadata(item) if isinstance(item, FileMetadata) else item
 
     def _acknowledge(self, end: StateDescriptor) -> None:
         call(self._connections[1], Ack(0, self._session.locator, end.acknowledgement()))

@@ -50,7 +50,8 @@ class Meter:
         else:
             counter.network += count
         if self._limits.rate:
-            self._pause(count, paced, urgent=self._compressed and self._starves and self._connection.readable())
+            urgent = self._compressed and self._starves and self._connection.has_more_on_the_wire()
+            self._pause(count, paced, urgent=urgent)
 
     # ---- what a compressed connection asks (`innoclone.transport.compression.Throttle`)
 

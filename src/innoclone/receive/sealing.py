@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 from innoclone.errors import EncryptionDamaged, EncryptionNeedsTls, EncryptionUnsupported, ProtocolError
-from innoclone.files.keyring import CloneKeyring
 from innoclone.innodb.encryption import (
     REDO_BLOCK_AT,
     EncryptionInfo,
@@ -30,10 +30,17 @@ from innoclone.wire.descriptors import FileFlag, FileMetadata, StageNumber
 __all__ = ["Sealing"]
 
 
+class Keyring(Protocol):
+    """Where the master key comes from; `innoclone.files.keyring.CloneKeyring` is one."""
+
+    def master(self) -> MasterKey:
+        """The key, always the same. Raises `KeyringFailed`, a file error."""
+
+
 class Sealing:
     """For one clone. Any connection may call it."""
 
-    def __init__(self, keyring: CloneKeyring | None, first: Callable[[MasterKey], None] = lambda _: None) -> None:
+    def __init__(self, keyring: Keyring | None, first: Callable[[MasterKey], None] = lambda _: None) -> None:
         """``first`` is called before the master key is used for the first time, perhaps more than once. Without a
         keyring nothing encrypted is taken."""
         self._keyring, self.first = keyring, first
@@ -73,6 +80,17 @@ class Sealing:
         """The block of page 0 for a key that `metadata` has wrapped."""
         master = self.master()
         return master.info(master.unwrap(wrapped)).serialize()
+
+    def seal(self, file: ClonedFile, stage: StageNumber, view: memoryview, offset: int) -> None:
+        """Seal what of a file's beginning is in ``view``, whole pages or blocks from ``offset`` on. Raises
+        `EncryptionDamaged`, `KeyringFailed`, `ProtocolError`."""
+        if stage is StageNumber.REDO_COPY:
+            self.redo(view, offset)
+        elif file.flags is not None and not offset and not file.first_page:
+            page = file.flags.physical_page_size
+            if len(view) < page:
+                raise ProtocolError(f"{len(view)} bytes of the first page of {file.metadata.name!r}")
+            self.page0(file, file.flags, stage, view[:page])
 
     def page0(self, file: ClonedFile, flags: SpaceFlags, stage: StageNumber, page: memoryview) -> None:
         """Seal page 0 of a tablespace in place. Raises `EncryptionDamaged` where it should have a key and has none."""

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from innoclone.errors import CloneError, ProtocolError
+from innoclone.errors import CloneError
 from innoclone.receive.carryout import carry_out
 from innoclone.receive.sealing import Sealing
 from innoclone.records.chunks import Chunks, Found, Slot, distrust
@@ -138,13 +138,7 @@ class CloneState:
     def seal(self, file: ClonedFile, stage: StageNumber, view: memoryview, offset: int) -> None:
         """Bytes from the beginning of a file, whole pages or blocks, are about to be looked at and written. Raises
         `EncryptionDamaged`, `KeyringFailed`, `ProtocolError`."""
-        if stage is StageNumber.REDO_COPY:
-            self.sealing.redo(view, offset)
-        elif file.flags is not None and not offset and not file.first_page:
-            page = file.flags.physical_page_size
-            if len(view) < page:
-                raise ProtocolError(f"{len(view)} bytes of the first page of {file.metadata.name!r}")
-            self.sealing.page0(file, file.flags, stage, view[:page])
+        self.sealing.seal(file, stage, view, offset)
 
     def grow(self, file: ClonedFile, size: int) -> None:
         """Page 0 of ``file`` came again, with the size that the tablespace has by now."""

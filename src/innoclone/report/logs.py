@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from innoclone.report.output import Output
 
@@ -12,20 +14,24 @@ __all__ = ["log_to"]
 class _ToOutput(logging.Handler):
     """Of one record a line, and more with a traceback."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, say: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
-        self._out = out
+        self._out, self._say = out, say
 
     def emit(self, record: logging.LogRecord) -> None:
         """One record on one line, whatever is in it, and behind it the traceback if it has one."""
         message, trace = record.getMessage(), self.format(record)
         for line in (message, *trace[len(message) :].splitlines()[1:]):
-            (self._out.warn if record.levelno >= logging.WARNING else self._out.message)(line)
+            self._say(partial(self._out.warn if record.levelno >= logging.WARNING else self._out.message, line))
 
 
-def log_to(out: Output) -> None:
-    """From now on."""
-    handler = _ToOutput(out)
+def _at_once(words: Callable[[], None]) -> None:
+    words()
+
+
+def log_to(out: Output, say: Callable[[Callable[[], None]], None] = _at_once) -> None:
+    """From now on. ``say`` calls what it is given, now or soon (`innoclone.report.aside`)."""
+    handler = _ToOutput(out, say)
     log = logging.getLogger("innoclone")
     log.setLevel(logging.INFO)
     log.addHandler(handler)

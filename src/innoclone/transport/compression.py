@@ -56,6 +56,11 @@ class CompressedStream:
         self.network = 0  # payload bytes of compressed packets read so far
         self.throttle: Throttle | None = None
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether inner bytes are here that were not read yet: more than one message may come in one packet."""
+        return bool(self._inner)
+
     def read_some(self, limit: int) -> memoryview:
         """At least one and at most ``limit`` inner bytes."""
         for _ in range(MOST_EMPTY):

@@ -227,14 +227,17 @@ class Connection:
         return count
 
     def readable(self) -> bool:
-        """Whether something has come, the end of the connection included, that was not read yet.
-
-        Of what comes compressed, only what is still on the wire counts.
-        """
-        if self._stream is None and (
-            self._end > self._start or (self._bulk is not None and self._bulk[0].holds_bytes())
-        ):
+        """Whether something has come, the end of the connection included, that was not read yet."""
+        if self._end > self._start or (self._stream is not None and self._stream.holds_bytes):
             return True
+        if self._bulk is not None and self._bulk[0].holds_bytes():
+            return True
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        return self.has_more_on_the_wire()
+
+    def has_more_on_the_wire(self) -> bool:
+        """The same of what the socket has alone, and not what was taken from it already."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(0))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from innoclone.agent.accounts.accounts import Accounts
 from innoclone.agent.accounts.credentials import LoginKeys
@@ -24,7 +22,7 @@ from innoclone.donor.conversation import Conversation
 from innoclone.donor.live import find_live
 from innoclone.donor.offer import Source
 from innoclone.donor.service import Donor, Observer
-from innoclone.donor.shelf import Shelf
+from innoclone.donor.shelf import Shelf, leads_to
 from innoclone.donor.stored import look
 from innoclone.donor.takings import Taking
 from innoclone.errors import CloneError, one_line
@@ -53,7 +51,7 @@ class ServedDonor(Observer):
         wanted = served.snapshot
         self._snapshot = None if wanted is None else ServedSnapshot(served.name, wanted, self._look)
         find = partial(_find, served, settings.running) if self._snapshot is None else self._snapshot.source
-        self.shelf = Shelf(served.source, find, lambda: _leads_to(served))
+        self.shelf = Shelf(served.source, find, lambda: leads_to(served.directory))
         secure = served.require_secure_transport
         options = DonorOptions(
             account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or LOCAL,
@@ -139,18 +137,6 @@ def _find(served: ServedClone, running: Endpoint | None) -> Source:
         return look(served.directory)
     assert running is not None, "the settings see to that"
     return find_live(running, served.datadir)
-
-
-def _leads_to(served: ServedClone) -> object:
-    """What a directory's name stands for: `latest` leads to another one after each backup."""
-    if served.directory is None:
-        return None
-    path = Path(os.path.realpath(served.directory))
-    try:
-        found = path.stat()
-    except OSError:
-        return path
-    return path, found.st_dev, found.st_ino
 
 
 class Donors:
