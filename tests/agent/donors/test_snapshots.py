@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent_clones import ok
+from agent_pages import get, port_of
 from agents import RunningAgent
 from innoclone.agent.donors import snapshots
 from innoclone.agent.donors.snapshots import ServedSnapshot
@@ -63,12 +64,14 @@ def test_a_stock_recipient_takes_it(
         wait_for(lambda: "stored: serving" in agent.log.read_text())
         agent.kill()
     [left] = scratch.iterdir()
-    with RunningAgent(programs, state, f"--config={config}") as agent:
+    with RunningAgent(programs, state, f"--config={config}", "--web-port=0") as agent:
         wait_for(lambda: agent.log.read_text().count("stored: serving") == 2)
         assert not left.exists()
         ok(agent.mysql(GRANTED))
         port = int(agent.log.read_text().rpartition("on port ")[2].split()[0])
         take(recipient, port, tmp_path / "taken", "REQUIRE SSL", settings=ALONE)
+        shown = json.loads(get(port_of(agent), "/status.json")[1])["history"]
+        assert {one["operation"] for one in shown} == {"temporary-restore", "serve"}
         agent.process.terminate()
         assert agent.process.wait(WAIT) == 0
     assert not list(scratch.iterdir())
