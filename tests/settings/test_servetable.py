@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from innoclone.agent.settings import read_settings
+from innoclone.commands.storeoptions import BootCheckOptions, StoreAccess
 from innoclone.errors import UsageError
 from innoclone.settings.servetable import ServedClone
 
@@ -24,14 +25,26 @@ def test_what_is_right(tmp_path: Path) -> None:
     assert (one.name, one.directory, one.port, one.source) == ("a", Path("/a"), 1, "/a")
     assert (two.name, two.max_data_bandwidth, two.max_connections) == ("b-2", 5, 256)
     assert settings(tmp_path, "") == ()
+    [three] = settings(
+        tmp_path,
+        '[serve.c]\nstore = "s3://b/p@abc"\nport = 1\nkey_file = "/k"\nscratch = "/s"\nstore_options = { a = "b" }\n',
+    )
+    access = StoreAccess("s3://b/p", Path("/k"), None, (("a", "b"),))
+    assert three.snapshot == BootCheckOptions(access, "abc", scratch=Path("/s"))
+    assert (three.source, one.snapshot) == ("s3://b/p@abc", None)
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
         ('directory = "/a"', r"\[serve.x\] needs port"),
-        ("port = 1", "needs directory, or live = true"),
-        ('directory = "/a"\nlive = true\nport = 1', "needs directory, or live = true"),
+        ("port = 1", "needs directory, store, or live = true"),
+        ('directory = "/a"\nlive = true\nport = 1', "needs directory, store, or live = true"),
+        ('directory = "/a"\nstore = "s3://b"\nport = 1', "needs directory, store, or live = true"),
+        ('directory = "/a"\nkey_file = "/k"\nport = 1', "go together with store"),
+        ('store = "s3://b/p"\nkey_file = "k"\nport = 1', "absolute"),
+        ('store = "s3://b/p"\nport = 1\nstore_options = { aws_region = 1 }', "store_options must be of type str"),
+        ('store = "/b/p"\nport = 1', "store must be a URL"),
         ("live = true\nport = 1", r"needs a table \[server\] or \[managed\]"),
         ('directory = "/a"\ndatadir = "/b"\nport = 1', "datadir goes together with live"),
         ('directory = "a"\nport = 1', "absolute"),

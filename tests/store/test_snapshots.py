@@ -106,6 +106,15 @@ def test_a_damaged_latest_names_the_one_before(monkeypatch: pytest.MonkeyPatch) 
     assert "no earlier snapshot can be read" in before(repository, good)
 
 
+def test_a_listing_that_names_one_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = memory_store()
+    name = made(repository, "20260101T000000000000Z", monkeypatch)
+    real = MemoryObjects.list
+    monkeypatch.setattr(MemoryObjects, "list", lambda self, prefix: iter([*real(self, prefix)] * 2))
+    assert find(repository, name.partition("-")[2][:12]).name == name
+    assert [one.name for one in snapshots_of(repository)] == [name]
+
+
 def test_listings_that_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that doesn't list the last lease yet tells the time of an earlier one; one that lists none ends the
     backup, before its commit."""

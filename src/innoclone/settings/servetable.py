@@ -6,11 +6,12 @@ Each has a port of its own: a recipient names nothing but a host, a port and an 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from innoclone.commands.options import MAX_BANDWIDTH, bounded
+from innoclone.commands.storeoptions import BootCheckOptions, StoreAccess
 from innoclone.errors import UsageError
 
 __all__ = ["ServedClone", "served_of"]
@@ -19,10 +20,12 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
 KINDS: dict[str, tuple[type, ...]] = {
     "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
+    "store": (str,), "key_file": (str,), "passphrase_file": (str,), "store_options": (dict,), "scratch": (str,),
     "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
     "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float), "max_donor_read": (int, float),
 }  # fmt: skip
-PATHS = ("directory", "datadir")
+PATHS = ("directory", "datadir", "key_file", "passphrase_file", "scratch")
+OF_STORES = ("key_file", "passphrase_file", "store_options", "scratch")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class ServedClone:
     directory: Path | None = None  # or a link to it: what it leads to when a recipient comes
     live: bool = False  # the running server of [server], else of [managed]
     datadir: Path | None = None  # that server's data directory as it is seen here
+    store: str | None = None  # URL[@SNAPSHOT]; it is restored when the agent starts
+    key_file: Path | None = None
+    passphrase_file: Path | None = None
+    store_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # obstore's: there may be secrets
+    scratch: Path | None = None  # where it is restored to; None: the folder of temporary files
     bind_address: str | None = None  # None: the agent's
     require_secure_transport: bool | None = None  # None: the agent's
     max_connections: int = 256
@@ -46,19 +54,37 @@ class ServedClone:
     @property
     def source(self) -> str:
         """What a user knows it by."""
+        if self.store is not None:
+            return self.store
         return "the running server" if self.directory is None else str(self.directory)
+
+    @property
+    def snapshot(self) -> BootCheckOptions | None:
+        """What is to be restored. Raises `UsageError`."""
+        from innoclone.store.address import split_snapshot
+
+        if self.store is None:
+            return None
+        address, snapshot = split_snapshot(self.store)
+        access = StoreAccess(address, self.key_file, self.passphrase_file, self.store_options)
+        return BootCheckOptions(store=access, snapshot=snapshot, scratch=self.scratch)
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
         where = f"[serve.{self.name}]"
         if not NAME.fullmatch(self.name):
             raise UsageError(f"{where}: a name has letters, digits, -, _ and .")
-        if (self.directory is None) == (not self.live):
-            raise UsageError(f"{where} needs directory, or live = true")
+        if (self.directory is not None) + self.live + (self.store is not None) != 1:
+            raise UsageError(f"{where} needs directory, store, or live = true")
+        if self.store is None and any(getattr(self, name) for name in OF_STORES):
+            raise UsageError(f"{where} {', '.join(OF_STORES)} go together with store")
+        if self.store is not None and not _is_address(self.store):
+            raise UsageError(f"{where} store must be a URL, such as s3://BUCKET/PREFIX")
+        _ = self.snapshot
         if self.datadir is not None and not self.live:
             raise UsageError(f"{where} datadir goes together with live")
-        if not all(path is None or path.is_absolute() for path in (self.directory, self.datadir)):
-            raise UsageError(f"{where} directory and datadir must be absolute paths")
+        if not all(path is None or path.is_absolute() for path in (getattr(self, name) for name in PATHS)):
+            raise UsageError(f"{where} {', '.join(PATHS)} must be absolute paths")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"{where} port must be from 0 to 65535, not {self.port}")
         if self.bind_address == "":
@@ -69,6 +95,12 @@ class ServedClone:
             raise UsageError(f"{where} reconnect_timeout must be from 0 to {LONGEST_TIMEOUT} minutes")
         for name in ("max_data_bandwidth", "max_network_bandwidth", "max_donor_read"):
             bounded(f"{where} {name}", getattr(self, name), 0, MAX_BANDWIDTH)
+
+
+def _is_address(text: str) -> bool:
+    from innoclone.store.address import is_address
+
+    return is_address(text)
 
 
 def served_of(tables: Any, config: Path | None) -> tuple[ServedClone, ...]:
@@ -91,5 +123,8 @@ def _one(name: str, table: dict[str, Any], where: str) -> ServedClone:
             raise UsageError(f"{where} {key} must be of type {kinds[0].__name__}")
     if "port" not in table:
         raise UsageError(f"{where} needs port")
+    if not all(isinstance(value, str) for value in table.get("store_options", {}).values()):
+        raise UsageError(f"{where} store_options must be of type str, each")
     values: dict[str, Any] = {key: Path(value) if key in PATHS else value for key, value in table.items()}
+    values["store_options"] = tuple(table.get("store_options", {}).items())
     return ServedClone(name, **values)

@@ -142,8 +142,8 @@ def abandon(repository: Repository, name: str) -> bool:
 
 
 def names_of(repository: Repository) -> list[str]:
-    """The names of all snapshots, abandoned runs' among them, in their alphabet's order."""
-    names = (entry.name.rpartition("/")[2] for entry in repository.objects.list(FOLDER))
+    """The names of all snapshots, abandoned runs' among them, in their alphabet's order; each once, however listed."""
+    names = {entry.name.rpartition("/")[2] for entry in repository.objects.list(FOLDER)}
     return sorted(name for name in names if NAME.match(name))
 
 

@@ -138,8 +138,8 @@ def test_what_is_long_stays_in_its_place(tmp_path: Path, browser: Browser) -> No
     }
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     long = "/srv/" + "backup" * 30
-    row = f"<tr><td>1<td>Failed<td>2026<td>0:03<td>1 MiB<td>{long}<td>{long}</tr>"
-    row += f"<tr class=why><td><td colspan=6>{long * 2}</tr>"
+    row = f"<tr><td>1<td>clone<td>Failed<td>2026<td>0:03<td>1 MiB<td>{long}<td>{long}</tr>"
+    row += f"<tr class=why><td><td colspan=7>{long * 2}</tr>"
     script = (
         "document.title = [...document.querySelectorAll('dd, .scroll, #facts')]"
         ".filter(each => each.scrollWidth > each.clientWidth"

@@ -28,7 +28,7 @@ from innoclone.commands.runrecord import begin, record_died
 from innoclone.errors import CloneError, Interrupted
 from innoclone.files.names import STATUS
 from innoclone.files.replacefile import replace_file
-from innoclone.records.history import SERVE, is_clone, read_history
+from innoclone.records.history import is_clone, read_history
 from innoclone.records.managedserver import Managed
 from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import status_in
@@ -299,9 +299,9 @@ class Clones:
 
     # ---- what there was --------------------------------------------------------------------------------------------
 
-    def records(self, *, given: bool = False) -> list[dict[str, Any]]:
-        """The history in the order of its numbers, but for what was flushed; ``given``: with clones that others took
-        from here."""
+    def records(self, *, every: bool = False) -> list[dict[str, Any]]:
+        """The history in the order of its numbers, but for what was flushed; ``every``: with what is no clone that was
+        made here of a server, such as backups, restores, and clones that others took."""
         try:
             until = float(json.loads((self._folder / FLUSHED).read_bytes())["until"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -310,7 +310,7 @@ class Clones:
             records = read_history()
         except CloneError:
             return []
-        mine = [one for one in records if is_clone(one) or (given and one.get("operation") == SERVE)]
+        mine = [one for one in records if every or is_clone(one)]
         shown = [record for record in mine if (record.get("ended") or 0) > until]
         return sorted(shown, key=lambda record: record["id"])
 

@@ -7,11 +7,13 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from innoclone.agent.accounts.accounts import Accounts
 from innoclone.agent.accounts.credentials import LoginKeys
 from innoclone.agent.connections import Connections
 from innoclone.agent.donors.guests import AgentGuest, GuestConnection
+from innoclone.agent.donors.snapshots import ServedSnapshot
 from innoclone.agent.settings import AgentSettings
 from innoclone.commands.serving import Attendant, record_taking
 from innoclone.donor.account import Entrance
@@ -46,7 +48,10 @@ class ServedDonor(Observer):
         """It listens, and lets nobody in before `start`. Raises `ConnectFailed`."""
         self.served, self.outcomes = served, Counter[str]()
         self._accounts, self._connections = accounts, connections
-        self.shelf = Shelf(served.source, lambda: _find(served, settings.running), lambda: leads_to(served.directory))
+        wanted = served.snapshot
+        self._snapshot = None if wanted is None else ServedSnapshot(served.name, wanted, self._look)
+        find = partial(_find, served, settings.running) if self._snapshot is None else self._snapshot.source
+        self.shelf = Shelf(served.source, find, lambda: leads_to(served.directory))
         secure = served.require_secure_transport
         options = DonorOptions(
             account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or LOCAL,
@@ -90,7 +95,10 @@ class ServedDonor(Observer):
     def start(self) -> None:
         """Serve, in threads of its own. What can't be served now may be there when somebody comes."""
         self._thread.start()
-        threading.Thread(target=self._look, name="innoclone-look", daemon=True).start()
+        if self._snapshot is not None:
+            self._snapshot.start()  # it looks when it is there
+        else:
+            threading.Thread(target=self._look, name="innoclone-look", daemon=True).start()
 
     def _serve(self) -> None:
         with self._attendant:
@@ -119,6 +127,8 @@ class ServedDonor(Observer):
             self._thread.join(END_WITHIN)
         else:
             self.donor.close()
+        if self._snapshot is not None:
+            self._snapshot.stop()  # nobody reads of it any more
 
 
 def _find(served: ServedClone, running: Endpoint | None) -> Source:

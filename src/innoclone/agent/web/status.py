@@ -14,7 +14,7 @@ from innoclone.version import __version__
 
 __all__ = ["page_status"]
 
-SHOWN = 50  # clones of the history
+SHOWN = 50  # clones, backups and the like of the history
 NOTES = 20  # the newest ones of a clone
 
 
@@ -31,7 +31,7 @@ def page_status(services: Services, speeds: SpeedHistory) -> dict[str, Any]:
         "clone": None if latest is None else _clone(latest, is_running=clones.is_running),
         "curve": speeds.points,
         "served": [_served(one) for one in services.donors],
-        "history": clones.records(given=True)[: -SHOWN - 1 : -1],
+        "history": clones.records(every=True)[: -SHOWN - 1 : -1],
     }  # fmt: skip
 
 

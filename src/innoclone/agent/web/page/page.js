@@ -198,14 +198,14 @@ function showHistory(records) {
     const row = element("tr");
     const state = element("td");
     state.append(element("span", record.state, `badge ${classOf(record.state)}`));
-    row.append(element("td", record.id), state, element("td", moment(record.began)),
+    row.append(element("td", record.id), element("td", record.operation), state, element("td", moment(record.began)),
       element("td", duration(record.seconds)), element("td", record.data ? amount(record.data) : ""),
       element("td", record.source), element("td", record.destination));
     rows.push(row);
     if (record.error_number) {
       const why = element("tr", undefined, "why");
       const cell = element("td", `error ${record.error_number}: ${record.error_message}`);
-      cell.colSpan = 6;
+      cell.colSpan = 7;
       why.append(element("td"), cell);
       rows.push(why);
     }
