@@ -22,7 +22,8 @@ def result_table(status: CloneStatus, *, verdict: str = "") -> list[str]:
     lines += [_line(row.stage.value, row.seconds, row.data, row.rate) for row in ran]
     lines.append(_line("total", status.seconds, status.data, status.rate))
     if status.position_unknown and not status.position_from:
-        boot = f"innoclone boot {status.destination}"
+        is_stored = "://" in str(status.destination)
+        boot = f"innoclone {'store verify --boot-check' if is_stored else 'boot'} {status.destination}"
         lines.append(f"binary log position: unknown until booted ({boot}): {status.position_unknown}")
     if status.binlog_file:
         lines.append(f"binary log position: {status.binlog_file}:{status.binlog_position}")
