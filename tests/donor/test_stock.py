@@ -46,6 +46,16 @@ def test_a_stored_clone_boots_equal(
     assert (file, position, gtids) == (log[0], log[1], log[4])
 
 
+def test_the_statements_that_it_prints(small_clone: Path, recipient: Server, tmp_path: Path) -> None:
+    """They can be typed as they are but for the directory, with the password that was made."""
+    with ServeProcess(small_clone, "--once", named=False) as process:
+        listed, clone = process.printed(4).split(";")[:2]
+        with recipient.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(listed)
+            cursor.execute(clone.replace("/path/of/a/new/directory", str(tmp_path / "taken")))
+        assert process.wait() == 0
+
+
 def test_nobody_reads_what_it_says(small_clone: Path, recipient: Server, tmp_path: Path) -> None:
     """A terminal that was stopped, a pipe that nobody empties: recipients don't wait for them."""
     with ServeProcess(small_clone, "--verbose", heard=False) as process:

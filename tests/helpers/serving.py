@@ -61,10 +61,11 @@ def serving(
 class ServeProcess:
     """``innoclone serve`` as a process. Use it with ``with``."""
 
-    def __init__(self, directory: Path, *options: str, port: int = 0, heard: bool = True) -> None:
-        """``heard``: what it says is read; else there is no more room for it in the pipe to us."""
+    def __init__(self, directory: Path, *options: str, port: int = 0, heard: bool = True, named: bool = True) -> None:
+        """``heard``: what it says is read; else there is no more room for it in the pipe to us. ``named``: it is told
+        a password; else it makes one."""
         command = [sys.executable, "-m", "innoclone", "serve", "--no-defaults", f"--user={USER}", f"--port={port}"]
-        environment = os.environ | {"MYSQL_PWD": PASSWORD}
+        environment = os.environ | ({"MYSQL_PWD": PASSWORD} if named else {})
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
             [*command, *options, str(directory)], stdout=subprocess.PIPE, stderr=writing, text=True, env=environment
@@ -116,6 +117,11 @@ class ServeProcess:
         found = re.search(r"VmHWM:\s*(\d+) kB", status)
         assert found is not None
         return int(found[1]) << 10
+
+    def printed(self, lines: int) -> str:
+        """The first lines of stdout."""
+        assert self._process.stdout is not None
+        return "".join(self._process.stdout.readline() for _ in range(lines))
 
     @property
     def statements(self) -> str:

@@ -174,13 +174,13 @@ def serve(
     if directory is None or not _is_store(directory):
         _refuse_store(directory, store, trial, "")
         options = settings(directory=None if directory is None else Path(directory).absolute())
-        return _serve(options, out, interval, shown=given is None)
+        return _serve(options, out, interval, shown=not given)
     settings(directory=Path(directory))  # what is wrong with the options is told before hours of restoring
     if recover is not None or mysqld is not None:
         raise UsageError("--recover and --mysqld are for a crashed server's directory, not for a store")
     with _restored(directory, trial, store, keyring, out) as found:
         options = settings(directory=found.directory, called=found.address)
-        return _serve(options, out, interval, shown=given is None)
+        return _serve(options, out, interval, shown=not given)
 
 
 def _is_store(text: str) -> bool:
