@@ -56,6 +56,8 @@ def test_more_connections_than_the_donor_has(server: Server, programs: Programs,
     result = clone_server(server, tmp_path / "clone", threads=128)
     assert 1 <= result.connections < 50
     assert len([note for note in result.notes if "Too many connections" in note]) == 1
+    # Nor is a worker left behind there that was being let in when all was done: other clones would be refused for it.
+    assert rows(server, "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'clone'") == []
     with booted(programs, tmp_path / "clone") as copy:
         assert check_tables(copy) == []
 

@@ -223,9 +223,18 @@ class Attempt:
                 self._follow_master()
         finally:
             self._finished.set()
-            for connection in list(self._attaching):
-                connection.shut()  # nothing is left for it, and the donor's answer may never come
+            self._end_attaching()
         self.barrier.leave(0)
+
+    def _end_attaching(self) -> None:
+        """Nothing is left for workers that are still let in. A donor that is about to answer is given the time for it,
+        so that they leave in order: of one that is cut off then it keeps the clone. Its answer may also never come.
+        """
+        deadline = time.monotonic() + timings.LET_IN
+        while self._attaching and time.monotonic() < deadline and not self.barrier.stopped.wait(timings.POLL):
+            pass
+        for connection in list(self._attaching):
+            connection.shut()
 
     def _follow_master(self) -> None:
         """The master connection, from where the clone is to its end."""
@@ -285,6 +294,7 @@ class Attempt:
     def _work(self, number: int, connection: Connection) -> None:
         self._attaching.add(connection)
         if self._finished.is_set():
+            self._attaching.discard(connection)
             return
         try:
             locator = attach(connection, self.session)
@@ -294,6 +304,8 @@ class Attempt:
             return  # the clone is over already: nothing was left for this connection
         finally:
             self._attaching.discard(connection)
+        if self._finished.is_set():
+            return
         self.barrier.join(number, locator.stage)
         self.status.connections += 1
         # The donor sends data of any file at once, and only the master gets the list of files.

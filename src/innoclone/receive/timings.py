@@ -38,6 +38,8 @@ RENEW = 600.0
 
 # ---- among ourselves ---------------------------------------------------------------------------------------------
 
+LET_IN = 2.0
+"""For the answer to COM_ATTACH, once the clone is over."""
 STAGE_END = 1800.0
 """Until all connections are where one waits for them; a stock recipient waits as long for its own tasks."""
 POLL = 0.1

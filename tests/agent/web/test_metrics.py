@@ -116,7 +116,7 @@ def test_every_metric_is_documented(agent: RunningAgent, donor: Server, tmp_path
     text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
     donors = {name for name in documented if name.startswith("innoclone_donor_")}  # of what the agent serves: nothing
-    stores = {f"innoclone_last_{what}_timestamp_seconds" for what in ("backup", "restore")}  # there was none
+    stores = {f"innoclone_last_{what}_timestamp_seconds" for what in ("backup", "boot_check", "restore")}  # none
     assert exported == documented - donors - stores
 
 
