@@ -16,6 +16,8 @@ from hypothesis import settings
 
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions
+from innoclone.commands.storecare import make_store
+from innoclone.commands.storeoptions import StoreAccess
 from innoclone.sandbox.fill import fill
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
@@ -202,3 +204,13 @@ def make_managed(programs: Programs, make_server: ServerFactory, tmp_path: Path)
     finally:
         for server in made:
             server.end()
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> StoreAccess:
+    """A new store in a folder."""
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
+    make_store(found, encrypted=True, single_writer=False)
+    return found

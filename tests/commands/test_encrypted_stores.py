@@ -17,7 +17,7 @@ from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.clone import clone
 from innoclone.commands.livebackup import backup_live
 from innoclone.commands.options import BootOptions, CloneOptions
-from innoclone.commands.storecare import list_store, make_store
+from innoclone.commands.storecare import list_store
 from innoclone.commands.storeoptions import (
     BackupOptions,
     BootCheckOptions,
@@ -40,15 +40,6 @@ from servers import ServerFactory, endpoint_of
 @pytest.fixture(scope="module")
 def hidden(make_module_server: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Server:
     return encrypted_donor(make_module_server, tmp_path_factory.mktemp("ring"))
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> StoreAccess:
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(found, encrypted=True, single_writer=False)
-    return found
 
 
 def test_tried_out_and_brought_back(hidden: Server, access: StoreAccess, programs: Programs, tmp_path: Path) -> None:

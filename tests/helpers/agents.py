@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,9 +22,22 @@ from innoclone.sandbox.server import ACCOUNT
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from servers import PASSWORD
+from serving import PASSWORD as TAKERS_PASSWORD
+from serving import USER
 
 PATIENCE = 30  # seconds for what takes far less
+WAIT = 60.0  # seconds for what a recipient does
+_QUOTED = TAKERS_PASSWORD.replace("\\", "\\\\").replace("'", "''")
+GRANTED = f"CREATE USER {USER} IDENTIFIED BY '{_QUOTED}'; GRANT BACKUP_ADMIN ON *.* TO {USER}"
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
+
+
+def wait_for(reached: Callable[[], object]) -> None:
+    """Until it is true."""
+    end = time.monotonic() + WAIT
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def beside(server: Server, folder: Path) -> str:

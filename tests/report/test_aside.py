@@ -38,6 +38,15 @@ def test_bounded() -> None:
     assert len(said) <= 11
 
 
+def test_what_fails_does_not_silence_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[int] = []
+    with Aside() as aside:
+        aside.say(lambda: said.append(1 // 0))
+        aside.say(lambda: said.append(1))
+    assert said == [1]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def assert_set(event: threading.Event) -> None:
     """Wait for it."""
     assert event.wait(PATIENCE)

@@ -108,9 +108,8 @@ class _Live:
         facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
         self.status.notes += facts.notes
         facts.verdict()
-        if (
-            facts.encrypted and self.keyring is None
-        ):  # an account without PROCESS isn't told: then the first file that comes tells
+        # An account without PROCESS isn't told: then the first file that comes tells.
+        if facts.encrypted and self.keyring is None:
             raise EncryptionUnsupported(
                 f"the donor has {facts.encrypted}, and a backup that goes straight into a store has no keyring",
                 hint=NAME_KEYRING,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 
 __all__ = ["Aside"]
@@ -43,4 +44,7 @@ class Aside:
 
     def _run(self) -> None:
         while (words := self._waiting.get()) is not None:
-            words()
+            try:
+                words()
+            except Exception:  # noqa: BLE001 - what comes next may be said
+                traceback.print_exc()

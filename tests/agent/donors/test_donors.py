@@ -11,8 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent_clones import ok
 from agent_pages import get, port_of
-from agents import RunningAgent
+from agents import GRANTED, WAIT, RunningAgent, wait_for
 from faults.proxy import Proxy
 from innoclone.agent.daemon import Agent
 from innoclone.agent.settings import AgentSettings
@@ -42,17 +41,6 @@ from local_clones import booted_copy, checksums
 from paths import ROOT
 from restores import linked_clone
 from serving import ALONE, PASSWORD, USER, assert_taken, endpoint, take
-
-WAIT = 60.0
-QUOTED = PASSWORD.replace("\\", "\\\\").replace("'", "''")
-GRANTED = f"CREATE USER {USER} IDENTIFIED BY '{QUOTED}'; GRANT BACKUP_ADMIN ON *.* TO {USER}"
-
-
-def wait_for(reached: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 class Serving(RunningAgent):

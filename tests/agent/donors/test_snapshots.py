@@ -4,48 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent_clones import ok
 from agent_pages import get, port_of
-from agents import RunningAgent
+from agents import GRANTED, WAIT, RunningAgent, wait_for
 from innoclone.agent.donors import snapshots
 from innoclone.agent.donors.snapshots import ServedSnapshot
 from innoclone.commands.backup import backup
-from innoclone.commands.storecare import make_store
 from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, StoreAccess
 from innoclone.commands.storescratch import ForServing
 from innoclone.donor.stored import look
 from innoclone.errors import CloneRunning, StoreMissing
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
-from serving import ALONE, PASSWORD, USER, assert_taken, take
-
-WAIT = 60.0
-QUOTED = PASSWORD.replace("\\", "\\\\").replace("'", "''")
-GRANTED = f"CREATE USER {USER} IDENTIFIED BY '{QUOTED}'; GRANT BACKUP_ADMIN ON *.* TO {USER}"
-
-
-def wait_for(reached: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def access(tmp_path: Path) -> StoreAccess:
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    found = StoreAccess(f"file://{tmp_path}/store", key_file=key)
-    make_store(found, encrypted=True, single_writer=False)
-    return found
+from serving import ALONE, assert_taken, take
 
 
 def test_a_stock_recipient_takes_it(
