@@ -57,12 +57,12 @@ def note(what):
         file.write(what)
 HELLO, READY, WAITING, GONE = {HELLO!r}, {READY!r}, {WAITING!r}, {GONE!r}
 def echo():
-    while piece := os.read(0, 4096):
-        note(piece)
-        try:
+    try:  # one who left without reading resets the connection, as any end of it here
+        while piece := os.read(0, 4096):
+            note(piece)
             os.write(1, piece)
-        except OSError:
-            return
+    except OSError:
+        return
 """
 
 
