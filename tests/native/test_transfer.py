@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from innoclone.files.direct import open_direct
+from innoclone.files.memory import aligned_memory
+from innoclone.files.system import is_cached, is_in_memory
 from innoclone.native import transfer
 from innoclone.native.library import Library
 from innoclone.native.transfer import Channel, State
@@ -192,6 +195,45 @@ def test_sending_a_file(native: Library, pair: Pair, tmp_path: Path) -> None:
             _until_sent(lambda sent: channel.send_file(file.fileno(), len(data) - 10, 11, buffer, sent), 11)
     with pytest.raises(OSError, match="Bad file"):
         channel.send_file(999, 0, 10, buffer)
+
+
+def test_sending_around_the_page_cache(native: Library, pair: Pair, tmp_path: Path) -> None:
+    """What is cached comes from there, what is not doesn't get there; what doesn't fit O_DIRECT goes all the same."""
+    ours, theirs = pair
+    ours.setblocking(False)
+    channel, data = Channel(native, ours, 0.02), os.urandom(9 * MIB + 5)
+    path, buffer = tmp_path / "file", aligned_memory(MIB)
+    path.write_bytes(data)
+    with path.open("rb") as file, path.open("rb") as other:
+        fd = file.fileno()
+        os.fsync(fd)
+        if (direct := open_direct(other.fileno(), os.O_RDONLY)) < 0 or is_in_memory(fd):
+            pytest.skip("a file system in memory")
+        try:
+            parts = ((0, 9 * MIB, False), (MIB, 8 * MIB, True), (8192, 4096, False), (7, MIB, False))
+            for offset, size, cached in parts:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                if cached:
+                    os.pread(fd, len(data), 0)
+                got: list[bytes] = []
+                taker = _meanwhile(lambda size=size, got=got: (time.sleep(0.1), got.append(_take(theirs, size))))
+
+                def send(sent: int, offset: int = offset, size: int = size) -> int:
+                    return channel.send_file(fd, offset, size, buffer, sent, direct=direct)
+
+                _until_sent(send, size)
+                taker.join()
+                assert got == [data[offset : offset + size]]
+                if not offset % 4096:
+                    assert is_cached(fd, offset, size) == cached
+            os.truncate(path, 9 * MIB)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            with pytest.raises(EOFError):
+                channel.send_file(fd, 9 * MIB, 8192, buffer, direct=direct)
+            with pytest.raises(OSError, match="Bad file"):
+                channel.send_file(fd, 0, MIB, buffer, direct=999)
+        finally:
+            os.close(direct)
 
 
 def test_sending_to_who_has_gone(native: Library, pair: Pair, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 
 from innoclone.errors import FileError, NetworkError
+from innoclone.files.memory import aligned_memory
 from innoclone.native.library import library
 from innoclone.native.transfer import Channel as NativeChannel
 from innoclone.transport.compression import CompressedStream
@@ -20,7 +21,7 @@ from innoclone.wire.packets import PacketHeader, split
 
 __all__ = ["Channel"]
 
-TLS_BUFFER = 256 << 10  # bytes
+AT_ONCE = 1 << 20  # bytes of a file that are read by one call, where that is not through the page cache
 SMALL = 64 << 10  # bytes that are copied so that they go with their head
 ZSTD_LEVEL = 3  # where a client asks for none
 
@@ -62,10 +63,14 @@ class Channel(ServedConnection):
             return NativeChannel(library, self._sock, self._writing)
         return None
 
+    @property
+    def sends_directly(self) -> bool:
+        """Whether it `sends_files` around the page cache."""
+        return self.sends_files and self._native is not None
+
     @functools.cached_property
     def _buffer(self) -> memoryview:
-        """For what TLS is to encrypt."""
-        return memoryview(bytearray(TLS_BUFFER if self.is_tls else 1))
+        return aligned_memory(AT_ONCE)
 
     @property
     def is_gone(self) -> bool:
@@ -105,8 +110,10 @@ class Channel(ServedConnection):
             if len(data) >= SMALL:
                 self._send_all(data)
 
-    def say_file(self, head: bytes, kind: bytes, fd: int, offset: int, length: int) -> None:
-        """The same with bytes of a file, where the channel `sends_files`.
+    def say_file(
+        self, head: bytes, kind: bytes, fd: int, offset: int, length: int, *, direct: int = -1
+    ) -> None:  # fmt: skip
+        """The same with bytes of a file, where the channel `sends_files`; ``direct``: a descriptor of it with O_DIRECT.
 
         Raises `NetworkError`, `FileError` if the file can't be read or is shorter.
         """
@@ -119,7 +126,7 @@ class Channel(ServedConnection):
             else:
                 set_timeout(self._sock, self._writing)
                 self._sock.sendall(first, socket.MSG_MORE)
-            self._move(fd, offset, length)
+            self._move(fd, offset, length, direct)
         except EOFError as error:
             raise FileError("a file became shorter while it was sent") from error
         except OSError as error:
@@ -129,12 +136,12 @@ class Channel(ServedConnection):
         self.is_torn = False
         self.sent += len(first) + length
 
-    def _move(self, fd: int, offset: int, length: int) -> None:
+    def _move(self, fd: int, offset: int, length: int, direct: int) -> None:
         """Bytes of a file onto the wire. Raises OSError, EOFError."""
         moved = 0
         while moved < length:
             if self._native is not None:
-                moved = self._native.send_file(fd, offset, length, self._buffer, moved)
+                moved = self._native.send_file(fd, offset, length, self._buffer, moved, direct=direct)
                 continue
             count = os.sendfile(self._sock.fileno(), fd, offset + moved, length - moved)
             if not count:

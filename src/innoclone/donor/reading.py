@@ -1,7 +1,8 @@
 """Reading the files that are sent: what is a hole, what to read ahead, and what to forget again.
 
-The page cache is other programs' too: what was not in it before is dropped once it is sent, a little behind, because
-the kernel keeps pages that are still on their way to the network.
+The page cache is other programs' too: what is not in it is read with O_DIRECT where that is possible (`direct`). Else
+it is dropped once it is sent, a little behind, because the kernel keeps pages that are still on their way to the
+network.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 from innoclone.donor.plans import BLOCK, Block, StoredFile
 from innoclone.errors import FileError
+from innoclone.files.direct import open_direct
 from innoclone.files.system import file_error, is_cached
 
 __all__ = ["Reader"]
@@ -29,6 +31,7 @@ class Reader:
         self._opened = opened
         self._file: StoredFile | None = None
         self.fd = -1
+        self.direct = -1  # a second descriptor with O_DIRECT; -1: there is none
         self._ahead = 0  # up to here the file was asked for
         self._asked: list[tuple[int, int, int]] = []  # what was not cached before: descriptor, offset, length
         self._data = (0, 0)  # a range without a hole
@@ -39,13 +42,13 @@ class Reader:
             self._leave()
             if (found := self._opened(file)) is None:
                 return None
-            self.fd, self._file = found, file
+            self.fd, self._file, self.direct = found, file, open_direct(found, os.O_RDONLY)
             with contextlib.suppress(OSError):
                 os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)  # what is read ahead is asked for, below
         return self.fd
 
     def prepare(self, block: Block) -> None:
-        """Have what follows read meanwhile, and forget what was sent."""
+        """For who reads through the page cache: have what follows read meanwhile, and forget what was sent."""
         if not self._ahead - AHEAD <= block.offset <= self._ahead:
             self._ahead = block.offset
         target = min(block.offset + AHEAD, block.file_size)
@@ -96,7 +99,10 @@ class Reader:
 
     def _leave(self) -> None:
         """No more of this file. Its end may still be on its way: the descriptor stays until that is dropped."""
-        left, self.fd, self._file = self.fd, -1, None
+        left, direct = self.fd, self.direct
+        self.fd, self.direct, self._file = -1, -1, None
+        if direct >= 0:
+            os.close(direct)
         self._ahead, self._data = 0, (0, 0)
         self._close_unless_asked(left)
 

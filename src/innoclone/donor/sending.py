@@ -126,7 +126,8 @@ class Sender:
                 if self._holes and stage is StageNumber.FILE_COPY and self._reader.is_hole(block):
                     self._course.skip(block.length)
                     continue
-                self._reader.prepare(block)
+                if self._reader.direct < 0 or not self._channel.sends_directly:
+                    self._reader.prepare(block)
             self._block(stage, chunk, block)
             self._course.count(block.length, self._wire)
             self._pause(block.length, 0 if block.content is not None else block.length)
@@ -141,7 +142,8 @@ class Sender:
         if block.content is not None:
             self._channel.say_data(head, DATA, block.content)
         elif self._channel.sends_files:
-            self._channel.say_file(head, DATA, self._reader.fd, block.offset, block.length)
+            reader = self._reader
+            self._channel.say_file(head, DATA, reader.fd, block.offset, block.length, direct=reader.direct)
         else:
             self._channel.say_data(head, DATA, self._reader.read(block))
         self._wire = self._channel.sent - sent

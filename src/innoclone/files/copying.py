@@ -13,7 +13,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 
-from innoclone.files.direct import DIRECT_MIN, DirectFile
+from innoclone.files.direct import DIRECT_MIN, DirectFile, open_direct
 from innoclone.files.memory import aligned_memory
 from innoclone.files.system import is_cached, write_all
 
@@ -173,10 +173,7 @@ class Reader:
         """``memory``: `BLOCK` bytes of `aligned_memory` to read into; own ones by default."""
         self._fd = fd
         self._view = aligned_memory(BLOCK) if memory is None else memory
-        try:
-            self._direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-        except OSError:
-            self._direct = -1  # tmpfs, or no /proc: the cache does it
+        self._direct = open_direct(fd, os.O_RDONLY)  # -1: the cache does it
 
     @property
     def descriptors(self) -> tuple[int, int]:

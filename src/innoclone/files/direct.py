@@ -1,4 +1,4 @@
-"""Writing around the page cache: what is written once and not read soon has no business there.
+"""Around the page cache: what is read or written once and not needed soon has no business there.
 
 Blocks of FILE COPY and of local copies are large and aligned. Written with O_DIRECT they cost a fraction of the CPU of
 buffered writes, leave other programs' files in memory, and little remains to be done when the files are synced.
@@ -11,10 +11,21 @@ import os
 
 from innoclone.files.system import is_in_memory
 
-__all__ = ["DIRECT_MIN", "DirectFile"]
+__all__ = ["DIRECT_MIN", "DirectFile", "open_direct"]
 
 DIRECT_MIN = 4 << 20  # bytes of a file from which on a second descriptor pays
 ALIGNMENT = 4096  # bytes; a multiple of every block size that O_DIRECT asks for on common devices
+
+
+def open_direct(fd: int, access: int) -> int:
+    """A second descriptor with O_DIRECT of the file that ``fd`` is open on; ``access`` is O_RDONLY or O_WRONLY.
+
+    -1 where the file system has no such thing, or without /proc.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", access | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 class DirectFile:
@@ -27,12 +38,8 @@ class DirectFile:
     def of(cls, fd: int) -> DirectFile | None:
         """For the file that ``fd`` is open on. None where the file system has no O_DIRECT, or no device (tmpfs, which
         takes the flag all the same since Linux 6.6), or without /proc."""
-        if is_in_memory(fd):
-            return None
-        try:
-            return cls(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC))
-        except OSError:
-            return None
+        found = -1 if is_in_memory(fd) else open_direct(fd, os.O_WRONLY)
+        return cls(found) if found >= 0 else None
 
     def fits(self, offset: int, count: int) -> bool:
         """Whether it is possible that way, as far as is known."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["FILE", "VARIABLE", "Buffer", "Library", "address", "describe", "library", "load", "missing"]
 
-ABI = 4  # as in native.h
+ABI = 5  # as in native.h
 FILE = Path(__file__).with_name("libinnoclone.so")
 VARIABLE = "INNOCLONE_NATIVE"
 """``off``: do without the library. Anything else but nothing: the path of another one."""
@@ -41,9 +41,7 @@ class Library:
         self.stamps = self._function("stamps", _i64, _pointer, _size, _u32, _pointer, _size)
         self.differing = self._function("differing", _i64, _pointer, _pointer, _size, _size, _size, _pointer, _size)
         self.receive = self._function("receive", _int, _pointer, _pointer, _size, _size, _pointer)
-        self.send_file = self._function(
-            "send_file", _int, _pointer, _int, _u64, _size, _pointer, _size, _pointer
-        )  # fmt: skip
+        self.send_file = self._function("send_file", _int, _pointer, _pointer)
         self.block = self._function("block", _int, _pointer, _pointer)
         self.behind_new = self._function("behind_new", _pointer)
         self.behind_give = self._function("behind_give", _int, _pointer, _int, _pointer, _size, _u64, _size)

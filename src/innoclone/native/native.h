@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI 4 /* changes with every change of what Python sees of this file; library.py has the same number */
+#define ABI 5 /* changes with every change of what Python sees of this file; library.py has the same number */
 #define EXPORT __attribute__((visibility("default")))
+enum { ALIGNMENT = 4096, MOST_RESIDENT = 16 << 20 }; /* of O_DIRECT, on all common devices */
 #define REFUSED (-1) /* what every function returns for arguments that make no sense */
 
 /* crc32c.c */
@@ -61,8 +62,19 @@ struct channel {
 };
 
 EXPORT int innoclone_receive(struct channel *channel, uint8_t *into, size_t room, size_t wanted, size_t *received);
-EXPORT int innoclone_send_file(struct channel *channel, int file, uint64_t offset, size_t count, uint8_t *buffer,
-                               size_t room, size_t *sent);
+
+/* A part of a file on its way; in the order of transfer.py. */
+enum way { UNDECIDED = 0, THROUGH_CACHE = 1, DIRECTLY = 2 };
+struct sending {
+    uint64_t offset, count, sent;
+    uint8_t *buffer; /* for what doesn't go inside the kernel */
+    uint64_t room;
+    int32_t file;   /* read through the page cache */
+    int32_t direct; /* the same with O_DIRECT; -1: not that way */
+    uint32_t way;
+    uint32_t unused;
+};
+EXPORT int innoclone_send_file(struct channel *channel, struct sending *sending);
 EXPORT int innoclone_write(int file, const uint8_t *from, size_t length, uint64_t offset, size_t alignment,
                            size_t *written, int32_t *error);
 
@@ -120,6 +132,8 @@ struct span {
     uint32_t unused;
 };
 EXPORT int innoclone_span(struct span *span);
+/* whether all of a range of at most MOST_RESIDENT bytes is in the page cache, as far as the system tells */
+int is_resident(int file, uint64_t offset, size_t count);
 
 EXPORT int innoclone_abi(void);
 

@@ -12,10 +12,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PIECE = 256 << 10, ALIGNMENT = 4096, MOST = 16 << 20, SMALLEST_PAGE = 4096 };
+enum { PIECE = 256 << 10, MOST = MOST_RESIDENT, SMALLEST_PAGE = 4096 };
 enum { CACHESTAT = 451 }; /* linux/unistd.h: the same on all machines, newer than the headers that we build with */
 
-static int is_resident(int file, uint64_t offset, size_t count) {
+int is_resident(int file, uint64_t offset, size_t count) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (count + page - 1) / page;
     if (page < SMALLEST_PAGE || offset % page) return 0;
     uint64_t range[2] = {offset, count}, found[5]; /* struct cachestat_range; cachestat, whose first is nr_cache */

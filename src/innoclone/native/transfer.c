@@ -15,6 +15,7 @@
 
 enum { SSL_ERROR_WANT_READ = 2, SSL_ERROR_WANT_WRITE = 3, SSL_ERROR_SYSCALL = 5, SSL_ERROR_ZERO_RETURN = 6 };
 enum { GO_ON = -2 };
+enum { CACHED_PIECE = 256 << 10 }; /* still in the processor's cache when it is encrypted */
 enum { TLS_PIECE = 64 << 10 }; /* SSL_write tells only of all it was given: small, so that slow is not silent */
 
 static int64_t now(void) {
@@ -87,58 +88,84 @@ EXPORT int innoclone_receive(struct channel *channel, uint8_t *into, size_t room
     return DONE;
 }
 
-/* Send `length` bytes through TLS, `*sent` of which are gone already. */
-static int send_tls(struct channel *channel, const uint8_t *from, size_t length, size_t *sent) {
-    int64_t deadline = now() + channel->wait;
-    while (*sent < length) {
-        int state = GO_ON;
-        errno = 0;
+/* Some of `length` bytes. */
+static int send_some(struct channel *channel, const uint8_t *from, size_t length, int64_t deadline, size_t *count) {
+    *count = 0;
+    errno = 0;
+    if (channel->tls) {
         channel->tls->clear_errors();
-        int result = channel->tls->write(channel->session, from + *sent, at_most(length - *sent, TLS_PIECE));
-        if (result > 0) *sent += (size_t)result;
-        else state = after_tls(channel, result, errno, deadline);
-        if (state == ENDED) state = failed(channel, EPIPE);
+        int result = channel->tls->write(channel->session, from, at_most(length, TLS_PIECE));
+        if (result > 0) *count = (size_t)result;
+        int state = result > 0 ? GO_ON : after_tls(channel, result, errno, deadline);
+        return state == ENDED ? failed(channel, EPIPE) : state;
+    }
+    ssize_t result = send(channel->fd, from, length, MSG_NOSIGNAL);
+    if (result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return await(channel, POLLOUT, deadline);
+    if (result < 0) return failed(channel, errno);
+    *count = (size_t)result;
+    return GO_ON;
+}
+
+/* Inside the kernel. */
+static int send_cached(struct channel *channel, struct sending *it, int64_t deadline) {
+    while (it->sent < it->count) {
+        off_t at = (off_t)(it->offset + it->sent);
+        ssize_t result = sendfile(channel->fd, it->file, &at, it->count - it->sent);
+        int state = GO_ON;
+        if (result == 0) return ENDED;
+        if (result > 0) it->sent += (size_t)result;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK) state = await(channel, POLLOUT, deadline);
+        else state = failed(channel, errno);
         if (state != GO_ON) return state;
-        if (*sent < length && now() >= deadline) return TIME_IS_UP;
+        if (it->sent < it->count && now() >= deadline) return TIME_IS_UP;
     }
     return DONE;
 }
 
-/* Send `count` bytes of a file, `*sent` of which are gone already: inside the kernel on a plain channel, else through
- * `buffer`. ENDED: the file is shorter. */
-EXPORT int innoclone_send_file(struct channel *channel, int file, uint64_t offset, size_t count, uint8_t *buffer,
-                               size_t room, size_t *sent) {
-    if (!is_sound(channel) || file < 0 || !sent || *sent > count || offset > INT64_MAX - count) return REFUSED;
-    if (channel->tls) { /* the pieces begin at multiples of the room, so that one that went in part is sent on as it was */
-        if (!buffer || !room) return REFUSED;
-        while (*sent < count) {
-            size_t skip = *sent % room, begin = *sent - skip, piece = count - begin < room ? count - begin : room;
-            ssize_t got = pread(file, buffer, piece, (off_t)(offset + begin));
-            if (got < 0) {
-                if (errno == EINTR) continue;
-                channel->error = errno;
-                return FILE_FAILED;
-            }
-            if ((size_t)got < piece) return ENDED;
-            int state = send_tls(channel, buffer, piece, &skip);
-            *sent = begin + skip;
-            if (state != DONE) return state;
+/* Through the buffer. The pieces begin at multiples of `room`, so that one that went in part is sent on as it was. */
+static int send_read(struct channel *channel, struct sending *it, size_t room, int64_t deadline) {
+    while (it->sent < it->count) {
+        size_t skip = it->sent % room, begin = it->sent - skip, piece = it->count - begin < room ? it->count - begin : room;
+        ssize_t got = pread(it->way == DIRECTLY ? it->direct : it->file, it->buffer, piece, (off_t)(it->offset + begin));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EINVAL && it->way == DIRECTLY && !it->sent) { /* not in this file system */
+            it->way = THROUGH_CACHE;
+            return channel->tls ? send_read(channel, it, room, deadline) : send_cached(channel, it, deadline);
         }
-        return DONE;
-    }
-    int64_t deadline = now() + channel->wait;
-    while (*sent < count) {
-        off_t at = (off_t)(offset + *sent);
-        ssize_t result = sendfile(channel->fd, file, &at, count - *sent);
-        int state = GO_ON;
-        if (result == 0) return ENDED;
-        if (result > 0) *sent += (size_t)result;
-        else if (errno == EAGAIN || errno == EWOULDBLOCK) state = await(channel, POLLOUT, deadline);
-        else state = failed(channel, errno);
-        if (state != GO_ON) return state;
-        if (*sent < count && now() >= deadline) return TIME_IS_UP;
+        if (got < 0) {
+            channel->error = errno;
+            return FILE_FAILED;
+        }
+        if ((size_t)got < piece) return ENDED;
+        while (skip < piece) {
+            size_t count;
+            int state = send_some(channel, it->buffer + skip, piece - skip, deadline, &count);
+            skip += count;
+            it->sent = begin + skip;
+            if (state != GO_ON) return state;
+            if (it->sent < it->count && now() >= deadline) return TIME_IS_UP;
+        }
     }
     return DONE;
+}
+
+static int choose(const struct sending *it) {
+    if (it->direct < 0 || (it->offset | it->count | it->room | (uintptr_t)it->buffer) % ALIGNMENT) return THROUGH_CACHE;
+    if (it->count > MOST_RESIDENT || is_resident(it->file, it->offset, it->count)) return THROUGH_CACHE;
+    return DIRECTLY;
+}
+
+/* Send `count` bytes of a file, `sent` of which are gone already. What is in the page cache comes from there: on a plain
+ * channel inside the kernel; what is not comes with O_DIRECT, if that is possible. ENDED: the file is shorter. Where `way`
+ * is UNDECIDED it is decided, and stays so until all is sent. */
+EXPORT int innoclone_send_file(struct channel *channel, struct sending *it) {
+    if (!is_sound(channel) || !it || it->file < 0 || it->sent > it->count || it->offset > INT64_MAX - it->count) return REFUSED;
+    if (!it->buffer || !it->room) return REFUSED;
+    if (it->way == UNDECIDED) it->way = choose(it);
+    int64_t deadline = now() + channel->wait;
+    if (it->way == DIRECTLY) return send_read(channel, it, it->room, deadline);
+    if (channel->tls) return send_read(channel, it, it->room < CACHED_PIECE ? it->room : CACHED_PIECE, deadline);
+    return send_cached(channel, it, deadline);
 }
 
 /* Write all of `from` at `offset`; with `alignment`, as O_DIRECT wants it, only a full disk stops short of a multiple. */

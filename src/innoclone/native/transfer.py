@@ -39,6 +39,16 @@ class ChannelStruct(ctypes.Structure):
     )  # fmt: skip
 
 
+class SendingStruct(ctypes.Structure):
+    """``struct sending`` of native.h."""
+
+    _fields_ = (
+        ("offset", ctypes.c_uint64), ("count", ctypes.c_uint64), ("sent", ctypes.c_uint64),
+        ("buffer", ctypes.c_void_p), ("room", ctypes.c_uint64), ("file", ctypes.c_int32), ("direct", ctypes.c_int32),
+        ("way", ctypes.c_uint32), ("unused", ctypes.c_uint32),
+    )  # fmt: skip
+
+
 class Channel:
     """A connected socket, plain or with TLS, for one thread at a time."""
 
@@ -52,7 +62,7 @@ class Channel:
         self._session: Session | None = None
         self._struct = ChannelStruct(fd=sock.fileno())
         self.wait = wait
-        self._count = ctypes.c_size_t()
+        self._count, self._sending = ctypes.c_size_t(), SendingStruct()
         if isinstance(sock, ssl.SSLSocket):
             self._session = session_of(sock)
             if self._session is None:
@@ -85,23 +95,30 @@ class Channel:
             return 0
         self._count.value = 0
         state = self.call(self._native.receive, address(view), size, size, ctypes.byref(self._count))
-        return self._moved(state, 0)
+        return self._moved(state, 0, self._count.value)
 
-    def send_file(self, file: int, offset: int, size: int, buffer: memoryview, sent: int = 0) -> int:
+    def send_file(
+        self, file: int, offset: int, size: int, buffer: memoryview, sent: int = 0, *, direct: int = -1
+    ) -> int:  # fmt: skip
         """Send ``size`` bytes of a file from ``offset`` on, ``sent`` of them gone already, or as many as go in time;
-        returns what ``sent`` is now. ``buffer`` is what TLS needs.
+        returns what ``sent`` is now. ``buffer`` is what TLS needs, and what is read with O_DIRECT. ``direct``: a
+        descriptor of the same file with O_DIRECT, for what is not in the page cache.
 
-        Raises TimeoutError where none went, EOFError where the file is shorter, else as `recv_into`. With TLS the next
-        call must go on with the same bytes.
+        Raises TimeoutError where none went, EOFError where the file is shorter, else as `recv_into`. The next call must
+        go on with the same bytes, or begin after all of them.
         """
         if not size:
             return 0
-        self._count.value = sent
-        room, count = len(buffer), ctypes.byref(self._count)
-        state = self.call(self._native.send_file, file, offset, size, address(buffer), room, count)
-        if state == State.ENDED and self._count.value == sent:
+        struct, kept = self._sending, ctypes.c_char.from_buffer(buffer)  # which stays in place during the call
+        struct.file, struct.direct, struct.offset, struct.count, struct.sent = file, direct, offset, size, sent
+        struct.buffer, struct.room = ctypes.addressof(kept), len(buffer)
+        if not sent:
+            struct.way = 0
+        state = self.call(self._native.send_file, ctypes.byref(struct))
+        moved: int = struct.sent
+        if state == State.ENDED and moved == sent:
             raise EOFError("the file became shorter")
-        return self._moved(state, sent)
+        return self._moved(state, sent, moved)
 
     def call(self, function: Callable[..., int], *arguments: object) -> int:
         """Call a function of the library with this channel in front; its `State`, but never SIGNALLED.
@@ -115,8 +132,7 @@ class Channel:
             if state != State.SIGNALLED:  # after which Python runs its handlers here
                 return state
 
-    def _moved(self, state: int, before: int) -> int:
-        moved: int = self._count.value
+    def _moved(self, state: int, before: int, moved: int) -> int:
         return moved if moved > before or state in (State.DONE, State.ENDED) else before + self.ended(state)
 
     def ended(self, state: int) -> int:
