@@ -151,6 +151,12 @@ class Changes(Background):
             self._change()
             self.rounds += 1
 
+    def wait_for_one(self) -> None:
+        """Until one more has been made."""
+        before = self.rounds
+        while self.rounds == before and not self.errors:
+            time.sleep(0.02)
+
 
 class Killed:
     """``innoclone clone`` of an encrypted donor as a process that is killed at the end of a ``with`` block."""

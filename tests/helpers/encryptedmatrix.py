@@ -232,9 +232,13 @@ class EncryptedMatrix:
         rows(self._donor, f"SET GLOBAL default_table_encryption = {'ON' if self._what == EVERYTHING else 'OFF'}")
         changes = Changes(self._change)
         with Load(self._donor.connect, threads=2) as load, changes:
-            made = [add_generation(options).directory for _ in range(GENERATIONS)]
+            made = []
+            for _ in range(GENERATIONS):
+                before = load.transactions
+                made.append(add_generation(options).directory)
+                assert load.transactions > before, "nothing was written meanwhile"
+                changes.wait_for_one()
         assert (load.errors, changes.errors) == ([], [])
-        assert changes.rounds > GENERATIONS, "there were no changes during all of them"
         for directory in (made[0], made[GENERATIONS // 2], made[-1]):
             ring = keyring_file(directory)
             self._refuse_keys(directory, ring)
