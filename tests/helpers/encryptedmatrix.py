@@ -231,7 +231,7 @@ class EncryptedMatrix:
         options = LocalOptions(endpoint_of(self._donor), self._target, generations=GENERATIONS, full_copies=True)
         rows(self._donor, f"SET GLOBAL default_table_encryption = {'ON' if self._what == EVERYTHING else 'OFF'}")
         changes = Changes(self._change)
-        with Load(self._donor.connect, threads=2) as load, changes:
+        with Load(self._donor.connect, threads=2, pause=0.01) as load, changes:
             made = []
             for _ in range(GENERATIONS):
                 before = load.transactions
