@@ -110,7 +110,10 @@ class GenerationKept(LocalFault):
     """The new generation is complete, but an old one could not go: somebody uses it, or a server has changed it."""
 
     number, symbol, exit_status = 1010, "ER_DB_DROP_RMDIR", 14
-    hint = "the new clone is complete; end what uses the old one, or say --discard-changes: the next run removes it"
+    hint = (
+        "the new clone is complete; the next run removes the old one if nothing uses it then, "
+        "a changed one with --discard-changes"
+    )
 
 
 class DiskSpace(LocalFault):
