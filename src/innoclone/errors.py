@@ -13,10 +13,10 @@ from innoclone.lines import escaped, one_line
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
-    "TablespaceMissing", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable",
-    "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed",
-    "ConnectionLimit", "SshFailed", "SshMissing", "InnocloneMissing", "NotInnoclone", "InnocloneVersion",
-    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
+    "TablespaceMissing", "FileInTheWay", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError",
+    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
+    "Interrupted", "ConnectFailed", "ConnectionLimit", "SshFailed", "SshMissing", "InnocloneMissing", "NotInnoclone",
+    "InnocloneVersion", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
     "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
     "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
     "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
@@ -99,6 +99,13 @@ class TablespaceMissing(TargetUnusable):
     hint = "put the files back, or move the tablespaces into the data directory"
 
 
+class FileInTheWay(TargetUnusable):
+    """A stock recipient on this host would take files of others for those that it is to make."""
+
+    number, symbol = 1086, "ER_FILE_EXISTS_ERROR"
+    hint = "take the clone on another host, or with innoclone clone or innoclone restore and --map-path"
+
+
 class TargetBusy(LocalFault):
     """Somebody uses this directory: a server, another innoclone process, any process with files open in it."""
 
@@ -110,7 +117,10 @@ class GenerationKept(LocalFault):
     """The new generation is complete, but an old one could not go: somebody uses it, or a server has changed it."""
 
     number, symbol, exit_status = 1010, "ER_DB_DROP_RMDIR", 14
-    hint = "the new clone is complete; end what uses the old one, or say --discard-changes: the next run removes it"
+    hint = (
+        "the new clone is complete; the next run removes the old one if nothing uses it then, "
+        "a changed one with --discard-changes"
+    )
 
 
 class DiskSpace(LocalFault):

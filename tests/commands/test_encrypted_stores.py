@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
 import pytest
 
 from clones import booted, rows
-from encrypted import add_rows, encrypted_donor, holding_keys, keyring_of, secrets_of
+from commandline import environment, innoclone
+from encrypted import add_rows, encrypted_donor, holding_keys, keyring_file, keyring_of, masters_in, secrets_of
 from innoclone.commands.backup import backup
 from innoclone.commands.boot import boot
 from innoclone.commands.bootcheck import boot_check
@@ -31,10 +34,12 @@ from innoclone.files.keyring import read_keyring
 from innoclone.innodb.encryption import MasterKey, Secret
 from innoclone.innodb.keyring import serialize_keyring
 from innoclone.server.mysqld import Server
-from innoclone.server.programs import Programs
+from innoclone.server.programs import Programs, cache_directory
 from innoclone.store.uploads import Uploads
 from local_clones import checksums
-from servers import ServerFactory, endpoint_of
+from servers import PASSWORD, ServerFactory, endpoint_of
+
+__all__ = ["environment", "innoclone"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +119,45 @@ def test_a_running_server_that_does_not_become_a_snapshot(hidden: Server, access
             backup_live(options)
     assert ring.exists()
     assert not list_store(access).snapshots
+
+
+def test_by_the_command_line(hidden: Server, innoclone: Callable[..., Any], tmp_path: Path) -> None:
+    """A backup that makes its keyring, one that goes on with it, and a restore by that. In what is said, logged, kept
+    of it and stored in clear there is no key."""
+    ring, log, home = tmp_path / "ring", tmp_path / "log", tmp_path / "home"
+    store = f"file://{tmp_path}/store"
+    dsn = f"mysql://clone@127.0.0.1:{hidden.port}"
+    said = tmp_path / "said"
+
+    def run(*words: str) -> Any:
+        done = innoclone(
+            *words, f"--log-file={log}", MYSQL_PWD=PASSWORD, XDG_STATE_HOME=str(home / "state"), TMPDIR=str(tmp_path),
+            XDG_CACHE_HOME=str(cache_directory().parent),
+        )  # fmt: skip
+        with said.open("a") as file:
+            file.write(done.stdout + done.stderr)
+        return done
+
+    assert run("store", "init", store, "--no-encryption").returncode == 0
+    refused = run("backup", dsn, store)
+    assert refused.returncode == 5
+    assert "ERROR 3872" in refused.stderr
+    assert "--keyring FILE names one to use, or to make" in refused.stderr
+    for more in ((), ("--boot-check",)):
+        done = run("backup", "-v", f"--keyring={ring}", dsn, store, *more)
+        assert done.returncode == 0, done.stderr
+        assert ring.stat().st_mode & 0o777 == 0o600
+    assert len(read_keyring(ring)) == 1
+    wrong = run("backup", f"--keyring={ring}", "--keyring-key=INNODBKey-x-1", dsn, store)
+    assert wrong.returncode != 0
+    assert "has no key INNODBKey-x-1" in wrong.stderr
+    there = tmp_path / "there"
+    assert run("restore", store, str(there), "--json").returncode == 0
+    own = keyring_file(there)
+    assert own is not None
+    assert run("verify", f"--keyring={own}", str(there)).returncode == 0
+    assert log.stat().st_size
+    assert (home / "state" / "innoclone" / "history.jsonl").stat().st_size
+    assert holding_keys([tmp_path], secrets_of(there, own)) == []
+    places = holding_keys([tmp_path], [*masters_in(ring), *masters_in(own)])
+    assert {*places} == {ring, own}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -20,6 +22,7 @@ from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
 from innoclone.commands.livebackup import backup_live
 from innoclone.commands.local import local
+from innoclone.commands.networkclones import clone_over_network
 from innoclone.commands.options import BootOptions, CloneOptions, LocalOptions, VerifyOptions
 from innoclone.commands.spentkeyrings import remove_spent_keyring
 from innoclone.commands.storecare import list_store, make_store
@@ -31,14 +34,18 @@ from innoclone.commands.verify import verify
 from innoclone.errors import (
     EncryptionDamaged,
     EncryptionUnsupported,
+    Interrupted,
     KeyringFailed,
     VerifyFailed,
 )
+from innoclone.files import marks
 from innoclone.files.manifest import read_manifest
+from innoclone.files.marks import remove_clone
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
 from innoclone.server.mysqld import Server
+from innoclone.sinks.directory import Target
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.sql import Sql
 from servers import ServerFactory, endpoint_of
@@ -171,3 +178,47 @@ def test_keyrings_of_generations_that_go(hidden: Server, tmp_path: Path) -> None
     assert remove_spent_keyring(options.directory, gone) is None, "no generation is there that has the key"
     assert rings[3].exists()
     assert remove_spent_keyring(options.directory, {}) is None
+
+
+def test_keyrings_of_generations_that_were_never_finished(hidden: Server, tmp_path: Path) -> None:
+    """They go with them, but for one that was written to, and one of the user's."""
+    folder, home, mine = tmp_path / "series", tmp_path / "series.keyring", tmp_path / "mine"
+    options = LocalOptions(endpoint_of(hidden), folder, generations=9, full_copies=True)
+    over_the_net = CloneOptions(options.donor, folder, generations=9, full_copies=True)
+
+    def left(add: Callable[[], object]) -> set[Path]:
+        """The keyring of one that isn't finished."""
+        before = {*home.glob("*")}
+        with mock.patch.object(Target, "finish", side_effect=Interrupted("stopped")), pytest.raises(Interrupted):
+            add()
+        return {*home.iterdir()} - before
+
+    [alone] = left(lambda: clone_over_network(over_the_net))
+    first = clone_over_network(over_the_net).directory
+    assert [*home.iterdir()] == [keyring_of(first).path]
+    assert keyring_of(first).path != alone
+    [written] = left(lambda: add_generation(options))
+    os.utime(written)
+    assert not left(lambda: add_generation(replace(options, keyring=mine)))
+    [copied] = left(lambda: add_generation(options))
+    [unfinished] = [path for path in folder.iterdir() if (path / "#innoclone" / "keyring.json").exists()]
+    shutil.copytree(unfinished, copy := folder / "2026-01-01T00-00-00Z")
+    shutil.rmtree(unfinished)
+    second = add_generation(options).directory
+    rings = {keyring_of(one).path for one in (first, second)}
+    assert {*home.iterdir()} == rings | {written, copied}
+    assert mine.exists()
+    assert not copy.exists()
+    assert not [*folder.rglob("keyring.json")]
+    boot(BootOptions(second))
+
+
+def test_a_keyring_of_a_generation_whose_removal_was_cut_short(hidden: Server, tmp_path: Path) -> None:
+    options = LocalOptions(endpoint_of(hidden), tmp_path / "series", generations=9, full_copies=True)
+    first, second = add_generation(options).directory, add_generation(options).directory
+    ring = keyring_of(first).path
+    with mock.patch.object(marks, "remove", side_effect=Interrupted("killed")), pytest.raises(Interrupted):
+        remove_clone(first)
+    third = add_generation(options).directory
+    assert not first.exists()
+    assert {*ring.parent.iterdir()} == {keyring_of(second).path, keyring_of(third).path}

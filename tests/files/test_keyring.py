@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from innoclone.files.keyring import (
     is_keyring_home,
     keyring_home,
     local_configuration,
+    noted_keyring,
     read_keyring,
 )
 from innoclone.innodb.encryption import MasterKey
@@ -262,3 +264,43 @@ def test_what_a_server_finds_it_by(tmp_path: Path) -> None:
     (tmp_path / "other").write_text(content)
     assert not is_configuration(tmp_path / "other", manifest)
     assert not is_configuration(tmp_path / "nothing", manifest)
+
+
+def test_what_an_unfinished_generation_tells_of_its_own(tmp_path: Path) -> None:
+    """It is known before it has its name; a copy of the generation has none, and what was written to stays."""
+    generation = tmp_path / "series" / "2026-01-01T00-00-00Z"
+    (generation / "#innoclone").mkdir(parents=True)
+    assert noted_keyring(generation) is None
+    home = keyring_home(generation.parent)
+    made = CloneKeyring(home, generation=generation)
+    made.master()
+    noted = noted_keyring(generation)
+    assert noted is not None
+    assert noted.path == made.path
+    shutil.copytree(generation, copy := generation.with_name("copy"))
+    assert noted_keyring(copy) is None
+    os.link(noted.path, noted.beside)  # as it is for a moment
+    assert noted.remove()
+    assert not [*home.iterdir()]
+    assert not noted.remove()
+    noted.path.write_bytes(b"another's")
+    assert not noted.remove()
+    note = generation / "#innoclone" / "keyring.json"
+    for wrong in ("", "[]", "{}", note.read_text().replace(str(home), str(tmp_path))):
+        note.write_text(wrong)
+        assert noted_keyring(generation) is None
+
+
+def test_one_that_a_server_wrote_to_is_not_the_generations_any_more(tmp_path: Path) -> None:
+    generation = tmp_path / "series" / "2026-01-01T00-00-00Z"
+    (generation / "#innoclone").mkdir(parents=True)
+    made = CloneKeyring(keyring_home(generation.parent), generation=generation)
+    made.master()
+    assert made.path is not None
+    noted = noted_keyring(generation)
+    os.utime(made.path, (1, 1))
+    assert noted is not None
+    assert not noted.remove()
+    assert made.path.exists()
+    CloneKeyring(tmp_path, file=tmp_path / "mine", generation=generation).master()
+    assert noted_keyring(generation) == noted, "one of the user's isn't told of"

@@ -10,14 +10,16 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from clones import rows
-from innoclone.files.keyring import read_keyring
+from innoclone.files.keyring import ENCRYPTION, read_keyring
+from innoclone.files.manifest import read_manifest
 from innoclone.innodb.encryption import REDO_BLOCK_AT, Secret, read_page_info, read_redo_info
 from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
+from innoclone.sandbox.load import Background
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -74,6 +76,17 @@ def keyring_of(directory: Path, *, read_only: bool = False) -> Keyring:
     return Keyring(Path(entry["keyring"]), read_only)
 
 
+def keyring_file(directory: Path) -> Path | None:
+    """The same's path; None if nothing of the clone is encrypted."""
+    entry = read_manifest(directory).get(ENCRYPTION)
+    return None if entry is None else Path(entry["keyring"])
+
+
+def masters_in(ring: Path) -> Iterator[Secret]:
+    """All master keys of a keyring, as what `holding_keys` looks for."""
+    yield from (Secret(key.raw * 2) for key in read_keyring(ring).values())
+
+
 def secrets_of(datadir: Path, ring: Path) -> list[Secret]:
     """Keys of all tablespaces and of the redo log in a data directory, by its keyring."""
     masters = read_keyring(ring)
@@ -122,16 +135,42 @@ def program_with_keyring(programs: Programs, folder: Path, ring: Path) -> Path:
     return script
 
 
+class Changes(Background):
+    """Changes a server again and again, as ``change`` does."""
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        super().__init__(threads=1)
+        self._change = change
+        self.rounds = 0
+
+    def _prepare(self) -> None:
+        """All is there."""
+
+    def _run(self, number: int) -> None:
+        while not self._stopping.wait(0.2):
+            self._change()
+            self.rounds += 1
+
+    def wait_for_one(self) -> None:
+        """Until one more has been made."""
+        before = self.rounds
+        while self.rounds == before and not self.errors:
+            time.sleep(0.02)
+
+
 class Killed:
     """``innoclone clone`` of an encrypted donor as a process that is killed at the end of a ``with`` block."""
 
     def __init__(self, server: Server, directory: Path, *options: str) -> None:
+        """What it says, and its log, come to lie beside ``directory``."""
         self._journal = directory / "#innoclone" / "journal"
         words = [sys.executable, "-m", "innoclone", "clone", "--no-defaults", "-h127.0.0.1", f"-P{server.port}"]
-        self._process = subprocess.Popen(
-            [*words, "-uclone", *options, str(directory)], env=os.environ | {"MYSQL_PWD": PASSWORD},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        words.append(f"--log-file={directory.with_name('killed.log')}")
+        with directory.with_name("killed.said").open("wb") as said:
+            self._process = subprocess.Popen(
+                [*words, "-uclone", *options, str(directory)], env=os.environ | {"MYSQL_PWD": PASSWORD},
+                stdout=said, stderr=said,
+            )  # fmt: skip
 
     def wait_for(self, stage: int) -> None:
         """Until the journal says that a stage has begun."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -18,10 +18,13 @@ from clones import booted, rows
 from encrypted import (
     KINDS,
     LOGS,
+    Changes,
     Killed,
     add_rows,
     encrypted_donor,
     holding_keys,
+    keyring_file,
+    masters_in,
     program_with_keyring,
     rotate,
     secrets_of,
@@ -29,18 +32,26 @@ from encrypted import (
 from innoclone.commands.backup import backup
 from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
+from innoclone.commands.livebackup import backup_live
 from innoclone.commands.local import local
 from innoclone.commands.options import CloneOptions, LocalOptions, RestoreOptions, VerifyOptions
 from innoclone.commands.replace import replace_data
 from innoclone.commands.restore import restore
 from innoclone.commands.storecare import make_store
-from innoclone.commands.storeoptions import BackupOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storeoptions import (
+    BackupOptions,
+    BootCheckOptions,
+    LiveBackupOptions,
+    StoreAccess,
+    StoreRestoreOptions,
+)
 from innoclone.commands.storerestore import restore_from_store
+from innoclone.commands.storescratch import restored_to_serve
 from innoclone.commands.verify import verify
-from innoclone.files.keyring import ENCRYPTION, read_keyring
-from innoclone.files.manifest import read_manifest
-from innoclone.innodb.encryption import Secret
+from innoclone.donor.live import find_live
 from innoclone.records.folders import state_directory
+from innoclone.sandbox.invariants import check_invariants
+from innoclone.sandbox.load import Load
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
@@ -49,7 +60,7 @@ from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
 from managed import ManagedServer
 from servers import ServerFactory, endpoint_of
-from serving import ALONE, endpoint, served, take
+from serving import ALONE, endpoint, served, serving, take
 
 GENERATIONS = 10
 BINARY_LOGS, EVERYTHING = "binary logs", "everything"
@@ -208,11 +219,37 @@ class EncryptedMatrix:
             self._change()
             made.append((add_generation(options).directory, checksums(self._donor)))
         for directory, expected in made[:-1]:
-            keyring = _keyring(directory)
+            keyring = keyring_file(directory)
             alone = None if keyring is None else Keyring(keyring, read_only=True)
             with booted(self._programs, directory, self._options, keyring=alone) as server:
                 assert checksums(server) == expected
         self._prove(made[-1][0])
+
+    def generations_under_load(self) -> None:
+        """Ten while rows, tables' keys and the master key change all the time. The first, one in the middle and the
+        last follow the server until they are equal, and run on their keyrings alone."""
+        options = LocalOptions(endpoint_of(self._donor), self._target, generations=GENERATIONS, full_copies=True)
+        rows(self._donor, f"SET GLOBAL default_table_encryption = {'ON' if self._what == EVERYTHING else 'OFF'}")
+        changes = Changes(self._change)
+        with Load(self._donor.connect, threads=2, pause=0.01) as load, changes:
+            made = []
+            for _ in range(GENERATIONS):
+                before = load.transactions
+                made.append(add_generation(options).directory)
+                assert load.transactions > before, "nothing was written meanwhile"
+                changes.wait_for_one()
+        assert (load.errors, changes.errors) == ([], [])
+        for directory in (made[0], made[GENERATIONS // 2], made[-1]):
+            ring = keyring_file(directory)
+            self._refuse_keys(directory, ring)
+            verify(VerifyOptions(directory, against=endpoint_of(self._donor), keyring=ring))
+            alone = None if ring is None else Keyring(ring, read_only=False)
+            with booted(self._programs, directory, self._options if ring else (), keyring=alone) as server:
+                with server.connect() as connection:
+                    assert check_invariants(connection) == []
+                if ring is not None:
+                    rotate(server)
+        rows(self._donor, "DROP SCHEMA traffic")
 
     def restored(self) -> None:
         """A clone becomes another directory."""
@@ -222,10 +259,7 @@ class EncryptedMatrix:
 
     def stored(self, *, again: bool = False) -> None:
         """Out of a store; the keyring was kept elsewhere. And ``again``, onto what is there, what has changed since."""
-        key = self._work / "key"
-        key.write_bytes(os.urandom(32))
-        access = StoreAccess(f"file://{self._work}/store", key_file=key)
-        make_store(access, encrypted=True, single_writer=False)
+        access = self._store(encrypted=True)
         clone(CloneOptions(endpoint_of(self._donor), self._work / "first"))
         backup(BackupOptions(self._work / "first", access))
         restore_from_store(StoreRestoreOptions(access, "latest", self._target))
@@ -236,20 +270,67 @@ class EncryptedMatrix:
             restore_from_store(StoreRestoreOptions(access, "latest", self._target, delta=True))
         self._prove(self._target)
 
+    def straight_into_a_store(self) -> None:
+        """Of the running server, without a clone on this host; then once more on top of that. The store itself is not
+        encrypted: nothing in it may be a key."""
+        access, ring = self._store(encrypted=False), self._work / "straight.keyring" / "ring"
+        ring.parent.mkdir()
+        (self._work / "spool").mkdir()
+        options = LiveBackupOptions(endpoint_of(self._donor), access, spool=self._work / "spool", keyring=ring)
+        backup_live(options)
+        self._change()
+        assert backup_live(options).parent
+        assert ring.exists() == (self._what != BINARY_LOGS)
+        restore_from_store(StoreRestoreOptions(access, "latest", self._target))
+        self._prove(self._target)
+
     def taken(self) -> None:
         """By a stock server, from a clone that is served."""
         clone(CloneOptions(endpoint_of(self._donor), self._work / "first"))
+        with served(self._work / "first", self._work) as donor:
+            self._taken_by_stock(donor.port, self._work / "first")
+
+    def taken_from_a_store(self) -> None:
+        """By a stock server, from a snapshot that is served."""
+        access = self._store(encrypted=False)
+        clone(CloneOptions(endpoint_of(self._donor), self._work / "first"))
+        backup(BackupOptions(self._work / "first", access))
+        with (
+            restored_to_serve(BootCheckOptions(access, "latest", scratch=self._work)) as found,
+            served(found.directory, self._work) as donor,
+        ):
+            self._taken_by_stock(donor.port, found.directory)
+
+    def taken_alive(self) -> None:
+        """By a stock server and by innoclone, from the running server that `innoclone serve --live` shows."""
+        with serving(find_live(endpoint_of(self._donor)), self._work) as donor:
+            where = endpoint(donor.port, ssl_mode=SslMode.REQUIRED)
+            clone(CloneOptions(where, self._target, threads=4))
+            taken = self._target.rename(self._work / "ours")
+            self._taken_by_stock(donor.port, taken)
+        self._prove(taken)
+
+    def _store(self, *, encrypted: bool) -> StoreAccess:
+        key = self._work / "key" if encrypted else None
+        if key is not None:
+            key.write_bytes(os.urandom(32))
+        access = StoreAccess(f"file://{self._work}/store", key_file=key)
+        make_store(access, encrypted=encrypted, single_writer=False)
+        return access
+
+    def _taken_by_stock(self, port: int, beside: Path) -> None:
+        """It boots with the keyring of a stock recipient, and is the donor. ``beside`` is a clone of ours with the same
+        keys: they are in nothing else that was written."""
         ring = self._work / "recipient.ring"
         recipient = self._factory(keyring=Keyring(ring, read_only=False))
         try:
-            with served(self._work / "first", self._work) as donor:
-                take(recipient, donor.port, self._target, "REQUIRE SSL", settings=ALONE)
+            take(recipient, port, self._target, "REQUIRE SSL", settings=ALONE)
         finally:
             recipient.kill()
             shutil.rmtree(recipient.datadir)
         stock = self._target.rename(self._folder / "stock")  # it leaves keys in clear in its redo log, as ever
         try:
-            self._refuse_keys(self._work / "first", _keyring(self._work / "first"))
+            self._refuse_keys(beside, keyring_file(beside))
             self._boot(stock, ring)
         finally:
             shutil.rmtree(stock)
@@ -267,7 +348,7 @@ class EncryptedMatrix:
         rows(self._donor, "ALTER INSTANCE ROTATE INNODB MASTER KEY")
 
     def _prove(self, directory: Path) -> None:
-        ring = _keyring(directory)
+        ring = keyring_file(directory)
         assert (ring is None) == (self._what == BINARY_LOGS), "logs of events are not cloned; all else has a keyring"
         self._refuse_keys(directory, ring)
         report = verify(VerifyOptions(directory, keyring=ring))
@@ -289,21 +370,12 @@ class EncryptedMatrix:
         """No tablespace's key stands in anything that was written; no master key, but in keyrings."""
         secrets = [] if ring is None else secrets_of(directory, ring)
         assert secrets or ring is None or self._what == BINARY_LOGS  # which have their key in themselves
-        found = holding_keys([self._work, state_directory()], [*secrets, *_masters(self._ring)])
+        found = holding_keys([self._work, state_directory()], [*secrets, *masters_in(self._ring)])
         assert found == [], found
-        masters = [key for one in (ring, self._ring) if one is not None for key in _masters(one)]
+        masters = [key for one in (ring, self._ring) if one is not None for key in masters_in(one)]
         places = holding_keys([self._work, state_directory()], masters)
         rings = {path for path in places if path.parent.name.endswith(".keyring") or path.name in ("its ring",)}
         assert set(places) - rings <= {ring}, places
-
-
-def _masters(ring: Path) -> Iterator[Secret]:
-    yield from (Secret(key.raw * 2) for key in read_keyring(ring).values())
-
-
-def _keyring(directory: Path) -> Path | None:
-    entry = read_manifest(directory).get(ENCRYPTION)
-    return None if entry is None else Path(entry["keyring"])
 
 
 WAYS: dict[str, Callable[[EncryptedMatrix], None]] = {
@@ -316,10 +388,14 @@ WAYS: dict[str, Callable[[EncryptedMatrix], None]] = {
     **{f"killed in {stage.name}": partial(EncryptedMatrix.killed, stage=stage) for stage in STAGES},
     "replace": EncryptedMatrix.replaced,
     "ten generations": EncryptedMatrix.generations,
+    "ten generations under load": EncryptedMatrix.generations_under_load,
     "restore": EncryptedMatrix.restored,
     "store": EncryptedMatrix.stored,
     "store again": partial(EncryptedMatrix.stored, again=True),
+    "running server into a store": EncryptedMatrix.straight_into_a_store,
     "stock recipient": EncryptedMatrix.taken,
+    "stock recipient of a snapshot": EncryptedMatrix.taken_from_a_store,
+    "live": EncryptedMatrix.taken_alive,
 }
 
 

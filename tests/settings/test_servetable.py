@@ -27,10 +27,11 @@ def test_what_is_right(tmp_path: Path) -> None:
     assert settings(tmp_path, "") == ()
     [three] = settings(
         tmp_path,
-        '[serve.c]\nstore = "s3://b/p@abc"\nport = 1\nkey_file = "/k"\nscratch = "/s"\nstore_options = { a = "b" }\n',
+        '[serve.c]\nstore = "s3://b/p@abc"\nport = 1\nkey_file = "/k"\nscratch = "/s"\nkeyring = "/r"\n'
+        'store_options = { a = "b" }\n',
     )
     access = StoreAccess("s3://b/p", Path("/k"), None, (("a", "b"),))
-    assert three.snapshot == BootCheckOptions(access, "abc", scratch=Path("/s"))
+    assert three.snapshot == BootCheckOptions(access, "abc", scratch=Path("/s"), keyring=Path("/r"))
     assert (three.source, one.snapshot) == ("s3://b/p@abc", None)
 
 
@@ -48,6 +49,8 @@ def test_what_is_right(tmp_path: Path) -> None:
         ("live = true\nport = 1", r"needs a table \[server\] or \[managed\]"),
         ('directory = "/a"\ndatadir = "/b"\nport = 1', "datadir goes together with live"),
         ('directory = "a"\nport = 1', "absolute"),
+        ('directory = "/a"\nkeyring = "r"\nport = 1', "absolute"),
+        ('live = true\nkeyring = "/r"\nport = 1', "keyring goes together with directory or store"),
         ('directory = "/a"\nport = 65536', "from 0 to 65535"),
         ('directory = "/a"\nport = true', "port must be of type int"),
         ('directory = "/a"\nport = "1"', "port must be of type int"),

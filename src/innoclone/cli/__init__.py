@@ -6,13 +6,14 @@ import atexit
 import contextlib
 import gc
 import os
+import resource
 import signal
 import sys
 import time
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["collect_less", "main"]
+__all__ = ["collect_less", "keep_no_core", "main"]
 
 YOUNG = (
     100_000  # objects; a command loads about 60,000 before it begins, and a clone makes few that refer to each other
@@ -25,12 +26,22 @@ def main() -> NoReturn:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored
             signal.signal(number, _ended_early)
     collect_less()
+    keep_no_core()
     from innoclone.cli.app import main as run
 
     try:
         run()
     except SystemExit as end:
         _leave(end)
+
+
+def keep_no_core() -> None:
+    """Let a crash leave no image of this process, nor of those that it starts: it would have passwords and keys in it.
+
+    The hard limit stays: a server that is to write one (``core-file``) sets its own.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def collect_less() -> None:

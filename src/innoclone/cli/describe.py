@@ -159,13 +159,14 @@ def _epoch(text: str) -> float:
 
 def history_table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each clone, and one below it for its error."""
-    lines = [f"{'id':>5}  {'began':<19} {'what':<7} {'state':<11} {'time':>8} {'data':>11}  from -> to"]
+    wide = max([7, *(len(record.get("operation", "")) for record in records)])
+    lines = [f"{'id':>5}  {'began':<19} {'what':<{wide}} {'state':<11} {'time':>8} {'data':>11}  from -> to"]
     for record in records:
         began, seconds, data = record.get("began"), record.get("seconds") or 0.0, record.get("data") or 0
         lines.append(
             escaped(
                 f"{record.get('id') or '':>5}  {moment(began) if began else '':<19} "
-                f"{record.get('operation', ''):<7} {record['state']:<11} "
+                f"{record.get('operation', ''):<{wide}} {record['state']:<11} "
                 f"{duration(seconds):>8} {amount(data) if data else '':>11}  "
                 f"{record.get('source', '')} -> {record.get('destination', '')}"
             )

@@ -43,7 +43,8 @@ def keyring_for(options: CopyOptions, directory: Path, *, in_series: bool = Fals
     if known is not None and known[0].parent != home:
         known = None  # somebody's own, or that of a clone from which this one was copied
     found = CloneKeyring(
-        home, file=options.keyring, key=options.keyring_key, known=known, is_anothers=own is None
+        home, file=options.keyring, key=options.keyring_key, known=known, is_anothers=own is None,
+        generation=real if in_series else None,
     )  # fmt: skip
     found.check()
     return found

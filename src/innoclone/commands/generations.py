@@ -6,15 +6,15 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from innoclone.commands.destination import check_place
 from innoclone.commands.options import LocalOptions
 from innoclone.commands.runrecord import record_dead
-from innoclone.commands.spentkeyrings import remove_spent_keyring
+from innoclone.commands.spentkeyrings import manifests_of_unfinished, remove_spent_keyring
 from innoclone.errors import CloneError, TargetUnusable
 from innoclone.files.copying import Method
 from innoclone.files.discard import remove_unfinished_clone
@@ -130,8 +130,10 @@ def add_to_series(
     its newest generation if there is one. Then what no rule of ``policy`` keeps goes; what should have gone and had to
     stay is handed back. What a generation has of its own goes with ``discard``."""
     series = series_id(folder, donor)
+    going = manifests_of_unfinished(folder)
     removed, strange = remove_unfinished(folder, donor, series)
     status.notes += [f"removed {path.name}, which an interrupted run had left unfinished" for path in removed]
+    _remove_spent(folder, [going[path] for path in removed if path in going], status)
     new = _free_place(folder)
     older = series_of(folder, donor)
     newest = older[-1].path if older else None
@@ -149,10 +151,14 @@ def add_to_series(
     outlived = _outlived(series_of(folder, donor), policy, new)
     gone, kept = remove_generations(outlived, discard_changes=discard)
     status.notes += [f"removed generation {path.name}" for path in gone]
-    for one in outlived:
-        if one.path in gone and (spent := remove_spent_keyring(folder, one.manifest)) is not None:
-            status.notes.append(f"removed its keyring, {spent}: the series has the key in those of other generations")
+    _remove_spent(folder, [one.manifest for one in outlived if one.path in gone], status)
     return result, (*strange, *kept)
+
+
+def _remove_spent(folder: Path, manifests: Iterable[Mapping[str, Any]], status: CloneStatus) -> None:
+    for manifest in manifests:
+        if (spent := remove_spent_keyring(folder, manifest)) is not None:
+            status.notes.append(f"removed its keyring, {spent}: the series has the key in those of other generations")
 
 
 def _free_place(folder: Path) -> Path:

@@ -12,10 +12,21 @@ from typing import Any
 from innoclone.errors import CloneError
 from innoclone.files.keyring import ENCRYPTION, keyring_home, read_keyring
 from innoclone.files.manifest import read_manifest
+from innoclone.files.marks import is_unfinished
 from innoclone.files.names import OWN_DIR
 from innoclone.innodb.keyring import serialize_keyring
 
-__all__ = ["remove_spent_keyring"]
+__all__ = ["manifests_of_unfinished", "remove_spent_keyring"]
+
+
+def manifests_of_unfinished(folder: Path) -> dict[Path, Mapping[str, Any]]:
+    """Of clones in a folder whose removal was cut short: their manifests are there until the end. Raises OSError."""
+    found: dict[Path, Mapping[str, Any]] = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(CloneError):
+            if not path.is_symlink() and is_unfinished(path):
+                found[path] = read_manifest(path)
+    return found
 
 
 def remove_spent_keyring(folder: Path, manifest: Mapping[str, Any]) -> Path | None:

@@ -26,6 +26,7 @@ from innoclone.files.base import tablespaces
 from innoclone.files.copying import FICLONE, Account, copy_file
 from innoclone.files.discard import remove_unfinished_clone
 from innoclone.files.inuse import Purpose, refuse_in_use
+from innoclone.files.keyring import noted_keyring
 from innoclone.files.lock import Holder, take_lock
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import begin_directory, is_unfinished, remove_clone
@@ -203,8 +204,8 @@ def point_latest(folder: Path, newest: Path) -> None:
 
 
 def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> tuple[list[Path], list[CloneError]]:
-    """Remove what interrupted runs of the series left, unless one is at work there. What was removed, and why another
-    one had to stay: somebody put something into it.
+    """Remove what interrupted runs of the series left, unless one is at work there, each with the keyring that was made
+    for it. What was removed, and why another one had to stay: somebody put something into it.
 
     That may be a generation that was being removed. Without a ``series`` (none was ever finished) it is what they left
     of this donor.
@@ -216,12 +217,15 @@ def remove_unfinished(folder: Path, donor_uuid: str, series: str) -> tuple[list[
             continue
         with contextlib.suppress(TargetBusy, OSError, ValueError, KeyError, TypeError):
             if _was_going(path, donor_uuid, series) or _was_coming(path, donor_uuid, series):
+                keyring = noted_keyring(path)
                 try:
                     remove_unfinished_clone(path)
                 except TargetExists as error:
                     kept.append(error)
                 else:
                     gone.append(path)
+                    if keyring is not None and keyring.remove():
+                        gone.append(keyring.path)
     return gone, kept
 
 

@@ -3,7 +3,7 @@
 It lies beside the clone, not in it: who gets hold of the directory alone, a backup medium or a copy, has no key. Each
 file is made once (0600 from its first byte, under another name until it is whole), and never written again by us: a
 server on the clone adds its keys to it, and copies of the clone may need it. So it isn't removed either, unless this
-run made it and the clone came to nothing.
+run made it and the clone came to nothing, or it was made for a generation that was never finished and is removed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import threading
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from innoclone.errors import KeyringFailed
+from innoclone.files.names import OWN_DIR, OWN_KEYRING
 from innoclone.files.ownership import give
 from innoclone.files.system import file_error, sync_directory, write_all
 from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 
 __all__ = [
-    "COMPONENT", "COMPONENT_LIST", "ENCRYPTION", "SUFFIX", "CloneKeyring", "is_configuration", "is_keyring_home",
-    "keyring_home", "local_configuration", "read_keyring",
+    "COMPONENT", "COMPONENT_LIST", "ENCRYPTION", "SUFFIX", "CloneKeyring", "Noted", "is_configuration",
+    "is_keyring_home", "keyring_home", "local_configuration", "noted_keyring", "read_keyring",
 ]  # fmt: skip
 
 COMPONENT = "component_keyring_file"
@@ -87,6 +88,38 @@ def is_configuration(path: Path, manifest: Mapping[str, Any]) -> bool:
     return path.read_text(errors="replace") == local_configuration(Path(str(entry.get("keyring")))).get(path.name)
 
 
+class Noted(NamedTuple):
+    """A keyring file as it was when it was made for a clone: by these it is known to be that one, and not written."""
+
+    path: Path
+    beside: Path  # the name that it has until it is whole
+    inode: int
+    mtime: int  # nanoseconds since the epoch
+
+    def remove(self) -> bool:
+        """Remove it where it is the very file; whether anything was."""
+        gone = False
+        for path in (self.path, self.beside):
+            with contextlib.suppress(OSError):
+                now = path.lstat()
+                if (now.st_ino, now.st_mtime_ns) == (self.inode, self.mtime):
+                    path.unlink()
+                    gone = True
+        return gone
+
+
+def noted_keyring(directory: Path) -> Noted | None:
+    """What an unfinished generation tells of the keyring that was made for it; None if none was, or if it is a copy:
+    the keyring is its original's."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        note = json.loads((directory / OWN_DIR / OWN_KEYRING).read_text())
+        home = keyring_home(directory.resolve().parent)
+        if Path(note["home"]) == home and note["of"] == directory.stat().st_ino:
+            name, beside = Path(note["name"]).name, Path(note["beside"]).name
+            return Noted(home / name, home / beside, int(note["inode"]), int(note["mtime"]))
+    return None
+
+
 class CloneKeyring:
     """Where the master key of one clone is, or will be: it is made, or read, when the first encrypted file comes.
 
@@ -97,10 +130,11 @@ class CloneKeyring:
 
     def __init__(
         self, home: Path, *, file: Path | None = None, key: str | None = None, known: tuple[Path, str] | None = None,
-        is_anothers: bool = False,
+        is_anothers: bool = False, generation: Path | None = None,
     ) -> None:  # fmt: skip
-        """``is_anothers``: the earlier clone stays, so that this one gets a file of its own with the same key."""
-        self._is_anothers = is_anothers
+        """``is_anothers``: the earlier clone stays, so that this one gets a file of its own with the same key.
+        ``generation``: the clone's directory, if it is to be one and has begun: it notes which file is made for it."""
+        self._is_anothers, self._generation = is_anothers, generation
         self._home, self._file, self._key, self._known = home, file, key, known
         self._lock = threading.Lock()
         self._master: MasterKey | None = None
@@ -175,12 +209,22 @@ class CloneKeyring:
         try:
             write_all(fd, content, 0)
             os.fsync(fd)
+            self._note(path, beside, os.fstat(fd))
             os.link(beside, path)
             self._made = path, os.fstat(fd)
         finally:
             os.close(fd)
             beside.unlink()
         sync_directory(path.parent)
+
+    def _note(self, path: Path, beside: Path, state: os.stat_result) -> None:
+        """Before the file has its name, so that it is known what a run made that was killed."""
+        if self._generation is not None and self._file is None:
+            note = {
+                "of": self._generation.stat().st_ino, "home": str(path.parent), "name": path.name,
+                "beside": beside.name, "inode": state.st_ino, "mtime": state.st_mtime_ns,
+            }  # fmt: skip
+            (self._generation / OWN_DIR / OWN_KEYRING).write_text(json.dumps(note) + "\n")
 
     def copy(self, source: Path, name: str) -> None:
         """A file of its own for a copy of a clone: all that is in ``source``, of which ``name`` is the clone's key.

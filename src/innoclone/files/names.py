@@ -13,8 +13,8 @@ from innoclone.errors import FileNameClash, PathRefused
 from innoclone.innodb.space import SYSTEM_SPACE, is_undo
 
 __all__ = [
-    "ANY_TABLE", "BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "REDO_DIR", "SERIES", "STATUS", "Mapping", "clash", "place",
-    "same_names",
+    "ANY_TABLE", "BUFFER_POOL", "CLONE_DIR", "OWN_DIR", "OWN_KEYRING", "REDO_DIR", "SERIES", "STATUS", "Mapping",
+    "clash", "place", "same_names",
 ]  # fmt: skip
 
 BUFFER_POOL = "ib_buffer_pool"
@@ -22,6 +22,7 @@ CLONE_DIR = "#clone"  # the clone plugin's own folder (clone0api.h)
 OWN_DIR = "#innoclone"
 STATUS = "status.json"  # in it, while a clone is unfinished
 SERIES = "series.json"  # in it, while it is to become a generation
+OWN_KEYRING = "keyring.json"  # beside that: the keyring file that was made for it
 REDO_DIR = "#innodb_redo"
 
 LONGEST_PART = 255 - len(".#clone_ddl")  # bytes of a file's name (NAME_MAX), with what a rename adds for a while

@@ -21,10 +21,11 @@ MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
 KINDS: dict[str, tuple[type, ...]] = {
     "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
     "store": (str,), "key_file": (str,), "passphrase_file": (str,), "store_options": (dict,), "scratch": (str,),
+    "keyring": (str,),
     "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
     "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float), "max_donor_read": (int, float),
 }  # fmt: skip
-PATHS = ("directory", "datadir", "key_file", "passphrase_file", "scratch")
+PATHS = ("directory", "datadir", "key_file", "passphrase_file", "scratch", "keyring")
 OF_STORES = ("key_file", "passphrase_file", "store_options", "scratch")
 
 
@@ -43,6 +44,7 @@ class ServedClone:
     passphrase_file: Path | None = None
     store_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # obstore's: there may be secrets
     scratch: Path | None = None  # where it is restored to; None: the folder of temporary files
+    keyring: Path | None = None  # of what is encrypted; None: as the clone's manifest tells
     bind_address: str | None = None  # None: the agent's
     require_secure_transport: bool | None = None  # None: the agent's
     max_connections: int = 256
@@ -67,7 +69,7 @@ class ServedClone:
             return None
         address, snapshot = split_snapshot(self.store)
         access = StoreAccess(address, self.key_file, self.passphrase_file, self.store_options)
-        return BootCheckOptions(store=access, snapshot=snapshot, scratch=self.scratch)
+        return BootCheckOptions(store=access, snapshot=snapshot, scratch=self.scratch, keyring=self.keyring)
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
@@ -81,6 +83,10 @@ class ServedClone:
         if self.store is not None and not _is_address(self.store):
             raise UsageError(f"{where} store must be a URL, such as s3://BUCKET/PREFIX")
         _ = self.snapshot
+        if self.keyring is not None and self.live:
+            raise UsageError(
+                f"{where} keyring goes together with directory or store", hint="a running server has its own"
+            )
         if self.datadir is not None and not self.live:
             raise UsageError(f"{where} datadir goes together with live")
         if not all(path is None or path.is_absolute() for path in (getattr(self, name) for name in PATHS)):

@@ -32,7 +32,7 @@ from innoclone.files.marks import (
     remove,
     undo_begun_update,
 )
-from innoclone.files.names import CLONE_DIR, OWN_DIR, REDO_DIR, SERIES, STATUS, Mapping
+from innoclone.files.names import CLONE_DIR, OWN_DIR, OWN_KEYRING, REDO_DIR, SERIES, STATUS, Mapping
 from innoclone.files.occupied import is_data_directory, occupied
 from innoclone.files.outside import Outside, earlier_outside
 from innoclone.files.ownership import Ownership, settle
@@ -196,7 +196,7 @@ class Target(CloneFiles):
         for outside in earlier_outside(self.root, self.mapping):
             outside.remove()
         for entry in (self.root / OWN_DIR).iterdir():
-            if entry.name not in (LOCK, ASIDE, STATUS, SERIES):
+            if entry.name not in (LOCK, ASIDE, STATUS, SERIES, OWN_KEYRING):
                 remove(entry)
 
     # ---- the end -------------------------------------------------------------------------------------------
