@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 from innoclone.errors import StoreUnavailable
 from innoclone.store.keys import Secret
@@ -127,19 +127,27 @@ class S3Server:
     @property
     def options(self) -> dict[str, str]:
         """For obstore."""
+        return self.options_at(self.port)
+
+    @staticmethod
+    def options_at(port: int) -> dict[str, str]:
+        """For a server on that port."""
         return {
-            "aws_endpoint": f"http://127.0.0.1:{self.port}", "aws_access_key_id": "a", "aws_secret_access_key": "b",
+            "aws_endpoint": f"http://127.0.0.1:{port}", "aws_access_key_id": "a", "aws_secret_access_key": "b",
             "aws_region": "us-east-1", "allow_http": "true",
         }  # fmt: skip
 
-    def new_bucket(self) -> str:
+    def client(self) -> Any:
+        """boto3's."""
         import boto3
 
-        self._number += 1
-        name = f"bucket-{self._number}"
-        client = boto3.client(
+        return boto3.client(
             "s3", endpoint_url=f"http://127.0.0.1:{self.port}", aws_access_key_id="a", aws_secret_access_key="b",
             region_name="us-east-1",
         )  # fmt: skip
-        client.create_bucket(Bucket=name)
+
+    def new_bucket(self) -> str:
+        self._number += 1
+        name = f"bucket-{self._number}"
+        self.client().create_bucket(Bucket=name)
         return name

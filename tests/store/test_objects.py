@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,74 @@ def test_a_hanging_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         Persistent(FaultyObjects(MemoryObjects(), fault)).read("a", 9)
     assert not answer.is_set()
     answer.set()
+
+
+class Locked(BaseHTTPRequestHandler):
+    """A bucket with object lock, in AWS's words: nothing comes without a checksum, and nothing goes."""
+
+    protocol_version = "HTTP/1.1"
+    checksums: list[str | None]
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        checksum = self.headers.get("x-amz-checksum-sha256")
+        self.checksums.append(checksum)
+        code, words = "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests"
+        self._answer(400 if checksum is None else 200, f"{code}</Code><Message>{words} with Object Lock parameters")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(501, "NotImplemented</Code><Message>no")
+
+    def do_DELETE(self) -> None:
+        self._answer(403, "AccessDenied</Code><Message>Access Denied because object protected by object lock.")
+
+    def _answer(self, status: int, words: str) -> None:
+        body = f"<Error><Code>{words}</Message></Error>".encode() if status >= 400 else b""
+        self.send_response(status)
+        self.send_header("ETag", '"x"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
+def test_a_bucket_with_object_lock() -> None:
+    """It gets checksums when it asks for them; what it keeps is told, and nothing is tried again."""
+    Locked.checksums = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        options = S3Server().options_at(server.server_address[1])
+        objects = Persistent(objects_at("s3://locked/x", options))
+        objects.create("a", b"1")
+        objects.create("b", b"2")
+        assert [checksum is not None for checksum in Locked.checksums] == [False, True, True]
+        with pytest.raises(AccessDenied, match="protected by object lock") as caught:
+            objects.delete(["a"])
+        assert "prune it after that" in caught.value.advice
+        server.shutdown()
+
+
+def test_a_bucket_that_asks_for_more(s3: S3Server) -> None:
+    """moto wants a header that can't be sent: an end at once, with what it is."""
+    client = s3.client()
+    client.create_bucket(Bucket="asks", ObjectLockEnabledForBucket=True)
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    client.put_object_lock_configuration(Bucket="asks", ObjectLockConfiguration=rule)
+    with pytest.raises(AccessDenied) as caught:
+        init_store(Persistent(objects_at("s3://asks/x", s3.options)), None, encrypted=False, single_writer=False)
+    assert "object lock" in caught.value.advice
+
+
+def test_a_bucket_that_keeps_versions(s3: S3Server) -> None:
+    """What was removed is gone for us, and its name is free."""
+    s3.client().create_bucket(Bucket="versions", ObjectLockEnabledForBucket=True)
+    objects = objects_at("s3://versions/x", s3.options)
+    for _ in range(2):
+        objects.create("a/1", b"x")
+        with pytest.raises(AlreadyThere):
+            objects.create("a/1", b"y")
+        objects.delete(["a/1", "a/none"])
+        assert list(objects.list("a")) == []

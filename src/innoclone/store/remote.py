@@ -31,7 +31,12 @@ ALLOW_HTTP = "ALLOW_HTTP"  # an option, or behind AWS_ in the environment
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 PLAIN_HTTP = "an endpoint without TLS needs AWS_ALLOW_HTTP=true, or --store-option allow_http=true"
 SECRET = re.compile(r"(?i)(secret|token|key|sig|password)[^\s=:]*\s*[=:]\s*\S+")
+REMOVING = "can't remove"
 NO_BULK = re.compile(r"\b(400|404|405|411|501)\b|NotImplemented|MethodNotAllowed|MalformedXML|InvalidRequest")
+# A bucket with object lock and a retention by default takes nothing without a checksum.
+NO_CHECKSUM = re.compile(r"Content-MD5|MissingUploadObjectWithObjectLockHeaders")
+CHECKSUM_OPTION, CHECKSUM = "aws_checksum_algorithm", "sha256"
+RETAINED = re.compile(r"(?i)object ?lock|retention|immutab|legal ?hold")
 DENIED = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden")
 
 
@@ -50,31 +55,46 @@ class RemoteObjects:
             ) from error
         self.address = url
         self._one_by_one = False  # it knows no removal of many at once
+        self._more: dict[str, str] = {}  # options that it turned out to want
         self._obstore, self._errors = obstore, exceptions
         config = dict(options)
         plain = config.pop(ALLOW_HTTP.lower(), os.environ.get(f"AWS_{ALLOW_HTTP}", ""))
         make: Any = store.from_url  # its options depend on the provider, and are the user's
 
-        def opened(more: Mapping[str, str]) -> Any:
+        def opened() -> Any:
             return make(
                 url,
-                config={**config, **more} or None,
+                config={**config, **self._more} or None,
                 client_options={"timeout": TIMEOUT, "allow_http": plain.lower() in ("1", "true")},
                 retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
             )
 
         self._opened = opened
         try:
-            self._store: Any = opened({})
+            self._store: Any = opened()
         except Exception as error:
             raise UsageError(f"{url}: {_plain(error)}", hint="check the URL and --store-option") from error
 
     def create(self, name: str, data: bytes | bytearray) -> None:
-        """One PUT with If-None-Match."""
+        """One PUT with If-None-Match; with a checksum of its own where the bucket wants one."""
         try:
-            self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
+            self._put(name, data)
         except Exception as error:
-            raise self._fault(error, f"can't write {name}") from error
+            if not NO_CHECKSUM.search(str(error)) or CHECKSUM_OPTION in self._more:
+                raise self._fault(error, f"can't write {name}") from error
+            self._want(CHECKSUM_OPTION, CHECKSUM)
+            try:
+                self._put(name, data)
+            except Exception as again:
+                raise self._fault(again, f"can't write {name}") from again
+
+    def _put(self, name: str, data: bytes | bytearray) -> None:
+        self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
+
+    def _want(self, option: str, value: str) -> None:
+        """From now on with this option."""
+        self._more[option] = value
+        self._store = self._opened()
 
     def read(self, name: str, most: int) -> bytes:
         """One GET."""
@@ -115,8 +135,8 @@ class RemoteObjects:
             if self._knows_no_bulk(error):
                 self._one_by_one = True
                 if self.address.lower().startswith("s3"):  # else it asks for one in the same way
-                    self._store = self._opened({"aws_disable_bulk_delete": "true"})
-            elif not isinstance(fault := self._fault(error, "can't remove objects"), Gone):
+                    self._want("aws_disable_bulk_delete", "true")
+            elif not isinstance(fault := self._fault(error, f"{REMOVING} objects"), Gone):
                 raise fault from error
         for name in names:
             self._delete(name)
@@ -130,7 +150,7 @@ class RemoteObjects:
         try:
             self._obstore.delete(self._store, name)
         except Exception as error:
-            fault = self._fault(error, f"can't remove {name}")
+            fault = self._fault(error, f"{REMOVING} {name}")
             if not isinstance(fault, Gone):
                 raise fault from error
 
@@ -140,6 +160,10 @@ class RemoteObjects:
             return AlreadyThere(text)
         if isinstance(error, self._errors.NotFoundError | FileNotFoundError):
             return Gone(text)
+        if doing.startswith(REMOVING) and RETAINED.search(text):
+            return AccessDenied(text, hint="the bucket keeps objects for a time: nothing is lost, prune it after that")
+        if NO_CHECKSUM.search(text):
+            return AccessDenied(text, hint="the bucket has object lock, and takes no object of this kind: name another")
         denied = isinstance(error, self._errors.PermissionDeniedError | self._errors.UnauthenticatedError)
         if denied or DENIED.search(str(error)):
             return AccessDenied(text, hint="check the provider's credentials in the environment, and its policy")
