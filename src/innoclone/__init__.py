@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from innoclone.records.limits import Limits
     from innoclone.records.managedserver import Managed
     from innoclone.records.retention import Policy, Span
+    from innoclone.records.running import running
     from innoclone.records.status import CloneStatus
     from innoclone.storeapi import (
         backup,
@@ -116,6 +117,7 @@ __all__ = [
     "replicate",
     "restore",
     "restore_snapshot",
+    "running",
     "serve",
     "serve_snapshot",
     "status",
@@ -178,6 +180,7 @@ _HOMES = {
     "replicate": "api",
     "restore": "api",
     "restore_snapshot": "storeapi",
+    "running": "records.running",
     "serve": "api",
     "serve_snapshot": "storeapi",
     "status": "api",

@@ -13,10 +13,10 @@ from innoclone.lines import escaped, one_line
 
 __all__ = [
     "CloneError", "LocalFault", "RemoteFault", "UsageError", "TargetExists", "TargetUnusable", "TargetMisplaced",
-    "TablespaceMissing", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError", "DonorFilesUnreadable",
-    "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage", "Interrupted", "ConnectFailed",
-    "ConnectionLimit", "SshFailed", "SshMissing", "InnocloneMissing", "NotInnoclone", "InnocloneVersion",
-    "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
+    "TablespaceMissing", "FileInTheWay", "TargetBusy", "GenerationKept", "DiskSpace", "DiskFull", "FileError",
+    "DonorFilesUnreadable", "TooManyOpenFiles", "ServerNotFound", "BootFailed", "VerifyFailed", "BadPage",
+    "Interrupted", "ConnectFailed", "ConnectionLimit", "SshFailed", "SshMissing", "InnocloneMissing", "NotInnoclone",
+    "InnocloneVersion", "TlsFailed", "NotMySQL", "AuthPluginUnsupported", "UnsafeLogin", "AccessDenied",
     "PrivilegeMissing", "PluginMissing", "NetworkError", "ProtocolError", "PathRefused", "AnswerTooLarge",
     "DonorError", "CloneRunning", "DdlAborted", "LockTimeout", "SnapshotGone", "PageUnfit", "Mismatch",
     "PreflightFailed", "VersionUnsupported", "ConfigurationMismatch", "FileNameClash", "EncryptionUnsupported",
@@ -97,6 +97,13 @@ class TablespaceMissing(TargetUnusable):
 
     number, symbol = 1812, "ER_TABLESPACE_MISSING"
     hint = "put the files back, or move the tablespaces into the data directory"
+
+
+class FileInTheWay(TargetUnusable):
+    """A stock recipient on this host would take files of others for those that it is to make."""
+
+    number, symbol = 1086, "ER_FILE_EXISTS_ERROR"
+    hint = "take the clone on another host, or with innoclone clone or innoclone restore and --map-path"
 
 
 class TargetBusy(LocalFault):

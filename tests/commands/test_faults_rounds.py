@@ -14,6 +14,7 @@ from faults.donors import Donors
 from faults.hostility import Hostility
 from faults.kills import Kills
 from faults.rounds import Scenario, play
+from faults.s3stores import S3Stores
 from faults.stores import Stores
 from faults.world import World
 from innoclone.server.programs import Programs
@@ -22,7 +23,7 @@ Prepared: TypeAlias = "Callable[[type[Scenario]], Scenario]"
 
 ROUNDS = [
     pytest.param(scenario, seed, id=f"{scenario.name}-{kind}".replace(" ", "-"))
-    for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores)
+    for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores, S3Stores)
     for seed, kind in enumerate(scenario.kinds)
 ]
 

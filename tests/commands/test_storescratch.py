@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +21,7 @@ from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.storescratch import restored_to_serve
 from innoclone.donor.stored import look
 from innoclone.errors import DiskSpace, StoreDamaged, TargetUnusable
+from innoclone.files.inuse import server_on
 from innoclone.records.history import TEMPORARY, is_clone, read_history
 from innoclone.server.mysqld import Server
 from restores import contents, linked_clone
@@ -93,6 +96,38 @@ def test_what_is_told_before_anything_is_read(
     with pytest.raises(DiskSpace, match="scratch"), restored_to_serve(replace(options, snapshot=good.snapshot)):
         pass
     assert not list(scratch.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from innoclone.commands.storescratch import DATA, PREFIX
+from innoclone.files.manifest import read_manifest
+from innoclone.files.scratch import scratch_folder
+from innoclone.server.cloned import private_server
+from innoclone.server.programs import find_programs
+from restores import restored
+clone, scratch = map(Path, sys.argv[1:])
+with scratch_folder(scratch, PREFIX, []) as folder:
+    restored(clone, folder / DATA)
+    with private_server(find_programs(), folder / DATA, read_manifest(folder / DATA)):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_server_of_a_trial_that_was_killed(small_clone: Path, access: StoreAccess, scratch: Path) -> None:
+    """Nobody else would end it; then its folder goes."""
+    backup(BackupOptions(small_clone, access))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
+    done = subprocess.run([sys.executable, "-c", KILLED, small_clone, scratch], env=environment, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    [left] = scratch.iterdir()
+    process = server_on(left / storescratch.DATA)
+    assert process
+    with restored_to_serve(BootCheckOptions(access, "latest", scratch=scratch)) as found:
+        assert list(scratch.iterdir()) == [found.directory.parent]
+    with contextlib.suppress(FileNotFoundError):
+        assert not Path(f"/proc/{process}/cmdline").read_bytes()  # of one that has ended and nobody has asked for
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,17 @@ def status_lines(found: DirectoryStatus) -> list[str]:
     return [f"{label:<12} {escaped(text)}" for label, text in [("directory", str(found.directory)), *rows]]
 
 
+def running_lines(running: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Two lines for each: what goes where, and how far it is."""
+    found = []
+    for one in running:
+        found.append(f"{one['operation']} {one['id']}: {one['source']} -> {one['destination']}")
+        told = [progress_words(one), *([_copied(one, running=True)] if one["estimate"] else [])]
+        began = "" if one["began"] is None else f"began {moment(one['began'])}, "
+        found.append(f"    {', '.join(told)}; {began}process {one['pid']} of {one['user']}")
+    return [escaped(line) for line in found]
+
+
 def _served(donors: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Who serves it, and who takes it."""
     for donor in donors:

@@ -105,7 +105,8 @@ def _proven(directory: Path, folder: Path, keys: Keys) -> list[ExpectedFile]:
     listed.sort(key=lambda one: one.space_id != SYSTEM_SPACE)
     if not listed or listed[0].space_id != SYSTEM_SPACE:
         raise TargetUnusable(f"{directory} has no system tablespace")
-    refuse_absent(directory, listed, SpaceFlags(listed[0].flags).logical_page_size, settled=False, keys=keys)
+    page_size = SpaceFlags(listed[0].flags).logical_page_size
+    refuse_absent(directory, listed, page_size, settled=False, placed=False, keys=keys)
     for path in (directory / REDO_DIR).glob("#ib_redo*"):
         if (outside := _absolute_name(path)) is not None:
             raise TargetUnusable(

@@ -15,7 +15,8 @@ from innoclone.errors import CloneError, TargetBusy, TargetExists, TargetUnusabl
 from innoclone.files.lock import holder_of
 from innoclone.files.marks import is_unfinished
 from innoclone.files.swap import fresh_sibling
-from innoclone.records.history import DIED, append_history, next_number, read_history
+from innoclone.records.history import BACKUP, BOOT_CHECK, DIED, append_history, next_number, read_history
+from innoclone.records.running import shown_running
 from innoclone.records.status import CloneStatus, State
 from innoclone.records.statusfile import outcome, read_status
 from innoclone.transport.endpoint import Endpoint
@@ -31,7 +32,8 @@ REFUSALS = (UsageError, TargetExists, TargetUnusable, TargetBusy)
 def recorded(
     operation: str, donor: Endpoint | Path | str, directory: Path | str, status: CloneStatus
 ) -> Iterator[None]:
-    """Begin and end ``status``, and put the run into the history, however it ends, unless it was refused.
+    """Begin and end ``status``, and put the run into the history, however it ends, unless it was refused. Meanwhile
+    others see it run.
 
     A history that can't be written is a note. A run before this one that died in the directory is recorded first.
     ``donor`` and ``directory`` may be addresses of stores. Raises what `check_place` does of the directory.
@@ -43,7 +45,8 @@ def recorded(
         for place in (directory, fresh_sibling(directory)):
             record_dead(place, status)
     try:
-        yield
+        with shown_running(operation, status, died=_record_backup):
+            yield
     except BaseException as error:
         if isinstance(error, CloneError):
             status.fail(error.code, error.message)
@@ -82,6 +85,13 @@ def record_dead(directory: Path, status: CloneStatus) -> None:
         last = read_status(directory)
         if last is not None:
             record_died(last, status)
+
+
+def _record_backup(last: dict[str, Any]) -> None:
+    """Put a backup into the history whose process was killed; of what has a directory, that tells."""
+    if last.get("operation") in (BACKUP, BOOT_CHECK):
+        with contextlib.suppress(CloneError, KeyError, TypeError):
+            record_died(last, CloneStatus())
 
 
 def record_died(last: Mapping[str, Any], status: CloneStatus) -> None:

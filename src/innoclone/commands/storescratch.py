@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +20,13 @@ from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import BootCheckOptions, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import DiskSpace, TargetUnusable
+from innoclone.files.inuse import server_on
 from innoclone.files.scratch import scratch_folder
 from innoclone.files.system import file_error
 from innoclone.records.history import BOOT_CHECK, TEMPORARY
 from innoclone.records.status import CloneStatus
 from innoclone.records.units import amount
+from innoclone.server.cloned import is_private_server
 from innoclone.server.programs import find_programs
 from innoclone.store.repository import Repository
 from innoclone.store.snapshots import Snapshot, find
@@ -30,6 +34,8 @@ from innoclone.store.snapshots import Snapshot, find
 __all__ = ["ForServing", "restored_for_a_while", "restored_to_serve"]
 
 PREFIX = "innoclone-check-"
+DATA = "data"  # in the folder
+END_WITHIN = 10.0  # seconds for a server to be gone
 FOR_SERVER = 256 << 20  # bytes that a server writes when it comes up: undo log, temporary tables, doublewrite files
 
 
@@ -50,11 +56,11 @@ def restored_for_a_while(
     if boot:
         find_programs(options.mysqld)  # before much is read
     stored = sum(file.map.stored for file in snapshot.contents(repository).files)
-    with scratch_folder(options.scratch, PREFIX, status.notes) as folder:
+    with scratch_folder(options.scratch, PREFIX, status.notes, end_left=_end_server) as folder:
         _refuse_small(folder, stored + FOR_SERVER)
         yield restore_from_store(
             StoreRestoreOptions(
-                store=options.store, snapshot=snapshot.name, directory=folder / "data", mysqld_check=boot,
+                store=options.store, snapshot=snapshot.name, directory=folder / DATA, mysqld_check=boot,
                 mysqld=options.mysqld, keyring=options.keyring, map_paths=(("/", str(folder / "outside")),),
                 threads=options.threads, fsync=False,
             ),
@@ -79,6 +85,21 @@ def restored_to_serve(
         )
     with restored_for_a_while(options, repository, snapshot, status, stopped) as result:
         yield ForServing(result.directory, address)
+
+
+def _end_server(folder: Path) -> None:
+    """A private mysqld outlives the process that was killed while it tried the snapshot. Nobody else knows of it, and
+    the folder is ours."""
+    process = server_on(folder / DATA)
+    if process is None:
+        return
+    descriptor = os.pidfd_open(process)
+    try:
+        if is_private_server(process) and server_on(folder / DATA) == process:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            select.select([descriptor], [], [], END_WITHIN)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_small(folder: Path, needed: int) -> None:

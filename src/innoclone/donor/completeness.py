@@ -17,7 +17,7 @@ from innoclone.errors import TablespaceMissing, TargetUnusable
 from innoclone.files.system import file_error
 from innoclone.innodb.dictionary import DictionaryFile, tablespace_files
 from innoclone.innodb.page import UNCHECKED
-from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary
+from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary, is_undo
 from innoclone.stream.pagecheck import ExpectedFile
 
 __all__ = ["refuse_absent", "refuse_stale_log"]
@@ -27,20 +27,27 @@ _FLUSHED = struct.Struct(f">{UNCHECKED}x Q")  # of the system tablespace's page 
 
 
 def refuse_absent(
-    directory: Path, listed: Sequence[ExpectedFile], page_size: int, *, settled: bool, keys: Keys
-) -> None:
+    directory: Path, listed: Sequence[ExpectedFile], page_size: int, *, settled: bool, placed: bool, keys: Keys
+) -> list[Path]:
     """Raise `TablespaceMissing` if the server had files that are not ``listed``. ``keys`` are for an encrypted one.
+
+    ``placed``: what is listed was put there by a clone, wherever the donor had it. Returned are the absolute names that
+    the dictionary has for such files, but for undo tablespaces, which are found without it.
 
     Not ``settled``: the redo log is still to be applied, so that the dictionary may name files that are dropped by
     then; only what lies elsewhere is refused.
     """
     here = {os.path.normpath(one.name) for one in listed}
-    elsewhere, missing = [], []
+    outside = {os.path.realpath(one.name) for one in listed if Path(one.name).is_absolute()}
+    known = {one.space_id for one in listed} if placed else set()
+    elsewhere, missing, named = [], [], []
     for file in _named(directory, listed, page_size, keys):
         if file.space_id is not None and is_temporary(file.space_id):
             continue
         name = _within(directory, file.name)
-        if name is None:
+        if name is None and (file.space_id in known or os.path.realpath(directory / file.name) in outside):
+            named += [] if file.space_id is not None and is_undo(file.space_id) else [directory / file.name]
+        elif name is None:
             elsewhere.append(file.name)
         elif name not in here:
             missing.append(file.name)
@@ -58,6 +65,7 @@ def refuse_absent(
         )
     if settled:
         _refuse_short(directory, listed, page_size)
+    return named
 
 
 def refuse_stale_log(directory: Path, listed: Sequence[ExpectedFile], checkpoint: int) -> None:

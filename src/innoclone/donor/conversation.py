@@ -17,6 +17,7 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.comparing import Comparing, agreed, is_wished
 from innoclone.donor.course import Course, Task
+from innoclone.donor.elsewhere import refuse_overwriting
 from innoclone.donor.offer import Wish
 from innoclone.donor.reception import Reception
 from innoclone.donor.relay import Relay, RelayedServer
@@ -279,6 +280,8 @@ class Conversation:
             lambda: self.is_shut or self.channel.is_gone, compared=compared,
         )  # fmt: skip
         self.task, course.master = course.begin(self.shut), self.number
+        if self._reception.makes_new_files:
+            refuse_overwriting(course.given, self.channel)
         self.channel.say(*parameters(version, course.given.description, self._services.options.reconnect_timeout))
         if compared:
             self.channel.say(agreed(course.given))

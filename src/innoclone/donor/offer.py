@@ -6,8 +6,9 @@ is another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from innoclone.donor.description import Description
@@ -44,6 +45,10 @@ class Given(Protocol):
     @property
     def plans(self) -> Mapping[StageNumber, Plan]:
         """What is sent in which stage. A stage that is still missing comes later: until then its recipients wait."""
+
+    @property
+    def outside(self) -> Sequence[Path]:
+        """What a recipient, or a server on what it took, may open under an absolute name."""
 
     @property
     def is_at_rest(self) -> bool:

@@ -121,6 +121,11 @@ class _Told:
         self.plans: dict[StageNumber, Plan] = {}
 
     @property
+    def outside(self) -> tuple[Path, ...]:
+        """The server itself tells names."""
+        return ()
+
+    @property
     def is_at_rest(self) -> bool:
         """The server goes on."""
         return False

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
+from innoclone.donor.elsewhere import absolute_names
 from innoclone.donor.heldkeys import HeldKeys
 from innoclone.donor.offer import Given, T, Taker, Wish
 from innoclone.donor.plans import DataFile, FilePlan, Plan, StoredFile
@@ -89,6 +90,11 @@ class Snapshot:
     def encrypted(self) -> bool:
         """Whether anything encrypted came so far: that its redo log is, the server may tell last."""
         return self._is_encrypted or self._keys.any
+
+    @property
+    def outside(self) -> list[Path]:
+        """Absolute names of the server's files."""
+        return absolute_names((file.metadata.name, file.metadata.space_id) for file in self._table)
 
     @property
     def is_at_rest(self) -> bool:

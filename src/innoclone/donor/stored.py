@@ -21,6 +21,7 @@ from typing import Any
 from innoclone.donor.binlogpage import binlog_position, page_with_position
 from innoclone.donor.completeness import refuse_absent, refuse_stale_log
 from innoclone.donor.description import Description, describe
+from innoclone.donor.elsewhere import names_elsewhere
 from innoclone.donor.keys import Keys
 from innoclone.donor.offer import Given, T, Wish
 from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePlan, Plan, RedoPlan, StoredFile
@@ -67,6 +68,7 @@ class Stored:
     notes: tuple[str, ...] = ()
     locks: list[int] = field(default_factory=list, compare=False)
     encrypted: bool = False
+    outside: tuple[Path, ...] = ()
     called: str = ""  # where it came from, if the directory is there for a while only
 
     @property
@@ -157,13 +159,15 @@ def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
     listed = _tablespaces(directory, manifest)
     if not listed:
         raise TargetUnusable(f"{directory} holds no tablespaces")
+    elsewhere = names_elsewhere(directory, manifest, listed)
     locks += hold(directory, listed)
     page_size = SpaceFlags(listed[0].flags).logical_page_size
-    files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one) for one in listed)])
+    files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one, elsewhere) for one in listed)])
     redo = redo_plan(directory, page_size, never_booted=not cloned.is_recovered(directory), keys=keys)
     recovered, kept = cloned.is_recovered(directory), cloned.was_kept(directory)
     pages, notes = [*keys.first_pages(files.data, open_stored)], []
-    refuse_absent(directory, listed, page_size, settled=recovered, keys=keys)
+    placed = expected_files(directory, manifest) is not None
+    named = refuse_absent(directory, listed, page_size, settled=recovered, placed=placed, keys=keys)
     if recovered and redo.clean_at is not None:
         refuse_stale_log(directory, listed, redo.clean_at)
     if kept:
@@ -179,11 +183,12 @@ def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
     return Stored(
         directory, files, PagePlan(pages), redo, description, _fingerprint(files, redo, pages), tuple(notes), locks,
         encrypted=any(page.sealed for page in pages) or any(part.sealed for part in redo.parts),
+        outside=(*map(Path, elsewhere.values()), *named),
     )  # fmt: skip
 
 
 def _refuse_remains(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """What is left of a replacement, what has begun and not ended, what lies elsewhere."""
+    """What is left of a replacement, what has begun and not ended, what links lead to."""
     if left := [path for pattern in LEFTOVER for path in directory.glob(pattern)]:
         raise TargetUnusable(
             f"{left[0]} is left of a clone that was not completed",
@@ -192,10 +197,6 @@ def _refuse_remains(directory: Path, manifest: Mapping[str, Any]) -> None:
     if not cloned.is_recovered(directory) and cloned.recovery_has_begun(directory):
         raise TargetUnusable(
             f"the recovery of the clone in {directory} was begun and not ended", hint=f"innoclone boot {directory}"
-        )
-    if outside := manifest.get("external_directories"):
-        raise TargetUnusable(
-            f"{directory} has tablespaces outside: in {outside[0]}", hint="only what is in a directory can be served"
         )
     for entry in directory.iterdir():
         if entry.is_symlink() and entry.is_dir() and not entry.name.startswith("#"):
@@ -240,7 +241,7 @@ def _as_they_say(directory: Path) -> list[ExpectedFile]:
 def _misfits(directory: Path, file: ExpectedFile) -> Iterator[str]:
     """Why a file can't be sent as it is."""
     path, parts = directory / file.name, Path(file.name).parts
-    if Path(file.name).is_absolute() or len(parts) > 2 or not file.name.isprintable():
+    if (len(parts) > 2 and not Path(file.name).is_absolute()) or not file.name.isprintable():
         yield f"{file.name!r}: not SCHEMA/TABLE or a plain name"
         return
     try:
@@ -272,8 +273,10 @@ def _buffer_pool(directory: Path) -> list[DataFile]:
     return [DataFile(_found(path), BUFFER_POOL, NO_SPACE, FLAGS_UNKNOWN)]
 
 
-def _data_file(directory: Path, file: ExpectedFile) -> DataFile:
+def _data_file(directory: Path, file: ExpectedFile, elsewhere: Mapping[str, str]) -> DataFile:
     path = directory / file.name
+    if file.name in elsewhere:
+        return DataFile(_found(path), elsewhere[file.name], file.space_id, file.flags)
     plain = file.space_id == SYSTEM_SPACE or is_undo(file.space_id) or file.space_id == DICTIONARY_SPACE
     return DataFile(_found(path), path.name if plain else f"./{file.name}", file.space_id, file.flags)
 

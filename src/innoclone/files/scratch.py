@@ -13,7 +13,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from innoclone.errors import CloneError
@@ -29,11 +29,14 @@ NOTE = "innoclone-scratch.json"
 
 
 @contextlib.contextmanager
-def scratch_folder(parent: Path | None, prefix: str, notes: list[str]) -> Iterator[Path]:
+def scratch_folder(
+    parent: Path | None, prefix: str, notes: list[str], *, end_left: Callable[[Path], None] = lambda _: None
+) -> Iterator[Path]:
     """A new folder in ``parent`` (None: that of temporary files), removed in the end. What killed commands have left of
-    the same ``prefix`` is removed first, which ``notes`` tell. Raises a file error."""
+    the same ``prefix`` is removed first, which ``notes`` tell; ``end_left`` is called with it before, to end what such
+    a command has started in it. Raises a file error."""
     place = (parent or Path(tempfile.gettempdir())).absolute()  # mappings are made of it
-    _clean(place, prefix, notes)
+    _clean(place, prefix, notes, end_left)
     lock = -1
     try:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
@@ -57,16 +60,16 @@ def _note(folder: Path) -> list[object]:
     return [socket.gethostname(), os.geteuid(), *(identity_of(folder) or ())[1:]]
 
 
-def _clean(place: Path, prefix: str, notes: list[str]) -> None:
+def _clean(place: Path, prefix: str, notes: list[str], end_left: Callable[[Path], None]) -> None:
     """Remove what was left there; what can't be proven or removed stays."""
     with contextlib.suppress(OSError):
         for folder in sorted(place.glob(f"{prefix}*")):
             with contextlib.suppress(OSError, CloneError, ValueError):
-                if _is_left(folder):
+                if _is_left(folder, end_left):
                     notes.append(f"{folder}, which a command that was killed had left, was removed")
 
 
-def _is_left(folder: Path) -> bool:
+def _is_left(folder: Path, end_left: Callable[[Path], None]) -> bool:
     """Whether it was ours, and is gone now. Raises `TargetBusy`, OSError, ValueError."""
     state = folder.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) != stat.S_IRWXU:
@@ -76,6 +79,7 @@ def _is_left(folder: Path) -> bool:
         return False
     lock = take_lock(folder, folder)
     try:
+        end_left(folder)
         refuse_in_use(folder, Purpose.REMOVE)
         remove(folder)
     finally:

@@ -38,13 +38,15 @@ class StatusFile:
     to write is nobody's concern: on a full disk the last status stays.
     """
 
-    def __init__(self, own: Path, status: CloneStatus, *, operation: str, every: float = EVERY) -> None:
-        """``own`` is the directory's ``#innoclone`` or another folder, which must exist; ``operation`` is ``clone`` or
-        ``local``; ``every`` is in seconds."""
+    def __init__(
+        self, own: Path, status: CloneStatus, *, operation: str, every: float = EVERY, name: str = STATUS
+    ) -> None:
+        """``own`` is the directory's ``#innoclone`` or another folder, which must exist; ``operation`` is ``clone``,
+        ``local`` or the like; ``every`` is in seconds; ``name`` is the file's."""
         self.resumable_seconds: float | None = None
         """How long the donor keeps the snapshot when it hears nothing more of us; None: not known, or not at all."""
         self._status, self._operation, self._every = status, operation, every
-        self._own = own
+        self._own, self._name = own, name
         self._folder = -1
         self._me = Holder.this_process()
         self._speeds = Speed(), Speed()
@@ -75,12 +77,12 @@ class StatusFile:
             self._write(self._fields())
 
     def _write(self, fields: Mapping[str, Any]) -> None:
-        beside = STATUS + ".new"
+        beside = self._name + ".new"
         try:
             with open(beside, "w", opener=self._open) as file:
                 os.fchmod(file.fileno(), MODE)  # whatever the umask is
                 file.write(json.dumps(fields, indent=1) + "\n")
-            os.rename(beside, STATUS, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.rename(beside, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(beside, dir_fd=self._folder)
@@ -149,10 +151,10 @@ def read_status(directory: Path) -> dict[str, Any] | None:
     return status_in(directory / OWN_DIR)
 
 
-def status_in(own: Path) -> dict[str, Any] | None:
+def status_in(own: Path, name: str = STATUS) -> dict[str, Any] | None:
     """`read_status` of a directory's ``#innoclone``, or of another folder that a `StatusFile` wrote to."""
     try:
-        fields = json.loads((own / STATUS).read_text())
+        fields = json.loads((own / name).read_text())
     except PermissionError:
         raise
     except (OSError, ValueError):

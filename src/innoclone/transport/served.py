@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import ssl
@@ -64,6 +65,14 @@ class ServedConnection:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether the client is on this host, as far as addresses tell: a tunnel's end here looks the same."""
+        if self._sock.family == socket.AF_UNIX:
+            return True
+        own = str(self._sock.getsockname()[0]).removeprefix("::ffff:")
+        return self.peer_host == own or ipaddress.ip_address(self.peer_host.partition("%")[0]).is_loopback
 
     @property
     def cipher(self) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,15 +11,23 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent_clones import allow, clone_statement, ok, start_slow_clone
 from agent_pages import agent, get, port_of, until
-from agents import PATIENCE, RunningAgent
+from agents import GRANTED, PATIENCE, RunningAgent
+from browser import Browser
 from innoclone.agent.clones.speeds import MAX_POINTS, SpeedHistory
 from innoclone.agent.web.metrics import Metric, text_of
+from innoclone.records.history import BACKUP
+from innoclone.records.running import shown_running
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from paths import ROOT
 
 __all__ = ["agent"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    return Browser(tmp_path_factory.mktemp("browser"))
 
 
 def metrics(agent: RunningAgent) -> dict[str, float]:
@@ -159,3 +168,27 @@ def test_a_long_clones_curve_is_thinned_and_keeps_its_amounts(monkeypatch: pytes
     clones.latest.begin_anew()
     clones.latest.stages[Stage.FILE_COPY].counter().data = 7
     assert curve.totals == (4 * MAX_POINTS * 100 + 7, 4 * MAX_POINTS * 50)
+
+
+def test_what_commands_do_beside_it(
+    agent: RunningAgent, tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup of this host in metrics, table and page, for as long as it runs."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    status = CloneStatus(number=7, source="mysql://db1", destination="s3://bucket/<b>prefix</b>", begin=1e9)
+    status.start(Stage.FILE_COPY, estimate=4000).counter().data = 1000
+    ok(agent.mysql(GRANTED))
+    table = "SELECT ID, PID, OPERATION, STAGE, DESTINATION, ESTIMATE, DATA FROM performance_schema.clone_operations"
+    with shown_running(BACKUP, status):
+        found = metrics(agent)
+        assert found["innoclone_operation_data_bytes{id=7,operation=backup}"] == 1000
+        assert found["innoclone_operation_estimate_bytes{id=7,operation=backup}"] == 4000
+        assert found["innoclone_operation_start_timestamp_seconds{id=7,operation=backup}"] == 1e9
+        [row] = agent.rows(table)
+        assert row == (7, os.getpid(), "backup", "FILE COPY", status.destination, 4000, 1000)
+        page = browser.dom(f"http://127.0.0.1:{port_of(agent)}/")
+        assert "Running here" in page
+        assert "s3://bucket/&lt;b&gt;prefix&lt;/b&gt;" in page
+        assert '<section id="beside" hidden' not in page
+    assert not any("operation" in name for name in metrics(agent))
+    assert agent.rows(table) == []

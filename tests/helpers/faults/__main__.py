@@ -12,18 +12,20 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from faults.bootchecks import BootChecks
 from faults.cuts import Cuts
 from faults.disks import Disks
 from faults.donors import Donors
 from faults.hostility import Hostility
 from faults.kills import Kills
 from faults.rounds import Scenario, play
+from faults.s3stores import S3Stores
 from faults.stores import Stores
 from faults.world import World
 from innoclone.server.programs import provide_programs
 
 SCENARIOS: dict[str, type[Scenario]] = {
-    scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores)
+    scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores, S3Stores, BootChecks)
 }
 
 

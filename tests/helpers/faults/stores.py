@@ -25,7 +25,7 @@ from innoclone.files.marks import is_unfinished
 from restores import contents
 from small_clones import small_clone_version
 
-__all__ = ["Stores"]
+__all__ = ["StorePlay", "Stores"]
 
 VERSIONS = 3  # of the clone: two are in the store, the third is backed up
 TAKES = 0.08  # seconds that a command takes, about
@@ -69,7 +69,7 @@ class Stores(Scenario):
     def play(self, round_: Round, kind: str) -> None:
         """One command is hurt, then all is looked at, the command is run again, and all is looked at once more."""
         encrypted = round_.dice.random() < 0.7
-        _Play(self, round_, kind, self.new_store(round_.folder / "store", encrypted=encrypted)).run()
+        StorePlay(self, round_, kind, self.new_store(round_.folder / "store", encrypted=encrypted)).run()
 
     def new_store(self, folder: Path, *, encrypted: bool) -> tuple[StoreAccess, dict[str, int]]:
         """A store with two snapshots, and which version of the clone each one is."""
@@ -114,8 +114,10 @@ class Stores(Scenario):
         return max(1, self._calls[job.what])
 
 
-class _Play:
+class StorePlay:
     """One round."""
+
+    harmless: tuple[str, ...] = HARMLESS
 
     def __init__(
         self, scenario: Stores, round_: Round, kind: str, store: tuple[StoreAccess, dict[str, int]]
@@ -171,20 +173,27 @@ class _Play:
         self._take_done(job)
         if self.dice.random() < 0.2:
             kind = "killed at a moment"
-            done = self._killed_sometime(job)
+            done = self._killed_sometime(self.hurt_job(job))
         else:
-            chosen = FAULTS if job.what not in ("backup", "prune", "forget") else (*FAULTS, *KILLS, *KILLS)
-            kind = self.dice.choice(chosen)
-            room = self._spare_calls(job)
-            fault = Fault(kind, self.dice.randint(1, room), self.dice.getrandbits(32))
-            with self.scenario.start(replace(job, fault=fault)) as process:
-                done = process.end()
+            kind, done = self.strike(job)
             kind = kind if done.reached else "not reached"
         self.round.counts[f"fault: {kind}"] += 1
         self.round.tell(f"{job.what} {job.arguments}: {kind}: {done}")
         self._judge(job, kind, done)
 
-    def _spare_calls(self, job: Job) -> int:
+    def hurt_job(self, job: Job) -> Job:
+        """The command as it is run when it is hurt."""
+        return job
+
+    def strike(self, job: Job) -> tuple[str, Done]:
+        """A fault at one of its calls: which, and what came of it."""
+        chosen = FAULTS if job.what not in ("backup", "prune", "forget") else (*FAULTS, *KILLS, *KILLS)
+        kind = self.dice.choice(chosen)
+        fault = Fault(kind, self.dice.randint(1, self.spare_calls(job)), self.dice.getrandbits(32))
+        with self.scenario.start(replace(job, fault=fault)) as process:
+            return kind, process.end()
+
+    def spare_calls(self, job: Job) -> int:
         """How many calls it takes, as far as it can be tried without doing it."""
         if job.what in ("list", "info", "verify"):
             return self.scenario.calls(job)
@@ -206,7 +215,7 @@ class _Play:
             self.round.counts[f"run: {name}"] += 1
             if name not in DOCUMENTED:
                 raise Broken(f"{job.what} with {kind}: {name} is no documented error: {words}")
-            if kind in HARMLESS and not self._may_fail(job, name):
+            if kind in self.harmless and not self._may_fail(job, name):
                 raise Broken(f"{job.what} with {kind}: {name}: {words}")
         elif not done.killed:
             self.round.counts["run: success"] += 1
@@ -239,7 +248,7 @@ class _Play:
     def _again(self, job: Job) -> None:
         """The same command, with nothing in its way."""
         if job.what == "init":
-            with self.scenario.start(job) as process:
+            with self.scenario.start(self.hurt_job(job)) as process:
                 done = process.end()
             if done.crashed or (done.error and done.error[0] != "TargetExists"):
                 raise Broken(f"init again: {done.error or done.crashed}")
@@ -249,7 +258,7 @@ class _Play:
                 self.scenario.must(job)
             return
         self._take_done(job)
-        self._succeeded(job, self.scenario.must(job))
+        self._succeeded(job, self.scenario.must(self.hurt_job(job)))
 
     def _take_done(self, job: Job) -> None:
         """A restore that was killed when it had done all: the next one needs its place."""

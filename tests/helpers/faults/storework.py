@@ -15,6 +15,7 @@ from typing import Any
 from faults.storefaults import Fault, FaultyStore
 from innoclone.commands import storeaccess
 from innoclone.commands.backup import backup
+from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.storecare import (
     add_store_key,
     forget_snapshots,
@@ -26,17 +27,18 @@ from innoclone.commands.storecare import (
     store_keys,
     verify_store,
 )
-from innoclone.commands.storeoptions import BackupOptions, StoreAccess, StoreRestoreOptions
+from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import CloneError
 from innoclone.records.retention import Policy
-from innoclone.store import care, pack, persistent
+from innoclone.store import care, pack, persistent, remote
 from innoclone.store.address import objects_at
 from innoclone.store.keys import secret_of
 
 __all__ = ["Done", "Job", "Process", "run"]
 
 HANGS = 120.0  # seconds
+REQUEST = "2s"  # that one of a remote store may take
 SMALL_PACK = 64 << 10  # bytes, so that a small clone takes several
 
 
@@ -112,6 +114,7 @@ def run(job: Job, environment: Mapping[str, str]) -> Done:
 def _work(job: Job, environment: dict[str, str], answers: Connection) -> None:
     os.environ.update(environment)
     persistent.FIRST_WAIT = 0.001
+    remote.TIMEOUT, remote.RETRIES = REQUEST, 1
     pack.PACK = SMALL_PACK
     if job.dead_leases:
         care.LEASE = care.GRACE = 0.0
@@ -145,6 +148,10 @@ def _backup(access: StoreAccess, clone: Path, *, full: bool = False) -> str:
 def _restore(access: StoreAccess, snapshot: str, directory: Path, *, delta: bool = False) -> list[str]:
     options = StoreRestoreOptions(access, snapshot, directory, delta=delta, threads=2, fsync=False)
     return restore_from_store(options).notes
+
+
+def _boot_check(access: StoreAccess, scratch: Path) -> str:
+    return boot_check(BootCheckOptions(access, "latest", scratch, threads=2)).snapshot
 
 
 def _list(access: StoreAccess) -> tuple[list[str], list[str]]:
@@ -186,6 +193,7 @@ def _remove_key(access: StoreAccess, key: str) -> None:
 _COMMANDS: dict[str, Any] = {
     "init": _init, "backup": _backup, "restore": _restore, "list": _list, "forget": _forget, "prune": _prune,
     "verify": _verify, "info": _info, "keys": _keys, "add key": _add_key, "remove key": _remove_key,
+    "boot check": _boot_check,
 }  # fmt: skip
 
 _CONTEXT = multiprocessing.get_context("forkserver")

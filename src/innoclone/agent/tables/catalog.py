@@ -11,8 +11,9 @@ from innoclone.agent.accounts.caller import Caller
 from innoclone.agent.faults import StatementError
 from innoclone.agent.services import Services
 from innoclone.agent.sql import Column, Table, Value
-from innoclone.agent.tables.clonerows import progress_rows, status_rows
+from innoclone.agent.tables.clonerows import operation_rows, progress_rows, status_rows
 from innoclone.agent.tables.columns import (
+    CLONE_OPERATIONS,
     CLONE_PROGRESS,
     CLONE_RECIPIENTS,
     CLONE_SERVED,
@@ -53,6 +54,7 @@ class Catalog:
         self._tables: dict[tuple[str, str], Source] = {
             ("performance_schema", "clone_status"): (CLONE_STATUS, lambda: status_rows(clones)),
             ("performance_schema", "clone_progress"): (CLONE_PROGRESS, lambda: progress_rows(clones)),
+            ("performance_schema", "clone_operations"): (CLONE_OPERATIONS, lambda: operation_rows(clones)),
             ("performance_schema", "clone_served"): (CLONE_SERVED, lambda: served_rows(services.donors)),
             ("performance_schema", "clone_recipients"): (CLONE_RECIPIENTS, lambda: recipient_rows(services.donors)),
             ("performance_schema", "global_variables"): (

@@ -1,4 +1,4 @@
-"""The rows of performance_schema.clone_status and clone_progress."""
+"""The rows of performance_schema.clone_status, clone_progress and clone_operations."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from innoclone.agent.clones.beside import beside_agent
 from innoclone.agent.clones.errors import in_table
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.clones.run import CloneRun
 from innoclone.agent.sql import Value
-from innoclone.agent.tables.columns import CLONE_PROGRESS, CLONE_STATUS, row
+from innoclone.agent.tables.columns import CLONE_OPERATIONS, CLONE_PROGRESS, CLONE_STATUS, row
 from innoclone.errors import Interrupted
 from innoclone.records.status import CLONE_STAGES, CloneStatus, Stage, StageStatus, State
 
-__all__ = ["LARGEST_INT", "progress_rows", "status_rows"]
+__all__ = ["LARGEST_INT", "operation_rows", "progress_rows", "status_rows"]
 
 LARGEST_INT = (1 << 31) - 1
 ONLY = 1  # the plugin's number for the clone that it knows
@@ -49,6 +50,19 @@ def progress_rows(clones: Clones) -> list[tuple[Value, ...]]:
         return []
     number = _number(clones, run)
     return [_stage_row(run, number, stage, guide=clones.guide_numbers) for stage in stages]
+
+
+def operation_rows(clones: Clones) -> list[tuple[Value, ...]]:
+    """Of clone_operations: what runs on this host beside the agent's clone."""
+    return [
+        row(
+            CLONE_OPERATIONS, ID=one["id"], PID=one["pid"], OPERATION=one["operation"], STAGE=one["stage"],
+            BEGIN_TIME=_moment(one["began"], 3), SOURCE=one["source"], DESTINATION=one["destination"],
+            THREADS=one["connections"], ESTIMATE=one["estimate"], DATA=one["data"], NETWORK=one["network"],
+            DATA_SPEED=min(one["speed"], LARGEST_INT), NETWORK_SPEED=min(one["network_speed"], LARGEST_INT),
+        )
+        for one in beside_agent(clones)
+    ]  # fmt: skip
 
 
 def _nothing_dropped(status: CloneStatus) -> StageStatus:

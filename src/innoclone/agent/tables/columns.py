@@ -9,8 +9,8 @@ from innoclone.agent.sql import BLOB, INT, Column, SqlType, Value, char, datetim
 from innoclone.wire.results import ColumnType
 
 __all__ = [
-    "CLONE_PROGRESS", "CLONE_RECIPIENTS", "CLONE_SERVED", "CLONE_STATUS", "GLOBAL_VARIABLES", "PLUGINS", "SCHEMAS",
-    "picked", "row",
+    "CLONE_OPERATIONS", "CLONE_PROGRESS", "CLONE_RECIPIENTS", "CLONE_SERVED", "CLONE_STATUS", "GLOBAL_VARIABLES",
+    "PLUGINS", "SCHEMAS", "picked", "row",
 ]  # fmt: skip
 
 _BIGINT = SqlType(ColumnType.LONGLONG, 20)
@@ -75,6 +75,21 @@ CLONE_RECIPIENTS = [  # ours: who takes them now
     Column("NETWORK_SPEED", INT),
     Column("TLS", char(3)),
     Column("COMPRESSION", char(8)),
+]
+CLONE_OPERATIONS = [  # ours: backups, restores and clones of commands on this host that run
+    Column("ID", INT),  # in the history
+    Column("PID", INT),  # of the system
+    Column("OPERATION", char(32)),
+    Column("STAGE", char(32)),
+    Column("BEGIN_TIME", datetime_type(3, ColumnType.TIMESTAMP)),
+    Column("SOURCE", _text(512)),
+    Column("DESTINATION", _text(512)),
+    Column("THREADS", INT),
+    Column("ESTIMATE", _BIGINT),
+    Column("DATA", _BIGINT),
+    Column("NETWORK", _BIGINT),
+    Column("DATA_SPEED", INT),
+    Column("NETWORK_SPEED", INT),
 ]
 GLOBAL_VARIABLES = [Column("VARIABLE_NAME", _text(64)), Column("VARIABLE_VALUE", _text(1024))]
 PLUGINS = [

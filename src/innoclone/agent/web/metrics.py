@@ -7,9 +7,11 @@ and units are by Prometheus' conventions ("Metric and label naming"); docs/refer
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from innoclone.agent.clones.beside import beside_agent
 from innoclone.agent.clones.speeds import SpeedHistory
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.donors.donors import Donors
@@ -84,7 +86,35 @@ def agent_metrics(services: Services, speeds: SpeedHistory) -> list[Metric]:
         ),
         _one("innoclone_clone_running", "1 while a clone runs.", int(clones.is_running)),
     ]  # fmt: skip
+    found += _of_operations(beside_agent(clones))
     return found + _of_donors(services.donors) + (_of_clone(clones.latest) if clones.latest is not None else [])
+
+
+def _of_operations(running: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """Backups, restores and clones of commands, while they run."""
+    told = [(one, {"id": str(one["id"]), "operation": str(one["operation"])}) for one in running]
+    return [
+        Metric(
+            "innoclone_operation_info", "gauge", "A backup, restore or clone of a command that runs.",
+            [({**labels, "source": one["source"], "destination": one["destination"]}, 1) for one, labels in told],
+        ),
+        Metric(
+            "innoclone_operation_start_timestamp_seconds", "gauge", "When it began, seconds since the epoch.",
+            [(labels, one["began"] or 0.0) for one, labels in told],
+        ),
+        Metric(
+            "innoclone_operation_data_bytes", "gauge", "Data that it has copied.",
+            [(labels, one["data"]) for one, labels in told],
+        ),
+        Metric(
+            "innoclone_operation_estimate_bytes", "gauge", "What it will come to.",
+            [(labels, one["estimate"]) for one, labels in told],
+        ),
+        Metric(
+            "innoclone_operation_bytes_per_second", "gauge", "How fast it copies, over the last seconds.",
+            [(labels, one["speed"]) for one, labels in told],
+        ),
+    ]  # fmt: skip
 
 
 def _of_donors(donors: Donors) -> list[Metric]:

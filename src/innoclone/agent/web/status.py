@@ -6,6 +6,7 @@ import socket
 import time
 from typing import Any
 
+from innoclone.agent.clones.beside import beside_agent
 from innoclone.agent.clones.speeds import SpeedHistory, copied_bytes
 from innoclone.agent.donors.donors import ServedDonor
 from innoclone.agent.services import Services
@@ -30,6 +31,7 @@ def page_status(services: Services, speeds: SpeedHistory) -> dict[str, Any]:
         },
         "clone": None if latest is None else _clone(latest, is_running=clones.is_running),
         "curve": speeds.points,
+        "running": beside_agent(clones),
         "served": [_served(one) for one in services.donors],
         "history": clones.records(every=True)[: -SHOWN - 1 : -1],
     }  # fmt: skip

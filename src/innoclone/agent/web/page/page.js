@@ -163,6 +163,30 @@ document.querySelector("#curve svg").addEventListener("pointermove", (event) => 
     + `, ${nearest[3]} connections`;
 });
 
+function barOf(percent) {
+  const bar = element("span", undefined, "bar");
+  const part = element("i");
+  part.style.width = `${percent || 0}%`;
+  bar.append(part);
+  const wide = element("td");
+  wide.append(bar);
+  return wide;
+}
+
+// Backups, restores and clones of commands on this host.
+function showRunning(running, now) {
+  byId("beside").hidden = !running.length;
+  byId("running").tBodies[0].replaceChildren(...running.map((one) => {
+    const row = element("tr");
+    row.append(element("td", one.id), element("td", one.operation), element("td", one.stage || ""), barOf(one.percent),
+      element("td", one.percent === null ? "" : `${Math.floor(one.percent)} %`),
+      element("td", one.data ? amount(one.data) : ""), element("td", one.speed ? speed(one.speed) : ""),
+      element("td", one.began === null ? "" : duration(now - one.began)), element("td", one.source),
+      element("td", one.destination));
+    return row;
+  }));
+}
+
 // A row for each stored clone, and below it one for each recipient that takes it now.
 function showServed(served) {
   byId("giving").hidden = !served.length;
@@ -175,13 +199,7 @@ function showServed(served) {
     rows.push(row);
     for (const taking of one.recipients) {
       const taken = element("tr", undefined, "taking");
-      const bar = element("span", undefined, "bar");
-      const part = element("i");
-      part.style.width = `${taking.percent || 0}%`;
-      bar.append(part);
-      const wide = element("td");
-      wide.append(bar);
-      taken.append(element("td"), element("td", `${taking.user}@${taking.host}`), wide,
+      taken.append(element("td"), element("td", `${taking.user}@${taking.host}`), barOf(taking.percent),
         element("td", `${Math.floor(taking.percent || 0)} %`), element("td", amount(taking.data)),
         element("td", taking.connections ? speed(taking.bytes_per_second) : ""),
         element("td", taking.connections || "lost"), element("td", duration(taking.seconds)));
@@ -221,6 +239,7 @@ function show(status) {
     showClone(status.clone, status.curve, status.agent.now);
     showCurve(status.curve);
   }
+  showRunning(status.running, status.agent.now);
   showServed(status.served);
   showHistory(status.history);
 }
@@ -235,7 +254,7 @@ async function poll() {
     byId("live").className = "on";
     byId("live").textContent = "live";
     const taken = status.served.some((one) => one.recipients.length);
-    if (taken || (status.clone !== null && status.clone.running)) wait = 1000;
+    if (taken || status.running.length || (status.clone !== null && status.clone.running)) wait = 1000;
   } catch {
     byId("live").className = "off";
     byId("live").textContent = "the agent does not answer";
