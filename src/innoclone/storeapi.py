@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from innoclone.api import Progress, serve, server_of, watched
+from innoclone.api import serve
+from innoclone.apicalls import Progress, server_of, watched
 from innoclone.commands import bootcheck, storecare, storediff
 from innoclone.commands.backup import BackupResult
 from innoclone.commands.backup import backup as backup_clone
