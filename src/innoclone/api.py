@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from innoclone.apicalls import Progress, donor_by, endpoint, server_of, watched
 from innoclone.commands import boot as boot_operation
 from innoclone.commands import clone as clone_operation
 from innoclone.commands import discard as discard_operation
@@ -61,40 +61,18 @@ from innoclone.commands.restore import RestoreResult
 from innoclone.commands.serve import Serving
 from innoclone.commands.verify import VerifyReport
 from innoclone.donor.takings import Taking
-from innoclone.errors import UsageError
 from innoclone.records.history import read_history
 from innoclone.records.limits import Limits
 from innoclone.records.managedserver import Managed
 from innoclone.records.retention import Policy
 from innoclone.records.status import CloneStatus
 from innoclone.settings.dsn import is_dsn
-from innoclone.settings.options import CONNECTION_OPTIONS, ConnectionKeywords, Sources, resolve
-from innoclone.settings.via import way_from
 from innoclone.transport.endpoint import Compression, Endpoint, SslMode
 
 __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
-    "restore", "serve", "server_of", "status", "stop", "verify", "watched",
+    "restore", "serve", "status", "stop", "verify",
 ]  # fmt: skip
-
-Progress = Callable[[CloneStatus], None]
-
-
-def endpoint(dsn: str, *, password: str | None = None, **options: Unpack[ConnectionKeywords]) -> Endpoint:
-    """The server that ``dsn`` names. ``options`` are those of the command line, with underscores (``ssl_ca=...``,
-    ``get_server_public_key=True``).
-
-    Raises `UsageError`.
-    """
-    if unknown := [name for name in options if name.replace("_", "-") not in CONNECTION_OPTIONS]:
-        raise UsageError(f"there is no option {unknown[0]}", hint="docs/api.md says how a server is named")
-    typed: dict[str, str | None] = {
-        name.replace("_", "-"): str(int(value)) if isinstance(value, bool) else str(value)
-        for name, value in options.items()
-    }
-    if password is not None:
-        typed["password"] = password
-    return resolve(typed, Sources(), dsn=dsn, warn=lambda _: None)
 
 
 def clone(
@@ -126,7 +104,7 @@ def clone(
     compression = Compression(compress) if isinstance(compress, str) else compress
     status = CloneStatus()
     with contextlib.ExitStack() as kept:
-        server = _donor_by(kept, status, donor, password, via, from_dir, remote_innoclone)
+        server = donor_by(kept, status, donor, password, via, from_dir, remote_innoclone)
         kept.enter_context(watched(status, progress, progress_interval))
         place = Path(directory).absolute()
         choice = CloneOptions(donor=server, directory=place, compression=compression, **with_paths(options))
@@ -235,7 +213,7 @@ def replace_data(
     """
     status = CloneStatus()
     with contextlib.ExitStack() as kept:
-        server = _donor_by(kept, status, donor, password, via, from_dir, remote_innoclone)
+        server = donor_by(kept, status, donor, password, via, from_dir, remote_innoclone)
         copy = CloneOptions(donor=server, directory=managed.datadir, **with_paths(options))
         choice = ReplaceOptions(copy, managed, keep_old_data=keep_old_data)
         kept.enter_context(watched(status, progress, progress_interval))
@@ -358,43 +336,3 @@ def history(limit: int | None = None) -> list[dict[str, Any]]:
     """This user's clones that came to an end, the newest ``limit`` of them, oldest first. Raises a file error."""
     records = read_history()
     return records if limit is None else records[max(len(records) - limit, 0) :]
-
-
-def _donor_by(
-    kept: contextlib.ExitStack, status: CloneStatus, donor: str | Endpoint | None, password: str | None,
-    via: str | None, from_dir: str | None, program: str | None,
-) -> Endpoint:  # fmt: skip
-    """The donor that a call names; a way through ssh is there as long as ``kept``."""
-    if via is None and donor is not None and from_dir is None and program is None:
-        return server_of(donor, password)
-    way = way_from(via, donor, password, from_dir, program, say=status.notes.append)
-    return kept.enter_context(way).endpoint
-
-
-def server_of(donor: str | Endpoint, password: str | None) -> Endpoint:
-    """A server that a call names, with the password that it gives."""
-    if isinstance(donor, str):
-        return endpoint(donor, password=password)
-    return donor if password is None else replace(donor, password=password)
-
-
-@contextlib.contextmanager
-def watched(status: CloneStatus, progress: Progress | None, interval: float) -> Iterator[None]:
-    """Call ``progress`` now and then while the body runs."""
-    if progress is None:
-        yield
-        return
-    done = threading.Event()
-
-    def report() -> None:
-        while not done.wait(interval):
-            progress(status)
-
-    watcher = threading.Thread(target=report, name="innoclone-progress", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-        progress(status)

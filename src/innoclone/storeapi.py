@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from innoclone.api import Progress, server_of, watched
+from innoclone.apicalls import Progress, server_of, watched
 from innoclone.commands import bootcheck, storecare, storediff
 from innoclone.commands.awaitedsnapshot import Awaited
 from innoclone.commands.backup import BackupResult

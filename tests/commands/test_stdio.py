@@ -32,6 +32,7 @@ from innoclone.records.status import CloneStatus, Stage
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.settings.managedtable import read_managed
+from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.ssh import SshRoute, SshWay
 from local_clones import booted_copy, checksums
 from managed import MakeManaged, assert_old
@@ -107,12 +108,18 @@ def test_a_stored_clone(programs: Programs, small_clone: Path, small_donor: Serv
         assert checksums(server) == checksums(small_donor)
 
 
+def has_options(far: Sshd, server: Server) -> Endpoint:
+    """The user over there has an option file that names the server, whose endpoint that is."""
+    found = endpoint_of(server)
+    (far.folder.parent / ".my.cnf").write_text(
+        f"[client]\nhost={found.host}\nport={found.port}\nuser={found.user}\npassword='{found.password}'\n"
+    )
+    return found
+
+
 def test_a_running_server(programs: Programs, small_donor: Server, far: Sshd, tmp_path: Path) -> None:
     """As the user over there reaches it, by that user's option file; from Python."""
-    donor = endpoint_of(small_donor)
-    (far.folder.parent / ".my.cnf").write_text(
-        f"[client]\nhost={donor.host}\nport={donor.port}\nuser={donor.user}\npassword='{donor.password}'\n"
-    )
+    donor = has_options(far, small_donor)
     with pytest.raises(AccessDenied, match=r"dbhost: .*nobody"):
         innoclone.clone(
             f"mysql://nobody@{donor.host}:{donor.port}", tmp_path / "taken", via=f"ssh://{far.host}",
@@ -207,7 +214,7 @@ def test_check(small_clone: Path, far: Sshd, tmp_path: Path) -> None:
 def test_a_server_on_a_stored_clone_of_another_host(
     make_managed: MakeManaged, small_clone: Path, small_donor: Server, far: Sshd, tmp_path: Path
 ) -> None:
-    """`replace --via`: refused, it serves its old data; else what is stored over there."""
+    """`replace --via`: refused, it serves its old data; else what is stored over there, or what runs there."""
     server = make_managed()
     config = tmp_path / "managed.toml"
     config.write_text(server.toml())
@@ -223,8 +230,8 @@ def test_a_server_on_a_stored_clone_of_another_host(
     sums = "CHECKSUM TABLE theirs.t"
     assert server.run(sums) == rows(small_donor, sums)
     server.run("DROP SCHEMA theirs")
-    way = f"ssh://{far.host}"
-    innoclone.replace_data(None, read_managed(config), via=way, from_dir=str(small_clone), remote_innoclone=PROGRAM)
+    has_options(far, small_donor)
+    innoclone.replace_data(None, read_managed(config), via=f"ssh://{far.host}", remote_innoclone=PROGRAM)
     assert server.run(sums) == rows(small_donor, sums)
 
 

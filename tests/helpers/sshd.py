@@ -38,6 +38,7 @@ class Sshd:
     environment: Mapping[str, str] = field(default_factory=dict)  # of what is started there
     host: str = "dbhost"  # a name that is in `config` alone
     port: int = 0
+    password: str = ""  # with which this user may come in, too
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -125,12 +126,17 @@ class Sshd:
 
     def _write(self) -> None:
         (self.folder / "passwd").write_text(Path("/etc/passwd").read_text() + PRIVATE_USER)
+        if self.password:
+            command = ["openssl", "passwd", "-6", "-stdin"]
+            done = subprocess.run(command, input=self.password, check=True, capture_output=True, text=True)
+            (self.folder / "shadow").write_text(f"{getpass.getuser()}:{done.stdout.strip()}:20000::::::\n")
         session = self._script(self.folder / "sshd-session", "lib/openssh/sshd-session", with_user=True)
         auth = self._script(self.folder / "sshd-auth", "lib/openssh/sshd-auth", with_user=True)
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host'}\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-            f"SetEnv INNOCLONE_TEST_SSHD={self.folder}{self._environment}\nPasswordAuthentication no\n"
+            f"SetEnv INNOCLONE_TEST_SSHD={self.folder}{self._environment}\n"
+            f"PasswordAuthentication {'yes' if self.password else 'no'}\n"
             f"MaxStartups 10:30:100\nSshdSessionPath {session}\nSshdAuthPath {auth}\n{self.settings}\n"
         )
         host_key = (self.folder / "host.pub").read_text().split()
@@ -152,6 +158,8 @@ class Sshd:
             "NSS_WRAPPER_PASSWD": str(self.folder / "passwd"),
             "NSS_WRAPPER_GROUP": "/etc/group",
         }
+        if self.password:
+            environment["NSS_WRAPPER_SHADOW"] = str(self.folder / "shadow")
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, "-D", "-e", "-f", str(self.folder / "sshd_config")], stdin=subprocess.DEVNULL, stdout=log,
@@ -190,9 +198,9 @@ def _listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def sshd(folder: Path, settings: str = "", **environment: str) -> Iterator[Sshd]:
+def sshd(folder: Path, settings: str = "", *, password: str = "", **environment: str) -> Iterator[Sshd]:
     """One that runs as long as the ``with`` block."""
-    with Sshd(folder, settings, environment) as running:
+    with Sshd(folder, settings, environment, password=password) as running:
         yield running
 
 

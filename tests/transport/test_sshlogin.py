@@ -21,14 +21,16 @@ from innoclone.transport.sshlogin import SshLogins
 from sshd import PATIENCE, Sshd, sshd
 
 PROGRAM = str(Path(sys.executable).with_name("innoclone"))
-ASKED = "Enter passphrase"
+SECRET = "sesame"
+ASKED = "Enter passphrase", "'s password:"
 
 
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
     """Another host, that lets a key in which nobody has unlocked, and four sessions of one login."""
-    with sshd(tmp_path / "sshd", "MaxSessions 4", XDG_STATE_HOME=str(tmp_path / "far"), HOME=str(tmp_path)) as running:
-        command = [*running._program("bin/ssh-keygen"), "-q", "-p", "-P", "", "-N", "sesame", "-f"]
+    where = {"XDG_STATE_HOME": str(tmp_path / "far"), "HOME": str(tmp_path)}
+    with sshd(tmp_path / "sshd", "MaxSessions 4", password=SECRET, **where) as running:
+        command = [*running._program("bin/ssh-keygen"), "-q", "-p", "-P", "", "-N", SECRET, "-f"]
         subprocess.run([*command, running.folder / "user"], check=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
         monkeypatch.setenv("PATH", os.pathsep.join([str(running.bin), os.environ["PATH"]]))
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -47,22 +49,32 @@ def typed(command: list[str], answer: str) -> tuple[int, str]:
     with contextlib.suppress(OSError):  # EIO: all that had it open have ended
         while piece := os.read(ours, 1 << 12):
             screen += piece.decode("utf-8", "replace")
-            if screen.count(ASKED) > answered:
+            if asked(screen) > answered:
                 answered += 1
                 os.write(ours, f"{answer}\n".encode())
     os.close(ours)
     return process.wait(PATIENCE), screen
 
 
-def test_a_passphrase_is_typed_once(
-    small_clone: Path, far: Sshd, tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+def asked(screen: str) -> int:
+    """How often somebody had to type."""
+    return sum(map(screen.count, ASKED))
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_secret_is_typed_once(
+    what: str, small_clone: Path, far: Sshd, tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the whole clone, which would take more connections than one login may have sessions."""
+    """For the whole clone, which would take more connections than one login may have sessions. Without a key that is
+    accepted there it is the password."""
+    if what == ASKED[1]:
+        (far.folder / "authorized_keys").write_text("")
+        far.config.write_text(far.config.read_text() + " PubkeyAuthentication no\n")
     monkeypatch.setenv("TMPDIR", str(short))
     words = [PROGRAM, "clone", f"--via=ssh://{far.host}", f"--from-dir={small_clone}", f"--remote-innoclone={PROGRAM}"]
-    status, screen = typed([*words, "--no-defaults", "--threads=8", str(tmp_path / "taken")], "sesame")
+    status, screen = typed([*words, "--no-defaults", "--threads=8", str(tmp_path / "taken")], SECRET)
     assert status == 0, screen
-    assert screen.count(ASKED) == 1, screen
+    assert (screen.count(what), asked(screen)) == (1, 1), screen
     assert "completed OK!" in screen
     assert "fewer connections: dbhost takes no more sessions in one login" in " ".join(screen.split())
     assert list(short.iterdir()) == []
