@@ -83,6 +83,7 @@ def test_what_is_not_ours(folder: Path) -> None:
         fields = json.loads(path.read_text())
     names = {
         "1-2-3.json": json.dumps(fields | {"host": "elsewhere"}), f"{os.getpid()}-1-1.json": "{", "notes": "mine",
+        path.name.replace("-1.json", "-77.json"): '{"format": 1}',
         f"{os.getpid()}-9-9.json.new": "",
     }  # fmt: skip
     for name, text in names.items():

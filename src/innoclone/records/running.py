@@ -24,6 +24,10 @@ from innoclone.records.statusfile import StatusFile, status_in
 __all__ = ["running", "shown_running"]
 
 FOLDER = "running"
+TOLD = frozenset({
+    "id", "operation", "pid", "host", "user", "source", "destination", "began", "state", "stage", "stage_percent",
+    "percent", "data", "network", "estimate", "speed", "network_speed", "connections",
+})  # fmt: skip
 NAME = re.compile(r"([0-9]+)-([0-9]+)-[0-9]+\.json\Z")
 _numbers = itertools.count(1)
 
@@ -65,9 +69,10 @@ def _read(path: Path) -> dict[str, Any] | None:
     if NAME.match(path.name) is None:
         return None
     try:
-        return status_in(path.parent, path.name)
+        fields = status_in(path.parent, path.name)
     except OSError:
         return None
+    return fields if fields is not None and fields.keys() >= TOLD else None  # another version's may lack some
 
 
 def _lives(path: Path, fields: dict[str, Any]) -> bool:
@@ -83,6 +88,7 @@ def _clean(folder: Path, died: Callable[[dict[str, Any]], None]) -> None:
         fields = _read(path)
         if fields is None or fields.get("host") != socket.gethostname() or _lives(path, fields):
             continue
+        path.with_name(f"{path.name}.new").unlink(missing_ok=True)
         try:
             path.unlink()
         except FileNotFoundError:  # another one has seen it, and tells
