@@ -21,10 +21,13 @@ from innoclone.server.programs import Programs
 
 Prepared: TypeAlias = "Callable[[type[Scenario]], Scenario]"
 
+OVER_HTTP = ("backup", "restore", "forget", "prune")  # of the commands on stores; a folder has them all
+
 ROUNDS = [
     pytest.param(scenario, seed, id=f"{scenario.name}-{kind}".replace(" ", "-"))
     for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores, S3Stores)
     for seed, kind in enumerate(scenario.kinds)
+    if scenario is not S3Stores or kind in OVER_HTTP
 ]
 
 
