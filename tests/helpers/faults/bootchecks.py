@@ -20,7 +20,6 @@ from faults.stores import DOCUMENTED, HARMLESS
 from faults.storework import Done, Job, Process, run
 from faults.world import World
 from innoclone.commands.storeoptions import StoreAccess
-from innoclone.commands.storescratch import PREFIX
 from servers import PASSWORD
 
 __all__ = ["BootChecks"]
@@ -72,6 +71,7 @@ class BootChecks(Scenario):
 
     def _hurt(self, round_: Round, job: Job, kind: str) -> bool:
         """Whether the trial was done all the same; one that was killed at the end may be."""
+        before = {*(round_.folder / "scratch").iterdir()}  # what one that was killed has left
         if kind == "moment":
             what = "killed at a moment"
             with Process(job, self._environment) as process:
@@ -86,7 +86,7 @@ class BootChecks(Scenario):
         round_.counts[f"fault: {what}"] += 1
         round_.tell(f"{what}: {done}")
         self._judge(round_, what, done)
-        if not done.killed and (left := sorted((round_.folder / "scratch").glob(f"{PREFIX}*"))):
+        if not done.killed and (left := {*(round_.folder / "scratch").iterdir()} - before):
             raise Broken(f"a trial that ended left {left}")
         return done.killed or done.error is None
 
