@@ -60,7 +60,6 @@ from innoclone.commands.replicate import ReplicateResult, find_donor
 from innoclone.commands.restore import RestoreResult
 from innoclone.commands.serve import Serving
 from innoclone.commands.verify import VerifyReport
-from innoclone.donor.service import Donor
 from innoclone.donor.takings import Taking
 from innoclone.records.history import read_history
 from innoclone.records.limits import Limits
@@ -74,8 +73,6 @@ __all__ = [
     "boot", "check", "clone", "discard", "endpoint", "history", "list_clones", "local", "replace_data", "replicate",
     "restore", "serve", "status", "stop", "verify",
 ]  # fmt: skip
-
-STOP_LOOK = 0.2  # seconds
 
 
 def clone(
@@ -183,25 +180,7 @@ def serve(
     live = server_of(source, None) if isinstance(source, str | Endpoint) and is_live else None
     directory = None if isinstance(source, Endpoint) or is_live else Path(source).absolute()
     choice = ServeOptions(directory=directory, live=live, user=user, password=password, **with_paths(options))
-    done = threading.Event()
-
-    def listening(donor: Donor) -> None:
-        if stopped is not None:
-            threading.Thread(target=_stop_when, args=(stopped, done, donor), name="innoclone-stop", daemon=True).start()
-        if ready is not None:
-            ready(Serving(choice.bind_address, donor.port, donor.source.version))
-
-    try:
-        return serve_operation.serve(choice, ready=listening, look_at=progress or (lambda _: None), limits=limits)
-    finally:
-        done.set()
-
-
-def _stop_when(stopped: threading.Event, done: threading.Event, donor: Donor) -> None:
-    while not done.is_set():
-        if stopped.wait(STOP_LOOK):
-            donor.stop()
-            return
+    return serve_operation.serve_until(stopped, choice, ready=ready, progress=progress, limits=limits)
 
 
 def list_clones(folder: str | os.PathLike[str], keep: Policy | None = None) -> Listing:

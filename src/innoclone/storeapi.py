@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from innoclone.api import serve
 from innoclone.apicalls import Progress, server_of, watched
 from innoclone.commands import bootcheck, storecare, storediff
+from innoclone.commands.awaitedsnapshot import Awaited
 from innoclone.commands.backup import BackupResult
 from innoclone.commands.backup import backup as backup_clone
 from innoclone.commands.bootcheck import BootChecked
@@ -24,8 +24,9 @@ from innoclone.commands.keywords import (
     with_paths,
 )
 from innoclone.commands.livebackup import backup_live
+from innoclone.commands.options import ServeOptions
 from innoclone.commands.restore import RestoreResult
-from innoclone.commands.serve import Serving
+from innoclone.commands.serve import Serving, serve_until
 from innoclone.commands.storecare import Forgotten, StoreListing
 from innoclone.commands.storediff import StoredPlace
 from innoclone.commands.storeoptions import (
@@ -36,7 +37,6 @@ from innoclone.commands.storeoptions import (
     StoreRestoreOptions,
 )
 from innoclone.commands.storerestore import restore_from_store
-from innoclone.commands.storescratch import restored_to_serve
 from innoclone.commands.verify import VerifyReport
 from innoclone.errors import UsageError
 from innoclone.records.limits import Limits
@@ -225,15 +225,14 @@ def serve_snapshot(
     """Restore a snapshot to a folder in ``scratch`` and serve it as `innoclone.api.serve` does a clone; how many took
     it in full.
 
-    The folder is removed in the end. ``options`` are those of `innoclone.api.serve`. Raises a `CloneError`.
+    Recipients may come as soon as it listens; until ``ready`` is called, from another thread, they are told 3634. The
+    folder is removed in the end. ``options`` are those of `innoclone.api.serve`. Raises a `CloneError`.
     """
     place = None if scratch is None else Path(scratch).absolute()
     choice = BootCheckOptions(store=store, snapshot=snapshot, scratch=place, keyring=options.get("keyring"))
-    with restored_to_serve(choice, stopped=stopped) as found:
-        options["called"] = found.address
-        return serve(
-            found.directory, password=password, user=user, ready=ready, stopped=stopped, limits=limits, **options
-        )
+    settings = ServeOptions(directory=Path(store.address), user=user, password=password, **with_paths(options))
+    awaited = Awaited(choice, CloneStatus())
+    return serve_until(stopped, settings, ready=ready, limits=limits, snapshot=awaited)
 
 
 def store_forget(

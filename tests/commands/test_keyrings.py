@@ -39,8 +39,9 @@ from innoclone.errors import (
     VerifyFailed,
 )
 from innoclone.files import marks
+from innoclone.files.generations import begin_generation
 from innoclone.files.manifest import read_manifest
-from innoclone.files.marks import remove_clone
+from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
@@ -154,8 +155,11 @@ def test_servers_that_are_kept_write_no_keyring_but_their_own(hidden: Server, tm
 
 
 def test_keyrings_of_generations_that_go(hidden: Server, tmp_path: Path) -> None:
-    """With them, but for one that was written to, one that another clone names, and one that alone has its key."""
+    """With them, but for one that was written to, one that another clone names, and one that alone has its key. What
+    was begun of another server matters only if nobody knows what it is."""
     options = LocalOptions(endpoint_of(hidden), tmp_path / "series", generations=1, full_copies=True)
+    options.directory.mkdir()
+    begin_generation(options.directory / "2020-01-01T00-00-00Z", "another", "")
     made: list[Path] = []
     rings: list[Path] = []
 
@@ -173,10 +177,14 @@ def test_keyrings_of_generations_that_go(hidden: Server, tmp_path: Path) -> None
     add()
     assert [path.exists() for path in (made[2], rings[2], rings[3])] == [False, True, True]
     shutil.rmtree(options.directory / "copy")
-    gone = read_manifest(made[3])
-    shutil.rmtree(made[3])
+    begin_directory(options.directory / "unknown")
+    add()
+    assert [path.exists() for path in (made[3], rings[3])] == [False, True]
+    shutil.rmtree(options.directory / "unknown")
+    gone = read_manifest(made[4])
+    shutil.rmtree(made[4])
     assert remove_spent_keyring(options.directory, gone) is None, "no generation is there that has the key"
-    assert rings[3].exists()
+    assert rings[4].exists()
     assert remove_spent_keyring(options.directory, {}) is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,16 @@ def test_only_one_has_it_and_the_next_is_told_who(own: Path) -> None:
         take_lock(own, own.parent)  # the same process, too
     with taken(own):
         pass
+
+
+def test_who_has_ended_is_not_here_any_more() -> None:
+    """Also while nobody asks how: in a container that may be for good."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        holder = Holder(child.pid, module._start_ticks(child.pid), 0.0, socket.gethostname())
+        assert holder.is_here
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not holder.is_here
 
 
 def test_a_look_takes_nothing(own: Path) -> None:

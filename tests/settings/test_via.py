@@ -79,3 +79,12 @@ def test_what_can_not_be_cloned(words):
     with pytest.raises(UsageError) as caught:
         way_from(*words, None, say=print)
     assert "secret" not in caught.value.message
+
+
+def test_a_store_is_no_directory_of_the_other_host() -> None:
+    """What to do is said, and the address isn't repeated: a careless one has a password in it."""
+    for given in ({"dsn": None, "from_dir": "s3://key:secret@bucket/p"}, {"dsn": "s3://bucket/p", "from_dir": None}):
+        with pytest.raises(UsageError, match="store") as caught:
+            way_of("ssh://db1", **given, program=None, say=print)
+        assert "innoclone restore URL DIRECTORY" in caught.value.advice
+        assert "secret" not in str(caught.value)

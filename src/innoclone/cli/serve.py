@@ -6,8 +6,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,11 @@ from innoclone.errors import UsageError
 from innoclone.records.status import CloneStatus
 from innoclone.report.logs import log_to
 from innoclone.report.output import Output
-from innoclone.settings.dsn import SCHEME
+from innoclone.settings.dsn import SCHEME, refuse_store
 from innoclone.settings.options import resolve
 from innoclone.transport.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from innoclone.commands.storescratch import ForServing
     from innoclone.donor.service import Donor
 
 __all__ = ["serve"]
@@ -175,12 +174,10 @@ def serve(
         _refuse_store(directory, store, trial, "")
         options = settings(directory=None if directory is None else Path(directory).absolute())
         return _serve(options, out, interval, shown=not given)
-    settings(directory=Path(directory))  # what is wrong with the options is told before hours of restoring
     if recover is not None or mysqld is not None:
         raise UsageError("--recover and --mysqld are for a crashed server's directory, not for a store")
-    with _restored(directory, trial, store, keyring, out) as found:
-        options = settings(directory=found.directory, called=found.address)
-        return _serve(options, out, interval, shown=not given)
+    wanted = _wanted(directory, trial, store, keyring, out)
+    return _serve(settings(directory=Path(directory)), out, interval, shown=not given, wanted=wanted)
 
 
 def _is_store(text: str) -> bool:
@@ -191,68 +188,80 @@ def _is_store(text: str) -> bool:
 
 def _refuse_store(directory: str | None, store: StoreArgs, trial: TrialArgs, reason: str) -> None:
     """Where nothing is restored. Raises UsageError."""
-    if directory is not None and _is_store(directory):
-        raise UsageError(reason, hint="innoclone restore URL DIRECTORY makes a directory of a snapshot")
+    if directory is not None:
+        refuse_store(directory, reason)
     store.refuse()
     trial.refuse()
 
 
-@contextmanager
-def _restored(
-    text: str, trial: TrialArgs, store: StoreArgs, keyring: Path | None, out: Output
-) -> Iterator[ForServing]:  # fmt: skip
-    """The snapshot as a directory, meanwhile."""
-    from innoclone.commands.storescratch import restored_to_serve
+def _wanted(text: str, trial: TrialArgs, store: StoreArgs, keyring: Path | None, out: Output) -> BootCheckOptions:
+    """The snapshot that is to be a directory meanwhile."""
     from innoclone.store.address import split_snapshot
 
     address, snapshot = split_snapshot(text)
-    options = trial.options(
+    return trial.options(
         store.access(address, out), snapshot, mysqld=None, keyring=keyring, threads=BootCheckOptions.threads
     )
-    status = CloneStatus()
-    out.message(f"restoring {address}@{snapshot} for as long as it is served")
-    with ExitStack() as stack:
-        with out.watch(status):
-            found = stack.enter_context(restored_to_serve(options, status=status))
-        yield found
 
 
-def _serve(options: ServeOptions, out: Output, interval: float, *, shown: bool) -> int:
+def _serve(
+    options: ServeOptions, out: Output, interval: float, *, shown: bool, wanted: BootCheckOptions | None = None
+) -> int:
     """Until a signal comes. ``shown``: the password is ours, and told; ``interval``: seconds between lines about who
-    takes it."""
+    takes it; ``wanted`` is restored first."""
+    from innoclone.commands.awaitedsnapshot import Awaited
     from innoclone.commands.serve import serve as run
     from innoclone.report.aside import Aside
     from innoclone.report.recipients import RecipientLines
 
-    def ready(donor: Donor) -> None:
+    status = CloneStatus()
+    snapshot = None if wanted is None else Awaited(wanted, status)
+    watching = ExitStack()
+
+    def listening(donor: Donor) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: donor.stop())
-        for note in donor.source.notes:
-            out.message(note)
-        version, host = donor.source.description.version, _reached_at(options.bind_address)
-        out.message(
-            f"serving {donor.source.name}, MySQL {version}, on {options.bind_address}:{donor.port}; at the recipient:"
-        )
-        password = options.password if shown else None
-        out.data(_statements(host, donor.port, options.user, password))
-        out.event(
-            "listening",
-            {"host": host, "port": donor.port, "user": options.user, "version": version}
-            | ({"password": password} if shown else {}),
-        )
+        if snapshot is not None:
+            where = f"{options.bind_address}:{donor.port}"
+            out.message(
+                f"restoring {snapshot.name} for as long as it is served; who comes to {where} earlier is told so"
+            )
+            watching.enter_context(out.watch(status))
+
+    def ready(donor: Donor) -> None:
+        watching.close()
+        _announce(donor, options, out, shown=shown)
 
     lines = RecipientLines(out, interval=interval)
-    with Aside() as aside:
+    with Aside() as aside, watching:
         log_to(out, aside.say)
         taken = run(
-            options, ready=ready, look_at=lambda takings: aside.say(partial(lines.look, takings)),
+            options, ready=ready, listening=listening, snapshot=snapshot,
+            look_at=lambda takings: aside.say(partial(lines.look, takings)),
             ended=lambda taking: aside.say(partial(lines.ended, taking)),
         )  # fmt: skip
     out.message(f"{taken} clone{'' if taken == 1 else 's'} taken")
     out.result({"taken": taken})
     out.completed()
     return 0
+
+
+def _announce(donor: Donor, options: ServeOptions, out: Output, *, shown: bool) -> None:
+    """What is served, and what to type at a recipient."""
+    for note in donor.source.notes:
+        out.message(note)
+    version, host = donor.source.description.version, _reached_at(options.bind_address)
+    out.message(
+        f"serving {donor.source.name}, MySQL {version}, on {options.bind_address}:{donor.port}; at the recipient:"
+    )
+    password = options.password if shown else None
+    out.data(_statements(host, donor.port, options.user, password))
+    out.event(
+        "listening",
+        {"host": host, "port": donor.port, "user": options.user, "version": version}
+        | ({"password": password} if shown else {}),
+    )
 
 
 def _serve_stdio(

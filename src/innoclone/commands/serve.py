@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from innoclone.commands.awaitedsnapshot import Awaited
 from innoclone.commands.options import ServeOptions
 from innoclone.commands.recovery import recovered_copy
 from innoclone.commands.serving import Attendant, record_taking
@@ -24,9 +26,10 @@ from innoclone.records.folders import state_directory
 from innoclone.records.limits import Limits
 from innoclone.records.units import MIB
 
-__all__ = ["Serving", "new_password", "serve"]
+__all__ = ["Serving", "new_password", "serve", "serve_until"]
 
 PASSWORD_BYTES = 15
+STOP_LOOK = 0.2  # seconds
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,15 @@ def new_password() -> str:
 class _Counting(Observer):
     """Counts the clones that were taken, and keeps them in the history."""
 
-    def __init__(self, options: ServeOptions, name: str, ended: Callable[[Taking], None]) -> None:
+    def __init__(self, options: ServeOptions, source: Source, ended: Callable[[Taking], None]) -> None:
         self.taken = 0
         self.donor: Donor | None = None
-        self._options, self._name, self._ended = options, name, ended
+        self._options, self._source, self._ended = options, source, ended
 
     def ended(self, taking: Taking) -> None:
         """A clone was taken, or came to another end."""
         self.taken += taking.is_complete
-        record_taking(taking, self._name)
+        record_taking(taking, self._source.name)
         self._ended(taking)
         if taking.is_complete and self._options.once and self.donor is not None:
             self.donor.stop()
@@ -64,20 +67,24 @@ def serve(
     options: ServeOptions,
     *,
     ready: Callable[[Donor], None],
+    listening: Callable[[Donor], None] = lambda _: None,
     look_at: Callable[[Sequence[Taking]], None] = lambda _: None,
     ended: Callable[[Taking], None] = lambda _: None,
     limits: Limits | None = None,
+    snapshot: Awaited | None = None,
 ) -> int:
     """Serve until somebody calls the donor's `stop`, or until the first clone was taken (``once``). How many were.
 
-    ``ready`` is called with the donor when it listens, ``look_at`` once a second with who takes a clone, ``ended`` with
-    each clone that came to an end; the last two from other threads. Raises `TargetUnusable`, `TargetBusy`,
-    `KeyringFailed` if the directory can't be served, `ConnectFailed` if the port can't be had, a file error.
+    ``listening`` is called with the donor when it listens, ``ready`` when what it serves is there, ``look_at`` once a
+    second with who takes a clone, ``ended`` with each clone that came to an end; the last two from other threads, and
+    ``ready`` where a ``snapshot`` is restored meanwhile in place of the options' directory. Raises `TargetUnusable`,
+    `TargetBusy`, `KeyringFailed` if the directory can't be served, `ConnectFailed` if the port can't be had, a file
+    error, what restoring the snapshot does.
     """
     with contextlib.ExitStack() as stack:
-        source = _source(options, stack)
+        source = snapshot or _source(options, stack)
         stack.callback(source.close)
-        counting = _Counting(options, source.name, ended)
+        counting = _Counting(options, source, ended)
         donor = counting.donor = Donor(
             source,
             DonorOptions(
@@ -95,9 +102,47 @@ def serve(
                 source.put_back(lambda: donor.taken)
 
         with Attendant(donor, attend):
-            ready(donor)
+            listening(donor)
+            if snapshot is None:
+                ready(donor)
+            else:
+                snapshot.restore(lambda: ready(donor), donor.stop)
             donor.serve()
     return counting.taken
+
+
+def serve_until(
+    stopped: threading.Event | None,
+    options: ServeOptions,
+    *,
+    ready: Callable[[Serving], None] | None = None,
+    progress: Callable[[Sequence[Taking]], None] | None = None,
+    limits: Limits | None = None,
+    snapshot: Awaited | None = None,
+) -> int:
+    """`serve`, also until ``stopped`` is set."""
+    done = threading.Event()
+
+    def stop(donor: Donor) -> None:
+        while stopped is not None and not done.is_set():
+            if stopped.wait(STOP_LOOK):
+                donor.stop()
+                return
+
+    def listening(donor: Donor) -> None:
+        threading.Thread(target=stop, args=(donor,), name="innoclone-stop", daemon=True).start()
+
+    def there(donor: Donor) -> None:
+        if ready is not None:
+            ready(Serving(options.bind_address, donor.port, donor.source.version))
+
+    try:
+        return serve(
+            options, ready=there, listening=listening, look_at=progress or (lambda _: None), limits=limits,
+            snapshot=snapshot,
+        )  # fmt: skip
+    finally:
+        done.set()
 
 
 def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:

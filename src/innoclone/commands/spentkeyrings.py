@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.errors import CloneError
-from innoclone.files.keyring import ENCRYPTION, keyring_home, read_keyring
+from innoclone.files.keyring import ENCRYPTION, keyring_home, noted_keyring, read_keyring
 from innoclone.files.manifest import read_manifest
 from innoclone.files.marks import is_unfinished
-from innoclone.files.names import OWN_DIR
+from innoclone.files.names import OWN_DIR, SERIES
 from innoclone.innodb.keyring import serialize_keyring
 
 __all__ = ["manifests_of_unfinished", "remove_spent_keyring"]
@@ -61,9 +61,13 @@ def _is_as_made(path: Path, name: str, manifest: Mapping[str, Any]) -> bool:
 
 def _named(folder: Path) -> Iterator[tuple[Path, str]]:
     """Keyrings that clones in the folder have, and the names of their keys. Raises a `CloneError`, OSError, or what
-    comes of a manifest that makes no sense: of one that is unfinished or damaged nobody knows what it needs."""
+    comes of a manifest that makes no sense: of one that is damaged, or unfinished and no generation, nobody knows what
+    it needs."""
     for clone in folder.iterdir():
         if clone.is_symlink() or not (clone / OWN_DIR).is_dir():
             continue
-        if (entry := read_manifest(clone).get(ENCRYPTION)) is not None:
+        if is_unfinished(clone) and (clone / OWN_DIR / SERIES).exists():
+            if (noted := noted_keyring(clone)) is not None:  # which nobody has a key of yet
+                yield noted.path, ""
+        elif (entry := read_manifest(clone).get(ENCRYPTION)) is not None:
             yield Path(entry["keyring"]), str(entry["key"])

@@ -32,7 +32,7 @@ LOCK = "lock"
 STOP = "stop"
 LONGEST = 4096  # bytes of the file that are read
 FLOCK = "hhqqi0q"  # struct flock of fcntl(2): type, whence, start, length, pid
-START_TIME = 22  # field of /proc/PID/stat, proc_pid_stat(5)
+THREADS, START_TIME = 20, 22  # fields of /proc/PID/stat, proc_pid_stat(5)
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,13 @@ def _read(path: Path) -> str:
 
 
 def _start_ticks(pid: int) -> int:
-    """When a process was started, in clock ticks since the boot; 0 if there is none of that number."""
+    """When a process was started, in clock ticks since the boot; 0 if there is none of that number, or it has ended and
+    nobody has asked how: in a container it may never be asked."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return 0
-    return int(stat.rpartition(")")[2].split()[START_TIME - 3])  # the name in front may hold anything; state is field 3
+    fields = stat.rpartition(")")[2].split()  # the name in front may hold anything; state is field 3
+    if fields[0] in "ZX" and int(fields[THREADS - 3]) <= 1:
+        return 0
+    return int(fields[START_TIME - 3])

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from innoclone.errors import UsageError
 
-__all__ = ["is_dsn", "parse_dsn"]
+__all__ = ["is_dsn", "parse_dsn", "refuse_store"]
 
 SCHEME = "mysql://"
 PARAMETERS = (
@@ -28,12 +28,24 @@ def is_dsn(word: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", word, re.IGNORECASE) is not None
 
 
+def refuse_store(text: str, reason: str) -> None:
+    """Raise UsageError for ``reason`` where the user names a store."""
+    from innoclone.store.address import is_address
+
+    if "://" in text and is_address(text):
+        raise UsageError(
+            reason,
+            hint="innoclone restore URL DIRECTORY makes a directory of a snapshot, on any host that reaches the store",
+        )
+
+
 def parse_dsn(text: str) -> dict[str, str]:
     """The options that a DSN stands for, under their option names (host, port, ssl-mode, ...).
 
     Raises UsageError.
     """
     if text[: len(SCHEME)].lower() != SCHEME:
+        refuse_store(text, "a donor is a server, not a store")
         raise UsageError("a DSN must start with mysql://", hint=HINT)
     address, _, query = text[len(SCHEME) :].partition("?")
     options: dict[str, str] = {}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from innoclone.errors import UsageError
-from innoclone.settings.dsn import SCHEME, parse_dsn
+from innoclone.settings.dsn import SCHEME, parse_dsn, refuse_store
 from innoclone.transport.endpoint import Endpoint
 from innoclone.transport.ssh import SshRoute, SshWay
 
@@ -60,6 +60,7 @@ def way_of(
         raise UsageError("the DSN and --from-dir name two donors", hint="leave one of them out")
     if not from_dir:
         raise UsageError("--from-dir is empty", hint="--from-dir DIRECTORY")
+    refuse_store(from_dir, "--from-dir names a directory of the other host, not a store")
     return SshWay(route, directory=from_dir, say=say)
 
 

@@ -2,17 +2,23 @@
 
 * No server has run on the clone: files, sizes and tablespace ids are those of the manifest, and the redo log is whole.
 * It was recovered and nothing else: undo tablespaces may have been truncated, which gives them new ids and sizes; files
-  of a DDL statement that was running (``#sql...``) are gone; a rename that it had begun may have been completed.
+  of a DDL statement that was running are gone (``#sql...``, those of FULLTEXT indexes, a table that was being dropped):
+  the dictionary, which the private server has closed, doesn't name them; a rename that it had begun may have been
+  completed.
 * A server was kept on it: files come and go. Each tablespace that is found is judged by its own first page.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from innoclone.files.names import OWN_DIR
+from innoclone.files.ownlife import PRIVATE_MARK, is_as_left
+from innoclone.innodb.dictionary import tablespace_files
 from innoclone.innodb.space import KIB, SpaceHeader, is_undo
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile, PageReport, check_files, check_redo, find_tablespaces
@@ -21,6 +27,7 @@ from innoclone.wire.descriptors import NO_FSP_FLAGS
 
 __all__ = ["check_pages", "expected_bytes", "expected_files", "other_problems"]
 
+DICTIONARY = "mysql.ibd"
 _DDL_REMAINS = "#sql"  # how InnoDB names the files that ALTER TABLE makes (TEMP_FILE_PREFIX)
 
 
@@ -50,7 +57,7 @@ def expected_files(directory: Path, manifest: dict[str, Any]) -> list[ExpectedFi
         return None
     if not cloned.is_recovered(directory):
         return [_expected(row) for row in rows if row["flags"] != NO_FSP_FLAGS]
-    return list(_after_recovery(directory, rows))
+    return list(_after_recovery(directory, manifest))
 
 
 def other_problems(directory: Path, manifest: dict[str, Any], masters: Masters | None = None) -> list[str]:
@@ -71,11 +78,13 @@ def _expected(row: dict[str, Any]) -> ExpectedFile:
     return ExpectedFile(row["path"], row["space_id"], row["flags"], row["size"])
 
 
-def _after_recovery(directory: Path, rows: list[dict[str, Any]]) -> Iterator[ExpectedFile]:
+def _after_recovery(directory: Path, manifest: dict[str, Any]) -> Iterator[ExpectedFile]:
     """What recovery leaves of the manifest's tablespaces."""
+    rows = manifest["files"]
     listed = {row["path"] for row in rows}
     present = {name: head for name in find_tablespaces(directory) if (head := _header(directory / name)) is not None}
     renamed = {head.space_id: name for name, head in present.items() if name not in listed}
+    known = _known_spaces(directory, manifest)
     for row in rows:
         if row["flags"] == NO_FSP_FLAGS:
             continue
@@ -85,8 +94,33 @@ def _after_recovery(directory: Path, rows: list[dict[str, Any]]) -> Iterator[Exp
             yield _expected(row)
         elif row["space_id"] in renamed:
             yield ExpectedFile(renamed[row["space_id"]], row["space_id"], row["flags"])
-        elif not Path(row["path"]).name.startswith(_DDL_REMAINS):
+        elif not _is_ended(row, known):
             yield _expected(row)
+
+
+def _is_ended(row: dict[str, Any], known: frozenset[int] | None) -> bool:
+    """Whether a file that is gone was a table's whose DDL recovery has ended."""
+    path = Path(row["path"])
+    if path.name.startswith(_DDL_REMAINS):
+        return True
+    return known is not None and len(path.parts) > 1 and row["space_id"] not in known
+
+
+def _known_spaces(directory: Path, manifest: dict[str, Any]) -> frozenset[int] | None:
+    """Those that the dictionary names, and of which it doesn't tell; None where it can't be read, or may not be all on
+    the disk."""
+    if not is_as_left(directory, manifest) or (directory / OWN_DIR / PRIVATE_MARK).exists():
+        return None
+    try:
+        with (directory / DICTIONARY).open("rb", buffering=0) as file:
+            size = manifest["donor"]["page_size"]
+            count = os.fstat(file.fileno()).st_size // size
+            found = tablespace_files(lambda number: os.pread(file.fileno(), size, number * size), count)
+    except (OSError, ValueError, KeyError):  # encrypted, for instance
+        return None
+    names = {one.name.removeprefix("./") for one in found if one.space_id is None}
+    untold = {row["space_id"] for row in manifest["files"] if row["path"] in names}
+    return frozenset(one.space_id for one in found if one.space_id is not None) | untold
 
 
 def _header(path: Path) -> SpaceHeader | None:

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+from innoclone.commands.awaitedsnapshot import being_restored
 from innoclone.commands.storeoptions import BootCheckOptions
 from innoclone.commands.storescratch import ForServing, restored_to_serve
 from innoclone.donor.offer import Source
 from innoclone.donor.stored import look
-from innoclone.errors import CloneError, CloneRunning, one_line
+from innoclone.errors import CloneError, one_line
 from innoclone.records.status import CloneStatus
 
 __all__ = ["ServedSnapshot"]
@@ -47,8 +48,7 @@ class ServedSnapshot:
             return replace(look(found.directory, self._options.keyring), called=found.address)
         if error is not None:
             raise error
-        address = f"{self._options.store.address}@{self._options.snapshot}"
-        raise CloneRunning(f"{address} is being restored, {self._status.copied} bytes are there; try again later")
+        raise being_restored(self._options, self._status)
 
     def stop(self) -> None:
         """Remove the folder, once nobody takes what is in it any more."""
