@@ -28,7 +28,8 @@ from innoclone.stream.pagecheck import find_tablespaces
 from innoclone.verification.compare import Outcome
 from servers import ServerFactory, endpoint_of
 
-MIB, PAGE = 1 << 20, 16384
+MIB = 1 << 20
+PAGE = 16384
 
 # Every type there is, with values that a careless checksum would lose.
 TYPES = """
@@ -55,14 +56,15 @@ VALUES = {
 }
 SEE_ALL = "GRANT TRIGGER, EVENT ON *.* TO clone@'%', clone@localhost"
 KINDS = (
-    "CREATE SCHEMA kinds", TYPES,
+    "CREATE SCHEMA kinds",
+    TYPES,
     "CREATE TABLE kinds.plain (id INT PRIMARY KEY, v INT, w INT)",
     "CREATE TABLE kinds.no_key (v INT)",
     *(insert.format(f"kinds.{name}") for name, insert in VALUES.items()),
     "CREATE VIEW kinds.seen AS SELECT id FROM kinds.plain",
     "CREATE TRIGGER kinds.before_insert BEFORE INSERT ON kinds.plain FOR EACH ROW SET NEW.w = NEW.w + 1",
     "CREATE PROCEDURE kinds.nothing() SELECT 1",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

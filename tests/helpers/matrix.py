@@ -31,16 +31,20 @@ from clones import booted, rows
 from encryptedmatrix import EncryptedMatrix, EncryptedRow, encrypted_rows
 from faults.proxy import Proxy
 from innoclone.donor import course
+from innoclone.donor.live import find_live
+from innoclone.donor.offer import Source
 from innoclone.donor.sending import Sender
 from innoclone.donor.service import Donor
+from innoclone.donor.stored import look
 from innoclone.records.limits import Limits
 from innoclone.sandbox.fill import fill
+from innoclone.sandbox.server import DONOR_OPTIONS
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs, provide_programs
 from innoclone.wire.descriptors import StageNumber
 from local_clones import checksums
-from servers import ServerFactory
-from serving import ServeProcess, served, take
+from servers import ServerFactory, endpoint_of
+from serving import ServeProcess, serving, take
 
 MIB = 1 << 20
 SLOW = 25.0  # MiB/s, where something is to happen in the middle
@@ -54,7 +58,8 @@ TASKS = ("1", "4", "16", "autotune")
 PLACES = ("directory", "replace")
 CUTS = (StageNumber.INIT, StageNumber.FILE_COPY, StageNumber.PAGE_COPY, StageNumber.REDO_COPY)
 DONOR_KILLED, RECIPIENT_KILLED, MIDDLE = "donor killed", "recipient killed", "cut in the middle"
-DISTURBED = (*(f"cut behind {stage.name}" for stage in CUTS), MIDDLE, DONOR_KILLED, RECIPIENT_KILLED)
+CUT = tuple(f"cut behind {stage.name}" for stage in CUTS)
+DISTURBED = (*CUT, MIDDLE, DONOR_KILLED, RECIPIENT_KILLED)
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,12 @@ class Row:
     tasks: str
     place: str
     event: str = ""
+    live: bool = False  # of a server that runs, not of its directory
 
     def __str__(self) -> str:
         """As it is printed, and as ``--only`` finds it."""
-        return f"{self.way}, {self.tasks}, {self.place}" + (f", {self.event}" if self.event else "")
+        known = ["live"] if self.live else []
+        return ", ".join([*known, self.way, self.tasks, self.place, *([self.event] if self.event else [])])
 
     @property
     def settings(self) -> dict[str, int]:
@@ -79,10 +86,12 @@ class Row:
 
 
 def all_rows() -> list[Row]:
-    """Every way undisturbed; disturbed every way but for the number of tasks with compression."""
+    """Every way undisturbed; disturbed every way but for the number of tasks with compression. Of a running server
+    those that depend on where the data come from."""
     calm = [Row(*each) for each in product(WAYS, TASKS, PLACES)]
     rough = [Row(*each) for each in product(("plain", "TLS"), ("1", "4", "16"), PLACES, DISTURBED)]
-    return calm + rough + [Row("TLS compressed", "4", *each) for each in product(PLACES, DISTURBED)]
+    live = [Row(*each, live=True) for each in product(("plain", "TLS"), ("1", "4"), PLACES, ("", *CUT, MIDDLE))]
+    return calm + rough + [Row("TLS compressed", "4", *each) for each in product(PLACES, DISTURBED)] + live
 
 
 class Matrix:
@@ -97,6 +106,7 @@ class Matrix:
         self._expected = checksums(server)
         server.stop()
         self._directory = server.datadir
+        self._running: Server | None = None
 
     def close(self) -> None:
         """End the servers."""
@@ -114,9 +124,24 @@ class Matrix:
                 assert checksums(found) == self._expected, "other contents than the donor's"
                 assert rows(found, "SELECT STATE FROM performance_schema.clone_status") == [("Completed",)]
         finally:
+            self._rest()
             recipient.kill()
             shutil.rmtree(recipient.datadir, ignore_errors=True)
             shutil.rmtree(self._folder / "taken", ignore_errors=True)
+
+    def _source(self, row: Row) -> Source:
+        """What is given away; a server runs on the directory then, or none does."""
+        if not row.live:
+            return look(self._directory)
+        options = [*DONOR_OPTIONS, "--server-id=99"]
+        log = self._folder / "running.log"
+        self._running = Server.start(self._programs, self._directory, port=0, options=options, error_log=log)
+        return find_live(endpoint_of(self._running))
+
+    def _rest(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
 
     def _take(self, row: Row, recipient: Server, port: int, target: Path | None) -> None:
         if row.event == RECIPIENT_KILLED:
@@ -151,7 +176,7 @@ class Matrix:
             return
         limits = Limits(data=SLOW) if row.event in (MIDDLE, RECIPIENT_KILLED) else None
         with (
-            served(self._directory, self._folder, limits=limits) as donor, Proxy(donor.port) as proxy,
+            serving(self._source(row), self._folder, limits=limits) as donor, Proxy(donor.port) as proxy,
             _cutting(row.event, donor, proxy),
         ):  # fmt: skip
             yield proxy.port
