@@ -118,10 +118,14 @@ def test_a_clone_that_goes_on_adds_only_what_it_copied(agent: RunningAgent, dono
     )
 
 
-def test_every_metric_is_documented(agent: RunningAgent, donor: Server, tmp_path: Path) -> None:
+def test_every_metric_is_documented(
+    agent: RunningAgent, donor: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     allow(agent, donor)
     ok(agent.mysql(clone_statement(donor, tmp_path / "copy")))
-    exported = {re.split(r"[{ ]", name)[0] for name in metrics(agent)}
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with shown_running(BACKUP, CloneStatus()):
+        exported = {re.split(r"[{ ]", name)[0] for name in metrics(agent)}
     text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
     donors = {name for name in documented if name.startswith("innoclone_donor_")}  # of what the agent serves: nothing
