@@ -20,7 +20,7 @@ from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import BootCheckOptions, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import DiskSpace, TargetUnusable
-from innoclone.files.inuse import server_on
+from innoclone.files.inuse import users_of
 from innoclone.files.scratch import scratch_folder
 from innoclone.files.system import file_error
 from innoclone.records.history import BOOT_CHECK, TEMPORARY
@@ -90,17 +90,17 @@ def restored_to_serve(
 
 def _end_server(folder: Path) -> None:
     """A private mysqld outlives the process that was killed while it tried the snapshot. Nobody else knows of it, and
-    the folder is ours."""
-    process = server_on(folder / DATA)
-    if process is None:
-        return
-    descriptor = os.pidfd_open(process)
-    try:
-        if is_private_server(process) and server_on(folder / DATA) == process:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            select.select([descriptor], [], [], END_WITHIN)
-    finally:
-        os.close(descriptor)
+    the folder is ours. One that has just been started has no lock yet: it is known by what it has open."""
+    for user in users_of(folder):
+        if not user.pid or not is_private_server(user.pid):
+            continue
+        descriptor = os.pidfd_open(user.pid)
+        try:
+            if is_private_server(user.pid):  # still: the number may be another one's by now
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], END_WITHIN)
+        finally:
+            os.close(descriptor)
 
 
 def _refuse_small(folder: Path, needed: int) -> None:
