@@ -30,6 +30,9 @@ def provide_root(report: Callable[[str], None]) -> Path:
         shutil.copy(root / "usr/share/base-passwd" / f"{name}.master", root / "etc" / name)
     (root / "etc/nsswitch.conf").write_text(NAMES)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    # Tests of keyrings put these aside and back.
+    (root / "usr/sbin/mysqld.my").write_text('{"components": ""}')
+    (root / "usr/lib/mysql/plugin/component_keyring_file.cnf").write_text("{}")
     _link(root / "usr/bin/awk", "mawk")
     for program in (root / SUITE / "bin").iterdir():
         _link(root / "usr/bin" / program.name, f"../lib/mysql-test/bin/{program.name}")
