@@ -15,7 +15,7 @@ from innoclone import errors
 from innoclone.commands.boot import boot
 from innoclone.commands.options import BootOptions, VerifyOptions
 from innoclone.commands.verify import VerifyReport, verify
-from innoclone.files.manifest import read_manifest, update_manifest
+from innoclone.files.manifest import read_manifest
 from innoclone.files.ownlife import LEFT
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.verdict import FIELD
@@ -25,7 +25,6 @@ from innoclone.server import cloned
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.stream.pagecheck import find_tablespaces
-from innoclone.verification import integrity
 from innoclone.verification.compare import Outcome
 from servers import ServerFactory, endpoint_of
 
@@ -184,25 +183,6 @@ def test_damage_after_the_boot(recovered: Path) -> None:
         verify(VerifyOptions(recovered))
     assert f"{name}: truncated" in caught.value.message
     assert "undo_001: page 3" in caught.value.message
-
-
-def test_what_recovery_has_ended(recovered: Path) -> None:
-    """Of a table that the dictionary doesn't name no file is missed; of all that it names each is."""
-    rows_of = read_manifest(recovered)["files"]
-    tables = [row for row in rows_of if row["path"].endswith(".ibd")]
-    known = integrity._known_spaces(recovered, read_manifest(recovered))
-    assert known is not None
-    assert {row["space_id"] for row in tables if (recovered / row["path"]).exists()} <= known
-    inner = next(row for row in tables if row["path"].startswith("shop/"))
-    gone = {**inner, "path": "shop/fts_00000000000004d0_config.ibd", "space_id": 77_777}
-    update_manifest(recovered, files=[*rows_of, gone])
-    verify(VerifyOptions(recovered))
-    (recovered / inner["path"]).unlink()
-    with pytest.raises(errors.VerifyFailed, match=rf"{inner['path']}: missing"):
-        verify(VerifyOptions(recovered))
-    (recovered / "#innoclone" / "private-server").write_text("cut off")  # now the dictionary may not tell all
-    with pytest.raises(errors.VerifyFailed, match=r"fts_00000000000004d0_config.ibd: missing"):
-        verify(VerifyOptions(recovered))
 
 
 def test_a_clone_that_a_server_was_kept_on(recovered: Path, programs: Programs) -> None:

@@ -31,6 +31,7 @@ from innoclone.files.generations import (
     series_of,
     shares_blocks,
 )
+from innoclone.files.keyring import CloneKeyring, keyring_home, noted_keyring
 from innoclone.files.lock import Holder, _start_ticks
 from innoclone.files.marks import begin_directory, is_unfinished
 from innoclone.files.outside import Outside
@@ -286,6 +287,19 @@ def test_what_was_broken_off_goes(tmp_path: Path) -> None:
     begun(tmp_path / FIRST, series="any")
     assert remove_unfinished(tmp_path, DONOR, "") == ([tmp_path / FIRST], []), "no series was ever finished"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_keyring_that_was_made_for_it_goes_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    begun(folder / FIRST)
+    home = keyring_home(folder)
+    for one in (None, folder / FIRST):  # another's, and its own
+        CloneKeyring(home, generation=one).master()
+    noted = noted_keyring(folder / FIRST)
+    assert noted is not None
+    assert remove_unfinished(folder, DONOR, "s") == ([folder / FIRST, noted.path], [])
+    assert len([*home.iterdir()]) == 1
 
 
 def of_another_donor(path: Path) -> None:

@@ -36,6 +36,15 @@ def test_what_is_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "more", "seconds"),
+    [("", "", 3600), ("", "renew = 0.5", 30), ("", "renew = 0", 0), ("@abc", "", 0), ("@abc", "renew = 0", 0)],
+)
+def test_when_a_newer_snapshot_is_looked_for(name: str, more: str, seconds: float, tmp_path: Path) -> None:
+    [one] = settings(tmp_path, f'[serve.x]\nstore = "s3://b/p{name}"\nport = 1\n{more}\n')
+    assert one.renewed_after == seconds
+
+
+@pytest.mark.parametrize(
     ("table", "said"),
     [
         ('directory = "/a"', r"\[serve.x\] needs port"),
@@ -48,6 +57,9 @@ def test_what_is_right(tmp_path: Path) -> None:
         ('store = "/b/p"\nport = 1', "store must be a URL"),
         ("live = true\nport = 1", r"needs a table \[server\] or \[managed\]"),
         ('directory = "/a"\ndatadir = "/b"\nport = 1', "datadir goes together with live"),
+        ('store = "s3://b/p@abc"\nport = 1\nrenew = 1', "renew goes together with the latest snapshot"),
+        ('directory = "/a"\nport = 1\nrenew = 1', "renew goes together with the latest snapshot"),
+        ('store = "s3://b/p"\nport = 1\nrenew = -1', "renew must be from 0"),
         ('directory = "a"\nport = 1', "absolute"),
         ('directory = "/a"\nkeyring = "r"\nport = 1', "absolute"),
         ('live = true\nkeyring = "/r"\nport = 1', "keyring goes together with directory or store"),

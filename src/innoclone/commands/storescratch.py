@@ -45,6 +45,7 @@ class ForServing:
 
     directory: Path
     address: str
+    snapshot: Snapshot | None = None
 
 
 @contextlib.contextmanager
@@ -84,7 +85,7 @@ def restored_to_serve(
             f"{address} has tablespaces outside: in {outside[0]}", hint="only what is in a directory can be served"
         )
     with restored_for_a_while(options, repository, snapshot, status, stopped) as result:
-        yield ForServing(result.directory, address)
+        yield ForServing(result.directory, address, snapshot)
 
 
 def _end_server(folder: Path) -> None:

@@ -18,10 +18,11 @@ __all__ = ["ServedClone", "served_of"]
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MOST_CONNECTIONS, LONGEST_TIMEOUT = 10_000, 30
+RENEW, LONGEST_RENEW = 60.0, 10_080.0  # minutes: an hour, a week
 KINDS: dict[str, tuple[type, ...]] = {
     "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
     "store": (str,), "key_file": (str,), "passphrase_file": (str,), "store_options": (dict,), "scratch": (str,),
-    "keyring": (str,),
+    "keyring": (str,), "renew": (int, float),
     "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
     "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float), "max_donor_read": (int, float),
 }  # fmt: skip
@@ -39,12 +40,13 @@ class ServedClone:
     directory: Path | None = None  # or a link to it: what it leads to when a recipient comes
     live: bool = False  # the running server of [server], else of [managed]
     datadir: Path | None = None  # that server's data directory as it is seen here
-    store: str | None = None  # URL[@SNAPSHOT]; it is restored when the agent starts
+    store: str | None = None  # URL[@SNAPSHOT]; it is restored when the agent starts, newer ones later
     key_file: Path | None = None
     passphrase_file: Path | None = None
     store_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # obstore's: there may be secrets
     scratch: Path | None = None  # where it is restored to; None: the folder of temporary files
     keyring: Path | None = None  # of what is encrypted; None: as the clone's manifest tells
+    renew: float | None = None  # minutes after which a newer one is looked for; 0: never; None: `RENEW`
     bind_address: str | None = None  # None: the agent's
     require_secure_transport: bool | None = None  # None: the agent's
     max_connections: int = 256
@@ -71,6 +73,14 @@ class ServedClone:
         access = StoreAccess(address, self.key_file, self.passphrase_file, self.store_options)
         return BootCheckOptions(store=access, snapshot=snapshot, scratch=self.scratch, keyring=self.keyring)
 
+    @property
+    def renewed_after(self) -> float:
+        """Seconds after which a newer snapshot is looked for, 0: never, as where one is named."""
+        wanted = self.snapshot
+        if wanted is None or wanted.snapshot != "latest":
+            return 0.0
+        return 60 * (RENEW if self.renew is None else self.renew)
+
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
         where = f"[serve.{self.name}]"
@@ -82,6 +92,10 @@ class ServedClone:
             raise UsageError(f"{where} {', '.join(OF_STORES)} go together with store")
         if self.store is not None and not _is_address(self.store):
             raise UsageError(f"{where} store must be a URL, such as s3://BUCKET/PREFIX")
+        if self.renew is not None:
+            bounded(f"{where} renew", self.renew, 0, LONGEST_RENEW)
+            if self.store is None or (self.renew and not self.renewed_after):
+                raise UsageError(f"{where} renew goes together with the latest snapshot of a store")
         _ = self.snapshot
         if self.keyring is not None and self.live:
             raise UsageError(

@@ -20,8 +20,10 @@ from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, Sto
 from innoclone.commands.storescratch import ForServing
 from innoclone.donor.stored import look
 from innoclone.errors import CloneRunning, StoreMissing
+from innoclone.files.manifest import read_manifest, update_manifest
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
+from restores import linked_clone
 from serving import ALONE, assert_taken, take
 
 
@@ -88,3 +90,82 @@ def test_who_comes_early_is_told(small_clone: Path, access: StoreAccess, monkeyp
     assert source.name == "file:///store@x"
     source.close()
     served.stop()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    found = tmp_path / "scratch"
+    found.mkdir()
+    return found
+
+
+def test_a_newer_one_is_given_to_who_comes_later(
+    small_clone: Path, access: StoreAccess, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes the older one keeps it; its folder goes after that. Another server's is none of them."""
+    monkeypatch.setattr(snapshots, "LOOK", 0.02)
+    ready = threading.Event()
+    first = backup(BackupOptions(small_clone, access))
+    served = ServedSnapshot("x", BootCheckOptions(access, "latest", scratch=scratch), ready.set, renew=0.05)
+    served.start()
+    try:
+        assert ready.wait(WAIT)
+        older, led = served.source(), served.leads_to
+        assert older.name.endswith(f"@{first.snapshot}")
+        ready.clear()
+        second = backup(BackupOptions(small_clone, access))
+        assert ready.wait(WAIT)
+        assert served.leads_to is not led
+        newer = served.source()
+        assert newer.name.endswith(f"@{second.snapshot}")
+        third = backup(BackupOptions(small_clone, access))
+        assert len(list(scratch.iterdir())) == 2
+        ready.clear()
+        older.close()
+        assert ready.wait(WAIT)  # the third one: the first has gone
+        newer.close()
+        wait_for(lambda: len(list(scratch.iterdir())) == 1)
+        other = linked_clone(small_clone, tmp_path / "other")
+        update_manifest(other, donor=read_manifest(other)["donor"] | {"uuid": "another"})
+        backup(BackupOptions(other, access))
+        ready.clear()
+        assert not ready.wait(0.5)
+        last = served.source()
+        assert last.name.endswith(f"@{third.snapshot}")
+        last.close()
+    finally:
+        served.stop()
+    assert not list(scratch.iterdir())
+
+
+def test_a_newer_one_that_cannot_be_restored(
+    small_clone: Path, access: StoreAccess, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older one stays, and a damaged one is tried once."""
+    monkeypatch.setattr(snapshots, "LOOK", 0.02)
+    ready, tried = threading.Event(), []
+    first = backup(BackupOptions(small_clone, access))
+    real = snapshots.restored_to_serve
+
+    def restored(options: BootCheckOptions, **more: object) -> object:
+        tried.append(options.snapshot)
+        return real(options, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(snapshots, "restored_to_serve", restored)
+    served = ServedSnapshot("x", BootCheckOptions(access, "latest", scratch=scratch), ready.set, renew=0.05)
+    served.start()
+    try:
+        assert ready.wait(WAIT)
+        second = backup(BackupOptions(small_clone, access, full=True))
+        for pack in (tmp_path / "store" / "data" / second.name.partition("-")[2]).iterdir():
+            pack.unlink()
+        wait_for(lambda: bool(served._damaged))
+        source = served.source()
+        assert source.name.endswith(f"@{first.snapshot}")
+        source.close()
+        assert tried[:2] == ["latest", second.name]
+        assert not threading.Event().wait(0.3)
+        assert tried[2:] == [] or tried[2:] == [second.name]  # it was tried before all of it was gone
+    finally:
+        served.stop()
+    assert not list(scratch.iterdir())

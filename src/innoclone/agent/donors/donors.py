@@ -49,9 +49,12 @@ class ServedDonor(Observer):
         self.served, self.outcomes = served, Counter[str]()
         self._accounts, self._connections = accounts, connections
         wanted = served.snapshot
-        self._snapshot = None if wanted is None else ServedSnapshot(served.name, wanted, self._look)
-        find = partial(_find, served, settings.running) if self._snapshot is None else self._snapshot.source
-        self.shelf = Shelf(served.source, find, lambda: leads_to(served.directory))
+        self._snapshot = held = (
+            None if wanted is None
+            else ServedSnapshot(served.name, wanted, self._look, renew=served.renewed_after)
+        )  # fmt: skip
+        find = partial(_find, served, settings.running) if held is None else held.source
+        self.shelf = Shelf(served.source, find, lambda: leads_to(served.directory) if held is None else held.leads_to)
         secure = served.require_secure_transport
         options = DonorOptions(
             account=None, folder=settings.folder, bind_address=served.bind_address or settings.bind_address or LOCAL,
