@@ -96,7 +96,7 @@ class Donor(Control):
     def _start(self, port: int) -> int:
         self.end()
         options = [
-            f"--live=mysql://root@127.0.0.1:{port}?ssl-mode=PREFERRED", f"--user={USER}", "--port=0", "--json",
+            f"--live=mysql://root@127.0.0.1:{port}?ssl-mode=REQUIRED", f"--user={USER}", "--port=0", "--json",
             f"--ssl-cert={self._keys / 'server-cert.pem'}", f"--ssl-key={self._keys / 'server-key.pem'}",
         ]  # fmt: skip
         self._donor = subprocess.Popen(

@@ -22,12 +22,12 @@ if ($clone_remote_replace) {
 }
 if ($remote_clone) {
   if (!$skip_donor_config) {
+    --let $INNOCLONE_PORT = 0
+  }
+  if (!$INNOCLONE_PORT) {
     --exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/{control}; echo $PORT >&3; cat <&3' > $MYSQLTEST_VARDIR/tmp/innoclone.inc
     --source $MYSQLTEST_VARDIR/tmp/innoclone.inc
     --remove_file $MYSQLTEST_VARDIR/tmp/innoclone.inc
-  }
-  if ($skip_donor_config) {
-    --let $INNOCLONE_PORT = $PORT
   }
 }
 """
@@ -39,6 +39,10 @@ TOLD = re.compile(
 # The same of the tests themselves.
 PLUGIN = re.compile(r"(?:--eval )?((?:UN)?INSTALL PLUGIN clone\b[^;]*);?\s*")
 ASKED = re.compile(r"((?i:show variables like 'clone_autotune_concurrency'));")
+# A file that is there already is told by the donor. What the statement said is compared.
+IN_THE_WAY = re.compile(r"(MYSQL_TMP_DIR \$HOST.*\n\s*--error )\$clone_err")
+# A list of donors.
+LISTED = re.compile(r"clone_valid_donor_list = '.*'")
 # The agent's answer is there then, and the test waits for one of its own.
 SENT = """
 --disable_query_log
@@ -53,12 +57,16 @@ cat <&3
 
 
 def copied(suite: Path, work: Path) -> Path:
-    """The suite's folders as they are, but that a server which a test restarts runs as root there, too: the package's
-    own user is missing. The ``include`` folder."""
+    """The suite's folders as they are, but that a server which a test starts itself runs as root there, too: the
+    package's own user is missing. The ``include`` folder."""
     for name in ("include", "t"):
         shutil.copytree(suite / name, work / name)
     path = work / "include/clone_connection_begin.inc"
     path.write_text(path.read_text().replace(" --server-id=$SERVER_ID", " --user=root --server-id=$SERVER_ID"))
+    path = work / "t/error_features.test"
+    text = path.read_text().replace(" --initialize-insecure", " --user=root --initialize-insecure")
+    # What is refused before the recipient has made anything leaves nothing to remove.
+    path.write_text(text.replace("--force-rmdir $CLONE", "--error 0,1\n--force-rmdir $CLONE"))
     return work / "include"
 
 
@@ -68,23 +76,25 @@ def with_donor(suite: Path, work: Path, control: int) -> None:
     for name in FILES:
         path = include / name
         path.write_text(ASK.replace("{control}", str(control)) + _renamed(path.read_text()))
+    path, own = work / "t/error_features.test", "--let $skip_donor_config = 1\n"  # it sets the list of donors itself
+    ask = ASK.replace("{control}", str(control))
+    path.write_text(_renamed(path.read_text().replace(own, ask + own)))
 
 
 def _renamed(text: str) -> str:
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in IN_THE_WAY.sub(r"\1ER_CLONE_DONOR", text).splitlines():
         if STATEMENT in line:
             line = line.replace(STATEMENT, OURS)
             indent = line[: len(line) - len(line.lstrip())]
             known = next((at for at, before in enumerate(lines[-4:]) if "--replace_regex" in before), None)
             if known is None:
-                lines.append(f"{indent}--replace_regex {SAME}")
+                at = -1 if "--error" in lines[-1] else len(lines)  # an expected error is said last of all
+                lines.insert(at, f"{indent}--replace_regex {SAME}")
             else:
                 lines[known - 4] += f" {SAME}"
         line = line.replace("$PORT PORT", "$PORT PORT $INNOCLONE_PORT PORT")
-        lines.append(
-            line.replace("clone_valid_donor_list = '$HOST:$PORT'", "clone_valid_donor_list = '$HOST:$INNOCLONE_PORT'")
-        )
+        lines.append(LISTED.sub(lambda found: found[0].replace("$PORT", "$INNOCLONE_PORT"), line))
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ PACKAGES = (
     "base-files", "base-passwd", "gzip", "tar", "hostname", "libc-bin", "debianutils", "mawk", "ncurses-base",
 )  # fmt: skip
 SUITE = Path("usr/lib/mysql-test")
+PLUGINS = "usr/lib/mysql/plugin"
 NAMES = "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n"
 
 
@@ -30,6 +31,10 @@ def provide_root(report: Callable[[str], None]) -> Path:
         shutil.copy(root / "usr/share/base-passwd" / f"{name}.master", root / "etc" / name)
     (root / "etc/nsswitch.conf").write_text(NAMES)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    # Tests of keyrings put these aside and back, unless they end early.
+    for name, text in (("usr/sbin/mysqld.my", '{"components": ""}'), (f"{PLUGINS}/component_keyring_file.cnf", "{}")):
+        (root / name).write_text(text)
+        (root / f"{name}.global_backup").unlink(missing_ok=True)
     _link(root / "usr/bin/awk", "mawk")
     for program in (root / SUITE / "bin").iterdir():
         _link(root / "usr/bin" / program.name, f"../lib/mysql-test/bin/{program.name}")
