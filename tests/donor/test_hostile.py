@@ -154,7 +154,7 @@ def test_a_thousand_idle_logins(small_clone: Path, tmp_path: Path) -> None:
         master.begin()
         idle = [socket.create_connection(("127.0.0.1", donor.port), PATIENCE) for _ in range(900)]
         idle += [Client(donor.port, login=number % 2 == 0, clone=number % 4 == 0).sock for number in range(100)]
-        assert len(donor.conversations) <= 101
+        assert sum(not one.is_shut for one in donor.conversations) <= 101  # who has to go is still on the way out
         receive_into(tmp_path / "alive", endpoint(donor.port), threads=4)
         assert_taken(donor.source, tmp_path / "alive")
         assert master.ask(Exit().serialize())[-1] == bytes([ResponseCode.COMPLETE]), "it was let alone"

@@ -55,7 +55,7 @@ class Stores(Scenario):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._folder = world.folder / "stores"
+        self._folder = world.folder / f"stores-{self.name}"  # another scenario may have the same world
         self._folder.mkdir()
         self._environment = {"XDG_STATE_HOME": str(self._folder / "state")}
         self._clones = [small_clone_version(self._folder / f"clone{version}", version) for version in range(VERSIONS)]
