@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from innoclone.agent.clones.beside import beside_agent
+from innoclone.agent.clones.commandclones import beside_agent
 from innoclone.agent.clones.errors import in_table
 from innoclone.agent.clones.manager import Clones
 from innoclone.agent.clones.run import CloneRun

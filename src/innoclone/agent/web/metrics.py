@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from innoclone.agent.clones.beside import beside_agent
+from innoclone.agent.clones.commandclones import beside_agent
 from innoclone.agent.clones.speeds import SpeedHistory
 from innoclone.agent.connections import ClientKind
 from innoclone.agent.donors.donors import Donors

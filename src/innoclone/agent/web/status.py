@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Any
 
-from innoclone.agent.clones.beside import beside_agent
+from innoclone.agent.clones.commandclones import beside_agent
 from innoclone.agent.clones.speeds import SpeedHistory, copied_bytes
 from innoclone.agent.donors.donors import ServedDonor
 from innoclone.agent.services import Services
