@@ -69,6 +69,21 @@ def test_a_signal_that_was_ignored_stays_ignored(environment):
     assert process.returncode == 143
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_its_end_changes_nothing(environment, number):
+    code = f"""
+import atexit, os, sys, time
+from innoclone.cli.app import main
+atexit.register(lambda: [os.kill(os.getpid(), {int(number)}), time.sleep(0.1)])
+sys.argv = ["innoclone", "version"]
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("innoclone ")
+    assert ended.stderr == ""
+
+
 def test_an_operation_that_reports_the_interruption_itself(environment):
     body = "\n    ".join(
         [

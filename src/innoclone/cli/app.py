@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn, cast
 
@@ -90,10 +90,19 @@ def main() -> NoReturn:
     """The program ``innoclone``."""
     _open_streams()
     status = run(sys.argv[1:])
+    _on_signals(signal.SIG_DFL)  # while what is kept for stdout waits for its reader
     lost = _flush()
+    _on_signals(signal.SIG_IGN)  # all is done and said; what comes now would only hit the interpreter's own end
     if lost is not None and not status:  # else it was told
         status = _report(stdout_error(lost), FileError.exit_status)
     sys.exit(status)
+
+
+def _on_signals(answer: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    """What those signals do from now on that ask the program to end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
+            signal.signal(number, answer)
 
 
 def _flush() -> OSError | None:
@@ -122,20 +131,22 @@ def _open_streams() -> None:
 def run(args: Sequence[str]) -> int:
     """Run one command line; what comes back is the exit status."""
     stopped: list[int] = []
+    done = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        if done:
+            return
         stopped.append(number)
         if (waits := sys.modules.get("innoclone.store.persistent")) is not None:  # else no store is worked on
             waits.end_waits()
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
-            signal.signal(number, stop)
+    _on_signals(stop)
     Output.current = Output(json_events="--json" in args)  # until the command's own one is open
     args = _as_command(list(args))
     try:
         status = program(next(iter(args)))(args=args, prog_name="innoclone", standalone_mode=False) or 0
+        done = True
         Output.current.check()
     except CloneError as error:
         return _report(error, SIGNALLED + stopped[0] if stopped else error.exit_status)
