@@ -43,6 +43,7 @@ from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
+from innoclone.receive import finish
 from innoclone.records.status import CloneStatus
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
@@ -230,6 +231,22 @@ def test_a_keyring_of_a_generation_whose_removal_was_cut_short(hidden: Server, t
     third = add_generation(options).directory
     assert not first.exists()
     assert {*ring.parent.iterdir()} == {keyring_of(second).path, keyring_of(third).path}
+
+
+def test_one_that_was_taken_away_while_the_clone_was_made(hidden: Server, tmp_path: Path) -> None:
+    """The clone would be lost, and nobody told so; when it is back, what was copied is there."""
+    mine, directory = tmp_path / "mine", tmp_path / "clone"
+    options = CloneOptions(endpoint_of(hidden), directory, keyring=mine)
+    with (
+        mock.patch.object(finish, "check_sealed", side_effect=lambda _: mine.rename(tmp_path / "away")),
+        pytest.raises(KeyringFailed, match="mine is not there"),
+    ):
+        clone(options)
+    (tmp_path / "away").rename(mine)
+    status = CloneStatus()
+    clone(options, status=status)
+    assert any("going on with the clone" in note for note in status.notes), status.notes
+    assert boot(BootOptions(directory)).position.gtid_executed
 
 
 def test_a_copy_that_follows_the_donor_has_a_keyring_of_its_own(

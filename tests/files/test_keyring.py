@@ -155,6 +155,25 @@ def test_that_of_a_clone_that_goes_on(tmp_path: Path) -> None:
         again.take(old, key(2).name)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"{", serialize_keyring(key(2)), serialize_keyring(key(1, OTHER))])
+def test_one_that_is_gone_or_another_at_the_end(tmp_path: Path, content: bytes | None) -> None:
+    mine = ring(tmp_path / "mine", key(1))
+    used = CloneKeyring(tmp_path / "home", file=mine)
+    assert used.master() == key(1)
+    used.prove()
+    ring(mine, key(1), key(2))  # a server has added one
+    used.prove()
+    mine.unlink()
+    if content is not None:
+        mine.write_bytes(content)
+    with pytest.raises(KeyringFailed) as caught:
+        used.prove()
+    assert "while the clone was made" in caught.value.advice
+    mine.write_bytes(serialize_keyring(MasterKey(UUID, 1, bytes(32))))
+    with pytest.raises(KeyringFailed, match="is another key by now"):
+        used.prove()
+
+
 def test_one_of_the_users(tmp_path: Path) -> None:
     mine = ring(tmp_path / "mine", key(2), key(10), key(9))
     content = mine.read_bytes()

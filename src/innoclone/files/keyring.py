@@ -182,6 +182,18 @@ class CloneKeyring:
                 self._master = self._find()
             return self._master
 
+    def prove(self) -> None:
+        """Raise `KeyringFailed` where the file has not the key any more, which it had when the key was first used: a
+        clone without it is lost."""
+        assert self._master is not None, "it is in use"
+        assert self.path is not None, "it is in use"
+        try:
+            if _choose(self.path, self._master.name) != self._master:
+                raise KeyringFailed(f"{self._master.name} in the keyring {self.path} is another key by now")
+        except KeyringFailed as error:
+            error.advice = "it was removed or replaced while the clone was made: bring it back, and say the same again"
+            raise
+
     def _find(self) -> MasterKey:
         if self._file is not None and (self._key is not None or self._file.exists()):
             self.path = self._file
