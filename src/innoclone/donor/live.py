@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
-from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.offer import Given, T, Wish, refuse_keys
 from innoclone.donor.relay import RelayedServer
 from innoclone.donor.snapshot import Phase, Snapshot
 from innoclone.errors import (
@@ -72,7 +72,9 @@ class LiveServer:
             return [one for one in self._snapshots if one.phase is not Phase.OVER]
 
     def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
-        """A clone of the snapshot that is open, or of the next one."""
+        """A clone of the snapshot that is open, or of the next one. None is begun in vain: not for a recipient that
+        won't be given the keys."""
+        refuse_keys(self, tls=wish.tls)
         end = time.monotonic() + PATIENCE + wish.ddl_timeout
         while True:
             snapshot = self._newest(wish)
