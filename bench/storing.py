@@ -270,9 +270,9 @@ def _page(tables: list[Table]) -> str:
         "![backups](images/store.png)", "",
         "A first backup, an increment of 1 % of the pages changed at random, and a restore, of the same two clones,",
         "each program as it does it by default: compressed and encrypted. Files are dropped from the page cache before",
-        "each program as it does it by default: compressed and encrypted. Files are dropped from the cache before each",
-        "`--no-fsync`), *on disk* as innoclone ends by default (the others with `sync` behind). borg-16k: with fixed",
-        "chunks of a page. Nothing else ran on the machine.", "",
+        "each run, but where that is said. *restore* ends when all is with the system, as the others end (innoclone",
+        "with `--no-fsync`), *on disk* as innoclone ends by default (the others with `sync` behind). borg-16k: with",
+        "fixed chunks of a page. Nothing else ran on the machine.", "",
     ]  # fmt: skip
     for table in tables:
         cells = table.cells()

@@ -53,9 +53,9 @@ def stored(hidden: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("live", [False, True], ids=["stored", "live"])
+@pytest.mark.parametrize("how", ["stored", "shared", "relayed"])
 def test_a_stock_recipient_without_tls_keeps_its_data(
-    hidden: Server, stored: Path, make_server: ServerFactory, tmp_path: Path, live: bool
+    hidden: Server, stored: Path, make_server: ServerFactory, tmp_path: Path, how: str
 ) -> None:
     """It would have dropped them on the answer to COM_INIT. A running server isn't asked for a snapshot."""
     recipient = make_server(keyring=Keyring(tmp_path / "recipients", read_only=False))
@@ -65,7 +65,7 @@ def test_a_stock_recipient_without_tls_keeps_its_data(
         "INSERT INTO mine.t VALUES (7)",
     ):
         rows(recipient, statement)
-    source = find_live(endpoint_of(hidden)) if live else look(stored)
+    source = look(stored) if how == "stored" else find_live(endpoint_of(hidden), relay=how == "relayed")
     with serving(source, tmp_path) as donor:
         with pytest.raises(pymysql.MySQLError, match="3872"):
             take(recipient, donor.port, None, "REQUIRE NO SSL", settings=ALONE)

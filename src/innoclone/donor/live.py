@@ -135,18 +135,17 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
             server_number=ER_USER_LIMIT_REACHED,
             hint=f"on the server: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
         )
-    described, notes = describe_live(facts), tuple(facts.notes)
+    described, notes, encrypted = describe_live(facts), tuple(facts.notes), bool(facts.encrypted)
     if relay:
-        return RelayedServer(server, replace(described, increments=False), notes)
+        return RelayedServer(server, replace(described, increments=False), notes, encrypted)
     try:
         with Sql(server, read_timeout=60.0) as sql:
             files = DonorFiles.find(sql, datadir)
     except DonorFilesUnreadable as error:
         described = replace(described, increments=False)
-        return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"))
-    return LiveServer(
-        facts.reached(server), files, described, notes, Path(tempfile.gettempdir()), encrypted=bool(facts.encrypted)
-    )
+        return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"), encrypted)
+    reached, folder = facts.reached(server), Path(tempfile.gettempdir())
+    return LiveServer(reached, files, described, notes, folder, encrypted)
 
 
 def describe_live(facts: DonorFacts) -> Description:
