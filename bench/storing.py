@@ -38,7 +38,7 @@ STEPS = {"first": "first backup", "increment": "increment", "restore": "restore"
 HEADER = ["", "step", "s", "CPU s", "CPU s/GiB", "peak MiB", "MiB added"]
 # To reach, beside the better of the others where that is said.
 WALL, SPEED, SIZE, OVERHEAD, CPU, MEMORY = 0.5, 2.0, 1.0, 1.15, 5.0, 200.0
-LARGE = 5.0  # GiB; with more only these are measured, once
+LARGE = 5.0  # GiB; with more only these are measured
 LARGE_PROGRAMS = ("innoclone", "restic")
 LEAST_ROUNDS, SIZES = 3, (5, 20)  # of what is published
 COLOURS = {"innoclone": "#1b7f5c", "restic": "#c8792b", "borg": "#6b6ecf", "borg-16k": "#9c9ede"}
@@ -46,7 +46,7 @@ COLOURS = {"innoclone": "#1b7f5c", "restic": "#c8792b", "borg": "#6b6ecf", "borg
 
 @dataclass(frozen=True)
 class Row:
-    """One step of one program: seconds, and bytes of memory and of what the repository grew by."""
+    """One step of one program: seconds, and bytes of memory (0: not known) and of what the repository grew by."""
 
     program: str
     step: str
@@ -125,11 +125,11 @@ def _arguments() -> argparse.Namespace:
     listed = lambda text: text.split(",")  # noqa: E731 - as argparse wants it
     sizes = lambda text: sorted(map(float, text.split(",")))  # noqa: E731
     parser.add_argument("--sizes", type=sizes, default=[2.0], metavar="GIB,...", help="of data (default 2); with more"
-                        f" than {LARGE:g} only {' and '.join(LARGE_PROGRAMS)} are measured, and once")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=1)
+                        f" than {LARGE:g} only {' and '.join(LARGE_PROGRAMS)} are measured")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=1, help="of the smallest size (default 1)")
     parser.add_argument("--places", type=listed, default=["folder", "cached", "s3"],
-                        help="folder, cached (a folder, with the files in the page cache), s3; all by default; of a"
-                        " large size the folder only")  # fmt: skip
+                        help="folder, cached (a folder, with the files in the page cache), s3; all by default, but"
+                        " larger sizes in the folder only")  # fmt: skip
     parser.add_argument("--programs", type=listed, default=list(PROGRAMS), help="of " + ",".join(PROGRAMS))
     parser.add_argument(
         "--s3", choices=("moto", "localbucket"), default="localbucket",
@@ -150,7 +150,7 @@ def _measure_size(gib: float, work: Path, tables: list[Table], failed: Failures,
     clones = make_clones(provide_programs(print), work, gib)
     print(f"{clones.size >> 20} MiB each; {clones.pages} pages differ, {clones.compressed / 2**20:.1f} MiB compressed")
     for kind in options.places:
-        if gib > LARGE and kind != "folder":
+        if kind != "folder" and gib != options.sizes[0]:
             continue
         server = s3_server(options.s3, work / "s3" / "there") if kind == "s3" else nullcontext(0)
         with server as port:
@@ -166,7 +166,7 @@ def _measure_size(gib: float, work: Path, tables: list[Table], failed: Failures,
 def _measure(table: Table, failed: Failures, options: argparse.Namespace) -> None:
     """All programs, one after the other, round by round."""
     place, target = table.place, table.place.folder.parent.parent / "target"
-    for number in range(1 if table.gib > LARGE else options.rounds):
+    for number in range(options.rounds if table.gib == options.sizes[0] else 1):
         for program in options.programs:
             repository = f"{program}-{number}"
             commands = PROGRAMS[program](place.url(program, repository), table.clones, target)
@@ -174,6 +174,8 @@ def _measure(table: Table, failed: Failures, options: argparse.Namespace) -> Non
                 table.missing[program] = f"not measured with more than {LARGE:g} GiB"
             elif place.port and program.startswith("borg"):
                 table.missing[program] = "it has no S3"
+            elif place.port and program == "restic" and options.s3 == "localbucket":
+                table.missing[program] = "this server has no listing as it asks for; --s3 moto has"
             elif shutil.which(commands["init"][0]) is None:
                 table.missing[program] = "it is not installed (apt-get install restic borgbackup)"
             else:
@@ -199,7 +201,8 @@ def _player(
             finally:
                 shutil.rmtree(target, ignore_errors=True)
             now = _stored(place.folder)
-            rows.append(Row(program, step, cost.wall, cost.cpu, cost.memory, now - before))
+            is_shell = commands[step][0] == "sh"
+            rows.append(Row(program, step, cost.wall, cost.cpu, 0 if is_shell else cost.memory, now - before))
             before = now
             print(f"  {place.name}: {program}, {STEPS[step]}: {cost.wall:.2f} s, {cost.cpu:.2f} CPU s", flush=True)
         shutil.rmtree(repository, ignore_errors=True)  # in a folder that is all of it
@@ -232,7 +235,7 @@ def _cells(row: Row, clones: Clones) -> list[str]:
     gib = clones.size / 2**30
     return [
         row.program, STEPS[row.step], f"{row.wall:.2f}", f"{row.cpu:.2f}", f"{row.cpu / gib:.2f}",
-        f"{row.memory / 2**20:.0f}", added,
+        f"{row.memory / 2**20:.0f}" if row.memory else "", added,
     ]  # fmt: skip
 
 
@@ -258,7 +261,7 @@ def targets(table: Table) -> list[Target]:
         smallest = min((other.added for other in others if other.step == "first"), default=None)
         size = mine["first"].added / smallest if smallest else None
         found.append(Target("first backup, size / the smaller one's", SIZE, False, size))
-        over = mine["increment"].added / clones.compressed
+        over = mine["increment"].added / clones.compressed if clones.compressed else None
         found.append(Target("increment, size / changed pages compressed", OVERHEAD, False, over))
     return found
 
