@@ -36,6 +36,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.
 Grace = Annotated[
     float, typer.Option(metavar="HOURS", help="What is needed no more goes when it was marked so long ago; default 24.")
 ]
+VERSIONS = "a lifecycle rule of the bucket removes old ones"
 HEADINGS = ("snapshot", "made", "size", "added", "donor", "position", "booted")
 
 
@@ -94,7 +95,14 @@ def init(
     out = output.open()
     made = make_store(opening.access(url, out), encrypted=encryption, single_writer=single_writer)
     out.message(f"{made.address} is a store now, {'encrypted' if encryption else 'NOT encrypted'}")
-    out.result({"store": made.address, "id": made.id.hex(), "encrypted": encryption, "single_writer": single_writer})
+    if made.objects.keeps_versions:
+        out.warn(f"the bucket keeps versions: what 'forget' and 'prune' remove takes its room until {VERSIONS}")
+    out.result(
+        {
+            "store": made.address, "id": made.id.hex(), "encrypted": encryption, "single_writer": single_writer,
+            "keeps_versions": made.objects.keeps_versions,
+        }
+    )  # fmt: skip
     out.completed()
 
 
@@ -274,6 +282,9 @@ def _tell_pruned(found: Pruned, out: Output, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     out.message(f"{would}removed: {len(found.removed)} objects, {amount(found.removed_size)}")
     out.message(f"{would}marked: {len(found.marked)} objects, {amount(found.marked_size)}")
+    out.message(f"{would}left: {found.left} objects, {amount(found.left_size)}, what was marked among them")
+    if found.keeps_versions:
+        out.warn(f"the bucket keeps versions: what was removed takes its room until {VERSIONS}")
     for name in found.abandoned:
         out.message(f"a backup that began at {name.partition('-')[0]} and never ended was given up")
 
@@ -281,7 +292,8 @@ def _tell_pruned(found: Pruned, out: Output, *, dry_run: bool) -> None:
 def _pruned_fields(found: Pruned) -> dict[str, object]:
     return {
         "removed": len(found.removed), "removed_bytes": found.removed_size, "marked": len(found.marked),
-        "marked_bytes": found.marked_size, "abandoned": found.abandoned, "blocked": found.blocked or None,
+        "marked_bytes": found.marked_size, "left": found.left, "left_bytes": found.left_size,
+        "keeps_versions": found.keeps_versions, "abandoned": found.abandoned, "blocked": found.blocked or None,
     }  # fmt: skip
 
 
