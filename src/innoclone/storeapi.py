@@ -134,9 +134,10 @@ def store_list(store: StoreAccess, keep: Policy | None = None) -> StoreListing:
     return storecare.list_store(store, keep)
 
 
-def store_info(store: StoreAccess, snapshot: str = "latest") -> dict[str, Any]:
-    """All that a snapshot says of itself, its clone's manifest with it. Raises `StoreMissing`."""
-    return storecare.snapshot_info(store, snapshot)
+def store_info(store: StoreAccess, snapshot: str = "latest", *, packs: bool = False) -> dict[str, Any]:
+    """All that a snapshot says of itself, its clone's manifest with it; with ``packs`` also how much of them it needs,
+    for which their directories are read. Raises `StoreMissing`."""
+    return storecare.snapshot_info(store, snapshot, packs=packs)
 
 
 def store_verify(

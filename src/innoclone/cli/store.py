@@ -154,6 +154,9 @@ def _time(moment: float) -> str:
 def info(
     url: Annotated[str, typer.Argument(metavar="URL[@SNAPSHOT]", help="A snapshot; default the latest.")],
     *,
+    packs: Annotated[
+        bool, typer.Option("--packs", help="Also how much of its packs it needs: their directories are read.")
+    ] = False,
     opening: StoreArgs,
     output: OutputArgs,
 ) -> None:
@@ -163,7 +166,7 @@ def info(
 
     out = output.open()
     address, snapshot = split_snapshot(url)
-    found = snapshot_info(opening.access(address, out), snapshot)
+    found = snapshot_info(opening.access(address, out), snapshot, packs=packs)
     for name, value in found.items():
         if name not in ("manifest", "paths", "contents"):
             out.data(f"{name}: {value}")
