@@ -258,7 +258,7 @@ def store_keys(store: StoreAccess) -> list[KeyEntry]:
 
 def store_add_key(store: StoreAccess, *, key_file: Path | None = None, passphrase_file: Path | None = None) -> str:
     """Let another key open the store as well; its id. Raises `UsageError` where none is named."""
-    secret = secret_of(key_file, passphrase_file) if key_file or passphrase_file else None
+    secret = secret_of(key_file, passphrase_file, new=True) if key_file or passphrase_file else None
     if secret is None:
         raise UsageError("the new key is missing", hint="key_file or passphrase_file")
     return storecare.add_store_key(store, secret)

@@ -333,7 +333,7 @@ def add(
     out = output.open()
     if new_key_file is None and new_passphrase_file is None:
         raise UsageError("the new key is missing", hint="--new-key-file or --new-passphrase-file")
-    new = secret_of(new_key_file, new_passphrase_file)
+    new = secret_of(new_key_file, new_passphrase_file, new=True)
     assert new is not None
     for file in (new_key_file, new_passphrase_file):
         warn_if_open(file, out)

@@ -82,7 +82,9 @@ class Forgotten:
 
 def make_store(access: StoreAccess, *, encrypted: bool, single_writer: bool) -> Repository:
     """Raises what `init_store` does."""
-    return init_store(objects_of(access), secret_for(access), encrypted=encrypted, single_writer=single_writer)
+    return init_store(
+        objects_of(access), secret_for(access, new=True), encrypted=encrypted, single_writer=single_writer
+    )
 
 
 def list_store(access: StoreAccess, policy: Policy | None = None) -> StoreListing:
