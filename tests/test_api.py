@@ -178,7 +178,10 @@ def test_a_store_from_the_first_backup_to_the_last_key(donor: Server, small_clon
     live = innoclone.backup_server(dsn(donor), store, password=PASSWORD, compress="zstd")
     second = innoclone.backup(small_clone, store)
     assert (second.parent, second.changed) == (first.snapshot, 0)
-    assert innoclone.store_info(store, live.snapshot)["source"] == live.source
+    info = innoclone.store_info(store, live.snapshot, packs=True)
+    assert info["source"] == live.source
+    assert 0 < info["needed"] <= info["stored"]
+    assert info["thin_packs"] == 0
     assert innoclone.store_verify(store, read_data=True).read > 1
     result = innoclone.restore_snapshot(store, tmp_path / "new", snapshot=first.snapshot[:8], threads=2)
     assert result.files == first.files

@@ -462,6 +462,7 @@ class KeyringFailed(LocalFault):
     """A keyring that is needed is not there, can't be read, or has not the key that is wanted."""
 
     number, symbol, exit_status = 3185, "ER_CANNOT_FIND_KEY_IN_KEYRING", 15
+    resumable = True
     hint = "name the keyring file with --keyring"
 
 

@@ -134,9 +134,10 @@ def store_list(store: StoreAccess, keep: Policy | None = None) -> StoreListing:
     return storecare.list_store(store, keep)
 
 
-def store_info(store: StoreAccess, snapshot: str = "latest") -> dict[str, Any]:
-    """All that a snapshot says of itself, its clone's manifest with it. Raises `StoreMissing`."""
-    return storecare.snapshot_info(store, snapshot)
+def store_info(store: StoreAccess, snapshot: str = "latest", *, packs: bool = False) -> dict[str, Any]:
+    """All that a snapshot says of itself, its clone's manifest with it; with ``packs`` also how much of them it needs,
+    for which their directories are read. Raises `StoreMissing`."""
+    return storecare.snapshot_info(store, snapshot, packs=packs)
 
 
 def store_verify(
@@ -257,7 +258,7 @@ def store_keys(store: StoreAccess) -> list[KeyEntry]:
 
 def store_add_key(store: StoreAccess, *, key_file: Path | None = None, passphrase_file: Path | None = None) -> str:
     """Let another key open the store as well; its id. Raises `UsageError` where none is named."""
-    secret = secret_of(key_file, passphrase_file) if key_file or passphrase_file else None
+    secret = secret_of(key_file, passphrase_file, new=True) if key_file or passphrase_file else None
     if secret is None:
         raise UsageError("the new key is missing", hint="key_file or passphrase_file")
     return storecare.add_store_key(store, secret)

@@ -368,3 +368,25 @@ def test_verify_compares_tables_where_the_command_names_a_server(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["compared"] is compared
     assert bool(told["not_compared"]) is ("tables not compared" in told["verdict"]) is not compared
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("clone mysql://a@b s3://c/d", "innoclone backup"),
+        ("clone --via ssh://h s3://c/d here", "innoclone restore"),
+        ("clone --to s3://c/d --generations 2", "innoclone backup"),
+        ("local --to s3://c/d --generations 2", "innoclone backup"),
+        ("restore clone s3://c/d", "a restore makes a directory"),
+        ("list s3://c/d", "innoclone store list"),
+        ("boot s3://c/d", "innoclone restore"),
+    ],
+)
+def test_a_store_where_a_directory_is_meant(innoclone_here, tmp_path, monkeypatch, command, advice):
+    """It is never taken for a path: a directory s3:/c/d would be made."""
+    monkeypatch.chdir(tmp_path)
+    done = innoclone_here(*command.split())
+    assert "store" in done.stderr
+    assert advice in done.stderr
+    assert done.returncode == errors.UsageError.exit_status
+    assert not (tmp_path / "s3:").exists()

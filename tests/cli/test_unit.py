@@ -96,6 +96,11 @@ def test_what_is_printed(config: Path) -> None:
         (["local", "/x\ny"], "line breaks"),
         (["--on-calendar= ", "local", "/x"], "--on-calendar needs a time"),
         ([], "missing argument"),
+        (["store"], "no unit can be made for store"),
+        (["store", "init", "file:///x"], "no unit can be made for store init"),
+        (["store", "forget", "file:///x", "--keep-daily=x"], "is not a valid"),
+        (["store", "forget", "file:///x", "--key-file=x"], "no absolute path"),
+        (["backup", "s3://b/x", "--store-option=aws_secret_access_key=secret"], "a store's credentials"),
     ],
 )
 def test_what_would_fail_in_the_night_is_refused_now(words: list[str], says: str, tmp_path: Path) -> None:
@@ -104,6 +109,19 @@ def test_what_would_fail_in_the_night_is_refused_now(words: list[str], says: str
     assert says in done.stderr
     assert "secret" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_care_of_a_store() -> None:
+    """A backup into it, and what is forgotten afterwards, each by its own clock."""
+    for words, name in (
+        (["backup", "/srv/mysql/latest", "s3://b/x", "--key-file=/etc/key"], "innoclone-store"),
+        (["store", "forget", "s3://b/x", "--key-file=/etc/key", "--keep-daily=7", "--prune"], "innoclone-forget"),
+    ):
+        done = unit(*words)
+        assert done.returncode == 0, done.stderr
+        service, timer = done.stdout.split(f"# ---- /etc/systemd/system/{name}.timer\n")
+        assert setting(service, "ExecStart").endswith(" ".join(words))
+        assert " ".join(words[:2]) in setting(timer, "Description") or words[0] == "backup"
 
 
 def test_quoting() -> None:
@@ -121,7 +139,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 
     for user in ("mysql", "root"):
         words = ["local", "--to=/backup/100 % $of 'it'", "--generations=7"]
-        names = nightly("nightly", words, calendar="*-*-* 02:30:00", user=user, made="a test")
+        names = nightly("nightly", words, what=words[0], calendar="*-*-* 02:30:00", user=user, made="a test")
         for name, text in names.items():
             (tmp_path / name).write_text(text)
         assert complaints() == ""

@@ -208,7 +208,9 @@ def test_generations_have_one_key_each_in_a_file_of_its_own(hidden: Server, prog
 def test_restored_with_a_keyring_of_its_own(hidden: Server, programs: Programs, tmp_path: Path) -> None:
     clone(CloneOptions(endpoint_of(hidden), tmp_path / "clone"))
     before = keyring_of(tmp_path / "clone")
-    restore(RestoreOptions(tmp_path / "clone", tmp_path / "restored", mysqld_check=True))
+    result = restore(RestoreOptions(tmp_path / "clone", tmp_path / "restored", mysqld_check=True))
+    logs = {"innodb_redo_log_encrypt": "ON", "innodb_undo_log_encrypt": "ON"}
+    assert result.settings.items() >= logs.items()
     own = keyring_of(tmp_path / "restored")
     assert own.path.parent == tmp_path / "restored.keyring"
     assert own.path.read_bytes() == before.path.read_bytes()

@@ -13,10 +13,8 @@ from unittest import mock
 import pytest
 
 import innoclone
-from encrypted import (
-    encrypted_donor,
-    keyring_of,
-)
+from clones import rows
+from encrypted import encrypted_donor, keyring_file, keyring_of
 from innoclone.commands.boot import boot
 from innoclone.commands.clone import clone
 from innoclone.commands.generations import add_generation
@@ -45,6 +43,9 @@ from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
+from innoclone.receive import finish
+from innoclone.records.status import CloneStatus
+from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
 from innoclone.sinks.directory import Target
 from innoclone.transport.endpoint import Endpoint
@@ -230,3 +231,48 @@ def test_a_keyring_of_a_generation_whose_removal_was_cut_short(hidden: Server, t
     third = add_generation(options).directory
     assert not first.exists()
     assert {*ring.parent.iterdir()} == {keyring_of(second).path, keyring_of(third).path}
+
+
+def test_one_that_was_taken_away_while_the_clone_was_made(hidden: Server, tmp_path: Path) -> None:
+    """The clone would be lost, and nobody told so; when it is back, what was copied is there."""
+    mine, directory = tmp_path / "mine", tmp_path / "clone"
+    options = CloneOptions(endpoint_of(hidden), directory, keyring=mine)
+    with (
+        mock.patch.object(finish, "check_sealed", side_effect=lambda _: mine.rename(tmp_path / "away")),
+        pytest.raises(KeyringFailed, match="mine is not there"),
+    ):
+        clone(options)
+    (tmp_path / "away").rename(mine)
+    status = CloneStatus()
+    clone(options, status=status)
+    assert any("going on with the clone" in note for note in status.notes), status.notes
+    assert boot(BootOptions(directory)).position.gtid_executed
+
+
+def test_a_copy_that_follows_the_donor_has_a_keyring_of_its_own(
+    hidden: Server, make_server: ServerFactory, tmp_path: Path
+) -> None:
+    """It makes master keys as the donor does, and would write them, and forget what others wrote, into the clone's;
+    also where nothing was encrypted when the clone was made. Without any that is no difference of the data."""
+    plain = make_server(keyring=Keyring(tmp_path / "plain.keys", read_only=False))
+    for name, donor in (("hidden", hidden), ("plain", plain)):
+        directory = tmp_path / name
+        local(LocalOptions(endpoint_of(donor), directory))
+        boot(BootOptions(directory))
+        ring = keyring_file(directory)
+        before = None if ring is None else ring.read_bytes()
+        rows(donor, "ALTER INSTANCE ROTATE INNODB MASTER KEY")
+        rows(donor, "CREATE DATABASE later")
+        rows(donor, "CREATE TABLE later.secret (id INT PRIMARY KEY) ENCRYPTION='Y'")
+        rows(donor, "INSERT INTO later.secret VALUES (1)")
+        report = verify(VerifyOptions(directory, against=endpoint_of(donor)))
+        assert report.position
+        assert not report.findings()
+        assert (None if ring is None else ring.read_bytes()) == before
+    assert ring is None, "nothing was encrypted"
+    with mock.patch("innoclone.commands.verify.has_keyring", return_value=False):
+        status = CloneStatus()
+        assert not verify(VerifyOptions(directory, against=endpoint_of(donor)), status=status).position
+    assert any("the clone has no keyring: 3185" in note for note in status.notes)
+    assert not [*tmp_path.glob("*.verify-*")]
+    rows(hidden, "DROP DATABASE later")

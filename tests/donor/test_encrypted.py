@@ -53,6 +53,26 @@ def stored(hidden: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.parametrize("how", ["stored", "shared", "relayed"])
+def test_a_stock_recipient_without_tls_keeps_its_data(
+    hidden: Server, stored: Path, make_server: ServerFactory, tmp_path: Path, how: str
+) -> None:
+    """It would have dropped them on the answer to COM_INIT. A running server isn't asked for a snapshot."""
+    recipient = make_server(keyring=Keyring(tmp_path / "recipients", read_only=False))
+    for statement in (
+        "CREATE DATABASE mine",
+        "CREATE TABLE mine.t (a INT PRIMARY KEY)",
+        "INSERT INTO mine.t VALUES (7)",
+    ):
+        rows(recipient, statement)
+    source = look(stored) if how == "stored" else find_live(endpoint_of(hidden), relay=how == "relayed")
+    with serving(source, tmp_path) as donor:
+        with pytest.raises(pymysql.MySQLError, match="3872"):
+            take(recipient, donor.port, None, "REQUIRE NO SSL", settings=ALONE)
+        assert not isinstance(source, LiveServer) or source.snapshots == []
+    assert rows(recipient, "SELECT a FROM mine.t") == [(7,)]
+
+
 @pytest.mark.parametrize("recovered", [False, True])
 def test_a_stock_recipient(
     hidden: Server, stored: Path, programs: Programs, make_server: ServerFactory, tmp_path: Path, recovered: bool

@@ -88,7 +88,7 @@ def test_three_share_a_snapshot_under_load_and_ddl(
 
 def raw(port: int) -> Upstream:
     """A recipient that can be told each step."""
-    return Upstream(endpoint(port), Wish(False, 0), threading.Event())
+    return Upstream(endpoint(port), Wish(False, 0, tls=False), threading.Event())
 
 
 def follow(recipient: Upstream, folder: Path) -> threading.Thread:
@@ -291,7 +291,7 @@ def test_the_server_is_let_go_when_all_have_gone(
         recipient.begin()
         recipient.abandon(Interrupted("by its user"))
         until(lambda: donor.courses == [])
-        other = Upstream(endpoint_of(small_donor), Wish(False, 0), threading.Event())
+        other = Upstream(endpoint_of(small_donor), Wish(False, 0, tls=False), threading.Event())
         until(lambda: not donor.source.snapshots)
         other.begin()
         other.abandon(Interrupted("that was all"))

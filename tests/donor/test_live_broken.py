@@ -39,7 +39,7 @@ def test_cut(when: str, count: int, programs: Programs, small_donor: Server, rec
     expected, target = checksums(small_donor), tmp_path / "taken"
     limits = Limits(data=20) if when == "files" else Limits()
     with serving(find_live(endpoint_of(small_donor)), tmp_path, limits=limits) as donor, Proxy(donor.port) as proxy:
-        other = Upstream(endpoint(donor.port), Wish(False, 0), threading.Event())
+        other = Upstream(endpoint(donor.port), Wish(False, 0, tls=False), threading.Event())
         other.begin()
         taking = Taking(recipient, proxy.port, target, count)
         taker = taking.course(donor)

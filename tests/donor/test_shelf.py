@@ -50,7 +50,9 @@ def test_it_stays_until_a_clone_has_begun(small_clone: Path, monkeypatch: pytest
     shelf = Shelf("slow", lambda: cast(Source, slow))
     begun: list[Given] = []
     thread = threading.Thread(
-        target=lambda: begun.append(shelf.begin(Wish(block_ddl=True, ddl_timeout=300), lambda it: it, lambda: False))
+        target=lambda: begun.append(
+            shelf.begin(Wish(block_ddl=True, ddl_timeout=300, tls=False), lambda it: it, lambda: False)
+        )
     )
     thread.start()
     assert slow.waits.wait(PATIENCE)

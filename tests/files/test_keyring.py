@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import stat
 import threading
 from pathlib import Path
@@ -154,6 +155,25 @@ def test_that_of_a_clone_that_goes_on(tmp_path: Path) -> None:
         again.take(old, key(2).name)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"{", serialize_keyring(key(2)), serialize_keyring(key(1, OTHER))])
+def test_one_that_is_gone_or_another_at_the_end(tmp_path: Path, content: bytes | None) -> None:
+    mine = ring(tmp_path / "mine", key(1))
+    used = CloneKeyring(tmp_path / "home", file=mine)
+    assert used.master() == key(1)
+    used.prove()
+    ring(mine, key(1), key(2))  # a server has added one
+    used.prove()
+    mine.unlink()
+    if content is not None:
+        mine.write_bytes(content)
+    with pytest.raises(KeyringFailed) as caught:
+        used.prove()
+    assert "while the clone was made" in caught.value.advice
+    mine.write_bytes(serialize_keyring(MasterKey(UUID, 1, bytes(32))))
+    with pytest.raises(KeyringFailed, match="is another key by now"):
+        used.prove()
+
+
 def test_one_of_the_users(tmp_path: Path) -> None:
     mine = ring(tmp_path / "mine", key(2), key(10), key(9))
     content = mine.read_bytes()
@@ -219,6 +239,48 @@ def test_a_copy(tmp_path: Path) -> None:
     assert [*(tmp_path / "home").iterdir()] == [copy.path]
 
 
+def killed_in(step: str, home: Path, generation: Path | None = None) -> None:
+    """Have a process make a keyring and be killed when it comes to a function of the module, or of `os`."""
+    if (child := os.fork()) == 0:
+        try:
+            owner = keyring if hasattr(keyring, step) else CloneKeyring if hasattr(CloneKeyring, step) else os
+            setattr(owner, step, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            CloneKeyring(home, generation=generation).master()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("step", ["write_all", "_note", "link"])
+def test_nothing_is_left_of_one_whose_maker_was_killed(tmp_path: Path, step: str) -> None:
+    fd, beside = keyring._nameless(tmp_path / "x")
+    os.close(fd)
+    if beside is not None:
+        pytest.skip("no file without a name here")
+    killed_in(step, tmp_path / "home")
+    assert [*(tmp_path / "home").iterdir()] == []
+
+
+def test_where_a_file_must_have_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process left is known by the generation's note, as soon as that is written."""
+    monkeypatch.setattr(keyring, "_DESCRIPTORS", str(tmp_path / "nothing"))
+    generation = tmp_path / "series" / "2026-01-01T00-00-00Z"
+    (generation / "#innoclone").mkdir(parents=True)
+    home = keyring_home(generation.parent)
+    killed_in("link", home, generation)
+    [left] = home.iterdir()
+    assert mode(left) == 0o600
+    noted = noted_keyring(generation)
+    assert noted is not None
+    assert (noted.beside, noted.path.exists()) == (left, False)
+    assert noted.remove()
+    made = CloneKeyring(home, generation=generation)
+    master = made.master()
+    assert made.path is not None
+    assert [*home.iterdir()] == [made.path]
+    assert read_keyring(made.path) == {master.name: master}
+
+
 @pytest.mark.parametrize("how", ["master", "copy"])
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     def full(*_: object) -> None:
@@ -279,7 +341,6 @@ def test_what_an_unfinished_generation_tells_of_its_own(tmp_path: Path) -> None:
     assert noted.path == made.path
     shutil.copytree(generation, copy := generation.with_name("copy"))
     assert noted_keyring(copy) is None
-    os.link(noted.path, noted.beside)  # as it is for a moment
     assert noted.remove()
     assert not [*home.iterdir()]
     assert not noted.remove()

@@ -58,6 +58,29 @@ def test_left_behind(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-copy", "a-link", "a-other", "a-user"]
 
 
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from innoclone.files.scratch import scratch_folder
+with scratch_folder(Path(sys.argv[1]), "a-", []) as folder:
+    for number in range(8):
+        (folder / f"file{number}").write_text("x")
+    (folder / "data").mkdir()
+    rmtree = shutil.rmtree
+    shutil.rmtree = lambda path, **how: os.kill(os.getpid(), 9) if path.name == "data" else rmtree(path, **how)
+"""
+
+
+def test_killed_while_it_was_removed(tmp_path: Path) -> None:
+    """What is left is still known to be ours."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    [left] = tmp_path.iterdir()
+    assert (left / NOTE).exists()
+    with scratch_folder(tmp_path, "a-", []):
+        assert not left.exists()
+
+
 def test_a_folder_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made of it, as mappings are, has absolute paths."""
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,7 @@ class MemoryObjects:
     """A store as it ought to be, with a clock that is set by hand."""
 
     address = "memory://test"
+    keeps_versions = False
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, float]] = {}
@@ -64,7 +65,7 @@ class FaultyObjects:
 
     def __init__(self, objects: Objects, fault: Callable[[str, str], None]) -> None:
         self.objects, self._fault = objects, fault
-        self.address = objects.address
+        self.address, self.keeps_versions = objects.address, objects.keeps_versions
 
     def create(self, name: str, data: bytes | bytearray) -> None:
         self._fault("create", name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from innoclone.errors import StoreDamaged
+from innoclone.store.care import forget, prune
 from innoclone.store.contents import Contents, StoredFile, read_contents, write_contents
 from innoclone.store.known import Known
 from innoclone.store.maps import pack_of
@@ -23,8 +26,8 @@ changes = st.lists(st.tuples(st.integers(0, 40), st.sampled_from((b"\0", b"a", b
 sizes = st.integers(0, 41 * UNIT)
 
 
-def stored(repository: Repository, data: bytes) -> Snapshot:
-    """Put one file into a store, beside its newest snapshot."""
+def stored(repository: Repository, data: bytes, thin: int | None = None) -> Snapshot:
+    """Put one file into a store, beside its newest snapshot, without those of its packs that ``thin`` has bits of."""
     run, parent = begin_run(repository, "donor")
     with run:
         known = earlier = None
@@ -34,7 +37,8 @@ def stored(repository: Repository, data: bytes) -> Snapshot:
             packs = before.packs
             known = Known(before, PackReader(repository, packs))
             earlier = known.file("t.ibd", 7)
-        table = PackTable(packs)
+        left = frozenset(place for place in range(len(packs)) if (thin or 0) >> place & 1)
+        table = PackTable(packs, known.thin_packs() if known and thin is None else left)
 
         def send(place: int, pack: Pack, body: bytearray) -> None:
             repository.objects.create(pack.name, body)
@@ -52,6 +56,7 @@ def stored(repository: Repository, data: bytes) -> Snapshot:
         contents = Contents({"format": 1}, [("mysql", 0o750)], [file], [table.written(place) for place in places])
         fields = {"contents": write_contents(repository.objects, run.sealer, run.id, contents)}
         run.commit(fields | {"donor": {"uuid": "donor"}, "changed": writer.changed})
+    assert not {packs[place] for place in left} & set(contents.packs)
     return snapshots_of(repository)[-1]
 
 
@@ -76,17 +81,17 @@ def read(repository: Repository, snapshot: Snapshot) -> bytes:
     return bytes(found[: file.size])
 
 
-@given(st.lists(st.tuples(sizes, changes), min_size=1, max_size=7))
-def test_each_generation_is_what_it_was(generations: list[tuple[int, list[tuple[int, bytes]]]]) -> None:
+@given(st.lists(st.tuples(sizes, changes, st.integers(0, 255)), min_size=1, max_size=7))
+def test_each_generation_is_what_it_was(generations: list[tuple[int, list[tuple[int, bytes]], int]]) -> None:
     repository = memory_store(encrypted=False)
     data, kept = b"", []
-    for size, changed in generations:
+    for size, changed, thin in generations:
         data = data[:size] + bytes(size - len(data[:size]))
         for unit, letter in changed:
             start, end = unit * UNIT, min(size, (unit + 1) * UNIT)
             if start < end:
                 data = data[:start] + letter * (end - start) + data[end:]
-        kept.append((stored(repository, data), data))
+        kept.append((stored(repository, data, thin), data))
     for snapshot, expected in kept:
         assert read(repository, snapshot) == expected
 
@@ -102,6 +107,41 @@ def test_little_is_written_where_little_changed() -> None:
     assert stored(repository, bytes(data)).fields["changed"] == BLOCK
     newest = stored(repository, bytes(data))
     assert newest.fields["changed"] == 0
+    assert read(repository, newest) == data
+
+
+def test_a_pack_of_which_little_is_needed_is_left() -> None:
+    """What is still needed of it is written anew, so that it can go; a block that hasn't changed isn't said to have."""
+    repository = memory_store()
+    data = bytearray(b"".join(number.to_bytes(2, "big") * (BLOCK // 2) for number in range(64)))
+    first = stored(repository, bytes(data))
+    [pack] = first.packs(repository)
+    for generation in range(1, 28):
+        start = 2 * generation * BLOCK
+        data[start : start + 2 * BLOCK] = bytes([generation]) * (2 * BLOCK)
+        newest = stored(repository, bytes(data))
+        assert newest.fields["changed"] == 2 * BLOCK
+        assert (pack in newest.packs(repository)) == (generation < 27)  # 10 of 64 are needed then
+    forget(repository, snapshots_of(repository)[:-1])
+    assert pack.name in prune(repository, grace=0).removed
+    assert read(repository, newest) == data
+
+
+def test_overlays_are_left_too() -> None:
+    """Only what is still seen of them is written anew."""
+    repository = memory_store()
+    data = bytearray(os.urandom(20 * BLOCK))
+    stored(repository, bytes(data))
+    for number in range(10):
+        data[number * BLOCK : number * BLOCK + 2 * UNIT] = os.urandom(2 * UNIT)
+    [_, overlays] = stored(repository, bytes(data)).packs(repository)
+    for number in range(9):
+        data[number * BLOCK : (number + 1) * BLOCK] = os.urandom(BLOCK)
+    assert overlays in stored(repository, bytes(data)).packs(repository)
+    data[9 * BLOCK] ^= 0xFF  # one of the two units, so the other one moves
+    newest = stored(repository, bytes(data))
+    assert newest.fields["changed"] == UNIT
+    assert overlays not in newest.packs(repository)
     assert read(repository, newest) == data
 
 

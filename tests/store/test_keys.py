@@ -111,6 +111,15 @@ def test_where_a_secret_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for named in ((key, words), (short, None), (None, short), (tmp_path / "none", None)):
         with pytest.raises(UsageError):
             secret_of(*named)
+    with pytest.raises(UsageError, match="No such file") as caught:
+        secret_of(tmp_path / "no key", None, new=True)
+    assert f">'{tmp_path / 'no key'}')" in caught.value.advice
+    with pytest.raises(UsageError, match="No such file") as caught:  # a new one wouldn't open what is there
+        secret_of(tmp_path / "no key", None)
+    assert "urandom" not in caught.value.advice
+    with pytest.raises(UsageError, match="too short") as caught:  # it may be a passphrase: nobody shall write over it
+        secret_of(short, None, new=True)
+    assert str(short) not in caught.value.advice
 
 
 @pytest.mark.parametrize("master", [bytes(32), None])

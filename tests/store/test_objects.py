@@ -27,7 +27,7 @@ from innoclone.store.care import prune
 from innoclone.store.folder import FolderObjects
 from innoclone.store.objects import AlreadyThere, Entry, Gone, Objects
 from innoclone.store.persistent import Persistent
-from innoclone.store.repository import init_store
+from innoclone.store.repository import init_store, open_store
 from stores import SECRET, FaultyObjects, MemoryObjects, S3Server, unavailable
 
 
@@ -294,3 +294,21 @@ def test_a_bucket_that_keeps_versions(s3: S3Server) -> None:
             objects.create("a/1", b"y")
         objects.delete(["a/1", "a/none"])
         assert list(objects.list("a")) == []
+
+
+@pytest.mark.parametrize(("bucket", "status"), [("keeping", "Enabled"), ("no-more", "Suspended"), ("plain", "")])
+def test_whether_a_bucket_keeps_versions_is_told(s3: S3Server, bucket: str, status: str) -> None:
+    """By `init_store` and `prune`: what they remove is hidden there, and its room is not free."""
+    client = s3.client()
+    client.create_bucket(Bucket=bucket)
+    if status:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+    objects = Persistent(objects_at(f"s3://{bucket}/x", s3.options))
+    made = init_store(objects, None, encrypted=False, single_writer=False)
+    assert made.objects.keeps_versions == (status == "Enabled")
+    made.objects.create(f"data/{'a' * 32}/000000", b"nobody's")
+    opened = open_store(Persistent(objects_at(f"s3://{bucket}/x", s3.options)), None)
+    pruned = prune(opened, grace=0)
+    assert (len(pruned.removed), pruned.left, pruned.keeps_versions) == (1, 0, status == "Enabled")
+    versions = client.list_object_versions(Bucket=bucket, Prefix="x/data").get("Versions", [])
+    assert len(versions) == (status == "Enabled")  # what is told of it is so

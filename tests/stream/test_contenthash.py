@@ -25,3 +25,23 @@ def test_pages() -> None:
     block = memoryview(bytes(4096) + b"x" * 4096 + bytes(100))
     assert hashing.of_pages(block, 4096) == b"".join(map(hashing.of, (block[:4096], block[4096:8192], block[8192:])))
     assert len(hashing.of_pages(block, 4096)) == 3 * HASH
+
+
+def test_a_block_is_told_by_its_pages() -> None:
+    one, other = ContentHash(bytes(KEY)), ContentHash(new_key())
+    pages = bytes(range(64)) * HASH
+    assert len(one.of_block(pages)) == HASH
+    assert one.of_block(pages) != other.of_block(pages)
+    assert one.of_block(pages) == ContentHash(bytes(KEY)).of_block(pages)
+    swapped = pages[HASH : 2 * HASH] + pages[:HASH] + pages[2 * HASH :]
+    assert one.of_block(swapped) != one.of_block(pages)
+
+
+def test_words_that_move_between_pages_are_seen() -> None:
+    """What GMAC over GMACs would not see: with one key both are one polynomial, and the two changes cancel out."""
+    hashing, page = ContentHash(new_key()), 4096
+    first, second = bytearray(page), bytearray(page)
+    moved = (bytearray(page), bytearray(page))
+    first[-HASH:] = moved[1][-2 * HASH : -HASH] = b"w" * HASH
+    before = hashing.of_block(hashing.of_pages(memoryview(first + second), page))
+    assert hashing.of_block(hashing.of_pages(memoryview(moved[0] + moved[1]), page)) != before

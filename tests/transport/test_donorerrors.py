@@ -19,7 +19,7 @@ from innoclone.errors import (
     RedoDisabled,
     VersionUnsupported,
 )
-from innoclone.transport.donorerrors import from_donor, passed_on
+from innoclone.transport.donorerrors import RESTORES, from_donor, passed_on
 
 KNOWN = {
     1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
@@ -46,6 +46,11 @@ def test_numbers_that_have_a_class(number):
 def test_an_internal_error_is_known_by_its_words(text, kind):
     assert type(from_donor(1815, text)) is kind
     assert type(from_donor(1816, text)) is DonorError, "only with that number"
+
+
+def test_a_donor_that_still_restores_what_it_serves():
+    assert "other clone" in from_donor(3634, "Too many concurrent clone operations").advice
+    assert "when that is done" in from_donor(3634, f"s3://x@latest{RESTORES}12 bytes are there").advice
 
 
 def test_any_other_keeps_its_number():

@@ -66,8 +66,8 @@ def test_too_many_blocks_are_not_compared(count: int) -> None:
 
 def test_another_version_or_engine_is_refused() -> None:
     whole = JOIN.serialize()
-    with pytest.raises(ProtocolError, match="version 2"):
-        parse_comparison(whole[:1] + b"\x02" + whole[2:])
+    with pytest.raises(ProtocolError, match="version 1"):
+        parse_comparison(whole[:1] + b"\x01" + whole[2:])
     with pytest.raises(ProtocolError, match="storage engine 9"):
         parse_comparison(whole[: 2 + KEY] + b"\x09" + whole[3 + KEY :])
 

@@ -19,14 +19,14 @@ import typer
 from innoclone.dataclass import dataclass
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
-from innoclone.settings.dsn import is_dsn
+from innoclone.settings.dsn import INTO_STORE, is_dsn, refuse_store
 from innoclone.settings.option_files import Files
 from innoclone.settings.options import CONNECTION_OPTIONS, SWITCHES, Sources, find_settings, resolve
 from innoclone.transport.endpoint import Endpoint
 
 __all__ = [
     "CONNECTION", "OPTION_FILES", "OUTPUT", "AccountArgs", "ConnectionArgs", "FileArgs", "OutputArgs", "expand",
-    "forget_sources", "parse_size", "split_targets",
+    "forget_sources", "parse_size", "refuse_address", "split_targets",
 ]  # fmt: skip
 
 CONNECTION = "Connection"
@@ -245,9 +245,24 @@ def split_targets(targets: Sequence[str], *, most: int = 1) -> tuple[str | None,
     """The DSN, if there is one among a command's arguments, and the directories. Raises UsageError."""
     servers = [word for word in targets if is_dsn(word)]
     directories = [Path(word).absolute() for word in targets if not is_dsn(word)]
+    for word in servers:
+        refuse_store(word, "this takes a server and a directory, and no store", hint=INTO_STORE)
     if len(servers) > 1 or len(directories) > most:
         raise UsageError("too many arguments", hint="a DSN starts with mysql://")
     return (servers[0] if servers else None), directories
+
+
+def refuse_address(
+    directory: Path, *, hint: str = "innoclone restore URL DIRECTORY makes one of a snapshot"
+) -> None:  # fmt: skip
+    """Where only a directory will do: a server runs on it, or something is made there. Raises UsageError."""
+    scheme, separator, rest = str(directory).partition(":/")
+    if not separator:
+        return
+    from innoclone.store.address import is_address
+
+    if is_address(f"{scheme}://{rest}") and not directory.exists():
+        raise UsageError(f"{scheme}://{rest.lstrip('/')} is a store, and this needs a directory", hint=hint)
 
 
 def parse_size(text: str) -> int:

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.arguments import FileArgs, OutputArgs, expand
+from innoclone.cli.arguments import FileArgs, OutputArgs, expand, refuse_address
 from innoclone.cli.result import result_fields, result_table
-from innoclone.cli.storeargs import refuse_address
 from innoclone.commands.options import BootOptions
 from innoclone.records.status import CloneStatus
 

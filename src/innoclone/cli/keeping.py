@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.arguments import split_targets
+from innoclone.cli.arguments import refuse_address, split_targets
 from innoclone.cli.copying import COPY
 from innoclone.dataclass import dataclass
 from innoclone.errors import CloneError, GenerationKept, UsageError
 from innoclone.records.retention import Policy, Span
+from innoclone.settings.dsn import INTO_STORE
 
 __all__ = ["KEEP", "FullCopies", "KeepArgs", "KeepBase", "To", "refuse_kept", "split_kept"]
 
@@ -78,6 +79,8 @@ def split_kept(
 ) -> tuple[str | None, list[Path]]:
     """The DSN, if there is one, and the directory, if it isn't a folder that is cloned to. Raises UsageError."""
     dsn, directories = split_targets(targets or [])
+    if to is not None:
+        refuse_address(to, hint=INTO_STORE)
     if bool(policy) != (to is not None):
         raise UsageError(
             "--to goes together with --generations or a --keep rule",

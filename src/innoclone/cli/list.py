@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from innoclone.cli.arguments import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand, refuse_address
 from innoclone.cli.keeping import KeepArgs
 
 __all__ = ["list"]
@@ -29,6 +29,7 @@ def list(
     from innoclone.commands.listing import list_clones
 
     out = output.open()
+    refuse_address(folder, hint="innoclone store list URL shows the snapshots in it")
     found = list_clones(folder.absolute(), keeping.policy)
     for line in listing_lines(found):
         out.data(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from innoclone.cli.arguments import OutputArgs, expand
+from innoclone.cli.arguments import OutputArgs, expand, refuse_address
 from innoclone.cli.copying import parse_copy_methods, parse_map_path
 from innoclone.cli.result import result_fields, result_table
 from innoclone.cli.storeargs import STORE, StoreArgs
@@ -126,6 +126,7 @@ def restore(
 
     out = output.open()
     status = CloneStatus()
+    refuse_address(target, hint="a restore makes a directory; nothing copies one store to another")
     if is_address(clone):
         result = _from_store(clone, target, how, delta, store, status, out)
     else:

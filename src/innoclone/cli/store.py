@@ -36,6 +36,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.
 Grace = Annotated[
     float, typer.Option(metavar="HOURS", help="What is needed no more goes when it was marked so long ago; default 24.")
 ]
+VERSIONS = "a lifecycle rule of the bucket removes old ones"
 HEADINGS = ("snapshot", "made", "size", "added", "donor", "position", "booted")
 
 
@@ -94,7 +95,14 @@ def init(
     out = output.open()
     made = make_store(opening.access(url, out), encrypted=encryption, single_writer=single_writer)
     out.message(f"{made.address} is a store now, {'encrypted' if encryption else 'NOT encrypted'}")
-    out.result({"store": made.address, "id": made.id.hex(), "encrypted": encryption, "single_writer": single_writer})
+    if made.objects.keeps_versions:
+        out.warn(f"the bucket keeps versions: what 'forget' and 'prune' remove takes its room until {VERSIONS}")
+    out.result(
+        {
+            "store": made.address, "id": made.id.hex(), "encrypted": encryption, "single_writer": single_writer,
+            "keeps_versions": made.objects.keeps_versions,
+        }
+    )  # fmt: skip
     out.completed()
 
 
@@ -146,6 +154,9 @@ def _time(moment: float) -> str:
 def info(
     url: Annotated[str, typer.Argument(metavar="URL[@SNAPSHOT]", help="A snapshot; default the latest.")],
     *,
+    packs: Annotated[
+        bool, typer.Option("--packs", help="Also how much of its packs it needs: their directories are read.")
+    ] = False,
     opening: StoreArgs,
     output: OutputArgs,
 ) -> None:
@@ -155,7 +166,7 @@ def info(
 
     out = output.open()
     address, snapshot = split_snapshot(url)
-    found = snapshot_info(opening.access(address, out), snapshot)
+    found = snapshot_info(opening.access(address, out), snapshot, packs=packs)
     for name, value in found.items():
         if name not in ("manifest", "paths", "contents"):
             out.data(f"{name}: {value}")
@@ -274,6 +285,9 @@ def _tell_pruned(found: Pruned, out: Output, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     out.message(f"{would}removed: {len(found.removed)} objects, {amount(found.removed_size)}")
     out.message(f"{would}marked: {len(found.marked)} objects, {amount(found.marked_size)}")
+    out.message(f"{would}left: {found.left} objects, {amount(found.left_size)}, what was marked among them")
+    if found.keeps_versions:
+        out.warn(f"the bucket keeps versions: what was removed takes its room until {VERSIONS}")
     for name in found.abandoned:
         out.message(f"a backup that began at {name.partition('-')[0]} and never ended was given up")
 
@@ -281,7 +295,8 @@ def _tell_pruned(found: Pruned, out: Output, *, dry_run: bool) -> None:
 def _pruned_fields(found: Pruned) -> dict[str, object]:
     return {
         "removed": len(found.removed), "removed_bytes": found.removed_size, "marked": len(found.marked),
-        "marked_bytes": found.marked_size, "abandoned": found.abandoned, "blocked": found.blocked or None,
+        "marked_bytes": found.marked_size, "left": found.left, "left_bytes": found.left_size,
+        "keeps_versions": found.keeps_versions, "abandoned": found.abandoned, "blocked": found.blocked or None,
     }  # fmt: skip
 
 
@@ -318,7 +333,7 @@ def add(
     out = output.open()
     if new_key_file is None and new_passphrase_file is None:
         raise UsageError("the new key is missing", hint="--new-key-file or --new-passphrase-file")
-    new = secret_of(new_key_file, new_passphrase_file)
+    new = secret_of(new_key_file, new_passphrase_file, new=True)
     assert new is not None
     for file in (new_key_file, new_passphrase_file):
         warn_if_open(file, out)

@@ -14,7 +14,7 @@ from innoclone.commands.storeoptions import BootCheckOptions, StoreAccess
 from innoclone.errors import UsageError
 from innoclone.report.output import Output
 
-__all__ = ["STORE", "URL", "BootCheckArgs", "StoreArgs", "TrialArgs", "refuse_address", "warn_if_open"]
+__all__ = ["STORE", "URL", "BootCheckArgs", "StoreArgs", "TrialArgs", "warn_if_open"]
 
 STORE = "Store"
 TRIAL = "Trial"
@@ -27,18 +27,6 @@ def warn_if_open(file: Path | None, out: Output) -> None:
         mode = file.stat().st_mode if file is not None else 0
         if stat.S_ISREG(mode) and mode & stat.S_IROTH:
             out.warn(f"everybody on this host can read {file}: chmod 600 is for keys")
-
-
-def refuse_address(directory: Path) -> None:
-    """Where only a directory will do: a server runs on it, or recipients take it at their speed. Raises UsageError."""
-    from innoclone.store.address import is_address
-
-    scheme, separator, rest = str(directory).partition(":/")
-    if is_address(f"{scheme}://{rest}") and separator and not directory.exists():
-        raise UsageError(
-            f"{scheme}://{rest.lstrip('/')} is a store, and this needs a directory",
-            hint="innoclone restore URL DIRECTORY makes one of a snapshot",
-        )
 
 
 @dataclass(frozen=True)

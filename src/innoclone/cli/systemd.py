@@ -93,8 +93,8 @@ def quoted(word: str) -> str:
     return f'"{escaped}"' if not word or escaped != word or any(char in word for char in " \t'") else word
 
 
-def nightly(name: str, words: Sequence[str], *, calendar: str, user: str, made: str) -> Units:
-    """A service that runs a command of innoclone as ``user``, and a timer for it.
+def nightly(name: str, words: Sequence[str], *, what: str, calendar: str, user: str, made: str) -> Units:
+    """A service that runs a command of innoclone, ``what``, as ``user``, and a timer for it.
 
     ``calendar`` is as in systemd.time(7); ``made`` is a comment that says how to make them anew. Those of mysqld's user
     share their history with the agent.
@@ -102,11 +102,16 @@ def nightly(name: str, words: Sequence[str], *, calendar: str, user: str, made: 
     folder = "innoclone" if user == MYSQL else f"innoclone-{user}"
     state = "/var/lib" if user == MYSQL else f"/var/lib/{folder}"
     hardening = HARDENING.format(capabilities=ROOTS if user in ("root", "0") else "")
-    what = f"{words[0]} on schedule"
-    command = command_line(words)
+    command, what = command_line(words), f"{what} on schedule"
     return {
         f"{name}.service": SERVICE.format(
-            made=made, what=what, command=command, user=user, state=state, folder=folder, hardening=hardening
+            made=made,
+            what=what,
+            command=command,
+            user=user,
+            state=state,
+            folder=folder,
+            hardening=hardening,
         ),
         f"{name}.timer": TIMER.format(made=made, what=what, calendar=calendar),
     }

@@ -23,8 +23,12 @@ from innoclone.store.address import is_address
 
 __all__ = ["unit"]
 
-COMMANDS = ("local", "clone", "backup", "agent")
-USUAL = {"agent": "innoclone-agent", "backup": "innoclone-store"}
+STORE = "store"
+OF_STORES = ("forget", "prune", "verify")  # behind the one before: what is done to a store by the clock
+COMMANDS = ("local", "clone", "backup", "agent", *(f"{STORE} {one}" for one in OF_STORES))
+USUAL = {"agent": "agent", "backup": "store", **{f"{STORE} {one}": one for one in OF_STORES}}
+SECRET = re.compile(r"(?i)secret|token|key|sig|password|credential")  # in the name of an option of a store
+IN_A_FILE = "anybody could read them in the unit: 'systemctl edit' it, and name a file of root's by EnvironmentFile="
 READABLE = "anybody could read it in the unit: put it into an option file (--defaults-file) or a login path"
 
 
@@ -32,11 +36,18 @@ READABLE = "anybody could read it in the unit: put it into an option file (--def
 def unit(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="COMMAND [ARGUMENTS]...", help="What shall run: local, clone or agent, as typed."),
+        typer.Argument(
+            metavar="COMMAND [ARGUMENTS]...",
+            help="What shall run, as typed: local, clone, backup, store forget, store prune, store verify or agent.",
+        ),
     ],
     *,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the units; default innoclone-backup, -store or -agent.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the units; default innoclone-backup, -store, ... or -agent.",
+        ),
     ] = None,
     on_calendar: Annotated[
         str, typer.Option(metavar="CALENDAR", help="When, as in systemd.time(7).")
@@ -49,17 +60,18 @@ def unit(
     replace: Annotated[bool, typer.Option("--replace", help="Also where other files of these names are.")] = False,
     output: OutputArgs,
 ) -> None:
-    """Print or install a systemd service and timer for a nightly clone or backup, or the agent's service.
+    """Print or install a systemd service and timer for a nightly clone or backup or the care of a store, or the agent's
+    service.
 
     Options of this command come before COMMAND, and what follows is that command's own. It is checked now, so that it
     isn't found to be wrong in the night.
     """
     out = output.open()
-    command = words[0]
+    command = " ".join(words[: 2 if words[0] == STORE else 1])
     if command not in COMMANDS:
         raise UsageError(f"no unit can be made for {command}", hint=f"known are {', '.join(COMMANDS)}")
-    name = name or USUAL.get(command, "innoclone-backup")
-    found = _units(name, words, user, on_calendar)
+    name = name or f"innoclone-{USUAL.get(command, 'backup')}"
+    found = _units(name, command, words, user, on_calendar)
     if not install:
         for file, text in found.items():
             out.data(f"# ---- {directory / file}\n{text}")
@@ -75,13 +87,12 @@ def unit(
     out.completed()
 
 
-def _units(name: str, words: list[str], user: str, calendar: str) -> dict[str, str]:
+def _units(name: str, command: str, words: list[str], user: str, calendar: str) -> dict[str, str]:
     """The text of each file. Raises UsageError for what could not run in the night."""
     from innoclone.cli.agentunit import unit as agents
     from innoclone.cli.systemd import nightly
 
-    command, *arguments = words
-    values = _parsed(command, arguments)
+    values = _parsed(command, words[len(command.split()) :])
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", name) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", user):
         raise UsageError("names of units and users are made of letters, digits, dashes, dots and underscores")
     if command == "agent":
@@ -89,7 +100,7 @@ def _units(name: str, words: list[str], user: str, calendar: str) -> dict[str, s
     _check_calendar(calendar)
     options = ["--install", "--replace", f"--name={name}", f"--user={user}", f"--on-calendar={calendar}"]
     made = shlex.join(["innoclone", "unit", *options, *words])
-    return nightly(name, words, calendar=calendar, user=user, made=made)
+    return nightly(name, words, what=command, calendar=calendar, user=user, made=made)
 
 
 def _is_known(user: str) -> bool:
@@ -107,10 +118,12 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
 
     if any(char in word for word in arguments for char in "\n\r\0"):
         raise UsageError("a unit can't have line breaks in its command")
-    whole: Any = typer.main.get_command(program(command))
-    parser = whole.commands[command]
-    context = parser.make_context(f"innoclone {command}", list(arguments), parent=whole.context_class(whole))
-    values: dict[str, Any] = context.params
+    first, *rest = command.split()
+    parser: Any = typer.main.get_command(program(first))
+    parent = parser.context_class(parser)
+    for word in (first, *rest):
+        parser = parser.commands[word]
+    values: dict[str, Any] = parser.make_context(f"innoclone {command}", list(arguments), parent=parent).params
     if values.get("password") is not None or values.get("ask_password"):
         raise UsageError("a unit can't have a password", hint=READABLE)
     for target in values.get("targets") or ():
@@ -121,6 +134,9 @@ def _parsed(command: str, arguments: list[str]) -> Mapping[str, Any]:
                 raise UsageError("a unit can't have a password", hint=READABLE)
         elif not target.startswith("/"):
             raise UsageError(f"{target} is no absolute path: a service runs in another directory than this one")
+    for option in values.get("store_option") or ():
+        if SECRET.search(option.partition("=")[0]):
+            raise UsageError("a unit can't have a store's credentials", hint=IN_A_FILE)
     for parameter in parser.params:
         value = values.get(parameter.name)
         if value and getattr(parameter.type, "name", "") == "path" and not str(value).startswith("/"):

@@ -18,6 +18,7 @@ from innoclone.donor.shelf import UNKNOWN_VERSION
 from innoclone.donor.stored import look
 from innoclone.errors import CloneRunning
 from innoclone.records.status import CloneStatus
+from innoclone.transport.donorerrors import RESTORES
 
 __all__ = ["Awaited", "being_restored"]
 
@@ -25,7 +26,7 @@ __all__ = ["Awaited", "being_restored"]
 def being_restored(options: BootCheckOptions, status: CloneStatus) -> CloneRunning:
     """What a recipient is told that comes too early."""
     address = f"{options.store.address}@{options.snapshot}"
-    return CloneRunning(f"{address} is being restored, {status.copied} bytes are there; try again later")
+    return CloneRunning(f"{address}{RESTORES}{status.copied} bytes are there; try again later")
 
 
 class Awaited:

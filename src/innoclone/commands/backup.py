@@ -37,6 +37,7 @@ from innoclone.records.history import BACKUP
 from innoclone.records.limits import Limits
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
 from innoclone.records.status import CloneStatus
+from innoclone.records.units import amount
 from innoclone.server import cloned
 from innoclone.sources.restoreplan import plan_copy, rows_of
 from innoclone.sources.restoring import Item, refuse_changed
@@ -51,7 +52,7 @@ from innoclone.store.writing import PackTable
 from innoclone.version import __version__
 from innoclone.wire.descriptors import NO_FSP_FLAGS
 
-__all__ = ["ANYWHERE", "BackupResult", "backup", "compact", "known_of", "says_of_itself"]
+__all__ = ["ANYWHERE", "BackupResult", "backup", "compact", "known_of", "note_moved", "says_of_itself"]
 
 NAMED = 5  # problems that an error names
 ANYWHERE = (("/", "/"),)  # files outside the clone keep their names in a snapshot
@@ -167,6 +168,7 @@ class _Backup:
             status=self.status, stopped=self.stopped,
         )  # fmt: skip
         storing.copy()
+        note_moved(self.status, table)
         refuse_in_use(self.clone, Purpose.START)
         refuse_changed(items)
         contents = compact(self.manifest, folders, storing.files, table, self.clone)
@@ -186,7 +188,17 @@ def known_of(parent: Snapshot | None, repository: Repository, threads: int) -> t
     earlier = parent.contents(repository)
     reader = PackReader(repository, earlier.packs)
     reader.read_directories(range(len(earlier.packs)), threads)
-    return Known(earlier, reader), PackTable(earlier.packs)
+    known = Known(earlier, reader)
+    return known, PackTable(earlier.packs, known.thin_packs())
+
+
+def note_moved(status: CloneStatus, table: PackTable) -> None:
+    """Why more was written than has changed."""
+    if table.moved:
+        status.notes.append(
+            f"{amount(table.moved)} that haven't changed were written anew: no more was needed of the packs that have "
+            "them, which can go when older snapshots do"
+        )
 
 
 def says_of_itself(

@@ -73,9 +73,11 @@ def _known(directory: Path) -> tuple[Path, str] | None:
 
 
 def encryption_of(keyring: CloneKeyring, facts: DonorFacts) -> dict[str, object]:
-    """What the manifest tells: nothing where nothing is encrypted."""
+    """What the manifest tells: nothing where nothing is encrypted. Raises `KeyringFailed` where the keyring that the
+    clone was made with is not there any more."""
     if not keyring.in_use:
         return {}
+    keyring.prove()
     logs = {name: facts.variables.get(f"innodb_{name}_log_encrypt", "OFF") for name in ("redo", "undo")}
     return {ENCRYPTION: {"keyring": str(keyring.path), "key": keyring.master().name} | logs}
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.backup import ANYWHERE, BackupResult, compact, known_of, says_of_itself
+from innoclone.commands.backup import ANYWHERE, BackupResult, compact, known_of, note_moved, says_of_itself
 from innoclone.commands.encryption import encryption_of
 from innoclone.commands.finishedclone import manifest_of, note_changes, note_position, views_of
 from innoclone.commands.runrecord import recorded
@@ -133,6 +133,7 @@ class _Live:
             manifest |= _as_the_donor_has_it(manifest, target) | self._encryption(facts)
             gathering, files = self._gather(target, known, received)
             uploads.drain()
+            note_moved(self.status, table)
             contents = compact(manifest, _folders(root), files, table, root)
             sizes = write_contents(run.repository.objects, run.sealer, run.id, contents)
             added = uploads.sent + sum(sizes)

@@ -112,6 +112,7 @@ def server_settings(manifest: Mapping[str, Any], directory: Path) -> dict[str, s
     return {
         **dict.fromkeys(places, str(directory)),
         **cloned.needed_variables(manifest),
+        **cloned.log_variables(manifest),
         **gtids,
         "skip_slave_start" if old else "skip_replica_start": "ON",
         "loose_group_replication_start_on_boot": "OFF",

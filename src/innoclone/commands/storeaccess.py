@@ -18,9 +18,9 @@ def objects_of(access: StoreAccess, stopped: threading.Event | None = None) -> P
     return Persistent(objects_at(access.address, dict(access.options)), stopped)
 
 
-def secret_for(access: StoreAccess) -> Secret | None:
-    """The key that was named. Raises `UsageError`."""
-    return secret_of(access.key_file, access.passphrase_file)
+def secret_for(access: StoreAccess, *, new: bool = False) -> Secret | None:
+    """The key that was named; a ``new`` one opens nothing yet. Raises `UsageError`."""
+    return secret_of(access.key_file, access.passphrase_file, new=new)
 
 
 def opened(access: StoreAccess, stopped: threading.Event | None = None) -> Repository:

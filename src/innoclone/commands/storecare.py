@@ -16,7 +16,10 @@ from innoclone.store.address import LATEST
 from innoclone.store.care import Pruned, forget, prune
 from innoclone.store.checking import Checked, check_packs, needed_packs
 from innoclone.store.checks import checks_of
+from innoclone.store.contents import Contents
 from innoclone.store.keys import KeyEntry, Secret, add_key, key_entries, remove_key
+from innoclone.store.known import Known
+from innoclone.store.reading import PackReader
 from innoclone.store.repository import Repository, init_store
 from innoclone.store.snapshots import Snapshot, find, snapshots_of
 
@@ -26,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 NAMED = 5  # problems that an error names
+THREADS = 4  # that read directories
 SHORTEST = 6  # characters of an id that make plain which snapshot is to go: a mere 7 was meant for --keep-last
 
 
@@ -78,7 +82,9 @@ class Forgotten:
 
 def make_store(access: StoreAccess, *, encrypted: bool, single_writer: bool) -> Repository:
     """Raises what `init_store` does."""
-    return init_store(objects_of(access), secret_for(access), encrypted=encrypted, single_writer=single_writer)
+    return init_store(
+        objects_of(access), secret_for(access, new=True), encrypted=encrypted, single_writer=single_writer
+    )
 
 
 def list_store(access: StoreAccess, policy: Policy | None = None) -> StoreListing:
@@ -92,17 +98,28 @@ def list_store(access: StoreAccess, policy: Policy | None = None) -> StoreListin
     return StoreListing(access.address, listed, tuple(unreadable))
 
 
-def snapshot_info(access: StoreAccess, snapshot: str) -> dict[str, Any]:
-    """All that a snapshot says of itself, its clone's manifest with it, and the sizes of its packs."""
+def snapshot_info(access: StoreAccess, snapshot: str, *, packs: bool = False) -> dict[str, Any]:
+    """All that a snapshot says of itself, its clone's manifest with it, and the sizes of its packs; with ``packs`` also
+    how much of them it needs: their directories are read for that."""
     repository = opened(access)
     one = find(repository, snapshot)
     contents = one.contents(repository)
     return {
         **Listed(one, check=checks_of(repository, one).get(one.name)).fields,
         "stored": sum(pack.size for pack in contents.packs) + sum(one.sizes),
+        **(_needed(repository, contents) if packs else {}),
         "paths": [{"path": file.path, "bytes": file.size, "space_id": file.space_id} for file in contents.files],
         "manifest": contents.manifest,
     }
+
+
+def _needed(repository: Repository, contents: Contents) -> dict[str, int]:
+    """Bytes that a snapshot needs of its packs, and how many packs the next backup leaves, since little of them is."""
+    reader = PackReader(repository, contents.packs)
+    reader.read_directories(range(len(contents.packs)), THREADS)
+    known = Known(contents, reader)
+    beside = sum(pack.size - pack.frames for pack in contents.packs)
+    return {"needed": sum(known.needed().values()) + beside, "thin_packs": len(known.thin_packs())}
 
 
 def verify_store(

@@ -37,6 +37,7 @@ from innoclone.files.names import OWN_DIR
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.records.verdict import record_verdict
 from innoclone.server import cloned
+from innoclone.server.keyring import has_keyring
 from innoclone.server.programs import find_programs
 from innoclone.server.replication import as_source
 from innoclone.server.snapshot import Snapshot, binlog_status, open_snapshots, plain
@@ -277,7 +278,9 @@ class _Comparison:
         row = self.status.start(Stage.CATCH_UP)
         with (
             follow.copy_beside(self.directory) as copy,
-            follow.following_server(self.programs, copy, self.manifest, self.options.keyring) as clone,
+            follow.following_server(
+                self.programs, copy, self.manifest, self.options.keyring, encrypts=has_keyring(sql)
+            ) as clone,
             Sql(clone) as replica,
         ):
             source = as_source(self.donor, sql)

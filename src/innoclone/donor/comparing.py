@@ -139,8 +139,9 @@ class Comparer:
         for number in range(command.count):
             content = file.block(command.first + number)
             self.read += len(content)
-            if self._hash.of(content) != command.hashes[number * HASH : (number + 1) * HASH]:
-                found.append((number, self._hash.of_pages(content, file.layout.page)))
+            pages = self._hash.of_pages(content, file.layout.page)
+            if self._hash.of_block(pages) != command.hashes[number * HASH : (number + 1) * HASH]:
+                found.append((number, pages))
         return Different(tuple(found)).serialize()
 
     def _fetch(self, command: Fetch, file: _File) -> tuple[bytes, bytes]:

@@ -18,10 +18,10 @@ from innoclone.donor.clones import Services
 from innoclone.donor.comparing import Comparing, agreed, is_wished
 from innoclone.donor.course import Course, Task
 from innoclone.donor.elsewhere import refuse_overwriting
-from innoclone.donor.offer import Wish
+from innoclone.donor.offer import Wish, refuse_keys
 from innoclone.donor.reception import Reception
 from innoclone.donor.relay import Relay, RelayedServer
-from innoclone.donor.sending import Sender, refuse_keys
+from innoclone.donor.sending import Sender
 from innoclone.donor.shelf import Shelf
 from innoclone.donor.takings import Recipient
 from innoclone.errors import (
@@ -276,10 +276,11 @@ class Conversation:
         version = self._version(command.version)
         compared = is_wished(command.padding) and version >= ProtocolVersion.V3
         self.course = course = self._services.clones.begin(
-            self._recipient, Wish(command.block_ddl, command.ddl_timeout),
+            self._recipient, Wish(command.block_ddl, command.ddl_timeout, self.channel.is_tls),
             lambda: self.is_shut or self.channel.is_gone, compared=compared,
         )  # fmt: skip
         self.task, course.master = course.begin(self.shut), self.number
+        refuse_keys(course.given, tls=self.channel.is_tls)  # a stock recipient drops its own data on the answer to this
         if self._reception.makes_new_files:
             refuse_overwriting(course.given, self.channel)
         self.channel.say(*parameters(version, course.given.description, self._services.options.reconnect_timeout))
@@ -323,7 +324,7 @@ class Conversation:
         if course is None or task is None:
             raise ProtocolError("COM_EXECUTE without a clone")
         services, new = self._services, self._reception.makes_new_files
-        refuse_keys(course.given, self.channel)
+        refuse_keys(course.given, tls=self.channel.is_tls)
         course.was_executed = True
         sender = Sender(self.channel, course, task, services.limits, services.reading, holes=new)
         sender.run()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innoclone.donor.description import Description
-from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.offer import Given, T, Wish, refuse_keys
 from innoclone.donor.relay import RelayedServer
 from innoclone.donor.snapshot import Phase, Snapshot
 from innoclone.errors import (
@@ -72,7 +72,9 @@ class LiveServer:
             return [one for one in self._snapshots if one.phase is not Phase.OVER]
 
     def begin(self, wish: Wish, make: Callable[[Given], T], is_gone: Callable[[], bool]) -> T:
-        """A clone of the snapshot that is open, or of the next one."""
+        """A clone of the snapshot that is open, or of the next one. None is begun in vain: not for a recipient that
+        won't be given the keys."""
+        refuse_keys(self, tls=wish.tls)
         end = time.monotonic() + PATIENCE + wish.ddl_timeout
         while True:
             snapshot = self._newest(wish)
@@ -133,18 +135,17 @@ def find_live(server: Endpoint, datadir: Path | None = None, *, relay: bool = Fa
             server_number=ER_USER_LIMIT_REACHED,
             hint=f"on the server: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
         )
-    described, notes = describe_live(facts), tuple(facts.notes)
+    described, notes, encrypted = describe_live(facts), tuple(facts.notes), bool(facts.encrypted)
     if relay:
-        return RelayedServer(server, replace(described, increments=False), notes)
+        return RelayedServer(server, replace(described, increments=False), notes, encrypted)
     try:
         with Sql(server, read_timeout=60.0) as sql:
             files = DonorFiles.find(sql, datadir)
     except DonorFilesUnreadable as error:
         described = replace(described, increments=False)
-        return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"))
-    return LiveServer(
-        facts.reached(server), files, described, notes, Path(tempfile.gettempdir()), encrypted=bool(facts.encrypted)
-    )
+        return RelayedServer(server, described, (*notes, f"{error.message}: {PASSED_ON}"), encrypted)
+    reached, folder = facts.reached(server), Path(tempfile.gettempdir())
+    return LiveServer(reached, files, described, notes, folder, encrypted)
 
 
 def describe_live(facts: DonorFacts) -> Description:

@@ -13,21 +13,30 @@ from typing import Protocol, TypeVar
 
 from innoclone.donor.description import Description
 from innoclone.donor.plans import Plan, StoredFile
-from innoclone.errors import CloneError
+from innoclone.errors import CloneError, EncryptionNeedsTls
 from innoclone.wire.descriptors import StageNumber
 
-__all__ = ["Given", "Source", "T", "Taker", "Wish"]
+__all__ = ["Given", "Source", "T", "Taker", "Wish", "refuse_keys"]
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a recipient asks for with COM_INIT; ``ddl_timeout`` in seconds."""
+    """What a recipient asks for with COM_INIT; ``ddl_timeout`` in seconds. ``tls``: keys may go over its connection."""
 
     block_ddl: bool
     ddl_timeout: int
+    tls: bool
 
 
-class Given(Protocol):
+class HasKeys(Protocol):
+    """What may be encrypted."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether keys are among it, which are given over TLS alone."""
+
+
+class Given(HasKeys, Protocol):
     """One state of the data."""
 
     @property
@@ -37,10 +46,6 @@ class Given(Protocol):
     @property
     def description(self) -> Description:
         """What a recipient is told of the server."""
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether keys are among it, which are given over TLS alone."""
 
     @property
     def plans(self) -> Mapping[StageNumber, Plan]:
@@ -120,3 +125,9 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of everything."""
+
+
+def refuse_keys(given: HasKeys, *, tls: bool) -> None:
+    """Raise `EncryptionNeedsTls` where keys would go over a connection that others can read."""
+    if given.encrypted and not tls:
+        raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")

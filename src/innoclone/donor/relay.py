@@ -18,7 +18,7 @@ from innoclone.donor.channel import Channel
 from innoclone.donor.clones import Services
 from innoclone.donor.course import Course, Task
 from innoclone.donor.description import Description
-from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.offer import Given, T, Wish, refuse_keys
 from innoclone.donor.plans import Plan, StoredFile
 from innoclone.donor.replay import Replay
 from innoclone.donor.spool import Spool
@@ -63,6 +63,7 @@ class RelayedServer:
     server: Endpoint
     description: Description
     notes: tuple[str, ...]
+    encrypted: bool = False  # whether anything there is, as far as the account may see it
     stopped: threading.Event = field(default_factory=threading.Event)
     _threads: dict[tuple[str, int], int] = field(default_factory=dict)  # the server's, by host and number of ours
 
@@ -188,7 +189,9 @@ class Relay:
         if isinstance(command, Init | Attach | Reinit):
             wait = command.ddl_timeout + timings.INIT_GRACE
             self._is_master = not isinstance(command, Attach)
-        if isinstance(command, Init):  # what two of ours agree on can't be passed on
+        if isinstance(command, Init):
+            refuse_keys(self._source, tls=self._channel.is_tls)
+            # What two of ours agree on can't be passed on.
             payload = replace(command, padding=b"").serialize()
         self._server.set_timeout(wait)
         self._server.write_packet(payload)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from innoclone.donor.channel import Channel
 from innoclone.donor.course import KEEP_ALIVE, MASTER, Course, Task
-from innoclone.donor.offer import Given
+from innoclone.donor.offer import refuse_keys
 from innoclone.donor.plans import Block, FilePlan
 from innoclone.donor.reading import Reader
-from innoclone.errors import EncryptionNeedsTls
 from innoclone.records.limits import Limits
 from innoclone.wire.descriptors import (
     NO_FLAGS,
@@ -24,15 +23,9 @@ from innoclone.wire.descriptors import (
 )
 from innoclone.wire.rpc import Complete, DataDescription, ResponseCode
 
-__all__ = ["Sender", "refuse_keys"]
+__all__ = ["Sender"]
 
 DATA = bytes([ResponseCode.DATA])
-
-
-def refuse_keys(given: Given, channel: Channel) -> None:
-    """Raise `EncryptionNeedsTls` where keys would go over a connection that others can read."""
-    if given.encrypted and not channel.is_tls:
-        raise EncryptionNeedsTls("what is encrypted here is given over TLS alone, since its keys go with it")
 
 
 class Sender:
@@ -78,7 +71,7 @@ class Sender:
         self._course.finish(self._task, self._keep_alive, lambda: self._channel.is_gone)
         if self._course.stage is StageNumber.DONE and self._task.number == MASTER:
             self._course.given.refuse_changed()
-        refuse_keys(self._course.given, self._channel)  # a running server may tell of its keys only now
+        refuse_keys(self._course.given, tls=self._channel.is_tls)  # a running server may tell of its keys only now
         self._task.starts = True
         self._task.lists = stage is StageNumber.INIT
         self._start()

@@ -1,7 +1,7 @@
 """The keyring of a clone: a file with the master key that its tablespaces' keys are wrapped with.
 
 It lies beside the clone, not in it: who gets hold of the directory alone, a backup medium or a copy, has no key. Each
-file is made once (0600 from its first byte, under another name until it is whole), and never written again by us: a
+file is made once (0600 from its first byte, without a name until it is whole), and never written again by us: a
 server on the clone adds its keys to it, and copies of the clone may need it. So it isn't removed either, unless this
 run made it and the clone came to nothing, or it was made for a generation that was never finished and is removed.
 """
@@ -37,6 +37,7 @@ ENCRYPTION = "encryption"  # in the manifest of a clone with anything encrypted
 SUFFIX = ".keyring"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 LARGEST = 16 << 20  # bytes of a keyring file
+_DESCRIPTORS = "/proc/self/fd"
 
 
 def keyring_home(directory: Path) -> Path:
@@ -92,7 +93,7 @@ class Noted(NamedTuple):
     """A keyring file as it was when it was made for a clone: by these it is known to be that one, and not written."""
 
     path: Path
-    beside: Path  # the name that it has until it is whole
+    beside: Path  # the name that it has until it is whole; its own where a file needs none until then
     inode: int
     mtime: int  # nanoseconds since the epoch
 
@@ -181,6 +182,18 @@ class CloneKeyring:
                 self._master = self._find()
             return self._master
 
+    def prove(self) -> None:
+        """Raise `KeyringFailed` where the file has not the key any more, which it had when the key was first used: a
+        clone without it is lost."""
+        assert self._master is not None, "it is in use"
+        assert self.path is not None, "it is in use"
+        try:
+            if _choose(self.path, self._master.name) != self._master:
+                raise KeyringFailed(f"{self._master.name} in the keyring {self.path} is another key by now")
+        except KeyringFailed as error:
+            error.advice = "it was removed or replaced while the clone was made: bring it back, and say the same again"
+            raise
+
     def _find(self) -> MasterKey:
         if self._file is not None and (self._key is not None or self._file.exists()):
             self.path = self._file
@@ -204,25 +217,25 @@ class CloneKeyring:
         if self._file is None and not path.parent.is_dir():
             path.parent.mkdir(mode=FOLDER_MODE)
             sync_directory(path.parent.parent)
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        fd, beside = _nameless(path)
         try:
             write_all(fd, content, 0)
             os.fsync(fd)
             self._note(path, beside, os.fstat(fd))
-            os.link(beside, path)
+            _give_name(fd, beside, path)
             self._made = path, os.fstat(fd)
         finally:
             os.close(fd)
-            beside.unlink()
+            if beside is not None:
+                beside.unlink()
         sync_directory(path.parent)
 
-    def _note(self, path: Path, beside: Path, state: os.stat_result) -> None:
+    def _note(self, path: Path, beside: Path | None, state: os.stat_result) -> None:
         """Before the file has its name, so that it is known what a run made that was killed."""
         if self._generation is not None and self._file is None:
             note = {
                 "of": self._generation.stat().st_ino, "home": str(path.parent), "name": path.name,
-                "beside": beside.name, "inode": state.st_ino, "mtime": state.st_mtime_ns,
+                "beside": (beside or path).name, "inode": state.st_ino, "mtime": state.st_mtime_ns,
             }  # fmt: skip
             (self._generation / OWN_DIR / OWN_KEYRING).write_text(json.dumps(note) + "\n")
 
@@ -273,6 +286,29 @@ class CloneKeyring:
                 give(one, clone)
         except OSError as error:
             raise file_error(error, f"can't give the keyring {path} away") from error
+
+
+def _nameless(path: Path) -> tuple[int, Path | None]:
+    """Open a new file for ``path`` that has no name yet, so that nothing is left of it if we are killed; where the file
+    system can't do that (NFS), or there is no /proc, one of another name beside it. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    if Path(_DESCRIPTORS).is_dir():
+        with contextlib.suppress(OSError):  # whatever else is wrong, the other way tells
+            return os.open(path.parent, flags | os.O_TMPFILE, FILE_MODE), None
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    return os.open(beside, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE), beside
+
+
+def _give_name(fd: int, beside: Path | None, path: Path) -> None:
+    """Name a file of `_nameless`. Raises FileExistsError, OSError."""
+    if beside is not None:
+        os.link(beside, path)
+        return
+    folder = os.open(_DESCRIPTORS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(str(fd), path, src_dir_fd=folder, follow_symlinks=True)  # open(2), O_TMPFILE
+    finally:
+        os.close(folder)
 
 
 def _is_gone(path: Path) -> bool:

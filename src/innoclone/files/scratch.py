@@ -51,8 +51,19 @@ def scratch_folder(
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # made by `mkdtemp` a moment ago, for this
+        with contextlib.suppress(OSError, CloneError):
+            _remove(folder)  # made by `mkdtemp`, for this
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """The note goes last: who is killed meanwhile leaves what the next one can remove. Raises `TargetBusy`, a file
+    error, OSError."""
+    for entry in folder.iterdir():
+        if entry.name != NOTE:
+            remove(entry)
+    (folder / NOTE).unlink()
+    folder.rmdir()
 
 
 def _note(folder: Path) -> list[object]:
@@ -81,7 +92,7 @@ def _is_left(folder: Path, end_left: Callable[[Path], None]) -> bool:
     try:
         end_left(folder)
         refuse_in_use(folder, Purpose.REMOVE)
-        remove(folder)
+        _remove(folder)
     finally:
         os.close(lock)
     return True

@@ -40,8 +40,8 @@ from innoclone.wire.serverversion import version_number
 
 __all__ = [
     "BOOT_LOG", "PRIVATE", "Recovery", "Visit", "check_bootable", "check_series", "is_private_server",
-    "is_recovered", "keyring_of", "logs_of", "needed_variables", "no_replication", "private_server", "read_recovery",
-    "recovery_has_begun", "recovery_to_be_told", "run_as", "settings", "was_changed", "was_kept",
+    "is_recovered", "keyring_of", "log_variables", "logs_of", "needed_variables", "no_replication", "private_server",
+    "read_recovery", "recovery_has_begun", "recovery_to_be_told", "run_as", "settings", "was_changed", "was_kept",
 ]  # fmt: skip
 
 BOOT_LOG = "boot.log"  # in #innoclone/
@@ -178,12 +178,17 @@ def keyring_of(manifest: Mapping[str, Any], named: Path | None = None, *, read_o
     return Keyring(path, read_only)
 
 
-def settings(manifest: Mapping[str, Any]) -> list[str]:
-    """The same as options of mysqld; and logs are encrypted where the donor's are, lest they tell in clear what was
-    encrypted."""
+def log_variables(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The variables by which logs are encrypted where the donor's are: without them a server writes in clear from then
+    on what was encrypted."""
     encryption = manifest.get(ENCRYPTION) or {}
-    logs = {f"innodb_{log}_log_encrypt": "ON" for log in ("redo", "undo") if encryption.get(log) == "ON"}
-    return [f"--{name.replace('_', '-')}={value}" for name, value in (needed_variables(manifest) | logs).items()]
+    return {f"innodb_{log}_log_encrypt": "ON" for log in ("redo", "undo") if encryption.get(log) == "ON"}
+
+
+def settings(manifest: Mapping[str, Any]) -> list[str]:
+    """Both as options of mysqld."""
+    variables = needed_variables(manifest) | log_variables(manifest)
+    return [f"--{name.replace('_', '-')}={value}" for name, value in variables.items()]
 
 
 def logs_of(directory: Path, keyring: Keyring | None) -> dict[str, Any]:

@@ -11,16 +11,18 @@ import json
 import os
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from innoclone.dataclass import dataclass
-from innoclone.errors import ServerNotFound
+from innoclone.errors import ServerNotFound, SqlError
 from innoclone.files.keyring import COMPONENT, COMPONENT_LIST
 from innoclone.files.system import file_error
 from innoclone.server.programs import Programs
+from innoclone.transport.sql import Sql
 
-__all__ = ["Keyring"]
+__all__ = ["Keyring", "has_component", "has_keyring"]
 
 _PLUGIN_DIR = "--plugin-dir="
 _VARIABLE = re.compile(r"^(basedir|plugin-dir) +(\S.*)$", re.MULTILINE)
@@ -36,9 +38,7 @@ class Keyring:
     def programs(self, programs: Programs, folder: Path) -> Programs:
         """``programs`` with a mysqld that has this keyring; ``folder`` is for the links. Raises `ServerNotFound` where
         the component is missing, a file error."""
-        told = [one.removeprefix(_PLUGIN_DIR) for one in programs.server_options if one.startswith(_PLUGIN_DIR)]
-        said = {} if told else _said(programs)
-        plugins = _plugins(told[0] if told else said.get("plugin-dir", ""), programs)
+        plugins, said = _found(programs)
         settings = {"path": str(self.path), "read_only": self.read_only}
         try:
             ours, program = folder / "plugin", folder / "bin" / "mysqld"
@@ -58,6 +58,29 @@ class Keyring:
             others.append(f"--basedir={said['basedir']}")
         mysqld = (*programs.mysqld[:-1], str(program))
         return replace(programs, mysqld=mysqld, server_options=(*others, f"{_PLUGIN_DIR}{ours}"))
+
+
+def has_component(programs: Programs) -> bool:
+    """Whether a mysqld of ours can have such a keyring."""
+    try:
+        _found(programs)
+    except ServerNotFound:
+        return False
+    return True
+
+
+def has_keyring(sql: Sql) -> bool:
+    """Whether a server has a keyring component, and so may encrypt. Raises what connections do."""
+    with suppress(SqlError):  # one that is too old to have any, or that does not say
+        return bool(sql.value("SELECT COUNT(*) FROM performance_schema.keyring_component_status"))
+    return False
+
+
+def _found(programs: Programs) -> tuple[Path, dict[str, str]]:
+    """The folder of plugins, and what `_said` had to be asked for. Raises `ServerNotFound`."""
+    told = [one.removeprefix(_PLUGIN_DIR) for one in programs.server_options if one.startswith(_PLUGIN_DIR)]
+    said = {} if told else _said(programs)
+    return _plugins(told[0] if told else said.get("plugin-dir", ""), programs), said
 
 
 def _said(programs: Programs) -> dict[str, str]:

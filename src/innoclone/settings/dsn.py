@@ -12,9 +12,11 @@ from urllib.parse import unquote
 
 from innoclone.errors import UsageError
 
-__all__ = ["is_dsn", "parse_dsn", "refuse_store"]
+__all__ = ["INTO_STORE", "is_dsn", "parse_dsn", "refuse_store"]
 
 SCHEME = "mysql://"
+OUT_OF_STORE = "innoclone restore URL DIRECTORY makes a directory of a snapshot, on any host that reaches the store"
+INTO_STORE = "innoclone backup puts a clone or a server into a store, innoclone restore makes a directory of a snapshot"
 PARAMETERS = (
     "socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "connect-timeout", "protocol", "server-public-key-path",
     "get-server-public-key",
@@ -28,15 +30,14 @@ def is_dsn(word: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", word, re.IGNORECASE) is not None
 
 
-def refuse_store(text: str, reason: str) -> None:
+def refuse_store(text: str, reason: str, *, hint: str = OUT_OF_STORE) -> None:
     """Raise UsageError for ``reason`` where the user names a store."""
+    if "://" not in text or text[: len(SCHEME)].lower() == SCHEME:
+        return
     from innoclone.store.address import is_address
 
-    if "://" in text and is_address(text):
-        raise UsageError(
-            reason,
-            hint="innoclone restore URL DIRECTORY makes a directory of a snapshot, on any host that reaches the store",
-        )
+    if is_address(text):
+        raise UsageError(reason, hint=hint)
 
 
 def parse_dsn(text: str) -> dict[str, str]:

@@ -73,6 +73,14 @@ class Span:
 
 
 @dataclass(frozen=True)
+class _Compared:
+    """Blocks that are asked about; for each the hashes of its pages as they are here, empty where not kept."""
+
+    span: Span
+    pages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
 class _Wanted:
     """Pages of a block that are asked for, and the donor's hashes of them where it has told them."""
 
@@ -110,14 +118,14 @@ class Comparing:
         self._shared, self._counter = shared, counter
         self._spans: deque[Span] = deque()  # to be asked about again
         self._pages: deque[_Wanted] = deque()  # that differ, and are to be asked for
-        self._asked: deque[Span | _Wanted] = deque()
+        self._asked: deque[_Compared | _Wanted] = deque()
         self._files: OrderedDict[int, _File] = OrderedDict()
         self._buffer = aligned_memory(BLOCK)
         self.outcome = Outcome()
 
     def run(self, connection: Connection) -> None:
         """Until nothing is left to be asked. Raises `Stopped`, a network error, a file error, what the donor says."""
-        self._spans.extend(one for one in self._asked if isinstance(one, Span))
+        self._spans.extend(one.span for one in self._asked if isinstance(one, _Compared))
         self._pages.extend(one for one in self._asked if isinstance(one, _Wanted))
         self._asked.clear()
         network = connection.network
@@ -128,7 +136,7 @@ class Comparing:
             if self._shared.stopped.is_set():
                 raise Stopped
             asked = self._asked[0]
-            if isinstance(asked, Span):
+            if isinstance(asked, _Compared):
                 self._compared(asked, connection.read_packet())
             else:
                 self._received(asked, connection)
@@ -159,7 +167,7 @@ class Comparing:
                 bitmap = wanted.bitmap.to_bytes(layout_of(wanted.file).bitmap_size(wanted.block), "little")
                 connection.write_packet(Fetch(wanted.file.metadata.index, wanted.block, bitmap).serialize())
                 continue
-            if sum(isinstance(one, Span) for one in self._asked) >= COMPARES:
+            if sum(isinstance(one, _Compared) for one in self._asked) >= COMPARES:
                 return
             span = self._spans.popleft() if self._spans else self._shared.take()
             if span is None:
@@ -167,8 +175,9 @@ class Comparing:
             if span.file.dropped or span.file.drop_expected:
                 continue
             if span.known:
-                hashes = b"".join(self._hash(span.file, span.first + number) for number in range(span.count))
-                self._asked.append(span)
+                found = [self._hashes(span.file, span.first + number) for number in range(span.count)]
+                self._asked.append(_Compared(span, tuple(pages for _, pages in found)))
+                hashes = b"".join(block for block, _ in found)
                 connection.write_packet(Compare(span.file.metadata.index, span.first, hashes).serialize())
             else:
                 self._want_all(span)
@@ -178,15 +187,21 @@ class Comparing:
         for block in range(span.first, span.first + span.count):
             self._pages.append(_Wanted(span.file, block, (1 << layout.pages(block)) - 1))
 
-    def _hash(self, file: ClonedFile, block: int) -> bytes:
-        opened = self._open(file)
-        if layout_of(file).length(block) == BLOCK and (found := self._shared.base.of(opened.state, block)):
+    def _hashes(self, file: ClonedFile, block: int) -> tuple[bytes, bytes]:
+        """Of a block, and of its pages, which may not have been kept."""
+        opened, layout = self._open(file), layout_of(file)
+        if layout.length(block) == BLOCK and (found := self._shared.base.of(opened.state, block, layout.page)):
             return found
-        return self._shared.hashing.of(opened.block(block))
+        pages = self._pages_of(file, block)
+        return self._shared.hashing.of_block(pages), pages
+
+    def _pages_of(self, file: ClonedFile, block: int) -> bytes:
+        return self._shared.hashing.of_pages(self._open(file).block(block), layout_of(file).page)
 
     # ---- answers -------------------------------------------------------------------------------------------
 
-    def _compared(self, span: Span, payload: bytes) -> None:
+    def _compared(self, asked: _Compared, payload: bytes) -> None:
+        span = asked.span
         if payload[:1] == bytes([ResponseCode.ERROR]):
             raise _failure(payload)
         layout = layout_of(span.file)
@@ -199,13 +214,13 @@ class Comparing:
             block = span.first + number
             self.outcome.pages_compared += layout.pages(block)
             if number in different:
-                self._differs(span.file, block, different[number])
+                self._differs(span.file, block, asked.pages[number], different[number])
             else:
                 self._counter.data += layout.length(block)
 
-    def _differs(self, file: ClonedFile, block: int, theirs: bytes) -> None:
+    def _differs(self, file: ClonedFile, block: int, ours: bytes, theirs: bytes) -> None:
         """Find out which pages of a block do."""
-        ours = self._shared.hashing.of_pages(self._open(file).block(block), layout_of(file).page)
+        ours = ours or self._pages_of(file, block)
         bitmap = sum(
             1 << at // HASH for at in range(0, len(theirs), HASH) if ours[at : at + HASH] != theirs[at : at + HASH]
         )

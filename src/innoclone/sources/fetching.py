@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from innoclone.errors import Interrupted
-from innoclone.files.system import file_error, punch_hole, write_all
+from innoclone.files.system import file_error, punch_hole, start_writeback, write_all
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus, Counter, Stage
 from innoclone.sinks.directory import Target
@@ -154,6 +154,8 @@ class Fetching:
                 for first, last in _parts(data[at : at + length]) if holes else [(0, length)]:
                     write_all(descriptor, data[at + first : at + last], offset + first)
                 written += length
+                if self._target.fsync:
+                    start_writeback(descriptor, offset, length)
         except OSError as error:
             raise file_error(error, f"can't write {self._places[number]}") from error
         return written

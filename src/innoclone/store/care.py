@@ -66,6 +66,9 @@ class Pruned:
     marked_size: int = 0
     abandoned: list[str] = field(default_factory=list)  # snapshots that dead runs would have made
     blocked: str = ""  # why nothing was removed
+    left: int = 0  # objects that snapshots and living runs need, and those that are marked
+    left_size: int = 0
+    keeps_versions: bool = False  # by the bucket: what was removed is only hidden, and takes its room
 
 
 def forget(repository: Repository, snapshots: Sequence[Snapshot], *, dry_run: bool = False) -> list[Snapshot]:
@@ -100,6 +103,7 @@ class _Prune:
         self.found = Pruned()
         self._needed: dict[str, set[str]] = {}  # by snapshot
         self._now = repository.now()
+        self.found.keeps_versions = repository.objects.keeps_versions
 
     def run(self, grace: float) -> Pruned:
         listed = [entry for folder in WRITTEN for entry in self.repository.objects.list(folder)]
@@ -193,6 +197,8 @@ class _Prune:
         self.found.removed_size = sum(there[name] for name in self.found.removed)
         self.found.marked = [name for name in doomed if name not in ripe]
         self.found.marked_size = sum(there[name] for name in self.found.marked)
+        self.found.left = len(there) - len(self.found.removed)
+        self.found.left_size = sum(there.values()) - self.found.removed_size
         if self.dry_run:
             return
         self.repository.objects.delete(self.found.removed)  # first: a full folder has no room for a mark before

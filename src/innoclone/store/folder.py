@@ -26,6 +26,8 @@ BUSY = (BlockingIOError, InterruptedError, TimeoutError)
 class FolderObjects:
     """The objects of one folder, which `create` makes where it isn't there."""
 
+    keeps_versions = False
+
     def __init__(self, root: Path) -> None:
         self._root = root
         self.address = f"file://{root}"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ COST = {"n": 1 << 16, "r": 8, "p": 1}  # 64 MiB, a fifth of a second
 MOST_MEMORY = 1 << 30  # bytes that a store may ask scrypt for
 SHORTEST, LONGEST = 8, 32  # characters of a passphrase, bytes of a key file, at least
 LARGEST = 1 << 20  # bytes of a key file
+MAKE_ONE = f"(umask 077; head -c {KEY} /dev/urandom >{{file}}) makes a key: keep a copy elsewhere"
 LATEST_MOMENT = 1e11  # seconds since the epoch: the year 5138
 LONGEST_ENTRY = 1 << 16  # bytes
 ID = re.compile(r"[0-9a-f]{16}\Z")
@@ -64,14 +66,18 @@ class KeyEntry:
     created: float
 
 
-def secret_of(key_file: Path | None, passphrase_file: Path | None) -> Secret | None:
-    """The secret that was named, or that of the environment; None where there is none. Raises `UsageError`."""
+def secret_of(key_file: Path | None, passphrase_file: Path | None, *, new: bool = False) -> Secret | None:
+    """The secret that was named, or that of the environment; None where there is none. A ``new`` one opens nothing yet:
+    who has no file for it may make one. Raises `UsageError`."""
     if key_file is not None and passphrase_file is not None:
         raise UsageError("--key-file and --passphrase-file don't go together", hint="name the one that opens the store")
     if key_file is not None:
-        content = _content(key_file)
+        content = _content(key_file, MAKE_ONE.format(file=shlex.quote(str(key_file))) if new else "")
         if len(content) < LONGEST:
-            raise UsageError(f"{key_file} is too short for a key", hint=f"head -c {KEY} /dev/urandom >{key_file}")
+            raise UsageError(
+                f"{key_file} is too short for a key: {len(content)} bytes of {LONGEST}",
+                hint="a passphrase goes with --passphrase-file; " + MAKE_ONE.format(file="ANOTHER"),
+            )
         return Secret("file", content)
     if passphrase_file is not None:
         return _passphrase(_content(passphrase_file).partition(b"\n")[0].rstrip(b"\r"), str(passphrase_file))
@@ -80,12 +86,14 @@ def secret_of(key_file: Path | None, passphrase_file: Path | None) -> Secret | N
     return None
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, missing: str = "") -> bytes:
+    """``missing`` is the hint where there is no such file."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}", hint="check the name and its mode") from error
+        hint = missing if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(f"can't read {path}: {error.strerror}", hint=hint or "check the name and its mode") from error
     if len(content) > LARGEST:
         raise UsageError(f"{path} is too large for a key")
     return content

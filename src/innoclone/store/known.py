@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from innoclone.errors import StoreDamaged
 from innoclone.store.contents import Contents, StoredFile
 from innoclone.store.maps import NONE, Layer, pack_of
 from innoclone.store.pack import UNITS, units_in
 from innoclone.store.reading import PackReader
 
-__all__ = ["Known"]
+__all__ = ["THIN", "Known"]
+
+THIN = 0.2  # of a pack's frames: with fewer of them needed it isn't built on
 
 
 class Known:
@@ -16,6 +20,7 @@ class Known:
 
     def __init__(self, contents: Contents, reader: PackReader) -> None:
         self._reader = reader
+        self._maps = [file.map for file in contents.files]
         self._by_path = {file.path: file for file in contents.files}
         self._by_space: dict[int, StoredFile] = {}
         for file in contents.files:
@@ -28,6 +33,23 @@ class Known:
         if found is not None and (space_id is None or found.space_id == space_id):
             return found
         return (None if space_id is None else self._by_space.get(space_id)) or found
+
+    def needed(self) -> Counter[int]:
+        """Bytes of the frames that the parent needs, by the places of their packs; all directories are read."""
+        found: Counter[int] = Counter()
+        for one in self._maps:
+            for ref in one.references():
+                place, number = pack_of(ref)
+                found[place] += self._reader.directory(place)[number].length
+        return found
+
+    def thin_packs(self) -> frozenset[int]:
+        """The places of packs of which the parent needs so little that what it needs is better written anew: they can
+        go then, when the snapshots do that have them. So what a snapshot keeps from going is bounded."""
+        needed = self.needed()
+        return frozenset(
+            place for place, pack in enumerate(self._reader.packs) if needed[place] < THIN * pack.frames
+        )  # fmt: skip
 
     def hashes(self, layers: list[Layer], zero: bytes) -> list[bytes]:
         """The hash of each unit of a block; ``zero`` is that of what is in no frame."""

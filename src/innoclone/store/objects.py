@@ -43,6 +43,11 @@ class Objects(Protocol):
     address: str
     """For people, without anything secret."""
 
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether what is removed is only hidden, and still takes its room: known of S3 and Azure when an object was
+        created; Google doesn't tell, and a folder keeps nothing."""
+
     def create(self, name: str, data: bytes | bytearray) -> None:
         """Make a whole object, or nothing; durable when this returns. Raises `AlreadyThere`."""
 

@@ -86,9 +86,14 @@ class Pack:
         return found
 
     @property
+    def frames(self) -> int:
+        """Bytes of all its frames."""
+        return self.size - FOOTER.size - self.directory
+
+    @property
     def directory_range(self) -> tuple[int, int]:
         """Where its directory is: start and length."""
-        return self.size - FOOTER.size - self.directory, self.directory
+        return self.frames, self.directory
 
 
 def pack_name(run: bytes, number: int) -> str:

@@ -37,6 +37,11 @@ class Persistent:
         self._objects, self._stopped = objects, stopped or threading.Event()
         self.address = objects.address
 
+    @property
+    def keeps_versions(self) -> bool:
+        """As far as it is known."""
+        return self._objects.keeps_versions
+
     def create(self, name: str, data: bytes | bytearray) -> None:
         """No two objects that we create have the same content: an equal one there is ours, and its answer was lost."""
 

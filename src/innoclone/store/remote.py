@@ -32,6 +32,7 @@ NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 PLAIN_HTTP = "an endpoint without TLS needs AWS_ALLOW_HTTP=true, or --store-option allow_http=true"
 SECRET = re.compile(r"(?i)(secret|token|key|sig|password)[^\s=:]*\s*[=:]\s*\S+")
 REMOVING = "can't remove"
+SUSPENDED = "null"  # the version of an object in a bucket of S3 that keeps none any more
 NO_BULK = re.compile(r"\b(400|404|405|411|501)\b|NotImplemented|MethodNotAllowed|MalformedXML|InvalidRequest")
 # A bucket with object lock and a retention by default takes nothing without a checksum.
 NO_CHECKSUM = re.compile(r"Content-MD5|MissingUploadObjectWithObjectLockHeaders")
@@ -54,6 +55,7 @@ class RemoteObjects:
                 hint="pip install 'innoclone[store]'",
             ) from error
         self.address = url
+        self.keeps_versions = False
         self._one_by_one = False  # it knows no removal of many at once
         self._more: dict[str, str] = {}  # options that it turned out to want
         self._obstore, self._errors = obstore, exceptions
@@ -89,7 +91,10 @@ class RemoteObjects:
                 raise self._fault(again, f"can't write {name}") from again
 
     def _put(self, name: str, data: bytes | bytearray) -> None:
-        self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
+        put = self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
+        # Google gives every object a number, in any bucket; S3 and Azure only where they keep versions.
+        if put["version"] not in (None, "", SUSPENDED) and not self.address.lower().startswith("gs"):
+            self.keeps_versions = True
 
     def _want(self, option: str, value: str) -> None:
         """From now on with this option."""

@@ -20,7 +20,7 @@ from innoclone.errors import (
     one_line,
 )
 
-__all__ = ["from_donor", "passed_on"]
+__all__ = ["RESTORES", "from_donor", "passed_on"]
 
 _BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
     1045: AccessDenied, 1205: LockTimeout, 1227: PrivilegeMissing, 1524: PluginMissing, 3633: DdlAborted,
@@ -28,6 +28,7 @@ _BY_DONOR_NUMBER: dict[int, type[RemoteFault]] = {
     3957: PacketTooSmall, 3983: RedoDisabled,
 }  # fmt: skip
 REPORTED = "donor error "  # before its number
+RESTORES = " is being restored, "  # what an innoclone says that serves a store, before its snapshot is there
 
 
 def from_donor(number: int, text: str) -> RemoteFault:
@@ -38,6 +39,8 @@ def from_donor(number: int, text: str) -> RemoteFault:
     elif number == 1815 and "Corrupt Page" in text:
         kind = PageUnfit
     message = f"{REPORTED}{number}: {one_line(text)}"
+    if kind is CloneRunning and RESTORES in text:
+        return CloneRunning(message, donor_number=number, hint="run the same command again when that is done")
     if issubclass(kind, DonorError):
         return kind(message, donor_number=number)
     return kind(message)

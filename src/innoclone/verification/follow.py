@@ -20,8 +20,11 @@ from typing import Any
 
 from innoclone.errors import FileError, Interrupted, VerifyFailed
 from innoclone.files.names import OWN_DIR
+from innoclone.files.ownership import give
+from innoclone.files.system import file_error, write_all
 from innoclone.records.units import amount
 from innoclone.server import cloned
+from innoclone.server.keyring import Keyring, has_component
 from innoclone.server.mysqld import Server
 from innoclone.server.programs import Programs
 from innoclone.server.replication import change_source, literal, read_threads, reset_channels, start_replica, words
@@ -35,6 +38,8 @@ __all__ = ["ACCOUNT", "copy_beside", "follow", "following_server", "reason_again
 ACCOUNT = "innoclone.verify"
 POLL = 0.2  # seconds between looks at the replica
 _SPARE = 1.1  # the following needs some space too
+_KEYS = "following.keyring"  # in #innoclone/ of the copy
+_NO_MASTER_KEY = "3185:"  # ER_CANNOT_FIND_KEY_IN_KEYRING
 
 
 def reason_against_copy(directory: Path, manifest: dict[str, Any]) -> str:
@@ -76,15 +81,40 @@ def copy_beside(directory: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _keyring(copy: Path, keys: Keyring | None) -> Keyring:
+    """A keyring for the server on a copy, thrown away with it: a copy of ``keys``, or an empty one.
+
+    It makes master keys as the donor does, and writes the whole file for that: the clone's own may be that of a server
+    that is running. Raises a file error.
+    """
+    home = copy / OWN_DIR / _KEYS
+    try:
+        content = b"" if keys is None else keys.path.read_bytes()
+        home.mkdir(mode=0o700)
+        fd = os.open(home / "keys", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, content, 0)
+        finally:
+            os.close(fd)
+        for path in (home, home / "keys"):
+            give(path, copy)
+    except OSError as error:
+        raise file_error(error, f"can't make a keyring in {copy}") from error
+    return Keyring(home / "keys", read_only=False)
+
+
 @contextmanager
 def following_server(
-    programs: Programs, copy: Path, manifest: dict[str, Any], keyring: Path | None = None
+    programs: Programs, copy: Path, manifest: dict[str, Any], keyring: Path | None = None, *, encrypts: bool = False
 ) -> Iterator[Endpoint]:
     """A server on a copy that can replicate: the account to use. ``keyring`` is one other than the manifest's.
+    ``encrypts``: the donor may begin to encrypt what the clone has in clear.
 
-    Raises `BootFailed`, `KeyringFailed`.
+    Raises `BootFailed`, `KeyringFailed`, `ServerNotFound`, a file error.
     """
     keys = cloned.keyring_of(manifest, keyring)
+    if keys is not None or (encrypts and has_component(programs)):
+        keys = _keyring(copy, keys)
     password = f"aA1!{secrets.token_urlsafe(24)}"
     init = copy / OWN_DIR / "verify.sql"
     init.write_text(
@@ -136,6 +166,8 @@ def follow(replica: Sql, donor: Endpoint, gtids: str, *, not_cloned: Iterable[Ta
         if stopped.wait(POLL):
             raise Interrupted("stopped while the clone followed the donor")
         threads = read_threads(replica)
+        if threads.applier_error.startswith(_NO_MASTER_KEY):
+            return f"the donor encrypts something, and the clone has no keyring: {threads.applier_error}"
         if threads.applier_error:
             raise VerifyFailed(f"the clone can't follow the donor, their data differ: {threads.applier_error}")
         if threads.receiver_error:

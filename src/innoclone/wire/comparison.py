@@ -26,14 +26,14 @@ __all__ = [
     "parse_comparison",
 ]  # fmt: skip
 
-REQUEST = b"innoclone\x01"  # the last byte: the version of all this
+REQUEST = b"innoclone\x02"  # the last byte: the version of all this
 ANSWER_KEY = "innoclone_incremental"
 ANSWER_LIVE, ANSWER_AT_REST = "1", "1 at rest"  # whether a server may write to the files meanwhile
 BLOCK = 1 << 20
 HASH, KEY = 16, 16  # bytes
 MOST_BLOCKS = 32  # that one command asks about
 NO_PAGES = 4096  # the pages of what has none, by which it is compared
-VERSION = 1
+VERSION = 2
 
 
 class Code(enum.IntEnum):

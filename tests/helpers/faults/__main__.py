@@ -18,14 +18,17 @@ from faults.disks import Disks
 from faults.donors import Donors
 from faults.hostility import Hostility
 from faults.kills import Kills
+from faults.livebackups import LiveBackups
 from faults.rounds import Scenario, play
 from faults.s3stores import S3Stores
+from faults.served import Served
 from faults.stores import Stores
 from faults.world import World
 from innoclone.server.programs import provide_programs
 
 SCENARIOS: dict[str, type[Scenario]] = {
-    scenario.name: scenario for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores, S3Stores, BootChecks)
+    scenario.name: scenario
+    for scenario in (Kills, Cuts, Donors, Disks, Hostility, Stores, S3Stores, BootChecks, LiveBackups, Served)
 }
 
 

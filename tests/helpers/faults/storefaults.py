@@ -35,7 +35,7 @@ class FaultyStore:
 
     def __init__(self, objects: Objects, fault: Fault | None, reached: Callable[[], None]) -> None:
         self.objects, self.fault, self._reached = objects, fault, reached
-        self.address = objects.address
+        self.address, self.keeps_versions = objects.address, objects.keeps_versions
         self.calls = 0
         self._lock = threading.Lock()
 

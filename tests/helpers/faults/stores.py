@@ -19,6 +19,7 @@ from faults.rounds import Round, Scenario
 from faults.storefaults import FAULTS, KILLS, Fault
 from faults.storework import Done, Job, Process, run
 from faults.world import World
+from innoclone.commands.diff import diff
 from innoclone.commands.storeoptions import StoreAccess
 from innoclone.errors import registry
 from innoclone.files.marks import is_unfinished
@@ -50,6 +51,7 @@ class Stores(Scenario):
         "keys",
         "init",
         "restore delta",
+        "diff",
     )
     needs_donor = False
 
@@ -160,6 +162,8 @@ class StorePlay:
             self.scenario.must(Job("forget", self.access, {"names": [gone]}))
             del self.there[gone]
             arguments = {"grace": self.dice.choice((0.0, 0.0, 3600.0))}
+        elif what == "diff":
+            arguments = self._sides()
         elif what == "init":
             self.access = replace(self.access, address=f"{self.access.address}-new")
             self.there = {}
@@ -168,6 +172,12 @@ class StorePlay:
         elif what == "keys":
             what = "list"
         return Job(what, self.access, arguments)
+
+    def _sides(self) -> dict[str, Any]:
+        """What is compared: two snapshots, or one with a clone."""
+        old, new = self.dice.sample(sorted(self.there), 2)
+        here = self.scenario.clone(self.dice.randrange(VERSIONS))
+        return {"old": old, "new": self.dice.choice((new, here))}
 
     def _hurt(self, job: Job) -> None:
         self._take_done(job)
@@ -195,7 +205,7 @@ class StorePlay:
 
     def spare_calls(self, job: Job) -> int:
         """How many calls it takes, as far as it can be tried without doing it."""
-        if job.what in ("list", "info", "verify"):
+        if job.what in ("list", "info", "verify", "diff"):
             return self.scenario.calls(job)
         return {"backup": 26, "restore": 14, "prune": 20, "forget": 12, "init": 8, "add key": 5}[job.what]
 
@@ -233,11 +243,19 @@ class StorePlay:
         if job.what == "forget":
             for name in result:
                 self.there.pop(name, None)
+        if job.what == "diff" and result != self._difference(job):
+            raise Broken(f"a diff says {result}")
         if job.what == "restore":
             version = self.there[job.arguments["snapshot"]]
             if is_unfinished(self.target) or not self.scenario.is_version(self.target, version):
                 raise Broken("a restore said that it was done, and isn't")
             shutil.rmtree(self.target)
+
+    def _difference(self, job: Job) -> list[tuple[str, str, int]]:
+        """What `diff` must say: what it does of the clones."""
+        old, new = job.arguments["old"], job.arguments["new"]
+        old, new = (self.scenario.clone(self.there[one]) if isinstance(one, str) else one for one in (old, new))
+        return [(one.name, one.kind, one.differing) for one in diff(old, new)]
 
     def _nothing_half(self) -> None:
         if (self.target / "mysql.ibd").exists() and not is_unfinished(self.target):

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,6 +17,7 @@ from faults.storefaults import Fault, FaultyStore
 from innoclone.commands import storeaccess
 from innoclone.commands.backup import backup
 from innoclone.commands.bootcheck import boot_check
+from innoclone.commands.serve import Serving
 from innoclone.commands.storecare import (
     add_store_key,
     forget_snapshots,
@@ -27,6 +29,7 @@ from innoclone.commands.storecare import (
     store_keys,
     verify_store,
 )
+from innoclone.commands.storediff import StoredPlace, diff_places
 from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import CloneError
@@ -34,12 +37,18 @@ from innoclone.records.retention import Policy
 from innoclone.store import care, pack, persistent, remote
 from innoclone.store.address import objects_at
 from innoclone.store.keys import secret_of
+from innoclone.storeapi import backup_server, serve_snapshot
+from servers import PASSWORD
 
 __all__ = ["Done", "Job", "Process", "run"]
 
 HANGS = 120.0  # seconds
 REQUEST = "2s"  # that one of a remote store may take
+REACHED, READY = "reached", "ready"  # what a process says before its end
 SMALL_PACK = 64 << 10  # bytes, so that a small clone takes several
+
+
+OF_SERVERS = ("backup server", "boot check", "serve")  # their snapshots are larger
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Process:
 
     def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
         self._answers, there = _CONTEXT.Pipe(duplex=False)
+        self._done: Done | None = None
+        self._reached = self._ready = False
         self._process = _CONTEXT.Process(target=_work, args=(job, dict(environment), there), daemon=True)
         self._process.start()
         there.close()
@@ -79,22 +90,37 @@ class Process:
         """SIGKILL, now."""
         self._process.kill()
 
+    def wait_ready(self, limit: float | None) -> bool:
+        """Whether it has said that it is, within ``limit`` seconds; False where it ends before that."""
+        until = time.monotonic() + (HANGS if limit is None else limit)
+        try:
+            while not self._ready and self._done is None and self._answers.poll(max(0.0, until - time.monotonic())):
+                self._take()
+        except (EOFError, ConnectionResetError):  # `end` says how it came to that
+            return False
+        return self._ready
+
     def end(self) -> Done:
         """How it ended. Raises `TimeoutError` where it doesn't."""
-        reached = False
         try:
-            while self._answers.poll(HANGS):
-                answer = self._answers.recv()
-                if isinstance(answer, Done):
-                    self._process.join(HANGS)
-                    return replace(answer, reached=reached)
-                reached = True
-            raise TimeoutError(f"no end within {HANGS:.0f} s")
+            while self._done is None and self._answers.poll(HANGS):
+                self._take()
         except (EOFError, ConnectionResetError):
             self._process.join(HANGS)
             if self._process.exitcode != -9:
-                return Done(crashed=f"exit status {self._process.exitcode}", reached=reached)
-            return Done(killed=True, reached=reached)
+                return Done(crashed=f"exit status {self._process.exitcode}", reached=self._reached)
+            return Done(killed=True, reached=self._reached)
+        if self._done is None:
+            raise TimeoutError(f"no end within {HANGS:.0f} s")
+        self._process.join(HANGS)
+        return replace(self._done, reached=self._reached)
+
+    def _take(self) -> None:
+        answer = self._answers.recv()
+        if isinstance(answer, Done):
+            self._done = answer
+        self._reached |= answer == REACHED
+        self._ready |= answer == READY
 
     def __enter__(self) -> Process:
         return self
@@ -115,19 +141,21 @@ def _work(job: Job, environment: dict[str, str], answers: Connection) -> None:
     os.environ.update(environment)
     persistent.FIRST_WAIT = 0.001
     remote.TIMEOUT, remote.RETRIES = REQUEST, 1
-    pack.PACK = SMALL_PACK
+    if job.what not in OF_SERVERS:
+        pack.PACK = SMALL_PACK
     if job.dead_leases:
         care.LEASE = care.GRACE = 0.0
     made: list[FaultyStore] = []
 
     def faulty(address: str, options: Mapping[str, str]) -> FaultyStore:
-        made.append(FaultyStore(objects_at(address, options), job.fault, lambda: answers.send("reached")))
+        made.append(FaultyStore(objects_at(address, options), job.fault, lambda: answers.send(REACHED)))
         return made[-1]
 
     storeaccess.objects_at = faulty  # type: ignore[attr-defined]
     done = Done()
     try:
-        done = Done(result=_COMMANDS[job.what](job.access, **job.arguments))
+        ready = {"ready": lambda _: answers.send(READY)} if job.what == "serve" else {}
+        done = Done(result=_COMMANDS[job.what](job.access, **job.arguments, **ready))
     except CloneError as error:
         done = Done(error=(type(error).__name__, error.message, error.advice or ""))
     except BaseException:  # noqa: BLE001 - whatever it is, it is told
@@ -148,6 +176,21 @@ def _backup(access: StoreAccess, clone: Path, *, full: bool = False) -> str:
 def _restore(access: StoreAccess, snapshot: str, directory: Path, *, delta: bool = False) -> list[str]:
     options = StoreRestoreOptions(access, snapshot, directory, delta=delta, threads=2, fsync=False)
     return restore_from_store(options).notes
+
+
+def _backup_server(access: StoreAccess, donor: str, spool: Path, *, full: bool = False) -> str:
+    return backup_server(donor, access, password=PASSWORD, spool=spool, full=full, threads=2).snapshot
+
+
+def _serve(
+    access: StoreAccess, scratch: Path, port: int, password: str, *, ready: Callable[[Serving], None]
+) -> int:  # fmt: skip
+    return serve_snapshot(access, password=password, scratch=scratch, port=port, once=True, ready=ready)
+
+
+def _diff(access: StoreAccess, old: str, new: str | Path) -> list[tuple[str, str, int]]:
+    there = StoredPlace(access, new) if isinstance(new, str) else new
+    return [(one.name, one.kind, one.differing) for one in diff_places(StoredPlace(access, old), there)[0]]
 
 
 def _boot_check(access: StoreAccess, scratch: Path) -> str:
@@ -193,7 +236,7 @@ def _remove_key(access: StoreAccess, key: str) -> None:
 _COMMANDS: dict[str, Any] = {
     "init": _init, "backup": _backup, "restore": _restore, "list": _list, "forget": _forget, "prune": _prune,
     "verify": _verify, "info": _info, "keys": _keys, "add key": _add_key, "remove key": _remove_key,
-    "boot check": _boot_check,
+    "boot check": _boot_check, "backup server": _backup_server, "serve": _serve, "diff": _diff,
 }  # fmt: skip
 
 _CONTEXT = multiprocessing.get_context("forkserver")
