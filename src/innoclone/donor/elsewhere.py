@@ -31,7 +31,7 @@ from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, is_undo
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile
 
-__all__ = ["absolute_names", "names_elsewhere", "refuse_overwriting"]
+__all__ = ["absolute_names", "names_elsewhere", "refuse_overwriting", "wanted_places"]
 
 ANYWHERE = (("/", "/"),)  # as a mapping
 
@@ -102,6 +102,12 @@ def absolute_names(files: Iterable[tuple[str, int]]) -> list[Path]:
         Path(name) for name, space_id in files
         if Path(name).is_absolute() and space_id != SYSTEM_SPACE and not is_undo(space_id)
     ]  # fmt: skip
+
+
+def wanted_places(files: Iterable[tuple[str, int]]) -> list[str]:
+    """What a recipient must have in its innodb_directories, of names and space ids of files: the outermost folders."""
+    folders = sorted({str(path.parent) for path in absolute_names(files)})
+    return [one for one in folders if not any(one != other and Path(one).is_relative_to(other) for other in folders)]
 
 
 def refuse_overwriting(given: Given, channel: Channel) -> None:

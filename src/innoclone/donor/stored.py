@@ -21,7 +21,7 @@ from typing import Any
 from innoclone.donor.binlogpage import binlog_position, page_with_position
 from innoclone.donor.completeness import named_files, refuse_absent, refuse_stale_log
 from innoclone.donor.description import Description, describe
-from innoclone.donor.elsewhere import names_elsewhere
+from innoclone.donor.elsewhere import names_elsewhere, wanted_places
 from innoclone.donor.keys import Keys
 from innoclone.donor.offer import Given, T, Wish
 from innoclone.donor.places import find_elsewhere
@@ -175,7 +175,7 @@ def _look(directory: Path, locks: list[int], keyring: Path | None, places: Seque
         elsewhere = {one.name: name for one, name in found.items()}
     named = refuse_absent(directory, listed, page_size, rows, settled=recovered, placed=placed)
     files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one, elsewhere) for one in listed)])
-    pages, notes = [*keys.first_pages(files.data, open_stored)], []
+    pages, notes = [*keys.first_pages(files.data, open_stored)], _of_places(files)
     if recovered and redo.clean_at is not None:
         refuse_stale_log(directory, listed, redo.clean_at)
     if kept:
@@ -193,6 +193,16 @@ def _look(directory: Path, locks: list[int], keyring: Path | None, places: Seque
         encrypted=any(page.sealed for page in pages) or any(part.sealed for part in redo.parts),
         outside=(*(Path(name) for name in elsewhere.values() if Path(name).is_absolute()), *named),
     )  # fmt: skip
+
+
+def _of_places(files: FilePlan) -> list[str]:
+    """What whoever types CLONE must know: a stock server finds out when it has dropped its data (tested)."""
+    if not (places := wanted_places((file.name, file.space_id) for file in files.data)):
+        return []
+    return [
+        f"tablespaces outside: recipients need innodb_directories = {';'.join(places)}; without it a server that is to"
+        " replace its own data has dropped them when it says error 1525"
+    ]
 
 
 def _refuse_remains(directory: Path, manifest: Mapping[str, Any]) -> None:
