@@ -183,8 +183,8 @@ def _restore(access: StoreAccess, snapshot: str, directory: Path, *, delta: bool
     return restore_from_store(options).notes
 
 
-def _backup_server(access: StoreAccess, donor: str, spool: Path, *, full: bool = False) -> str:
-    return backup_server(donor, access, password=PASSWORD, spool=spool, full=full, threads=2).snapshot
+def _backup_server(access: StoreAccess, donor: str, spool: Path, *, full: bool = False, local: bool = False) -> str:
+    return backup_server(donor, access, password=PASSWORD, spool=spool, full=full, local=local, threads=2).snapshot
 
 
 def _serve(
