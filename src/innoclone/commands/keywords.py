@@ -167,6 +167,8 @@ class LiveBackupKeywords(TypedDict, total=False):
 
     full: bool
     spool: Path | None
+    local: bool
+    datadir: Path | None
     threads: int
     block_ddl: bool
     max_data_bandwidth: float
