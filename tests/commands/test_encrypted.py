@@ -290,10 +290,12 @@ def test_what_is_encrypted_changes_in_file_copy(hidden: Server, programs: Progra
     def change() -> None:
         while status.stages[Stage.FILE_COPY].begin is None:
             time.sleep(0.01)
-        for statement in statements:
-            rows(hidden, statement)
-            told.append(status.stages[Stage.FILE_COPY].state.name)
-        limits.data = 0
+        try:
+            for statement in statements:
+                rows(hidden, statement)
+                told.append(status.stages[Stage.FILE_COPY].state.name)
+        finally:
+            limits.data = 0
 
     changes = threading.Thread(target=change)
     changes.start()
