@@ -264,6 +264,6 @@ def store_add_key(store: StoreAccess, *, key_file: Path | None = None, passphras
     return storecare.add_store_key(store, secret)
 
 
-def store_remove_key(store: StoreAccess, key: str) -> None:
+def store_remove_key(store: StoreAccess, key: str, *, dry_run: bool = False) -> None:
     """Take a key away; never the one that opened the store just now. Raises `StoreMissing`, `UsageError`."""
-    storecare.remove_store_key(store, key)
+    storecare.remove_store_key(store, key, dry_run=dry_run)

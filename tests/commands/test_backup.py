@@ -158,9 +158,12 @@ def test_each_snapshot_is_whole_by_itself(small_clone: Path, access: StoreAccess
     assert not backed_up(second_clone, access).changed
     assert backed_up(second_clone, access, full=True).changed > first.changed / 2
     assert [one.reasons for one in list_store(access, Policy(last=1)).snapshots] == [(), (), (), ("last",)]
+    told = forget_snapshots(access, [first.snapshot], Policy(), and_prune=True, grace=0, dry_run=True)
     gone = forget_snapshots(access, [first.snapshot], Policy(), and_prune=True, grace=0)
     assert [one.id for one in gone.gone] == [first.snapshot]
     assert gone.pruned is not None
+    assert gone.pruned.removed
+    assert told.pruned == gone.pruned
     taken_out(access, tmp_path / "new", second.snapshot)
     assert contents(tmp_path / "new") == contents(second_clone)
     verify_store(access, read_data=True)

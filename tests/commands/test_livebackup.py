@@ -39,19 +39,20 @@ def options_for(server: Server, access: StoreAccess, spool: Path) -> LiveBackupO
     return LiveBackupOptions(endpoint_of(server, ssl_mode=SslMode.DISABLED), access, spool=spool)
 
 
-@pytest.mark.parametrize("page_size", ["16k", "4k"])
+@pytest.mark.parametrize(("page_size", "local"), [("16k", False), ("4k", False), ("16k", True)])
 def test_under_load_and_ddl(
-    page_size: str, access: StoreAccess, make_server: ServerFactory, programs: Programs, tmp_path: Path
+    page_size: str, local: bool, access: StoreAccess, make_server: ServerFactory, programs: Programs, tmp_path: Path
 ) -> None:
-    """Increments of a server on which everything changes; each comes out of the store, boots and keeps every
-    invariant."""
+    """Increments of a server on which everything changes, sent by it or read of its files; each comes out of the store,
+    boots and keeps every invariant."""
     size = [f"--innodb-page-size={page_size}"]
     server = make_server(init=size)
     fill(server.connect, 8 * MIB)
-    options = dataclasses.replace(options_for(server, access, tmp_path / "spool"), max_data_bandwidth=20)
+    options = options_for(server, access, tmp_path / "spool")
+    options = dataclasses.replace(options, max_data_bandwidth=20, local=local)
     paged = 0
     with Load(server.connect, threads=2) as load, DdlLoop(server.connect) as ddl:
-        for _ in range(2 if page_size == "16k" else 1):
+        for _ in range(2 if page_size == "16k" and not local else 1):
             status = CloneStatus()
             backup_live(options, status=status)
             paged += status.stages[Stage.PAGE_COPY].data
@@ -68,9 +69,10 @@ def test_under_load_and_ddl(
         assert_sound(programs, directory, size)
 
 
-def test_every_table_and_little_room(donor: Server, access: StoreAccess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [False, True])
+def test_every_table_and_little_room(donor: Server, access: StoreAccess, tmp_path: Path, local: bool) -> None:
     """The donor's 60 MB take hardly any room here, and are all in the store; a second time nothing of them is sent."""
-    options, most = options_for(donor, access, tmp_path / "spool"), 0
+    options, most = dataclasses.replace(options_for(donor, access, tmp_path / "spool"), local=local), 0
     done = threading.Event()
 
     def watch() -> None:
@@ -106,7 +108,7 @@ def test_tablespaces_elsewhere(access: StoreAccess, make_server: ServerFactory, 
             cursor.executemany(f"INSERT INTO away.{name} VALUES (%s, REPEAT('x', 8000))", values)
     options = options_for(server, access, tmp_path / "spool")
     first = backup_live(options)
-    assert backup_live(options).changed < first.changed / 2
+    assert backup_live(dataclasses.replace(options, local=True)).changed < first.changed / 2
     assert not list((tmp_path / "spool").iterdir())
     with pytest.raises(PathRefused):
         restore_from_store(StoreRestoreOptions(access, "latest", tmp_path / "none"))

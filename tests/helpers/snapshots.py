@@ -42,6 +42,7 @@ def main() -> int:
     series = _Series(world, folder, random.Random(options.seed), options.keep_last)
     try:
         series.run(options.generations)
+        series.tell_packs()
     finally:
         world.close()
         print(f"\nseed {options.seed}: " + ", ".join(f"{count} {name}" for name, count in series.counts.items()))
@@ -101,13 +102,22 @@ class _Series:
                 killed.kill()
                 killed.wait()
             self.counts["killed"] += 1
-        result = innoclone.backup_server(self.dsn, self.store, password=PASSWORD, spool=self.folder)
+        local = self.dice.random() < 0.5
+        result = innoclone.backup_server(self.dsn, self.store, password=PASSWORD, spool=self.folder, local=local)
+        self.counts["read of the server's files"] += local
         self.counts["backed up"] += 1
         self.counts["increments"] += bool(result.parent)
 
     def _clean_up(self) -> None:
         self.counts["forgotten"] += len(innoclone.store_forget(self.store, keep=innoclone.Policy(last=self.keep)).gone)
         self.counts["objects pruned"] += len(innoclone.store_prune(self.store, grace=0).removed)
+
+    def tell_packs(self) -> None:
+        """How much of what is in the packs the newest snapshot needs."""
+        newest = innoclone.store_info(self.store, packs=True)
+        print(
+            f"the newest snapshot needs {newest['needed']} bytes of {newest['stored']} in its {newest['packs']} packs"
+        )
 
     def _compare(self, name: str) -> None:
         directory = self.folder / "restored"

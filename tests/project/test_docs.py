@@ -160,7 +160,8 @@ def test_shown_commands_exist(path):
             words = shlex.split(line.partition(" | ")[0], comments=True)
             names = [max((name for name in commands() if words[: len(name.split())] == name.split()), key=len)]
             if names == ["unit"]:  # what follows its own options is another command
-                names += [next(word for word in words[1:] if word in commands())]
+                rest = [" ".join(words[at : at + length]) for at in range(1, len(words)) for length in (2, 1)]
+                names += [next(name for name in rest if name in commands())]
             parameters = [parameter for name in names for parameter in commands()[name].params]
             known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
             used = {word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)}

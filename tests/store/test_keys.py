@@ -29,6 +29,8 @@ def test_several_keys_open_it_and_the_last_one_stays() -> None:
     again = open_store(objects, WORDS)
     assert (again.key, again.vault.master, again.vault.page_key) == (second, store.vault.master, store.vault.page_key)
     assert {one.kind for one in key_entries(objects)} == {"file", "passphrase"}
+    remove_key(objects, store.key, dry_run=True)
+    assert len(key_entries(objects)) == 2
     remove_key(objects, store.key)
     with pytest.raises(StoreKeyWrong, match="no key file opens"):
         open_store(objects, SECRET)

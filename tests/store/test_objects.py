@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -312,3 +313,20 @@ def test_whether_a_bucket_keeps_versions_is_told(s3: S3Server, bucket: str, stat
     assert (len(pruned.removed), pruned.left, pruned.keeps_versions) == (1, 0, status == "Enabled")
     versions = client.list_object_versions(Bucket=bucket, Prefix="x/data").get("Versions", [])
     assert len(versions) == (status == "Enabled")  # what is told of it is so
+
+
+def test_what_a_bucket_retains_comes_back(s3: S3Server) -> None:
+    """With object lock and a retention nobody can remove an object: it is hidden, until the mark goes that hides it."""
+    client = s3.client()
+    client.create_bucket(Bucket="retains", ObjectLockEnabledForBucket=True)
+    objects = Persistent(objects_at("s3://retains/x", s3.options))
+    objects.create("data/1", b"precious")
+    until = {"Mode": "COMPLIANCE", "RetainUntilDate": datetime(2099, 1, 1, tzinfo=UTC)}
+    client.put_object_retention(Bucket="retains", Key="x/data/1", Retention=until)
+    objects.delete(["data/1"])
+    assert not list(objects.list("data"))
+    there = client.list_object_versions(Bucket="retains", Prefix="x/data")
+    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+        client.delete_object(Bucket="retains", Key="x/data/1", VersionId=there["Versions"][0]["VersionId"])
+    client.delete_object(Bucket="retains", Key="x/data/1", VersionId=there["DeleteMarkers"][0]["VersionId"])
+    assert objects.read("data/1", 8) == b"precious"

@@ -38,6 +38,14 @@ class LiveArgs:
             metavar="FOLDER", help="With room for changed pages and redo; default: TMPDIR.", rich_help_panel=LIVE
         ),
     ] = LiveBackupOptions.spool
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="Read the server's files here, on its host.", rich_help_panel=LIVE),
+    ] = LiveBackupOptions.local
+    datadir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --local: its data directory as seen from here.", rich_help_panel=LIVE),
+    ] = LiveBackupOptions.datadir
     compress: Annotated[
         str, typer.Option(metavar="off|zlib|zstd[:LEVEL]", help="On the way here.", rich_help_panel=LIVE)
     ] = "off"
@@ -114,6 +122,7 @@ def backup(
         donor = connection.endpoint(source, files, out)
         choice = LiveBackupOptions(
             donor=donor, store=access, full=full, spool=live.spool, threads=threads,
+            local=live.local, datadir=None if live.datadir is None else live.datadir.absolute(),
             compression=parse_compression(live.compress), block_ddl=live.block_ddl,
             max_data_bandwidth=max_data_bandwidth,
             keyring=None if checking.keyring is None else checking.keyring.absolute(),

@@ -251,7 +251,7 @@ def forget(
     for snapshot in found.used:
         out.warn(f"snapshot {snapshot.id} stays: a running backup builds on it")
     if found.pruned is not None:
-        _tell_pruned(found.pruned, out, dry_run=False)
+        _tell_pruned(found.pruned, out, dry_run=dry_run)
     out.result(
         {
             "dry_run": dry_run, "forgotten": [one.id for one in found.gone], "in_use": [one.id for one in found.used],
@@ -349,6 +349,7 @@ def remove(
     url: Url,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its id.")],
     *,
+    dry_run: DryRun = False,
     opening: StoreArgs,
     output: OutputArgs,
 ) -> None:
@@ -359,7 +360,7 @@ def remove(
     from innoclone.commands.storecare import remove_store_key
 
     out = output.open()
-    remove_store_key(opening.access(url, out), key)
-    out.message(f"removed key {key}")
-    out.result({"key": key})
+    remove_store_key(opening.access(url, out), key, dry_run=dry_run)
+    out.message(f"{'would remove' if dry_run else 'removed'} key {key}")
+    out.result({"dry_run": dry_run, "key": key})
     out.completed()

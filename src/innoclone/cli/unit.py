@@ -38,7 +38,7 @@ def unit(
         list[str],
         typer.Argument(
             metavar="COMMAND [ARGUMENTS]...",
-            help="What shall run, as typed: local, clone, backup, store forget, store prune, store verify or agent.",
+            help="What shall run, as typed: local, clone, backup, store forget|prune|verify or agent.",
         ),
     ],
     *,

@@ -167,6 +167,8 @@ class LiveBackupKeywords(TypedDict, total=False):
 
     full: bool
     spool: Path | None
+    local: bool
+    datadir: Path | None
     threads: int
     block_ddl: bool
     max_data_bandwidth: float
@@ -214,6 +216,7 @@ class ServeKeywords(TypedDict, total=False):
     max_network_bandwidth: float
     max_donor_read: int
     keyring: Path | None
+    innodb_directories: str
     called: str
 
 

@@ -37,15 +37,21 @@ from innoclone.receive.transfer import Controls, Transfer
 from innoclone.records.history import BACKUP
 from innoclone.records.limits import Limits
 from innoclone.records.status import CloneStatus
+from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.sinks.streaming import StreamTarget
+from innoclone.sources.donor import DonorStream
 from innoclone.sources.gathering import Gathering
+from innoclone.sources.local import refuse_few_connections
+from innoclone.sources.localstream import LocalStream
 from innoclone.store.contents import StoredFile, write_contents
 from innoclone.store.known import Known
 from innoclone.store.runs import Run, begin_run
 from innoclone.store.snapshots import Snapshot
 from innoclone.store.uploads import Uploads
 from innoclone.store.writing import PackTable
+from innoclone.stream.source import FileSource
+from innoclone.transport.sql import Sql
 
 __all__ = ["backup_live"]
 
@@ -75,6 +81,7 @@ class _Live:
     ) -> None:
         self.options, self.status, self.stopped, self.limits = options, status, stopped, limits
         self.keyring: CloneKeyring | None = None
+        self.files: DonorFiles | None = None  # where they are read here
         if (file := options.keyring) is not None:
             self.keyring = CloneKeyring(file.parent, file=file, key=options.keyring_key)
         self._is_written = False  # there may be a snapshot that needs the keyring
@@ -108,6 +115,8 @@ class _Live:
         facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
         self.status.notes += facts.notes
         facts.verdict()
+        if self.options.local:
+            self._find_files(facts)
         # An account without PROCESS isn't told: then the first file that comes tells.
         if facts.encrypted and self.keyring is None:
             raise EncryptionUnsupported(
@@ -115,6 +124,23 @@ class _Live:
                 hint=NAME_KEYRING,
             )
         return facts
+
+    def _find_files(self, facts: DonorFacts) -> None:
+        """The donor's files on this host. Raises `ConnectionLimit`, `DonorFilesUnreadable`."""
+        refuse_few_connections(facts.connections)
+        if facts.encrypted:
+            raise EncryptionUnsupported(
+                f"the donor has {facts.encrypted}, and its files are not read for a store",
+                hint="leave --local out, and name a --keyring",
+            )
+        with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
+            self.files = DonorFiles.find(sql, self.options.datadir)
+
+    def _source(self, target: StreamTarget) -> FileSource:
+        """Who supplies FILE COPY."""
+        if self.files is None:
+            return DonorStream()
+        return LocalStream(self.files, target, threads=self.options.threads, limits=self.limits)
 
     def _stream(
         self, run: Run, parent: Snapshot | None, known: Known | None, table: PackTable, uploads: Uploads, root: Path,
@@ -156,6 +182,8 @@ class _Live:
             self.status.begin_anew()
             facts = check(self.options.donor, None, mapping=ANYWHERE, stall_timeout=self.options.stall_timeout)
             facts.verdict()
+            if self.options.local:
+                self._find_files(facts)
             return facts
 
         transfer = Transfer(
@@ -164,8 +192,8 @@ class _Live:
         )  # fmt: skip
         controls = Controls(self.status, self.limits, self.stopped)
         recipient = Recipient(
-            self.options.donor, target, transfer, controls, facts=facts, prepare_anew=prepare_anew,
-            keyring=self.keyring,
+            self.options.donor, target, transfer, controls, source=lambda: self._source(target), facts=facts,
+            prepare_anew=prepare_anew, keyring=self.keyring,
         )  # fmt: skip
         try:
             return recipient.run(), facts

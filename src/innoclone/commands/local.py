@@ -24,7 +24,7 @@ from innoclone.commands.finishedclone import manifest_of, note_changes, note_pos
 from innoclone.commands.options import BootOptions, LocalOptions
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.stoprequest import stop_on_request
-from innoclone.errors import CloneError, ConnectionLimit, SnapshotGone, TargetExists, TargetUnusable
+from innoclone.errors import CloneError, SnapshotGone, TargetExists, TargetUnusable
 from innoclone.files.base import is_earlier_clone
 from innoclone.files.copying import Method
 from innoclone.files.keyring import CloneKeyring
@@ -44,14 +44,11 @@ from innoclone.server.donorfiles import DonorFiles
 from innoclone.server.preflight import DonorFacts, check
 from innoclone.server.programs import find_programs
 from innoclone.sinks.directory import Target
-from innoclone.sources.local import LocalFiles, check_unseen
+from innoclone.sources.local import LocalFiles, check_unseen, refuse_few_connections
 from innoclone.sources.localcopy import CopySummary
 from innoclone.transport.sql import Sql
 
 __all__ = ["LocalResult", "local"]
-
-ER_USER_LIMIT_REACHED = 1226
-CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
 
 
 @dataclass(frozen=True)
@@ -262,12 +259,7 @@ def _check_donor(
     status.donor_version = facts.version
     facts.verdict()
     _refuse_another_donors(options, status, facts, has_base=has_base)
-    if 0 < facts.connections < CONNECTIONS:
-        raise ConnectionLimit(
-            f"a local clone takes {CONNECTIONS} connections at a time, the account may have {facts.connections}",
-            server_number=ER_USER_LIMIT_REACHED,
-            hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
-        )
+    refuse_few_connections(facts.connections)
     with Sql(options.donor, read_timeout=options.stall_timeout) as sql:
         files = DonorFiles.find(sql, options.datadir)
     _refuse_nesting(options, files)

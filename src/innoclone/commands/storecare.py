@@ -13,7 +13,7 @@ from innoclone.errors import CloneError, StoreKeyWrong, UsageError, VerifyFailed
 from innoclone.records.retention import Policy, apply
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.store.address import LATEST
-from innoclone.store.care import Pruned, forget, prune
+from innoclone.store.care import GRACE, Pruned, forget, prune
 from innoclone.store.checking import Checked, check_packs, needed_packs
 from innoclone.store.checks import checks_of
 from innoclone.store.contents import Contents
@@ -194,8 +194,8 @@ def forget_snapshots(
     used = forget(repository, chosen, dry_run=dry_run)
     gone = tuple(one for one in chosen if one not in used)
     pruned = None
-    if and_prune and not dry_run:
-        pruned = prune(repository) if grace is None else prune(repository, grace=grace)
+    if and_prune:
+        pruned = prune(repository, grace=GRACE if grace is None else grace, dry_run=dry_run, without=gone)
     return Forgotten(gone, kept, tuple(used), pruned)
 
 
@@ -216,12 +216,13 @@ def add_store_key(access: StoreAccess, new: Secret) -> str:
     return add_key(repository.objects, repository.bound, repository.vault.master, new)
 
 
-def remove_store_key(access: StoreAccess, key: str) -> None:
-    """Take a key away; never the one that opened the store just now, so that one is left that is known to work."""
+def remove_store_key(access: StoreAccess, key: str, *, dry_run: bool = False) -> None:
+    """Take a key away; never the one that opened the store just now, so that one is left that is known to work. A
+    ``dry_run`` only raises why that can't be."""
     repository = _encrypted(access)
     if key == repository.key:
         raise UsageError(f"key {key} is the one that was used now", hint="use another one to remove it")
-    remove_key(repository.objects, key)
+    remove_key(repository.objects, key, dry_run=dry_run)
 
 
 def _encrypted(access: StoreAccess) -> Repository:

@@ -59,6 +59,8 @@ class LiveBackupOptions:
     store: StoreAccess
     full: bool = False  # build on no earlier snapshot
     spool: Path | None = None  # a folder with room for changed pages and redo; None: that of temporary files
+    local: bool = False  # the donor's files are read here, on its host, instead of being sent
+    datadir: Path | None = None  # with local: its data directory as seen from here; None: as it says itself
     threads: int = 4  # connections that carry data; each fills a pack of its own
     compression: Compression = field(default_factory=Compression)
     block_ddl: bool = False  # hold the donor's backup lock, so that no DDL runs there
@@ -74,6 +76,12 @@ class LiveBackupOptions:
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
         above_0("stall-timeout", self.stall_timeout)
+        if self.datadir is not None and not self.local:
+            raise UsageError("--datadir goes with --local", hint="else the server sends its files")
+        if self.local and self.keyring is not None:
+            raise UsageError(
+                "--local and --keyring don't go together", hint="leave --local out: the server sends its files"
+            )
         refuse_odd_keyring(self.keyring, self.keyring_key)
 
 

@@ -111,7 +111,7 @@ class StreamTarget(Target):
     def require(self, needed: object) -> None:
         """What goes into the store takes no room here."""
 
-    def writer(self, buffer: int) -> FileWriter:
+    def writer(self, buffer: int) -> StreamWriter:
         """For the blocks of one connection."""
         blocks = self.blocks()
         self._writers.append(blocks)

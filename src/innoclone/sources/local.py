@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterable
 
-from innoclone.errors import BadPage, ConfigurationMismatch
+from innoclone.errors import BadPage, ConfigurationMismatch, ConnectionLimit
 from innoclone.files.copying import Method
 from innoclone.records.limits import Limits
 from innoclone.records.status import StageStatus
@@ -23,8 +23,10 @@ from innoclone.stream.pagecheck import ExpectedFile, check_files
 from innoclone.stream.source import BegunClone
 from innoclone.stream.suspects import Suspects
 
-__all__ = ["LocalFiles", "check_unseen"]
+__all__ = ["LocalFiles", "check_unseen", "refuse_few_connections"]
 
+ER_USER_LIMIT_REACHED = 1226
+CONNECTIONS = 3  # two, and the one that was replaced: a donor keeps it for a while, because its recipient may come back
 SHOWN = 5  # damaged pages that an error names
 
 
@@ -95,6 +97,16 @@ class LocalFiles:
         """Wait for the copying to end."""
         if self._copier is not None:
             self._copier.close()
+
+
+def refuse_few_connections(allowed: int) -> None:
+    """Raise `ConnectionLimit` where an account may have too few at a time for this; 0 is any number."""
+    if 0 < allowed < CONNECTIONS:
+        raise ConnectionLimit(
+            f"a local clone takes {CONNECTIONS} connections at a time, the account may have {allowed}",
+            server_number=ER_USER_LIMIT_REACHED,
+            hint=f"on the donor: ALTER USER ... WITH MAX_USER_CONNECTIONS {CONNECTIONS}",
+        )
 
 
 def check_unseen(table: FileTable, target: CloneFiles, stopped: threading.Event) -> None:

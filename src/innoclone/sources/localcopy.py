@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from innoclone.errors import CloneError, DonorFilesUnreadable
 from innoclone.files.blocks import Blocks
@@ -29,7 +30,7 @@ from innoclone.stream.filetable import ClonedFile, FileTable
 from innoclone.stream.source import Stopped
 from innoclone.stream.suspects import Suspects
 
-__all__ = ["CopySummary", "FileCopier"]
+__all__ = ["CopiedFile", "CopySummary", "Done", "FileCopier", "Piece"]
 
 OPENING = 30.0  # seconds; a donor gives a clone without connection up after 1 to 30 minutes, 5 by default
 SMALL_PIECE = 64 << 10  # bytes, where a limit makes big pieces last long
@@ -51,6 +52,12 @@ class CopySummary:
     pages_checked: int = 0
     written: int = 0
     methods: set[str] = field(default_factory=set)
+
+
+class Looking(Protocol):
+    """Is shown a block that was read of a file, at its offset; ``unusual`` are pages that were found to be so."""
+
+    def __call__(self, block: memoryview, offset: int, unusual: list[int] | None = None) -> None: ...
 
 
 class FileCopier:
@@ -75,8 +82,8 @@ class FileCopier:
         self._changed = threading.Condition()
         self._queue: deque[int] = deque()  # files that were not tried yet
         self._again: deque[int] = deque()  # files that were not found the first time
-        self._pieces: deque[_Piece] = deque()  # of files that are open
-        self._working: set[_File] = set()
+        self._pieces: deque[Piece] = deque()  # of files that are open
+        self._working: set[CopiedFile] = set()
         self._opening = 0  # files that threads are about to open
         self._running = threads
         self._done = threading.Event()
@@ -128,10 +135,11 @@ class FileCopier:
         counter, blocks = self._stage.counter(), Blocks()
         try:
             while (work := self._next()) is not None:
-                if isinstance(work, _Piece):
+                if isinstance(work, Piece):
                     self._copy_piece(work, counter, blocks)
                 else:
                     self._copy(*work, counter, blocks)
+            self._flush()
         except Stopped:
             pass
         except CloneError as error:
@@ -144,7 +152,7 @@ class FileCopier:
             if not self._running or self.failure is not None:
                 self._done.set()
 
-    def _next(self) -> _Piece | tuple[int, bool] | None:
+    def _next(self) -> Piece | tuple[int, bool] | None:
         """A piece of an open file, else a file (whether it is looked for the last time), or None at the end.
 
         A file that another thread is about to open may be a large one, with pieces for this thread.
@@ -164,7 +172,7 @@ class FileCopier:
 
     def _copy(self, index: int, last: bool, counter: Counter, blocks: Blocks) -> None:
         """One file. One that isn't found is looked for again at the end: it may have moved past the first search."""
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         again = False
         try:
             file = self._table.data[index]
@@ -177,12 +185,11 @@ class FileCopier:
                 if last and file.flags is not None:
                     self._table.expect_drop(file)
                 return
-            work = _File(file, source)
+            work = CopiedFile(file, source)
             with self._changed:
                 self._working.add(work)
             try:
-                work.target = self._target.open(file.path)
-                pieces = work.split(self._methods, len(self._threads))
+                pieces = self._begin(work)
             except OSError as error:
                 raise file_error(error, f"can't copy {file.metadata.name}") from error
         finally:
@@ -193,7 +200,19 @@ class FileCopier:
                 self._changed.notify_all()
         self._copy_piece(pieces[0], counter, blocks)
 
-    def _copy_piece(self, piece: _Piece, counter: Counter, blocks: Blocks) -> None:
+    def _begin(self, work: CopiedFile) -> list[Piece]:
+        """Make room for a file; the pieces that it is copied in. Raises OSError, a file error."""
+        work.target = self._target.open(work.file.path)
+        return work.split(self._methods, len(self._threads))
+
+    def _size(self, work: CopiedFile) -> int:
+        """Bytes that were copied of a whole file."""
+        return os.fstat(work.target).st_size
+
+    def _flush(self) -> None:
+        """A thread has no more to do: what it has taken is written."""
+
+    def _copy_piece(self, piece: Piece, counter: Counter, blocks: Blocks) -> None:
         work = piece.work
         try:
             done = self._transfer(piece, counter, blocks)
@@ -207,9 +226,9 @@ class FileCopier:
         except OSError as error:
             raise file_error(error, f"can't copy {work.file.metadata.name}") from error
 
-    def _finish(self, work: _File, used: Method | None) -> None:
+    def _finish(self, work: CopiedFile, used: Method | None) -> None:
         """All pieces are there: the file is complete and as long as the source, or an exception."""
-        file, size = work.file, os.fstat(work.target).st_size
+        file, size = work.file, self._size(work)
         if file.flags is None:
             file.size = size  # the buffer pool's dump, which the server rewrites at any time
         elif min(size, os.fstat(work.source).st_size) < max(work.size, file.metadata.size):
@@ -227,16 +246,26 @@ class FileCopier:
                 self.summary.new += 1
                 self.summary.methods.add(used.value)
 
-    def _add(self, done: _Done) -> None:
+    def _add(self, done: Done) -> None:
         summary = self.summary
         summary.pages_compared += done.delta.pages_compared
         summary.pages_written += done.delta.pages_written
         summary.pages_checked += done.checked
         summary.written += done.delta.written
 
-    def _transfer(self, piece: _Piece, counter: Counter, blocks: Blocks) -> _Done:
+    def _transfer(self, piece: Piece, counter: Counter, blocks: Blocks) -> Done:
         """Copy a file or a part of one, or bring it up to date."""
-        file, done = piece.work.file, _Done()
+        file, done = piece.work.file, Done()
+        look = self._look(file, done)
+        account = self._accounting(piece.work.target, counter)
+        if file.adopted:
+            done.delta = self._update(piece, account, look, blocks)
+        else:
+            self._copy_new(piece, done, account, look, blocks)
+        return done
+
+    def _look(self, file: ClonedFile, done: Done) -> Looking:
+        """What is shown every block that was read."""
 
         def look(block: memoryview, offset: int, unusual: list[int] | None = None) -> None:
             """Check the pages of a block, unless a limit or the file's end cut one of them."""
@@ -248,12 +277,7 @@ class FileCopier:
             done.seen += len(block)
             done.checked += count
 
-        account = self._accounting(piece.work.target, counter)
-        if file.adopted:
-            done.delta = self._update(piece, account, look, blocks)
-        else:
-            self._copy_new(piece, done, account, look, blocks)
-        return done
+        return look
 
     def _accounting(self, fd: int, counter: Counter) -> Callable[[int, int], None]:
         """What is told the bytes that were read and written of each block; waits for the limit. Raises `Stopped`."""
@@ -273,7 +297,7 @@ class FileCopier:
 
         return account
 
-    def _update(self, piece: _Piece, account: Callable[[int, int], None], look: Seen, blocks: Blocks) -> Delta:
+    def _update(self, piece: Piece, account: Callable[[int, int], None], look: Seen, blocks: Blocks) -> Delta:
         """Write the pages that differ from the older file's."""
         file, fd = piece.work.file, piece.work.target
         page = file.flags.physical_page_size if file.flags is not None else 4096
@@ -288,7 +312,7 @@ class FileCopier:
         return delta
 
     def _copy_new(
-        self, piece: _Piece, done: _Done, account: Callable[[int, int], None], look: Look, blocks: Blocks
+        self, piece: Piece, done: Done, account: Callable[[int, int], None], look: Look, blocks: Blocks
     ) -> None:
         """Copy what the target has nothing of yet."""
         fd, rate, most = piece.work.target, self._limits.rate, self._limits.buffer
@@ -302,7 +326,7 @@ class FileCopier:
 
 
 @dataclass(eq=False)
-class _File:
+class CopiedFile:
     """A file that is being copied: descriptors of both sides, and how many pieces of it are not done yet."""
 
     file: ClonedFile
@@ -312,16 +336,16 @@ class _File:
     left: int = 1
     seen: int = 0  # bytes of pages that were checked
 
-    def split(self, methods: tuple[Method, ...], threads: int) -> list[_Piece]:
+    def split(self, methods: tuple[Method, ...], threads: int) -> list[Piece]:
         """The pieces that several threads can copy; one where it is small or where blocks can be shared. Raises
         OSError."""
         size = self.size = os.fstat(self.source).st_size
         if threads == 1 or size < 2 * PIECE or (Method.REFLINK in methods and not self.file.adopted):
-            return [_Piece(self, 0, None)]
+            return [Piece(self, 0, None)]
         os.ftruncate(self.target, size)
         if not self.file.adopted and os.fstat(self.source).st_blocks * 512 >= size:  # without holes
             allocate(self.target, size)
-        pieces = [_Piece(self, start, min(size, start + PIECE)) for start in range(0, size, PIECE)]
+        pieces = [Piece(self, start, min(size, start + PIECE)) for start in range(0, size, PIECE)]
         self.left = len(pieces)
         return pieces
 
@@ -333,16 +357,16 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """A part of a file in bytes; without an end, all of it."""
 
-    work: _File
+    work: CopiedFile
     start: int
     end: int | None
 
 
 @dataclass
-class _Done:
+class Done:
     """What a piece took."""
 
     delta: Delta = field(default_factory=Delta)

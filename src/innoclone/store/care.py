@@ -85,21 +85,24 @@ def forget(repository: Repository, snapshots: Sequence[Snapshot], *, dry_run: bo
     return [one for one in snapshots if one.name in parents]
 
 
-def prune(repository: Repository, *, grace: float = GRACE, dry_run: bool = False) -> Pruned:
-    """Remove what no snapshot and no living run needs, once it has been marked for ``grace`` seconds.
+def prune(
+    repository: Repository, *, grace: float = GRACE, dry_run: bool = False, without: Sequence[Snapshot] = ()
+) -> Pruned:
+    """Remove what no snapshot and no living run needs, once it has been marked for ``grace`` seconds. A ``dry_run``
+    tells what it would do ``without`` snapshots that a `forget` would have removed before.
 
     Raises `StoreDamaged` or `VersionUnsupported` where a snapshot can't be read: what it needs isn't known.
     """
     if not 0 <= grace < math.inf:
         raise UsageError(f"the grace time must be a number from 0 on, not {grace:g}")
-    return _Prune(repository, dry_run).run(grace)
+    return _Prune(repository, dry_run, {one.name for one in without} if dry_run else set()).run(grace)
 
 
 class _Prune:
     """State of one prune."""
 
-    def __init__(self, repository: Repository, dry_run: bool) -> None:
-        self.repository, self.dry_run = repository, dry_run
+    def __init__(self, repository: Repository, dry_run: bool, without: set[str]) -> None:
+        self.repository, self.dry_run, self._without = repository, dry_run, without
         self.found = Pruned()
         self._needed: dict[str, set[str]] = {}  # by snapshot
         self._now = repository.now()
@@ -128,7 +131,7 @@ class _Prune:
         before: tuple[set[bytes], list[str]] | None = None
         for _ in range(ROUNDS):
             leases = leases_of(self.repository)
-            names = names_of(self.repository)
+            names = [name for name in names_of(self.repository) if name not in self._without]
             for lease in leases:
                 dead = lease.snapshot not in names and not self._is_young(lease)
                 if dead and not self.dry_run and abandon(self.repository, lease.snapshot):

@@ -148,14 +148,15 @@ def key_entries(objects: Objects) -> list[KeyEntry]:
     return sorted(found, key=lambda one: (one.created, one.id))
 
 
-def remove_key(objects: Objects, key: str) -> None:
-    """Remove a key; never the last one. Raises `StoreMissing`, `UsageError`."""
+def remove_key(objects: Objects, key: str, *, dry_run: bool = False) -> None:
+    """Remove a key, or only see that it could be; never the last one. Raises `StoreMissing`, `UsageError`."""
     there = [entry.id for entry in key_entries(objects)]
     if key not in there:
         raise StoreMissing(f"{objects.address} has no key {key}", hint="innoclone store key list URL shows them")
     if len(there) == 1:
         raise UsageError("this is the store's only key: nobody could read it without", hint="add another key first")
-    objects.delete([f"{FOLDER}/{key}"])
+    if not dry_run:
+        objects.delete([f"{FOLDER}/{key}"])
 
 
 def _entries(objects: Objects) -> Iterator[tuple[str, dict[str, object]]]:

@@ -171,7 +171,7 @@ class StorePlay:
             return Job("add key", self.access, {"new": self.scenario.other_key})
         elif what == "keys":
             what = "list"
-        return Job(what, self.access, arguments)
+        return Job(what, self.access, arguments, leaves_packs=what == "backup" and self.dice.random() < 0.3)
 
     def _sides(self) -> dict[str, Any]:
         """What is compared: two snapshots, or one with a clone."""

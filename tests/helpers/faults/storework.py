@@ -34,7 +34,7 @@ from innoclone.commands.storeoptions import BackupOptions, BootCheckOptions, Sto
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.errors import CloneError
 from innoclone.records.retention import Policy
-from innoclone.store import care, pack, persistent, remote
+from innoclone.store import care, known, pack, persistent, remote
 from innoclone.store.address import objects_at
 from innoclone.store.keys import secret_of
 from innoclone.storeapi import backup_server, serve_snapshot
@@ -45,6 +45,7 @@ __all__ = ["Done", "Job", "Process", "run"]
 HANGS = 120.0  # seconds
 REQUEST = "2s"  # that one of a remote store may take
 REACHED, READY = "reached", "ready"  # what a process says before its end
+MORE_THAN_ALL = 2.0  # of a pack
 SMALL_PACK = 64 << 10  # bytes, so that a small clone takes several
 
 
@@ -53,13 +54,15 @@ OF_SERVERS = ("backup server", "boot check", "serve")  # their snapshots are lar
 
 @dataclass(frozen=True)
 class Job:
-    """A command on a store. ``dead_leases``: take every run without a process for dead at once."""
+    """A command on a store. ``dead_leases``: take every run without a process for dead at once; ``leaves_packs``: of
+    whatever pack of the parent's, little is needed."""
 
     what: str
     access: StoreAccess
     arguments: Mapping[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
     dead_leases: bool = False
+    leaves_packs: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def _work(job: Job, environment: dict[str, str], answers: Connection) -> None:
     remote.TIMEOUT, remote.RETRIES = REQUEST, 1
     if job.what not in OF_SERVERS:
         pack.PACK = SMALL_PACK
+    if job.leaves_packs:
+        known.THIN = MORE_THAN_ALL
     if job.dead_leases:
         care.LEASE = care.GRACE = 0.0
     made: list[FaultyStore] = []
@@ -178,8 +183,8 @@ def _restore(access: StoreAccess, snapshot: str, directory: Path, *, delta: bool
     return restore_from_store(options).notes
 
 
-def _backup_server(access: StoreAccess, donor: str, spool: Path, *, full: bool = False) -> str:
-    return backup_server(donor, access, password=PASSWORD, spool=spool, full=full, threads=2).snapshot
+def _backup_server(access: StoreAccess, donor: str, spool: Path, *, full: bool = False, local: bool = False) -> str:
+    return backup_server(donor, access, password=PASSWORD, spool=spool, full=full, local=local, threads=2).snapshot
 
 
 def _serve(
