@@ -43,7 +43,7 @@ from innoclone.files.marks import begin_directory, remove_clone
 from innoclone.innodb.encryption import MasterKey, info_offset
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
 from innoclone.innodb.space import SpaceFlags, SpaceHeader
-from innoclone.receive import finish
+from innoclone.receive import finish, sealedfiles
 from innoclone.records.status import CloneStatus
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
@@ -247,6 +247,18 @@ def test_one_that_was_taken_away_while_the_clone_was_made(hidden: Server, tmp_pa
     clone(options, status=status)
     assert any("going on with the clone" in note for note in status.notes), status.notes
     assert boot(BootOptions(directory)).position.gtid_executed
+
+
+def test_a_tablespace_that_was_being_decrypted(hidden: Server, tmp_path: Path) -> None:
+    """Recovery would spoil it, as it does in clones of the stock server's: there must be no such clone."""
+    for way in (local, clone):
+        options = LocalOptions if way is local else CloneOptions
+        with (
+            mock.patch.object(sealedfiles, "is_being_decrypted", return_value=True),
+            pytest.raises(EncryptionUnsupported, match="was being decrypted on the donor"),
+        ):
+            way(options(endpoint_of(hidden), tmp_path / "clone"))  # type: ignore[operator, arg-type]
+        assert [*tmp_path.iterdir()] == []
 
 
 def test_a_copy_that_follows_the_donor_has_a_keyring_of_its_own(

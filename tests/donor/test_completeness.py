@@ -109,7 +109,7 @@ def test_tables_general_and_undo_tablespaces_elsewhere(shut: Shut, capfd: pytest
     assert innoclone(["serve", "--no-defaults", "--port=0", str(shut.outside)]) == TablespaceMissing.exit_status
     said = capfd.readouterr().err
     assert "ERROR 1812 (HY000)" in said
-    assert "hint: with no server on it, move them into the data directory" in said
+    assert "hint: if those files are that server's own" in said
 
 
 def test_what_was_moved_into_the_directory_is_served(shut: Shut) -> None:

@@ -115,6 +115,9 @@ def test_a_stock_recipient_gets_the_donors_names(
     unchanged: Elsewhere, programs: Programs, taker: Server, tmp_path: Path
 ) -> None:
     with served(unchanged.clone, tmp_path) as donor:
+        assert (
+            f"innodb_directories = {unchanged.places}/general;{unchanged.places}/tables/away;" in donor.source.notes[0]
+        )
         take(taker, donor.port, tmp_path / "taken", settings=ALONE)
     assert (unchanged.places / "tables/away/t.ibd").is_file()
     assert (unchanged.places / "general/g.ibd").is_file()

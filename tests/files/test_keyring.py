@@ -213,8 +213,15 @@ def test_one_that_can_not_serve(tmp_path: Path, keys: tuple[MasterKey, ...], wan
 def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyringFailed, match="is not there"):
         read_keyring(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(KeyringFailed, match="Is a directory"):
         read_keyring(tmp_path)
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(KeyringFailed, match="is no regular file"):
+            read_keyring(path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(KeyringFailed, match="Too many levels of symbolic links"):
+        read_keyring(tmp_path / "loop")
     (tmp_path / "x").write_text("x" * 10)
     with pytest.raises(KeyringFailed, match="no keyring file"):
         read_keyring(tmp_path / "x")

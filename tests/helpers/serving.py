@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ PATIENCE = 60.0  # seconds
 @contextlib.contextmanager
 def served(
     directory: Path, folder: Path, *, limits: Limits | None = None, reading: Limits | None = None,
-    keyring: Path | None = None, **options: Any,
+    keyring: Path | None = None, places: Sequence[Path] = (), **options: Any,
 ) -> Iterator[Donor]:  # fmt: skip
     """A donor that serves a directory from a thread; ``options`` are fields of `DonorOptions`."""
-    with serving(look(directory, keyring), folder, limits=limits, reading=reading, **options) as donor:
+    with serving(look(directory, keyring, places), folder, limits=limits, reading=reading, **options) as donor:
         yield donor
 
 

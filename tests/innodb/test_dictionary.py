@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from innoclone.innodb.dictionary import DictionaryFile, tablespace_files
+from innoclone.innodb.dictionary import DictionaryFile, space_ids, tablespace_files
 
 SIZE = 16384
 NONE = 0xFFFFFFFF
@@ -150,3 +150,41 @@ def test_a_child_that_does_not_fit_is_another_tables() -> None:
     struct.pack_into(">H", content, SIZE - 10, (112 - (SIZE - 8)) & 0xFFFF)
     with pytest.raises(ValueError, match="is not found"):
         read([bytes(content)])
+
+
+def tablespace(number: int, name: str, options: bytes | None, private: bytes | None) -> tuple[bytes, int]:
+    """A row of mysql.tablespaces with its lengths and its header before it, and where it begins in that."""
+    columns = [name.encode(), *(one for one in (options, private) if one is not None)]
+    head = b"".join(bytes([len(one) & 0xFF, 0x80 | len(one) >> 8]) if len(one) > 127 else bytes([len(one)])
+                    for one in reversed(columns))  # fmt: skip
+    nulls = (options is None) | (private is None) << 1
+    before = head + bytes([nulls]) + bytes(5)
+    return before + struct.pack(">Q", number) + bytes(13) + b"".join(columns), len(before)
+
+
+def tablespaces(*found: tuple[bytes, int]) -> bytes:
+    """A leaf with these rows, which are of one table."""
+    content, last, at = bytearray(page(0, [])), 99, 130
+    for one, origin in found:
+        content[at : at + len(one)] = one
+        begin = at + origin
+        struct.pack_into(">H", content, last - 2, (begin - last) & 0xFFFF)
+        last, at = begin, at + len(one)
+    struct.pack_into(">H", content, last - 2, (112 - last) & 0xFFFF)
+    return bytes(content)
+
+
+def test_space_ids_of_tablespaces() -> None:
+    own = tablespace(1, "mysql", b"encryption=N;id=9;", b"flags=18432;id=4294967294;server_version=90704;")
+    leaf = tablespaces(
+        own,
+        tablespace(2, "g" * 200, None, b"id=7;state=normal;"),
+        tablespace(3, "none", b"id=3;", None),
+        tablespace(4, "other", b"", b"grid=8;"),
+    )
+    pages = [page(0, [OWN]), leaf]
+    assert space_ids(lambda number: pages[number], 2) == {1: 4294967294, 2: 7}
+    with pytest.raises(ValueError, match=r"mysql\.tablespaces is not found"):
+        space_ids(lambda number: pages[number], 1)
+    with pytest.raises(ValueError, match=r"mysql\.tablespaces is not found"):
+        space_ids(lambda _: tablespaces(tablespace(1, "another", b"", b"id=1;")), 1)

@@ -19,6 +19,7 @@ from innoclone.innodb.encryption import (
     decrypt_page,
     decrypt_redo_block,
     info_offset,
+    is_being_decrypted,
     is_old_page_info,
     put_page_info,
     put_redo_info,
@@ -49,7 +50,21 @@ def test_where_it_lies(page: int, zipped: int, offset: int) -> None:
 
 @pytest.mark.parametrize("flags", LAYOUTS, ids=str)
 def test_it_fits_into_every_page(flags: SpaceFlags) -> None:
-    assert info_offset(flags) + INFO_SIZE + 5 < flags.physical_page_size  # and the progress of ALTER behind it
+    assert info_offset(flags) + 115 + 8 + 5 < flags.physical_page_size  # and the progress of ALTER behind it
+
+
+@pytest.mark.parametrize("flags", LAYOUTS, ids=str)
+def test_a_tablespace_that_is_being_decrypted(flags: SpaceFlags) -> None:
+    page = bytearray(make_page(flags, 0))
+    put_page_info(memoryview(page), flags, MASTER.info(SECRET).serialize())
+    at = info_offset(flags) + 115
+    page[at : at + 8] = struct.pack(">II", 1, 3)  # SDI: its version, its root page
+    found = []
+    for operation in (0, 1, 2):  # none, ENCRYPTION='Y', ENCRYPTION='N', with the pages that are done
+        page[at + 8 : at + 13] = struct.pack(">BI", operation, 1663)
+        found.append(is_being_decrypted(page, flags))
+    assert found == [False, False, True]
+    assert not is_being_decrypted(page[: at + 8], flags)
 
 
 @given(masters, secrets)

@@ -14,6 +14,7 @@ from innoclone.innodb.encryption import (
     EncryptionInfo,
     MasterKey,
     Secret,
+    info_offset,
     put_page_info,
     put_redo_info,
     read_page_info,
@@ -97,6 +98,18 @@ def test_a_page_without_a_key(sealing: Sealing) -> None:
     sealing.page0(file_of(FileFlag(0)), PLAIN, StageNumber.PAGE_COPY, page)
     assert page.tobytes() == make_page(PLAIN, 0)
     assert not sealing.in_use
+
+
+def test_one_that_was_being_decrypted(sealing: Sealing) -> None:
+    """What its page 0 said last counts."""
+    seen = []
+    for operation in (0, 2, 2, 0):
+        page = page_with(CLEAR)
+        page[info_offset(PLAIN) + 115 + 8] = operation
+        sealing.page0(file_of(), PLAIN, StageNumber.PAGE_COPY, page)
+        seen.append(sealing.decrypting)
+        sealing.decrypting = {*seen[-1]}
+    assert seen == [set(), {0}, {0}, set()]
 
 
 def test_a_description(sealing: Sealing) -> None:

@@ -62,6 +62,8 @@ def test_when_a_newer_snapshot_is_looked_for(name: str, more: str, seconds: floa
         ('store = "s3://b/p"\nport = 1\nrenew = -1', "renew must be from 0"),
         ('directory = "a"\nport = 1', "absolute"),
         ('directory = "/a"\nkeyring = "r"\nport = 1', "absolute"),
+        ('live = true\ninnodb_directories = "/r"\nport = 1', "innodb_directories goes together with directory"),
+        ('directory = "/a"\ninnodb_directories = "/r;x"\nport = 1', "innodb-directories must be absolute paths"),
         ('live = true\nkeyring = "/r"\nport = 1', "keyring goes together with directory or store"),
         ('directory = "/a"\nport = 65536', "from 0 to 65535"),
         ('directory = "/a"\nport = true', "port must be of type int"),

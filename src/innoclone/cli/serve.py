@@ -136,6 +136,13 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Of an encrypted directory; default: as a clone's manifest tells."),
     ] = ServeOptions.keyring,
+    innodb_directories: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR[;DIR]...",
+            help="Where the server whose data it is had tablespaces outside.",
+        ),
+    ] = ServeOptions.innodb_directories,
     trial: TrialArgs,
     store: StoreArgs,
     account: AccountArgs,
@@ -156,6 +163,7 @@ def serve(
         max_data_bandwidth=max_data_bandwidth, max_network_bandwidth=max_network_bandwidth,
         max_donor_read=0 if max_donor_read == "0" else parse_size(max_donor_read),
         keyring=None if keyring is None else keyring.absolute(),
+        innodb_directories=innodb_directories,
     )  # fmt: skip
     if stdio:
         _refuse_store(directory, store, trial, "--stdio takes a directory or --live, not a store")
@@ -174,8 +182,8 @@ def serve(
         _refuse_store(directory, store, trial, "")
         options = settings(directory=None if directory is None else Path(directory).absolute())
         return _serve(options, out, interval, shown=not given)
-    if recover is not None or mysqld is not None:
-        raise UsageError("--recover and --mysqld are for a crashed server's directory, not for a store")
+    if recover is not None or mysqld is not None or innodb_directories:
+        raise UsageError("--recover, --mysqld and --innodb-directories are for a server's directory, not for a store")
     wanted = _wanted(directory, trial, store, keyring, out)
     return _serve(settings(directory=Path(directory)), out, interval, shown=not given, wanted=wanted)
 

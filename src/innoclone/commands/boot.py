@@ -22,6 +22,7 @@ from innoclone.commands.encryption import keyring_to_write
 from innoclone.commands.options import BootOptions
 from innoclone.errors import BootFailed, CloneError, Interrupted, TargetUnusable, UsageError
 from innoclone.files.inuse import Purpose
+from innoclone.files.keyring import ENCRYPTION
 from innoclone.files.manifest import MANIFEST, read_manifest, timestamp, update_manifest
 from innoclone.files.marks import make_directory
 from innoclone.files.names import OWN_DIR
@@ -31,7 +32,7 @@ from innoclone.records.position import FROM_BOOT, FROM_COPY, ClonePosition, Posi
 from innoclone.records.status import CloneStatus, Stage, State
 from innoclone.server import cloned
 from innoclone.server.channels import inheritance, read_channels
-from innoclone.server.keyproof import prove_keyring
+from innoclone.server.keyproof import encrypted_shared, prove_keyring, refuse_half_decrypted
 from innoclone.server.mysqld import LONGEST_SOCKET_PATH, Server
 from innoclone.server.programs import Programs, find_programs
 from innoclone.server.systemcopy import OPTIONS, await_gtids, system_copy
@@ -113,6 +114,7 @@ class _Boot:
         self.status.start(Stage.RESTART)
         if self.options.keep or self.options.port is not None:
             return self._keep(programs)
+        hidden = encrypted_shared(self.directory, self._outside()) if self.first and ENCRYPTION in self.manifest else []
         with cloned.private_server(
             programs, self.directory, self.manifest, visit=self.visit, keyring=self.options.keyring,
             timeout=self.options.timeout, waiting=self._waiting,
@@ -120,7 +122,13 @@ class _Boot:
             result = self._came_up(programs)
             if self.first and not (self.visit and self.visit.accounts):  # else nobody gets in without a password
                 self._note_channels(server)
+        refuse_half_decrypted(hidden)
         return result
+
+    def _outside(self) -> list[Path]:
+        """Tablespaces elsewhere."""
+        paths = [Path(row["path"]) for row in self.manifest.get("files", ())]
+        return [path for path in paths if path.is_absolute()]
 
     def _on_copy(self, programs: Programs) -> BootResult:
         """A look at where the clone stands, which leaves it as it is."""

@@ -216,6 +216,7 @@ class ServeKeywords(TypedDict, total=False):
     max_network_bandwidth: float
     max_donor_read: int
     keyring: Path | None
+    innodb_directories: str
     called: str
 
 

@@ -246,6 +246,7 @@ class ServeOptions:
     max_donor_read: int = 0  # bytes a second that are read of the files, 0 is no limit
     socket: Path | None = None  # a Unix socket to listen on in place of an address
     keyring: Path | None = None  # of what is encrypted in the directory, if it isn't where a clone's manifest says
+    innodb_directories: str = ""  # where the server had tablespaces outside of its data directory, as it has it itself
     called: str = ""  # what the directory is called, if it is there for a while only
 
     def __post_init__(self) -> None:
@@ -260,6 +261,12 @@ class ServeOptions:
             raise UsageError("a recipient needs a user and a password", hint="--user and --password")
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise UsageError("--ssl-cert and --ssl-key go together", hint="name both or none")
+        if self.innodb_directories and self.live is not None:
+            raise UsageError(
+                "--innodb-directories goes together with a directory", hint="a running server tells its own"
+            )
+        if self.innodb_directories and self.recover is not None:
+            raise UsageError("--innodb-directories does not go together with --recover")
         if not 3 <= self.max_connections <= 100_000:
             raise UsageError(f"max-connections must be from 3 to 100000, not {self.max_connections}")
         if not 0 <= self.reconnect_timeout <= LONGEST_TIMEOUT:
@@ -267,6 +274,19 @@ class ServeOptions:
         bounded("max-data-bandwidth", self.max_data_bandwidth, 0, MAX_BANDWIDTH)
         bounded("max-network-bandwidth", self.max_network_bandwidth, 0, MAX_BANDWIDTH)
         bounded("max-donor-read", self.max_donor_read, 0, MAX_BANDWIDTH * MIB)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """``innodb_directories``, one by one. Raises UsageError."""
+        return split_directories(self.innodb_directories)
+
+
+def split_directories(text: str) -> tuple[Path, ...]:
+    """As innodb_directories of a server lists them, with semicolons. Raises UsageError for one that is not absolute."""
+    found = tuple(Path(part.strip()) for part in text.split(";") if part.strip())
+    if (odd := next((path for path in found if not path.is_absolute()), None)) is not None:
+        raise UsageError(f"innodb-directories must be absolute paths, separated by semicolons, not {odd}")
+    return found
 
 
 def _check_incremental(value: str) -> None:

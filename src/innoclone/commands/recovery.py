@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from innoclone.donor.binlogpage import is_from_crash
-from innoclone.donor.completeness import refuse_absent
+from innoclone.donor.completeness import named_files, refuse_absent
 from innoclone.donor.keys import Keys
 from innoclone.donor.stored import hold
 from innoclone.errors import DiskFull, FileError, TargetUnusable
@@ -106,7 +106,8 @@ def _proven(directory: Path, folder: Path, keys: Keys) -> list[ExpectedFile]:
     if not listed or listed[0].space_id != SYSTEM_SPACE:
         raise TargetUnusable(f"{directory} has no system tablespace")
     page_size = SpaceFlags(listed[0].flags).logical_page_size
-    refuse_absent(directory, listed, page_size, settled=False, placed=False, keys=keys)
+    rows = named_files(directory, listed, page_size, keys)
+    refuse_absent(directory, listed, page_size, rows, settled=False, placed=False)
     for path in (directory / REDO_DIR).glob("#ib_redo*"):
         if (outside := _absolute_name(path)) is not None:
             raise TargetUnusable(

@@ -151,9 +151,10 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
         return find_live(options.live, options.datadir, relay=options.relay)
     assert options.directory is not None, "the options see to that"
     if options.directory.is_symlink() and options.recover is None:
-        return _led_to(options.directory, options.keyring)
+        return _led_to(options.directory, options)
     try:
-        return replace(look(options.directory, options.keyring), called=options.called)
+        found = look(options.directory, options.keyring, options.places)
+        return replace(found, called=options.called)
     except NotShutDown:
         if options.recover is None:
             raise
@@ -163,9 +164,10 @@ def _source(options: ServeOptions, stack: contextlib.ExitStack) -> Source:
     return replace(found, notes=(note, *found.notes))
 
 
-def _led_to(link: Path, keyring: Path | None) -> Shelf:
+def _led_to(link: Path, options: ServeOptions) -> Shelf:
     """What a link leads to whenever somebody comes: `latest` leads to another clone after each backup, which wants to
     use or remove what it led to before. Raises why what it leads to now can't be served."""
-    shelf = Shelf(str(link), lambda: look(link, keyring), lambda: leads_to(link))
+    keyring, places = options.keyring, options.places
+    shelf = Shelf(str(link), lambda: look(link, keyring, places), lambda: leads_to(link))
     shelf.there()
     return shelf

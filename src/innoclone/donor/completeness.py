@@ -10,38 +10,41 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from innoclone.donor.keys import Keys
 from innoclone.errors import TablespaceMissing, TargetUnusable
 from innoclone.files.system import file_error
-from innoclone.innodb.dictionary import DictionaryFile, tablespace_files
+from innoclone.innodb.dictionary import DictionaryFile, space_ids, tablespace_files
 from innoclone.innodb.page import UNCHECKED
 from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary, is_undo
 from innoclone.stream.pagecheck import ExpectedFile
 
-__all__ = ["refuse_absent", "refuse_stale_log"]
+__all__ = ["named_files", "refuse_absent", "refuse_stale_log"]
 
 NAMED = 3  # files that an error message names
 _FLUSHED = struct.Struct(f">{UNCHECKED}x Q")  # of the system tablespace's page 0: LSN of the last clean shutdown
 
 
 def refuse_absent(
-    directory: Path, listed: Sequence[ExpectedFile], page_size: int, *, settled: bool, placed: bool, keys: Keys
-) -> list[Path]:
-    """Raise `TablespaceMissing` if the server had files that are not ``listed``. ``keys`` are for an encrypted one.
+    directory: Path, listed: Sequence[ExpectedFile], page_size: int, rows: Sequence[DictionaryFile],
+    *, settled: bool, placed: bool,
+) -> list[Path]:  # fmt: skip
+    """Raise `TablespaceMissing` if the server had files that are not ``listed``, by the dictionary's ``rows``.
 
-    ``placed``: what is listed was put there by a clone, wherever the donor had it. Returned are the absolute names that
-    the dictionary has for such files, but for undo tablespaces, which are found without it.
+    ``placed``: what is listed was put there by a clone, wherever the donor had it; otherwise that is known of what is
+    listed with an absolute name. Returned are the absolute names that the dictionary has for such files, but for undo
+    tablespaces, which are found without it.
 
     Not ``settled``: the redo log is still to be applied, so that the dictionary may name files that are dropped by
     then; only what lies elsewhere is refused.
     """
     here = {os.path.normpath(one.name) for one in listed}
     outside = {os.path.realpath(one.name) for one in listed if Path(one.name).is_absolute()}
-    known = {one.space_id for one in listed} if placed else set()
+    known = {one.space_id for one in listed if placed or Path(one.name).is_absolute()}
     elsewhere, missing, named = [], [], []
-    for file in _named(directory, listed, page_size, keys):
+    for file in rows:
         if file.space_id is not None and is_temporary(file.space_id):
             continue
         name = _within(directory, file.name)
@@ -54,8 +57,8 @@ def refuse_absent(
     if elsewhere:
         raise TablespaceMissing(
             f"the server whose data is in {directory} has tablespaces elsewhere: {_some(elsewhere)}",
-            hint="with no server on it, move them into the data directory (a table's file into the directory of its"
-            " schema), start the server once and shut it down; or let MySQL's own clone plugin give the clone",
+            hint="if those files are that server's own, and not of another that it was copied from, say where they are,"
+            " as in its innodb_directories: --innodb-directories='DIR;DIR'",
         )
     if missing and settled:
         raise TablespaceMissing(
@@ -81,8 +84,11 @@ def refuse_stale_log(directory: Path, listed: Sequence[ExpectedFile], checkpoint
         )
 
 
-def _named(directory: Path, listed: Sequence[ExpectedFile], page_size: int, keys: Keys) -> list[DictionaryFile]:
-    """The files that the dictionary names."""
+def named_files(
+    directory: Path, listed: Sequence[ExpectedFile], page_size: int, keys: Keys, *, ids: bool = False
+) -> list[DictionaryFile]:
+    """The files that the data dictionary names. ``keys`` are for an encrypted one. ``ids``: with the space ids of
+    those, too, whose own rows don't tell it. Raises `TargetUnusable` if it can't be read, a file error."""
     own = next((one for one in listed if one.space_id == DICTIONARY_SPACE), None)
     path = directory / (own.name if own else "mysql.ibd")
     clear = keys.reader(path, SpaceFlags(own.flags)) if own else bytes
@@ -90,7 +96,15 @@ def _named(directory: Path, listed: Sequence[ExpectedFile], page_size: int, keys
         with path.open("rb", buffering=0) as file:
             descriptor = file.fileno()
             count = os.fstat(descriptor).st_size // page_size
-            return tablespace_files(lambda number: clear(os.pread(descriptor, page_size, number * page_size)), count)
+
+            def page(number: int) -> bytes:
+                return clear(os.pread(descriptor, page_size, number * page_size))
+
+            found = tablespace_files(page, count)
+            known = space_ids(page, count) if ids else {}
+            return [
+                one if one.space_id is not None else replace(one, space_id=known.get(one.tablespace)) for one in found
+            ]
     except OSError as error:
         raise file_error(error, f"can't read {path}") from error
     except ValueError as error:

@@ -20,6 +20,7 @@ from typing import Any
 
 from innoclone.donor.channel import Channel
 from innoclone.donor.offer import Given
+from innoclone.donor.places import is_plain
 from innoclone.errors import FileInTheWay, TargetUnusable
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.manifest import MANIFEST
@@ -30,14 +31,16 @@ from innoclone.innodb.space import DICTIONARY_SPACE, SYSTEM_SPACE, is_undo
 from innoclone.server import cloned
 from innoclone.stream.pagecheck import ExpectedFile
 
-__all__ = ["absolute_names", "names_elsewhere", "refuse_overwriting"]
+__all__ = ["absolute_names", "names_elsewhere", "refuse_overwriting", "wanted_places"]
 
 ANYWHERE = (("/", "/"),)  # as a mapping
-MOST_NAME = 4096  # bytes
 
 
-def names_elsewhere(directory: Path, manifest: Mapping[str, Any], listed: Iterable[ExpectedFile]) -> dict[str, str]:
-    """The donor's names of the files of ``listed`` that are not in the directory, by their paths here.
+def names_elsewhere(
+    directory: Path, manifest: Mapping[str, Any], listed: Iterable[ExpectedFile], *, told: bool = False
+) -> dict[str, str]:
+    """The donor's names of the files of ``listed`` that are not in the directory, by their paths here. ``told``: where
+    a server on it had its files is known otherwise.
 
     Raises `TargetUnusable` where one of them is not proven to be the clone's, and as the clone left it; `TargetBusy`
     where a server uses one; a file error.
@@ -45,7 +48,8 @@ def names_elsewhere(directory: Path, manifest: Mapping[str, Any], listed: Iterab
     listed = [one for one in listed if Path(one.name).is_absolute()]
     outside = [one.name for one in listed]
     if not outside:
-        _refuse_forgotten(directory, manifest)
+        if not (told and cloned.was_kept(directory)):
+            _refuse_forgotten(directory, manifest)
         return {}
     _refuse_changed(directory, manifest, f"tablespaces outside, as {outside[0]},")
     paths = [Path(name) for name in outside]
@@ -81,14 +85,14 @@ def _refuse_changed(directory: Path, manifest: Mapping[str, Any], has: str) -> N
     if cloned.was_kept(directory) or cloned.was_changed(directory, manifest):
         raise TargetUnusable(
             f"{directory} has {has} and a server has run on it: nothing says what belongs to it now",
-            hint="start that server, and serve it with --live",
+            hint="start that server, and serve it with --live; or shut it down, and name its innodb_directories with"
+            " --innodb-directories",
         )
 
 
 def _refuse_odd(directory: Path, file: ExpectedFile, name: str) -> None:
     """A name that no stock donor tells of such a tablespace."""
-    is_plain = name.startswith("/") and os.path.normpath(name) == name and name.isprintable() and len(name) < MOST_NAME
-    if not is_plain or file.space_id in (SYSTEM_SPACE, DICTIONARY_SPACE) or is_undo(file.space_id):
+    if not is_plain(name) or file.space_id in (SYSTEM_SPACE, DICTIONARY_SPACE) or is_undo(file.space_id):
         raise TargetUnusable(f"the manifest of {directory} has a name that is none of a tablespace's: {name!r}")
 
 
@@ -98,6 +102,12 @@ def absolute_names(files: Iterable[tuple[str, int]]) -> list[Path]:
         Path(name) for name, space_id in files
         if Path(name).is_absolute() and space_id != SYSTEM_SPACE and not is_undo(space_id)
     ]  # fmt: skip
+
+
+def wanted_places(files: Iterable[tuple[str, int]]) -> list[str]:
+    """What a recipient must have in its innodb_directories, of names and space ids of files: the outermost folders."""
+    folders = sorted({str(path.parent) for path in absolute_names(files)})
+    return [one for one in folders if not any(one != other and Path(one).is_relative_to(other) for other in folders)]
 
 
 def refuse_overwriting(given: Given, channel: Channel) -> None:

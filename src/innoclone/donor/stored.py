@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from innoclone.donor.binlogpage import binlog_position, page_with_position
-from innoclone.donor.completeness import refuse_absent, refuse_stale_log
+from innoclone.donor.completeness import named_files, refuse_absent, refuse_stale_log
 from innoclone.donor.description import Description, describe
-from innoclone.donor.elsewhere import names_elsewhere
+from innoclone.donor.elsewhere import names_elsewhere, wanted_places
 from innoclone.donor.keys import Keys
 from innoclone.donor.offer import Given, T, Wish
+from innoclone.donor.places import find_elsewhere
 from innoclone.donor.plans import BLOCK, CHUNK, DataFile, FilePlan, Page, PagePlan, Plan, RedoPlan, StoredFile
 from innoclone.donor.redolog import redo_plan
 from innoclone.errors import FileError, TargetBusy, TargetUnusable
@@ -132,9 +133,10 @@ class Stored:
         self.locks.clear()
 
 
-def look(directory: Path, keyring: Path | None = None) -> Stored:
+def look(directory: Path, keyring: Path | None = None, places: Sequence[Path] = ()) -> Stored:
     """Prove that a directory can be served, and list it. No server starts on it until `Stored.close`. ``keyring`` is
-    for what is encrypted, if it isn't where a clone's manifest says.
+    for what is encrypted, if it isn't where a clone's manifest says; in ``places`` the server had tablespaces, if it is
+    a server's data directory.
 
     Raises `TargetUnusable` with the reason, `TargetBusy` if somebody uses it, `KeyringFailed`, `EncryptionDamaged`, a
     file error.
@@ -143,7 +145,7 @@ def look(directory: Path, keyring: Path | None = None) -> Stored:
     cloned.check_bootable(directory, Purpose.LOOK)
     locks: list[int] = []
     try:
-        found = _look(directory, locks, keyring)
+        found = _look(directory, locks, keyring, places)
         cloned.check_bootable(directory, Purpose.LOOK)  # who came before our locks
     except BaseException:
         for descriptor in locks:
@@ -152,22 +154,28 @@ def look(directory: Path, keyring: Path | None = None) -> Stored:
     return found
 
 
-def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
+def _look(directory: Path, locks: list[int], keyring: Path | None, places: Sequence[Path]) -> Stored:
     manifest = read_manifest(directory) if (directory / OWN_DIR / MANIFEST).exists() else {}
     keys = Keys.of(manifest, keyring)
     _refuse_remains(directory, manifest)
     listed = _tablespaces(directory, manifest)
     if not listed:
         raise TargetUnusable(f"{directory} holds no tablespaces")
-    elsewhere = names_elsewhere(directory, manifest, listed)
+    elsewhere = names_elsewhere(directory, manifest, listed, told=bool(places))
     locks += hold(directory, listed)
     page_size = SpaceFlags(listed[0].flags).logical_page_size
-    files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one, elsewhere) for one in listed)])
-    redo = redo_plan(directory, page_size, never_booted=not cloned.is_recovered(directory), keys=keys)
     recovered, kept = cloned.is_recovered(directory), cloned.was_kept(directory)
-    pages, notes = [*keys.first_pages(files.data, open_stored)], []
+    redo = redo_plan(directory, page_size, never_booted=not recovered, keys=keys)
     placed = expected_files(directory, manifest) is not None
-    named = refuse_absent(directory, listed, page_size, settled=recovered, placed=placed, keys=keys)
+    rows = named_files(directory, listed, page_size, keys, ids=bool(places))
+    if places and not placed and redo.clean_at is not None:
+        found = find_elsewhere(directory, places, rows, listed, redo.clean_at)
+        locks += hold(directory, list(found))
+        listed = sorted([*listed, *found], key=_order)
+        elsewhere = {one.name: name for one, name in found.items()}
+    named = refuse_absent(directory, listed, page_size, rows, settled=recovered, placed=placed)
+    files = FilePlan([*_buffer_pool(directory), *(_data_file(directory, one, elsewhere) for one in listed)])
+    pages, notes = [*keys.first_pages(files.data, open_stored)], _of_places(files)
     if recovered and redo.clean_at is not None:
         refuse_stale_log(directory, listed, redo.clean_at)
     if kept:
@@ -183,8 +191,18 @@ def _look(directory: Path, locks: list[int], keyring: Path | None) -> Stored:
     return Stored(
         directory, files, PagePlan(pages), redo, description, _fingerprint(files, redo, pages), tuple(notes), locks,
         encrypted=any(page.sealed for page in pages) or any(part.sealed for part in redo.parts),
-        outside=(*map(Path, elsewhere.values()), *named),
+        outside=(*(Path(name) for name in elsewhere.values() if Path(name).is_absolute()), *named),
     )  # fmt: skip
+
+
+def _of_places(files: FilePlan) -> list[str]:
+    """What whoever types CLONE must know: a stock server finds out when it has dropped its data (tested)."""
+    if not (places := wanted_places((file.name, file.space_id) for file in files.data)):
+        return []
+    return [
+        f"tablespaces outside: recipients need innodb_directories = {';'.join(places)}; without it a server that is to"
+        " replace its own data has dropped them when it says error 1525"
+    ]
 
 
 def _refuse_remains(directory: Path, manifest: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Mapping
 from itertools import count
@@ -60,7 +61,10 @@ def is_keyring_home(folder: Path) -> bool:
 def read_keyring(path: Path) -> dict[str, MasterKey]:
     """InnoDB's master keys in a keyring file, by name. Raises `KeyringFailed`."""
     try:
-        with path.open("rb") as file:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise KeyringFailed(f"the keyring {path} is no regular file")
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise KeyringFailed(f"the keyring {path} is not there") from error

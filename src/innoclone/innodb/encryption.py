@@ -36,8 +36,8 @@ from innoclone.native.library import Buffer
 
 __all__ = [
     "BUILT_IN", "INFO_SIZE", "REDO_BLOCK_AT", "SECRET_SIZE", "EncryptionInfo", "MasterKey", "Secret", "decrypt_page",
-    "decrypt_redo_block", "info_offset", "is_old_page_info", "put_page_info", "put_redo_info", "read_page_info",
-    "read_redo_info",
+    "decrypt_redo_block", "info_offset", "is_being_decrypted", "is_old_page_info", "put_page_info", "put_redo_info",
+    "read_page_info", "read_redo_info",
 ]  # fmt: skip
 
 SECRET_SIZE = 64  # a tablespace's key and its initialization vector, 32 bytes each
@@ -50,6 +50,8 @@ _ORIGINAL_TYPE = 26 + 2  # FIL_PAGE_ORIGINAL_TYPE_V1: where an encrypted page ke
 _RTREE = 17854  # FIL_PAGE_RTREE
 _BEFORE_INFO = 150  # bytes of page 0 before the extent descriptors (FSEG_PAGE_DATA + FSP_HEADER_SIZE)
 _DESCRIPTOR = 24  # bytes of an extent's descriptor without the bitmap of its pages (XDES_BITMAP)
+_OPERATION = 115 + 8  # from the block on: behind its reserve (INFO_MAX_SIZE) and SDI's version and root page
+_DECRYPTION = b"\x02"  # Encryption::Progress
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _REDO_ENCRYPTED = 1 << 15  # in the length of a redo block (LOG_BLOCK_ENCRYPT_BIT_MASK of log0constants.h)
@@ -179,6 +181,12 @@ def is_old_page_info(page0: Buffer, flags: SpaceFlags) -> bool:
     """Whether there is a block of a form from before 8.0, which a newer server may read and writes anew."""
     at = info_offset(flags)
     return bytes(memoryview(page0)[at : at + 3]) in EncryptionInfo.OLD
+
+
+def is_being_decrypted(page0: Buffer, flags: SpaceFlags) -> bool:
+    """Whether ALTER TABLESPACE ... ENCRYPTION='N' was at work when page 0 was written. Behind the block and its reserve
+    are 8 bytes of SDI, then the operation (fsp_header_get_encryption_progress_offset; tested with 9.7.4)."""
+    return bytes(memoryview(page0)[info_offset(flags) + _OPERATION :][:1]) == _DECRYPTION
 
 
 def put_page_info(page0: memoryview, flags: SpaceFlags, info: bytes) -> None:

@@ -17,6 +17,7 @@ from innoclone.innodb.encryption import (
     EncryptionInfo,
     MasterKey,
     Secret,
+    is_being_decrypted,
     put_page_info,
     put_redo_info,
     read_page_info,
@@ -47,6 +48,7 @@ class Sealing:
         self._told = False
         self.secure = False  # whether the donor's connections have TLS: no honest one sends a key without
         self.sealed: set[int] = set()  # indexes of data files whose page 0 came, and was sealed
+        self.decrypting: set[int] = set()  # of those the ones that were being decrypted by then
 
     @property
     def in_use(self) -> bool:
@@ -102,6 +104,7 @@ class Sealing:
             return
         put_page_info(page, flags, sealed)
         self.sealed.add(file.metadata.index)
+        (self.decrypting.add if is_being_decrypted(page, flags) else self.decrypting.discard)(file.metadata.index)
 
     def redo(self, view: memoryview, offset: int) -> None:
         """Seal what of a redo file's header is in ``view``, which begins at ``offset`` of the file."""

@@ -3,7 +3,7 @@ middle of its start, and what it has written until then is no help to anybody.""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from innoclone.errors import EncryptionDamaged, EncryptionUnsupported, KeyringFailed
@@ -19,13 +19,15 @@ from innoclone.innodb.encryption import (
     read_page_info,
     read_redo_info,
 )
+from innoclone.innodb.page import ENCRYPTED_TYPES, PAGE_TYPE
 from innoclone.innodb.redo import BLOCK_SIZE
 from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, SpaceHeader
 from innoclone.server.keyring import Keyring
 
-__all__ = ["encrypted_logs", "prove_keyring", "refuse_old_form"]
+__all__ = ["encrypted_logs", "encrypted_shared", "prove_keyring", "refuse_half_decrypted", "refuse_old_form"]
 
 _LARGEST_PAGE = 64 << 10
+_PIECE = 1 << 20
 
 
 def prove_keyring(directory: Path, keyring: Keyring | None, *, tables: bool) -> None:
@@ -51,6 +53,51 @@ def encrypted_logs(directory: Path) -> dict[str, str]:
     undo = [_page_info(_read(path, 0, _LARGEST_PAGE), path.name) for path in _undo(directory)]
     redo = any(name == "the redo log" for name, _ in _infos(directory, tables=False))
     return {"redo": "ON" if redo else "OFF", "undo": "ON" if any(undo) else "OFF"}
+
+
+def encrypted_shared(directory: Path, outside: Iterable[Path]) -> list[Path]:
+    """The dictionary's and general tablespaces that are encrypted: those which ALTER TABLESPACE changes as they lie.
+    They are in ``directory`` itself, or among the files ``outside``. Raises a file error."""
+    found = []
+    for path in (*directory.glob("*.ibd"), *outside):
+        flags = _flags(path)
+        if flags is not None and flags.is_shared and flags.is_encrypted:
+            found.append(path)
+    return found
+
+
+def refuse_half_decrypted(paths: Iterable[Path]) -> None:
+    """After a recovery, of tablespaces that were encrypted before: raise `EncryptionDamaged` where one is so no more,
+    and has pages that are.
+
+    If the redo log has the end of ALTER TABLESPACE ... ENCRYPTION='N', 9.7.4 writes the pages that it recovers
+    encrypted all the same, and never reads them again; in clones of the stock server's, too. Raises a file error.
+    """
+    for path in paths:
+        flags = _flags(path)
+        if flags is not None and not flags.is_encrypted and (left := _encrypted_pages(path, flags.physical_page_size)):
+            raise EncryptionDamaged(
+                f"{path.name} was being decrypted on the donor (ALTER TABLESPACE ... ENCRYPTION='N') when it was"
+                f" cloned, and mysqld's recovery has left {left} pages encrypted, which no server can read",
+                hint="clone again when no such statement runs, or with --block-ddl, for which it waits",
+            )
+
+
+def _encrypted_pages(path: Path, size: int) -> int:
+    found = offset = 0
+    while piece := _read(path, offset, _PIECE):
+        types = (int.from_bytes(piece[at + PAGE_TYPE : at + PAGE_TYPE + 2]) for at in range(0, len(piece), size))
+        found += sum(one in ENCRYPTED_TYPES for one in types)
+        offset += len(piece)
+    return found
+
+
+def _flags(path: Path) -> SpaceFlags | None:
+    head = _read(path, 0, SpaceHeader.LAYOUT.size)
+    try:
+        return SpaceFlags(SpaceHeader.parse(head).flags) if len(head) == SpaceHeader.LAYOUT.size else None
+    except ValueError:  # no tablespace's page
+        return None
 
 
 def _undo(directory: Path) -> list[Path]:

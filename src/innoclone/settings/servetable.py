@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from innoclone.commands.options import MAX_BANDWIDTH, bounded
+from innoclone.commands.options import MAX_BANDWIDTH, bounded, split_directories
 from innoclone.commands.storeoptions import BootCheckOptions, StoreAccess
 from innoclone.errors import UsageError
 
@@ -22,7 +22,7 @@ RENEW, LONGEST_RENEW = 60.0, 10_080.0  # minutes: an hour, a week
 KINDS: dict[str, tuple[type, ...]] = {
     "directory": (str,), "live": (bool,), "datadir": (str,), "port": (int,), "bind_address": (str,),
     "store": (str,), "key_file": (str,), "passphrase_file": (str,), "store_options": (dict,), "scratch": (str,),
-    "keyring": (str,), "renew": (int, float),
+    "keyring": (str,), "innodb_directories": (str,), "renew": (int, float),
     "require_secure_transport": (bool,), "max_connections": (int,), "reconnect_timeout": (int,),
     "max_data_bandwidth": (int, float), "max_network_bandwidth": (int, float), "max_donor_read": (int, float),
 }  # fmt: skip
@@ -46,6 +46,7 @@ class ServedClone:
     store_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # obstore's: there may be secrets
     scratch: Path | None = None  # where it is restored to; None: the folder of temporary files
     keyring: Path | None = None  # of what is encrypted; None: as the clone's manifest tells
+    innodb_directories: str = ""  # where the server whose data it is had tablespaces outside, separated by semicolons
     renew: float | None = None  # minutes after which a newer one is looked for; 0: never; None: `RENEW`
     bind_address: str | None = None  # None: the agent's
     require_secure_transport: bool | None = None  # None: the agent's
@@ -61,6 +62,11 @@ class ServedClone:
         if self.store is not None:
             return self.store
         return "the running server" if self.directory is None else str(self.directory)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """``innodb_directories``, one by one. Raises `UsageError`."""
+        return split_directories(self.innodb_directories)
 
     @property
     def snapshot(self) -> BootCheckOptions | None:
@@ -101,6 +107,8 @@ class ServedClone:
             raise UsageError(
                 f"{where} keyring goes together with directory or store", hint="a running server has its own"
             )
+        if self.places and self.directory is None:
+            raise UsageError(f"{where} innodb_directories goes together with directory")
         if self.datadir is not None and not self.live:
             raise UsageError(f"{where} datadir goes together with live")
         if not all(path is None or path.is_absolute() for path in (getattr(self, name) for name in PATHS)):

@@ -137,7 +137,7 @@ class ServedDonor(Observer):
 def _find(served: ServedClone, running: Endpoint | None) -> Source:
     """Raises why it can't be served now."""
     if served.directory is not None:
-        return look(served.directory, served.keyring)
+        return look(served.directory, served.keyring, served.places)
     assert running is not None, "the settings see to that"
     return find_live(running, served.datadir)
 
