@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +42,8 @@ from innoclone.errors import (
 from innoclone.files.keyring import ENCRYPTION
 from innoclone.innodb.encryption import MasterKey
 from innoclone.innodb.keyring import parse_keyring, serialize_keyring
-from innoclone.records.status import CloneStatus
+from innoclone.records.limits import Limits
+from innoclone.records.status import CloneStatus, Stage
 from innoclone.server import cloned
 from innoclone.server.keyring import Keyring
 from innoclone.server.mysqld import Server
@@ -269,6 +272,41 @@ def test_killed_and_gone_on_with(
     assert keyring_of(directory).path.read_bytes() == before
     assert_no_key(directory, tmp_path, state_folder)
     assert_equal(programs, directory, hidden)
+
+
+def test_what_is_encrypted_changes_in_file_copy(hidden: Server, programs: Programs, tmp_path: Path) -> None:
+    """And by which key; a tablespace without any gets one."""
+    statements = [
+        "ALTER TABLE e.plain ENCRYPTION='Y'",
+        "ALTER TABLE e.single ENCRYPTION='N'",
+        "ALTER INSTANCE ROTATE INNODB MASTER KEY",
+        "SET GLOBAL innodb_undo_log_encrypt = OFF",
+        "INSERT INTO e.common SELECT id + 1000000, v, b FROM e.plain",
+        "SET GLOBAL innodb_undo_log_encrypt = ON",
+    ]
+    directory, status, limits = tmp_path / "clone", CloneStatus(), Limits(data=4)
+    told: list[str] = []
+
+    def change() -> None:
+        while status.stages[Stage.FILE_COPY].begin is None:
+            time.sleep(0.01)
+        try:
+            for statement in statements:
+                rows(hidden, statement)
+                told.append(status.stages[Stage.FILE_COPY].state.name)
+        finally:
+            limits.data = 0
+
+    changes = threading.Thread(target=change)
+    changes.start()
+    try:
+        clone(CloneOptions(endpoint_of(hidden), directory), status=status, limits=limits)
+    finally:
+        changes.join()
+    assert told == ["IN_PROGRESS"] * len(statements), "else less was tested than is meant"
+    assert_equal(programs, directory, hidden)
+    rows(hidden, "ALTER TABLE e.plain ENCRYPTION='N'")
+    rows(hidden, "ALTER TABLE e.single ENCRYPTION='Y'")
 
 
 def test_no_server_starts_without_the_keys(hidden: Server, tmp_path: Path) -> None:

@@ -259,6 +259,15 @@ def test_a_tablespace_that_was_being_decrypted(hidden: Server, tmp_path: Path) -
         ):
             way(options(endpoint_of(hidden), tmp_path / "clone"))  # type: ignore[operator, arg-type]
         assert [*tmp_path.iterdir()] == []
+    store, ring = StoreAccess(f"file://{tmp_path}/store"), tmp_path / "ring"
+    make_store(store, encrypted=False, single_writer=False)
+    with (
+        mock.patch.object(sealedfiles, "is_being_decrypted", return_value=True),
+        pytest.raises(EncryptionUnsupported, match="was being decrypted on the donor"),
+    ):
+        backup_live(LiveBackupOptions(endpoint_of(hidden), store, keyring=ring))
+    assert list_store(store).snapshots == ()
+    assert not ring.exists()
 
 
 def test_a_copy_that_follows_the_donor_has_a_keyring_of_its_own(

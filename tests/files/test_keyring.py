@@ -230,6 +230,16 @@ def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         read_keyring(tmp_path / "x")
 
 
+def test_one_that_a_server_could_not_write(tmp_path: Path) -> None:
+    """It writes another file first."""
+    mine = tmp_path / "mine"
+    ring(tmp_path / "mine.backup", key(1))
+    for content in (b"", b"{"):
+        mine.write_bytes(content)
+        with pytest.raises(KeyringFailed, match=r"mine\.backup is there: a server was cut off"):
+            CloneKeyring(tmp_path / "home", file=mine).check()
+
+
 def test_a_copy(tmp_path: Path) -> None:
     old = ring(tmp_path / "old", key(1), key(2, OTHER))
     copy = CloneKeyring(tmp_path / "home")

@@ -111,14 +111,14 @@ def test_what_no_server_starts_on(files: list[RedoFile], problems: list[str]) ->
 
 def test_a_log_is_followed_to_its_end() -> None:
     blocks = [log_block(START + 512 * number) for number in range(4)]
-    assert scan_blocks(b"".join(blocks), START) == (LogEnd.GOES_ON, START + 4 * 512, 0)
+    assert scan_blocks(b"".join(blocks), START) == (LogEnd.GOES_ON, START + 4 * 512, 0, 0)
     short = log_block(START + 512, 100)
-    assert scan_blocks(blocks[0] + short + blocks[2], START) == (LogEnd.ENDS, START + 512 + 100, 0)
+    assert scan_blocks(blocks[0] + short + blocks[2], START) == (LogEnd.ENDS, START + 512 + 100, 0, 0)
     for stale in (bytes(512), log_block(START - 512 * 77)):
-        assert scan_blocks(blocks[0] + stale, START) == (LogEnd.ENDS, START + 512, 0)
+        assert scan_blocks(blocks[0] + stale, START) == (LogEnd.ENDS, START + 512, 0, 0)
     damaged = bytearray(blocks[1])
     damaged[60] ^= 1
-    assert scan_blocks(blocks[0] + damaged, START) == (LogEnd.DAMAGED, START + 512, 0)
+    assert scan_blocks(blocks[0] + damaged, START) == (LogEnd.DAMAGED, START + 512, 0, 0)
 
 
 def test_blocks_that_can_not_be_checked_are_counted() -> None:
@@ -126,7 +126,7 @@ def test_blocks_that_can_not_be_checked_are_counted() -> None:
     encrypted[4] |= 0x80
     encrypted[60] ^= 1
     unchecked[508:] = b"\xde\xad\xbe\xef"
-    assert scan_blocks(encrypted + unchecked + log_block(START + 1024), START) == (LogEnd.GOES_ON, START + 1536, 2)
+    assert scan_blocks(encrypted + unchecked + log_block(START + 1024), START) == (LogEnd.GOES_ON, START + 1536, 2, 1)
 
 
 def test_numbers_of_blocks_begin_again_in_the_next_epoch() -> None:

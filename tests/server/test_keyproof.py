@@ -36,7 +36,7 @@ def test_pages_that_were_left_encrypted(tmp_path: Path) -> None:
     write(tmp_path / "single.ibd", ENCRYPTED)
     (tmp_path / "odd.ibd").write_bytes(b"\xff" * 100)
     (tmp_path / "short.ibd").write_bytes(b"x")
-    hidden = encrypted_shared(tmp_path, [other])
+    hidden = encrypted_shared(tmp_path, [other, tmp_path / "nothing"])
     assert hidden == [common, other]
     refuse_half_decrypted(hidden)  # as before
     write(common, SHARED)
@@ -44,3 +44,5 @@ def test_pages_that_were_left_encrypted(tmp_path: Path) -> None:
     write(other, SHARED, 3)
     with pytest.raises(EncryptionDamaged, match=r"other\.ibd was being decrypted .* has left 3 pages encrypted"):
         refuse_half_decrypted(hidden)
+    other.unlink()  # recovery has dropped it
+    refuse_half_decrypted(hidden)

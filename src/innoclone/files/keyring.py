@@ -75,7 +75,7 @@ def read_keyring(path: Path) -> dict[str, MasterKey]:
     try:
         return parse_keyring(content)
     except ValueError as error:
-        raise KeyringFailed(f"can't read the keyring {path}: {error}") from None
+        raise KeyringFailed(f"can't read the keyring {path}: {error}{_backup(path)}") from None
 
 
 def local_configuration(keyring: Path) -> dict[str, str]:
@@ -326,6 +326,12 @@ def _is_gone(path: Path) -> bool:
     return False
 
 
+def _backup(path: Path) -> str:
+    """What is said where a server has left the copy that it makes before it writes a keyring anew."""
+    beside = path.with_name(f"{path.name}.backup")
+    return f"; {beside} is there: a server was cut off, or could not write the keyring" if beside.exists() else ""
+
+
 def _choose(path: Path, name: str | None) -> MasterKey:
     """The key of that name; without a name the newest, where all are of one server. Raises `KeyringFailed`."""
     keys = read_keyring(path)
@@ -335,7 +341,7 @@ def _choose(path: Path, name: str | None) -> MasterKey:
         return keys[name]
     if not keys:
         raise KeyringFailed(
-            f"the keyring {path} has no master key of InnoDB's",
+            f"the keyring {path} has no master key of InnoDB's{_backup(path)}",
             hint="name one that a server with encrypted tables has used, or a file that is not there: it is made then",
         )
     if len({key.uuid for key in keys.values()}) > 1:

@@ -159,6 +159,7 @@ class BlockScan(NamedTuple):
     end: LogEnd
     lsn: int  # up to here the log is sound
     not_verifiable: int  # blocks whose content could not be checked: encrypted, or written without checksums
+    unsummed: int  # of those the latter
 
 
 # hdr_no, data length with the encryption bit, first record group, epoch, data, checksum
@@ -173,7 +174,7 @@ def scan_blocks(
     """Follow the log through ``buffer``, whole blocks of which the first belongs to ``lsn``, a multiple of 512.
     ``decrypt`` gives an encrypted block as it is in clear; without it its checksum says nothing."""
     view = memoryview(buffer)
-    not_verifiable = 0
+    not_verifiable = unsummed = 0
     first = lsn // BLOCK_SIZE
     for index, (number, length, epoch, crc) in enumerate(_BLOCK.iter_unpack(view)):
         expected = divmod(first + index, _NUMBERS)
@@ -185,11 +186,13 @@ def scan_blocks(
             crc = _CRC.unpack(block)[0]
         sound = encrypted or crc in (_NO_CHECKSUM, crc32c(block[:_CRC_AT]))
         if not sound and any(block):
-            return BlockScan(LogEnd.DAMAGED, at, not_verifiable)
+            return BlockScan(LogEnd.DAMAGED, at, not_verifiable, unsummed)
         if (epoch - 1, number - 1) != expected or not sound:
-            return BlockScan(LogEnd.ENDS, at, not_verifiable)
-        not_verifiable += encrypted or crc == _NO_CHECKSUM
+            return BlockScan(LogEnd.ENDS, at, not_verifiable, unsummed)
+        bare = not encrypted and crc == _NO_CHECKSUM
+        not_verifiable += encrypted or bare
+        unsummed += bare
         length &= ~_ENCRYPTED
         if length < BLOCK_SIZE:
-            return BlockScan(LogEnd.ENDS, at + length, not_verifiable)
-    return BlockScan(LogEnd.GOES_ON, lsn + len(view), not_verifiable)
+            return BlockScan(LogEnd.ENDS, at + length, not_verifiable, unsummed)
+    return BlockScan(LogEnd.GOES_ON, lsn + len(view), not_verifiable, unsummed)

@@ -59,7 +59,7 @@ def read_position(table: FileTable, target: Target) -> Position:
             found = stored_position(page, _log(report, redo))
         except OSError as error:
             raise file_error(error, f"can't read {target.root}") from error
-    return Position(found.file.rpartition("/")[2], found.offset, not report.not_verifiable)
+    return Position(found.file.rpartition("/")[2], found.offset, not report.unsummed)
 
 
 def _log(report: RedoReport, descriptors: dict[int, int]) -> Log:

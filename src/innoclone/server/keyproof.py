@@ -93,6 +93,8 @@ def _encrypted_pages(path: Path, size: int) -> int:
 
 
 def _flags(path: Path) -> SpaceFlags | None:
+    if not path.is_file():  # recovery may drop one
+        return None
     head = _read(path, 0, SpaceHeader.LAYOUT.size)
     try:
         return SpaceFlags(SpaceHeader.parse(head).flags) if len(head) == SpaceHeader.LAYOUT.size else None

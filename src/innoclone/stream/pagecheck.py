@@ -350,6 +350,7 @@ class RedoReport:
     end_lsn: int | None
     not_verifiable: int
     problems: tuple[str, ...]
+    unsummed: int = 0  # blocks without a checksum
 
     @property
     def is_sound(self) -> bool:
@@ -394,7 +395,7 @@ def _follow(
 ) -> RedoReport:
     """Read the log from the checkpoint to its end. The chain is sound: sizes are a multiple of the page size."""
     problems = []
-    not_verifiable = 0
+    not_verifiable = unsummed = 0
     lsn = checkpoint // redo.BLOCK_SIZE * redo.BLOCK_SIZE
     buffer = memoryview(bytearray(BLOCK))
     end = LogEnd.GOES_ON
@@ -402,8 +403,9 @@ def _follow(
         with path.open("rb") as stream:
             while lsn < file.end_lsn and end is LogEnd.GOES_ON:
                 length = _read(stream.fileno(), buffer, file.offset(lsn))
-                end, lsn, skipped = redo.scan_blocks(buffer[: length - length % redo.BLOCK_SIZE], lsn, decrypt)
+                end, lsn, skipped, bare = redo.scan_blocks(buffer[: length - length % redo.BLOCK_SIZE], lsn, decrypt)
                 not_verifiable += skipped
+                unsummed += bare
         if end is LogEnd.DAMAGED:
             problems.append(f"{path.name}: the block of LSN {lsn} is damaged")
         elif end is LogEnd.ENDS and file is not files[-1][1]:
@@ -412,4 +414,4 @@ def _follow(
             break
     if lsn < checkpoint:
         problems.append(f"the log ends at LSN {lsn}, before its checkpoint {checkpoint}")
-    return RedoReport(count, checkpoint, lsn, not_verifiable, tuple(problems))
+    return RedoReport(count, checkpoint, lsn, not_verifiable, tuple(problems), unsummed)
