@@ -166,6 +166,21 @@ def test_what_is_not_as_the_shutdown_left_it(copy: Shut) -> None:
     refused(copy, r"has tablespaces elsewhere: .*g\.ibd", TablespaceMissing)
 
 
+def test_the_origins_files_are_not_the_clones(copy: Shut) -> None:
+    """Where the server's own are still there, others of the same ids are not taken, unless they are copies of them, or
+    the own ones have changed since."""
+    shutil.copytree(copy.files, copy.home)
+    look(copy.data, places=[copy.files]).close()
+    other = copy.files / "general/g.ibd"
+    rewrite(other, lambda data: None)
+    os.utime(other, ns=(0, 0))  # of an earlier time
+    refused(
+        copy, rf"general/g\.ibd may not be the file that the server had: that is still at {copy.home}/general/g\.ibd"
+    )
+    os.utime(copy.home / "general/g.ibd")
+    look(copy.data, places=[copy.files]).close()
+
+
 def test_the_files_of_a_server_that_went_on(copy: Shut, programs: Programs, tmp_path: Path) -> None:
     """The directory is a copy, and what it names belongs to the server that it was copied from."""
     shutil.copytree(copy.files, copy.home)

@@ -54,6 +54,7 @@ def find_elsewhere(
                     f"{paths[0]} and {paths[1]} have the same space id {space_id}",
                     hint="one of them is a copy: name the places that the server had, and no other",
                 )
+            _refuse_other(paths[0], Path(wanted[space_id]), space_id, last)
             found[_proven(paths[0], space_id, listed[0].flags, last, closed)] = (
                 Path(wanted[space_id]).name if is_undo(space_id) else wanted[space_id]
             )
@@ -125,6 +126,21 @@ def _files_below(place: Path, directory: Path) -> Iterator[Path]:
             path = here / name
             if NAME.fullmatch(name) and stat.S_ISREG(path.lstat().st_mode):
                 yield path
+
+
+def _refuse_other(path: Path, named: Path, space_id: int, last: int) -> None:
+    """Raise `TargetUnusable` where the server had its file elsewhere, and that is still there as it may have left it:
+    then the one that was found is of another time, or the origin's of a clone."""
+    if not os.path.lexists(named) or not stat.S_ISREG(named.lstat().st_mode):
+        return
+    own, found, header = named.stat(), path.stat(), space_of(named)
+    if header is None or header.space_id != space_id or own.st_mtime_ns > last:
+        return
+    if (own.st_mtime_ns, own.st_size) != (found.st_mtime_ns, found.st_size):
+        raise TargetUnusable(
+            f"{path} may not be the file that the server had: that is still at {named}, and is another one",
+            hint=f"name the place of {named} in innodb_directories",
+        )
 
 
 def _proven(path: Path, space_id: int, system_flags: int, last: int, closed: int) -> ExpectedFile:
