@@ -32,7 +32,7 @@ from innoclone.errors import (
     VerifyFailed,
     VersionUnsupported,
 )
-from innoclone.files.manifest import read_manifest
+from innoclone.files.manifest import read_manifest, update_manifest
 from innoclone.files.marks import begin_directory
 from innoclone.records.history import read_history
 from innoclone.records.retention import Policy
@@ -109,14 +109,20 @@ def test_out_of_s3_it_is_the_donor_s(
 
 
 def test_a_clone_that_was_booted_comes_back(small_clone: Path, access: StoreAccess, tmp_path: Path) -> None:
-    """Its manifest names files that its recovery has removed."""
+    """Its manifest names files that its recovery has removed, and tablespaces in whose place others are now, as where a
+    rebuild was running: a snapshot says what is there."""
     clone = tmp_path / "booted"
     shutil.copytree(small_clone, clone, symlinks=True)
     boot(BootOptions(clone))
+    rows = read_manifest(clone)["files"]
+    rebuilt = next(row for row in rows if row["path"].endswith(".ibd") and "/" in row["path"])
+    update_manifest(clone, files=[row if row is not rebuilt else {**row, "space_id": 77_777} for row in rows])
     result = backed_up(clone, access)
     assert verify_store(access, read_data=True).packs
     assert taken_out(access, tmp_path / "new", result.snapshot).pages_checked > 1000
     assert contents(tmp_path / "new") == contents(clone)
+    assert rebuilt["space_id"] in [row["space_id"] for row in read_manifest(tmp_path / "new")["files"]]
+    verify(VerifyOptions(tmp_path / "new"))
     assert backed_up(clone, access).parent == result.snapshot
     assert taken_out(access, tmp_path / "other", mysqld_check=True).booted
 

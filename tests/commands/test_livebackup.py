@@ -17,7 +17,7 @@ from innoclone.commands.storecare import list_store, verify_store
 from innoclone.commands.storeoptions import BootCheckOptions, LiveBackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import verify
-from innoclone.errors import Interrupted, PathRefused, StoreUnavailable
+from innoclone.errors import DonorFilesUnreadable, Interrupted, PathRefused, StoreUnavailable, UsageError
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.fill import fill
@@ -93,6 +93,19 @@ def test_every_table_and_little_room(donor: Server, access: StoreAccess, tmp_pat
     report = verify(VerifyOptions(tmp_path / "new", options.donor))
     assert report.tables
     assert not report.findings()
+
+
+def test_files_that_are_not_here(small_donor: Server, access: StoreAccess, tmp_path: Path) -> None:
+    """Another directory than the server's is not read; nothing is listed, nothing is left."""
+    options = options_for(small_donor, access, tmp_path / "spool")
+    with pytest.raises(DonorFilesUnreadable) as caught:
+        backup_live(dataclasses.replace(options, local=True, datadir=tmp_path))
+    assert "leave --local out" in (caught.value.advice or "")
+    for wrong in ({"datadir": tmp_path}, {"local": True, "keyring": tmp_path / "keyring"}):
+        with pytest.raises(UsageError, match="--local"):
+            dataclasses.replace(options, **wrong)
+    assert not list_store(access).snapshots
+    assert not list((tmp_path / "spool").iterdir())
 
 
 def test_tablespaces_elsewhere(access: StoreAccess, make_server: ServerFactory, tmp_path: Path) -> None:

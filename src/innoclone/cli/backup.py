@@ -107,6 +107,8 @@ def backup(
     if source is not None and not is_dsn(source):
         from innoclone.commands.backup import backup as run
 
+        if live != LiveArgs():
+            raise UsageError(f"the options of {LIVE!r} are for servers, not for clones", hint="see --help")
         options = BackupOptions(
             clone=Path(source).absolute(), store=access, full=full, accept_changes=accept_changes,
             threads=threads, max_data_bandwidth=max_data_bandwidth, verify_pages=verify_pages,

@@ -28,11 +28,12 @@ from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import BackupOptions
 from innoclone.commands.wholeclone import held, look_at, refuse_changed_clone
 from innoclone.errors import VerifyFailed
+from innoclone.files.base import space_of
 from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.keyring import ENCRYPTION
 from innoclone.files.manifest import read_manifest
 from innoclone.files.system import file_error
-from innoclone.innodb.space import NO_SPACE
+from innoclone.innodb.space import NO_SPACE, SYSTEM_SPACE
 from innoclone.records.history import BACKUP
 from innoclone.records.limits import Limits
 from innoclone.records.position import UNKNOWN, ClonePosition, Positioned
@@ -230,17 +231,27 @@ def says_of_itself(
 
 
 def _still_there(rows: list[dict[str, Any]], items: list[Item], clone: Path) -> list[dict[str, Any]]:
-    """Of a manifest's files those that recovery has left: it makes the redo log anew, and ends DDL that was running."""
+    """Of a manifest's files those that recovery has left: it makes the redo log anew, and ends DDL that was running, so
+    that another tablespace may have the name."""
     there = {_name(item, clone) for item in items}
     listed = {row["path"] for row in rows}
     renamed = {item.plan.space_id: name for item in items if item.plan and (name := _name(item, clone)) not in listed}
+    now = {_name(item, clone): item for item in items if item.plan is not None}
     found = []
     for row in rows:
         if row["path"] in there:
-            found.append(row)
+            found.append(_as_it_is(row, now.get(row["path"])))
         elif row["flags"] != NO_FSP_FLAGS and row["space_id"] in renamed:
             found.append({**row, "path": renamed[row["space_id"]]})
     return found
+
+
+def _as_it_is(row: dict[str, Any], item: Item | None) -> dict[str, Any]:
+    """A manifest's row of the tablespace that is there by its name now."""
+    header = space_of(item.source) if item is not None and item.plan is not None else None
+    if header is None or item is None or item.plan is None or item.plan.space_id in (row["space_id"], SYSTEM_SPACE):
+        return row
+    return {**row, "space_id": header.space_id, "flags": header.flags, "size": item.size}
 
 
 def _name(item: Item, clone: Path) -> str:

@@ -25,7 +25,7 @@ from innoclone.commands.finishedclone import manifest_of, note_changes, note_pos
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import LiveBackupOptions
-from innoclone.errors import CloneError, EncryptionUnsupported
+from innoclone.errors import CloneError, DonorFilesUnreadable, EncryptionUnsupported
 from innoclone.files.extents import regular_files
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import IN_PROGRESS
@@ -55,6 +55,7 @@ from innoclone.transport.sql import Sql
 
 __all__ = ["backup_live"]
 
+NOT_HERE = "run as root or as the server's own user, on the server's host; or leave --local out"
 NAME_KEYRING = "--keyring FILE names one to use, or to make; keep it, and apart from the store, which has none"
 
 
@@ -133,8 +134,12 @@ class _Live:
                 f"the donor has {facts.encrypted}, and its files are not read for a store",
                 hint="leave --local out, and name a --keyring",
             )
-        with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
-            self.files = DonorFiles.find(sql, self.options.datadir)
+        try:
+            with Sql(self.options.donor, read_timeout=self.options.stall_timeout) as sql:
+                self.files = DonorFiles.find(sql, self.options.datadir)
+        except DonorFilesUnreadable as error:
+            error.advice = NOT_HERE
+            raise
 
     def _source(self, target: StreamTarget) -> FileSource:
         """Who supplies FILE COPY."""

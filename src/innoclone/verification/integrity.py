@@ -3,8 +3,8 @@
 * No server has run on the clone: files, sizes and tablespace ids are those of the manifest, and the redo log is whole.
 * It was recovered and nothing else: undo tablespaces may have been truncated, which gives them new ids and sizes; files
   of a DDL statement that was running are gone (``#sql...``, those of FULLTEXT indexes, a table that was being dropped):
-  the dictionary, which the private server has closed, doesn't name them; a rename that it had begun may have been
-  completed.
+  the dictionary, which the private server has closed, doesn't name them; renames that it had begun may have been
+  completed, so that another tablespace has the name now: that is right where the dictionary says so.
 * A server was kept on it: files come and go. Each tablespace that is found is judged by its own first page.
 """
 
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from innoclone.files.names import OWN_DIR
 from innoclone.files.ownlife import PRIVATE_MARK, is_as_left
@@ -84,18 +85,22 @@ def _after_recovery(directory: Path, manifest: dict[str, Any]) -> Iterator[Expec
     listed = {row["path"] for row in rows}
     present = {name: head for name in find_tablespaces(directory) if (head := _header(directory / name)) is not None}
     renamed = {head.space_id: name for name, head in present.items() if name not in listed}
-    known = _known_spaces(directory, manifest)
+    told = _dictionary(directory, manifest)
+    moved = {head.space_id for name, head in present.items() if told.places.get(name) == head.space_id}
     for row in rows:
         if row["flags"] == NO_FSP_FLAGS:
             continue
-        if is_undo(row["space_id"]) and (head := present.get(row["path"])) is not None:
+        head = present.get(row["path"])
+        takes_over = head is not None and head.space_id != row["space_id"] and head.space_id in moved
+        if head is not None and (takes_over or is_undo(row["space_id"])):
             yield ExpectedFile(row["path"], head.space_id, head.flags)
         elif (directory / row["path"]).exists():
             yield _expected(row)
-        elif row["space_id"] in renamed:
-            yield ExpectedFile(renamed[row["space_id"]], row["space_id"], row["flags"])
-        elif not _is_ended(row, known):
-            yield _expected(row)
+        if takes_over or not (directory / row["path"]).exists():
+            if row["space_id"] in renamed:
+                yield ExpectedFile(renamed[row["space_id"]], row["space_id"], row["flags"])
+            elif row["space_id"] not in moved and not _is_ended(row, told.spaces):
+                yield _expected(row)
 
 
 def _is_ended(row: dict[str, Any], known: frozenset[int] | None) -> bool:
@@ -106,21 +111,28 @@ def _is_ended(row: dict[str, Any], known: frozenset[int] | None) -> bool:
     return known is not None and len(path.parts) > 1 and row["space_id"] not in known
 
 
-def _known_spaces(directory: Path, manifest: dict[str, Any]) -> frozenset[int] | None:
-    """Those that the dictionary names, and of which it doesn't tell; None where it can't be read, or may not be all on
-    the disk."""
+class _Told(NamedTuple):
+    """What the dictionary says: the ids of ``spaces`` that it names, and of those of which it doesn't tell; None where
+    it can't be read, or may not be all on the disk. ``places`` has ids by the names of files."""
+
+    spaces: frozenset[int] | None = None
+    places: Mapping[str, int] = MappingProxyType({})
+
+
+def _dictionary(directory: Path, manifest: dict[str, Any]) -> _Told:
     if not is_as_left(directory, manifest) or (directory / OWN_DIR / PRIVATE_MARK).exists():
-        return None
+        return _Told()
     try:
         with (directory / DICTIONARY).open("rb", buffering=0) as file:
             size = manifest["donor"]["page_size"]
             count = os.fstat(file.fileno()).st_size // size
             found = tablespace_files(lambda number: os.pread(file.fileno(), size, number * size), count)
     except (OSError, ValueError, KeyError):  # encrypted, for instance
-        return None
+        return _Told()
     names = {one.name.removeprefix("./") for one in found if one.space_id is None}
     untold = {row["space_id"] for row in manifest["files"] if row["path"] in names}
-    return frozenset(one.space_id for one in found if one.space_id is not None) | untold
+    places = {one.name.removeprefix("./"): one.space_id for one in found if one.space_id is not None}
+    return _Told(frozenset(places.values()) | untold, places)
 
 
 def _header(path: Path) -> SpaceHeader | None:

@@ -39,7 +39,10 @@ class LiveBackups(RealStores):
         """A backup, in part of the rounds one that builds on nothing."""
         return Job(
             "backup server", access,
-            {"donor": self.donor.dsn(), "spool": scratch, "full": round_.dice.random() < 0.3, "local": round_.dice.random() < 0.5},
+            {
+                "donor": self.donor.dsn(), "spool": scratch, "full": round_.dice.random() < 0.3,
+                "local": round_.dice.random() < 0.5,
+            },
         )  # fmt: skip
 
     def look(self, round_: Round, access: StoreAccess, *, done: bool) -> None:
