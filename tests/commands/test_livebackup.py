@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from clones import assert_sound
+from faults import tmpfs
 from innoclone.commands import storeaccess
 from innoclone.commands.bootcheck import boot_check
 from innoclone.commands.livebackup import backup_live
@@ -17,7 +19,7 @@ from innoclone.commands.storecare import list_store, verify_store
 from innoclone.commands.storeoptions import BootCheckOptions, LiveBackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import verify
-from innoclone.errors import DonorFilesUnreadable, Interrupted, PathRefused, StoreUnavailable, UsageError
+from innoclone.errors import DiskFull, DonorFilesUnreadable, Interrupted, PathRefused, StoreUnavailable, UsageError
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.fill import fill
@@ -106,6 +108,18 @@ def test_files_that_are_not_here(small_donor: Server, access: StoreAccess, tmp_p
             dataclasses.replace(options, **wrong)
     assert not list_store(access).snapshots
     assert not list((tmp_path / "spool").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_full_spool(small_donor: Server, access: StoreAccess, tmp_path: Path) -> None:
+    """It says which place is full, and leaves nothing there or in the list."""
+    options = options_for(small_donor, access, tmp_path / "spool")
+    with tmpfs(tmp_path / "spool", "4m"):
+        with pytest.raises(DiskFull) as caught:
+            backup_live(options)
+        assert "--spool" in (caught.value.advice or "")
+        assert not list((tmp_path / "spool").iterdir())
+    assert not list_store(access).snapshots
 
 
 def test_tablespaces_elsewhere(access: StoreAccess, make_server: ServerFactory, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from innoclone.commands.finishedclone import manifest_of, note_changes, note_pos
 from innoclone.commands.runrecord import recorded
 from innoclone.commands.storeaccess import opened
 from innoclone.commands.storeoptions import LiveBackupOptions
-from innoclone.errors import CloneError, DonorFilesUnreadable, EncryptionUnsupported
+from innoclone.errors import CloneError, DiskFull, DonorFilesUnreadable, EncryptionUnsupported
 from innoclone.files.extents import regular_files
 from innoclone.files.keyring import CloneKeyring
 from innoclone.files.marks import IN_PROGRESS
@@ -55,6 +55,7 @@ from innoclone.transport.sql import Sql
 
 __all__ = ["backup_live"]
 
+MORE_ROOM = "--spool FOLDER names a place with room for pages that change meanwhile and the redo log; then run it again"
 NOT_HERE = "run as root or as the server's own user, on the server's host; or leave --local out"
 NAME_KEYRING = "--keyring FILE names one to use, or to make; keep it, and apart from the store, which has none"
 
@@ -109,7 +110,12 @@ class _Live:
                 scratch_folder(self.options.spool, "innoclone-backup-", self.status.notes) as folder,
                 Uploads(run, table) as uploads,
             ):
-                return self._stream(run, parent, known, table, uploads, folder / "clone", facts)
+                try:
+                    return self._stream(run, parent, known, table, uploads, folder / "clone", facts)
+                except DiskFull as error:
+                    if str(folder) in error.message:  # else it is the store that is full
+                        error.advice = MORE_ROOM
+                    raise
 
     def _check(self) -> DonorFacts:
         """Raises why the donor can't be cloned."""
