@@ -25,6 +25,8 @@ def test_what_is_right(tmp_path: Path) -> None:
     assert (one.name, one.directory, one.port, one.source) == ("a", Path("/a"), 1, "/a")
     assert (two.name, two.max_data_bandwidth, two.max_connections) == ("b-2", 5, 256)
     assert settings(tmp_path, "") == ()
+    [outside] = settings(tmp_path, '[serve.a]\ndirectory = "/a"\nport = 1\ninnodb_directories = "/b; /c/d;"\n')
+    assert outside.places == (Path("/b"), Path("/c/d"))
     [three] = settings(
         tmp_path,
         '[serve.c]\nstore = "s3://b/p@abc"\nport = 1\nkey_file = "/k"\nscratch = "/s"\nkeyring = "/r"\n'
