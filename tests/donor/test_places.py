@@ -81,21 +81,21 @@ def refused(shut: Shut, why: str, kind: type[CloneError] = TargetUnusable) -> No
         look(shut.data, places=[shut.files]).close()
 
 
-@pytest.mark.parametrize("way", ["directory", "replace"])
-def test_a_stock_server_gets_the_servers_names(way: str, copy: Shut, programs: Programs, tmp_path: Path) -> None:
-    copy.home.mkdir(parents=True)
+def test_a_stock_server_gets_the_servers_names(copy: Shut, programs: Programs, tmp_path: Path) -> None:
+    """Into a directory, and in the place of its own data."""
     recipient = copy.factory(copy.known)
-    target = tmp_path / "taken" if way == "directory" else None
     with ServeProcess(copy.data, f"--innodb-directories={copy.files}/tables;{copy.files}") as donor:
-        if target is not None:
-            take(recipient, donor.port, target, settings={})
-        else:
-            with pytest.raises(pymysql.Error, match="3707"):
-                take(recipient, donor.port, None, settings={})
+        copy.home.mkdir(parents=True)
+        take(recipient, donor.port, tmp_path / "taken", settings={})
+        assert sorted(path.name for path in copy.home.rglob("*.ib*")) == ["g.ibd", "p#p#a.ibd", "t.ibd"]
+        assert (tmp_path / "taken/undo_001").is_file()
+        shutil.rmtree(copy.home)
+        copy.home.mkdir()
+        with pytest.raises(pymysql.Error, match="3707"):
+            take(recipient, donor.port, None, settings={})
         assert donor.stop() == 0
     recipient.kill()
-    assert sorted(path.name for path in copy.home.rglob("*.ib*")) == ["g.ibd", "p#p#a.ibd", "t.ibd"]
-    with booted(programs, target or recipient.datadir, [copy.known]) as server:
+    with booted(programs, recipient.datadir, [copy.known]) as server:
         assert_equal(server)
 
 
