@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,17 @@ def test_what_is_not_as_the_shutdown_left_it(copy: Shut) -> None:
     file.unlink()
     os.mkfifo(file)
     refused(copy, r"has tablespaces elsewhere: .*g\.ibd", TablespaceMissing)
+
+
+def test_a_directory_that_was_copied_without_its_times(copy: Shut) -> None:
+    """Then times say nothing, and every page is looked at."""
+    for path in (copy.data / "ibdata1", *(copy.data / "#innodb_redo").iterdir()):
+        rewrite(path, lambda data: None)
+        os.utime(path, ns=(time.time_ns() + 600 * 10**9,) * 2)
+    look(copy.data, places=[copy.files]).close()
+    file = copy.files / "general/g.ibd"
+    rewrite(file, lambda data: data.__setitem__(slice(4 * PAGE + 16, 4 * PAGE + 24), b"\x7f" * 8))
+    refused(copy, r"g\.ibd was written to after the shutdown")
 
 
 def test_the_origins_files_are_not_the_clones(copy: Shut) -> None:

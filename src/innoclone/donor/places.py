@@ -23,7 +23,7 @@ from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.system import file_error
 from innoclone.innodb.dictionary import DictionaryFile
 from innoclone.innodb.page import PAGE_LSN
-from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary, is_undo
+from innoclone.innodb.space import MIB, SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary, is_undo
 from innoclone.stream.pagecheck import ExpectedFile
 
 __all__ = ["find_elsewhere", "is_plain"]
@@ -34,10 +34,13 @@ _LSN = struct.Struct(f">{PAGE_LSN}x Q")
 
 
 def find_elsewhere(
-    directory: Path, places: Sequence[Path], rows: Iterable[DictionaryFile], listed: Sequence[ExpectedFile], closed: int
-) -> dict[ExpectedFile, str]:
+    directory: Path, places: Sequence[Path], rows: Iterable[DictionaryFile], listed: Sequence[ExpectedFile],
+    closed: int, *, timed: bool,
+) -> dict[ExpectedFile, str]:  # fmt: skip
     """The files in ``places`` of the tablespaces that the dictionary's ``rows`` have outside of ``directory`` and that
-    are not ``listed``, with the server's names of them; what isn't found is left out. ``closed``: LSN of the shutdown.
+    are not ``listed``, with the server's names of them; what isn't found is left out. ``closed``: LSN of the shutdown;
+    ``timed``: the directory's files are proven to have its time still. A copy may have a later one, and then each page
+    of the files outside has to be of an earlier LSN.
 
     Raises `TargetUnusable` where one is not as that server left it, `TargetBusy` where a server uses one, a file error.
     """
@@ -55,9 +58,10 @@ def find_elsewhere(
                     hint="one of them is a copy: name the places that the server had, and no other",
                 )
             _refuse_other(paths[0], Path(wanted[space_id]), space_id, last)
-            found[_proven(paths[0], space_id, listed[0].flags, last, closed)] = (
-                Path(wanted[space_id]).name if is_undo(space_id) else wanted[space_id]
-            )
+            file = _proven(paths[0], space_id, listed[0].flags, last)
+            if _newest(paths[0], SpaceFlags(file.flags).physical_page_size, first=timed) > closed:
+                raise _written_to(paths[0])
+            found[file] = Path(wanted[space_id]).name if is_undo(space_id) else wanted[space_id]
     except OSError as error:
         raise file_error(error, f"can't look at the files of {directory} that are outside") from error
     refuse_in_use(directory, Purpose.LOOK, outside=[Path(one.name) for one in found])
@@ -143,14 +147,11 @@ def _refuse_other(path: Path, named: Path, space_id: int, last: int) -> None:
         )
 
 
-def _proven(path: Path, space_id: int, system_flags: int, last: int, closed: int) -> ExpectedFile:
-    """The file, if it can be what the server had open when it was shut down: at the LSN ``closed``, the time ``last``
-    in nanoseconds."""
-    with path.open("rb") as file:
-        head, state = file.read(_LSN.size), os.fstat(file.fileno())
-    header = space_of(path)
+def _proven(path: Path, space_id: int, system_flags: int, last: int) -> ExpectedFile:
+    """The file, if it can be what the server had open when it was shut down, at the time ``last`` in nanoseconds."""
+    header, state = space_of(path), path.stat()
     try:
-        if header is None or header.space_id != space_id or len(head) < _LSN.size:
+        if header is None or header.space_id != space_id:
             raise ValueError("it has no first page")
         flags = SpaceFlags(header.flags)
         if flags.logical_page_size != SpaceFlags(system_flags).logical_page_size:
@@ -159,9 +160,25 @@ def _proven(path: Path, space_id: int, system_flags: int, last: int, closed: int
             raise ValueError(f"it has {header.page_count} pages, and not all of them are there")
     except ValueError as error:
         raise TargetUnusable(f"{path} is no whole tablespace: {error}") from error
-    if state.st_mtime_ns > last or _LSN.unpack(head)[0] > closed:
-        raise TargetUnusable(
-            f"{path} was written to after the shutdown of the server whose data are served",
-            hint="another server uses it, or it was copied without its times: cp -a and rsync -a keep them",
-        )
+    if state.st_mtime_ns > last:
+        raise _written_to(path)
     return ExpectedFile(str(path), space_id, header.flags)
+
+
+def _newest(path: Path, page_size: int, *, first: bool) -> int:
+    """The highest LSN of all its pages, or of the ``first`` one. Raises OSError."""
+    newest = 0
+    with path.open("rb") as file:
+        while block := file.read(page_size if first else MIB):
+            heads = range(0, len(block) - _LSN.size + 1, page_size)
+            newest = max([newest, *(_LSN.unpack_from(block, at)[0] for at in heads)])
+            if first:
+                break
+    return newest
+
+
+def _written_to(path: Path) -> TargetUnusable:
+    return TargetUnusable(
+        f"{path} was written to after the shutdown of the server whose data are served",
+        hint="another server uses it, or it was copied without its times: cp -a and rsync -a keep them",
+    )

@@ -169,7 +169,8 @@ def _look(directory: Path, locks: list[int], keyring: Path | None, places: Seque
     placed = expected_files(directory, manifest) is not None
     rows = named_files(directory, listed, page_size, keys, ids=bool(places))
     if places and not placed and redo.clean_at is not None:
-        found = find_elsewhere(directory, places, rows, listed, redo.clean_at)
+        timed = binlog_position(directory) is not None
+        found = find_elsewhere(directory, places, rows, listed, redo.clean_at, timed=timed)
         locks += hold(directory, list(found))
         listed = sorted([*listed, *found], key=_order)
         elsewhere = {one.name: name for one, name in found.items()}
