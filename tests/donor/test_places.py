@@ -127,7 +127,7 @@ def test_nothing_is_looked_for_that_was_not_named(copy: Shut) -> None:
 
 
 def test_what_is_not_as_the_shutdown_left_it(copy: Shut) -> None:
-    """Written to, copied without its times, twice there, cut short, a link, missing."""
+    """Written to, copied without its times, twice there, of another name, cut short, a link, missing."""
     file = copy.files / "general/g.ibd"
     kept = file.with_suffix(".kept")
     shutil.copy2(file, kept)
@@ -139,9 +139,17 @@ def test_what_is_not_as_the_shutdown_left_it(copy: Shut) -> None:
     shutil.copy(kept, file)
     refused(copy, r"g\.ibd was written to after the shutdown")
     again()
-    shutil.copy2(kept, copy.files / "twin.ibd")
-    refused(copy, r"twin\.ibd and .*g\.ibd have the same space id")
-    (copy.files / "twin.ibd").unlink()
+    (copy.files / "before").mkdir()
+    shutil.copy2(kept, copy.files / "before/g.ibd")
+    refused(copy, r"before/g\.ibd and .*general/g\.ibd have the same space id")
+    shutil.rmtree(copy.files / "before")
+    file.rename(copy.files / "another.ibd")  # a space id is not enough
+    refused(copy, r"has tablespaces elsewhere: .*g\.ibd", TablespaceMissing)
+    (copy.files / "another.ibd").unlink()
+    again()
+    (copy.files / "tables/away").rename(copy.files / "tables/other")
+    refused(copy, r"has tablespaces elsewhere: .*t\.ibd", TablespaceMissing)
+    (copy.files / "tables/other").rename(copy.files / "tables/away")
     changed = file.stat().st_mtime_ns
     rewrite(file, lambda data: data.__setitem__(slice(16, 24), b"\x7f" * 8))  # a page of a later time
     os.utime(file, ns=(changed, changed))

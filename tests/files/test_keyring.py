@@ -9,6 +9,7 @@ import signal
 import stat
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -296,6 +297,16 @@ def test_where_a_file_must_have_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert made.path is not None
     assert [*home.iterdir()] == [made.path]
     assert read_keyring(made.path) == {master.name: master}
+
+
+def test_what_nobody_can_look_at_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyringFailed, match="File name too long"):
+        CloneKeyring(tmp_path / "home", known=(tmp_path / ("x" * 300), key(1).name)).check()
+    old = ring(tmp_path / "old", key(1))
+    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(FileError, match=r"can't read .*old: Input/output error"):
+        CloneKeyring(tmp_path / "home").copy(old, key(1).name)
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("how", ["master", "copy"])

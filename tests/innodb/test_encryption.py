@@ -72,6 +72,7 @@ def test_wrapped_and_unwrapped(master: MasterKey, secret: Secret) -> None:
     info = master.info(secret)
     data = info.serialize()
     assert len(data) == INFO_SIZE
+    assert info.key_name == master.name
     assert EncryptionInfo.parse(b"xyz" + data, 3) == info
     assert info.open(master) == secret
     assert info.is_of(master)
@@ -215,6 +216,11 @@ def test_a_page_compressed_one() -> None:
     page = compress(make_page(PLAIN, 6))
     hidden = encrypted_page(page, SECRET, PageType.COMPRESSED_AND_ENCRYPTED)
     assert decrypt_page(memoryview(hidden), SECRET) == page
+    size = struct.unpack_from(">H", page, 32)[0]
+    for more in range(16):  # a size of whole blocks among them
+        longer = page[:32] + struct.pack(">H", size + more) + page[34:]
+        hidden = encrypted_page(longer, SECRET, PageType.COMPRESSED_AND_ENCRYPTED)
+        assert decrypt_page(memoryview(hidden), SECRET) == longer
     for at, value in ((26, 1), (32, 0xFF)):
         damaged = bytearray(hidden)
         damaged[at] = value

@@ -129,6 +129,16 @@ def test_blocks_that_can_not_be_checked_are_counted() -> None:
     assert scan_blocks(encrypted + unchecked + log_block(START + 1024), START) == (LogEnd.GOES_ON, START + 1536, 2, 1)
 
 
+def test_blocks_that_can_be_decrypted_are_checked() -> None:
+    plain = log_block(START)
+    hidden = bytearray(plain)
+    hidden[4] |= 0x80
+    hidden[60] ^= 1
+    after = log_block(START + 512)
+    assert scan_blocks(hidden + after, START, lambda _: plain) == (LogEnd.GOES_ON, START + 1024, 0, 0)
+    assert scan_blocks(hidden + after, START, lambda block: bytes(block)).end is LogEnd.DAMAGED
+
+
 def test_numbers_of_blocks_begin_again_in_the_next_epoch() -> None:
     lsn = 512 * ((1 << 30) - 1)
     assert scan_blocks(log_block(lsn) + log_block(lsn + 512), lsn).end is LogEnd.GOES_ON

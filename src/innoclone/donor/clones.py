@@ -112,7 +112,10 @@ class Clones:
             course = self._courses.get(locator.clone_id)
         given = course.given if course is not None else self._source.revive(locator.snapshot_id)
         if given is None or locator.snapshot_id != given.fingerprint or not locator.clone_id:
-            raise SnapshotGone("there is no such clone here, or the directory has changed since it was begun")
+            raise SnapshotGone(
+                "there is no such clone here any more: the directory has changed since it was begun, or the snapshot of"
+                " a running server has ended"
+            )
         with self._lock:
             course = self._courses.get(locator.clone_id)
             if course is None and revived_by is not None:

@@ -14,7 +14,7 @@ import re
 import stat
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from innoclone.errors import TargetUnusable
@@ -23,7 +23,7 @@ from innoclone.files.inuse import Purpose, refuse_in_use
 from innoclone.files.system import file_error
 from innoclone.innodb.dictionary import DictionaryFile
 from innoclone.innodb.page import PAGE_LSN
-from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, is_temporary, is_undo
+from innoclone.innodb.space import SYSTEM_SPACE, SpaceFlags, SpaceHeader, is_temporary, is_undo
 from innoclone.stream.pagecheck import ExpectedFile
 
 __all__ = ["find_elsewhere", "is_plain"]
@@ -79,11 +79,11 @@ def _system_file(directory: Path, listed: Sequence[ExpectedFile]) -> Path:
     return directory / name
 
 
-def _scanned(directory: Path, places: Sequence[Path], wanted: Iterable[int]) -> dict[int, list[Path]]:
-    """Where files with the ``wanted`` space ids are, each file once."""
+def _scanned(directory: Path, places: Sequence[Path], wanted: Mapping[int, str]) -> dict[int, list[Path]]:
+    """Where files with the ``wanted`` space ids and names are, each file once. Only folders may be other ones than the
+    server's: another server's tablespaces have such ids, too."""
     found: defaultdict[int, list[Path]] = defaultdict(list)
     known: set[tuple[int, int]] = set()
-    ids = frozenset(wanted)
     try:
         for place in places:
             if not place.is_dir():
@@ -92,12 +92,22 @@ def _scanned(directory: Path, places: Sequence[Path], wanted: Iterable[int]) -> 
                 )
             for path in _files_below(place, directory):
                 header, state = space_of(path), path.lstat()
-                if header is not None and header.space_id in ids and (state.st_dev, state.st_ino) not in known:
+                if header is None or not _is_named(path, header, wanted.get(header.space_id)):
+                    continue
+                if (state.st_dev, state.st_ino) not in known:
                     known.add((state.st_dev, state.st_ino))
                     found[header.space_id].append(path)
     except OSError as error:
         raise file_error(error, "can't look through innodb_directories") from error
     return found
+
+
+def _is_named(path: Path, header: SpaceHeader, name: str | None) -> bool:
+    """A table's own file lies in a folder of its schema's name; undo and general tablespaces do not."""
+    if name is None or path.name != Path(name).name:
+        return False
+    is_tables = not is_undo(header.space_id) and not header.flags & SpaceFlags.SHARED.mask
+    return not is_tables or path.parent.name == Path(name).parent.name
 
 
 def _files_below(place: Path, directory: Path) -> Iterator[Path]:

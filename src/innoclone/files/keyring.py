@@ -15,7 +15,6 @@ import secrets
 import stat
 import threading
 from collections.abc import Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -258,13 +257,14 @@ class CloneKeyring:
 
     def _make_free(self, name: str, content: bytes) -> None:
         """A new file under a name that is free: one that is there belongs to what was here before, or to a copy."""
-        for number in count():
+        number = 0
+        while True:
             self.path = self._home / (f"{name}.{number}" if number else name)
             try:
                 self._make(self.path, content)
-                break
+                return
             except FileExistsError:
-                continue
+                number += 1
             except OSError as error:
                 raise file_error(error, f"can't make the keyring {self.path}") from error
 

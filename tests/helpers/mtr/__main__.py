@@ -18,13 +18,13 @@ from agents import RunningAgent
 from innoclone.server.programs import provide_programs
 from mtr.control import Donor, Recipient
 from mtr.include import copied, with_donor, with_recipient
-from mtr.root import SUITE, inside, provide_root
+from mtr.root import SUITE, inside, own_ports, provide_root
 
 RESULT = re.compile(r"clone\.(\S+)\s+(?:w\d+\s+)?\[ (pass|fail|skipped|disabled) \]\s*(.*)")
 # What goes to a server that can't be replaced by an agent, which has none to put clones into.
 REPLACING = ("remote_basic_replace", "remote_dml_replace")
 REASON = re.compile(
-    r"mysqltest: (?!Results saved|Logging|Connecting|Start|\.\.\.)|[-+](?![-+])|At line|Returned error"
+    r".* \[ERROR\] |mysqltest: (?!Results saved|Logging|Connecting|Start|\.\.\.)|[-+](?![-+])|At line|Returned error"
     r"|(?!.*unknown variable).*[Tt]imeout"
 )
 WHY = 8  # lines
@@ -63,10 +63,11 @@ def run(role: str, root: Path, options: argparse.Namespace) -> int:
     """The tests with innoclone in one role; the table, and whether one failed."""
     with tempfile.TemporaryDirectory(prefix="innoclone-mtr-", dir="/tmp") as folder:
         work = Path(folder)
-        with prepared(role, root, work) as said:
+        with prepared(role, root, work) as said, own_ports() as thread:
             command = [
                 "perl", "mysql-test-run.pl", "--suite=clone", "--force", "--retry=0", f"--vardir={work}/var",
-                f"--tmpdir={work}/tmp", "--user=root", "--parallel=1", "--nowarnings", f"--testcase-timeout={MINUTES}",
+                f"--tmpdir={work}/tmp", "--user=root", "--parallel=1", f"--build-thread={thread}",
+                "--nowarnings", f"--testcase-timeout={MINUTES}",
                 "--max-test-fail=0", *(["--big-test"] if options.big else []), *chosen(role, root, options),
             ]  # fmt: skip
             results = follow(inside(root, work, command))
