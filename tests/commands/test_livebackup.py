@@ -19,7 +19,15 @@ from innoclone.commands.storecare import list_store, verify_store
 from innoclone.commands.storeoptions import BootCheckOptions, LiveBackupOptions, StoreAccess, StoreRestoreOptions
 from innoclone.commands.storerestore import restore_from_store
 from innoclone.commands.verify import verify
-from innoclone.errors import DiskFull, DonorFilesUnreadable, Interrupted, PathRefused, StoreUnavailable, UsageError
+from innoclone.errors import (
+    ConfigurationMismatch,
+    DiskFull,
+    DonorFilesUnreadable,
+    Interrupted,
+    PathRefused,
+    StoreUnavailable,
+    UsageError,
+)
 from innoclone.records.status import CloneStatus, Stage
 from innoclone.sandbox.ddl import DdlLoop
 from innoclone.sandbox.fill import fill
@@ -108,6 +116,18 @@ def test_files_that_are_not_here(small_donor: Server, access: StoreAccess, tmp_p
             dataclasses.replace(options, **wrong)
     assert not list_store(access).snapshots
     assert not list((tmp_path / "spool").iterdir())
+
+
+def test_a_donor_without_patience(make_server: ServerFactory, access: StoreAccess, tmp_path: Path) -> None:
+    """It would give the clone up while its master connection is replaced: told before anything is read."""
+    server = make_server("--loose-clone-donor-timeout-after-network-failure=0")
+    options = dataclasses.replace(options_for(server, access, tmp_path / "spool"), local=True)
+    with pytest.raises(ConfigurationMismatch) as caught:
+        backup_live(options)
+    assert "leave --local out" in (caught.value.advice or "")
+    assert not list((tmp_path / "spool").iterdir())
+    backup_live(dataclasses.replace(options, local=False))
+    assert len(list_store(access).snapshots) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")

@@ -36,6 +36,8 @@ class LocalFiles:
     request = b""
     streams = False
     claims = True
+    instead = "use 'innoclone clone'"
+    """What does without the donor's patience."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class LocalFiles:
             raise ConfigurationMismatch(
                 "the donor gives the clone up while its connection is replaced:"
                 " clone_donor_timeout_after_network_failure is 0",
-                hint="set that variable to 5, its default, on the donor; or use 'innoclone clone'",
+                hint=f"set that variable to 5, its default, on the donor; or {self.instead}",
             )
 
     def files_to_come(self, files: Iterable[ClonedFile]) -> Iterable[ClonedFile]:

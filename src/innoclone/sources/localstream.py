@@ -34,6 +34,8 @@ READ = 1 << 20  # bytes at once
 class LocalStream(LocalFiles):
     """A `innoclone.stream.source.FileSource`: reads the donor's ``files`` for a ``target`` that streams them."""
 
+    instead = "leave --local out"
+
     def __init__(self, files: DonorFiles, target: StreamTarget, *, threads: int, limits: Limits) -> None:
         self.reflink = False
         self._files, self._sink, self._threads, self._limits = files, target, threads, limits
