@@ -71,6 +71,8 @@ class ServeProcess:
             [*command, *options, str(directory)], stdout=subprocess.PIPE, stderr=writing, text=True, env=environment
         )
         self._words = os.fdopen(reading)
+        if heard:
+            os.close(writing)  # else it would be waited for for ever where it says no port
         self.said: list[str] = []
         self.port = 0
         for line in self._words:
@@ -84,7 +86,7 @@ class ServeProcess:
             self._reader.start()
         else:
             _fill(writing)
-        os.close(writing)
+            os.close(writing)
 
     def _read(self) -> None:
         self.said += self._words
