@@ -126,7 +126,7 @@ class Round:
         said = any("going on with" in note or "can't be continued" in note for note in ended.notes)
         if self._was_unfinished and ended.status == 0 and not said:
             raise Broken("it went on or began anew, and did not say which")
-        if ended.kind is not None and self.is_complete():
+        if ended.kind is not None and self.is_complete() and "the clone itself is complete" not in ended.words:
             raise Broken(f"{ended.label}, but the clone is complete")
         return ended
 
