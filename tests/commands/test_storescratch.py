@@ -134,7 +134,7 @@ def test_the_server_of_a_trial_that_was_killed(small_clone: Path, access: StoreA
     ("words", "said"),
     [
         (["s3://bucket/prefix", "--stdio"], "--stdio takes a directory or --live, not a store"),
-        (["s3://bucket/prefix", "--recover=/tmp"], "--innodb-directories are for a server's directory, not for a store"),
+        (["s3://bucket/prefix", "--recover=/tmp"], "--innodb-directories are for a server's directory, not"),
         (["s3://bucket/prefix", "--live=mysql://x@h"], "name a directory or"),
         (["/nowhere", "--scratch=/tmp"], "--scratch goes with a store"),
         (["/nowhere", "--key-file=/dev/null"], "go with a store"),
