@@ -28,6 +28,11 @@ from serving import PASSWORD, USER, endpoint
 PATIENCE = 60.0  # seconds
 
 
+def restores() -> int:
+    """How many the history has that were made to be served, of all tests so far."""
+    return sum(one["operation"] == TEMPORARY for one in read_history())
+
+
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -127,6 +132,7 @@ def test_stopped_before_it_is_there(donor: Donor) -> None:
 def test_a_port_in_use_is_told_first(small_clone: Path, access: StoreAccess) -> None:
     """Nothing is restored then."""
     backup(BackupOptions(small_clone, access))
+    before = restores()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "innoclone", "serve", "--no-defaults", "--user=x", f"--port={port}"]
@@ -135,4 +141,4 @@ def test_a_port_in_use_is_told_first(small_clone: Path, access: StoreAccess) -> 
         )
     assert done.returncode == ConnectFailed.exit_status
     assert f"can't listen on 127.0.0.1:{port}" in done.stderr
-    assert not any(one["operation"] == TEMPORARY for one in read_history())
+    assert restores() == before
