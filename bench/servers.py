@@ -34,6 +34,7 @@ ENCRYPTED = (
     "--default-table-encryption=ON", "--innodb-redo-log-encrypt=ON", "--innodb-undo-log-encrypt=ON",
 )  # fmt: skip
 ROWS_PER_PAGE = 2
+PORTION = 1 << 18  # rows that one statement looks at
 BODY = 7000  # bytes of a row: two of them fill a page of 16 KiB
 SAME = f"REPEAT(RANDOM_BYTES(100), {BODY // 100})"
 HALF = f"CONCAT({', '.join(['RANDOM_BYTES(1000)'] * 3)}, REPEAT(RANDOM_BYTES(100), {BODY // 100 - 30}))"
@@ -173,5 +174,12 @@ def fill_pages(programs: Programs, datadir: Path, gib: float, body: str = SAME) 
 
 def change_pages(cursor: Cursor, part: float, seed: int) -> int:
     """Change a row on about that part of the pages of ``b.t``, chosen at random; how many pages."""
+    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")  # else every row is locked
     chosen = f"CRC32(CONCAT(id DIV {ROWS_PER_PAGE}, ' ', {seed})) % 1000000 < {part * 1000000:.0f}"
-    return cursor.execute(f"UPDATE b.t SET n = n + 1 WHERE id % {ROWS_PER_PAGE} = 0 AND {chosen}") if part else 0
+    update = f"UPDATE b.t SET n = n + 1 WHERE id % {ROWS_PER_PAGE} = 0 AND {chosen}"
+    cursor.execute("SELECT MAX(id) FROM b.t")
+    last = int((cursor.fetchone() or (0,))[0] or 0)
+    return sum(  # in portions: no statement takes as long as a connection waits
+        cursor.execute(f"{update} AND id > {first} AND id <= {first + PORTION}")
+        for first in range(0, last if part else 0, PORTION)
+    )

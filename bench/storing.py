@@ -10,6 +10,7 @@ until all is with the system, as the others end (innoclone with --no-fsync), and
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -40,7 +41,7 @@ HEADER = ["", "step", "s", "CPU s", "CPU s/GiB", "peak MiB", "MiB added"]
 WALL, SPEED, SIZE, OVERHEAD, CPU, MEMORY = 0.5, 2.0, 1.0, 1.15, 5.0, 200.0
 LARGE = 5.0  # GiB; with more only these are measured
 LARGE_PROGRAMS = ("innoclone", "restic")
-LEAST_ROUNDS, SIZES = 3, (5, 20)  # of what is published
+LEAST_ROUNDS, SIZES = 3, (5,)  # of what is published
 COLOURS = {"innoclone": "#1b7f5c", "restic": "#c8792b", "borg": "#6b6ecf", "borg-16k": "#9c9ede"}
 
 
@@ -103,7 +104,7 @@ def main() -> int:
         refuse_company()
     compile_ours()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
-    tables: list[Table] = []
+    tables = _kept(options)
     failed = Failures()
     for gib in options.sizes:
         with tempfile.TemporaryDirectory(prefix="store-", dir=options.work or options.out) as name:
@@ -123,9 +124,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/store", description=__doc__)
     listed = lambda text: text.split(",")  # noqa: E731 - as argparse wants it
-    sizes = lambda text: sorted(map(float, text.split(",")))  # noqa: E731
-    parser.add_argument("--sizes", type=sizes, default=[2.0], metavar="GIB,...", help="of data (default 2); with more"
-                        f" than {LARGE:g} only {' and '.join(LARGE_PROGRAMS)} are measured")  # fmt: skip
+    sizes = lambda text: [] if text == "-" else sorted(map(float, text.split(",")))  # noqa: E731
+    parser.add_argument("--sizes", type=sizes, default=[2.0], metavar="GIB,...", help="of data (default 2), or -; with"
+                        f" more than {LARGE:g} only {' and '.join(LARGE_PROGRAMS)} are measured")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=1, help="of the smallest size (default 1)")
     parser.add_argument("--places", type=listed, default=["folder", "cached", "s3"],
                         help="folder, cached (a folder, with the files in the page cache), s3; all by default, but"
@@ -137,11 +138,31 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--work", type=Path, help="where clones and repositories go (default: --out)")
+    parser.add_argument("--keep", action="store_true", help="keep what was written down of smaller sizes before")
     parser.add_argument("--publish", action="store_true", help="renew docs/bench-store.md and its picture")
     options = parser.parse_args()
-    if options.publish and (options.rounds < LEAST_ROUNDS or not set(options.sizes).issuperset(SIZES)):
-        parser.error(f"--publish takes at least {LEAST_ROUNDS} rounds, and the sizes {SIZES}")
+    kept = _kept(options)
+    sizes_there = {*options.sizes, *(table.gib for table in kept)}
+    rounds = max((len(found) for table in kept for found in table.rounds.values()), default=options.rounds)
+    if options.publish and (rounds < LEAST_ROUNDS or not sizes_there.issuperset(SIZES)):
+        parser.error(f"--publish takes at least {LEAST_ROUNDS} rounds, and a size of {SIZES[0]} GiB")
     return options
+
+
+def _kept(options: argparse.Namespace) -> list[Table]:
+    """What was written down of smaller sizes than are to be measured, where that is wished."""
+    if not options.keep:
+        return []
+    found = []
+    for one in json.loads((options.out / "store.json").read_text()):
+        clones = Clones(Path(), Path(), one["size"], one["pages"], one["compressed"])
+        rounds = {
+            program: [None if rows is None else [Row(**row) for row in rows] for rows in of]
+            for program, of in one["rounds"].items()
+        }
+        if not options.sizes or one["gib"] < options.sizes[0]:
+            found.append(Table(one["gib"], Place(one["place"], Path()), clones, rounds, one["missing"]))
+    return found
 
 
 def _measure_size(gib: float, work: Path, tables: list[Table], failed: Failures, options: argparse.Namespace) -> None:
